@@ -1,0 +1,107 @@
+"""`innertune adapt`: fine-tune what the tuning allows, keep what differs from the base, and report before against after."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from adapt.build import build, build_splits
+from adapt.comparison import compare_texts
+from adapt.data.manifest import Splits
+from adapt.data.splits import check_splits
+from adapt.errors import InputError
+from adapt.inference import answers
+from adapt.models.checkpoint import Loaded, model_fingerprint, save_adaptation
+from adapt.models.labels import Labels
+from adapt.models.module import AdaptationModule
+from adapt.models.task import recognition
+from adapt.report.finish import finish
+from adapt.run import open_run
+from adapt.training import fit
+from interventions.freeze import freeze_all_but
+
+log = logging.getLogger(__name__)
+
+
+def main(cfg: DictConfig) -> None:
+    """Adapt as `conf/adapt.yaml` says. Leaves what DESIGN calls an adaptation, with metrics, report and checkpoints."""
+    import copy
+
+    import pytorch_lightning as pl
+
+    started = time.perf_counter()
+    pl.seed_everything(cfg.seed, verbose=False)
+    base: Loaded = build(cfg.model)
+    if base.reference == "new":
+        raise InputError(
+            "adapt needs a model to start from: model.pretrained=DIR, FILE or an embedded name. "
+            "To train one from scratch use `innertune pretrain`."
+        )
+    splits: Splits = build_splits(cfg.data)
+    model = with_alphabet(base.model, cfg.alphabet, splits)
+    splits, skipped = check_splits(splits, model, cfg.data.on_error)
+    if not splits.train or not splits.test:
+        raise InputError("adapt needs something to train on and something to test on: data.train=... and data.test=...")
+    trained = build(cfg.tuning)(model)
+    freeze_all_but(model, trained)
+    model = model if model is not base.model else copy.deepcopy(model)
+    model.augment = build(cfg.augment)
+    folder = open_run(cfg)
+
+    loader = build(cfg.loader)
+    sets = {name: part for name, part in (("target", splits.test), ("source", splits.source_test)) if part}
+    log.info("Base: %s. Before:", base.reference)
+    before = _answers(base.model, sets, loader)
+    weights = sum(p.numel() for p in model.parameters())
+    free = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    log.info(
+        "Training %s of %s weights (%.1f %%) on %d utterances.",
+        f"{free:,}", f"{weights:,}", 100 * free / weights, len(splits.train),
+    )  # fmt: skip
+    module = AdaptationModule(model, recognition, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed)
+    logger = build(cfg.logger)(folder)
+    history = fit(
+        module, splits, loader, build(cfg.trainer), folder / "checkpoints", cfg.monitor, cfg.patience, logger
+    )
+    log.info("After:")
+    after = _answers(model, sets, loader)
+    adapted = Loaded(model, str(folder), model_fingerprint(model), model.header())
+    comparison = compare_texts(
+        base, adapted, sets, before, after, cfg.data.group_by, trained,
+        title=cfg.title, history=history, skipped=skipped, config=OmegaConf.to_yaml(cfg, resolve=True),
+        seconds=time.perf_counter() - started,
+    )  # fmt: skip
+    save_adaptation(folder / "adaptation", base, model, trained=list(trained))
+    finish(folder, cfg, comparison, adapted, logger)
+
+
+def with_alphabet(model: Any, alphabet: str, splits: Splits) -> Any:
+    """The model, its output layer rebuilt where it is to write other characters (Kunze et al. 2017).
+
+    `alphabet` is "keep", "extend" (add what the training texts have besides), or "=" and the characters wanted.
+    """
+    if alphabet == "keep":
+        return model
+    if alphabet == "extend":
+        labels = model.labels.extended(utterance.text for utterance in splits.train)
+    elif str(alphabet).startswith("="):
+        labels = Labels.of(str(alphabet)[1:])
+    else:
+        raise InputError(f"alphabet must be keep, extend, or '=' and the characters, got {alphabet!r}.")
+    if labels == model.labels:
+        return model
+    kept = [c for c in labels.characters if c and c in model.labels.characters]
+    new = [c for c in labels.characters if c not in model.labels.characters]
+    log.info("Output layer rebuilt: %d characters kept, %d new (%s).", len(kept), len(new), "".join(new))
+    return model.with_labels(labels)
+
+
+def _answers(model: Any, sets: dict[str, Any], loader: Any) -> dict[str, list[str]]:
+    texts = {}
+    for name, utterances in sets.items():
+        texts[name] = answers(model, recognition, utterances, loader, name)
+        rates = recognition.judge([u.text for u in utterances], texts[name])
+        log.info("  %s: WER %.1f %%, CER %.1f %% (%d utterances)", name, 100 * rates.wer, 100 * rates.cer, len(rates))
+    return texts

@@ -1,0 +1,88 @@
+"""`innertune <command> [Hydra overrides]`."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+COMMANDS = {
+    "adapt": "adapt a model to new data, and report what changed",
+    "pretrain": "train a model from scratch",
+    "evaluate": "measure a model's error rates, by group, with intervals",
+    "transcribe": "write down what is said in audio files",
+    "compare": "report on two models that already exist",
+    "show": "list what can be chosen: show [group]",
+}
+
+_HELP = """innertune: adapt speech recognisers from the inside.
+
+innertune <command> [option=value ...]
+
+{commands}
+
+Options are Hydra overrides: tuning=head, trainer.max_epochs=4, output=DIR.
+  innertune adapt --cfg job     what a command will use, without running it
+  innertune adapt --help        a command's options
+  innertune adapt -m tuning=head,full     several runs, one after another
+"""
+
+
+def main() -> None:
+    """Run the command that the first argument names."""
+    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if command in ("--help", "-h", "help"):
+        lines = [f"  {name:<12}{what}" for name, what in COMMANDS.items()]
+        print(_HELP.format(commands="\n".join(lines)), end="")
+        return
+    if command == "--version":
+        from importlib.metadata import version
+
+        print(version("innertune"))
+        return
+    if command not in COMMANDS:
+        print(f"innertune: there is no command '{command}'. Commands: {', '.join(COMMANDS)}.", file=sys.stderr)
+        raise SystemExit(2)
+    if command == "show":
+        from adapt.show import show
+
+        raise SystemExit(show(sys.argv[2:]))
+    # argv[0] stays: Lightning starts its DDP processes by the same command line.
+    sys.argv = [sys.argv[0], f"--config-name={command}", *sys.argv[2:]]
+    _run(command)
+
+
+def config_folder() -> Path:
+    """`conf/`: inside the package when installed, beside it in a checkout."""
+    inside = Path(__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
+
+
+def _run(command: str) -> None:
+    import hydra
+    from omegaconf import DictConfig
+
+    @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=None)
+    def run(cfg: DictConfig) -> None:
+        _set_up()
+        import importlib
+
+        from adapt.errors import InputError
+
+        try:
+            importlib.import_module(f"adapt.{command}").main(cfg)
+        except InputError as error:
+            print(f"innertune {command}: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+
+    run()
+
+
+def _set_up() -> None:
+    import warnings
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    # Advice on worker counts and the like; what a user must know we say ourselves.
+    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torch.utils.data")
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")

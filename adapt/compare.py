@@ -1,0 +1,28 @@
+"""`innertune compare`: the report on two models that already exist."""
+
+import time
+from dataclasses import replace
+
+from omegaconf import DictConfig, OmegaConf
+
+from adapt.build import build, build_splits
+from adapt.comparison import compare_models
+from adapt.data.splits import check_splits
+from adapt.models.checkpoint import load_model
+from adapt.report.finish import finish
+from adapt.run import open_run
+
+
+def main(cfg: DictConfig) -> None:
+    """Compare as `conf/compare.yaml` says. Leaves `comparison.json`, `report.html`, `metrics.json`, `card.json`."""
+    started = time.perf_counter()
+    before, after = load_model(cfg.before), load_model(cfg.after)
+    splits, skipped = check_splits(build_splits(cfg.data), after.model, cfg.data.on_error)
+    folder = open_run(cfg)
+    comparison = compare_models(
+        before, after, splits, build(cfg.loader), list(cfg.data.group_by),
+        trained=after.header.get("trained", ()), title=cfg.title, skipped=skipped,
+        config=OmegaConf.to_yaml(cfg, resolve=True),
+    )  # fmt: skip
+    comparison = replace(comparison, seconds=time.perf_counter() - started)
+    finish(folder, cfg, comparison, after, build(cfg.logger)(folder))

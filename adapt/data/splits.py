@@ -1,0 +1,103 @@
+"""From manifests to splits that suit the model: what does not is named before anything runs, and stops it or is skipped."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, Protocol
+
+from adapt.data.audio import read_audio
+from adapt.data.manifest import Splits, Utterance, read_manifest
+from adapt.data.text import normalise as without_punctuation
+from adapt.errors import InputError
+from adapt.progress import track
+
+OnError = Literal["stop", "skip"]
+log = logging.getLogger(__name__)
+
+
+class Reader(Protocol):
+    """What the check asks of a model."""
+
+    sample_rate: int
+
+    def unfit(self, utterance: Utterance, samples: int, training: bool) -> str | None:
+        """Why an utterance of that many samples cannot be read (or trained on); None where it can."""
+
+
+def read_splits(
+    train: str | None = None,
+    validation: str | None = None,
+    test: str | None = None,
+    source_test: str | None = None,
+    normalise: bool = False,
+) -> Splits:
+    """Read the manifests that are given. `normalise` drops punctuation from the texts.
+
+    Raises:
+        InputError: a file cannot be used, or train and test share a recording.
+    """
+    paths = {"train": train, "validation": validation, "test": test, "source_test": source_test}
+    parts, problems = {}, []
+    for name, path in paths.items():
+        utterances, found = read_manifest(path) if path is not None else ([], [])
+        problems += found
+        parts[name] = tuple(replace(u, text=without_punctuation(u.text)) if normalise else u for u in utterances)
+    seen = {(u.audio_filepath.resolve(), u.offset): u.where for u in parts["train"]}
+    for utterance in (*parts["test"], *parts["source_test"], *parts["validation"]):
+        if (utterance.audio_filepath.resolve(), utterance.offset) in seen:
+            raise InputError(
+                f"{utterance.where}: '{utterance.audio_filepath}' is also trained on "
+                f"({seen[utterance.audio_filepath.resolve(), utterance.offset]}). Keep what is measured out of training."
+            )
+    return Splits(**parts, problems=tuple(problems))
+
+
+def check_splits(splits: Splits, model: Reader, on_error: OnError = "stop") -> tuple[Splits, list[str]]:
+    """Check all four splits; train and validation must suit the loss as well. Returns what is left and what was skipped.
+
+    Raises:
+        InputError: something is unfit and `on_error` is "stop", or nothing is left of a split.
+    """
+    report(splits.problems, on_error)
+    parts, skipped = {}, list(splits.problems)
+    for name in ("train", "validation", "test", "source_test"):
+        utterances, problems = getattr(splits, name), []
+        parts[name] = check(utterances, model, name in ("train", "validation"), problems, name)
+        report(problems, on_error)
+        skipped += problems
+        if utterances and not parts[name]:
+            raise InputError(f"Nothing is left of the {name} data: every one of {len(utterances)} utterances was unfit.")
+    if skipped:
+        log.warning("Skipped %d utterances, the first: %s", len(skipped), skipped[0])
+    return Splits(**parts), skipped
+
+
+def check(
+    utterances: Sequence[Utterance], model: Reader, training: bool, problems: list[str], name: str = "audio"
+) -> tuple[Utterance, ...]:
+    """Read every utterance once, and return those that can be used; a sentence on each other one goes to `problems`."""
+    fit = []
+    for utterance in track(utterances, f"checking {name}"):
+        try:
+            samples = len(read_audio(utterance, model.sample_rate))
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        reason = model.unfit(utterance, samples, training)
+        if reason is None:
+            fit.append(utterance)
+        else:
+            problems.append(f"{utterance.where or utterance.audio_filepath}: {reason}")
+    return tuple(fit)
+
+
+def report(problems: Sequence[str], on_error: OnError) -> None:
+    """Raise InputError for the problems found, unless they are to be skipped."""
+    if on_error not in ("stop", "skip"):
+        raise InputError(f"on_error must be 'stop' or 'skip', got {on_error!r}.")
+    if problems and on_error == "stop":
+        more = f"\n... and {len(problems) - 5} more." if len(problems) > 5 else ""
+        raise InputError(
+            "\n".join(problems[:5]) + f"{more}\nCorrect {'this' if len(problems) == 1 else 'these'}, "
+            "or go on without by data.on_error=skip."
+        )

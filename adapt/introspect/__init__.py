@@ -1,0 +1,1 @@
+"""What a model's neurons do, and what changed in them."""

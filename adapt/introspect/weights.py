@@ -1,0 +1,101 @@
+"""Which weights changed, counted bit by bit, and how far: per layer and per neuron."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from interventions.bits import changed_bits
+from interventions.sites import find_sites
+
+
+@dataclass(frozen=True)
+class LayerChange:
+    """How one layer's weights differ after from before. `total`, `trained` and `changed` count weights.
+
+    `relative` is the Frobenius norm of the difference over that of the weights before, `cosine` the cosine between the
+    two as vectors. `neurons` has a number per unit: the same relative change of the unit's incoming weights and bias;
+    None where the unit is new. `buffers_changed` counts values that no optimizer trains, such as batch-norm statistics.
+    """
+
+    name: str
+    total: int
+    trained: int
+    changed: int
+    buffers_changed: int
+    relative: float
+    cosine: float
+    neurons: list[float | None]
+
+
+@dataclass(frozen=True)
+class WeightChange:
+    """The change of a whole model, layer by layer from input to output. `total` counts the weights after."""
+
+    total: int
+    trained: int
+    changed: int
+    buffers_changed: int
+    layers: list[LayerChange]
+
+
+def weight_change(before: nn.Module, after: nn.Module, trained: Sequence[str] = ()) -> WeightChange:
+    """Compare two models of one architecture, whose alphabets may differ: then output units are paired by character.
+
+    `trained` names the parameters that were allowed to change. A weight of a new unit counts as changed.
+
+    Raises:
+        ValueError: the models differ in more than their output layer.
+    """
+    old, new = _paired(before, after)
+    parameters = {name for name, _ in after.named_parameters()}
+    rows = {site.name: site.rows for site in find_sites(after)}
+    layers = []
+    for layer in after.layers:
+        own = [name for name in new if name.rpartition(".")[0] in layer.modules]
+        weights = [name for name in own if name in parameters]
+        flat_old = torch.cat([old[name].double().flatten() for name in weights])
+        flat_new = torch.cat([new[name].double().flatten() for name in weights])
+        known = ~flat_old.isnan()  # what has no counterpart before is NaN there
+        difference = (flat_new - flat_old)[known]
+        layers.append(
+            LayerChange(
+                name=layer.name,
+                total=len(flat_new),
+                trained=sum(new[name].numel() for name in weights if name in trained),
+                changed=sum(int(changed_bits(old[name], new[name]).sum()) for name in weights),
+                buffers_changed=sum(int(changed_bits(old[n], new[n]).sum()) for n in own if n not in parameters),
+                relative=float(difference.norm() / flat_old[known].norm()),
+                cosine=float(nn.functional.cosine_similarity(flat_old[known], flat_new[known], dim=0)),
+                neurons=_per_unit([old[name] for name in rows[layer.name]], [new[name] for name in rows[layer.name]]),
+            )
+        )
+    return WeightChange(
+        *(sum(getattr(layer, key) for layer in layers) for key in ("total", "trained", "changed", "buffers_changed")), layers
+    )
+
+
+def _paired(before: nn.Module, after: nn.Module) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+    old = {f"net.{name}": tensor.detach().cpu() for name, tensor in before.net.state_dict().items()}
+    new = {f"net.{name}": tensor.detach().cpu() for name, tensor in after.net.state_dict().items()}
+    if before.labels != after.labels:
+        units = {character: unit for unit, character in enumerate(before.labels.characters)}
+        head = after.layers[-1].name
+        for name in (f"{head}.weight", f"{head}.bias"):
+            aligned = torch.full_like(new[name], float("nan"))
+            for unit, character in enumerate(after.labels.characters):
+                if character in units:
+                    aligned[unit] = old[name][units[character]]
+            old[name] = aligned
+    unlike = [name for name in old.keys() | new.keys() if name not in old or name not in new or old[name].shape != new[name].shape]
+    if unlike:
+        raise ValueError(f"Expected two models of one architecture; they differ in '{min(unlike)}'.")
+    return old, new
+
+
+def _per_unit(old: Sequence[Tensor], new: Sequence[Tensor]) -> list[float | None]:
+    before = torch.cat([tensor.double().flatten(1) if tensor.dim() > 1 else tensor.double()[:, None] for tensor in old], 1)
+    after = torch.cat([tensor.double().flatten(1) if tensor.dim() > 1 else tensor.double()[:, None] for tensor in new], 1)
+    change = (after - before).norm(dim=1) / before.norm(dim=1).clamp_min(1e-12)
+    return [None if value != value else value for value in change.tolist()]

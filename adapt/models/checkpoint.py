@@ -1,0 +1,198 @@
+"""Models and adaptations on disk: safetensors with a JSON header, nothing that can run code."""
+
+import importlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adapt.errors import InputError
+from adapt.files import atomic, write_json
+from interventions.bits import changed_bits, fingerprint
+
+FORMAT = 1
+EMBEDDED = Path(__file__).parent / "embedded"
+_PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle"}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with its weights, where it came from, and its fingerprint. `header` is what the file says of itself."""
+
+    model: nn.Module
+    reference: str
+    fingerprint: str
+    header: Mapping[str, Any] = field(default_factory=dict)
+
+
+def model_fingerprint(model: nn.Module) -> str:
+    """The fingerprint of a model's weights and alphabet."""
+    return fingerprint(model.net.state_dict(), tuple(model.labels.characters))
+
+
+def save_model(path: Path, model: nn.Module, half: bool = False, **facts: Any) -> None:
+    """Write a whole model to one safetensors file. `facts` are kept in its header (data, seed, error rates).
+
+    `half` stores matrices in 16 bits: half the file, and a model that is no longer the one in memory bit for bit.
+    """
+    from safetensors.torch import save_file
+
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.net.state_dict().items()}
+    if half:
+        state = {name: tensor.half() if tensor.dim() > 1 else tensor for name, tensor in state.items()}
+    header = {"format": FORMAT, **model.header(), **facts}
+    with atomic(path) as part:
+        save_file(state, part, metadata={"innertune": json.dumps(header, ensure_ascii=False)})
+
+
+def save_adaptation(folder: Path, base: Loaded, model: nn.Module, **facts: Any) -> None:
+    """Write what differs from the base, tensor by tensor, and what the base is. `adaptation.json` comes last."""
+    from safetensors.torch import save_file
+
+    before = base.model.net.state_dict()
+    different = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in model.net.state_dict().items()
+        if name not in before or before[name].shape != tensor.shape or changed_bits(before[name], tensor.cpu()).any()
+    }
+    with atomic(folder / "weights.safetensors") as part:
+        save_file(different, part)
+    write_json(
+        folder / "adaptation.json",
+        {
+            "format": FORMAT,
+            "base": {"reference": base.reference, "fingerprint": base.fingerprint},
+            "fingerprint": model_fingerprint(model),
+            "model": model.header(),
+            "tensors": sorted(different),
+            **facts,
+        },
+    )
+
+
+def load_model(pretrained: str, base: str | None = None) -> Loaded:
+    """Load a model from a run's folder, an adaptation, a safetensors file of ours, or an embedded name ("us-english").
+
+    `base` says where an adaptation's base lies, if it is no longer where it was.
+
+    Raises:
+        InputError: there is no such model, the file is damaged or a pickle, or it does not belong to its base.
+    """
+    path = _locate(pretrained)
+    if path.name == "adaptation.json":
+        return _load_adaptation(path, pretrained, base)
+    header, state = read_safetensors(path)
+    if not header:
+        raise InputError(
+            f"'{path}' holds weights but does not say of which model. Say it: model=wav2letter or another "
+            "(`innertune show model`), and model.labels='...', its characters in the order of the output units."
+        )
+    model = _build(header, path)
+    load_weights(model, state, path)
+    return Loaded(model, _absolute(pretrained), model_fingerprint(model), header)
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Fill a model's network with weights (16-bit ones become 32-bit). Raises InputError, naming the first that is unlike."""
+    own = model.net.state_dict()
+    for name, tensor in own.items():
+        if name not in state or state[name].shape != tensor.shape:
+            has = f"one of shape {tuple(state[name].shape)}" if name in state else "none"
+            writes = name.startswith(model.layers[-1].name.removeprefix("net."))
+            labels = f" The label list has {len(model.labels)} entries, the blank included." if writes else ""
+            raise InputError(f"'{path}' does not fit: '{name}' should be {tuple(tensor.shape)}, it has {has}.{labels}")
+    unknown = sorted(state.keys() - own.keys())
+    if unknown:
+        raise InputError(f"'{path}' does not fit: the model has no '{unknown[0]}'.")
+    model.net.load_state_dict({name: state[name].to(tensor.dtype) for name, tensor in own.items()})
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return our header (empty where the file has none) and all tensors. Raises InputError."""
+    from safetensors import SafetensorError, safe_open
+
+    if path.suffix in _PICKLES:
+        raise InputError(
+            f"'{path}' is a pickle, which can run any code when it is read, so it is not. Convert it where you trust it: "
+            "safetensors.torch.save_file(torch.load(path, weights_only=True), 'weights.safetensors')."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("innertune", "{}"))
+            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise InputError(f"'{path}' is not a whole safetensors file ({error}).") from None
+
+
+def has_header(reference: str) -> bool:
+    """Whether a model says itself what it is; bare weights do not. Raises InputError where there is no such model."""
+    path = _locate(reference)
+    return path.name == "adaptation.json" or bool(read_safetensors(path)[0])
+
+
+def _locate(reference: str) -> Path:
+    path = Path(reference).expanduser()
+    places = [path / "adaptation" / "adaptation.json", path / "adaptation.json", path / "model.safetensors"]
+    for place in [path, *places] if path.is_file() else places:
+        if place.is_file():
+            return place
+    embedded = EMBEDDED / f"{reference}.safetensors"
+    if re.fullmatch(r"[\w-]+", reference) and embedded.is_file():
+        return embedded
+    if path.is_dir() and (path / "checkpoints").is_dir():
+        raise InputError(f"The run in '{path}' was not finished. Go on with it: the same command with resume=true.")
+    names = ", ".join(sorted(file.stem for file in EMBEDDED.glob("*.safetensors"))) or "none"
+    raise InputError(
+        f"There is no model at '{reference}'. Give the folder of a finished run, a .safetensors file, "
+        f"or the name of an embedded model ({names})."
+    )
+
+
+def _load_adaptation(path: Path, reference: str, base: str | None) -> Loaded:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        named, wanted = facts["base"]["reference"], facts["base"]["fingerprint"]
+        header, fingerprinted = facts["model"], facts["fingerprint"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise InputError(f"'{path}' is not an adaptation: {error}.") from None
+    if facts.get("format") != FORMAT:
+        raise InputError(f"'{path}' has format {facts.get('format')}, this version reads {FORMAT}. Update innertune.")
+    # A folder that was moved as a whole keeps its base where it was beside it.
+    beside = path.parent.parent.parent / Path(named).name
+    place = base or (named if Path(named).exists() or not beside.exists() else str(beside))
+    try:
+        parent = load_model(place)
+    except InputError as error:
+        raise InputError(f"The adaptation '{path}' needs its base: {error} Say where it is: model.base=...") from None
+    if parent.fingerprint != wanted:
+        raise InputError(
+            f"The adaptation '{path}' belongs to another base: it was made from fingerprint {wanted[:12]} ('{named}'), "
+            f"'{place}' has {parent.fingerprint[:12]}. Give the right one: model.base=..."
+        )
+    _, different = read_safetensors(path.parent / "weights.safetensors")
+    model = _build(header, path)
+    load_weights(model, {**parent.model.net.state_dict(), **different}, path.parent / "weights.safetensors")
+    found = model_fingerprint(model)
+    if found != fingerprinted:
+        raise InputError(f"The weights beside '{path}' are not those it was written with: they were changed or damaged.")
+    return Loaded(model, _absolute(reference), found, {**header, **facts})
+
+
+def _build(header: Mapping[str, Any], path: Path) -> nn.Module:
+    # The header is only data: it picks one of our own modules by a checked name, and gives it plain numbers.
+    family = str(header.get("family", ""))
+    if not re.fullmatch(r"[a-z0-9_]+", family) or header.get("format", FORMAT) != FORMAT:
+        raise InputError(f"'{path}' names the model family {family!r}, format {header.get('format')}: unknown to this version.")
+    if not (Path(__file__).parent / f"{family}.py").is_file():
+        raise InputError(f"'{path}' names the model family {family!r}, which this version does not have.")
+    return importlib.import_module(f"adapt.models.{family}").from_header(dict(header))
+
+
+def _absolute(reference: str) -> str:
+    path = Path(reference).expanduser()
+    return str(path.absolute()) if path.exists() else reference

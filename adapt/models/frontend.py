@@ -1,0 +1,55 @@
+"""From waveforms to what a network reads: log mel, MFCC, or the waveform itself, normalised per utterance."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from adapt.errors import InputError
+
+Features = Literal["log_mel", "mfcc", "waveform"]
+N_FFT, WINDOW, HOP = 512, 400, 160  # samples at 16 kHz: 25 ms windows every 10 ms
+
+
+class Frontend(nn.Module):
+    """Features of a padded batch, equal to the features of each utterance alone.
+
+    The spectrogram pads with zeros (not by reflection), as a batch does, and mean and deviation are taken over an
+    utterance's own frames; frames past its end are zero.
+    """
+
+    def __init__(self, features: Features = "log_mel", n_features: int = 40, sample_rate: int = 16_000) -> None:
+        super().__init__()
+        from torchaudio.transforms import MFCC, MelSpectrogram
+
+        self.features, self.n_features, self.sample_rate = features, n_features, sample_rate
+        mel = {"n_fft": N_FFT, "win_length": WINDOW, "hop_length": HOP, "pad_mode": "constant"}
+        if features == "log_mel":
+            self.transform = MelSpectrogram(sample_rate, n_mels=n_features, **mel)
+        elif features == "mfcc":
+            self.transform = MFCC(sample_rate, n_mfcc=n_features, log_mels=True, melkwargs={"n_mels": 40, **mel})
+        elif features == "waveform":
+            self.transform = nn.Identity()
+            if n_features != 1:
+                raise InputError(f"A waveform has 1 feature, got n_features={n_features}.")
+        else:
+            raise InputError(f"features must be log_mel, mfcc or waveform, got {features!r}.")
+
+    @torch.no_grad()
+    @torch.autocast("cpu", enabled=False)
+    def forward(self, audio: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Args: audio `(batch, samples)` in -1..1, zero past each utterance's end; lengths `(batch,)` in samples.
+
+        Returns features `(batch, features, time)` and lengths `(batch,)` in steps of 10 ms (of one sample for a waveform).
+        """
+        if self.features == "waveform":
+            values, steps = audio.unsqueeze(1), lengths
+        else:
+            values, steps = self.transform(audio.float()), lengths // HOP + 1
+            if self.features == "log_mel":
+                values = torch.log(values + 1e-6)
+        mask = (torch.arange(values.shape[-1], device=values.device) < steps.unsqueeze(1)).unsqueeze(1)
+        count = steps.view(-1, 1, 1)
+        mean = (values * mask).sum(-1, keepdim=True) / count
+        deviation = (((values - mean) * mask).square().sum(-1, keepdim=True) / count).sqrt()
+        return (values - mean) / (deviation + 1e-3) * mask, steps

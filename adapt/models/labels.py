@@ -1,0 +1,70 @@
+"""The alphabet of a CTC model: which output unit stands for which character."""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from adapt.errors import InputError
+
+ENGLISH = " 'abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Characters in the order of the output units; `characters[blank]` is CTC's blank and is written as "".
+
+    Raises:
+        InputError: a character occurs twice, or an entry is longer than one character.
+    """
+
+    characters: tuple[str, ...]
+    blank: int = 0
+
+    def __post_init__(self) -> None:
+        spoken = [character for unit, character in enumerate(self.characters) if unit != self.blank]
+        twice = sorted({character for character in spoken if spoken.count(character) > 1})
+        long = [character for character in spoken if len(character) != 1]
+        if twice or long:
+            raise InputError(
+                f"Labels must be single characters, each once; got {(twice or long)[0]!r} "
+                f"{'more than once' if twice else 'as one label'}."
+            )
+
+    @classmethod
+    def of(cls, characters: str | Iterable[str]) -> "Labels":
+        """The labels for these characters, the blank put before them."""
+        return cls(("", *characters))
+
+    def __len__(self) -> int:
+        return len(self.characters)
+
+    def missing(self, text: str) -> list[str]:
+        """The characters of `text` that the alphabet lacks, sorted, each once."""
+        return sorted(set(tidy(text)) - set(self.characters))
+
+    def extended(self, texts: Iterable[str]) -> "Labels":
+        """These labels with the new characters of `texts` behind them, sorted."""
+        new = sorted({character for text in texts for character in self.missing(text)})
+        return Labels((*self.characters, *new), self.blank)
+
+    def encode(self, text: str) -> list[int]:
+        """The output unit of each character of `text`. Raises InputError for characters outside the alphabet."""
+        missing = self.missing(text)
+        if missing:
+            raise InputError(f"{text!r} has {_quoted(missing)}, outside the model's alphabet {_quoted(self.characters)}.")
+        units = {character: unit for unit, character in enumerate(self.characters) if unit != self.blank}
+        return [units[character] for character in tidy(text)]
+
+    def decode(self, units: Sequence[int]) -> str:
+        """The text of a CTC path, one unit a frame: repeats are joined, then blanks dropped (Graves et al. 2006)."""
+        joined = [unit for previous, unit in zip([self.blank, *units], units, strict=False) if unit != previous]
+        return tidy("".join(self.characters[unit] for unit in joined if unit != self.blank))
+
+
+def tidy(text: str) -> str:
+    """Lower case, composed characters (NFC), and single spaces: how we compare and train on texts."""
+    return " ".join(unicodedata.normalize("NFC", text).lower().split())
+
+
+def _quoted(characters: Iterable[str]) -> str:
+    return ", ".join(repr(character) for character in characters if character)

@@ -1,0 +1,97 @@
+"""The one Lightning module around any base model: it trains what a tuning lets it, and leaves the rest bit-identical."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from adapt.data.loader import Batch
+from adapt.errors import InputError
+from adapt.models.task import Task
+from interventions.freeze import eval_frozen
+
+Schedule = Literal["constant", "linear", "cosine"]
+
+
+class AdaptationModule(pl.LightningModule):
+    """Train `model` on `task`; parameters with `requires_grad=False` are not given to the optimizer, and what holds
+    only such parameters stays in eval mode, batch-norm statistics included.
+
+    `optimizer` makes an optimizer from parameters. The learning rate rises over the first `warmup` (a share of all
+    steps) and then stays, or falls to zero on a line or a half cosine (`schedule`). Each epoch starts from a random
+    state that follows from `seed` and the epoch alone, so that a resumed run equals an uninterrupted one.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        schedule: Schedule = "cosine",
+        warmup: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if schedule not in ("constant", "linear", "cosine") or not 0 <= warmup < 1:
+            raise InputError(
+                f"schedule must be constant, linear or cosine and warmup a share from 0 to below 1, got {schedule!r}, {warmup}."
+            )
+        self.model, self.task = model, task
+        self.make_optimizer, self.schedule, self.warmup, self.seed = optimizer, schedule, warmup, seed
+        self.references: list[str] = []
+        self.answers: list[str] = []
+
+    def train(self, mode: bool = True) -> "AdaptationModule":
+        """Set train or eval mode, frozen parts always to eval."""
+        super().train(mode)
+        if mode:
+            eval_frozen(self.model)
+        return self
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
+
+    def training_step(self, batch: Batch, number: int) -> Tensor:
+        loss = self.task.loss(self.model, batch)
+        if not torch.isfinite(loss):
+            files = ", ".join(u.where or str(u.audio_filepath) for u in batch.utterances[:3])
+            raise InputError(
+                f"The loss became {loss.item()} in epoch {self.current_epoch + 1}, batch {number + 1} ({files}, ...). "
+                "Lower optimizer.lr, or clip gradients by trainer.gradient_clip_val=1. The last whole epoch is kept: "
+                "resume=true goes on from it."
+            )
+        self.log("train_loss", loss, on_step=True, on_epoch=True, batch_size=len(batch.utterances), sync_dist=True)
+        return loss
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        loss = self.task.loss(self.model, batch)
+        self.log("val_loss", loss, batch_size=len(batch.utterances), sync_dist=True)
+        self.references += [utterance.text for utterance in batch.utterances]
+        self.answers += self.task.decode(self.model, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        scores = self.task.judge(self.references, self.answers)
+        self.references, self.answers = [], []
+        self.log("val_wer", scores.wer, prog_bar=True)
+        self.log("val_cer", scores.cer)
+
+    def configure_optimizers(self) -> dict[str, object]:
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        optimizer = self.make_optimizer(parameters)
+        steps = int(self.trainer.estimated_stepping_batches)
+        rate = LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps, self.schedule, self.warmup))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
+
+
+def learning_rate_factor(step: int, steps: int, schedule: Schedule, warmup: float) -> float:
+    """What the learning rate is multiplied by at `step` of `steps`, 0..1."""
+    rising = warmup * steps
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    done = min(1.0, (step - rising) / max(1.0, steps - rising))
+    return {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}[schedule]

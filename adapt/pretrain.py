@@ -1,0 +1,71 @@
+"""`innertune pretrain`: train a model from scratch, and keep it as one safetensors file with its card."""
+
+import logging
+import time
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from adapt.build import build, build_splits
+from adapt.data.splits import check_splits
+from adapt.errors import InputError
+from adapt.inference import answers
+from adapt.logger import log_result
+from adapt.models.checkpoint import load_model, model_fingerprint, save_model
+from adapt.models.module import AdaptationModule
+from adapt.models.task import recognition
+from adapt.run import close_run, command_line, open_run
+from adapt.training import fit
+
+log = logging.getLogger(__name__)
+
+
+def main(cfg: DictConfig) -> None:
+    """Train as `conf/pretrain.yaml` says. Leaves `model.safetensors`, `metrics.json`, `card.json` and checkpoints."""
+    import pytorch_lightning as pl
+
+    started = time.perf_counter()
+    folder = open_run(cfg)
+    pl.seed_everything(cfg.seed, verbose=False)
+    base = build(cfg.model)
+    if base.reference != "new":
+        raise InputError("pretrain starts from nothing, got model.pretrained. To go on from a model use `innertune adapt`.")
+    model = base.model
+    splits, skipped = check_splits(build_splits(cfg.data), model, cfg.data.on_error)
+    if not splits.train:
+        raise InputError("There is nothing to train on: give data.train=train.jsonl.")
+    loader = build(cfg.loader)
+    model.augment = build(cfg.augment)
+    module = AdaptationModule(model, recognition, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed)
+    logger = build(cfg.logger)(folder)
+    log.info("Training %s weights on %d utterances.", f"{sum(p.numel() for p in model.parameters()):,}", len(splits.train))
+    history = fit(
+        module, splits, loader, build(cfg.trainer), folder / "checkpoints", cfg.monitor, cfg.patience, logger
+    )
+    facts = {"seed": cfg.seed, "training": OmegaConf.to_container(cfg.data, resolve=True)}
+    save_model(folder / "model.safetensors", model, cfg.half, **facts)
+    # What is measured is what was saved, rounding included.
+    saved = load_model(str(folder / "model.safetensors")).model
+    metrics: dict[str, object] = {
+        "weights": {"total": sum(p.numel() for p in model.parameters())},
+        "history": history,
+        "skipped": skipped,
+    }
+    for name, utterances in (("target", splits.test), ("source", splits.source_test)):
+        if utterances:
+            texts = answers(saved, recognition, utterances, loader)
+            scores = recognition.judge([u.text for u in utterances], texts)
+            metrics[name] = {"after": scores.as_dict()}
+            log.info("%s test: WER %.1f %%, CER %.1f %%, %d utterances", name, 100 * scores.wer, 100 * scores.cer, len(scores))
+    metrics["seconds"] = time.perf_counter() - started
+    card = {
+        "model": saved.header(),
+        "fingerprint": model_fingerprint(saved),
+        "command": command_line(),
+        **facts,
+        "results": {name: metrics[name] for name in ("target", "source") if name in metrics},
+    }
+    close_run(folder, metrics, card)
+    log_result(logger, folder, OmegaConf.to_container(cfg, resolve=True), metrics)
+    log.info("The model lies in %s", Path(folder) / "model.safetensors")
+

@@ -1,0 +1,31 @@
+"""The result as a table on the terminal."""
+
+from pathlib import Path
+
+from adapt.comparison import Comparison
+
+
+def print_result(comparison: Comparison, folder: Path) -> None:
+    """Print error rates before and after, what was trained and changed, the time, and where the report lies."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=comparison.title, title_justify="left", caption_justify="left")
+    for column in ("", "before", "after", "change [95 % interval]"):
+        table.add_column(column, justify="left" if not column else "right", no_wrap=True)
+    for name, result in comparison.sets.items():
+        low, high = result.difference
+        wer = 100 * (result.after["wer"] - result.before["wer"])
+        cer = 100 * (result.after["cer"] - result.before["cer"])
+        change = f"{wer:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+        table.add_row(f"WER {name}, %", f"{100 * result.before['wer']:.1f}", f"{100 * result.after['wer']:.1f}", change)
+        table.add_row(f"CER {name}, %", f"{100 * result.before['cer']:.1f}", f"{100 * result.after['cer']:.1f}", f"{cer:+.1f}")
+        table.add_section()
+    weights = comparison.weights
+    if weights is not None:
+        for what, count in (("trained", weights.trained), ("changed", weights.changed)):
+            table.add_row(f"weights {what}", "", f"{count:,}", f"{count / weights.total:.1%} of {weights.total:,}")
+    table.add_row("time, s", "", f"{comparison.seconds:.0f}", "")
+    console = Console(width=max(Console().width, 78))
+    console.print(table)
+    console.print(f"The report: {(folder / 'report.html').absolute()}", soft_wrap=True, highlight=False)

@@ -1,0 +1,91 @@
+"""A run's folder: what it was asked, where it stands, what it leaves. Finished is what has a `metrics.json`."""
+
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from adapt.errors import InputError
+from adapt.files import write_json, write_text
+
+# What may differ between a killed run and the one that goes on with it.
+_FREE = ("resume", "overwrite", "output", "logger")
+
+
+def open_run(cfg: DictConfig) -> Path:
+    """Claim the output folder and save the config in it. Returns the folder.
+
+    Raises:
+        InputError: the folder holds a finished run; it holds an unfinished one and neither `resume` nor `overwrite` was
+            given; or the run to resume was started with another config.
+    """
+    folder = output_folder(cfg)
+    mine = without_free(cfg)
+    saved = folder / "config.yaml"
+    if cfg.overwrite and saved.is_file():
+        # Only what runs leave is taken away: the folder may hold files of the user's.
+        for name in ("checkpoints", "adaptation", "log"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in ("metrics.json", "card.json", "report.html", "comparison.json", "model.safetensors", "config.yaml"):
+            (folder / name).unlink(missing_ok=True)
+    if (folder / "metrics.json").is_file():
+        raise InputError(
+            f"'{folder}' already holds a finished run. Give another output=..., or overwrite=true to replace it."
+        )
+    if saved.is_file():
+        if not cfg.resume:
+            raise InputError(
+                f"'{folder}' holds an unfinished run. resume=true goes on with it, overwrite=true starts anew."
+            )
+        before = without_free(OmegaConf.load(saved))
+        different = sorted(key for key in _flat(before) | _flat(mine) if _flat(before).get(key) != _flat(mine).get(key))
+        if different:
+            key = different[0]
+            raise InputError(
+                f"The run in '{folder}' was started with {key}={_flat(before).get(key)}, not {_flat(mine).get(key)}. "
+                "Resume with the same options, or give another output=..."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(saved, OmegaConf.to_yaml(cfg, resolve=True))
+    return folder
+
+
+def output_folder(cfg: DictConfig) -> Path:
+    """Where a command writes: `cfg.output`, and in a multirun the job's own folder below it."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        return Path(HydraConfig.get().runtime.output_dir)
+    return Path(cfg.output).expanduser()
+
+
+def close_run(folder: Path, metrics: dict[str, Any], card: dict[str, Any]) -> None:
+    """Write the card, and last the metrics, by which the run counts as finished."""
+    write_json(folder / "card.json", card)
+    write_json(folder / "metrics.json", metrics)
+
+
+def command_line() -> str:
+    """The command that this run is, to be typed again."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return ""
+    job = HydraConfig.get()
+    return " ".join(["innertune", job.job.config_name, *(shlex.quote(text) for text in job.overrides.task)])
+
+
+def without_free(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved config without what does not bear on the result."""
+    values = OmegaConf.to_container(cfg, resolve=True)
+    return {key: value for key, value in values.items() if key not in _FREE}
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,30 @@
+"""`innertune show [group]`: the options there are, read from `conf/` without importing anything heavy."""
+
+import sys
+from pathlib import Path
+
+from adapt.cli import config_folder
+
+
+def show(arguments: list[str]) -> int:
+    """Print the groups, or one group's options with the first comment of each. Returns the exit status."""
+    folder = config_folder()
+    groups = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    if not arguments:
+        for group in groups:
+            print(f"{group:<12}{', '.join(path.stem for path in sorted((folder / group).glob('*.yaml')))}")
+        print("\ninnertune show GROUP says what they are; GROUP=OPTION on a command's line chooses one.")
+        return 0
+    if len(arguments) > 1 or arguments[0] not in groups:
+        print(f"innertune show: there is no group '{' '.join(arguments)}'. Groups: {', '.join(groups)}.", file=sys.stderr)
+        return 2
+    for path in sorted((folder / arguments[0]).glob("*.yaml")):
+        print(f"{path.stem:<20}{_first_comment(path)}")
+    return 0
+
+
+def _first_comment(path: Path) -> str:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#") and "@package" not in line:
+            return line.lstrip("# ")
+    return ""

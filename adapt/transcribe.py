@@ -1,0 +1,53 @@
+"""`innertune transcribe`: what is said in audio files, on standard output."""
+
+from glob import glob
+from pathlib import Path
+
+from omegaconf import DictConfig, ListConfig
+
+from adapt.build import build
+from adapt.data.manifest import Utterance, read_manifest
+from adapt.data.splits import check, report
+from adapt.errors import InputError
+from adapt.inference import answers
+from adapt.models.task import recognition
+
+AUDIO = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
+
+
+def main(cfg: DictConfig) -> None:
+    """Transcribe `cfg.audio`. One file: its text alone. Several: a line each, the file and its text, a tab between them."""
+    utterances = find_audio(list(cfg.audio) if isinstance(cfg.audio, ListConfig) else [cfg.audio])
+    model = build(cfg.model).model
+    problems: list[str] = []
+    fit = check(utterances, model, False, problems)
+    report(problems, cfg.on_error)
+    texts = answers(model, recognition, fit, build(cfg.loader))
+    for utterance, text in zip(fit, texts, strict=True):
+        print(text if len(utterances) == 1 else f"{utterance.audio_filepath}\t{text}")
+
+
+def find_audio(places: list[str]) -> list[Utterance]:
+    """The utterances that files, folders, globs and manifests name, in their order.
+
+    Raises:
+        InputError: a place names no audio.
+    """
+    found: list[Utterance] = []
+    for place in map(str, places):
+        path = Path(place).expanduser()
+        if path.suffix == ".jsonl":
+            utterances, problems = read_manifest(path, needs_text=False)
+            report(problems, "stop")
+            found += utterances
+            continue
+        if path.is_dir():
+            paths = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO)
+        else:
+            paths = [path] if path.is_file() else [Path(name) for name in sorted(glob(str(path), recursive=True))]
+        if not paths:
+            raise InputError(
+                f"audio={place}: there is no such file, and no {', '.join(sorted(AUDIO))} file in such a folder or glob."
+            )
+        found += [Utterance(path, "") for path in paths]
+    return found

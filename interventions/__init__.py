@@ -1,0 +1,1 @@
+"""Read and write a model's inside: where (sites), which (neurons), how (hooks), what (one idea a file)."""

@@ -1,0 +1,89 @@
+"""Where: the named places in a model at which activations flow, and the weight rows that produce each unit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+UNIT_AXIS = {nn.Linear: -1, nn.Conv1d: 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The output of one module.
+
+    `unit_axis` is the axis of that output which counts units: 1 for a convolution's `(batch, units, time)`, -1 for a
+    linear layer's `(batch, time, units)`. Unit `u` is made by row `u` of the parameters in `rows`: its weights, and its
+    bias where there is one.
+    """
+
+    name: str
+    unit_axis: int
+    units: int
+    rows: tuple[str, ...]
+
+
+def find_sites(model: nn.Module, pattern: str = "*") -> list[Site]:
+    """Return the sites at every Linear and Conv1d whose module path matches the glob `pattern`, in the model's order."""
+    sites = []
+    for name, module in model.named_modules():
+        axis = next((axis for kind, axis in UNIT_AXIS.items() if isinstance(module, kind)), None)
+        if axis is not None and fnmatchcase(name, pattern):
+            rows = tuple(f"{name}.{kind}" for kind in ("weight", "bias") if getattr(module, kind, None) is not None)
+            sites.append(Site(name, axis, module.weight.shape[0], rows))
+    return sites
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A step of a model's own counting: the site that it is named after, and all modules that belong to it.
+
+    A convolution's batch norm belongs to its layer, so that freezing the layer freezes the statistics too.
+    """
+
+    name: str
+    modules: tuple[str, ...]
+
+
+def choose_layers(layers: Sequence[Layer], choice: object) -> list[Layer]:
+    """Return the layers that `choice` names, in the model's order.
+
+    `choice` is a number (0 is the layer next to the input, -1 the last), a name, a glob over names, "first 3",
+    "last 2", "middle" (the middle third), or a list of these.
+
+    Raises:
+        ValueError: a part of the choice names no layer; the message lists the layers there are.
+    """
+    parts = [choice] if isinstance(choice, (str, int)) or not isinstance(choice, Sequence) else choice
+    chosen: set[int] = set()
+    for part in parts:
+        found = _numbers(layers, part)
+        if not found:
+            names = ", ".join(f"{number}: {layer.name}" for number, layer in enumerate(layers))
+            raise ValueError(
+                f"No layer is called {part!r}. Give numbers, names, globs, 'first N', 'last N' or 'middle'. Layers: {names}."
+            )
+        chosen |= set(found)
+    return [layers[number] for number in sorted(chosen)]
+
+
+def _numbers(layers: Sequence[Layer], part: object) -> list[int]:
+    total = len(layers)
+    everything = list(range(total))
+    if isinstance(part, bool):
+        return []
+    if isinstance(part, int):
+        return [part % total] if -total <= part < total else []
+    words = str(part).split()
+    if words and words[0] in ("first", "last"):
+        if len(words) != 2 or not words[1].isdigit() or not 0 < int(words[1]) <= total:
+            return []
+        return everything[: int(words[1])] if words[0] == "first" else everything[total - int(words[1]) :]
+    if words == ["middle"]:
+        third = max(1, round(total / 3))
+        start = (total - third) // 2
+        return everything[start : start + third]
+    if str(part).lstrip("-").isdigit():
+        return _numbers(layers, int(str(part)))
+    return [number for number, layer in enumerate(layers) if fnmatchcase(layer.name, str(part))]
