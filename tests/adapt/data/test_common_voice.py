@@ -39,10 +39,12 @@ SPEAKERS = {  # speaker -> (accent, how many sentences)
 
 def rows_of(speakers: dict[str, tuple[str, int]]) -> list[dict[str, str]]:
     rows = []
-    for speaker, (accent, count) in speakers.items():
+    for index, (speaker, (accent, count)) in enumerate(speakers.items()):
         for number in range(count):
-            # The first sentence is everyone's; a lone quotation mark must not swallow the lines after it.
-            sentence = "Shared by ALL." if number == 0 else f'"Sentence {number} isn\u2019t {speaker}\u2019s'
+            # The first sentence is everyone's, the second every fifth speaker's, over all accents, the others are the
+            # speaker's own; a lone quotation mark must not swallow the lines after it.
+            shared = {0: "Shared by ALL.", 1: f"Read by a fifth, {index % 5}."}
+            sentence = shared.get(number, f'"Sentence {number} isn\u2019t {speaker}\u2019s')
             rows.append(
                 {"client_id": speaker, "path": f"{speaker}_{number}.mp3", "sentence": sentence, "accents": accent}
             )
@@ -102,7 +104,7 @@ def test_rows(tree: Path) -> None:
     line = int(utterance.where.rsplit(":", 1)[1])
     fields = (root / "validated.tsv").read_text().splitlines()[line - 1].split("\t")
     assert fields[:2] == [utterance.speaker, utterance.audio_filepath.name]
-    assert any(u.text == f"sentence 1 isn't {u.speaker}'s" for u in splits.train)
+    assert any(u.text == f"sentence 2 isn't {u.speaker}'s" for u in splits.train)
 
 
 def test_caps_take_the_speakers_in_turn(tree: Path) -> None:

@@ -26,7 +26,7 @@ INFO = (
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """16 speakers: prompts 1 to 3 are everyone's, 4 is shared by every second speaker, 5 to 8 are the speaker's own."""
+    """16 speakers: prompts 1 to 3 are everyone's, 4 is shared by every eighth speaker, 5 to 8 are the speaker's own."""
     root = tmp_path / "VCTK-Corpus-0.92"
     for index, speaker in enumerate(["p225", *SCOTS, *AMERICANS]):
         texts, audio = root / "txt" / speaker, root / "wav48_silence_trimmed" / speaker
@@ -37,7 +37,7 @@ def tree(tmp_path: Path) -> Path:
                 number, f"{speaker} says {number}."
             )
             if number == 4:
-                sentence = f"Half of us, {index % 2}."
+                sentence = f"An eighth of us, {index % 8}."
             name = f"{speaker}_{number:03d}"
             (texts / f"{name}.txt").write_text(sentence + "\n")
             soundfile.write(audio / f"{name}_mic1.flac", np.zeros(96, dtype=np.float32), 48000)

@@ -1,0 +1,91 @@
+"""Two alignments with one reference as columns: reference, before and after, each word in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from adapt.comparison import Transcript, Word
+
+Kind = Literal["right", "wrong", "extra", "missing", "none"]
+LINE = 104  # characters that fit on one line of the page, space between the columns counted
+BETWEEN = 3
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a model wrote in one place; `none` where it wrote nothing and nothing should stand."""
+
+    text: str
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Column:
+    """One place: the reference word (empty where a model added one), and what each model wrote there."""
+
+    reference: str
+    before: Cell
+    after: Cell
+
+    @property
+    def width(self) -> int:
+        """Characters that the column takes."""
+        return max(len(self.reference), len(self.before.text), len(self.after.text)) + BETWEEN
+
+
+def columns(transcript: Transcript) -> list[Column]:
+    """Merge both alignments of a transcript. A word that only one model added opens a column of its own.
+
+    Raises:
+        ValueError: the two alignments are not with one reference.
+    """
+    words_before, added_before = _places(transcript.before)
+    words_after, added_after = _places(transcript.after)
+    if [word.expected for word in words_before] != [word.expected for word in words_after]:
+        raise ValueError(f"The alignments of {transcript.audio!r} have different references.")
+    merged: list[Column] = []
+    for place, (extra_before, extra_after) in enumerate(zip(added_before, added_after, strict=True)):
+        merged += [Column("", _extra(old), _extra(new)) for old, new in zip_longest(extra_before, extra_after, fillvalue="")]
+        if place < len(words_before):
+            old, new = words_before[place], words_after[place]
+            merged.append(Column(old.expected, _word(old), _word(new)))
+    return merged
+
+
+def lines(merged: Sequence[Column], width: int = LINE) -> Iterator[list[Column]]:
+    """Break columns into lines of at most `width` characters; a longer word has a line of its own."""
+    line: list[Column] = []
+    for column in merged:
+        if line and sum(other.width for other in line) + column.width > width:
+            yield line
+            line = []
+        line.append(column)
+    if line:
+        yield line
+
+
+def _places(words: Sequence[Word]) -> tuple[list[Word], list[list[str]]]:
+    # The places of the reference, and what was added before each of them and after the last.
+    places: list[Word] = []
+    added: list[list[str]] = [[]]
+    for word in words:
+        if word.expected:
+            places.append(word)
+            added.append([])
+        else:
+            added[-1].append(word.written)
+    return places, added
+
+
+def _word(word: Word) -> Cell:
+    if not word.written:
+        return Cell("", "missing")
+    return Cell(word.written, "right" if word.written == word.expected else "wrong")
+
+
+def _extra(text: str) -> Cell:
+    return Cell(text, "extra" if text else "none")

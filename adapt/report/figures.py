@@ -1,0 +1,227 @@
+"""The report's pictures, as inline SVG: intervals, learning curves, and the change of every neuron.
+
+They hold no text that would shrink on a phone: rows stretch by percentages, and only the curves have letters in them.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from adapt.report.wording import percent, percent_range, relative
+
+UNITS_A_ROW = 128
+# Upper bounds of the relative change of a neuron's weights. Fixed, not fitted to the data: the same shade means the same
+# change in every layer and in every report.
+BOUNDS = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0)
+SHADES = ("#f9e3c8", "#f5c893", "#eda45a", "#d97f2b", "#b55a10", "#843b07", "#4a1e02")
+IDENTICAL = "#dfe5ea"
+_CELL, _PITCH, _ROW = 6, 7, 11  # of a neuron, in the picture's own units
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A scale from the first tick to the last."""
+
+    ticks: tuple[float, ...]
+
+    def place(self, value: float) -> float:
+        """Where on the axis a value lies: 0 at its start, 1 at its end."""
+        return (value - self.ticks[0]) / (self.ticks[-1] - self.ticks[0])
+
+
+def axis(low: float, high: float, most: int = 6) -> Axis:
+    """The roundest ticks around `low` and `high`, at most `most` of them."""
+    if not high > low:
+        high = low + 1.0
+    unit = 10 ** math.floor(math.log10((high - low) / most))
+    step = next(
+        unit * factor
+        for factor in (1, 2, 5, 10, 20, 50)
+        if math.ceil(high / (unit * factor)) - math.floor(low / (unit * factor)) < most
+    )
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return Axis(tuple(round(step * k, 10) for k in range(first, last + 1)))
+
+
+def rate_axis(results: Sequence[Mapping[str, Any]], measures: Sequence[str] = ("wer",)) -> Axis:
+    """From 0 to the highest end of an interval in `results` (as `ErrorRates.as_dict` gives them)."""
+    return axis(0.0, max(max(rates[name], *rates[f"{name}_interval"]) for rates in results for name in measures))
+
+
+def axis_labels(scale: Axis) -> Markup:
+    """The head of a column of `interval_pair`s: the ticks in percent."""
+    labels = [
+        Markup('<text x="{:.2f}%" y="11">{:g}</text>').format(100 * scale.place(tick), round(100 * tick, 6))
+        for tick in scale.ticks
+    ]
+    return Markup('<svg class="scale" width="100%" height="14" aria-hidden="true">{}</svg>').format(Markup("").join(labels))
+
+
+def interval_pair(name: str, before: Mapping[str, Any], after: Mapping[str, Any], measure: str, scale: Axis) -> Markup:
+    """Before (open circle, above) and after (full circle, below) with their 95 % intervals, on a shared scale."""
+    at = {tick: 100 * scale.place(tick) for tick in scale.ticks}
+    parts = [Markup('<line class="grid" x1="{0:.2f}%" x2="{0:.2f}%" y2="100%"/>').format(x) for x in at.values()]
+    places = [100 * scale.place(rates[measure]) for rates in (before, after)]
+    parts.append(Markup('<line class="link" x1="{:.2f}%" y1="7" x2="{:.2f}%" y2="17"/>').format(*places))
+    for rates, kind, place, y in ((before, "before", places[0], 7), (after, "after", places[1], 17)):
+        low, high = (100 * scale.place(end) for end in rates[f"{measure}_interval"])
+        parts.append(
+            Markup('<g class="{}"><line x1="{:.2f}%" x2="{:.2f}%" y1="{y}" y2="{y}"/><circle cx="{:.2f}%" cy="{y}" r="4"/></g>')
+            .format(kind, low, high, place, y=y)
+        )  # fmt: skip
+    label = f"{name}: " + ", ".join(
+        f"{when} {percent(rates[measure])} ({percent_range(rates[f'{measure}_interval'])})"
+        for when, rates in (("before", before), ("after", after))
+    )
+    return Markup('<svg class="pair" width="100%" height="24" role="img"><title>{}</title>{}</svg>').format(
+        label, Markup("").join(parts)
+    )
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of `curves`: `values` by epoch."""
+
+    name: str
+    style: str
+    values: Mapping[int, float]
+
+
+def curve(name: str, style: str, history: Sequence[Mapping[str, float]], key: str) -> Curve:
+    """The finite values of `key` in a history."""
+    return Curve(name, style, {int(row["epoch"]): row[key] for row in history if math.isfinite(row.get(key, math.nan))})
+
+
+def curves(title: str, lines: Sequence[Curve], rates: bool) -> Markup | None:
+    """Values over epochs, one line each; `rates` are written in percent. None where there is no value at all."""
+    lines = [line for line in lines if line.values]
+    if not lines:
+        return None
+    left, right, top, bottom = 46, 468, 34, 206
+    values = [value for line in lines for value in line.values.values()]
+    epochs = sorted({epoch for line in lines for epoch in line.values})
+    down = axis(min(0.0, *values), max(values))
+    first, span = epochs[0], epochs[-1] - epochs[0]
+
+    def x(epoch: int) -> float:
+        return left + 8 + (right - left - 16) * ((epoch - first) / span if span else 0.5)
+
+    def y(value: float) -> float:
+        return bottom - (bottom - top) * down.place(value)
+
+    parts = []
+    for tick in down.ticks:
+        text = f"{round(100 * tick, 6):g} %" if rates else f"{tick:g}"
+        parts.append(
+            Markup('<line class="grid" x1="{}" x2="{}" y1="{y:.1f}" y2="{y:.1f}"/><text class="y" x="{}" y="{:.1f}">{}</text>')
+            .format(left, right, left - 6, y(tick) + 4, text, y=y(tick))
+        )  # fmt: skip
+    parts += [
+        Markup('<text class="x" x="{:.1f}" y="{}">{}</text>').format(x(epoch), bottom + 18, epoch)
+        for epoch in range(first, first + span + 1, max(1, math.ceil(span / 9)))
+    ]
+    parts.append(Markup('<text class="x" x="{}" y="{}">epoch</text>').format((left + right) / 2, bottom + 34))
+    for number, line in enumerate(lines):
+        key = left + 8 + 150 * number
+        dots = [(x(epoch), y(value), epoch, value) for epoch, value in sorted(line.values.items())]
+        parts.append(
+            Markup(
+                '<g class="curve {}"><polyline points="{}"/>{}<line x1="{}" x2="{}" y1="14" y2="14"/><circle cx="{}" cy="14" r="3"/>'
+                '<text x="{}" y="18">{}</text></g>'
+            ).format(
+                line.style,
+                " ".join(f"{a:.1f},{b:.1f}" for a, b, _, _ in dots),
+                Markup("").join(
+                    Markup('<circle cx="{:.1f}" cy="{:.1f}" r="3"><title>{} epoch {}: {}</title></circle>').format(
+                        a, b, line.name, epoch, percent(value) if rates else f"{value:.4g}"
+                    )
+                    for a, b, epoch, value in dots
+                ),
+                key, key + 24, key + 12, key + 30, line.name,
+            )  # fmt: skip
+        )
+    return Markup('<svg class="curves" viewBox="0 0 480 246" role="img"><title>{}</title>{}</svg>').format(
+        title, Markup("").join(parts)
+    )
+
+
+def bar(change: float, largest: float) -> Markup:
+    """A bar as long as a layer's relative change is, compared with that of the most changed layer."""
+    length = 100 * change / largest if math.isfinite(change) and largest > 0 else 0.0
+    return Markup(
+        '<svg class="bar" width="100%" height="12" aria-hidden="true"><rect width="100%" height="12"/>'
+        '<rect class="value" width="{:.1f}%" height="12"/></svg>'
+    ).format(length)
+
+
+def neuron_strip(name: str, neurons: Sequence[float | None]) -> Markup:
+    """A cell per neuron, in order, in rows of `UNITS_A_ROW`: its shade is its relative change, a cross says it is new."""
+    rows = -(-len(neurons) // UNITS_A_ROW)
+    by_shade: dict[int, list[int]] = {}
+    for unit, change in enumerate(neurons):
+        by_shade.setdefault(_shade(change), []).append(unit)
+    drawn = [
+        Markup('<path class="new" d="{}"/>').format("".join(f"M{x + 1} {y + 1}l4 7m0-7l-4 7" for x, y in _corners(units)))
+        if shade == _NEW
+        else Markup('<path stroke="{}" d="{}"/>').format((IDENTICAL, *SHADES)[shade], _cells(units))
+        for shade, units in sorted(by_shade.items())
+    ]
+    return Markup(
+        '<svg class="strip" viewBox="0 0 {} {}" role="img" stroke-width="{}"><title>{}</title>{}</svg>'
+    ).format(UNITS_A_ROW * _PITCH, rows * _ROW, _ROW - 1, f"{name}: {describe(neurons)}", Markup("").join(drawn))
+
+
+def describe(neurons: Sequence[float | None], most: int = 3) -> str:
+    """A layer's neurons in words: how many, how far the middle one moved, and which moved most (counted from 0)."""
+    known = sorted((value, unit) for unit, value in enumerate(neurons) if value is not None and math.isfinite(value))
+    new = sum(value is None for value in neurons)
+    said = [f"{len(neurons):,} units"] + ([f"{new:,} new"] if new else [])
+    if known:
+        said.append(f"median {relative(known[len(known) // 2][0])}")
+        moved = [f"{unit} ({relative(value)})" for value, unit in known[: -most - 1 : -1] if value > 0]
+        said += [f"most changed: {', '.join(moved)}"] if moved else []
+    return "; ".join(said)
+
+
+def shade_key() -> list[tuple[str, Markup]]:
+    """What each shade of `neuron_strip` means, with a swatch of it."""
+    edges = [f"{100 * bound:g}" for bound in BOUNDS]
+    names = [f"under {edges[0]} %", *(f"{a}–{b} %" for a, b in zip(edges, edges[1:], strict=False)), f"{edges[-1]} % or more"]
+    swatches = [
+        Markup('<svg class="swatch" width="12" height="12" aria-hidden="true"><rect width="12" height="12" fill="{}"/></svg>')
+        .format(colour)
+        for colour in (IDENTICAL, *SHADES)
+    ]  # fmt: skip
+    cross = Markup('<svg class="swatch" width="12" height="12" aria-hidden="true"><path class="new" d="M2 1l8 10m0-10l-8 10"/></svg>')
+    return [*zip(["identical", *names], swatches, strict=True), ("new unit", cross)]
+
+
+_NEW = len(SHADES) + 1
+
+
+def _shade(change: float | None) -> int:
+    if change is None:
+        return _NEW
+    if change == 0:
+        return 0
+    return 1 + (bisect_right(BOUNDS, change) if math.isfinite(change) else len(BOUNDS))
+
+
+def _corners(units: Sequence[int]) -> list[tuple[int, int]]:
+    return [(unit % UNITS_A_ROW * _PITCH, unit // UNITS_A_ROW * _ROW + 1) for unit in units]
+
+
+def _cells(units: Sequence[int]) -> str:
+    # Thick strokes with relative moves: some seven characters a neuron, where a rectangle would need fifty.
+    path, pen = [], (0, 0)
+    for x, y in _corners(units):
+        y += _ROW // 2 - 1
+        path.append(f"m{x - pen[0]} {y - pen[1]}h{_CELL}")
+        pen = (x + _CELL, y)
+    return "".join(path)
