@@ -86,3 +86,7 @@ def _set_up() -> None:
     # Advice on worker counts and the like; what a user must know we say ourselves.
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torch.utils.data")
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+
+
+if __name__ == "__main__":
+    main()

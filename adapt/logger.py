@@ -9,8 +9,8 @@ from adapt.errors import InputError
 
 
 def csv(folder: Path) -> Logger:
-    """A table of metrics, `log/metrics.csv`."""
-    return CSVLogger(folder, name="log", version="")
+    """A table of metrics, `log/version_0/metrics.csv`; a resumed run goes on in `version_1`."""
+    return CSVLogger(folder, name="log")
 
 
 def tensorboard(folder: Path) -> Logger:

@@ -55,14 +55,18 @@ def fit(
     last = folder / "last.ckpt"
     if last.is_file():
         log.info("Going on from %s", last)
-    # weights_only: tensors and plain values; a checkpoint is read back by us, and still never unpickled.
-    trainer.fit(
-        module,
-        loader.training(splits.train, rate),
-        validation,
-        ckpt_path=str(last) if last.is_file() else None,
-        weights_only=True,
-    )
+        history.load_state_dict(_state(last, "_History"))
+    # A run that was killed after it had stopped early must not train on: the callback alone would let it.
+    if patience is None or not last.is_file() or _state(last, "EarlyStopping").get("wait_count", 0) < patience:
+        module.train()  # Lightning leaves each part's mode as it finds it, and frozen parts must be in eval mode
+        # weights_only: tensors and plain values; a checkpoint is read back by us, and still never unpickled.
+        trainer.fit(
+            module,
+            loader.training(splits.train, rate),
+            validation,
+            ckpt_path=str(last) if last.is_file() else None,
+            weights_only=True,
+        )
     best = folder / "best.ckpt"
     if validation is not None and best.is_file():
         module.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
@@ -79,6 +83,11 @@ def _checkpoints(folder: Path, monitor: str | None) -> list[Callback]:
     )
     # The best comes first: the last one's state then already knows of it.
     return [best, last]
+
+
+def _state(checkpoint: Path, callback: str) -> dict[str, Any]:
+    states = torch.load(checkpoint, weights_only=True, map_location="cpu")["callbacks"]
+    return next((state for key, state in states.items() if key.startswith(callback)), {})
 
 
 class _AtomicCheckpoints(TorchCheckpointIO):

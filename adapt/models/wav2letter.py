@@ -75,11 +75,13 @@ class Wav2LetterCTC(nn.Module):
         return Emissions(torch.log_softmax(x.float(), dim=1).transpose(1, 2), steps)
 
     def output_length(self, samples: int) -> int:
-        """The number of output steps for an utterance of that many samples; below 1 it is too short for the network."""
+        """The number of output steps for an utterance of that many samples; 0 where it is too short for the network."""
         steps = torch.tensor(samples if self.shape.features == "waveform" else samples // HOP + 1)
         for _, module in self._chain():
             if isinstance(module, nn.Conv1d):
                 steps = _conv_length(module, steps)
+                if steps < 1:  # a later layer that pads more than it takes would hide it
+                    return 0
         return int(steps)
 
     def unfit(self, utterance: Utterance, samples: int, training: bool) -> str | None:

@@ -49,7 +49,9 @@ def columns(transcript: Transcript) -> list[Column]:
         raise ValueError(f"The alignments of {transcript.audio!r} have different references.")
     merged: list[Column] = []
     for place, (extra_before, extra_after) in enumerate(zip(added_before, added_after, strict=True)):
-        merged += [Column("", _extra(old), _extra(new)) for old, new in zip_longest(extra_before, extra_after, fillvalue="")]
+        merged += [
+            Column("", _extra(old), _extra(new)) for old, new in zip_longest(extra_before, extra_after, fillvalue="")
+        ]
         if place < len(words_before):
             old, new = words_before[place], words_after[place]
             merged.append(Column(old.expected, _word(old), _word(new)))

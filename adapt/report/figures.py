@@ -16,8 +16,8 @@ from markupsafe import Markup
 from adapt.report.wording import percent, percent_range, relative
 
 UNITS_A_ROW = 128
-# Upper bounds of the relative change of a neuron's weights. Fixed, not fitted to the data: the same shade means the same
-# change in every layer and in every report.
+# Upper bounds of the relative change of a neuron's weights. Fixed, not fitted to the data: the same shade means the
+# same change in every layer and in every report.
 BOUNDS = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0)
 SHADES = ("#f9e3c8", "#f5c893", "#eda45a", "#d97f2b", "#b55a10", "#843b07", "#4a1e02")
 IDENTICAL = "#dfe5ea"
@@ -46,7 +46,7 @@ def axis(low: float, high: float, most: int = 6) -> Axis:
         if math.ceil(high / (unit * factor)) - math.floor(low / (unit * factor)) < most
     )
     first, last = math.floor(low / step), math.ceil(high / step)
-    return Axis(tuple(round(step * k, 10) for k in range(first, last + 1)))
+    return Axis(tuple(step * k for k in range(first, last + 1)))
 
 
 def rate_axis(results: Sequence[Mapping[str, Any]], measures: Sequence[str] = ("wer",)) -> Axis:
@@ -60,7 +60,9 @@ def axis_labels(scale: Axis) -> Markup:
         Markup('<text x="{:.2f}%" y="11">{:g}</text>').format(100 * scale.place(tick), round(100 * tick, 6))
         for tick in scale.ticks
     ]
-    return Markup('<svg class="scale" width="100%" height="14" aria-hidden="true">{}</svg>').format(Markup("").join(labels))
+    return Markup('<svg class="scale" width="100%" height="14" aria-hidden="true">{}</svg>').format(
+        Markup("").join(labels)
+    )
 
 
 def interval_pair(name: str, before: Mapping[str, Any], after: Mapping[str, Any], measure: str, scale: Axis) -> Markup:
@@ -72,9 +74,11 @@ def interval_pair(name: str, before: Mapping[str, Any], after: Mapping[str, Any]
     for rates, kind, place, y in ((before, "before", places[0], 7), (after, "after", places[1], 17)):
         low, high = (100 * scale.place(end) for end in rates[f"{measure}_interval"])
         parts.append(
-            Markup('<g class="{}"><line x1="{:.2f}%" x2="{:.2f}%" y1="{y}" y2="{y}"/><circle cx="{:.2f}%" cy="{y}" r="4"/></g>')
-            .format(kind, low, high, place, y=y)
-        )  # fmt: skip
+            Markup(
+                '<g class="{}"><line x1="{:.2f}%" x2="{:.2f}%" y1="{y}" y2="{y}"/>'
+                '<circle cx="{:.2f}%" cy="{y}" r="4"/></g>'
+            ).format(kind, low, high, place, y=y)
+        )
     label = f"{name}: " + ", ".join(
         f"{when} {percent(rates[measure])} ({percent_range(rates[f'{measure}_interval'])})"
         for when, rates in (("before", before), ("after", after))
@@ -119,9 +123,11 @@ def curves(title: str, lines: Sequence[Curve], rates: bool) -> Markup | None:
     for tick in down.ticks:
         text = f"{round(100 * tick, 6):g} %" if rates else f"{tick:g}"
         parts.append(
-            Markup('<line class="grid" x1="{}" x2="{}" y1="{y:.1f}" y2="{y:.1f}"/><text class="y" x="{}" y="{:.1f}">{}</text>')
-            .format(left, right, left - 6, y(tick) + 4, text, y=y(tick))
-        )  # fmt: skip
+            Markup(
+                '<line class="grid" x1="{}" x2="{}" y1="{y:.1f}" y2="{y:.1f}"/>'
+                '<text class="y" x="{}" y="{:.1f}">{}</text>'
+            ).format(left, right, left - 6, y(tick) + 4, text, y=y(tick))
+        )
     parts += [
         Markup('<text class="x" x="{:.1f}" y="{}">{}</text>').format(x(epoch), bottom + 18, epoch)
         for epoch in range(first, first + span + 1, max(1, math.ceil(span / 9)))
@@ -132,8 +138,8 @@ def curves(title: str, lines: Sequence[Curve], rates: bool) -> Markup | None:
         dots = [(x(epoch), y(value), epoch, value) for epoch, value in sorted(line.values.items())]
         parts.append(
             Markup(
-                '<g class="curve {}"><polyline points="{}"/>{}<line x1="{}" x2="{}" y1="14" y2="14"/><circle cx="{}" cy="14" r="3"/>'
-                '<text x="{}" y="18">{}</text></g>'
+                '<g class="curve {}"><polyline points="{}"/>{}<line x1="{}" x2="{}" y1="14" y2="14"/>'
+                '<circle cx="{}" cy="14" r="3"/><text x="{}" y="18">{}</text></g>'
             ).format(
                 line.style,
                 " ".join(f"{a:.1f},{b:.1f}" for a, b, _, _ in dots),
@@ -143,8 +149,12 @@ def curves(title: str, lines: Sequence[Curve], rates: bool) -> Markup | None:
                     )
                     for a, b, epoch, value in dots
                 ),
-                key, key + 24, key + 12, key + 30, line.name,
-            )  # fmt: skip
+                key,
+                key + 24,
+                key + 12,
+                key + 30,
+                line.name,
+            )
         )
     return Markup('<svg class="curves" viewBox="0 0 480 246" role="img"><title>{}</title>{}</svg>').format(
         title, Markup("").join(parts)
@@ -161,13 +171,15 @@ def bar(change: float, largest: float) -> Markup:
 
 
 def neuron_strip(name: str, neurons: Sequence[float | None]) -> Markup:
-    """A cell per neuron, in order, in rows of `UNITS_A_ROW`: its shade is its relative change, a cross says it is new."""
+    """A cell per neuron, in rows of `UNITS_A_ROW`: its shade is its relative change, a cross says it is new."""
     rows = -(-len(neurons) // UNITS_A_ROW)
     by_shade: dict[int, list[int]] = {}
     for unit, change in enumerate(neurons):
         by_shade.setdefault(_shade(change), []).append(unit)
     drawn = [
-        Markup('<path class="new" d="{}"/>').format("".join(f"M{x + 1} {y + 1}l4 7m0-7l-4 7" for x, y in _corners(units)))
+        Markup('<path class="new" d="{}"/>').format(
+            "".join(f"M{x + 1} {y + 1}l4 7m0-7l-4 7" for x, y in _corners(units))
+        )
         if shade == _NEW
         else Markup('<path stroke="{}" d="{}"/>').format((IDENTICAL, *SHADES)[shade], _cells(units))
         for shade, units in sorted(by_shade.items())
@@ -192,14 +204,15 @@ def describe(neurons: Sequence[float | None], most: int = 3) -> str:
 def shade_key() -> list[tuple[str, Markup]]:
     """What each shade of `neuron_strip` means, with a swatch of it."""
     edges = [f"{100 * bound:g}" for bound in BOUNDS]
-    names = [f"under {edges[0]} %", *(f"{a}–{b} %" for a, b in zip(edges, edges[1:], strict=False)), f"{edges[-1]} % or more"]
-    swatches = [
-        Markup('<svg class="swatch" width="12" height="12" aria-hidden="true"><rect width="12" height="12" fill="{}"/></svg>')
-        .format(colour)
-        for colour in (IDENTICAL, *SHADES)
-    ]  # fmt: skip
-    cross = Markup('<svg class="swatch" width="12" height="12" aria-hidden="true"><path class="new" d="M2 1l8 10m0-10l-8 10"/></svg>')
-    return [*zip(["identical", *names], swatches, strict=True), ("new unit", cross)]
+    names = [
+        f"under {edges[0]} %",
+        *(f"{a}–{b} %" for a, b in zip(edges, edges[1:], strict=False)),
+        f"{edges[-1]} % or more",
+    ]
+    swatch = Markup('<svg class="swatch" width="12" height="12" aria-hidden="true">{}</svg>')
+    cells = [Markup('<rect width="12" height="12" fill="{}"/>').format(colour) for colour in (IDENTICAL, *SHADES)]
+    cells.append(Markup('<path class="new" d="M2 1l8 10m0-10l-8 10"/>'))
+    return [(name, swatch.format(cell)) for name, cell in zip(["identical", *names, "new unit"], cells, strict=True)]
 
 
 _NEW = len(SHADES) + 1

@@ -1,4 +1,4 @@
-"""A comparison as one HTML page that needs nothing else: no script, no network, and the same bytes for the same data."""
+"""A comparison as one HTML page that needs nothing else: no script, no network; same data, same bytes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from adapt.comparison import Comparison, GroupResult, SetResult, Transcript
     from adapt.introspect.weights import LayerChange, WeightChange
 
-FEW_UTTERANCES = 30
 MOST_GROUPS = 100
+_FILTERS = (
+    wording.percent, wording.percent_range, wording.points, wording.points_range, wording.count, wording.relative,
+    wording.cosine, wording.duration, wording.better, wording.short,
+)  # fmt: skip
 
 
 def write_report(comparison: Comparison, path: Path) -> None:
@@ -37,14 +40,14 @@ def render(comparison: Comparison) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    for name in ("percent", "percent_range", "points", "points_range", "count", "relative", "cosine", "duration", "better"):
-        environment.filters[name] = getattr(wording, name)
+    for said in _FILTERS:
+        environment.filters[said.__name__] = said
     return environment.get_template("page.html.j2").render(
         comparison=comparison,
         summary=wording.summary(comparison),
         result=_result_table(comparison.sets),
-        few=[name for name, result in comparison.sets.items() if result.before["utterances"] < FEW_UTTERANCES],
-        FEW_UTTERANCES=FEW_UTTERANCES,
+        few=[name for name, result in comparison.sets.items() if result.before["utterances"] < wording.FEW_UTTERANCES],
+        FEW_UTTERANCES=wording.FEW_UTTERANCES,
         tables=_group_tables(comparison.groups),
         transcripts=[_aligned(transcript) for transcript in comparison.transcripts],
         history=_learning(comparison.history),
@@ -127,7 +130,9 @@ def _group_tables(groups: Sequence[GroupResult]) -> list[_GroupTable]:
 
 
 def _group_table(name: str, key: str, found: Sequence[GroupResult]) -> _GroupTable:
-    changes = sorted(((group.after["wer"] - group.before["wer"], group.value, group) for group in found), key=lambda c: c[:2])
+    changes = sorted(
+        ((group.after["wer"] - group.before["wer"], group.value, group) for group in found), key=lambda c: c[:2]
+    )
     left_out = max(0, len(changes) - MOST_GROUPS)
     if left_out:  # those in the middle changed least
         changes = changes[: MOST_GROUPS // 2] + changes[-(MOST_GROUPS // 2) :]

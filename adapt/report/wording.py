@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 Verdict = Literal["fell", "rose", "no clear change"]
 UNKNOWN = "—"
+FEW_UTTERANCES = 30  # fewer make bootstrap intervals too narrow
+LONGEST_NAME = 24
 
 
 def percent(rate: float) -> str:
@@ -87,6 +89,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {whole % 60} s" if minutes else f"{seconds:.1f} s" if whole < 10 else f"{whole} s"
 
 
+def short(name: str) -> str:
+    """A name with the middle of its overlong words left out: corpora have speakers whose names are 128 hex digits."""
+    return " ".join(f"{word[:12]}…{word[-4:]}" if len(word) > LONGEST_NAME else word for word in name.split(" "))
+
+
 def better(words: int) -> str:
     """The edits that an utterance gained or lost: `3 words better`, `2 words worse`."""
     return f"{counted(abs(words), 'word')} {'better' if words > 0 else 'worse'}" if words else "no better, no worse"
@@ -119,4 +126,6 @@ def _clause(name: str, result: SetResult, first: bool) -> str:
     else:
         start = f"Word error rate on the {name}" if first else f"on the {name} it"
         said = f"{start} {change} from {percent(before)} to {percent(after)}"
+    if result.before["utterances"] < FEW_UTTERANCES:
+        aside.append(f"from only {counted(result.before['utterances'], 'utterance')}")
     return f"{said} ({'; '.join(aside)})" if aside else said

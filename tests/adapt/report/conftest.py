@@ -1,0 +1,66 @@
+"""A comparison to draw, small and with a bit of everything."""
+
+import pytest
+
+from adapt.comparison import Comparison, GroupResult, SetResult, Transcript, Word
+from adapt.introspect.weights import LayerChange, WeightChange
+
+
+def rates(wer: float, utterances: int = 412) -> dict[str, object]:
+    """Error rates as `ErrorRates.as_dict` gives them, with intervals of two points to each side."""
+    cer = 0.4 * wer
+    return {
+        "wer": wer, "wer_interval": (wer - 0.02, wer + 0.02), "cer": cer, "cer_interval": (cer - 0.01, cer + 0.01),
+        "utterances": utterances,
+    }  # fmt: skip
+
+
+def weights(*layers: LayerChange) -> WeightChange:
+    """A model's change from that of its layers."""
+    sums = [sum(getattr(layer, key) for layer in layers) for key in ("total", "trained", "changed", "buffers_changed")]
+    return WeightChange(*sums, list(layers))
+
+
+FROZEN = LayerChange("net.0", 184_608, 0, 0, 0, 0.0, 1.0, [0.0] * 96)
+TRAINED = LayerChange("net.3", 64_800, 64_800, 64_731, 192, 0.0254, 0.9997, [0.01 * unit for unit in range(300)])
+REBUILT = LayerChange("net.6", 7_453, 7_453, 7_453, 0, 0.147, 0.9892, [0.2, 0.0, None, None])
+
+LOGGED = ("epoch", "train_loss", "val_loss", "val_wer", "val_cer", "learning_rate", "seconds")
+
+
+@pytest.fixture
+def comparison() -> Comparison:
+    """German from English: the target gained, the source lost, the first layer was frozen."""
+    return Comparison(
+        before_name="outputs/base",
+        after_name="outputs/after",
+        title="German from English",
+        sets={
+            "target": SetResult(rates(0.465), rates(0.182), (-0.309, -0.257)),
+            "source": SetResult(rates(0.091, 1300), rates(0.124, 1300), (0.022, 0.044)),
+        },
+        groups=[
+            GroupResult("target", "accent", "Bavarian", rates(0.4, 17), rates(0.41, 17)),
+            GroupResult("target", "accent", "Saxon", rates(0.5, 23), rates(0.2, 23)),
+            GroupResult("target", "accent", "Swabian", rates(0.3, 31), rates(0.371, 31)),
+        ],
+        transcripts=[
+            Transcript(
+                "target", "clips/one.wav", "Die Straße", 2,
+                [Word("die", "di"), Word("straße", ""), Word("", "nu")],
+                [Word("die", "die"), Word("straße", "strasse")],
+            ),
+        ],
+        weights=weights(FROZEN, TRAINED, REBUILT),
+        history=[
+            dict(zip(LOGGED, values, strict=True))
+            for values in (
+                (1, 2.5, 2.0, 0.6, 0.3, 1e-3, 12.0),
+                (2, 1.5, 1.2, 0.2, 0.1, 5e-4, 24.0),
+                (3, 1.0, 1.3, 0.3, 0.2, 1e-4, 36.0),
+            )
+        ],
+        seconds=372.4,
+        skipped=["train.jsonl:17: the text has 'é'."],
+        config="seed: 0\n",
+    )  # fmt: skip

@@ -1,0 +1,282 @@
+"""The page: needs nothing but itself, escapes what it is given, says every number, and copes with what is missing."""
+
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from adapt.comparison import Comparison, GroupResult, SetResult, Transcript, Word
+from adapt.introspect.weights import LayerChange, WeightChange
+from adapt.report.page import MOST_GROUPS, render, write_report
+
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+DRAWN = {"line", "circle", "rect", "path", "polyline"}
+
+
+class Page(HTMLParser):
+    """The tags with their attributes, the text that is seen, and whether every tag is closed in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in DRAWN
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        """All text, its spaces made single."""
+        return " ".join(" ".join(self.texts).replace("\u00a0", " ").split())
+
+    def all(self, tag: str) -> Iterator[dict[str, str | None]]:
+        """The attributes of each such tag."""
+        return (attributes for name, attributes in self.tags if name == tag)
+
+
+def section(page: str, heading: str) -> str:
+    """The text of one section, or "" where the page has none of that id."""
+    found = re.search(rf'<section aria-labelledby="{heading}">.*?</section>', page, re.DOTALL)
+    return Page(found.group()).text if found else ""
+
+
+def test_it_needs_nothing_else(comparison: Comparison) -> None:
+    page = render(comparison)
+    assert "http:" not in page and "https:" not in page and "url(" not in page and "@import" not in page
+    document = Page(page)
+    tags = {tag for tag, _ in document.tags}
+    assert not tags & {"script", "link", "img", "iframe", "object", "embed", "base", "form"}
+    assert not any({"src", "href", "xlink:href", "srcset"} & attributes.keys() for _, attributes in document.tags)
+    policy = next(meta["content"] for meta in document.all("meta") if "http-equiv" in meta)
+    assert policy.startswith("default-src 'none'")
+
+
+def test_its_structure_can_be_read_aloud(comparison: Comparison) -> None:
+    page = render(comparison)
+    document = Page(page)
+    assert page.startswith("<!doctype html>") and next(document.all("html")) == {"lang": "en"}
+    assert all("scope" in attributes for attributes in document.all("th"))
+    pictures = re.findall(r"<svg[^>]*>(?:<title>[^<]+</title>)?", page)
+    assert pictures
+    assert all('aria-hidden="true"' in svg or ('role="img"' in svg and "<title>" in svg) for svg in pictures)
+    levels = [int(tag[1]) for tag, _ in document.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    names = [attributes["id"] for _, attributes in document.tags if "id" in attributes]
+    assert len(names) == len(set(names))
+    assert {attributes["aria-labelledby"] for attributes in document.all("section")} == set(names)
+
+
+def test_whatever_it_is_given_stays_text(comparison: Comparison) -> None:
+    bad = "<script>alert('x')</script>&\"q\""
+    layer = LayerChange(bad, 10, 10, 10, 0, 0.1, 0.9, [0.1, None])
+    given = replace(
+        comparison, title=bad, before_name=bad, after_name=bad, config=bad, skipped=[bad],
+        groups=[GroupResult("target", bad, bad, comparison.groups[0].before, comparison.groups[0].after)],
+        transcripts=[Transcript(bad, bad, bad, 1, [Word(bad, bad)], [Word(bad, bad + bad)])],
+        weights=WeightChange(10, 10, 10, 0, [layer]),
+    )  # fmt: skip
+    page = render(given)
+    document = Page(page)
+    assert "<script" not in page.lower()
+    assert document.text.count(bad) >= 10
+    assert "script" not in {tag for tag, _ in document.tags}
+
+
+def test_the_same_comparison_gives_the_same_bytes(comparison: Comparison, tmp_path: Path) -> None:
+    for name in ("a.html", "b.html"):
+        write_report(comparison, tmp_path / name)
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes() != b""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "b.html"]
+
+
+def test_a_page_that_cannot_be_made_leaves_the_old_one(comparison: Comparison, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    write_report(comparison, path)
+    old = path.read_bytes()
+    broken = Transcript("target", "x", "one", 1, [Word("one", "")], [Word("two", "two")])
+    with pytest.raises(ValueError, match="different references"):
+        write_report(replace(comparison, transcripts=[broken]), path)
+    assert path.read_bytes() == old
+
+
+def test_every_number_of_the_result_is_there(comparison: Comparison) -> None:
+    text = section(render(comparison), "result")
+    for number in (
+        "46.5 %", "44.5–48.5 %", "18.2 %", "16.2–20.2 %", "−28.3", "−30.9 to −25.7", "412 utterances",  # target WER
+        "18.6 %", "17.6–19.6 %", "7.3 %", "6.3–8.3 %", "−11.3",  # target CER
+        "9.1 %", "7.1–11.1 %", "12.4 %", "10.4–14.4 %", "+3.3", "+2.2 to +4.4", "1,300 utterances",  # source WER
+        "3.6 %", "2.6–4.6 %", "5.0 %", "4.0–6.0 %", "+1.3",  # source CER
+        "256,861", "72,253", "28.1 %", "72,184", "192", "6 min 12 s",  # weights
+    ):  # fmt: skip
+        assert number in text, number
+
+
+def test_the_summary_stands_under_the_title(comparison: Comparison) -> None:
+    text = Page(render(comparison)).text
+    assert "German from English Word error rate on the target fell from 46.5 % to 18.2 %; on the source it rose" in text
+
+
+@pytest.mark.parametrize(
+    ("difference", "word"), [((-0.2, -0.1), "better"), ((0.1, 0.2), "worse"), ((-0.1, 0.1), "no clear change")]
+)
+def test_the_table_says_what_the_interval_allows(
+    comparison: Comparison, difference: tuple[float, float], word: str
+) -> None:
+    target = replace(comparison.sets["target"], difference=difference)
+    text = section(render(replace(comparison, sets={"target": target})), "result")
+    assert [said for said in ("better", "worse", "no clear change") if said in text.partition("Measure")[2]] == [word]
+
+
+def test_groups_are_sorted_by_change_and_coloured_only_where_clear(comparison: Comparison) -> None:
+    page = render(comparison)
+    text = section(page, "groups")
+    assert text.index("Saxon") < text.index("Bavarian") < text.index("Swabian")
+    for piece in ("50.0 %", "20.0 %", "▼ −30.0", "▲ +1.0", "▲ +7.1", "23", "17", "31"):
+        assert piece in text
+    assert re.findall(r'<td class="(fell|rose)">(▼|▲)', page) == [("fell", "▼"), ("rose", "▲")]
+
+
+def test_many_groups_keep_both_ends(comparison: Comparison) -> None:
+    like = comparison.groups[0]
+    groups = [
+        replace(like, key="speaker", value=f"speaker {n:03}", after=like.after | {"wer": 0.4 + 0.001 * n})
+        for n in range(MOST_GROUPS + 7)
+    ]
+    text = section(render(replace(comparison, groups=groups)), "groups")
+    assert len(set(re.findall(r"speaker (\d{3})", text))) == MOST_GROUPS
+    assert "speaker 000" in text and f"speaker {MOST_GROUPS + 6:03}" in text and "7 groups that changed less" in text
+
+
+def test_groups_without_a_value_are_not_a_table(comparison: Comparison) -> None:
+    unknown = replace(comparison.groups[0], value="unknown")
+    assert section(render(replace(comparison, groups=[unknown])), "groups") == ""
+    assert "unknown" in section(render(replace(comparison, groups=[unknown, comparison.groups[1]])), "groups")
+
+
+def test_transcripts_are_aligned_and_their_errors_marked(comparison: Comparison) -> None:
+    page = render(comparison)
+    rows = re.findall(r'<tr[^>]*><th scope="row">(reference|before|after)</th>(.*?)</tr>', page)
+    cells = {name: re.findall(r"<td>(.*?)</td>", row) for name, row in rows}
+    assert cells["reference"] == ["die", "straße", ""]
+    for cell, kind in zip(cells["before"], ("wrong", "missing", "extra"), strict=True):
+        assert f'class="{kind}"' in cell
+    assert cells["after"][0] == "die" and 'class="wrong"' in cells["after"][1] and cells["after"][2] == ""
+    assert "2 words better target one.wav" in section(page, "words")
+    # Not by colour alone.
+    assert re.search(r"\.wrong \{[^}]*underline", page) and re.search(r"\.extra \{[^}]*line-through", page)
+    assert re.search(r"\.missing \{[^}]*dashed", page)
+
+
+def test_learning_is_drawn_and_told(comparison: Comparison) -> None:
+    page = render(comparison)
+    text = section(page, "learning")
+    assert "3 epochs" in text and "lowest validation WER was that of epoch 2" in text
+    assert "validation epoch 2: 1.2" in text and "CER epoch 3: 20.0 %" in text and "0.0005" in text
+    assert page.count('<svg class="curves"') == 2
+
+
+def test_learning_without_validation_or_numbers(comparison: Comparison) -> None:
+    assert section(render(replace(comparison, history=[])), "learning") == ""
+    page = render(replace(comparison, history=[{"epoch": 1, "train_loss": 2.5}]))
+    text = section(page, "learning")
+    assert "1 epoch;" in text and "Validation" not in text and "lowest" not in text
+    assert page.count('<svg class="curves"') == 1
+    page = render(replace(comparison, history=[{"epoch": 1, "train_loss": math.inf}]))
+    assert page.count('<svg class="curves"') == 0 and "inf" in section(page, "learning")
+
+
+def test_each_layer_is_told_in_the_networks_order(comparison: Comparison) -> None:
+    text = section(render(comparison), "weights")
+    assert "net.0 184,608 0 0 frozen: bit-identical net.3" in text
+    assert "net.3 192 batch-norm statistics changed 64,800 64,800 64,731 99.9 % 2.5 % 0.9997 net.6" in text
+    assert "net.6 7,453 7,453 7,453 100.0 % 14.7 % 0.9892" in text
+    assert "Of 1 layer that was not trained, 1 is bit-identical" in text
+    assert text.count("frozen: bit-identical") == 2  # in the table and among the neurons
+    assert "4 units; 2 new; median 20.0 %" in text
+
+
+def test_a_frozen_layer_that_moved_is_denounced(comparison: Comparison) -> None:
+    layers = comparison.weights.layers
+    for moved in ({"changed": 1}, {"buffers_changed": 1}):
+        drifted = replace(comparison.weights, layers=[replace(layers[0], **moved), *layers[1:]])
+        text = section(render(replace(comparison, weights=drifted)), "weights")
+        assert "Not trained, and yet not identical: net.0." in text and "frozen: bit-identical" not in text
+
+
+def test_without_a_record_of_training_nothing_is_called_frozen(comparison: Comparison) -> None:
+    layers = [replace(layer, trained=0) for layer in comparison.weights.layers]
+    page = render(replace(comparison, weights=replace(comparison.weights, trained=0, layers=layers)))
+    assert "not recorded" in section(page, "result")
+    text = section(page, "weights")
+    assert "frozen" not in text and "bit-identical" in text and "not trained" not in text.lower()
+
+
+def test_weights_that_cannot_be_compared(comparison: Comparison) -> None:
+    page = render(replace(comparison, weights=None))
+    assert "architectures of the two models differ" in section(page, "weights")
+    assert "Batch-norm" not in section(page, "result") and "6 min 12 s" in section(page, "result")
+
+
+def test_numbers_that_are_none(comparison: Comparison) -> None:
+    layers = [replace(comparison.weights.layers[1], relative=math.nan, cosine=math.nan), *comparison.weights.layers]
+    text = section(render(replace(comparison, weights=replace(comparison.weights, layers=layers))), "weights")
+    assert "— —" in text and "nan" not in text
+
+
+def test_the_barest_comparison(comparison: Comparison) -> None:
+    page = render(Comparison("a", "b", {}, [], [], None))
+    text = Page(page).text
+    assert "Nothing was compared: there was no test set." in text
+    assert "No utterance" not in text and "Skipped" not in text and "Configuration" not in text
+    same = replace(comparison, transcripts=[])
+    assert "No utterance was written with more or fewer word errors" in section(render(same), "words")
+
+
+def test_one_utterance_with_a_rate_of_zero() -> None:
+    none = {"wer": 0.0, "wer_interval": (0.0, 0.0), "cer": 0.0, "cer_interval": (0.0, 0.0), "utterances": 1}
+    text = section(render(Comparison("a", "b", {"source": SetResult(none, none, (0.0, 0.0))}, [], [], None)), "result")
+    assert "1 utterance " in text and "fewer than 30 utterances" in text and "no clear change" in text
+
+
+def test_what_was_compared_and_what_was_skipped(comparison: Comparison) -> None:
+    text = section(render(comparison), "about")
+    assert "Before outputs/base After outputs/after" in text
+    assert "train.jsonl:17: the text has 'é'." in text and "1 line of the data" in text and "seed: 0" in text
+    many = section(render(replace(comparison, skipped=[f"line {n}" for n in range(45)])), "about")
+    assert "45 lines" in many and "25 more" in many and "line 44" in many
+
+
+def test_wide_layers_stay_small(comparison: Comparison) -> None:
+    wide = LayerChange("net.0", 16_000_000, 16_000_000, 16_000_000, 0, 0.1, 0.9, [n % 97 / 50 for n in range(2000)])
+    page = render(replace(comparison, weights=WeightChange(1, 1, 1, 0, [wide] * 11)))
+    assert len(page.encode()) < 400_000
+
+
+def test_it_is_imported_without_the_heavy_libraries() -> None:
+    code = "import sys, adapt.report.page; print([m for m in ('torch', 'matplotlib', 'jiwer') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

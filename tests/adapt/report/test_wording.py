@@ -1,0 +1,83 @@
+"""Numbers as text, and the summary: each direction, and none claimed where the interval includes 0."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from adapt.comparison import Comparison, SetResult
+from adapt.report import wording
+
+
+def set_result(like: SetResult, before: float, after: float, difference: tuple[float, float]) -> SetResult:
+    """A result with other word error rates."""
+    return SetResult(like.before | {"wer": before}, like.after | {"wer": after}, difference)
+
+
+def test_summary_names_the_gain_and_the_forgetting(comparison: Comparison) -> None:
+    assert wording.summary(comparison) == (
+        "Word error rate on the target fell from 46.5 % to 18.2 %; "
+        "on the source it rose from 9.1 % to 12.4 % (forgetting +3.3 points)."
+    )
+
+
+@pytest.mark.parametrize("difference", [(-0.018, 0.006), (0.0, 0.01), (-0.01, 0.0), (0.0, 0.0)])
+def test_no_direction_is_claimed_when_the_interval_includes_zero(
+    comparison: Comparison, difference: tuple[float, float]
+) -> None:
+    sets = {name: set_result(own, 0.465, 0.459, difference) for name, own in comparison.sets.items()}
+    text = wording.summary(replace(comparison, sets=sets))
+    assert text.count("no clear change") == 2
+    assert "fell" not in text and "rose" not in text
+    assert "46.5 % before, 45.9 % after" in text and "includes 0" in text and "forgetting −0.6 points" in text
+
+
+def test_a_rise_on_the_target_is_called_one(comparison: Comparison) -> None:
+    worse = set_result(comparison.sets["target"], 0.3, 0.35, (0.01, 0.09))
+    assert wording.summary(replace(comparison, sets={"target": worse})) == (
+        "Word error rate on the target rose from 30.0 % to 35.0 %."
+    )
+
+
+def test_the_source_alone_and_no_set_at_all(comparison: Comparison) -> None:
+    alone = wording.summary(replace(comparison, sets={"source": comparison.sets["source"]}))
+    assert alone == "Word error rate on the source rose from 9.1 % to 12.4 % (forgetting +3.3 points)."
+    assert "no test set" in wording.summary(replace(comparison, sets={}))
+
+
+def test_few_utterances_are_owned_up_to(comparison: Comparison) -> None:
+    like = comparison.sets["target"]
+    few = SetResult(like.before | {"utterances": 1}, like.after | {"utterances": 1}, like.difference)
+    assert wording.summary(replace(comparison, sets={"target": few})).endswith("(from only 1 utterance).")
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [
+        (0, 10, "0.0 %"),
+        (1, 10**6, "under 0.1 %"),
+        (1, 3, "33.3 %"),
+        (10**6 - 1, 10**6, "over 99.9 %"),
+        (5, 5, "100.0 %"),
+        (0, 0, "—"),
+    ],  # fmt: skip
+)
+def test_a_share_never_rounds_some_to_none_or_most_to_all(part: int, whole: int, text: str) -> None:
+    assert wording.share(part, whole) == text
+
+
+def test_numbers() -> None:
+    assert wording.percent(1.2) == "120.0 %"
+    for say in (wording.percent, wording.points, wording.relative, wording.cosine):
+        assert say(math.nan) == "—"
+    assert [wording.points(x) for x in (-0.283, 0.033, 0.0, -0.0001)] == ["−28.3", "+3.3", "0.0", "0.0"]
+    assert wording.points_range((-0.018, 0.006)) == "−1.8 to +0.6"
+    assert wording.count(23_282_529) == "23,282,529"
+    assert [wording.relative(x) for x in (0.0, 1e-6, 0.0037, 0.0254, 1.51, 1e6)] == [
+        "0 %", "under 0.01 %", "0.37 %", "2.5 %", "151 %", "over 10,000 %",
+    ]  # fmt: skip
+    assert [wording.duration(x) for x in (0.4, 42, 372.4, 4000)] == ["0.4 s", "42 s", "6 min 12 s", "1 h 6 min"]
+    assert [wording.better(x) for x in (3, 1, -2)] == ["3 words better", "1 word better", "2 words worse"]
+    assert wording.better(0) == "no better, no worse"
+    assert wording.short("a" * 100 + "bcde") == "aaaaaaaaaaaa…bcde"
+    assert wording.short("Hochdeutsch mit leichtem Akzent") == "Hochdeutsch mit leichtem Akzent"

@@ -1,0 +1,112 @@
+"""What a user gets wrong is named, file and line, before training starts; and skipped where that was asked for."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from adapt.errors import InputError
+
+
+@pytest.fixture
+def adapt(base, speech, innertune, tmp_path):
+    """Run `adapt` on a training manifest with one line replaced (or added) by `line`."""
+
+    def run(line=None, *options, **changes):
+        rows = [json.loads(row) for row in speech["high_train"].read_text().splitlines()[:6]]
+        for row in rows:
+            row["audio_filepath"] = str(speech["high_train"].parent / row["audio_filepath"])
+        rows[2] |= changes
+        lines = [json.dumps(row) for row in rows]
+        if line is not None:
+            lines[2] = line
+        (tmp_path / "train.jsonl").write_text("\n".join(lines) + "\n")
+        return innertune(
+            "adapt", f"model.pretrained={base}", "data=manifest", f"data.train={tmp_path / 'train.jsonl'}",
+            f"data.test={speech['high_test']}", f"output={tmp_path / 'run'}", "trainer.max_epochs=1", *options,
+        )  # fmt: skip
+
+    return run
+
+
+def audio(path, seconds=1.0, value=0.1):
+    soundfile.write(path, np.full(int(16_000 * seconds), value, np.float32), 16_000, subtype="FLOAT")
+    return str(path)
+
+
+def bad_lines(folder):
+    (folder / "text.wav").write_text("this is no sound")
+    return {
+        "missing": ({"audio_filepath": "nowhere.wav"}, "there is no audio file"),
+        "unreadable": ({"audio_filepath": str(folder / "text.wav")}, "cannot be read as audio"),
+        "not numbers": ({"audio_filepath": audio(folder / "nan.wav", value=np.nan), "duration": 1.0}, "not numbers"),
+        "too short": ({"audio_filepath": audio(folder / "short.wav", 0.005), "duration": None}, "shorter than"),
+        "too much text": ({"audio_filepath": audio(folder / "s.wav", 0.1), "duration": None, "text": "abcde" * 9}, "output steps"),
+        "characters": ({"text": "abc xyz"}, "outside the model's alphabet"),
+        "past the end": ({"offset": 50.0}, "Correct 'offset' and 'duration'"),
+        "wrong keys": ("{\"path\": \"a.wav\", \"sentence\": \"abc\"}", "needs the key 'audio_filepath'"),
+        "empty line": ("", "the line is empty"),
+        "not JSON": ("{oops", "not JSON"),
+        "a number for a text": ({"text": 5}, "needs the key 'text'"),
+    }
+
+
+@pytest.mark.parametrize("kind", [
+    "missing", "unreadable", "not numbers", "too short", "too much text", "characters", "past the end", "wrong keys",
+    "empty line", "not JSON", "a number for a text",
+])  # fmt: skip
+def test_a_bad_line_is_named_or_skipped(adapt, tmp_path, kind):
+    bad, message = bad_lines(tmp_path)[kind]
+    given = {"line": bad} if isinstance(bad, str) else bad
+    with pytest.raises(InputError, match=r"train.jsonl:3: .*" + message):
+        adapt(**given)
+    assert not (tmp_path / "run").exists()
+    if kind in ("missing", "not JSON"):
+        run = adapt(given.pop("line", None), "data.on_error=skip", **given)
+        skipped = json.loads((run / "metrics.json").read_text())["skipped"]
+        assert len(skipped) == 1 and "train.jsonl:3" in skipped[0]
+
+
+def test_a_loss_that_is_no_number_names_the_files_and_keeps_the_run(adapt, tmp_path):
+    with pytest.raises(InputError, match=r"loss became (nan|inf).*epoch 1, batch \d+ \(.*train.jsonl:\d.*optimizer.lr"):
+        adapt(None, "optimizer.lr=1e30", "trainer.gradient_clip_val=null", "loader.batch_seconds=1", "trainer.max_epochs=2")
+    assert (tmp_path / "run" / "config.yaml").exists()
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_a_label_list_that_does_not_match(adapt):
+    with pytest.raises(InputError, match="model.labels='abc' does not match .*alphabet="):
+        adapt(None, "model.labels=abc")
+
+
+def test_another_shape_than_the_checkpoint(adapt):
+    with pytest.raises(InputError, match="made with inner=32"):
+        adapt(None, "model.inner=64")
+    with pytest.raises(InputError, match="try model=wav2letter_small"):
+        adapt(None, "model=wav2letter")
+
+
+def test_layers_that_are_not_there(adapt):
+    with pytest.raises(InputError, match="tuning.layers: No layer is called 11.*conv10"):
+        adapt(None, "tuning=layers", "tuning.layers=11")
+
+
+def test_an_option_of_the_wrong_kind(adapt):
+    with pytest.raises(InputError, match="schedule must be"):
+        adapt(None, "schedule=square")
+    with pytest.raises(InputError, match="alphabet must be"):
+        adapt(None, "alphabet=abc")
+
+
+def test_the_command_line_prints_the_sentence_and_no_traceback(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "adapt.cli", "transcribe", "model.pretrained=us-english", f"audio={tmp_path / 'none.wav'}"],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "there is no such file" in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert not list(tmp_path.iterdir())

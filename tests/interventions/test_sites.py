@@ -1,0 +1,129 @@
+"""Sites point at the rows that make each unit, and a choice of layers means one set of layers in the model's order."""
+
+from collections import OrderedDict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from interventions.sites import Layer, choose_layers, find_sites
+
+LAYERS = [
+    Layer(f"net.{name}", (f"net.{name}",)) for name in ("conv0", "conv1", "conv2", "mix", "out_a", "out_b", "head")
+]
+
+
+@pytest.fixture
+def mixed():
+    return nn.Sequential(
+        OrderedDict(
+            conv=nn.Conv1d(3, 5, 7),
+            norm=nn.BatchNorm1d(5),
+            block=nn.Sequential(OrderedDict(up=nn.Linear(5, 8, bias=False), act=nn.ReLU(), down=nn.Linear(8, 4))),
+            grid=nn.Conv2d(1, 2, 3),
+        )
+    )
+
+
+def test_sites_are_the_linear_and_conv1d_modules_in_order(mixed):
+    sites = find_sites(mixed)
+    assert [(site.name, site.unit_axis, site.units) for site in sites] == [
+        ("conv", 1, 5), ("block.up", -1, 8), ("block.down", -1, 4),
+    ]  # fmt: skip
+    assert [site.rows for site in sites] == [
+        ("conv.weight", "conv.bias"), ("block.up.weight",), ("block.down.weight", "block.down.bias"),
+    ]  # fmt: skip
+
+
+def test_rows_are_parameters_with_a_row_per_unit(mixed):
+    parameters = dict(mixed.named_parameters())
+    for site in find_sites(mixed):
+        assert {parameters[row].shape[0] for row in site.rows} == {site.units}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("conv", ["conv"]),
+        ("block.*", ["block.up", "block.down"]),
+        ("*.down", ["block.down"]),
+        ("*o*", ["conv", "block.up", "block.down"]),
+        ("block.[ud]*", ["block.up", "block.down"]),
+        ("CONV", []),
+        ("down", []),
+    ],
+)
+def test_globs(mixed, pattern, names):
+    assert [site.name for site in find_sites(mixed, pattern)] == names
+
+
+def test_the_root_module_may_be_a_site():
+    (site,) = find_sites(nn.Linear(2, 3))
+    assert site.units == 3
+
+
+@pytest.mark.parametrize(
+    ("choice", "numbers"),
+    [
+        (0, [0]),
+        (6, [6]),
+        (-1, [6]),
+        (-7, [0]),
+        ("0", [0]),
+        ("-1", [6]),
+        ("first 3", [0, 1, 2]),
+        ("first 7", list(range(7))),
+        ("last 2", [5, 6]),
+        ("last 7", list(range(7))),
+        ("middle", [2, 3]),
+        ("net.mix", [3]),
+        ("net.conv*", [0, 1, 2]),
+        ("*out_?", [4, 5]),
+        ("net.conv[12]", [1, 2]),
+        (["last 1", 0, "net.conv0", "net.out_*"], [0, 4, 5, 6]),
+        ((-1, -1, 6), [6]),
+    ],
+)
+def test_every_documented_form(choice, numbers):
+    assert choose_layers(LAYERS, choice) == [LAYERS[number] for number in numbers]
+
+
+@pytest.mark.parametrize("total", range(1, 13))
+def test_middle_is_a_third_around_the_centre(total):
+    chosen = choose_layers([Layer(str(n), ()) for n in range(total)], "middle")
+    numbers = [int(layer.name) for layer in chosen]
+    before, behind = numbers[0], total - 1 - numbers[-1]
+    assert numbers == list(range(numbers[0], numbers[-1] + 1))
+    assert abs(len(numbers) - total / 3) < 0.7 and abs(before - behind) <= 1
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "first 0", "last 0", "first 99", "first", "first 1 2", "first -1", "last x", "unknown", "conv0", "", "-", "--1",
+        "\u00b2", "first \u00b2", 7, -8, "7", "-8", True, False, None, 1.0, [True], [0, "unknown"], [],
+    ],
+)  # fmt: skip
+def test_what_names_no_layer_is_refused_with_the_layers_there_are(choice):
+    with pytest.raises(ValueError, match="net.conv0.*net.head"):
+        choose_layers(LAYERS, choice)
+
+
+PARTS = st.one_of(
+    st.integers(-7, 6),
+    st.integers(-7, 6).map(str),
+    st.integers(1, 7).map("first {}".format),
+    st.integers(1, 7).map("last {}".format),
+    st.just("middle"),
+    st.sampled_from(LAYERS).map(lambda layer: layer.name),
+    st.sampled_from(["*", "net.c*", "*out*"]),
+)
+
+
+@given(st.lists(PARTS, min_size=1))
+def test_a_choice_is_the_union_of_its_parts_in_order_without_doubles(parts):
+    numbers = [LAYERS.index(layer) for layer in choose_layers(LAYERS, parts)]
+    assert numbers == sorted(set(numbers))
+    alone = {LAYERS.index(layer) for part in parts for layer in choose_layers(LAYERS, part)}
+    assert set(numbers) == alone
