@@ -47,6 +47,8 @@ def log_result(logger: Logger, folder: Path, config: dict[str, Any], metrics: di
         if (folder / "report.html").is_file():
             run.log({"report": library.Html((folder / "report.html").read_text(encoding="utf-8"))})
     logger.finalize("success")
+    if isinstance(logger, WandbLogger):
+        logger.experiment.finish()  # writes out what is left, and lets a multirun's next job have a run of its own
 
 
 def _numbers(values: dict[str, Any], prefix: str = "") -> dict[str, float]:

@@ -19,11 +19,12 @@ def show(arguments: list[str]) -> int:
         print(f"innertune show: there is no group '{' '.join(arguments)}'. Groups: {', '.join(groups)}.", file=sys.stderr)
         return 2
     for path in sorted((folder / arguments[0]).glob("*.yaml")):
-        print(f"{path.stem:<20}{_first_comment(path)}")
+        print(f"{path.stem:<20}{first_comment(path)}")
     return 0
 
 
-def _first_comment(path: Path) -> str:
+def first_comment(path: Path) -> str:
+    """What a config file says of itself in its first comment."""
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("#") and "@package" not in line:
             return line.lstrip("# ")

@@ -41,6 +41,7 @@ def comparison() -> Comparison:
         },
         groups=[
             GroupResult("target", "accent", "Bavarian", rates(0.4, 17), rates(0.41, 17)),
+            GroupResult("target", "accent", "Hessian", rates(0.42, 19), rates(0.4, 19)),
             GroupResult("target", "accent", "Saxon", rates(0.5, 23), rates(0.2, 23)),
             GroupResult("target", "accent", "Swabian", rates(0.3, 31), rates(0.371, 31)),
         ],

@@ -5,7 +5,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapt.report import figures
@@ -25,6 +25,11 @@ def test_an_axis_of_nothing_still_has_a_length() -> None:
     assert figures.axis(0.0, 0.0).place(0.0) == 0.0
 
 
+def test_places_are_counted_from_the_first_tick() -> None:
+    scale = figures.axis(-1.0, 1.0)
+    assert [scale.place(value) for value in (-1.0, 0.0, 1.0)] == [0.0, 0.5, 1.0]
+
+
 def test_intervals_lie_to_scale() -> None:
     rates = [{"wer": wer, "wer_interval": (wer - 0.1, wer + 0.1)} for wer in (0.4, 0.2)]
     scale = figures.rate_axis(rates)
@@ -38,6 +43,7 @@ def test_intervals_lie_to_scale() -> None:
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1e13)), min_size=1, max_size=400))
+@example([0.0, 0.002, None, 0.5] * 100)
 def test_a_strip_has_one_cell_per_neuron_in_its_place(neurons: list[float | None]) -> None:
     root = ElementTree.fromstring(figures.neuron_strip("layer", neurons))
     seen = {}

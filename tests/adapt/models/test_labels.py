@@ -1,0 +1,121 @@
+"""Texts become output units and CTC paths become texts again."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapt.errors import InputError
+from adapt.models.labels import ENGLISH, Labels, tidy
+
+ABC = Labels.of(" abc")
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ([], ""),
+        ([0, 0, 0], ""),
+        ([2, 2, 2], "a"),
+        ([2, 0, 2], "aa"),
+        ([0, 2, 2, 0, 0, 3, 3, 0], "ab"),
+        ([2, 3, 2], "aba"),
+        ([2, 1, 3], "a b"),
+        ([1, 2, 1, 0, 1, 3, 1], "a b"),  # spaces at the ends and doubled ones are no part of a text
+    ],
+)
+def test_decode(path, text):
+    assert ABC.decode(path) == text
+
+
+def test_decode_with_the_blank_elsewhere():
+    labels = Labels(("a", "b", ""), 2)
+    assert labels.decode([0, 0, 2, 0, 1, 1, 2]) == "aab"
+    assert labels.decode([2, 2]) == ""
+    assert labels.encode("ab") == [0, 1]
+
+
+@st.composite
+def alphabets(draw):
+    characters = draw(st.lists(st.sampled_from("abcdefgh'\u00e9\u0444\u3042"), min_size=1, unique=True))
+    blank = draw(st.integers(0, len(characters)))
+    return Labels((*characters[:blank], "", *characters[blank:]), blank)
+
+
+@given(alphabets(), st.data())
+def test_any_path_of_a_text_decodes_to_it(labels, data):
+    text = data.draw(st.text(st.sampled_from([c for c in labels.characters if c]), max_size=12))
+    units = labels.encode(text)
+    assert len(units) == len(tidy(text)) and labels.blank not in units
+    path = [labels.blank] * data.draw(st.integers(0, 2))
+    for unit, following in itertools.zip_longest(units, units[1:]):
+        path += [unit] * data.draw(st.integers(1, 3))
+        path += [labels.blank] * data.draw(st.integers(int(unit == following), 2))
+    assert labels.decode(path) == tidy(text)
+
+
+@given(st.text())
+def test_tidy_twice_is_tidy_once(text):
+    assert tidy(tidy(text)) == tidy(text)
+
+
+def test_tidy_leaves_composed_characters():
+    """Lower-casing this one parts it into a letter and two marks, in an order that is not NFC's."""
+    once = tidy("\u0130\u0327")
+    assert tidy(once) == once
+
+
+def test_texts_are_tidied_before_they_are_encoded():
+    labels = Labels.of(" a\u00e9")
+    assert labels.encode(" A \n E\u0301  ") == labels.encode("a \u00e9") == [2, 1, 3]
+
+
+def test_missing_is_sorted_and_each_once():
+    assert ABC.missing("zAbxxz c!") == ["!", "x", "z"]
+    assert ABC.missing("") == []
+
+
+def test_encode_names_what_is_missing():
+    with pytest.raises(InputError, match="'x', 'z'.*' ', 'a', 'b', 'c'"):
+        ABC.encode("zax")
+
+
+def test_extended_keeps_places_and_adds_sorted():
+    labels = Labels(("b", "", "a"), 1)
+    longer = labels.extended(["za", "BYZ"])
+    assert longer == Labels(("b", "", "a", "y", "z"), 1)
+    assert labels.extended(["ab"]) == labels
+
+
+def test_of_puts_the_blank_first():
+    labels = Labels.of(ENGLISH)
+    assert labels.characters[0] == "" and labels.blank == 0 and len(labels) == 29
+    assert Labels.of(["a", "b"]) == Labels.of("ab")
+
+
+@pytest.mark.parametrize("characters", [("", "a", "a"), ("", "ab"), ("", "a", ""), ("", "", "a")])
+def test_doubled_and_long_labels_are_refused(characters):
+    with pytest.raises(InputError, match="single characters, each once"):
+        Labels(characters)
+
+
+@pytest.mark.parametrize(
+    ("characters", "blank"), [(("-", "a"), 0), (("a", "b"), -1), (("a", "b"), 2), ((), 0), (("", "a"), 1)]
+)
+def test_labels_without_a_blank_in_its_place_are_refused(characters, blank):
+    """Else '-' would count as a character that can be written, and encoding it would fail later."""
+    with pytest.raises(InputError):
+        Labels(characters, blank)
+
+
+@pytest.mark.parametrize("characters", [ENGLISH, "a\u00e9\u0444 ", "ABC", "a\u00a0b"])
+def test_every_unit_can_be_trained(characters):
+    """A unit for 'A' never is: texts are lower-cased, and have plain spaces. Such labels are refused, or made to fit."""
+    try:
+        labels = Labels.of(characters)
+    except InputError:
+        return
+    for unit, character in enumerate(labels.characters):
+        if character:
+            assert unit in labels.encode(f"a{character}a")

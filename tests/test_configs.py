@@ -1,0 +1,118 @@
+"""Every config that we ship is composed, built, and run for a step."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from adapt.cli import COMMANDS, config_folder
+from adapt.show import first_comment
+
+CONF = config_folder()
+SMALL_SPEECH = ["data.train=4", "data.validation=2", "data.test=2", "trainer.max_epochs=1"]
+
+
+def options(group):
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+@pytest.fixture
+def step(base, speech, innertune, tmp_path):
+    """One epoch over a few utterances of tone speech."""
+
+    def run(command, *overrides):
+        model = [f"model.pretrained={base}"] if command == "adapt" else []
+        data = [f"data.{name}={speech[f'high_{part}']}" for name, part in
+                (("train", "validation"), ("test", "test"))]  # fmt: skip
+        return innertune(command, "data=manifest", *data, *model, "trainer.max_epochs=1", f"output={tmp_path / 'run'}", *overrides)
+
+    return run
+
+
+def test_they_are_short():
+    files = list(CONF.rglob("*.yaml"))
+    assert sum(len(path.read_text().splitlines()) for path in files) < 1000
+    for path in files:
+        assert first_comment(path), f"{path} should begin with a comment: `innertune show` prints it"
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"show"}))
+def test_commands_compose(command):
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert "loader" in compose(command)
+
+
+@pytest.mark.parametrize("name", options("tuning"))
+def test_tunings(step, name):
+    weights = json.loads((step("adapt", f"tuning={name}") / "metrics.json").read_text())["weights"]
+    assert 0 < weights["changed"] <= weights["trained"] <= weights["total"]
+    assert (weights["trained"] == weights["total"]) == (name == "full")
+
+
+@pytest.mark.parametrize("name", options("augment"))
+def test_augments(step, name):
+    assert (step("adapt", f"augment={name}") / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("name", options("trainer"))
+def test_trainers(step, name):
+    if name == "gpu" and not torch.cuda.is_available():
+        pytest.skip("there is no GPU")
+    assert (step("adapt", f"trainer={name}") / "metrics.json").exists()
+
+
+def test_logger_csv(step):
+    table = (step("adapt", "logger=csv") / "log" / "version_0" / "metrics.csv").read_text()
+    assert "target/after/wer" in table and "train_loss_epoch" in table
+
+
+def test_logger_tensorboard(step):
+    pytest.importorskip("tensorboard")
+    assert list((step("adapt", "logger=tensorboard") / "log").glob("events.*"))
+
+
+def test_logger_wandb_offline(step, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    run = step("adapt", "logger=wandb")
+    recorded = b"".join(path.read_bytes() for path in (run / "wandb").rglob("*.wandb"))
+    for name in (b"report.html", b"adaptation/weights.safetensors", b"metrics.json", b"target/after/wer"):
+        assert name in recorded
+
+
+@pytest.mark.parametrize("name", options("model"))
+def test_models(step, base, name):
+    if name == "pretrained":
+        assert (step("adapt", "model=pretrained", f"model.pretrained={base}") / "metrics.json").exists()
+        return
+    assert (step("pretrain", f"model={name}", "+trainer.limit_train_batches=1") / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", options("experiment"))
+def test_experiments(innertune, tmp_path, name):
+    command = re.match(r"(adapt|pretrain):", first_comment(CONF / "experiment" / f"{name}.yaml"))[1]
+    overrides = [f"experiment={name}", f"output={tmp_path / 'run'}", "trainer.max_epochs=1"]
+    if name.startswith("fsdd"):
+        overrides += [f"data.folder={digits(tmp_path / 'digits')}", "data.validation=2"]
+        overrides += ["data.utterances=10", "model.pretrained=us-english"] if command == "adapt" else []
+    else:
+        pytest.importorskip("espeakng_loader")
+        overrides += SMALL_SPEECH
+    assert (innertune(command, *overrides) / "metrics.json").exists()
+
+
+def digits(folder):
+    """A folder like the Free Spoken Digit Dataset's, of noise."""
+    (folder / "recordings").mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    for speaker in ("jackson", "theo", "yweweler", "nicolas"):
+        for digit in range(10):
+            for take in (0, 10, 11, 12, 13, 14, 15):
+                soundfile.write(folder / "recordings" / f"{digit}_{speaker}_{take}.wav", draw.normal(0, 0.1, 4000), 8000)
+    return folder

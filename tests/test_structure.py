@@ -1,0 +1,77 @@
+"""The house keeps its shape: imports point one way, heavy libraries are imported late, the command line is quick to read."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = {"adapt", "pretrain", "evaluate", "transcribe", "compare"}
+
+
+def imports(path: Path, top_level_only: bool = False) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def modules(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def test_interventions_know_nothing_of_adapt():
+    allowed = {"torch", "safetensors", "interventions"} | set(sys.stdlib_module_names)
+    for path in modules("interventions"):
+        assert {name.split(".")[0] for name in imports(path)} <= allowed, path
+
+
+def test_no_library_module_imports_a_command_or_the_command_line():
+    commands = {f"adapt.{name}" for name in COMMANDS}
+    for path in modules("adapt"):
+        inside = path.relative_to(ROOT / "adapt")
+        if str(inside) == "cli.py" or path.stem in COMMANDS:
+            continue
+        assert not imports(path) & commands, path
+        if path.stem != "show":
+            assert "adapt.cli" not in imports(path), path
+
+
+def test_only_commands_and_build_know_hydra():
+    allowed = {"build", "cli", "run", "finish"} | COMMANDS
+    for path in modules("adapt"):
+        if {name.split(".")[0] for name in imports(path)} & {"hydra", "omegaconf"}:
+            assert path.stem in allowed, path
+
+
+def test_only_build_instantiates():
+    assert [path.name for path in modules("adapt") if "instantiate(" in path.read_text()] == ["build.py"]
+
+
+def test_nothing_unpickles():
+    for path in [*modules("adapt"), *modules("interventions")]:
+        text = path.read_text()
+        assert "import pickle" not in text and "weights_only=False" not in text, path
+        assert text.count("torch.load(") == text.count("weights_only=True, map_location") + text.count("path, weights_only=True)")
+
+
+@pytest.mark.parametrize("command", ["--help", "show"])
+def test_help_imports_nothing_heavy(command):
+    code = f"import sys; sys.argv[1:] = ['{command}']\ntry:\n    from adapt.cli import main; main()\nexcept SystemExit: pass\n"
+    code += "print(sorted({'torch', 'numpy', 'hydra', 'omegaconf', 'rich'} & sys.modules.keys()), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.strip() == "[]", done.stderr
+
+
+def test_composing_a_config_imports_no_torch():
+    code = "import sys; sys.argv[1:] = ['adapt', '--cfg', 'job']\nfrom adapt.cli import main; main()\n"
+    done = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True)
+    assert "pretrained: us-english" in done.stdout
+    assert "| torch\n" not in done.stderr and "numpy" not in done.stderr
