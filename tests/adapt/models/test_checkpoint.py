@@ -117,7 +117,8 @@ def test_an_adaptation_holds_only_what_differs(base, adapted):
     assert list(weights) == ["acoustic_model.conv10.bias"]
     facts = json.loads((adapted / "adaptation" / "adaptation.json").read_text())
     assert facts["tensors"] == list(weights)
-    assert facts["base"] == {"reference": str(base), "fingerprint": load_model(str(base)).fingerprint} | facts["base"]
+    assert facts["base"]["reference"] == str(base)
+    assert facts["base"]["fingerprint"] == load_model(str(base)).fingerprint
 
 
 @pytest.mark.parametrize("below", ["", "adaptation", "adaptation/adaptation.json"])
@@ -275,7 +276,7 @@ def test_a_broken_adaptation_file_is_an_input_error(adapted, keep):
 @pytest.mark.parametrize(
     "change",
     [
-        {"base": None}, {"base": "base"}, {"base": {"reference": None, "fingerprint": "f"}}, {"base": {"reference": "x"}},
+        {"base": None}, {"base": "base"}, {"base": {"reference": "x"}}, {"base": {"reference": None, "fingerprint": "f"}},
         {"model": None}, {"model": []}, {"model": "wav2letter"}, {"format": 2}, {"format": None}, {"fingerprint": "0"},
     ],
 )  # fmt: skip
@@ -350,7 +351,10 @@ def test_a_header_that_says_something_else_is_an_input_error(tmp_path, header):
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [({"labels": ["", " ", "a"]}, "label list has 3 entries"), ({"shape": {"inner": 9, "big": 12, "n_features": 13}}, "does not fit")],
+    [
+        ({"labels": ["", " ", "a"]}, "label list has 3 entries"),
+        ({"shape": {"inner": 9, "big": 12, "n_features": 13}}, "does not fit"),
+    ],
 )
 def test_a_header_of_another_model_than_the_weights_is_an_input_error(tmp_path, change, says):
     write_header(tmp_path / "m.safetensors", {**small().header(), **change})

@@ -111,7 +111,7 @@ def test_labels_without_a_blank_in_its_place_are_refused(characters, blank):
 
 @pytest.mark.parametrize("characters", [ENGLISH, "a\u00e9\u0444 ", "ABC", "a\u00a0b"])
 def test_every_unit_can_be_trained(characters):
-    """A unit for 'A' never is: texts are lower-cased, and have plain spaces. Such labels are refused, or made to fit."""
+    """A unit for 'A' never is, as texts are lower-cased: such labels are refused, or made to fit."""
     try:
         labels = Labels.of(characters)
     except InputError:

@@ -36,7 +36,10 @@ def adamw(parameters):
 def batch(where=""):
     draw = torch.Generator().manual_seed(0)
     return collate(
-        [(Utterance(f"{n}.wav", text, where=where), torch.randn(3000, generator=draw)) for n, text in enumerate(["ab", "b a"])]
+        [
+            (Utterance(f"{n}.wav", text, where=where), torch.randn(3000, generator=draw))
+            for n, text in enumerate(["ab", "b a"])
+        ]
     )
 
 
@@ -67,7 +70,9 @@ def test_halfway_down():
     assert learning_rate_factor(40, 100, "cosine", 0.2) > learning_rate_factor(40, 100, "linear", 0.2)
 
 
-@pytest.mark.parametrize(("schedule", "warmup"), [("step", 0.1), ("cosine", 1.0), ("linear", -0.1), ("cosine", float("nan"))])
+@pytest.mark.parametrize(
+    ("schedule", "warmup"), [("step", 0.1), ("cosine", 1.0), ("linear", -0.1), ("cosine", float("nan"))]
+)
 def test_another_schedule_is_refused(schedule, warmup):
     with pytest.raises(InputError, match="schedule must be"):
         AdaptationModule(small(), recognition, adamw, schedule, warmup)

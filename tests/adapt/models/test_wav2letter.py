@@ -65,7 +65,10 @@ def assert_padding_is_invisible(model, shortest):
             for batch in (together, wider):
                 assert batch.lengths[row] == steps
                 torch.testing.assert_close(batch.log_probs[row, :steps], alone.log_probs[0], atol=2e-4, rtol=1e-4)
-                texts = [model.labels.decode(p[:steps].argmax(-1).tolist()) for p in (batch.log_probs[row], alone.log_probs[0])]
+                texts = [
+                    model.labels.decode(p[:steps].argmax(-1).tolist())
+                    for p in (batch.log_probs[row], alone.log_probs[0])
+                ]
                 assert texts[0] == texts[1]
 
 
@@ -110,7 +113,9 @@ def test_the_small_one_answers_as_its_own_network_does():
     audio, lengths = ragged(3000)
     with torch.inference_mode():
         features, _ = model.frontend(audio, lengths)
-        torch.testing.assert_close(model(audio, lengths).log_probs, model.net(features).transpose(1, 2), atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            model(audio, lengths).log_probs, model.net(features).transpose(1, 2), atol=1e-6, rtol=0
+        )
 
 
 def test_probabilities_sum_to_one():
@@ -340,7 +345,9 @@ def saved(tmp_path):
 def test_what_is_left_out_is_taken_from_the_checkpoint(saved):
     loaded = wav2letter_small(saved)
     assert loaded.model.shape == small().shape and loaded.model.labels == LETTERS
-    again = wav2letter_small(saved, labels=" abcd", features="log_mel", n_features=13, inner=8, big=12, normalisation="batch")
+    again = wav2letter_small(
+        saved, labels=" abcd", features="log_mel", n_features=13, inner=8, big=12, normalisation="batch"
+    )
     assert again.fingerprint == loaded.fingerprint
 
 

@@ -1,0 +1,140 @@
+"""Audio of any kind becomes mono samples at one rate, and what cannot be read is named."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from adapt.data.audio import read_audio, resample
+from adapt.data.manifest import Utterance
+from adapt.errors import InputError
+
+RATE = 16_000
+SUFFIXES = ["wav", "flac", "ogg", "mp3"]
+
+
+def tone(seconds=1.0, rate=RATE, hertz=440.0):
+    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def save(path, samples, rate=RATE, **how):
+    soundfile.write(path, samples, rate, **how)
+    return path
+
+
+def read(path, **facts):
+    return read_audio(Utterance(path, "x", where="m.jsonl:7", **facts), RATE)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_formats(tmp_path, suffix):
+    audio = read(save(tmp_path / f"a.{suffix}", tone()))
+    assert audio.dtype == torch.float32 and audio.dim() == 1 and abs(len(audio) - RATE) <= RATE // 20
+    middle = audio[4000:12000]
+    spectrum = torch.fft.rfft(middle * torch.hann_window(len(middle))).abs()
+    assert spectrum.argmax() * RATE / len(middle) == pytest.approx(440, abs=3)
+    assert middle.abs().max() == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_lossless_formats_keep_every_sample(tmp_path, suffix):
+    samples = np.round(tone() * 32768) / 32768
+    assert torch.equal(read(save(tmp_path / f"a.{suffix}", samples)), torch.from_numpy(samples.astype(np.float32)))
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
+def test_sample_rates(tmp_path, rate):
+    audio = read(save(tmp_path / "a.wav", tone(1.0, rate), rate))
+    assert abs(len(audio) - RATE) <= 1
+    torch.testing.assert_close(audio[500:-500], torch.from_numpy(tone())[500 : len(audio) - 500], atol=0.01, rtol=0)
+
+
+def test_channels_are_averaged(tmp_path):
+    left, right = tone(), tone(hertz=1000)
+    audio = read(save(tmp_path / "a.wav", np.stack([left, right], 1), subtype="FLOAT"))
+    torch.testing.assert_close(audio, torch.from_numpy((left + right) / 2))
+
+
+@pytest.mark.parametrize("rate", [RATE, 44_100])
+def test_offset_and_duration_pick_a_part(tmp_path, rate):
+    path = save(tmp_path / "a.wav", tone(2.0, rate), rate, subtype="FLOAT")
+    whole = read(path)
+    assert abs(len(read(path, duration=0.5)) - RATE // 2) <= 1
+    part = read(path, offset=0.75, duration=0.5)
+    torch.testing.assert_close(part[200:-200], whole[12_200 : 12_000 + len(part) - 200], atol=0.01, rtol=0)
+    assert abs(len(read(path, offset=0.75)) - 20_000) <= 1
+
+
+def test_parts_join_to_the_whole(tmp_path):
+    path = save(tmp_path / "a.flac", tone(1.0))
+    parts = [read(path, offset=n * 0.25, duration=0.25) for n in range(4)]
+    assert torch.equal(torch.cat(parts), read(path))
+
+
+def test_a_rounded_duration_is_forgiven_and_a_wrong_one_is_not(tmp_path):
+    path = save(tmp_path / "a.wav", tone(1.0))
+    assert len(read(path, duration=1.04)) == RATE
+    for facts in ({"duration": 1.2}, {"offset": 1.0}, {"offset": 5.0}, {"offset": 0.5, "duration": 0.6}):
+        with pytest.raises(InputError, match="m.jsonl:7.*lasts 1.00 s.*Correct 'offset' and 'duration'"):
+            read(path, **facts)
+
+
+@pytest.mark.parametrize("facts", [{"duration": float("inf")}, {"offset": float("inf")}])
+def test_times_without_end_are_an_input_error(tmp_path, facts):
+    with pytest.raises(InputError):
+        read(save(tmp_path / "a.wav", tone(0.1)), **facts)
+
+
+def test_a_missing_file_is_an_input_error(tmp_path):
+    for path in (tmp_path / "missing.wav", tmp_path):
+        with pytest.raises(InputError, match="m.jsonl:7: there is no audio file"):
+            read(path)
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, "raw", "txt"])
+@pytest.mark.parametrize("content", [b"", b"no audio at all" * 100], ids=["nothing", "garbage"])
+def test_a_file_that_is_no_audio_is_an_input_error(tmp_path, suffix, content):
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"m.jsonl:7: .*a\.{suffix}"):
+        read(path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_truncated_file_is_an_input_error(tmp_path, suffix):
+    """A cut WAV or OGG is a shorter one to the library, so that only a duration in the manifest can tell."""
+    path = save(tmp_path / f"a.{suffix}", tone(2.0) + np.random.default_rng(0).normal(0, 0.1, 2 * RATE))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 6 // 10])
+    with pytest.raises(InputError, match="m.jsonl:7"):
+        read(path, duration=2.0)
+    if suffix in ("flac", "mp3"):
+        with pytest.raises(InputError, match="m.jsonl:7"):
+            read(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_no_numbers_are_an_input_error(tmp_path, value):
+    samples = tone(0.2)
+    samples[1234] = value
+    path = save(tmp_path / "a.wav", samples, subtype="FLOAT")
+    with pytest.raises(InputError, match="m.jsonl:7.*not numbers"):
+        read(path)
+    assert len(read(path, duration=0.05)) == 800  # the part before is sound
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_a_file_without_samples_is_an_input_error(tmp_path, suffix):
+    with pytest.raises(InputError, match="m.jsonl:7"):
+        read(save(tmp_path / f"a.{suffix}", np.zeros(0)))
+
+
+def test_a_part_of_no_length_is_empty(tmp_path):
+    audio = read(save(tmp_path / "a.wav", tone(0.1)), duration=0)
+    assert audio.shape == (0,)
+
+
+def test_resampling_to_the_same_rate_is_the_identity():
+    audio = torch.randn(100)
+    assert resample(audio, RATE, RATE) is audio
+    assert len(resample(audio, 8_000, RATE)) == 200

@@ -1,0 +1,201 @@
+"""Manifests come back as they were written, and every line that cannot be used is named by its number."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapt.data.manifest import Phoneme, Utterance, read_manifest, write_manifest
+from adapt.errors import InputError
+
+
+def write(folder, *lines):
+    path = folder / "m.jsonl"
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def row(**change):
+    return json.dumps({"audio_filepath": "a.wav", "text": "hello", **change})
+
+
+def fields(utterance):
+    names = ("audio_filepath", "text", "duration", "offset", "speaker", "accent", "lang", "phonemes", "extra")
+    return {name: getattr(utterance, name) for name in names}
+
+
+FULL = Utterance(
+    Path("/audio/b.wav"), "\u043f\u0440\u0438\u0432\u0435\u0442 \"you\"\\", 1.25, 0.5, "s1", "us", "en",
+    (Phoneme("h", 0.0, 0.25), Phoneme("\u0259", 0.25, 1.0)), {"age": 3, "tags": ["x", {"y": 1.5}], "ok": False},
+)  # fmt: skip
+
+
+def test_roundtrip(tmp_path):
+    written = [FULL, Utterance(tmp_path / "sub" / "a.wav", "plain"), Utterance(tmp_path / "a.wav", "x", duration=2)]
+    write_manifest(tmp_path / "m.jsonl", iter(written))
+    found, problems = read_manifest(tmp_path / "m.jsonl")
+    assert [fields(u) for u in found] == [fields(u) for u in written] and problems == []
+    assert [u.where for u in found] == [f"{tmp_path / 'm.jsonl'}:{n}" for n in (1, 2, 3)]
+
+
+WORDS = st.text(st.characters(exclude_categories=["Cs"])).filter(str.strip)
+FACTS = st.dictionaries(st.text("abc_", min_size=1), WORDS | st.integers() | st.booleans() | st.lists(WORDS))
+
+
+@given(WORDS, st.none() | WORDS, FACTS)
+def test_any_text_comes_back(tmp_path_factory, text, speaker, extra):
+    path = tmp_path_factory.getbasetemp() / "any.jsonl"
+    write_manifest(path, [Utterance(Path("/a.wav"), text, speaker=speaker, extra=extra)])
+    (found,), problems = read_manifest(path)
+    assert (found.text, found.speaker, found.extra, problems) == (text, speaker, extra, [])
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x1c"])
+def test_a_line_ends_where_json_lines_do(tmp_path, separator):
+    """Unicode's other line separators may stand in a text, written out or escaped."""
+    written = [Utterance(Path("/a.wav"), f"one{separator}two"), Utterance(Path("/b.wav"), "three")]
+    write_manifest(tmp_path / "m.jsonl", written)
+    found, problems = read_manifest(tmp_path / "m.jsonl")
+    assert [u.text for u in found] == [f"one{separator}two", "three"] and problems == []
+
+
+def test_relative_paths_are_of_the_manifests_folder(tmp_path, monkeypatch):
+    path = write(tmp_path, row(), row(audio_filepath="../up/b.wav"), row(audio_filepath="/abs/c.wav"))
+    expected = [tmp_path / "a.wav", tmp_path / "../up/b.wav", Path("/abs/c.wav")]
+    assert [u.audio_filepath for u in read_manifest(path)[0]] == expected
+    monkeypatch.chdir(tmp_path)
+    assert [u.audio_filepath.resolve() for u in read_manifest("m.jsonl")[0]] == [p.resolve() for p in expected]
+
+
+def test_a_folder_moves_with_its_audio(tmp_path):
+    (tmp_path / "one").mkdir()
+    inside, outside = tmp_path / "one" / "wav" / "a.wav", tmp_path / "b.wav"
+    write_manifest(tmp_path / "one" / "m.jsonl", [Utterance(inside, "x"), Utterance(outside, "y")])
+    (tmp_path / "one").rename(tmp_path / "two")
+    found, _ = read_manifest(tmp_path / "two" / "m.jsonl")
+    assert [u.audio_filepath for u in found] == [tmp_path / "two" / "wav" / "a.wav", outside]
+
+
+def test_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    (found,), _ = read_manifest(write(tmp_path, row(audio_filepath="~/a.wav")))
+    assert found.audio_filepath == Path("/home/someone/a.wav")
+
+
+def test_unknown_keys_are_kept_and_group(tmp_path):
+    (found,), _ = read_manifest(write(tmp_path, row(age=7, speaker=12, accent=None, deep={"a": [1]})))
+    assert found.extra == {"age": 7, "deep": {"a": [1]}}
+    assert [found.group(key) for key in ("age", "speaker", "accent", "nothing")] == ["7", "12", "unknown", "unknown"]
+
+
+MALFORMED = {
+    "empty": "",
+    "blank": "  \t",
+    "no JSON": "{audio_filepath: a.wav}",
+    "cut off": row()[:-5],
+    "two objects": row() + row(),
+    "a list": "[1, 2]",
+    "a text": '"a.wav"',
+    "null": "null",
+    "no audio": json.dumps({"text": "hello"}),
+    "no text": json.dumps({"audio_filepath": "a.wav"}),
+    "empty audio": row(audio_filepath=" "),
+    "empty text": row(text="\n "),
+    "audio is a number": row(audio_filepath=3),
+    "text is a list": row(text=["hello"]),
+    "text is null": row(text=None),
+    "negative duration": row(duration=-1),
+    "negative offset": row(offset=-0.5),
+    "duration is a text": row(duration="1.5"),
+    "duration is true": row(duration=True),
+    "duration is NaN": row(duration=float("nan")),
+    "duration is infinite": row(duration=float("inf")),
+    "offset is infinite": row(offset=float("inf")),
+    "duration overflows": '{"audio_filepath": "a.wav", "text": "x", "duration": 1e999}',
+    "phonemes are a number": row(phonemes=3),
+    "phonemes are a text": row(phonemes="abc"),
+    "phonemes of two": row(phonemes=[["a", 0]]),
+    "phonemes without times": row(phonemes=[["a", "b", "c"]]),
+    "home of nobody": row(audio_filepath="~$a.wav"),
+}
+
+
+@pytest.mark.parametrize("line", MALFORMED.values(), ids=MALFORMED.keys())
+def test_a_malformed_line_is_a_problem_with_its_number(tmp_path, line):
+    path = write(tmp_path, row(text="one"), line, row(text="three"))
+    found, problems = read_manifest(path)
+    assert [(u.text, u.where) for u in found] == [("one", f"{path}:1"), ("three", f"{path}:3")]
+    assert len(problems) == 1 and problems[0].startswith(f"{path}:2: ")
+
+
+def test_all_problems_are_collected(tmp_path):
+    path = write(tmp_path, "", "[]", row(), "{")
+    found, problems = read_manifest(path)
+    assert len(found) == 1
+    assert [problem.split(" ")[0] for problem in problems] == [f"{path}:{n}:" for n in (1, 2, 4)]
+
+
+def test_line_ends_of_windows_and_a_last_line_without_one(tmp_path):
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(f"{row()}\r\n{row(text='two')}".encode())
+    found, problems = read_manifest(path)
+    assert [u.text for u in found] == ["hello", "two"] and problems == []
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path):
+    path = tmp_path / "m.jsonl"
+    path.write_text(row(), encoding="utf-8-sig")
+    assert path.read_bytes().startswith(b"\xef\xbb\xbf")
+    assert read_manifest(path)[1] == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"{}\n[]\n"])
+def test_a_manifest_without_a_usable_line_is_an_input_error(tmp_path, content):
+    (tmp_path / "m.jsonl").write_bytes(content)
+    with pytest.raises(InputError, match="no usable line"):
+        read_manifest(tmp_path / "m.jsonl")
+
+
+def test_an_empty_manifest_is_called_empty(tmp_path):
+    with pytest.raises(InputError, match="It is empty"):
+        read_manifest(write(tmp_path))
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_another_encoding_is_an_input_error(tmp_path, encoding):
+    (tmp_path / "m.jsonl").write_bytes('{"audio_filepath": "a.wav", "text": "caf\u00e9"}'.encode(encoding))
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_manifest(tmp_path / "m.jsonl")
+
+
+def test_a_missing_manifest_and_a_folder_are_input_errors(tmp_path):
+    for path in (tmp_path / "missing.jsonl", tmp_path):
+        with pytest.raises(InputError, match="There is no manifest"):
+            read_manifest(path)
+
+
+def test_without_texts(tmp_path):
+    path = write(tmp_path, json.dumps({"audio_filepath": "a.wav"}), row(), json.dumps({"text": "x"}))
+    found, problems = read_manifest(path, needs_text=False)
+    assert [u.text for u in found] == ["", "hello"] and len(problems) == 1
+
+
+@pytest.mark.parametrize("text", [5, ["a"], {"a": 1}])
+def test_without_need_of_texts_a_text_is_still_a_text(tmp_path, text):
+    path = write(tmp_path, row(), row(text=text))
+    found, problems = read_manifest(path, needs_text=False)
+    assert all(isinstance(u.text, str) for u in found) and len(found) + len(problems) == 2
+
+
+def test_writing_fails_whole(tmp_path):
+    path = write(tmp_path, row())
+
+    def broken():
+        yield FULL
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_manifest(path, broken())
+    assert path.read_text() == row() + "\n" and [p.name for p in tmp_path.iterdir()] == ["m.jsonl"]

@@ -1,0 +1,164 @@
+"""Changed weights are counted bit by bit, where they are and nowhere else."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from adapt.introspect.weights import weight_change
+from adapt.models.labels import Labels
+from adapt.models.wav2letter import Wav2LetterCTC, Wav2LetterShape
+
+
+def small(labels=" abc", **shape):
+    torch.manual_seed(0)
+    model = Wav2LetterCTC(
+        Wav2LetterShape(**{"n_features": 13, "inner": 8, "big": 12, "normalisation": "batch", **shape}),
+        Labels.of(labels),
+    )
+    nn.init.normal_(model.net.acoustic_model[-1].bias)
+    return model
+
+
+@pytest.fixture
+def pair():
+    before = small()
+    return before, copy.deepcopy(before)
+
+
+def convolution(model, number):
+    return model.get_submodule(model.layers[number].name)
+
+
+@pytest.mark.parametrize("normalisation", ["batch", "layer", "none"])
+def test_an_unchanged_model(normalisation):
+    before = small(normalisation=normalisation)
+    names = [name for name, _ in before.named_parameters()]
+    change = weight_change(before, copy.deepcopy(before), names)
+    assert change.changed == change.buffers_changed == 0
+    assert change.total == change.trained == sum(p.numel() for p in before.parameters())
+    assert [layer.name for layer in change.layers] == [layer.name for layer in before.layers]
+    for layer in change.layers:
+        assert layer.changed == 0 and layer.relative == 0 and layer.cosine == pytest.approx(1)
+        assert set(layer.neurons) == {0.0}
+    assert [len(layer.neurons) for layer in change.layers] == [8] * 8 + [12] * 2 + [5]
+
+
+def test_a_planted_row_is_found_at_its_neuron_and_layer_only(pair):
+    before, after = pair
+    convolution(after, 3).weight.data[5] *= 1.5
+    change = weight_change(before, after)
+    row = convolution(before, 3).weight.detach()[5]
+    assert change.changed == row.numel() and change.trained == 0
+    for number, layer in enumerate(change.layers):
+        moved = [unit for unit, value in enumerate(layer.neurons) if value != 0]
+        if number != 3:
+            assert layer.changed == 0 and layer.relative == 0 and moved == []
+            continue
+        assert layer.changed == row.numel() and moved == [5]
+        incoming = torch.cat([row.flatten(), convolution(before, 3).bias.detach()[5:6]]).double()
+        assert layer.neurons[5] == pytest.approx(float(0.5 * row.double().norm() / incoming.norm()))
+        assert 0 < layer.relative < layer.neurons[5] and 0.5 < layer.cosine < 1
+
+
+def test_a_planted_bias_and_a_planted_norm(pair):
+    before, after = pair
+    convolution(after, 2).bias.data[1] += 1
+    after.net.acoustic_model.norm6.weight.data[0] += 1
+    change = weight_change(before, after)
+    assert [layer.changed for layer in change.layers] == [0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0]
+    assert [unit for unit, value in enumerate(change.layers[2].neurons) if value] == [1]
+    assert not any(change.layers[6].neurons)  # the scale is not of the neuron's incoming weights
+    assert change.layers[6].relative > 0
+
+
+def test_a_sign_of_zero_counts(pair):
+    before, after = pair
+    before.net.acoustic_model.norm0.bias.data[:] = 0.0
+    after.net.acoustic_model.norm0.bias.data[:] = -0.0
+    change = weight_change(before, after)
+    assert change.changed == change.layers[0].changed == 8 and change.layers[0].relative == 0
+
+
+def test_opposite_weights_have_cosine_minus_one(pair):
+    before, after = pair
+    for parameter in after.parameters():
+        parameter.data *= -1
+    for layer in weight_change(before, after).layers:
+        assert layer.relative == pytest.approx(2) and layer.cosine == pytest.approx(-1)
+
+
+def test_buffers_are_counted_apart(pair):
+    before, after = pair
+    norm = after.net.acoustic_model.norm4
+    norm.running_mean[:3] += 1
+    norm.num_batches_tracked += 1
+    change = weight_change(before, after)
+    assert change.changed == 0 and change.buffers_changed == 4
+    assert [layer.buffers_changed for layer in change.layers] == [0] * 4 + [4] + [0] * 6
+
+
+def test_totals_add_up(pair):
+    before, after = pair
+    torch.manual_seed(1)
+    for name, parameter in after.named_parameters():
+        if "conv1" in name:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    trained = [name for name, _ in after.named_parameters() if "conv1" in name]
+    change = weight_change(before, after, trained)
+    for key in ("total", "trained", "changed", "buffers_changed"):
+        assert getattr(change, key) == sum(getattr(layer, key) for layer in change.layers)
+    assert 0 < change.changed <= change.trained < change.total == sum(p.numel() for p in after.parameters())
+
+
+def test_output_units_are_paired_by_character():
+    before = small(" abc")
+    after = before.with_labels(Labels.of("cxa "))
+    change = weight_change(before, after, [name for name, _ in after.named_parameters()])
+    assert not any(layer.changed for layer in change.layers[:-1])
+    head = change.layers[-1]
+    assert head.neurons == [0.0, 0.0, None, 0.0, 0.0]  # blank, c, x, a, space
+    assert head.changed == 12 + 1 and head.total == 5 * 13 == head.trained
+    assert head.relative == 0 and head.cosine == pytest.approx(1)
+    convolution(after, -1).weight.data[3] *= 2
+    head = weight_change(before, after).layers[-1]
+    assert [unit for unit, value in enumerate(head.neurons) if value] == [3]
+    assert head.changed == 13 + 12 and 0 < head.relative < 1
+
+
+def test_fewer_characters_are_paired_too():
+    before = small(" abc")
+    change = weight_change(before, before.with_labels(Labels.of("b")))
+    assert change.layers[-1].neurons == [0.0, 0.0] and change.changed == 0
+
+
+@pytest.mark.parametrize("labels", [" abc", " abcd"], ids=["same alphabet", "another alphabet"])
+@pytest.mark.parametrize("shape", [{"inner": 9}, {"big": 13}, {"n_features": 14}, {"normalisation": "none"}], ids=str)
+def test_models_of_other_shapes_are_refused(shape, labels):
+    with pytest.raises(ValueError, match="one architecture"):
+        weight_change(small(), small(labels, **shape))
+
+
+def test_models_of_other_families_are_refused():
+    torchaudios = Wav2LetterCTC(Wav2LetterShape("log_mel", 13), Labels.of("ab"))
+    for pair in ((small(), torchaudios), (torchaudios, small())):
+        with pytest.raises(ValueError, match="one architecture"):
+            weight_change(*pair)
+
+
+def test_weights_that_were_zero_give_numbers(pair):
+    """Report and metrics are JSON, which has no NaN."""
+    before, _ = pair
+    for parameter in before.get_submodule(before.layers[1].name).parameters():
+        parameter.data.zero_()
+    norm = before.net.acoustic_model.norm1
+    norm.weight.data.zero_()
+    after = copy.deepcopy(before)
+    layer = weight_change(before, after).layers[1]
+    assert layer.relative == 0 and set(layer.neurons) == {0.0}
+    norm = after.net.acoustic_model.norm1
+    norm.weight.data += 1
+    layer = weight_change(before, after).layers[1]
+    assert math.isfinite(layer.relative) and math.isfinite(layer.cosine)
