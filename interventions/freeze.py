@@ -22,6 +22,7 @@ def freeze_all_but(model: nn.Module, trainable: Iterable[str]) -> None:
     kept = {id(parameters[name]) for name in chosen}
     for parameter in parameters.values():
         parameter.requires_grad_(id(parameter) in kept)
+        parameter.grad = None  # an optimizer would still apply what is left of an earlier step
 
 
 def frozen_modules(model: nn.Module) -> list[nn.Module]:

@@ -1,5 +1,6 @@
 """Where: the named places in a model at which activations flow, and the weight rows that produce each unit."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -57,7 +58,7 @@ def choose_layers(layers: Sequence[Layer], choice: object) -> list[Layer]:
     """
     parts = [choice] if isinstance(choice, (str, int)) or not isinstance(choice, Sequence) else choice
     chosen: set[int] = set()
-    for part in parts:
+    for part in parts or [None]:
         found = _numbers(layers, part)
         if not found:
             names = ", ".join(f"{number}: {layer.name}" for number, layer in enumerate(layers))
@@ -77,13 +78,13 @@ def _numbers(layers: Sequence[Layer], part: object) -> list[int]:
         return [part % total] if -total <= part < total else []
     words = str(part).split()
     if words and words[0] in ("first", "last"):
-        if len(words) != 2 or not words[1].isdigit() or not 0 < int(words[1]) <= total:
+        if len(words) != 2 or not re.fullmatch("[0-9]+", words[1]) or not 0 < int(words[1]) <= total:
             return []
         return everything[: int(words[1])] if words[0] == "first" else everything[total - int(words[1]) :]
     if words == ["middle"]:
         third = max(1, round(total / 3))
         start = (total - third) // 2
         return everything[start : start + third]
-    if str(part).lstrip("-").isdigit():
+    if re.fullmatch("-?[0-9]+", str(part)):
         return _numbers(layers, int(str(part)))
     return [number for number, layer in enumerate(layers) if fnmatchcase(layer.name, str(part))]

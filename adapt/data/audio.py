@@ -1,5 +1,6 @@
 """Reading an utterance's audio: any format of soundfile's, any sample rate and channel count, to mono at one rate."""
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -20,6 +21,8 @@ def read_audio(utterance: Utterance, sample_rate: int) -> Tensor:
 
     path = utterance.audio_filepath
     at = f"{utterance.where}: " if utterance.where else ""
+    if not math.isfinite(utterance.offset + (utterance.duration or 0.0)):
+        raise InputError(f"{at}offset {utterance.offset} and duration {utterance.duration} must be finite, in seconds.")
     if not path.is_file():
         raise InputError(f"{at}there is no audio file '{path}'. A relative path is taken from the manifest's folder.")
     try:
@@ -37,6 +40,8 @@ def read_audio(utterance: Utterance, sample_rate: int) -> Tensor:
             samples = file.read(wanted, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise InputError(f"{at}'{path}' cannot be read as audio ({error.error_string.strip()}).") from None
+    except TypeError:  # soundfile's answer to .raw, which says nothing of its rate
+        raise InputError(f"{at}'{path}' has no header that says its format. Convert it to WAV or FLAC.") from None
     if len(samples) < wanted - rate // 20:
         raise InputError(
             f"{at}'{path}' breaks off: its header promises {wanted / rate:.2f} s, {len(samples) / rate:.2f} s could be read."

@@ -8,8 +8,8 @@ from adapt.errors import InputError
 class SpecAugment(nn.Module):
     """Set random masks in features `(batch, features, time)` to 0, the mean of a normalised utterance.
 
-    Each of `frequency_masks` hides up to `frequency_width` features, each of `time_masks` up to `time_width` steps (of
-    10 ms), and never more than `time_share` of the batch's length.
+    Each of `frequency_masks` hides up to `frequency_width` features, and all together less than all of them; each of
+    `time_masks` up to `time_width` steps (of 10 ms), and never more than `time_share` of the batch's length.
     """
 
     def __init__(
@@ -21,15 +21,19 @@ class SpecAugment(nn.Module):
         time_share: float = 0.2,
     ) -> None:
         super().__init__()
-        from torchaudio.transforms import FrequencyMasking, TimeMasking
-
         if min(frequency_masks, frequency_width, time_masks, time_width) < 0 or not 0 < time_share <= 1:
             raise InputError("SpecAugment needs counts and widths of 0 or more, and a time_share above 0 and up to 1.")
-        self.masks = nn.Sequential(
-            *[FrequencyMasking(frequency_width, iid_masks=True) for _ in range(frequency_masks)],
-            *[TimeMasking(time_width, iid_masks=True, p=time_share) for _ in range(time_masks)],
-        )
+        self.frequency_masks, self.frequency_width = frequency_masks, frequency_width
+        self.time_masks, self.time_width, self.time_share = time_masks, time_width, time_share
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the features with masks, the shape unchanged."""
-        return self.masks(features.unsqueeze(1)).squeeze(1)  # masks differ by example only where there is a channel axis
+        from torchaudio.functional import mask_along_axis_iid
+
+        masked = features.unsqueeze(1)  # masks differ by example only where there is a channel axis
+        width = min(self.frequency_width, (features.shape[1] - 1) // max(1, self.frequency_masks))
+        for _ in range(self.frequency_masks):
+            masked = mask_along_axis_iid(masked, width, 0.0, axis=2)
+        for _ in range(self.time_masks):
+            masked = mask_along_axis_iid(masked, self.time_width, 0.0, axis=3, p=self.time_share)
+        return masked.squeeze(1)

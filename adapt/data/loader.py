@@ -69,7 +69,10 @@ class Loader:
     ) -> DataLoader:
         return DataLoader(
             _Audio(utterances, sample_rate, speeds, self.seed),
-            batch_sampler=BatchesBySeconds([_seconds(u) for u in utterances], self.batch_seconds, shuffle, self.seed),
+            # Slowed down, an utterance is longer; the bound holds for the slowest.
+            batch_sampler=BatchesBySeconds(
+                [_seconds(u) / min(speeds) for u in utterances], self.batch_seconds, shuffle, self.seed
+            ),
             collate_fn=collate,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
@@ -84,6 +87,11 @@ class BatchesBySeconds(Sampler[list[tuple[int, int]]]):
     def __init__(self, seconds: Sequence[float], batch_seconds: float, shuffle: bool, seed: int) -> None:
         self.seconds, self.batch_seconds, self.shuffle, self.seed = seconds, batch_seconds, shuffle, seed
         self.epoch = 0
+
+    @property
+    def sampler(self) -> "BatchesBySeconds":
+        """Lightning looks for `set_epoch` on a batch sampler's sampler, not on the batch sampler."""
+        return self
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before each epoch, also on the first one after a resume."""

@@ -11,6 +11,7 @@ from adapt.files import atomic
 
 _TEXT_KEYS = ("speaker", "accent", "lang")
 _NUMBER_KEYS = ("duration", "offset")
+_LONGEST = 1e7  # seconds: infinity is no time
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,12 @@ def read_manifest(path: Path | str, needs_text: bool = True) -> tuple[list[Utter
     if not path.is_file():
         raise InputError(f"There is no manifest '{path}'. Expected a JSONL file, one utterance a line.")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"The manifest '{path}' is not UTF-8 text ({error.reason} at byte {error.start}).") from None
     utterances, problems = [], []
-    for number, line in enumerate(lines, start=1):
+    # Not splitlines(): it also breaks at signs that JSON leaves as they are inside a text.
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], start=1):
         where = f"{path}:{number}"
         try:
             utterances.append(_parse(line, where, path.parent, needs_text))
@@ -113,13 +115,17 @@ def _parse(line: str, where: str, folder: Path, needs_text: bool) -> Utterance:
             raise InputError(f"{where}: needs the key '{key}' with a text that is not empty. Keys in the line: {has}.")
     for key in _NUMBER_KEYS:
         value = row.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value is not None and not (number and 0 <= value <= _LONGEST):
             raise InputError(f"{where}: '{key}' must be a number of seconds, 0 or more, got {value!r}.")
-    audio = Path(row["audio_filepath"]).expanduser()
+    try:
+        audio = Path(row["audio_filepath"]).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{where}: '{row['audio_filepath']}': {error}") from None
     known = {"audio_filepath", "text", "phonemes", *_TEXT_KEYS, *_NUMBER_KEYS}
     return Utterance(
         audio_filepath=audio if audio.is_absolute() else folder / audio,
-        text=row.get("text") or "",
+        text="" if row.get("text") is None else str(row["text"]),
         duration=row.get("duration"),
         offset=row.get("offset") or 0.0,
         phonemes=_phonemes(row.get("phonemes") or [], where),

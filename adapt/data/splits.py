@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal, Protocol
 
 from adapt.data.audio import read_audio
@@ -41,15 +42,25 @@ def read_splits(
     for name, path in paths.items():
         utterances, found = read_manifest(path) if path is not None else ([], [])
         problems += found
-        parts[name] = tuple(replace(u, text=without_punctuation(u.text)) if normalise else u for u in utterances)
-    seen = {(u.audio_filepath.resolve(), u.offset): u.where for u in parts["train"]}
+        if normalise:
+            utterances = [replace(u, text=without_punctuation(u.text)) for u in utterances]
+            problems += [f"{u.where}: without punctuation the text is empty." for u in utterances if not u.text]
+        parts[name] = tuple(u for u in utterances if u.text)
+    trained: dict[Path, list[Utterance]] = {}
+    for utterance in parts["train"]:
+        trained.setdefault(utterance.audio_filepath.resolve(), []).append(utterance)
     for utterance in (*parts["test"], *parts["source_test"], *parts["validation"]):
-        if (utterance.audio_filepath.resolve(), utterance.offset) in seen:
-            raise InputError(
-                f"{utterance.where}: '{utterance.audio_filepath}' is also trained on "
-                f"({seen[utterance.audio_filepath.resolve(), utterance.offset]}). Keep what is measured out of training."
-            )
+        for other in trained.get(utterance.audio_filepath.resolve(), ()):
+            if utterance.offset < _end(other) and other.offset < _end(utterance):
+                raise InputError(
+                    f"{utterance.where}: '{utterance.audio_filepath}' is also trained on ({other.where}). "
+                    "Keep what is measured out of training."
+                )
     return Splits(**parts, problems=tuple(problems))
+
+
+def _end(utterance: Utterance) -> float:
+    return float("inf") if utterance.duration is None else utterance.offset + utterance.duration
 
 
 def check_splits(splits: Splits, model: Reader, on_error: OnError = "stop") -> tuple[Splits, list[str]]:

@@ -66,7 +66,7 @@ def weight_change(before: nn.Module, after: nn.Module, trained: Sequence[str] = 
                 trained=sum(new[name].numel() for name in weights if name in trained),
                 changed=sum(int(changed_bits(old[name], new[name]).sum()) for name in weights),
                 buffers_changed=sum(int(changed_bits(old[n], new[n]).sum()) for n in own if n not in parameters),
-                relative=float(difference.norm() / flat_old[known].norm()),
+                relative=float(difference.norm() / flat_old[known].norm().clamp_min(1e-12)),
                 cosine=float(nn.functional.cosine_similarity(flat_old[known], flat_new[known], dim=0)),
                 neurons=_per_unit([old[name] for name in rows[layer.name]], [new[name] for name in rows[layer.name]]),
             )
@@ -79,19 +79,24 @@ def weight_change(before: nn.Module, after: nn.Module, trained: Sequence[str] = 
 def _paired(before: nn.Module, after: nn.Module) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
     old = {f"net.{name}": tensor.detach().cpu() for name, tensor in before.net.state_dict().items()}
     new = {f"net.{name}": tensor.detach().cpu() for name, tensor in after.net.state_dict().items()}
+    head = after.layers[-1].name
+    unlike = [name for name in old.keys() | new.keys() if not _alike(old.get(name), new.get(name), name.startswith(f"{head}."))]
+    if unlike:
+        raise ValueError(f"Expected two models of one architecture; they differ in '{min(unlike)}'.")
     if before.labels != after.labels:
         units = {character: unit for unit, character in enumerate(before.labels.characters)}
-        head = after.layers[-1].name
         for name in (f"{head}.weight", f"{head}.bias"):
             aligned = torch.full_like(new[name], float("nan"))
             for unit, character in enumerate(after.labels.characters):
                 if character in units:
                     aligned[unit] = old[name][units[character]]
             old[name] = aligned
-    unlike = [name for name in old.keys() | new.keys() if name not in old or name not in new or old[name].shape != new[name].shape]
-    if unlike:
-        raise ValueError(f"Expected two models of one architecture; they differ in '{min(unlike)}'.")
     return old, new
+
+
+def _alike(old: Tensor | None, new: Tensor | None, rows_may_differ: bool) -> bool:
+    first = 1 if rows_may_differ else 0
+    return old is not None and new is not None and old.dim() == new.dim() and old.shape[first:] == new.shape[first:]
 
 
 def _per_unit(old: Sequence[Tensor], new: Sequence[Tensor]) -> list[float | None]:

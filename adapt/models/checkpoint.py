@@ -45,7 +45,9 @@ def save_model(path: Path, model: nn.Module, half: bool = False, **facts: Any) -
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.net.state_dict().items()}
     if half:
         state = {name: tensor.half() if tensor.dim() > 1 else tensor for name, tensor in state.items()}
-    header = {"format": FORMAT, **model.header(), **facts}
+    stored = {name: tensor.to(model.net.state_dict()[name].dtype) for name, tensor in state.items()}
+    named = fingerprint(stored, tuple(model.labels.characters))
+    header = {"format": FORMAT, **model.header(), "fingerprint": named, **facts}
     with atomic(path) as part:
         save_file(state, part, metadata={"innertune": json.dumps(header, ensure_ascii=False)})
 
@@ -66,7 +68,7 @@ def save_adaptation(folder: Path, base: Loaded, model: nn.Module, **facts: Any) 
         folder / "adaptation.json",
         {
             "format": FORMAT,
-            "base": {"reference": base.reference, "fingerprint": base.fingerprint},
+            "base": {"reference": base.reference, "fingerprint": base.fingerprint, "model": base.model.header()},
             "fingerprint": model_fingerprint(model),
             "model": model.header(),
             "tensors": sorted(different),
@@ -76,17 +78,25 @@ def save_adaptation(folder: Path, base: Loaded, model: nn.Module, **facts: Any) 
 
 
 def load_model(pretrained: str, base: str | None = None) -> Loaded:
-    """Load a model from a run's folder, an adaptation, a safetensors file of ours, or an embedded name ("us-english").
+    """Load a model, in eval mode, from a run's folder, an adaptation, a safetensors file of ours, or an embedded name ("us-english").
 
     `base` says where an adaptation's base lies, if it is no longer where it was.
 
     Raises:
         InputError: there is no such model, the file is damaged or a pickle, or it does not belong to its base.
     """
+    return _load(pretrained, base, None, frozenset())
+
+
+def _load(pretrained: str, base: str | None, described: Any, visited: frozenset[Path]) -> Loaded:
+    # `described` is the header to use where the file has none; `visited` are the adaptations that wait for this base.
     path = _locate(pretrained)
     if path.name == "adaptation.json":
-        return _load_adaptation(path, pretrained, base)
+        if path.resolve() in visited:
+            raise InputError(f"'{path}' is named as its own base.")
+        return _load_adaptation(path, pretrained, base, visited | {path.resolve()})
     header, state = read_safetensors(path)
+    header = header or described
     if not header:
         raise InputError(
             f"'{path}' holds weights but does not say of which model. Say it: model=wav2letter or another "
@@ -94,7 +104,10 @@ def load_model(pretrained: str, base: str | None = None) -> Loaded:
         )
     model = _build(header, path)
     load_weights(model, state, path)
-    return Loaded(model, _absolute(pretrained), model_fingerprint(model), header)
+    found = model_fingerprint(model)
+    if header.get("fingerprint", found) != found:
+        raise InputError(f"The weights in '{path}' are not those it was written with: they were changed or damaged.")
+    return Loaded(model.eval(), _absolute(pretrained), found, header)
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
@@ -116,7 +129,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return our header (empty where the file has none) and all tensors. Raises InputError."""
     from safetensors import SafetensorError, safe_open
 
-    if path.suffix in _PICKLES:
+    if path.suffix.lower() in _PICKLES:
         raise InputError(
             f"'{path}' is a pickle, which can run any code when it is read, so it is not. Convert it where you trust it: "
             "safetensors.torch.save_file(torch.load(path, weights_only=True), 'weights.safetensors')."
@@ -124,9 +137,12 @@ def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("innertune", "{}"))
-            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, json.JSONDecodeError) as error:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
         raise InputError(f"'{path}' is not a whole safetensors file ({error}).") from None
+    if not isinstance(header, dict):
+        raise InputError(f"'{path}' has a header that is not ours: expected a JSON object, got {str(header)[:60]!r}.")
+    return header, state
 
 
 def has_header(reference: str) -> bool:
@@ -153,20 +169,24 @@ def _locate(reference: str) -> Path:
     )
 
 
-def _load_adaptation(path: Path, reference: str, base: str | None) -> Loaded:
+def _load_adaptation(path: Path, reference: str, base: str | None, visited: frozenset[Path]) -> Loaded:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        named, wanted = facts["base"]["reference"], facts["base"]["fingerprint"]
+        named, wanted, described = (facts["base"][key] for key in ("reference", "fingerprint", "model"))
         header, fingerprinted = facts["model"], facts["fingerprint"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"'{path}' is not an adaptation: {error}.") from None
+        if not all(isinstance(text, str) for text in (named, wanted, fingerprinted)) or not isinstance(header, dict):
+            raise TypeError("a value is of another kind")
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"'{path}' is not an adaptation as we write it ({type(error).__name__}: {error}).") from None
     if facts.get("format") != FORMAT:
         raise InputError(f"'{path}' has format {facts.get('format')}, this version reads {FORMAT}. Update innertune.")
     # A folder that was moved as a whole keeps its base where it was beside it.
-    beside = path.parent.parent.parent / Path(named).name
-    place = base or (named if Path(named).exists() or not beside.exists() else str(beside))
+    run = path.parent.parent
+    beside = run.parent / Path(named).name
+    moved = not Path(named).exists() and beside.exists() and beside.resolve() != run.resolve()
+    place = base or (str(beside) if moved else named)
     try:
-        parent = load_model(place)
+        parent = _load(place, None, described, visited)
     except InputError as error:
         raise InputError(f"The adaptation '{path}' needs its base: {error} Say where it is: model.base=...") from None
     if parent.fingerprint != wanted:
@@ -180,7 +200,7 @@ def _load_adaptation(path: Path, reference: str, base: str | None) -> Loaded:
     found = model_fingerprint(model)
     if found != fingerprinted:
         raise InputError(f"The weights beside '{path}' are not those it was written with: they were changed or damaged.")
-    return Loaded(model, _absolute(reference), found, {**header, **facts})
+    return Loaded(model.eval(), _absolute(reference), found, {**header, **facts})
 
 
 def _build(header: Mapping[str, Any], path: Path) -> nn.Module:
@@ -190,7 +210,10 @@ def _build(header: Mapping[str, Any], path: Path) -> nn.Module:
         raise InputError(f"'{path}' names the model family {family!r}, format {header.get('format')}: unknown to this version.")
     if not (Path(__file__).parent / f"{family}.py").is_file():
         raise InputError(f"'{path}' names the model family {family!r}, which this version does not have.")
-    return importlib.import_module(f"adapt.models.{family}").from_header(dict(header))
+    module = importlib.import_module(f"adapt.models.{family}")
+    if not hasattr(module, "from_header"):
+        raise InputError(f"'{path}' names the model family {family!r}, which is no model.")
+    return module.from_header(dict(header))
 
 
 def _absolute(reference: str) -> str:

@@ -9,6 +9,7 @@ from adapt.errors import InputError
 
 Features = Literal["log_mel", "mfcc", "waveform"]
 N_FFT, WINDOW, HOP = 512, 400, 160  # samples at 16 kHz: 25 ms windows every 10 ms
+N_MELS = 40  # bands that the MFCC is made from
 
 
 class Frontend(nn.Module):
@@ -22,18 +23,19 @@ class Frontend(nn.Module):
         super().__init__()
         from torchaudio.transforms import MFCC, MelSpectrogram
 
+        most = {"log_mel": N_FFT // 4, "mfcc": N_MELS, "waveform": 1}
+        if features not in most:
+            raise InputError(f"features must be log_mel, mfcc or waveform, got {features!r}.")
+        if isinstance(n_features, bool) or not isinstance(n_features, int) or not 1 <= n_features <= most[features]:
+            raise InputError(f"{features} needs n_features from 1 to {most[features]}, got {n_features!r}.")
         self.features, self.n_features, self.sample_rate = features, n_features, sample_rate
         mel = {"n_fft": N_FFT, "win_length": WINDOW, "hop_length": HOP, "pad_mode": "constant"}
         if features == "log_mel":
             self.transform = MelSpectrogram(sample_rate, n_mels=n_features, **mel)
         elif features == "mfcc":
-            self.transform = MFCC(sample_rate, n_mfcc=n_features, log_mels=True, melkwargs={"n_mels": 40, **mel})
-        elif features == "waveform":
-            self.transform = nn.Identity()
-            if n_features != 1:
-                raise InputError(f"A waveform has 1 feature, got n_features={n_features}.")
+            self.transform = MFCC(sample_rate, n_mfcc=n_features, log_mels=True, melkwargs={"n_mels": N_MELS, **mel})
         else:
-            raise InputError(f"features must be log_mel, mfcc or waveform, got {features!r}.")
+            self.transform = nn.Identity()
 
     @torch.no_grad()
     @torch.autocast("cpu", enabled=False)

@@ -14,20 +14,23 @@ class Labels:
     """Characters in the order of the output units; `characters[blank]` is CTC's blank and is written as "".
 
     Raises:
-        InputError: a character occurs twice, or an entry is longer than one character.
+        InputError: the blank is not where it is said to be, there is no other label, or a label is not one character as
+            `tidy` leaves it (lower case, composed, a plain space), or occurs twice.
     """
 
     characters: tuple[str, ...]
     blank: int = 0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.blank < len(self.characters) or self.characters[self.blank] != "":
+            raise InputError(f"Label {self.blank} of {list(self.characters)} must be the blank, written as ''.")
         spoken = [character for unit, character in enumerate(self.characters) if unit != self.blank]
         twice = sorted({character for character in spoken if spoken.count(character) > 1})
-        long = [character for character in spoken if len(character) != 1]
-        if twice or long:
+        unfit = [character for character in spoken if len(character) != 1 or tidy(f"a{character}a") != f"a{character}a"]
+        if not spoken or twice or unfit:
             raise InputError(
-                f"Labels must be single characters, each once; got {(twice or long)[0]!r} "
-                f"{'more than once' if twice else 'as one label'}."
+                "Labels must be single lower-case characters, each once; "
+                + (f"got {(twice or unfit)[0]!r}{' more than once' if twice else ''}." if spoken else "got none.")
             )
 
     @classmethod
@@ -63,7 +66,7 @@ class Labels:
 
 def tidy(text: str) -> str:
     """Lower case, composed characters (NFC), and single spaces: how we compare and train on texts."""
-    return " ".join(unicodedata.normalize("NFC", text).lower().split())
+    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower()).split())
 
 
 def _quoted(characters: Iterable[str]) -> str:

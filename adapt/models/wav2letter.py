@@ -50,11 +50,13 @@ class Wav2LetterCTC(nn.Module):
 
     def __init__(self, shape: Wav2LetterShape, labels: Labels) -> None:
         super().__init__()
+        if (shape.inner is None) != (shape.big is None):
+            raise InputError(f"Give both widths, inner and big, or neither (torchaudio's network); got {shape}.")
         self.shape, self.labels = shape, labels
         self.frontend = Frontend(shape.features, shape.n_features)
         self.sample_rate = self.frontend.sample_rate
         self.augment = nn.Identity()  # on the features, while training (adapt.data.augment)
-        if shape.inner is None or shape.big is None:
+        if shape.inner is None:
             from torchaudio.models import Wav2Letter
 
             input_type = "waveform" if shape.features == "waveform" else "mfcc"
@@ -155,7 +157,7 @@ def from_header(header: dict[str, Any]) -> Wav2LetterCTC:
     try:
         labels = Labels(tuple(header["labels"]), int(header["blank"]))
         return Wav2LetterCTC(Wav2LetterShape(**header["shape"]), labels)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"The checkpoint's header does not describe a Wav2Letter: {error}.") from None
 
 
@@ -238,8 +240,8 @@ class ScaledWav2Letter(nn.Module):
 
     def __init__(self, n_labels: int, shape: Wav2LetterShape) -> None:
         super().__init__()
-        inner, big = shape.inner or 250, shape.big or 2000
-        if inner < 1 or big < 1 or shape.features == "waveform":
+        inner, big = shape.inner, shape.big
+        if not (isinstance(inner, int) and isinstance(big, int) and inner > 0 and big > 0) or shape.features == "waveform":
             raise InputError(f"wav2letter_small needs widths of at least 1 and log_mel or mfcc features, got {shape}.")
         # units in, units out, kernel, stride, padding: torchaudio/models/wav2letter.py
         plan = [(shape.n_features, inner, 48, 2, 23), *[(inner, inner, 7, 1, 3)] * 7]

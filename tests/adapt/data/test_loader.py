@@ -151,7 +151,10 @@ def test_workers_read_the_same(utterances):
             [(texts, b.audio.clone(), b.lengths.clone()) for b in loader for texts in [[u.text for u in b.utterances]]]
         )
     for one, other in zip(*batches, strict=True):
-        assert one[0] == other[0] and torch.equal(one[1], other[1]) and torch.equal(one[2], other[2])
+        assert one[0] == other[0] and torch.equal(one[2], other[2])
+        torch.testing.assert_close(
+            one[1], other[1], atol=1e-6, rtol=0
+        )  # a worker has one thread, and sums in its order
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5])
