@@ -1,8 +1,7 @@
-"""`innertune adapt`: fine-tune what the tuning allows, keep what differs from the base, and report before against after."""
+"""`innertune adapt`: fine-tune what the tuning allows, keep what differs from the base, report before and after."""
 
 import logging
 import time
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -62,9 +61,7 @@ def main(cfg: DictConfig) -> None:
     )  # fmt: skip
     module = AdaptationModule(model, recognition, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed)
     logger = build(cfg.logger)(folder)
-    history = fit(
-        module, splits, loader, build(cfg.trainer), folder / "checkpoints", cfg.monitor, cfg.patience, logger
-    )
+    history = fit(module, splits, loader, build(cfg.trainer), folder / "checkpoints", cfg.monitor, cfg.patience, logger)
     log.info("After:")
     after = _answers(model, sets, loader)
     adapted = Loaded(model, str(folder), model_fingerprint(model), model.header())

@@ -3,7 +3,8 @@
 import logging
 import os
 import sys
-from pathlib import Path
+
+from adapt.show import config_folder, show
 
 COMMANDS = {
     "adapt": "adapt a model to new data, and report what changed",
@@ -43,18 +44,10 @@ def main() -> None:
         print(f"innertune: there is no command '{command}'. Commands: {', '.join(COMMANDS)}.", file=sys.stderr)
         raise SystemExit(2)
     if command == "show":
-        from adapt.show import show
-
         raise SystemExit(show(sys.argv[2:]))
     # argv[0] stays: Lightning starts its DDP processes by the same command line.
     sys.argv = [sys.argv[0], f"--config-name={command}", *sys.argv[2:]]
     _run(command)
-
-
-def config_folder() -> Path:
-    """`conf/`: inside the package when installed, beside it in a checkout."""
-    inside = Path(__file__).parent / "conf"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
 
 
 def _run(command: str) -> None:

@@ -134,7 +134,12 @@ def align(reference: str, answer: str) -> list[Word]:
 
 
 def _most_changed(
-    name: str, utterances: Sequence[Utterance], before: Sequence[str], after: Sequence[str], old: ErrorRates, new: ErrorRates
+    name: str,
+    utterances: Sequence[Utterance],
+    before: Sequence[str],
+    after: Sequence[str],
+    old: ErrorRates,
+    new: ErrorRates,
 ) -> list[Transcript]:
     better = old.word_edits - new.word_edits
     # The most improved, and as many of the most damaged: a report that shows only gains would mislead.

@@ -1,4 +1,4 @@
-"""Where metrics are logged: each function makes one of Lightning's loggers, and works without an account or a network."""
+"""Where metrics are logged: each function makes one of Lightning's loggers; none needs an account or a network."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def tensorboard(folder: Path) -> Logger:
 
 
 def wandb(folder: Path, project: str = "innertune", offline: bool = True, name: str | None = None) -> Logger:
-    """Weights & Biases; offline runs are kept in `wandb/` and sent later by `wandb sync`. Raises InputError without the extra."""
+    """Weights & Biases; offline runs stay in `wandb/` until `wandb sync`. Raises InputError without the extra."""
     try:
         return WandbLogger(name=name or folder.name, save_dir=folder, project=project, offline=offline)
     except ModuleNotFoundError:

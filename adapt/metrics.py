@@ -34,7 +34,9 @@ class ErrorRates:
 
     def __getitem__(self, chosen: np.ndarray) -> "ErrorRates":
         """The scores of some utterances, picked by an index or bool array."""
-        return ErrorRates(self.word_edits[chosen], self.words[chosen], self.character_edits[chosen], self.characters[chosen])
+        return ErrorRates(
+            self.word_edits[chosen], self.words[chosen], self.character_edits[chosen], self.characters[chosen]
+        )
 
     def as_dict(self) -> dict[str, object]:
         """Rates, their 95 % intervals, and the number of utterances: what `metrics.json` holds."""
@@ -65,23 +67,20 @@ def error_rates(references: Sequence[str], answers: Sequence[str]) -> ErrorRates
 
 
 def bootstrap_interval(edits: np.ndarray, lengths: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """The 95 % percentile interval of `sum(edits) / sum(lengths)`, utterances drawn with replacement (Bisani & Ney 2004)."""
-    picks = _resamples(len(edits), seed)
-    rates = edits[picks].sum(1) / lengths[picks].sum(1)
-    low, high = np.percentile(rates, [2.5, 97.5])
+    """The 95 % percentile interval of `sum(edits) / sum(lengths)`, utterances resampled (Bisani & Ney 2004)."""
+    draw = np.random.default_rng(seed)
+    block = max(1, 1_000_000 // len(edits))  # resamples drawn at a time: memory stays bounded, however many utterances
+    rates = []
+    for start in range(0, RESAMPLES, block):
+        picks = draw.integers(0, len(edits), (min(block, RESAMPLES - start), len(edits)))
+        rates.append(edits[picks].sum(1) / lengths[picks].sum(1))
+    low, high = np.percentile(np.concatenate(rates), [2.5, 97.5])
     return float(low), float(high)
 
 
 def paired_interval(before: ErrorRates, after: ErrorRates, seed: int = 0) -> tuple[float, float]:
     """The 95 % interval of WER after minus before, each resample taking the same utterances from both."""
-    picks = _resamples(len(before), seed)
-    differences = (after.word_edits - before.word_edits)[picks].sum(1) / before.words[picks].sum(1)
-    low, high = np.percentile(differences, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _resamples(count: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
+    return bootstrap_interval(after.word_edits - before.word_edits, before.words, seed)
 
 
 def _edits(chunks: Sequence) -> int:

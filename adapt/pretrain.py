@@ -29,7 +29,9 @@ def main(cfg: DictConfig) -> None:
     pl.seed_everything(cfg.seed, verbose=False)
     base = build(cfg.model)
     if base.reference != "new":
-        raise InputError("pretrain starts from nothing, got model.pretrained. To go on from a model use `innertune adapt`.")
+        raise InputError(
+            "pretrain starts from nothing, got model.pretrained. To go on from a model use `innertune adapt`."
+        )
     model = base.model
     splits, skipped = check_splits(build_splits(cfg.data), model, cfg.data.on_error)
     if not splits.train:
@@ -38,10 +40,10 @@ def main(cfg: DictConfig) -> None:
     model.augment = build(cfg.augment)
     module = AdaptationModule(model, recognition, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed)
     logger = build(cfg.logger)(folder)
-    log.info("Training %s weights on %d utterances.", f"{sum(p.numel() for p in model.parameters()):,}", len(splits.train))
-    history = fit(
-        module, splits, loader, build(cfg.trainer), folder / "checkpoints", cfg.monitor, cfg.patience, logger
+    log.info(
+        "Training %s weights on %d utterances.", f"{sum(p.numel() for p in model.parameters()):,}", len(splits.train)
     )
+    history = fit(module, splits, loader, build(cfg.trainer), folder / "checkpoints", cfg.monitor, cfg.patience, logger)
     facts = {"seed": cfg.seed, "training": OmegaConf.to_container(cfg.data, resolve=True)}
     save_model(folder / "model.safetensors", model, cfg.half, **facts)
     # What is measured is what was saved, rounding included.
@@ -56,7 +58,13 @@ def main(cfg: DictConfig) -> None:
             texts = answers(saved, recognition, utterances, loader)
             scores = recognition.judge([u.text for u in utterances], texts)
             metrics[name] = {"after": scores.as_dict()}
-            log.info("%s test: WER %.1f %%, CER %.1f %%, %d utterances", name, 100 * scores.wer, 100 * scores.cer, len(scores))
+            log.info(
+                "%s test: WER %.1f %%, CER %.1f %%, %d utterances",
+                name,
+                100 * scores.wer,
+                100 * scores.cer,
+                len(scores),
+            )
     metrics["seconds"] = time.perf_counter() - started
     card = {
         "model": saved.header(),
@@ -68,4 +76,3 @@ def main(cfg: DictConfig) -> None:
     close_run(folder, metrics, card)
     log_result(logger, folder, OmegaConf.to_container(cfg, resolve=True), metrics)
     log.info("The model lies in %s", Path(folder) / "model.safetensors")
-

@@ -3,7 +3,11 @@
 import sys
 from pathlib import Path
 
-from adapt.cli import config_folder
+
+def config_folder() -> Path:
+    """`conf/`: inside the package when installed, beside it in a checkout."""
+    inside = Path(__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
 
 
 def show(arguments: list[str]) -> int:
@@ -16,7 +20,9 @@ def show(arguments: list[str]) -> int:
         print("\ninnertune show GROUP says what they are; GROUP=OPTION on a command's line chooses one.")
         return 0
     if len(arguments) > 1 or arguments[0] not in groups:
-        print(f"innertune show: there is no group '{' '.join(arguments)}'. Groups: {', '.join(groups)}.", file=sys.stderr)
+        print(
+            f"innertune show: there is no group '{' '.join(arguments)}'. Groups: {', '.join(groups)}.", file=sys.stderr
+        )
         return 2
     for path in sorted((folder / arguments[0]).glob("*.yaml")):
         print(f"{path.stem:<20}{first_comment(path)}")

@@ -29,7 +29,7 @@ def fit(
     patience: int | None = None,
     logger: Any = False,
 ) -> list[dict[str, float]]:
-    """Train, and leave in `module` the weights of the epoch whose `monitor` was lowest (without validation data: the last).
+    """Train, and leave in `module` the weights of the epoch with the lowest `monitor` (without validation: the last).
 
     Checkpoints go to `folder`; a `last.ckpt` there is gone on from. Training ends early after `patience` epochs without
     a better `monitor`. Returns one row per epoch: what was logged, and `seconds` since the start of training.
@@ -116,7 +116,9 @@ class _History(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         names = {"train_loss_epoch": "train_loss", "val_loss": "val_loss", "val_wer": "val_wer", "val_cer": "val_cer"}
-        row = {name: float(trainer.callback_metrics[key]) for key, name in names.items() if key in trainer.callback_metrics}
+        row = {
+            name: float(trainer.callback_metrics[key]) for key, name in names.items() if key in trainer.callback_metrics
+        }
         row |= {
             "epoch": trainer.current_epoch + 1,
             "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),

@@ -16,7 +16,7 @@ AUDIO = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 
 
 def main(cfg: DictConfig) -> None:
-    """Transcribe `cfg.audio`. One file: its text alone. Several: a line each, the file and its text, a tab between them."""
+    """Transcribe `cfg.audio`. One file: its text alone. Several: a line each, the file, a tab, and its text."""
     utterances = find_audio(list(cfg.audio) if isinstance(cfg.audio, ListConfig) else [cfg.audio])
     model = build(cfg.model).model
     problems: list[str] = []
@@ -47,7 +47,7 @@ def find_audio(places: list[str]) -> list[Utterance]:
             paths = [path] if path.is_file() else [Path(name) for name in sorted(glob(str(path), recursive=True))]
         if not paths:
             raise InputError(
-                f"audio={place}: there is no such file, and no {', '.join(sorted(AUDIO))} file in such a folder or glob."
+                f"audio={place}: there is no such file, and no {', '.join(sorted(AUDIO))} in such a folder or glob."
             )
         found += [Utterance(path, "") for path in paths]
     return found

@@ -18,7 +18,8 @@ def changed_bits(before: Tensor, after: Tensor) -> Tensor:
     """
     if before.shape != after.shape or before.dtype != after.dtype:
         raise ValueError(
-            f"Expected two tensors alike, got {tuple(before.shape)} {before.dtype} and {tuple(after.shape)} {after.dtype}."
+            f"Expected two tensors alike, got {tuple(before.shape)} {before.dtype} "
+            f"and {tuple(after.shape)} {after.dtype}."
         )
     return _as_integers(before) != _as_integers(after)
 

@@ -28,8 +28,8 @@ def freeze_all_but(model: nn.Module, trainable: Iterable[str]) -> None:
 def frozen_modules(model: nn.Module) -> list[nn.Module]:
     """Return the modules below which nothing trains although there are parameters, and all that they hold.
 
-    These must run in eval mode: `requires_grad=False` alone lets batch-norm statistics drift. A module without parameters
-    of its own (an activation, dropout between two layers) follows the container it stands in.
+    These must run in eval mode: `requires_grad=False` alone lets batch-norm statistics drift. A module without
+    parameters of its own (an activation, dropout between two layers) follows the container it stands in.
     """
     frozen: list[nn.Module] = []
     for module in model.modules():

@@ -26,7 +26,7 @@ class Site:
 
 
 def find_sites(model: nn.Module, pattern: str = "*") -> list[Site]:
-    """Return the sites at every Linear and Conv1d whose module path matches the glob `pattern`, in the model's order."""
+    """Return the sites at each Linear and Conv1d whose module path matches the glob `pattern`, in the model's order."""
     sites = []
     for name, module in model.named_modules():
         axis = next((axis for kind, axis in UNIT_AXIS.items() if isinstance(module, kind)), None)
@@ -63,7 +63,8 @@ def choose_layers(layers: Sequence[Layer], choice: object) -> list[Layer]:
         if not found:
             names = ", ".join(f"{number}: {layer.name}" for number, layer in enumerate(layers))
             raise ValueError(
-                f"No layer is called {part!r}. Give numbers, names, globs, 'first N', 'last N' or 'middle'. Layers: {names}."
+                f"No layer is called {part!r}. Give numbers, names, globs, 'first N', 'last N' or 'middle'. "
+                f"Layers: {names}."
             )
         chosen |= set(found)
     return [layers[number] for number in sorted(chosen)]

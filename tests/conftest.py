@@ -20,7 +20,9 @@ LETTERS = " abcde"
 def tones(text: str, shift: float = 1.0, seconds: float = 0.12) -> np.ndarray:
     """The samples of `text`: a tone a letter, 120 ms each; `shift` multiplies all frequencies, as an accent might."""
     time = np.arange(int(RATE * seconds)) / RATE
-    parts = [np.sin(2 * np.pi * 300 * 1.5 ** LETTERS.index(letter) * shift * time) * np.hanning(len(time)) for letter in text]
+    parts = [
+        np.sin(2 * np.pi * 300 * 1.5 ** LETTERS.index(letter) * shift * time) * np.hanning(len(time)) for letter in text
+    ]
     noise = np.random.default_rng(len(text)).normal(0, 0.003, len(parts) * len(time))
     return (0.4 * np.concatenate(parts) * [letter != " " for letter in text for _ in time] + noise).astype(np.float32)
 
@@ -64,7 +66,7 @@ def innertune() -> Callable[..., Path]:
     from hydra import compose, initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
 
-    from adapt.cli import config_folder
+    from adapt.show import config_folder
 
     def run(command: str, *overrides: str) -> Path | None:
         import importlib

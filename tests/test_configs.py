@@ -8,8 +8,8 @@ import pytest
 import soundfile
 import torch
 
-from adapt.cli import COMMANDS, config_folder
-from adapt.show import first_comment
+from adapt.cli import COMMANDS
+from adapt.show import config_folder, first_comment
 
 CONF = config_folder()
 SMALL_SPEECH = ["data.train=4", "data.validation=2", "data.test=2", "trainer.max_epochs=1"]
@@ -27,7 +27,9 @@ def step(base, speech, innertune, tmp_path):
         model = [f"model.pretrained={base}"] if command == "adapt" else []
         data = [f"data.{name}={speech[f'high_{part}']}" for name, part in
                 (("train", "validation"), ("test", "test"))]  # fmt: skip
-        return innertune(command, "data=manifest", *data, *model, "trainer.max_epochs=1", f"output={tmp_path / 'run'}", *overrides)
+        return innertune(
+            command, "data=manifest", *data, *model, "trainer.max_epochs=1", f"output={tmp_path / 'run'}", *overrides
+        )
 
     return run
 
@@ -114,5 +116,7 @@ def digits(folder):
     for speaker in ("jackson", "theo", "yweweler", "nicolas"):
         for digit in range(10):
             for take in (0, 10, 11, 12, 13, 14, 15):
-                soundfile.write(folder / "recordings" / f"{digit}_{speaker}_{take}.wav", draw.normal(0, 0.1, 4000), 8000)
+                soundfile.write(
+                    folder / "recordings" / f"{digit}_{speaker}_{take}.wav", draw.normal(0, 0.1, 4000), 8000
+                )
     return folder

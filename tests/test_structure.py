@@ -1,6 +1,7 @@
-"""The house keeps its shape: imports point one way, heavy libraries are imported late, the command line is quick to read."""
+"""The house keeps its shape: imports point one way, heavy libraries come late, nothing is unpickled."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -59,12 +60,14 @@ def test_nothing_unpickles():
     for path in [*modules("adapt"), *modules("interventions")]:
         text = path.read_text()
         assert "import pickle" not in text and "weights_only=False" not in text, path
-        assert text.count("torch.load(") == text.count("weights_only=True, map_location") + text.count("path, weights_only=True)")
+        for call in re.findall(r"torch\.load\(.*", text):
+            assert "weights_only=True" in call, path
 
 
 @pytest.mark.parametrize("command", ["--help", "show"])
 def test_help_imports_nothing_heavy(command):
-    code = f"import sys; sys.argv[1:] = ['{command}']\ntry:\n    from adapt.cli import main; main()\nexcept SystemExit: pass\n"
+    code = f"import sys; sys.argv[1:] = ['{command}']\n"
+    code += "try:\n    from adapt.cli import main; main()\nexcept SystemExit: pass\n"
     code += "print(sorted({'torch', 'numpy', 'hydra', 'omegaconf', 'rich'} & sys.modules.keys()), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.strip() == "[]", done.stderr

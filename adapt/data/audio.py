@@ -15,7 +15,8 @@ def read_audio(utterance: Utterance, sample_rate: int) -> Tensor:
     """Return the utterance's samples, `(samples,)` float32 in -1..1 at `sample_rate` Hz, channels averaged.
 
     Raises:
-        InputError: the file is missing, is not audio, ends before the utterance does, or holds values that are no numbers.
+        InputError: the file is missing, is not audio, ends before the utterance does, or holds values that are not
+            numbers.
     """
     import soundfile
 
@@ -44,7 +45,8 @@ def read_audio(utterance: Utterance, sample_rate: int) -> Tensor:
         raise InputError(f"{at}'{path}' has no header that says its format. Convert it to WAV or FLAC.") from None
     if len(samples) < wanted - rate // 20:
         raise InputError(
-            f"{at}'{path}' breaks off: its header promises {wanted / rate:.2f} s, {len(samples) / rate:.2f} s could be read."
+            f"{at}'{path}' breaks off: its header promises {wanted / rate:.2f} s, "
+            f"{len(samples) / rate:.2f} s could be read."
         )
     if not np.isfinite(samples).all():
         raise InputError(f"{at}'{path}' holds samples that are not numbers (NaN or infinite).")

@@ -1,4 +1,4 @@
-"""From manifests to splits that suit the model: what does not is named before anything runs, and stops it or is skipped."""
+"""From manifests to splits that suit the model: what does not is named, and stops the run or is skipped."""
 
 import logging
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ def _end(utterance: Utterance) -> float:
 
 
 def check_splits(splits: Splits, model: Reader, on_error: OnError = "stop") -> tuple[Splits, list[str]]:
-    """Check all four splits; train and validation must suit the loss as well. Returns what is left and what was skipped.
+    """Check all splits; train and validation must suit the loss as well. Returns what is left and what was skipped.
 
     Raises:
         InputError: something is unfit and `on_error` is "stop", or nothing is left of a split.
@@ -77,7 +77,9 @@ def check_splits(splits: Splits, model: Reader, on_error: OnError = "stop") -> t
         report(problems, on_error)
         skipped += problems
         if utterances and not parts[name]:
-            raise InputError(f"Nothing is left of the {name} data: every one of {len(utterances)} utterances was unfit.")
+            raise InputError(
+                f"Nothing is left of the {name} data: every one of {len(utterances)} utterances was unfit."
+            )
     if skipped:
         log.warning("Skipped %d utterances, the first: %s", len(skipped), skipped[0])
     return Splits(**parts), skipped

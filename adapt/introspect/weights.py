@@ -72,7 +72,8 @@ def weight_change(before: nn.Module, after: nn.Module, trained: Sequence[str] = 
             )
         )
     return WeightChange(
-        *(sum(getattr(layer, key) for layer in layers) for key in ("total", "trained", "changed", "buffers_changed")), layers
+        *(sum(getattr(layer, key) for layer in layers) for key in ("total", "trained", "changed", "buffers_changed")),
+        layers,
     )
 
 
@@ -80,7 +81,11 @@ def _paired(before: nn.Module, after: nn.Module) -> tuple[Mapping[str, Tensor], 
     old = {f"net.{name}": tensor.detach().cpu() for name, tensor in before.net.state_dict().items()}
     new = {f"net.{name}": tensor.detach().cpu() for name, tensor in after.net.state_dict().items()}
     head = after.layers[-1].name
-    unlike = [name for name in old.keys() | new.keys() if not _alike(old.get(name), new.get(name), name.startswith(f"{head}."))]
+    unlike = [
+        name
+        for name in old.keys() | new.keys()
+        if not _alike(old.get(name), new.get(name), name.startswith(f"{head}."))
+    ]
     if unlike:
         raise ValueError(f"Expected two models of one architecture; they differ in '{min(unlike)}'.")
     if before.labels != after.labels:
@@ -100,7 +105,11 @@ def _alike(old: Tensor | None, new: Tensor | None, rows_may_differ: bool) -> boo
 
 
 def _per_unit(old: Sequence[Tensor], new: Sequence[Tensor]) -> list[float | None]:
-    before = torch.cat([tensor.double().flatten(1) if tensor.dim() > 1 else tensor.double()[:, None] for tensor in old], 1)
-    after = torch.cat([tensor.double().flatten(1) if tensor.dim() > 1 else tensor.double()[:, None] for tensor in new], 1)
+    before = torch.cat(
+        [tensor.double().flatten(1) if tensor.dim() > 1 else tensor.double()[:, None] for tensor in old], 1
+    )
+    after = torch.cat(
+        [tensor.double().flatten(1) if tensor.dim() > 1 else tensor.double()[:, None] for tensor in new], 1
+    )
     change = (after - before).norm(dim=1) / before.norm(dim=1).clamp_min(1e-12)
     return [None if value != value else value for value in change.tolist()]

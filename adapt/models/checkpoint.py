@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from adapt.errors import InputError
@@ -78,7 +77,7 @@ def save_adaptation(folder: Path, base: Loaded, model: nn.Module, **facts: Any) 
 
 
 def load_model(pretrained: str, base: str | None = None) -> Loaded:
-    """Load a model, in eval mode, from a run's folder, an adaptation, a safetensors file of ours, or an embedded name ("us-english").
+    """Load a model, in eval mode: a run's folder, an adaptation, a safetensors file, or an embedded name ("us-english").
 
     `base` says where an adaptation's base lies, if it is no longer where it was.
 
@@ -111,7 +110,7 @@ def _load(pretrained: str, base: str | None, described: Any, visited: frozenset[
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Fill a model's network with weights (16-bit ones become 32-bit). Raises InputError, naming the first that is unlike."""
+    """Fill a model's network with weights (16-bit ones become 32-bit). Raises InputError, naming the first unlike."""
     own = model.net.state_dict()
     for name, tensor in own.items():
         if name not in state or state[name].shape != tensor.shape:
@@ -131,7 +130,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
     if path.suffix.lower() in _PICKLES:
         raise InputError(
-            f"'{path}' is a pickle, which can run any code when it is read, so it is not. Convert it where you trust it: "
+            f"'{path}' is a pickle, which may run any code when read, so it is not. Where you trust it, convert it: "
             "safetensors.torch.save_file(torch.load(path, weights_only=True), 'weights.safetensors')."
         )
     try:
@@ -199,7 +198,9 @@ def _load_adaptation(path: Path, reference: str, base: str | None, visited: froz
     load_weights(model, {**parent.model.net.state_dict(), **different}, path.parent / "weights.safetensors")
     found = model_fingerprint(model)
     if found != fingerprinted:
-        raise InputError(f"The weights beside '{path}' are not those it was written with: they were changed or damaged.")
+        raise InputError(
+            f"The weights beside '{path}' are not those it was written with: they were changed or damaged."
+        )
     return Loaded(model.eval(), _absolute(reference), found, {**header, **facts})
 
 
@@ -207,7 +208,9 @@ def _build(header: Mapping[str, Any], path: Path) -> nn.Module:
     # The header is only data: it picks one of our own modules by a checked name, and gives it plain numbers.
     family = str(header.get("family", ""))
     if not re.fullmatch(r"[a-z0-9_]+", family) or header.get("format", FORMAT) != FORMAT:
-        raise InputError(f"'{path}' names the model family {family!r}, format {header.get('format')}: unknown to this version.")
+        raise InputError(
+            f"'{path}' names the model family {family!r}, format {header.get('format')}: unknown to this version."
+        )
     if not (Path(__file__).parent / f"{family}.py").is_file():
         raise InputError(f"'{path}' names the model family {family!r}, which this version does not have.")
     module = importlib.import_module(f"adapt.models.{family}")

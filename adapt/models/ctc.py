@@ -24,7 +24,8 @@ def ctc_decode(model: nn.Module, batch: Batch) -> list[str]:
     emissions = model(batch.audio, batch.lengths)
     best = emissions.log_probs.argmax(-1).cpu()
     return [
-        model.labels.decode(path[:length].tolist()) for path, length in zip(best, emissions.lengths.tolist(), strict=True)
+        model.labels.decode(path[:length].tolist())
+        for path, length in zip(best, emissions.lengths.tolist(), strict=True)
     ]
 
 

@@ -42,7 +42,7 @@ class Frontend(nn.Module):
     def forward(self, audio: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Args: audio `(batch, samples)` in -1..1, zero past each utterance's end; lengths `(batch,)` in samples.
 
-        Returns features `(batch, features, time)` and lengths `(batch,)` in steps of 10 ms (of one sample for a waveform).
+        Returns features `(batch, features, time)` and lengths `(batch,)` in steps of 10 ms (a waveform: of a sample).
         """
         if self.features == "waveform":
             values, steps = audio.unsqueeze(1), lengths

@@ -54,7 +54,9 @@ class Labels:
         """The output unit of each character of `text`. Raises InputError for characters outside the alphabet."""
         missing = self.missing(text)
         if missing:
-            raise InputError(f"{text!r} has {_quoted(missing)}, outside the model's alphabet {_quoted(self.characters)}.")
+            raise InputError(
+                f"{text!r} has {_quoted(missing)}, outside the model's alphabet {_quoted(self.characters)}."
+            )
         units = {character: unit for unit, character in enumerate(self.characters) if unit != self.blank}
         return [units[character] for character in tidy(text)]
 

@@ -1,4 +1,4 @@
-"""The one Lightning module around any base model: it trains what a tuning lets it, and leaves the rest bit-identical."""
+"""The one Lightning module around any base model: it trains what a tuning lets it, and no other bit moves."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -39,7 +39,8 @@ class AdaptationModule(pl.LightningModule):
         super().__init__()
         if schedule not in ("constant", "linear", "cosine") or not 0 <= warmup < 1:
             raise InputError(
-                f"schedule must be constant, linear or cosine and warmup a share from 0 to below 1, got {schedule!r}, {warmup}."
+                "schedule must be constant, linear or cosine, and warmup a share from 0 to below 1; "
+                f"got {schedule!r} and {warmup}."
             )
         self.model, self.task = model, task
         self.make_optimizer, self.schedule, self.warmup, self.seed = optimizer, schedule, warmup, seed

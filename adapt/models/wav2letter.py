@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from adapt.data.manifest import Utterance
 from adapt.errors import InputError
-from adapt.models.ctc import ctc_steps
 from adapt.models.checkpoint import Loaded, has_header, load_model, load_weights, model_fingerprint, read_safetensors
+from adapt.models.ctc import ctc_steps
 from adapt.models.frontend import HOP, Features, Frontend
 from adapt.models.labels import ENGLISH, Labels
 from interventions.sites import Layer
@@ -22,7 +22,7 @@ Normalisation = Literal["batch", "layer", "none"]
 
 @dataclass(frozen=True)
 class Wav2LetterShape:
-    """What must be known to build the network again. `inner` and `big` count units; None is torchaudio's own network."""
+    """What must be known to build the network again. `inner` and `big` count units; both None: torchaudio's own."""
 
     features: Features = "log_mel"
     n_features: int = 40
@@ -32,7 +32,7 @@ class Wav2LetterShape:
 
 
 class Emissions(NamedTuple):
-    """`log_probs` `(batch, time, labels)`, and `lengths` `(batch,)`: how many of the time steps are the utterance's own."""
+    """`log_probs` `(batch, time, labels)`, and `lengths` `(batch,)`: how many time steps are the utterance's own."""
 
     log_probs: Tensor
     lengths: Tensor
@@ -65,7 +65,7 @@ class Wav2LetterCTC(nn.Module):
             self.net = ScaledWav2Letter(len(labels), shape)
 
     def forward(self, audio: Tensor, lengths: Tensor) -> Emissions:
-        """Args: audio `(batch, samples)` in -1..1 at `sample_rate` Hz, zero past each end; lengths `(batch,)` in samples."""
+        """Args: audio `(batch, samples)` in -1..1 at `sample_rate` Hz, zero past each end; lengths `(batch,)`, samples."""
         x, steps = self.frontend(audio, lengths)
         if self.training:
             x = self.augment(x)
@@ -97,13 +97,13 @@ class Wav2LetterCTC(nn.Module):
         if missing:
             return (
                 f"the text has {', '.join(map(repr, missing))}, outside the model's alphabet "
-                f"'{''.join(self.labels.characters)}'. Respell it, or give the model these characters by alphabet=extend."
+                f"'{''.join(self.labels.characters)}'. Respell it, or add these characters by alphabet=extend."
             )
         needed = ctc_steps(self.labels.encode(utterance.text))
         if needed > steps:
             return (
-                f"the text needs {needed} output steps, and {seconds:.2f} s of audio give {steps} (CTC writes at most one "
-                "character a step). Does the text belong to this audio?"
+                f"the text needs {needed} output steps, and {seconds:.2f} s of audio give {steps} (CTC writes at most "
+                "one character a step). Does the text belong to this audio?"
             )
         return None
 
@@ -148,7 +148,9 @@ class Wav2LetterCTC(nn.Module):
     def _chain(self) -> list[tuple[str, nn.Module]]:
         # The network is a plain chain, nested once in torchaudio's waveform variant; running its leaves one by one
         # lets us mask between them and leaves every module's own hooks in force.
-        leaves = [(name, module) for name, module in self.net.acoustic_model.named_modules() if not list(module.children())]
+        leaves = [
+            (name, module) for name, module in self.net.acoustic_model.named_modules() if not list(module.children())
+        ]
         return [(f"net.acoustic_model.{name}", module) for name, module in leaves]
 
 
@@ -170,7 +172,7 @@ def wav2letter(
 ) -> Loaded:
     """torchaudio's own Wav2Letter (23 M weights), new or from a checkpoint.
 
-    An argument left at None is taken from the checkpoint, or for a new model: 40 `log_mel` features, the English letters.
+    An argument left at None is as in the checkpoint; for a new model: 40 `log_mel` features, the English letters.
     `labels` are the characters in the order of the output units, the blank before them not counted.
 
     Raises:
@@ -189,7 +191,7 @@ def wav2letter_small(
     big: int | None = None,
     normalisation: Normalisation | None = None,
 ) -> Loaded:
-    """The same architecture with `inner` units in layers 0-7 and `big` in 8-9 (new: 96 and 256, batch norm, 1.5 M weights).
+    """The same architecture with `inner` units in layers 0-7, `big` in 8-9 (new: 96 and 256, batch norm, 1.5 M weights).
 
     An argument left at None is taken from the checkpoint. Raises InputError as `wav2letter` does.
     """
@@ -203,6 +205,8 @@ def _wav2letter(
 ) -> Loaded:
     given = {name: value for name, value in asked.items() if value is not None}
     small = new is not None
+    if pretrained is None and given.get("features") == "waveform":
+        given.setdefault("n_features", 1)
     if pretrained is None:
         alphabet = Labels.of(ENGLISH if labels is None else labels)
         model = Wav2LetterCTC(Wav2LetterShape(**({} if new is None else new) | given), alphabet)
@@ -241,7 +245,10 @@ class ScaledWav2Letter(nn.Module):
     def __init__(self, n_labels: int, shape: Wav2LetterShape) -> None:
         super().__init__()
         inner, big = shape.inner, shape.big
-        if not (isinstance(inner, int) and isinstance(big, int) and inner > 0 and big > 0) or shape.features == "waveform":
+        if (
+            not (isinstance(inner, int) and isinstance(big, int) and inner > 0 and big > 0)
+            or shape.features == "waveform"
+        ):
             raise InputError(f"wav2letter_small needs widths of at least 1 and log_mel or mfcc features, got {shape}.")
         # units in, units out, kernel, stride, padding: torchaudio/models/wav2letter.py
         plan = [(shape.n_features, inner, 48, 2, 23), *[(inner, inner, 7, 1, 3)] * 7]

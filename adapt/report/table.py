@@ -19,7 +19,9 @@ def print_result(comparison: Comparison, folder: Path) -> None:
         cer = 100 * (result.after["cer"] - result.before["cer"])
         change = f"{wer:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
         table.add_row(f"WER {name}, %", f"{100 * result.before['wer']:.1f}", f"{100 * result.after['wer']:.1f}", change)
-        table.add_row(f"CER {name}, %", f"{100 * result.before['cer']:.1f}", f"{100 * result.after['cer']:.1f}", f"{cer:+.1f}")
+        table.add_row(
+            f"CER {name}, %", f"{100 * result.before['cer']:.1f}", f"{100 * result.after['cer']:.1f}", f"{cer:+.1f}"
+        )
         table.add_section()
     weights = comparison.weights
     if weights is not None:

@@ -53,17 +53,24 @@ def test_frozen_layers_stay_bit_identical_statistics_included(options, base, inn
     assert {name.split(".")[1] for name in changed} == {"conv8", "norm8", "conv10"}
     assert set(read_safetensors(run / "adaptation" / "weights.safetensors")[1]) == changed
     weights = json.loads((run / "metrics.json").read_text())["weights"]
-    trained = ("acoustic_model.conv8.", "acoustic_model.conv10.", "acoustic_model.norm8.weight", "acoustic_model.norm8.bias")
+    trained = (
+        "acoustic_model.conv8.",
+        "acoustic_model.conv10.",
+        "acoustic_model.norm8.weight",
+        "acoustic_model.norm8.bias",
+    )
     assert weights["trained"] == sum(after[name].numel() for name in after if name.startswith(trained))
-    counted = sum(int(changed_bits(before[n], after[n]).sum()) for n in changed if "running" not in n and "num_b" not in n)
+    counted = sum(
+        int(changed_bits(before[n], after[n]).sum()) for n in changed if "running" not in n and "num_b" not in n
+    )
     assert 0 < weights["changed"] == counted
 
 
 def test_same_seed_same_weights_other_seed_others(options, innertune, tmp_path):
     prints = {}
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
-        run = innertune("adapt", *options, f"output={tmp_path / name}", "trainer.max_epochs=1", f"seed={seed}", "augment=spec",
-                        "loader.speeds=[0.9,1.0,1.1]")  # fmt: skip
+        draws = [f"seed={seed}", "augment=spec", "loader.speeds=[0.9,1.0,1.1]"]
+        run = innertune("adapt", *options, *draws, f"output={tmp_path / name}", "trainer.max_epochs=1")
         prints[name] = load_model(str(run)).fingerprint
     assert prints["a"] == prints["b"] != prints["c"]
 
@@ -76,7 +83,13 @@ def test_new_characters_rebuild_the_output_layer(base, speech, innertune, tmp_pa
     train, test = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
     train.write_text("".join(json.dumps(line) + "\n" for line in lines[:14]))
     test.write_text("".join(json.dumps(line) + "\n" for line in lines[14:]))
-    options = [f"model.pretrained={base}", "data=manifest", f"data.train={train}", f"data.test={test}", "trainer.max_epochs=1"]
+    options = [
+        f"model.pretrained={base}",
+        "data=manifest",
+        f"data.train={train}",
+        f"data.test={test}",
+        "trainer.max_epochs=1",
+    ]
     with pytest.raises(InputError, match=r"train.jsonl:\d+: the text has 'ä'.*alphabet=extend"):
         innertune("adapt", *options, f"output={tmp_path / 'keep'}")
     run = innertune("adapt", *options, f"output={tmp_path / 'extend'}", "alphabet=extend", "tuning=head")

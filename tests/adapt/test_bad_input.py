@@ -44,10 +44,13 @@ def bad_lines(folder):
         "unreadable": ({"audio_filepath": str(folder / "text.wav")}, "cannot be read as audio"),
         "not numbers": ({"audio_filepath": audio(folder / "nan.wav", value=np.nan), "duration": 1.0}, "not numbers"),
         "too short": ({"audio_filepath": audio(folder / "short.wav", 0.005), "duration": None}, "shorter than"),
-        "too much text": ({"audio_filepath": audio(folder / "s.wav", 0.1), "duration": None, "text": "abcde" * 9}, "output steps"),
+        "too much text": (
+            {"audio_filepath": audio(folder / "s.wav", 0.1), "duration": None, "text": "abcde" * 9},
+            "output steps",
+        ),
         "characters": ({"text": "abc xyz"}, "outside the model's alphabet"),
         "past the end": ({"offset": 50.0}, "Correct 'offset' and 'duration'"),
-        "wrong keys": ("{\"path\": \"a.wav\", \"sentence\": \"abc\"}", "needs the key 'audio_filepath'"),
+        "wrong keys": ('{"path": "a.wav", "sentence": "abc"}', "needs the key 'audio_filepath'"),
         "empty line": ("", "the line is empty"),
         "not JSON": ("{oops", "not JSON"),
         "a number for a text": ({"text": 5}, "needs the key 'text'"),
@@ -72,7 +75,13 @@ def test_a_bad_line_is_named_or_skipped(adapt, tmp_path, kind):
 
 def test_a_loss_that_is_no_number_names_the_files_and_keeps_the_run(adapt, tmp_path):
     with pytest.raises(InputError, match=r"loss became (nan|inf).*epoch 1, batch \d+ \(.*train.jsonl:\d.*optimizer.lr"):
-        adapt(None, "optimizer.lr=1e30", "trainer.gradient_clip_val=null", "loader.batch_seconds=1", "trainer.max_epochs=2")
+        adapt(
+            None,
+            "optimizer.lr=1e30",
+            "trainer.gradient_clip_val=null",
+            "loader.batch_seconds=1",
+            "trainer.max_epochs=2",
+        )
     assert (tmp_path / "run" / "config.yaml").exists()
     assert not (tmp_path / "run" / "metrics.json").exists()
 
@@ -103,9 +112,11 @@ def test_an_option_of_the_wrong_kind(adapt):
 
 def test_the_command_line_prints_the_sentence_and_no_traceback(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "adapt.cli", "transcribe", "model.pretrained=us-english", f"audio={tmp_path / 'none.wav'}"],
-        capture_output=True, text=True, cwd=tmp_path,
-    )  # fmt: skip
+        [sys.executable, "-m", "adapt.cli", "transcribe", "model.pretrained=us-english", "audio=none.wav"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
     assert done.returncode == 2
     assert "there is no such file" in done.stderr
     assert "Traceback" not in done.stderr + done.stdout

@@ -3,7 +3,8 @@
 import subprocess
 import sys
 
-from adapt.cli import COMMANDS, config_folder
+from adapt.cli import COMMANDS
+from adapt.show import config_folder
 
 
 def run(*arguments, **options):

@@ -73,7 +73,10 @@ def test_killed_after_stopping_early_does_not_train_on(options, innertune, tmp_p
     folder = tmp_path / "run"
     options = [*options, "patience=1", "tuning=head", "optimizer.lr=0.0", f"output={folder}"]
     innertune("adapt", *options)
-    weights, rows = load_model(str(folder)).fingerprint, len(json.loads((folder / "metrics.json").read_text())["history"])
+    weights, rows = (
+        load_model(str(folder)).fingerprint,
+        len(json.loads((folder / "metrics.json").read_text())["history"]),
+    )
     assert rows == 2  # without a learning rate nothing gets better
     for name in ("metrics.json", "card.json"):
         (folder / name).unlink()

@@ -19,7 +19,9 @@ def transcribe(base, innertune, capsys):
 
 def test_one_file_gives_its_text_alone(transcribe, speech):
     rows = [json.loads(line) for line in speech["low_test"].read_text().splitlines()]
-    right = sum(transcribe(f"audio={speech['low_test'].parent / row['audio_filepath']}") == [row["text"]] for row in rows[:4])
+    right = sum(
+        transcribe(f"audio={speech['low_test'].parent / row['audio_filepath']}") == [row["text"]] for row in rows[:4]
+    )
     assert right > 0
 
 

@@ -24,7 +24,15 @@ def test_demo(tmp_path):
     small = ["data.train=4", "data.validation=2", "data.test=3", "data.source_test=3", "trainer.max_epochs=1"]
     done = run("demo", *small, f"output={tmp_path / 'demo'}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for words in ("WER target", "WER source", "CER target", "weights trained", "weights changed", "time, s", "report.html"):
+    for words in (
+        "WER target",
+        "WER source",
+        "CER target",
+        "weights trained",
+        "weights changed",
+        "time, s",
+        "report.html",
+    ):
         assert words in done.stdout
     assert json.loads((tmp_path / "demo" / "metrics.json").read_text())["target"]["after"]["utterances"] == 3
 
