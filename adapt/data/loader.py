@@ -1,5 +1,6 @@
 """Batches by total seconds, the same for the same seed and epoch, however often a run was interrupted."""
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -105,25 +106,29 @@ class BatchesBySeconds(Sampler[list[tuple[int, int]]]):
             yield [(number, self.epoch) for number in batch]
 
     def _batches(self) -> list[list[int]]:
-        draw = random.Random(f"{self.seed}/{self.epoch if self.shuffle else 0}")
-        # Like lengths make little padding; the jitter lets an utterance meet others from one epoch to the next.
-        jitter = [draw.uniform(0.9, 1.1) if self.shuffle else 1.0 for _ in self.seconds]
-        order = sorted(range(len(self.seconds)), key=lambda number: -self.seconds[number] * jitter[number])
+        draw = random.Random(f"{self.seed}/{self.epoch}")
+        # Utterances whose lengths round up to the same level change places freely from one epoch to the next, and the
+        # levels alone decide where a batch ends: Lightning counts an epoch's batches once, so their number must stay.
+        lengths = [_level(seconds) if self.shuffle else seconds for seconds in self.seconds]
+        ties = [draw.random() if self.shuffle else 0.0 for _ in lengths]
         batches: list[list[int]] = []
         longest = 0.0
-        for number in order:
-            longest = max(longest, self.seconds[number])
+        for number in sorted(range(len(lengths)), key=lambda number: (-lengths[number], ties[number])):
             if batches and longest * (len(batches[-1]) + 1) <= self.batch_seconds:
                 batches[-1].append(number)
             else:
                 batches.append([number])
-                longest = self.seconds[number]
+                longest = lengths[number]  # the first of a batch, for they come longest first
         if self.shuffle:
             draw.shuffle(batches)
         if self.shuffle and torch.distributed.is_available() and torch.distributed.is_initialized():
             rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
             batches = [batches[i % len(batches)] for i in range(-(-len(batches) // ranks) * ranks)][rank::ranks]
         return batches
+
+
+def _level(seconds: float) -> float:
+    return 1.1 ** math.ceil(math.log(max(seconds, 0.01), 1.1))
 
 
 class _Audio(Dataset):

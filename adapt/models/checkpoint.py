@@ -77,7 +77,7 @@ def save_adaptation(folder: Path, base: Loaded, model: nn.Module, **facts: Any) 
 
 
 def load_model(pretrained: str, base: str | None = None) -> Loaded:
-    """Load a model, in eval mode: a run's folder, an adaptation, a safetensors file, or an embedded name ("us-english").
+    """Load a model, in eval mode: a run's folder, an adaptation, a safetensors file or an embedded name (us-english).
 
     `base` says where an adaptation's base lies, if it is no longer where it was.
 

@@ -65,7 +65,7 @@ class Wav2LetterCTC(nn.Module):
             self.net = ScaledWav2Letter(len(labels), shape)
 
     def forward(self, audio: Tensor, lengths: Tensor) -> Emissions:
-        """Args: audio `(batch, samples)` in -1..1 at `sample_rate` Hz, zero past each end; lengths `(batch,)`, samples."""
+        """Args: audio `(batch, samples)` in -1..1 at `sample_rate` Hz, zero past each end; lengths `(batch,)`."""
         x, steps = self.frontend(audio, lengths)
         if self.training:
             x = self.augment(x)
@@ -191,7 +191,7 @@ def wav2letter_small(
     big: int | None = None,
     normalisation: Normalisation | None = None,
 ) -> Loaded:
-    """The same architecture with `inner` units in layers 0-7, `big` in 8-9 (new: 96 and 256, batch norm, 1.5 M weights).
+    """The same architecture with `inner` units in layers 0-7, `big` in 8-9 (new: 96, 256, batch norm: 1.5 M weights).
 
     An argument left at None is taken from the checkpoint. Raises InputError as `wav2letter` does.
     """

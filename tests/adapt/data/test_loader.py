@@ -176,3 +176,13 @@ def test_collate_pads_with_zeros():
     assert batch.utterances == pair
     moved = batch.to("meta")
     assert moved.audio.device.type == moved.lengths.device.type == "meta" and moved.utterances == pair
+
+
+@given(st.lists(st.floats(0.05, 30), min_size=1, max_size=60), st.integers(0, 5))
+def test_every_epoch_has_as_many_batches(seconds, epoch):
+    """Lightning counts them once, and would leave out the validation of an epoch that has fewer."""
+    batches = BatchesBySeconds(seconds, 24.0, shuffle=True, seed=3)
+    first = [len(batch) for batch in sorted(batches, key=lambda batch: -seconds[batch[0][0]])]
+    batches.set_epoch(epoch)
+    again = [len(batch) for batch in sorted(batches, key=lambda batch: -seconds[batch[0][0]])]
+    assert len(batches) == len(first) == len(again) and sum(first) == sum(again) == len(seconds)
