@@ -17,7 +17,7 @@ from adapt.models.labels import Labels
 from adapt.models.module import AdaptationModule
 from adapt.models.task import recognition
 from adapt.report.finish import finish
-from adapt.run import open_run
+from adapt.run import check_output, open_run
 from adapt.training import fit
 from interventions.freeze import freeze_all_but
 
@@ -31,6 +31,7 @@ def main(cfg: DictConfig) -> None:
     import pytorch_lightning as pl
 
     started = time.perf_counter()
+    check_output(cfg)
     pl.seed_everything(cfg.seed, verbose=False)
     base: Loaded = build(cfg.model)
     if base.reference == "new":

@@ -10,12 +10,13 @@ from adapt.comparison import compare_models
 from adapt.data.splits import check_splits
 from adapt.models.checkpoint import load_model
 from adapt.report.finish import finish
-from adapt.run import open_run
+from adapt.run import check_output, open_run
 
 
 def main(cfg: DictConfig) -> None:
     """Compare as `conf/compare.yaml` says. Leaves `comparison.json`, `report.html`, `metrics.json`, `card.json`."""
     started = time.perf_counter()
+    check_output(cfg)
     before, after = load_model(cfg.before), load_model(cfg.after)
     splits, skipped = check_splits(build_splits(cfg.data), after.model, cfg.data.on_error)
     folder = open_run(cfg)

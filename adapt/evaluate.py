@@ -14,7 +14,7 @@ from adapt.errors import InputError
 from adapt.files import write_text
 from adapt.inference import answers
 from adapt.models.task import recognition
-from adapt.run import close_run, command_line, open_run
+from adapt.run import check_output, close_run, command_line, open_run
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,7 @@ def main(cfg: DictConfig) -> None:
     from rich.table import Table
 
     started = time.perf_counter()
+    check_output(cfg)
     loaded = build(cfg.model)
     splits, skipped = check_splits(build_splits(cfg.data), loaded.model, cfg.data.on_error)
     sets = {name: part for name, part in (("target", splits.test), ("source", splits.source_test)) if part}

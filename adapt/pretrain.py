@@ -14,7 +14,7 @@ from adapt.logger import log_result
 from adapt.models.checkpoint import load_model, model_fingerprint, save_model
 from adapt.models.module import AdaptationModule
 from adapt.models.task import recognition
-from adapt.run import close_run, command_line, open_run
+from adapt.run import check_output, close_run, command_line, open_run
 from adapt.training import fit
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ def main(cfg: DictConfig) -> None:
     import pytorch_lightning as pl
 
     started = time.perf_counter()
-    folder = open_run(cfg)
+    check_output(cfg)
     pl.seed_everything(cfg.seed, verbose=False)
     base = build(cfg.model)
     if base.reference != "new":
@@ -36,6 +36,7 @@ def main(cfg: DictConfig) -> None:
     splits, skipped = check_splits(build_splits(cfg.data), model, cfg.data.on_error)
     if not splits.train:
         raise InputError("There is nothing to train on: give data.train=train.jsonl.")
+    folder = open_run(cfg)
     loader = build(cfg.loader)
     model.augment = build(cfg.augment)
     module = AdaptationModule(model, recognition, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed)

@@ -14,22 +14,17 @@ from adapt.files import write_json, write_text
 _FREE = ("resume", "overwrite", "output", "logger")
 
 
-def open_run(cfg: DictConfig) -> Path:
-    """Claim the output folder and save the config in it. Returns the folder.
+def check_output(cfg: DictConfig) -> Path:
+    """The output folder, if a run may write there; nothing is written yet. Called first, for it costs nothing.
 
     Raises:
         InputError: the folder holds a finished run; it holds an unfinished one and neither `resume` nor `overwrite` was
             given; or the run to resume was started with another config.
     """
     folder = output_folder(cfg)
-    mine = without_free(cfg)
     saved = folder / "config.yaml"
-    if cfg.overwrite and saved.is_file():
-        # Only what runs leave is taken away: the folder may hold files of the user's.
-        for name in ("checkpoints", "adaptation", "log"):
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for name in ("metrics.json", "card.json", "report.html", "comparison.json", "model.safetensors", "config.yaml"):
-            (folder / name).unlink(missing_ok=True)
+    if cfg.overwrite:
+        return folder
     if (folder / "metrics.json").is_file():
         raise InputError(
             f"'{folder}' already holds a finished run. Give another output=..., or overwrite=true to replace it."
@@ -39,16 +34,31 @@ def open_run(cfg: DictConfig) -> Path:
             raise InputError(
                 f"'{folder}' holds an unfinished run. resume=true goes on with it, overwrite=true starts anew."
             )
-        before = without_free(OmegaConf.load(saved))
-        different = sorted(key for key in _flat(before) | _flat(mine) if _flat(before).get(key) != _flat(mine).get(key))
+        before, now = _flat(without_free(OmegaConf.load(saved))), _flat(without_free(cfg))
+        different = sorted(key for key in before | now if before.get(key) != now.get(key))
         if different:
             key = different[0]
             raise InputError(
-                f"The run in '{folder}' was started with {key}={_flat(before).get(key)}, not {_flat(mine).get(key)}. "
+                f"The run in '{folder}' was started with {key}={before.get(key)}, not {now.get(key)}. "
                 "Resume with the same options, or give another output=..."
             )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(saved, OmegaConf.to_yaml(cfg, resolve=True))
+    return folder
+
+
+def open_run(cfg: DictConfig) -> Path:
+    """Claim the output folder and save the config in it. Called when all that can be known is known to be right.
+
+    Raises:
+        InputError: as `check_output`.
+    """
+    folder = check_output(cfg)
+    if cfg.overwrite:
+        # Only what runs leave is taken away: the folder may hold files of the user's.
+        for name in ("checkpoints", "adaptation", "log"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in ("metrics.json", "card.json", "report.html", "comparison.json", "model.safetensors", "config.yaml"):
+            (folder / name).unlink(missing_ok=True)
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     return folder
 
 
