@@ -1,6 +1,7 @@
 """Models and adaptations come back from disk bit for bit, and nothing that a file says runs code or is trusted."""
 
 import json
+import os
 import pickle
 import shutil
 
@@ -296,13 +297,13 @@ def test_an_adaptation_file_that_says_something_else_is_an_input_error(adapted, 
 
 
 class Bomb:
-    """Unpickling it creates a file."""
+    """Unpickling it makes a folder."""
 
     def __init__(self, path):
         self.path = path
 
     def __reduce__(self):
-        return open, (self.path, "w")
+        return os.mkdir, (self.path,)
 
 
 @pytest.mark.parametrize(
@@ -312,7 +313,7 @@ def test_a_pickle_is_never_opened(tmp_path, name):
     path, trace = tmp_path / name, tmp_path / "trace"
     path.write_bytes(pickle.dumps(Bomb(str(trace))))
     pickle.loads(path.read_bytes())  # it would go off
-    trace.unlink()
+    trace.rmdir()
     for read in (load_model, has_header, lambda given: wav2letter_small(given, labels="ab")):
         with pytest.raises(InputError):
             read(str(path))
