@@ -1,17 +1,17 @@
 """Progress of long work: one bar on a terminal's error stream, nothing in a log file."""
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Generator, Iterable, Sized
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Iterate with a progress bar on standard error that goes away at the end."""
+def track(items: Iterable[T], what: str) -> Generator[T, None, None]:
+    """Iterate with a progress bar on standard error that goes away at the end, or when the iterator is closed."""
     from rich.console import Console
     from rich.progress import track as bar
 
-    count = total if total is not None else len(items) if isinstance(items, Sized) else None
+    count = len(items) if isinstance(items, Sized) else None
     console = Console(stderr=True)
     if not console.is_terminal:
         yield from items

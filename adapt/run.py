@@ -1,5 +1,6 @@
 """A run's folder: what it was asked, where it stands, what it leaves. Finished is what has a `metrics.json`."""
 
+import logging
 import shlex
 import shutil
 from pathlib import Path
@@ -9,6 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from adapt.errors import InputError
 from adapt.files import write_json, write_text
+
+log = logging.getLogger(__name__)
 
 # What may differ between a killed run and the one that goes on with it.
 _FREE = ("resume", "overwrite", "output", "logger")
@@ -52,6 +55,8 @@ def open_run(cfg: DictConfig) -> Path:
         InputError: as `check_output`.
     """
     folder = check_output(cfg)
+    if cfg.resume and not (folder / "config.yaml").is_file():
+        log.info("There is no run to resume in '%s'; this one starts there.", folder)
     if cfg.overwrite:
         # Only what runs leave is taken away: the folder may hold files of the user's.
         for name in ("checkpoints", "adaptation", "log"):

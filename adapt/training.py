@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.files import atomic
 from adapt.models.module import AdaptationModule
+from adapt.progress import track
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,11 @@ def fit(
     history = _History()
     rate = module.model.sample_rate
     validation = loader.evaluation(splits.validation, rate) if splits.validation else None
-    callbacks: list[Callback] = [history, *_checkpoints(folder, monitor if validation is not None else None)]
+    callbacks: list[Callback] = [
+        _EpochBar(),
+        history,
+        *_checkpoints(folder, monitor if validation is not None else None),
+    ]
     if patience is not None and validation is not None:
         callbacks.append(EarlyStopping(monitor, patience=patience, mode="min"))
     trainer = make_trainer(
@@ -47,7 +52,7 @@ def fit(
         logger=logger,
         plugins=[_AtomicCheckpoints()],
         default_root_dir=folder,
-        enable_progress_bar=False,  # ours (_History) writes a line an epoch, also into a file
+        enable_progress_bar=False,  # ours are a bar within an epoch, and a line after it that a file keeps
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # BatchesBySeconds shares out batches itself
@@ -94,6 +99,25 @@ class _AtomicCheckpoints(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str, storage_options: Any = None) -> None:
         with atomic(path) as part:
             torch.save(checkpoint, part)
+
+
+class _EpochBar(Callback):
+    """How far the epoch has come, on a terminal."""
+
+    batches: Generator[int, None, None]
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        self.batches = track(range(int(trainer.num_training_batches)), f"epoch {trainer.current_epoch + 1}")
+        next(self.batches)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        next(self.batches, None)
+
+    def on_validation_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        self.batches.close()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        self.batches.close()
 
 
 class _History(Callback):
