@@ -84,13 +84,14 @@ def close_run(folder: Path, metrics: dict[str, Any], card: dict[str, Any]) -> No
 
 
 def command_line() -> str:
-    """The command that this run is, to be typed again."""
+    """The command that makes the same again, wherever it writes."""
     from hydra.core.hydra_config import HydraConfig
 
     if not HydraConfig.initialized():
         return ""
     job = HydraConfig.get()
-    return " ".join(["innertune", job.job.config_name, *(shlex.quote(text) for text in job.overrides.task)])
+    made_by = [text for text in job.overrides.task if text.split("=")[0] not in _FREE]
+    return " ".join(["innertune", job.job.config_name, *(shlex.quote(text) for text in made_by)])
 
 
 def without_free(cfg: DictConfig) -> dict[str, Any]:
