@@ -15,7 +15,6 @@ from adapt.inference import answers
 from adapt.models.checkpoint import Loaded, model_fingerprint, save_adaptation
 from adapt.models.labels import Labels
 from adapt.models.module import AdaptationModule
-from adapt.models.task import recognition
 from adapt.report.finish import finish
 from adapt.run import check_output, open_run
 from adapt.training import fit
@@ -47,7 +46,7 @@ def main(cfg: DictConfig) -> None:
     trained = build(cfg.tuning)(model)
     freeze_all_but(model, trained)
     model = model if model is not base.model else copy.deepcopy(model)
-    model.augment = build(cfg.augment)
+    model.set_augment(build(cfg.augment))
     folder = open_run(cfg)
 
     loader = build(cfg.loader)
@@ -60,7 +59,7 @@ def main(cfg: DictConfig) -> None:
         "Training %s of %s weights (%.1f %%) on %d utterances.",
         f"{free:,}", f"{weights:,}", 100 * free / weights, len(splits.train),
     )  # fmt: skip
-    module = AdaptationModule(model, recognition, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed)
+    module = AdaptationModule(model, model.task, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed)
     logger = build(cfg.logger)(folder)
     history = fit(module, splits, loader, build(cfg.trainer), folder / "checkpoints", cfg.monitor, cfg.patience, logger)
     log.info("After:")
@@ -82,6 +81,11 @@ def with_alphabet(model: Any, alphabet: str, splits: Splits) -> Any:
     """
     if alphabet == "keep":
         return model
+    if not isinstance(getattr(model, "labels", None), Labels):
+        raise InputError(
+            f"alphabet={alphabet} is for models with an alphabet of their own (wav2letter); this one writes what its "
+            "tokenizer does. Leave it out (alphabet=keep)."
+        )
     if alphabet == "extend":
         labels = model.labels.extended(utterance.text for utterance in splits.train)
     elif str(alphabet).startswith("="):
@@ -99,7 +103,7 @@ def with_alphabet(model: Any, alphabet: str, splits: Splits) -> Any:
 def _answers(model: Any, sets: dict[str, Any], loader: Any) -> dict[str, list[str]]:
     texts = {}
     for name, utterances in sets.items():
-        texts[name] = answers(model, recognition, utterances, loader, name)
-        rates = recognition.judge([u.text for u in utterances], texts[name])
+        texts[name] = answers(model, model.task, utterances, loader, name)
+        rates = model.task.judge([u.text for u in utterances], texts[name])
         log.info("  %s: WER %.1f %%, CER %.1f %% (%d utterances)", name, 100 * rates.wer, 100 * rates.cer, len(rates))
     return texts

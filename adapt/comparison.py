@@ -167,7 +167,10 @@ def compare_models(
     if not sets:
         raise InputError("There is nothing to compare the models on: give data.test=... or data.source_test=...")
     texts = {
-        when: {name: answers(loaded.model, recognition, part, loader, f"{name} {when}") for name, part in sets.items()}
+        when: {
+            name: answers(loaded.model, loaded.model.task, part, loader, f"{name} {when}")
+            for name, part in sets.items()
+        }
         for when, loaded in (("before", before), ("after", after))
     }
     return compare_texts(before, after, sets, texts["before"], texts["after"], group_by, **facts)
@@ -184,7 +187,7 @@ def compare_texts(
     **facts: Any,
 ) -> Comparison:
     """The comparison of two models whose answers are there already."""
-    results, groups, transcripts = compare_answers(sets, before_texts, after_texts, recognition, group_by)
+    results, groups, transcripts = compare_answers(sets, before_texts, after_texts, after.model.task, group_by)
     try:
         weights = weight_change(before.model, after.model, trained)
     except ValueError as error:

@@ -13,7 +13,6 @@ from adapt.data.splits import check_splits
 from adapt.errors import InputError
 from adapt.files import write_text
 from adapt.inference import answers
-from adapt.models.task import recognition
 from adapt.run import check_output, close_run, command_line, open_run
 
 log = logging.getLogger(__name__)
@@ -41,8 +40,8 @@ def main(cfg: DictConfig) -> None:
     metrics: dict[str, Any] = {}
     lines = []
     for name, utterances in sets.items():
-        texts = answers(loaded.model, recognition, utterances, loader)
-        rates = recognition.judge([u.text for u in utterances], texts)
+        texts = answers(loaded.model, loaded.model.task, utterances, loader)
+        rates = loaded.model.task.judge([u.text for u in utterances], texts)
         groups = {
             key: {value: rates[chosen].as_dict() for value, chosen in by_group(utterances, key).items()} for key in keys
         }

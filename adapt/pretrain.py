@@ -13,9 +13,10 @@ from adapt.inference import answers
 from adapt.logger import log_result
 from adapt.models.checkpoint import load_model, model_fingerprint, save_model
 from adapt.models.module import AdaptationModule
-from adapt.models.task import recognition
 from adapt.run import check_output, close_run, command_line, open_run
 from adapt.training import fit
+from adapt.tuning.layers import full
+from interventions.freeze import freeze_all_but
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +37,11 @@ def main(cfg: DictConfig) -> None:
     splits, skipped = check_splits(build_splits(cfg.data), model, cfg.data.on_error)
     if not splits.train:
         raise InputError("There is nothing to train on: give data.train=train.jsonl.")
+    freeze_all_but(model, full(model))
     folder = open_run(cfg)
     loader = build(cfg.loader)
-    model.augment = build(cfg.augment)
-    module = AdaptationModule(model, recognition, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed)
+    model.set_augment(build(cfg.augment))
+    module = AdaptationModule(model, model.task, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed)
     logger = build(cfg.logger)(folder)
     log.info(
         "Training %s weights on %d utterances.", f"{sum(p.numel() for p in model.parameters()):,}", len(splits.train)
@@ -48,7 +50,7 @@ def main(cfg: DictConfig) -> None:
     facts = {"seed": cfg.seed, "training": OmegaConf.to_container(cfg.data, resolve=True)}
     save_model(folder / "model.safetensors", model, cfg.half, **facts)
     # What is measured is what was saved, rounding included.
-    saved = load_model(str(folder / "model.safetensors")).model
+    saved = load_model(str(folder)).model
     metrics: dict[str, object] = {
         "weights": {"total": sum(p.numel() for p in model.parameters())},
         "history": history,
@@ -56,8 +58,8 @@ def main(cfg: DictConfig) -> None:
     }
     for name, utterances in (("target", splits.test), ("source", splits.source_test)):
         if utterances:
-            texts = answers(saved, recognition, utterances, loader)
-            scores = recognition.judge([u.text for u in utterances], texts)
+            texts = answers(saved, saved.task, utterances, loader)
+            scores = saved.task.judge([u.text for u in utterances], texts)
             metrics[name] = {"after": scores.as_dict()}
             log.info(
                 "%s test: WER %.1f %%, CER %.1f %%, %d utterances",

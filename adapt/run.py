@@ -61,7 +61,15 @@ def open_run(cfg: DictConfig) -> Path:
         # Only what runs leave is taken away: the folder may hold files of the user's.
         for name in ("checkpoints", "adaptation", "log"):
             shutil.rmtree(folder / name, ignore_errors=True)
-        for name in ("metrics.json", "card.json", "report.html", "comparison.json", "model.safetensors", "config.yaml"):
+        for name in (
+            "metrics.json",
+            "card.json",
+            "report.html",
+            "comparison.json",
+            "model.safetensors",
+            "config.json",
+            "config.yaml",
+        ):
             (folder / name).unlink(missing_ok=True)
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     return folder

@@ -10,7 +10,6 @@ from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.splits import check, report
 from adapt.errors import InputError
 from adapt.inference import answers
-from adapt.models.task import recognition
 
 AUDIO = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 
@@ -22,7 +21,7 @@ def main(cfg: DictConfig) -> None:
     problems: list[str] = []
     fit = check(utterances, model, False, problems)
     report(problems, cfg.on_error)
-    texts = answers(model, recognition, fit, build(cfg.loader))
+    texts = answers(model, model.task, fit, build(cfg.loader))
     for utterance, text in zip(fit, texts, strict=True):
         print(text if len(utterances) == 1 else f"{utterance.audio_filepath}\t{text}")
 

@@ -16,7 +16,8 @@ class Site:
 
     `unit_axis` is the axis of that output which counts units: 1 for a convolution's `(batch, units, time)`, -1 for a
     linear layer's `(batch, time, units)`. Unit `u` is made by row `u` of the parameters in `rows`: its weights, and its
-    bias where there is one.
+    bias where there is one. There are none where the weight is computed from others (weight norm) and a row of those
+    does not belong to one unit.
     """
 
     name: str
@@ -31,20 +32,23 @@ def find_sites(model: nn.Module, pattern: str = "*") -> list[Site]:
     for name, module in model.named_modules():
         axis = next((axis for kind, axis in UNIT_AXIS.items() if isinstance(module, kind)), None)
         if axis is not None and fnmatchcase(name, pattern):
-            rows = tuple(f"{name}.{kind}" for kind in ("weight", "bias") if getattr(module, kind, None) is not None)
-            sites.append(Site(name, axis, module.weight.shape[0], rows))
+            own = {kind for kind, _ in module.named_parameters(recurse=False, remove_duplicate=False)}
+            rows = tuple(f"{name}.{kind}" for kind in ("weight", "bias") if kind in own)
+            sites.append(Site(name, axis, module.weight.shape[0], rows if "weight" in own else ()))
     return sites
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A step of a model's own counting: the site that it is named after, and all modules that belong to it.
+    """A step of a model's own counting, and all modules that belong to it.
 
-    A convolution's batch norm belongs to its layer, so that freezing the layer freezes the statistics too.
+    A convolution's batch norm belongs to its layer, so that freezing the layer freezes the statistics too. `site` is
+    the one whose units are looked at where one stands for the layer; empty: the layer is named after it.
     """
 
     name: str
     modules: tuple[str, ...]
+    site: str = ""
 
 
 def choose_layers(layers: Sequence[Layer], choice: object) -> list[Layer]:

@@ -1,49 +1,16 @@
-"""Speech that is made in a moment: each letter is a tone, so that a tiny network learns to read it in seconds."""
+"""What several tests start from: speech of tones, a base trained on it, small models in the transformers format."""
 
 import os
 
+os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"  # tiny networks: threads that wait for each other cost more than they give
 
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
-
-from adapt.data.manifest import Utterance, write_manifest
-
-RATE = 16_000
-LETTERS = " abcde"
-
-
-def tones(text: str, shift: float = 1.0, seconds: float = 0.12) -> np.ndarray:
-    """The samples of `text`: a tone a letter, 120 ms each; `shift` multiplies all frequencies, as an accent might."""
-    time = np.arange(int(RATE * seconds)) / RATE
-    parts = [
-        np.sin(2 * np.pi * 300 * 1.5 ** LETTERS.index(letter) * shift * time) * np.hanning(len(time)) for letter in text
-    ]
-    noise = np.random.default_rng(len(text)).normal(0, 0.003, len(parts) * len(time))
-    return (0.4 * np.concatenate(parts) * [letter != " " for letter in text for _ in time] + noise).astype(np.float32)
-
-
-def write_tones(folder: Path, name: str, count: int, shift: float = 1.0, seed: int = 0, **facts: str) -> Path:
-    """A manifest of `count` utterances of two short words each, with their audio."""
-    draw = np.random.default_rng(seed)
-    utterances = []
-    for number in range(count):
-        words = ["".join(draw.choice(list(LETTERS[1:]), 3)) for _ in range(2)]
-        text = " ".join(words)
-        path = folder / name / f"{number:03}.wav"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        samples = tones(text, shift)
-        soundfile.write(path, samples, RATE)
-        utterances.append(Utterance(path, text, duration=len(samples) / RATE, **facts))
-    write_manifest(folder / f"{name}.jsonl", utterances)
-    return folder / f"{name}.jsonl"
-
-
-TINY = ["model.inner=32", "model.big=48", "model.n_features=20", f"model.labels='{LETTERS}'"]
+from small_hf import save_ctc, save_whisper
+from tone_speech import TINY, write_tones
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +57,18 @@ def base(speech: dict[str, Path], innertune: Callable[..., Path], tmp_path_facto
         f"output={tmp_path_factory.mktemp('runs') / 'base'}", "trainer.max_epochs=14", "loader.batch_seconds=3.4",
         "optimizer.lr=0.005",
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def wav2vec2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random wav2vec2 as `facebook/wav2vec2-base-960h` is built: group norm, upper-case letters, SpecAugment."""
+    return save_ctc(tmp_path_factory.mktemp("hf") / "wav2vec2", layerdrop=0.1)
+
+
+@pytest.fixture(scope="session")
+def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Whisper that writes English and German."""
+    return save_whisper(tmp_path_factory.mktemp("hf") / "whisper")
 
 
 @pytest.fixture(scope="session", autouse=True)

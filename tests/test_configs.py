@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from tone_speech import LETTERS, RATE, tones, write_tones
 
 from adapt.cli import COMMANDS
 from adapt.show import config_folder, first_comment
 
 CONF = config_folder()
+HF = {"hf_ctc": "wav2vec2", "hf_speech_seq2seq": "whisper"}
 SMALL_SPEECH = ["data.train=4", "data.validation=2", "data.test=2", "trainer.max_epochs=1"]
 
 
@@ -89,24 +91,48 @@ def test_logger_wandb_offline(step, monkeypatch):
 
 
 @pytest.mark.parametrize("name", options("model"))
-def test_models(step, base, name):
+def test_models(step, base, request, name):
     if name == "pretrained":
         assert (step("adapt", "model=pretrained", f"model.pretrained={base}") / "metrics.json").exists()
         return
-    assert (step("pretrain", f"model={name}", "+trainer.limit_train_batches=1") / "model.safetensors").exists()
+    options = [f"model.config={request.getfixturevalue(HF[name])}"] if name in HF else []
+    options += ["model.language=de"] if name == "hf_speech_seq2seq" else []
+    run = step("pretrain", f"model={name}", "+trainer.limit_train_batches=1", *options)
+    assert (run / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize("name", options("experiment"))
-def test_experiments(innertune, tmp_path, name):
+def test_experiments(innertune, request, tmp_path, name):
     command = re.match(r"(adapt|pretrain):", first_comment(CONF / "experiment" / f"{name}.yaml"))[1]
     overrides = [f"experiment={name}", f"output={tmp_path / 'run'}", "trainer.max_epochs=1"]
     if name.startswith("fsdd"):
         overrides += [f"data.folder={digits(tmp_path / 'digits')}", "data.validation=2"]
         overrides += ["data.utterances=10", "model.pretrained=us-english"] if command == "adapt" else []
+    elif name in ("wav2vec2_to_accent", "whisper_to_language"):
+        data, model = (voices, "wav2vec2") if name == "wav2vec2_to_accent" else (letters, "whisper")
+        overrides += [f"model.pretrained={request.getfixturevalue(model)}", *data(tmp_path / "data")]
     else:
         pytest.importorskip("espeakng_loader")
         overrides += SMALL_SPEECH
     assert (innertune(command, *overrides) / "metrics.json").exists()
+
+
+def letters(folder):
+    """Manifests of tone speech, for a Whisper to learn German from."""
+    parts = {part: write_tones(folder, part, 3, seed=seed) for seed, part in enumerate(("train", "test"))}
+    return ["model.language=german", *(f"data.{part}={path}" for part, path in parts.items())]
+
+
+def voices(folder):
+    """A folder like Common Voice's, of two accents, three speakers each."""
+    rows = ["client_id\tpath\tsentence\taccents"]
+    for number, accent in enumerate(["Scottish English"] * 6 + ["United States English"] * 3):
+        text = f"{LETTERS[1 + number % 5]}ab{LETTERS[1 + number // 5]} cad"
+        rows.append(f"speaker{number}\t{number}.wav\t{text}\t{accent}")
+        (folder / "en" / "clips").mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / "en" / "clips" / f"{number}.wav", tones(text), RATE)
+    (folder / "en" / "validated.tsv").write_text("\n".join(rows) + "\n")
+    return [f"data.folder={folder / 'en'}"]
 
 
 def digits(folder):

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from adapt.models.model import Model
 from interventions.bits import changed_bits
-from interventions.sites import find_sites
+from interventions.sites import Site, find_sites
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class WeightChange:
     layers: list[LayerChange]
 
 
-def weight_change(before: nn.Module, after: nn.Module, trained: Sequence[str] = ()) -> WeightChange:
+def weight_change(before: Model, after: Model, trained: Sequence[str] = ()) -> WeightChange:
     """Compare two models of one architecture, whose alphabets may differ: then output units are paired by character.
 
     `trained` names the parameters that were allowed to change. A weight of a new unit counts as changed.
@@ -50,7 +51,7 @@ def weight_change(before: nn.Module, after: nn.Module, trained: Sequence[str] = 
     """
     old, new = _paired(before, after)
     parameters = {name for name, _ in after.named_parameters()}
-    rows = {site.name: site.rows for site in find_sites(after)}
+    sites = {site.name: site for site in find_sites(after)}
     layers = []
     for layer in after.layers:
         own = [name for name in new if name.rpartition(".")[0] in layer.modules]
@@ -59,6 +60,7 @@ def weight_change(before: nn.Module, after: nn.Module, trained: Sequence[str] = 
         flat_new = torch.cat([new[name].double().flatten() for name in weights])
         known = ~flat_old.isnan()  # what has no counterpart before is NaN there
         difference = (flat_new - flat_old)[known]
+        site = sites.get(layer.site or layer.name)
         layers.append(
             LayerChange(
                 name=layer.name,
@@ -68,7 +70,7 @@ def weight_change(before: nn.Module, after: nn.Module, trained: Sequence[str] = 
                 buffers_changed=sum(int(changed_bits(old[n], new[n]).sum()) for n in own if n not in parameters),
                 relative=float(difference.norm() / flat_old[known].norm().clamp_min(1e-12)),
                 cosine=float(nn.functional.cosine_similarity(flat_old[known], flat_new[known], dim=0)),
-                neurons=_per_unit([old[name] for name in rows[layer.name]], [new[name] for name in rows[layer.name]]),
+                neurons=_per_unit(_incoming(before, site, old), _incoming(after, site, new)) if site else [],
             )
         )
     return WeightChange(
@@ -77,22 +79,23 @@ def weight_change(before: nn.Module, after: nn.Module, trained: Sequence[str] = 
     )
 
 
-def _paired(before: nn.Module, after: nn.Module) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+def _paired(before: Model, after: Model) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
     old = {f"net.{name}": tensor.detach().cpu() for name, tensor in before.net.state_dict().items()}
     new = {f"net.{name}": tensor.detach().cpu() for name, tensor in after.net.state_dict().items()}
-    head = after.layers[-1].name
+    head = after.head
+    rows_may_differ = before.vocabulary != after.vocabulary
     unlike = [
         name
         for name in old.keys() | new.keys()
-        if not _alike(old.get(name), new.get(name), name.startswith(f"{head}."))
+        if not _alike(old.get(name), new.get(name), rows_may_differ and name.startswith(f"{head}."))
     ]
     if unlike:
         raise ValueError(f"Expected two models of one architecture; they differ in '{min(unlike)}'.")
-    if before.labels != after.labels:
-        units = {character: unit for unit, character in enumerate(before.labels.characters)}
+    if rows_may_differ:
+        units = {character: unit for unit, character in enumerate(before.vocabulary)}
         for name in (f"{head}.weight", f"{head}.bias"):
             aligned = torch.full_like(new[name], float("nan"))
-            for unit, character in enumerate(after.labels.characters):
+            for unit, character in enumerate(after.vocabulary):
                 if character in units:
                     aligned[unit] = old[name][units[character]]
             old[name] = aligned
@@ -102,6 +105,11 @@ def _paired(before: nn.Module, after: nn.Module) -> tuple[Mapping[str, Tensor], 
 def _alike(old: Tensor | None, new: Tensor | None, rows_may_differ: bool) -> bool:
     first = 1 if rows_may_differ else 0
     return old is not None and new is not None and old.dim() == new.dim() and old.shape[first:] == new.shape[first:]
+
+
+def _incoming(model: Model, site: Site, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+    # A weight that is computed from others (weight norm) is compared as the layer uses it.
+    return [tensors[name] for name in site.rows] or [model.get_submodule(site.name).weight.detach().cpu()]
 
 
 def _per_unit(old: Sequence[Tensor], new: Sequence[Tensor]) -> list[float | None]:

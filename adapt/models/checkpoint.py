@@ -1,4 +1,7 @@
-"""Models and adaptations on disk: safetensors with a JSON header, nothing that can run code."""
+"""Models and adaptations on disk: safetensors with a JSON header, nothing that can run code.
+
+A model in the transformers format (a folder with `config.json`, or a hub id) is read by `adapt/models/hf.py`.
+"""
 
 import importlib
 import json
@@ -12,6 +15,8 @@ from torch import Tensor, nn
 
 from adapt.errors import InputError
 from adapt.files import atomic, write_json
+from adapt.models import hf
+from adapt.models.model import Model
 from interventions.bits import changed_bits, fingerprint
 
 FORMAT = 1
@@ -23,42 +28,51 @@ _PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle"}
 class Loaded:
     """A model with its weights, where it came from, and its fingerprint. `header` is what the file says of itself."""
 
-    model: nn.Module
+    model: Model
     reference: str
     fingerprint: str
     header: Mapping[str, Any] = field(default_factory=dict)
 
 
-def model_fingerprint(model: nn.Module) -> str:
+def weights(net: nn.Module) -> dict[str, Tensor]:
+    """The state of a network, tied weights once, under the name that `named_parameters` gives them."""
+    tied = dict(net.named_parameters(remove_duplicate=False)).keys() - dict(net.named_parameters()).keys()
+    return {name: tensor for name, tensor in net.state_dict().items() if name not in tied}
+
+
+def model_fingerprint(model: Model) -> str:
     """The fingerprint of a model's weights and alphabet."""
-    return fingerprint(model.net.state_dict(), tuple(model.labels.characters))
+    return fingerprint(weights(model.net), model.vocabulary)
 
 
-def save_model(path: Path, model: nn.Module, half: bool = False, **facts: Any) -> None:
+def save_model(path: Path, model: Model, half: bool = False, **facts: Any) -> None:
     """Write a whole model to one safetensors file. `facts` are kept in its header (data, seed, error rates).
 
     `half` stores matrices in 16 bits: half the file, and a model that is no longer the one in memory bit for bit.
     """
     from safetensors.torch import save_file
 
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.net.state_dict().items()}
+    own = weights(model.net)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in own.items()}
     if half:
         state = {name: tensor.half() if tensor.dim() > 1 else tensor for name, tensor in state.items()}
-    stored = {name: tensor.to(model.net.state_dict()[name].dtype) for name, tensor in state.items()}
-    named = fingerprint(stored, tuple(model.labels.characters))
+    stored = {name: tensor.to(own[name].dtype) for name, tensor in state.items()}
+    named = fingerprint(stored, model.vocabulary)
     header = {"format": FORMAT, **model.header(), "fingerprint": named, **facts}
+    model.save_files(path.parent)
     with atomic(path) as part:
-        save_file(state, part, metadata={"innertune": json.dumps(header, ensure_ascii=False)})
+        # "format" is what transformers looks for in a file of its models.
+        save_file(state, part, metadata={"format": "pt", "innertune": json.dumps(header, ensure_ascii=False)})
 
 
-def save_adaptation(folder: Path, base: Loaded, model: nn.Module, **facts: Any) -> None:
+def save_adaptation(folder: Path, base: Loaded, model: Model, **facts: Any) -> None:
     """Write what differs from the base, tensor by tensor, and what the base is. `adaptation.json` comes last."""
     from safetensors.torch import save_file
 
-    before = base.model.net.state_dict()
+    before = weights(base.model.net)
     different = {
         name: tensor.detach().cpu().contiguous()
-        for name, tensor in model.net.state_dict().items()
+        for name, tensor in weights(model.net).items()
         if name not in before or before[name].shape != tensor.shape or changed_bits(before[name], tensor.cpu()).any()
     }
     with atomic(folder / "weights.safetensors") as part:
@@ -77,7 +91,8 @@ def save_adaptation(folder: Path, base: Loaded, model: nn.Module, **facts: Any) 
 
 
 def load_model(pretrained: str, base: str | None = None) -> Loaded:
-    """Load a model, in eval mode: a run's folder, an adaptation, a safetensors file or an embedded name (us-english).
+    """Load a model, in eval mode: a run's folder, an adaptation, a safetensors file, an embedded name (us-english), a
+    folder in the transformers format, or OWNER/NAME on the Hugging Face hub.
 
     `base` says where an adaptation's base lies, if it is no longer where it was.
 
@@ -89,7 +104,16 @@ def load_model(pretrained: str, base: str | None = None) -> Loaded:
 
 def _load(pretrained: str, base: str | None, described: Any, visited: frozenset[Path]) -> Loaded:
     # `described` is the header to use where the file has none; `visited` are the adaptations that wait for this base.
+    if hf.is_hub_id(pretrained):
+        return hf.load(pretrained)
     path = _locate(pretrained)
+    if path.name == "config.json":
+        loaded = hf.load(str(path.parent.absolute()))
+        ours = path.with_name("model.safetensors")
+        header = _read_header(ours) if ours.is_file() else {}
+        if header.get("fingerprint", loaded.fingerprint) != loaded.fingerprint:
+            raise _damaged(f"in '{ours}'")
+        return loaded
     if path.name == "adaptation.json":
         if path.resolve() in visited:
             raise InputError(f"'{path}' is named as its own base.")
@@ -105,23 +129,24 @@ def _load(pretrained: str, base: str | None, described: Any, visited: frozenset[
     load_weights(model, state, path)
     found = model_fingerprint(model)
     if header.get("fingerprint", found) != found:
-        raise InputError(f"The weights in '{path}' are not those it was written with: they were changed or damaged.")
+        raise _damaged(f"in '{path}'")
     return Loaded(model.eval(), _absolute(pretrained), found, header)
 
 
-def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+def load_weights(model: Model, state: Mapping[str, Tensor], path: Path) -> None:
     """Fill a model's network with weights (16-bit ones become 32-bit). Raises InputError, naming the first unlike."""
-    own = model.net.state_dict()
+    own = weights(model.net)
     for name, tensor in own.items():
         if name not in state or state[name].shape != tensor.shape:
             has = f"one of shape {tuple(state[name].shape)}" if name in state else "none"
-            writes = name.startswith(model.layers[-1].name.removeprefix("net."))
-            labels = f" The label list has {len(model.labels)} entries, the blank included." if writes else ""
+            writes = name.startswith(model.head.removeprefix("net."))
+            labels = f" The label list has {len(model.vocabulary)} entries, the blank included." if writes else ""
             raise InputError(f"'{path}' does not fit: '{name}' should be {tuple(tensor.shape)}, it has {has}.{labels}")
     unknown = sorted(state.keys() - own.keys())
     if unknown:
         raise InputError(f"'{path}' does not fit: the model has no '{unknown[0]}'.")
-    model.net.load_state_dict({name: state[name].to(tensor.dtype) for name, tensor in own.items()})
+    # Not strict, for tied weights have further names; that none is missing was checked.
+    model.net.load_state_dict({name: state[name].to(tensor.dtype) for name, tensor in own.items()}, strict=False)
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -133,26 +158,41 @@ def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"'{path}' is a pickle, which may run any code when read, so it is not. Where you trust it, convert it: "
             "safetensors.torch.save_file(torch.load(path, weights_only=True), 'weights.safetensors')."
         )
+    header = _read_header(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"'{path}' is not a whole safetensors file ({error}).") from None
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("innertune", "{}"))
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
         raise InputError(f"'{path}' is not a whole safetensors file ({error}).") from None
     if not isinstance(header, dict):
         raise InputError(f"'{path}' has a header that is not ours: expected a JSON object, got {str(header)[:60]!r}.")
-    return header, state
+    return header
+
+
+def _damaged(where: str) -> InputError:
+    return InputError(f"The weights {where} are not those it was written with: they were changed or damaged.")
 
 
 def has_header(reference: str) -> bool:
     """Whether a model says itself what it is; bare weights do not. Raises InputError where there is no such model."""
     path = _locate(reference)
-    return path.name == "adaptation.json" or bool(read_safetensors(path)[0])
+    return path.suffix == ".json" or bool(read_safetensors(path)[0])
 
 
 def _locate(reference: str) -> Path:
     path = Path(reference).expanduser()
-    places = [path / "adaptation" / "adaptation.json", path / "adaptation.json", path / "model.safetensors"]
+    places = [path / "adaptation" / "adaptation.json", path / "adaptation.json"]
+    places += [path / "config.json"] * hf.is_folder(path) + [path / "model.safetensors"]
     for place in [path, *places] if path.is_file() else places:
         if place.is_file():
             return place
@@ -163,8 +203,8 @@ def _locate(reference: str) -> Path:
         raise InputError(f"The run in '{path}' was not finished. Go on with it: the same command with resume=true.")
     names = ", ".join(sorted(file.stem for file in EMBEDDED.glob("*.safetensors"))) or "none"
     raise InputError(
-        f"There is no model at '{reference}'. Give the folder of a finished run, a .safetensors file, "
-        f"or the name of an embedded model ({names})."
+        f"There is no model at '{reference}'. Give the folder of a finished run, a .safetensors file, a folder in the "
+        f"transformers format, or the name of an embedded model ({names})."
     )
 
 
@@ -194,17 +234,18 @@ def _load_adaptation(path: Path, reference: str, base: str | None, visited: froz
             f"'{place}' has {parent.fingerprint[:12]}. Give the right one: model.base=..."
         )
     _, different = read_safetensors(path.parent / "weights.safetensors")
-    model = _build(header, path)
-    load_weights(model, {**parent.model.net.state_dict(), **different}, path.parent / "weights.safetensors")
+    family = parent.model.header()["family"]
+    if header.get("family") != family:
+        raise InputError(f"'{path}' is an adaptation of a {header.get('family')!r}, and its base is a {family!r}.")
+    model = parent.model.described(header)
+    load_weights(model, {**weights(parent.model.net), **different}, path.parent / "weights.safetensors")
     found = model_fingerprint(model)
     if found != fingerprinted:
-        raise InputError(
-            f"The weights beside '{path}' are not those it was written with: they were changed or damaged."
-        )
+        raise _damaged(f"beside '{path}'")
     return Loaded(model.eval(), _absolute(reference), found, {**header, **facts})
 
 
-def _build(header: Mapping[str, Any], path: Path) -> nn.Module:
+def _build(header: Mapping[str, Any], path: Path) -> Model:
     # The header is only data: it picks one of our own modules by a checked name, and gives it plain numbers.
     family = str(header.get("family", ""))
     if not re.fullmatch(r"[a-z0-9_]+", family) or header.get("format", FORMAT) != FORMAT:
@@ -215,7 +256,10 @@ def _build(header: Mapping[str, Any], path: Path) -> nn.Module:
         raise InputError(f"'{path}' names the model family {family!r}, which this version does not have.")
     module = importlib.import_module(f"adapt.models.{family}")
     if not hasattr(module, "from_header"):
-        raise InputError(f"'{path}' names the model family {family!r}, which is no model.")
+        raise InputError(
+            f"'{path}' names the model family {family!r}, which is no model that one file makes. If its config.json "
+            "lies beside it, give their folder."
+        )
     return module.from_header(dict(header))
 
 

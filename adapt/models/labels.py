@@ -62,8 +62,13 @@ class Labels:
 
     def decode(self, units: Sequence[int]) -> str:
         """The text of a CTC path, one unit a frame: repeats are joined, then blanks dropped (Graves et al. 2006)."""
-        joined = [unit for previous, unit in zip([self.blank, *units], units, strict=False) if unit != previous]
-        return tidy("".join(self.characters[unit] for unit in joined if unit != self.blank))
+        return tidy("".join(self.characters[unit] for unit in spelled(units, self.blank)))
+
+
+def spelled(path: Sequence[int], blank: int) -> list[int]:
+    """The units that a path of one a time step spells: repeats are joined, then blanks dropped."""
+    joined = [unit for previous, unit in zip([blank, *path], path, strict=False) if unit != previous]
+    return [unit for unit in joined if unit != blank]
 
 
 def tidy(text: str) -> str:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Literal
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -55,7 +56,9 @@ class AdaptationModule(pl.LightningModule):
         return self
 
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
+        draw = self.seed * 1_000_003 + self.current_epoch
+        torch.manual_seed(draw)
+        np.random.seed(draw % 2**32)  # transformers' models draw their SpecAugment masks from it
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
         loss = self.task.loss(self.model, batch)

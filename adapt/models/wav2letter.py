@@ -2,9 +2,10 @@
 
 import copy
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,11 @@ from torch import Tensor, nn
 from adapt.data.manifest import Utterance
 from adapt.errors import InputError
 from adapt.models.checkpoint import Loaded, has_header, load_model, load_weights, model_fingerprint, read_safetensors
-from adapt.models.ctc import ctc_steps
+from adapt.models.ctc import Emissions, ctc_unfit
 from adapt.models.frontend import HOP, Features, Frontend
 from adapt.models.labels import ENGLISH, Labels
+from adapt.models.model import Model
+from adapt.models.task import recognition
 from interventions.sites import Layer
 
 Normalisation = Literal["batch", "layer", "none"]
@@ -31,14 +34,7 @@ class Wav2LetterShape:
     normalisation: Normalisation = "none"
 
 
-class Emissions(NamedTuple):
-    """`log_probs` `(batch, time, labels)`, and `lengths` `(batch,)`: how many time steps are the utterance's own."""
-
-    log_probs: Tensor
-    lengths: Tensor
-
-
-class Wav2LetterCTC(nn.Module):
+class Wav2LetterCTC(Model):
     """A Wav2Letter with its front end and its alphabet: from waveforms to log-probabilities of characters.
 
     `net` is the network itself, and its `state_dict` is all that a checkpoint holds. Frames past an utterance's end are
@@ -48,6 +44,8 @@ class Wav2LetterCTC(nn.Module):
         InputError: a width, a feature or a normalisation that the architecture has not.
     """
 
+    task = recognition
+
     def __init__(self, shape: Wav2LetterShape, labels: Labels) -> None:
         super().__init__()
         if (shape.inner is None) != (shape.big is None):
@@ -55,7 +53,7 @@ class Wav2LetterCTC(nn.Module):
         self.shape, self.labels = shape, labels
         self.frontend = Frontend(shape.features, shape.n_features)
         self.sample_rate = self.frontend.sample_rate
-        self.augment = nn.Identity()  # on the features, while training (adapt.data.augment)
+        self.augment: nn.Module = nn.Identity()
         if shape.inner is None:
             from torchaudio.models import Wav2Letter
 
@@ -87,25 +85,33 @@ class Wav2LetterCTC(nn.Module):
         return int(steps)
 
     def unfit(self, utterance: Utterance, samples: int, training: bool) -> str | None:
-        """Why the network cannot read an utterance of that many samples, or learn from it; None where it can."""
         steps, seconds = self.output_length(samples), samples / self.sample_rate
         if steps < 1:
             return f"lasts {seconds:.3f} s, shorter than the {2 * HOP / self.sample_rate:.3f} s that the network needs."
         if not training:
             return None
-        missing = self.labels.missing(utterance.text)
-        if missing:
-            return (
-                f"the text has {', '.join(map(repr, missing))}, outside the model's alphabet "
-                f"'{''.join(self.labels.characters)}'. Respell it, or add these characters by alphabet=extend."
-            )
-        needed = ctc_steps(self.labels.encode(utterance.text))
-        if needed > steps:
-            return (
-                f"the text needs {needed} output steps, and {seconds:.2f} s of audio give {steps} (CTC writes at most "
-                "one character a step). Does the text belong to this audio?"
-            )
-        return None
+        remedy = "Respell it, or add these characters by alphabet=extend."
+        return ctc_unfit(self, utterance.text, steps, seconds, "".join(self.labels.characters), remedy)
+
+    @property
+    def blank(self) -> int:
+        """The output unit that writes nothing."""
+        return self.labels.blank
+
+    def missing(self, text: str) -> list[str]:
+        """The characters of a text that the alphabet lacks."""
+        return self.labels.missing(text)
+
+    def encode(self, text: str) -> list[int]:
+        """The output unit of each character. Raises InputError for one outside the alphabet."""
+        return self.labels.encode(text)
+
+    def decode(self, path: Sequence[int]) -> str:
+        """The text of a path of one output unit a time step."""
+        return self.labels.decode(path)
+
+    def set_augment(self, augment: nn.Module) -> None:
+        self.augment = augment
 
     @property
     def layers(self) -> list[Layer]:
@@ -116,6 +122,18 @@ class Wav2LetterCTC(nn.Module):
                 layers.append((name, []))
             layers[-1][1].append(name)
         return [Layer(name, tuple(modules)) for name, modules in layers]
+
+    @property
+    def head(self) -> str:
+        return self.layers[-1].name
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        return self.labels.characters
+
+    @property
+    def never_trained(self) -> frozenset[str]:
+        return frozenset()
 
     def with_labels(self, labels: Labels) -> "Wav2LetterCTC":
         """Return a copy that writes with another alphabet (Kunze et al. 2017, section 3).
@@ -128,7 +146,7 @@ class Wav2LetterCTC(nn.Module):
         old_units = {character: unit for unit, character in enumerate(self.labels.characters)}
         pairs = [(new, old_units[c]) for new, c in enumerate(labels.characters) if c in old_units]
         rows, old_rows = (list(side) for side in zip(*pairs, strict=True))
-        prefix = self.layers[-1].name.removeprefix("net.")
+        prefix = self.head.removeprefix("net.")
         old_weight, old_bias = state[f"{prefix}.weight"], state[f"{prefix}.bias"]
         weight = torch.randn_like(fresh[f"{prefix}.weight"]) * old_weight.std() * 0.1
         bias = torch.full_like(fresh[f"{prefix}.bias"], float(old_bias.mean()))
@@ -137,13 +155,18 @@ class Wav2LetterCTC(nn.Module):
         return adapted
 
     def header(self) -> dict[str, Any]:
-        """What a checkpoint says of itself: plain numbers and names, checked when it is read (`from_header`)."""
         return {
             "family": "wav2letter",
             "shape": asdict(self.shape),
             "labels": list(self.labels.characters),
             "blank": self.labels.blank,
         }
+
+    def described(self, header: Mapping[str, Any]) -> "Wav2LetterCTC":
+        return from_header(header)
+
+    def save_files(self, folder: Path) -> None:
+        pass
 
     def _chain(self) -> list[tuple[str, nn.Module]]:
         # The network is a plain chain, nested once in torchaudio's waveform variant; running its leaves one by one
@@ -154,7 +177,7 @@ class Wav2LetterCTC(nn.Module):
         return [(f"net.acoustic_model.{name}", module) for name, module in leaves]
 
 
-def from_header(header: dict[str, Any]) -> Wav2LetterCTC:
+def from_header(header: Mapping[str, Any]) -> Wav2LetterCTC:
     """Build the network that a checkpoint's header describes, with fresh weights. Raises InputError."""
     try:
         labels = Labels(tuple(header["labels"]), int(header["blank"]))
@@ -219,9 +242,11 @@ def _wav2letter(
         return Loaded(model, str(path.absolute()), model_fingerprint(model), model.header())
     loaded = load_model(pretrained, base)
     model = loaded.model
-    if not isinstance(model, Wav2LetterCTC) or (model.shape.inner is not None) != small:
-        other = "wav2letter" if small else "wav2letter_small"
-        raise InputError(f"'{pretrained}' is not a wav2letter{'_small' if small else ''}; try model={other}.")
+    family, wanted = loaded.header["family"], "wav2letter_small" if small else "wav2letter"
+    if isinstance(model, Wav2LetterCTC):
+        family = "wav2letter" if model.shape.inner is None else "wav2letter_small"
+    if family != wanted:
+        raise InputError(f"'{pretrained}' is not a {wanted}; try model={family}.")
     for name, value in given.items():
         if getattr(model.shape, name) != value:
             raise InputError(

@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 
-from torch import nn
-
 from adapt.errors import InputError
+from adapt.models.model import Model
 from interventions.sites import choose_layers
 
 
-def full(model: nn.Module) -> list[str]:
+def full(model: Model) -> list[str]:
     """Every parameter."""
-    return [name for name, _ in model.named_parameters()]
+    return [name for name, _ in model.named_parameters() if name not in model.never_trained]
 
 
-def layers(model: nn.Module, layers: str | int | Sequence[str | int]) -> list[str]:
+def layers(model: Model, layers: str | int | Sequence[str | int]) -> list[str]:
     """The parameters of the layers that `interventions.sites.choose_layers` finds: their weights, biases and norms.
 
     Raises:
@@ -24,9 +23,9 @@ def layers(model: nn.Module, layers: str | int | Sequence[str | int]) -> list[st
     except ValueError as error:
         raise InputError(f"tuning.layers: {error}") from None
     modules = {module for layer in chosen for module in layer.modules}
-    return [name for name, _ in model.named_parameters() if name.rpartition(".")[0] in modules]
+    return [name for name in full(model) if name.rpartition(".")[0] in modules]
 
 
-def head(model: nn.Module) -> list[str]:
+def head(model: Model) -> list[str]:
     """The output layer."""
-    return layers(model, [-1])
+    return layers(model, [model.head])

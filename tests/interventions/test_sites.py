@@ -36,6 +36,12 @@ def test_sites_are_the_linear_and_conv1d_modules_in_order(mixed):
     ]  # fmt: skip
 
 
+def test_a_weight_that_is_computed_has_no_rows(mixed):
+    nn.utils.parametrizations.weight_norm(mixed.conv, dim=2)
+    found = find_sites(mixed)[0]
+    assert (found.name, found.unit_axis, found.units, found.rows) == ("conv", 1, 5, ())
+
+
 def test_rows_are_parameters_with_a_row_per_unit(mixed):
     parameters = dict(mixed.named_parameters())
     for site in find_sites(mixed):

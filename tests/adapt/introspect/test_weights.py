@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from adapt.introspect.weights import weight_change
+from adapt.models.checkpoint import load_model
 from adapt.models.labels import Labels
 from adapt.models.wav2letter import Wav2LetterCTC, Wav2LetterShape
 
@@ -111,6 +112,31 @@ def test_totals_add_up(pair):
     for key in ("total", "trained", "changed", "buffers_changed"):
         assert getattr(change, key) == sum(getattr(layer, key) for layer in change.layers)
     assert 0 < change.changed <= change.trained < change.total == sum(p.numel() for p in after.parameters())
+
+
+def test_a_weight_normalised_layer_is_compared_as_it_is_used(wav2vec2):
+    before = load_model(str(wav2vec2)).model
+    after = copy.deepcopy(before)
+    conv = after.net.wav2vec2.encoder.pos_conv_embed.conv
+    with torch.no_grad():
+        conv.parametrizations.weight.original1[3] *= 2  # its norm is shared by all units, so that all move
+    change = weight_change(before, after)
+    moved = next(layer for layer in change.layers if layer.changed)
+    assert moved.name.endswith("pos_conv_embed") and moved.changed == change.changed
+    old, new = (model.net.wav2vec2.encoder.pos_conv_embed.conv.weight.detach().double() for model in (before, after))
+    expected = (new - old).flatten(1).norm(dim=1) / old.flatten(1).norm(dim=1)
+    assert moved.neurons == pytest.approx(expected.tolist()) and min(moved.neurons) > 0
+
+
+def test_a_tied_weight_is_counted_once(whisper):
+    before = load_model(str(whisper)).model
+    after = copy.deepcopy(before)
+    after.net.proj_out.weight.data[5] += 1
+    change = weight_change(before, after)
+    assert change.total == sum(p.numel() for p in before.parameters()) and change.buffers_changed == 0
+    assert change.changed == before.net.proj_out.weight.shape[1]
+    layer = next(layer for layer in change.layers if layer.changed)
+    assert layer.name == after.head and [unit for unit, value in enumerate(layer.neurons) if value] == [5]
 
 
 def test_output_units_are_paired_by_character():

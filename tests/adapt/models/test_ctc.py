@@ -91,6 +91,7 @@ class Fixed(nn.Module):
     def __init__(self, labels, paths):
         super().__init__()
         self.labels, self.paths = labels, paths
+        self.encode, self.decode, self.blank = labels.encode, labels.decode, labels.blank
 
     def forward(self, audio, lengths):
         steps = torch.tensor([len(path) for path in self.paths])

@@ -1,0 +1,325 @@
+"""Any transformers model for CTC that reads waveforms: wav2vec2, HuBERT, WavLM, ... (`AutoModelForCTC`)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adapt.data.manifest import Utterance
+from adapt.errors import InputError
+from adapt.models import hf
+from adapt.models.checkpoint import Loaded, load_model, model_fingerprint
+from adapt.models.ctc import Emissions, ctc_unfit
+from adapt.models.labels import spelled, tidy
+from adapt.models.model import Model
+from adapt.models.task import recognition
+from interventions.sites import Layer
+
+# In these a padded batch gives what each utterance gives alone: by an attention mask, and by `OwnFramesNorm`. What is
+# built otherwise (SEW's pooling, the Conformer's convolutions, data2vec's positions) is run one utterance at a time.
+BATCHED = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat")
+
+
+class HFCTC(Model):
+    """A transformers model for CTC with its processor: from waveforms to log-probabilities of characters.
+
+    The vocabulary is the tokenizer's. Texts are compared and trained on as `tidy` leaves them: its word delimiter is a
+    space, and its letters stand for lower-case ones, whichever case they have.
+
+    SpecAugment (on hidden states: `mask_time_prob`) and LayerDrop are on while training as the model's own config says,
+    unless given; a frozen layer has neither, nor dropout (`hf.rest_frozen_layers`).
+
+    Raises:
+        InputError: the network does not read waveforms, or its tokenizer has no characters.
+    """
+
+    task = recognition
+
+    def __init__(self, net: nn.Module, processor: Any) -> None:
+        super().__init__()
+        extractor, tokenizer = (getattr(processor, name, None) for name in ("feature_extractor", "tokenizer"))
+        if (
+            net.main_input_name != "input_values"
+            or not hasattr(extractor, "do_normalize")
+            or not hasattr(tokenizer, "word_delimiter_token")
+            or net.config.pad_token_id is None
+        ):
+            raise InputError(
+                f"{type(net).__name__} with {type(processor).__name__}: expected a CTC model that reads waveforms and "
+                "writes characters, such as wav2vec2, HuBERT or WavLM with a Wav2Vec2CTCTokenizer."
+            )
+        self.net, self.processor = net, processor
+        self.sample_rate: int = extractor.sampling_rate
+        self.normalises: bool = extractor.do_normalize
+        self.characters = _characters(tokenizer, net.lm_head.out_features)
+        self.blank: int = net.config.pad_token_id
+        self.units = _units(tokenizer, self.characters)
+        self.norms = _own_frames_norms(self._body.feature_extractor)
+
+    @property
+    def _body(self) -> nn.Module:
+        return self.net.base_model
+
+    def configure(
+        self, mask_time_prob: float | None = None, layerdrop: float | None = None, gradient_checkpointing: bool = False
+    ) -> None:
+        """Set how it trains; None leaves the model's own.
+
+        Raises:
+            InputError: a share is none, or the model has no embedding to mask with.
+        """
+        config = self.net.config
+        for name, share in (("mask_time_prob", mask_time_prob), ("layerdrop", layerdrop)):
+            if share is not None and not 0 <= share < 1:
+                raise InputError(f"model.{name} must be a share from 0 to below 1, got {share}.")
+        if mask_time_prob is not None:
+            if mask_time_prob > 0 and not hasattr(self._body, "masked_spec_embed"):
+                raise InputError(
+                    f"model.mask_time_prob={mask_time_prob}: this model was made without an embedding to mask with. "
+                    "Leave it out."
+                )
+            config.mask_time_prob, config.apply_spec_augment = mask_time_prob, True
+        if layerdrop is not None:
+            config.layerdrop = layerdrop
+        hf.set_checkpointing(self.net, gradient_checkpointing)
+
+    def forward(self, audio: Tensor, lengths: Tensor) -> Emissions:
+        """Args: audio `(batch, samples)` in -1..1 at `sample_rate` Hz, zero past each end; lengths `(batch,)`."""
+        x = self._normalised(audio, lengths) if self.normalises else audio
+        if self.net.config.model_type in BATCHED:
+            own = torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)
+            steps = self._steps(lengths)
+            for norm in self.norms:
+                norm.set_lengths(lengths)
+            logits = self._run(x, own.long(), int(steps.max()))
+        else:
+            alone = [
+                self._run(x[n : n + 1, :length], None, int(self._steps(length)))[0]
+                for n, length in enumerate(lengths.tolist())
+            ]
+            steps = torch.tensor([len(one) for one in alone], device=x.device)
+            logits = nn.utils.rnn.pad_sequence(alone, batch_first=True)
+        return Emissions(torch.log_softmax(logits.float(), -1), steps)
+
+    def _run(self, x: Tensor, own: Tensor | None, longest: int) -> Tensor:
+        body, masking = self._body, self._body.training
+        # Audio shorter than one masked span would be an error of the network's.
+        body.training = masking and longest >= self.net.config.mask_time_length
+        try:
+            return self.net(x, attention_mask=own).logits
+        finally:
+            body.training = masking
+
+    @staticmethod
+    @torch.no_grad()
+    def _normalised(audio: Tensor, lengths: Tensor) -> Tensor:
+        # As Wav2Vec2FeatureExtractor does, over an utterance's own samples.
+        own = torch.arange(audio.shape[1], device=audio.device) < lengths.unsqueeze(1)
+        count = lengths.unsqueeze(1)
+        mean = (audio * own).sum(1, keepdim=True) / count
+        variance = ((audio - mean) * own).square().sum(1, keepdim=True) / count
+        return (audio - mean) / (variance + 1e-7).sqrt() * own
+
+    def _steps(self, samples: Any) -> Any:
+        return self.net._get_feat_extract_output_lengths(samples)
+
+    def unfit(self, utterance: Utterance, samples: int, training: bool) -> str | None:
+        steps, seconds = int(self._steps(torch.tensor(samples))), samples / self.sample_rate
+        reach = 1
+        config = self.net.config
+        for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
+            reach = (reach - 1) * stride + kernel
+        if samples < reach:
+            return f"lasts {seconds:.3f} s, shorter than the {reach / self.sample_rate:.3f} s that the network needs."
+        if not training:
+            return None
+        return ctc_unfit(self, utterance.text, steps, seconds, "".join(self.characters), "Respell it.")
+
+    def missing(self, text: str) -> list[str]:
+        """The characters of a text that the vocabulary lacks, sorted."""
+        return sorted(set(tidy(text)) - self.units.keys())
+
+    def encode(self, text: str) -> list[int]:
+        """The output unit of each character. Raises InputError for one outside the vocabulary."""
+        missing = self.missing(text)
+        if missing:
+            raise InputError(
+                f"{text!r} has {', '.join(map(repr, missing))}, outside the vocabulary '{''.join(self.units)}'."
+            )
+        return [self.units[character] for character in tidy(text)]
+
+    def decode(self, path: Sequence[int]) -> str:
+        """The text of a path of one output unit a time step; special tokens write nothing."""
+        return tidy("".join(self.characters[unit] for unit in spelled(path, self.blank)))
+
+    def train(self, mode: bool = True) -> "HFCTC":
+        """Set train or eval mode; frozen layers rest, and a frozen feature encoder computes no gradient."""
+        super().train(mode)
+        if mode:
+            extractor = self._body.feature_extractor
+            if not any(parameter.requires_grad for parameter in extractor.parameters()):
+                # Else it asks for the gradient of the waveform, and so pays for that of all its convolutions.
+                self.net.freeze_feature_encoder()
+            hf.rest_frozen_layers(self, [f"{self._prefix}.encoder"])
+        return self
+
+    @property
+    def _prefix(self) -> str:
+        return f"net.{self.net.base_model_prefix}"
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The convolutions, the projection (with the embedding to mask with), the positions, each transformer layer,
+        and the output layer. A norm behind the last transformer layer belongs to that one.
+        """
+        body, encoder = self._prefix, f"{self._prefix}.encoder"
+        convolutions = [f"{body}.feature_extractor.conv_layers.{n}" for n in range(len(self._convolutions))]
+        blocks = [f"{encoder}.layers.{n}" for n in range(len(self._body.encoder.layers))]
+        groups = {name: hf.below(self, name) for name in [*convolutions, *blocks]}
+        late = [f"{encoder}.layer_norm"] if getattr(self.net.config, "do_stable_layer_norm", False) else []
+        groups[blocks[-1]] += late
+        taken = {name for group in groups.values() for name in group} | {f"{encoder}.layers", encoder}
+        positions = [name for name in hf.below(self, encoder) if name not in taken]
+        taken |= {*positions, f"{body}.feature_extractor", f"{body}.feature_extractor.conv_layers"}
+        projection = [name for name in hf.below(self, body) if name not in taken]
+        head = [name for name in hf.below(self, "net") if name not in {*taken, *projection}]
+        named = {name: groups[name] for name in convolutions}
+        named[f"{body}.feature_projection"] = projection
+        named[f"{encoder}.pos_conv_embed"] = positions
+        named |= {name: groups[name] for name in blocks} | {self.head: head}
+        return hf.make_layers(self, named)
+
+    @property
+    def _convolutions(self) -> nn.ModuleList:
+        return self._body.feature_extractor.conv_layers
+
+    @property
+    def head(self) -> str:
+        return "net.lm_head"
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        tokens = self.processor.tokenizer.convert_ids_to_tokens(range(len(self.processor.tokenizer)))
+        return tuple(tokens[: len(self.characters)]) + ("",) * (len(self.characters) - len(tokens))
+
+    @property
+    def never_trained(self) -> frozenset[str]:
+        config = self.net.config
+        masks = config.mask_time_prob > 0 and getattr(config, "apply_spec_augment", True)
+        return frozenset() if masks else frozenset({f"{self._prefix}.masked_spec_embed"})
+
+    def set_augment(self, augment: nn.Module) -> None:
+        if not isinstance(augment, nn.Identity):
+            raise InputError(
+                "augment= hides parts of features, and this model reads waveforms. It masks hidden states instead: "
+                "model.mask_time_prob=..."
+            )
+
+    def header(self) -> dict[str, Any]:
+        return {"family": "hf_ctc", "architecture": type(self.net).__name__}
+
+    def described(self, header: Mapping[str, Any]) -> "HFCTC":
+        return self
+
+    def save_files(self, folder: Path) -> None:
+        hf.save_files(folder, self.processor, self.net.config)
+
+
+class OwnFramesNorm(nn.GroupNorm):
+    """Group norm with a group for each unit, over an utterance's own frames: padding has no part in mean and variance.
+
+    It takes the place of the network's own, with its parameters, behind a convolution of `kernel` and `stride` samples
+    without padding.
+    """
+
+    def __init__(self, norm: nn.GroupNorm, conv: nn.Conv1d) -> None:
+        super().__init__(norm.num_groups, norm.num_channels, norm.eps)
+        self.weight, self.bias = norm.weight, norm.bias
+        self.kernel, self.stride = conv.kernel_size[0], conv.stride[0]
+        self.lengths: Tensor | None = None
+
+    def set_lengths(self, samples: Tensor) -> None:
+        """Say how long the utterances of the next batch are, `(batch,)`, in samples."""
+        self.lengths = torch.div(samples - self.kernel, self.stride, rounding_mode="floor") + 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From `(batch, units, time)` to the same shape."""
+        if self.lengths is None or int(self.lengths.min()) >= x.shape[-1]:
+            return super().forward(x)
+        x = x.float()
+        own = (torch.arange(x.shape[-1], device=x.device) < self.lengths.unsqueeze(1)).unsqueeze(1)
+        count = self.lengths.view(-1, 1, 1)
+        centred = x - (x * own).sum(-1, keepdim=True) / count
+        variance = (centred * own).square().sum(-1, keepdim=True) / count
+        scale = (variance + self.eps).rsqrt() * self.weight.unsqueeze(1)
+        return centred * scale + self.bias.unsqueeze(1)
+
+
+def hf_ctc(
+    pretrained: str | None = None,
+    base: str | None = None,
+    config: str | None = None,
+    mask_time_prob: float | None = None,
+    layerdrop: float | None = None,
+    gradient_checkpointing: bool = False,
+) -> Loaded:
+    """A transformers CTC model: `pretrained` is a folder, OWNER/NAME on the hub, or a run of ours on one.
+
+    Without it, `config` is a folder with config.json and the files of a processor, and the weights are random.
+    `mask_time_prob` and `layerdrop` are as in the model's own config where they are None.
+
+    Raises:
+        InputError: the model cannot be read, or is of another family.
+    """
+    if pretrained is None:
+        if config is None:
+            raise InputError(
+                "hf_ctc needs model.pretrained=, a folder in the transformers format or OWNER/NAME on the hub. To "
+                "train one from scratch: model.config=, a folder with config.json and the files of a processor."
+            )
+        model = HFCTC(hf.new_network("AutoModelForCTC", config), hf.read("AutoProcessor", config)).eval()
+        loaded = Loaded(model, "new", model_fingerprint(model), model.header())
+    else:
+        loaded = load_model(pretrained, base)
+        if not isinstance(loaded.model, HFCTC):
+            raise hf.another_family("hf_ctc", pretrained, loaded)
+    loaded.model.configure(mask_time_prob, layerdrop, gradient_checkpointing)
+    return loaded
+
+
+def load(reference: str) -> Loaded:
+    """Load a folder in the transformers format or a hub id, in eval mode. Raises InputError."""
+    model = HFCTC(hf.read_network("AutoModelForCTC", reference), hf.read("AutoProcessor", reference)).eval()
+    return Loaded(model, reference, model_fingerprint(model), model.header())
+
+
+def _characters(tokenizer: Any, units: int) -> tuple[str, ...]:
+    # What each output unit writes: a space for the word delimiter, nothing for special tokens.
+    special = set(tokenizer.all_special_tokens)
+    written = []
+    for token in tokenizer.convert_ids_to_tokens(range(min(units, len(tokenizer)))):
+        space = token == tokenizer.word_delimiter_token
+        written.append(" " if space else "" if token is None or token in special else token.lower())
+    return (*written, *[""] * (units - len(written)))
+
+
+def _units(tokenizer: Any, characters: Sequence[str]) -> dict[str, int]:
+    # A letter that the vocabulary has in both cases is written by its lower-case one.
+    units: dict[str, int] = {}
+    for unit, character in enumerate(characters):
+        if len(character) == 1 and (character not in units or tokenizer.convert_ids_to_tokens(unit) == character):
+            units[character] = unit
+    if not units:
+        raise InputError("The tokenizer has no single characters. Expected a Wav2Vec2CTCTokenizer over letters.")
+    return units
+
+
+def _own_frames_norms(extractor: nn.Module) -> list[OwnFramesNorm]:
+    norms = []
+    for layer in extractor.conv_layers:
+        if isinstance(getattr(layer, "layer_norm", None), nn.GroupNorm):
+            layer.layer_norm = OwnFramesNorm(layer.layer_norm, layer.conv)
+            norms.append(layer.layer_norm)
+    return norms

@@ -1,0 +1,260 @@
+"""Whisper, and what is built like it: a transformers speech encoder-decoder over windows of one length."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adapt.data.manifest import Utterance
+from adapt.data.text import normalise as without_punctuation
+from adapt.errors import InputError
+from adapt.models import hf
+from adapt.models.checkpoint import Loaded, load_model, model_fingerprint
+from adapt.models.model import Model
+from adapt.models.seq2seq import IGNORED
+from adapt.models.task import dictation
+from interventions.sites import Layer
+
+ENCODER, DECODER = "net.model.encoder", "net.model.decoder"
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How a model writes: in which language (None: detected), whether it transcribes or translates to English, by how
+    many beams, and whether punctuation is dropped from the answers.
+    """
+
+    language: str | None = None
+    task: str = "transcribe"
+    beams: int = 1
+    normalise: bool = False
+
+
+class HFSpeechSeq2Seq(Model):
+    """A Whisper with its processor: from waveforms to tokens, one after another.
+
+    Every utterance is padded to one window (30 s), with or without a batch, so that padding never changes a result; a
+    longer one is refused. SpecAugment and LayerDrop are on while training as the model's own config says; a frozen
+    layer has neither LayerDrop nor dropout (`hf.rest_frozen_layers`).
+
+    Raises:
+        InputError: the network or its processor is of another kind, or cannot write as is asked.
+    """
+
+    task = dictation
+
+    def __init__(self, net: nn.Module, processor: Any, writing: Writing | None = None) -> None:
+        super().__init__()
+        extractor = getattr(processor, "feature_extractor", None)
+        if not hasattr(extractor, "n_samples") or not hasattr(getattr(net, "model", None), "decoder"):
+            raise InputError(
+                f"{type(net).__name__} with {type(processor).__name__}: expected a speech encoder-decoder over windows "
+                "of one length, such as Whisper."
+            )
+        self.net, self.processor = net, processor
+        self.sample_rate: int = extractor.sampling_rate
+        self.set_writing(writing or Writing())
+
+    def set_writing(self, writing: Writing) -> None:
+        """Say how it writes from now on. Raises InputError where it cannot."""
+        known = self.net.generation_config
+        multilingual = hasattr(known, "lang_to_id")
+        if writing.task not in ("transcribe", "translate") or writing.beams < 1:
+            raise InputError(
+                "model.task must be transcribe or translate, and model.beams at least 1; "
+                f"got {writing.task!r} and {writing.beams}."
+            )
+        if not multilingual and (writing.language is not None or writing.task != "transcribe"):
+            raise InputError("This model knows one language only. Leave out model.language and model.task.")
+        # What `generate` begins with, and training therefore too. Not the tokenizer's own prefix: that finds a language
+        # by its place among all of Whisper's.
+        prefix = [known.lang_to_id[_language_token(writing.language, known)]] if writing.language is not None else []
+        prefix += [known.task_to_id[writing.task]] if multilingual else []
+        prefix += [unit for unit in (getattr(known, "no_timestamps_token_id", None),) if unit is not None]
+        self.writing, self.multilingual, self.prefix = writing, multilingual, prefix
+
+    def forward(self, audio: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
+        """Logits `(batch, tokens, vocabulary)` of each target token, read after the right ones before it.
+
+        Args: audio `(batch, samples)` in -1..1 at `sample_rate` Hz, zero past each end; lengths `(batch,)`; targets
+        `(batch, tokens)` as `encode` gives them, `IGNORED` past each end.
+        """
+        config = self.net.config
+        before = targets.roll(1, dims=1).masked_fill(targets.roll(1, dims=1) == IGNORED, config.pad_token_id)
+        before[:, 0] = config.decoder_start_token_id
+        return self.net(**self._features(audio, lengths), decoder_input_ids=before, use_cache=False).logits
+
+    def generate(self, audio: Tensor, lengths: Tensor) -> list[str]:
+        """What it writes by itself, greedily or by beams."""
+        said = {"language": self.writing.language, "task": self.writing.task} if self.multilingual else {}
+        features = self._features(audio, lengths)["input_features"]
+        tokens = self.net.generate(features, num_beams=self.writing.beams, **said)
+        texts = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return [without_punctuation(text) if self.writing.normalise else text.strip() for text in texts]
+
+    @torch.no_grad()
+    @torch.autocast("cpu", enabled=False)  # it is where the features are made, and in 16 bits they would be rough
+    def _features(self, audio: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        waveforms = [samples[:length].float().cpu().numpy() for samples, length in zip(audio, lengths, strict=True)]
+        features = self.processor.feature_extractor(
+            waveforms, sampling_rate=self.sample_rate, return_tensors="pt", return_attention_mask=True
+        )
+        return {name: features[name].to(audio.device) for name in ("input_features", "attention_mask")}
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens to be written for a text: language, task and the like, the text as it is, and the end."""
+        tokenizer = self.processor.tokenizer
+        return [*self.prefix, *tokenizer.encode(text.strip(), add_special_tokens=False), tokenizer.eos_token_id]
+
+    def unfit(self, utterance: Utterance, samples: int, training: bool) -> str | None:
+        window = self.processor.feature_extractor.n_samples
+        if samples > window:
+            return (
+                f"lasts {samples / self.sample_rate:.2f} s, longer than the {window / self.sample_rate:g} s that the "
+                "network reads at a time. Cut it, or give its parts by offset and duration."
+            )
+        if not training:
+            return None
+        if self.multilingual and self.writing.language is None:
+            return "the model writes in many languages, and learns in the one that is said: model.language=..."
+        needed, most = len(self.encode(utterance.text)), self.net.config.max_target_positions
+        return f"the text needs {needed} tokens, and the network writes at most {most}." if needed > most else None
+
+    def train(self, mode: bool = True) -> "HFSpeechSeq2Seq":
+        """Set train or eval mode; frozen layers rest."""
+        super().train(mode)
+        if mode:
+            hf.rest_frozen_layers(self, [ENCODER, DECODER])
+        return self
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The encoder's convolutions and transformer layers, the decoder's embedding and transformer layers.
+
+        A norm behind a stack's last layer belongs to that one. Where the output layer is tied to the embedding, as in
+        Whisper, it is the embedding's layer; else it is the last.
+        """
+        groups = {f"{ENCODER}.conv1": [f"{ENCODER}.conv1"]}
+        groups[f"{ENCODER}.conv2"] = [f"{ENCODER}.conv2", f"{ENCODER}.embed_positions"]
+        blocks = self._blocks(ENCODER, self.net.model.encoder)
+        groups |= {name: hf.below(self, name) for name in blocks}
+        groups[blocks[-1]].append(f"{ENCODER}.layer_norm")
+        embedding = f"{DECODER}.embed_tokens"
+        groups[embedding] = [embedding, f"{DECODER}.embed_positions"]
+        blocks = self._blocks(DECODER, self.net.model.decoder)
+        groups |= {name: hf.below(self, name) for name in blocks}
+        groups[blocks[-1]].append(f"{DECODER}.layer_norm")
+        if self._tied:
+            # The tied weight's rows are the output units.
+            return [
+                replace(layer, site="net.proj_out") if layer.name == embedding else layer
+                for layer in hf.make_layers(self, groups)
+            ]
+        return hf.make_layers(self, groups | {"net.proj_out": ["net.proj_out"]})
+
+    @staticmethod
+    def _blocks(stack: str, module: nn.Module) -> list[str]:
+        return [f"{stack}.layers.{n}" for n in range(len(module.layers))]
+
+    @property
+    def _tied(self) -> bool:
+        return self.net.proj_out.weight is self.net.model.decoder.embed_tokens.weight
+
+    @property
+    def head(self) -> str:
+        return f"{DECODER}.embed_tokens" if self._tied else "net.proj_out"
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        tokenizer, units = self.processor.tokenizer, self.net.proj_out.out_features
+        tokens = tokenizer.convert_ids_to_tokens(range(min(units, len(tokenizer))))
+        return (*(token or "" for token in tokens), *[""] * (units - len(tokens)))
+
+    @property
+    def never_trained(self) -> frozenset[str]:
+        return frozenset({f"{ENCODER}.embed_positions.weight"})  # sinusoids
+
+    def set_augment(self, augment: nn.Module) -> None:
+        if not isinstance(augment, nn.Identity):
+            raise InputError(
+                "augment= would hide parts of the padding mostly. Whisper masks by itself: apply_spec_augment and "
+                "mask_time_prob in its config.json."
+            )
+
+    def header(self) -> dict[str, Any]:
+        return {
+            "family": "hf_speech_seq2seq",
+            "architecture": type(self.net).__name__,
+            "writing": asdict(self.writing),
+        }
+
+    def described(self, header: Mapping[str, Any]) -> "HFSpeechSeq2Seq":
+        try:
+            self.set_writing(Writing(**header["writing"]))
+        except (KeyError, TypeError) as error:
+            raise InputError(f"The adaptation's header does not say how the model writes: {error}.") from None
+        return self
+
+    def save_files(self, folder: Path) -> None:
+        hf.save_files(folder, self.processor, self.net.generation_config, self.net.config)
+
+
+def hf_speech_seq2seq(
+    pretrained: str | None = None,
+    base: str | None = None,
+    config: str | None = None,
+    language: str | None = None,
+    task: str | None = None,
+    beams: int | None = None,
+    normalise: bool | None = None,
+    gradient_checkpointing: bool = False,
+) -> Loaded:
+    """A Whisper: `pretrained` is a folder in the transformers format, OWNER/NAME on the hub, or a run of ours that
+    started from one. Without it `config` is a folder with config.json, generation_config.json and the files of a
+    processor, and the weights are random.
+
+    `language`, `task`, `beams` and `normalise` are those of `Writing`; None leaves the run's.
+
+    Raises:
+        InputError: the model cannot be read, is of another family, or cannot write as is asked.
+    """
+    if pretrained is None:
+        if config is None:
+            raise InputError(
+                "hf_speech_seq2seq needs model.pretrained=, a folder in the transformers format or OWNER/NAME on the "
+                "hub. To train one from scratch: model.config=, a folder with config.json and a processor."
+            )
+        net = hf.new_network("AutoModelForSpeechSeq2Seq", config)
+        net.generation_config = hf.read("GenerationConfig", config)
+        model = HFSpeechSeq2Seq(net, hf.read("AutoProcessor", config)).eval()
+        loaded = Loaded(model, "new", model_fingerprint(model), model.header())
+    else:
+        loaded = load_model(pretrained, base)
+        if not isinstance(loaded.model, HFSpeechSeq2Seq):
+            raise hf.another_family("hf_speech_seq2seq", pretrained, loaded)
+    asked = {"language": language, "task": task, "beams": beams, "normalise": normalise}
+    model = loaded.model
+    model.set_writing(replace(model.writing, **{name: value for name, value in asked.items() if value is not None}))
+    hf.set_checkpointing(model.net, gradient_checkpointing)
+    return replace(loaded, header={**loaded.header, **model.header()})
+
+
+def _language_token(language: str, known: Any) -> str:
+    from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
+
+    name = str(language).lower()
+    token = f"<|{TO_LANGUAGE_CODE.get(name, name)}|>"
+    if token not in known.lang_to_id:
+        there = ", ".join(sorted(token.strip("<|>") for token in known.lang_to_id))
+        raise InputError(f"model.language={language}: the model does not write it. It writes {there}.")
+    return token
+
+
+def load(reference: str) -> Loaded:
+    """Load a folder in the transformers format or a hub id, in eval mode. Raises InputError."""
+    net = hf.read_network("AutoModelForSpeechSeq2Seq", reference)
+    model = HFSpeechSeq2Seq(net, hf.read("AutoProcessor", reference)).eval()
+    return Loaded(model, reference, model_fingerprint(model), model.header())

@@ -1,0 +1,68 @@
+"""What a model must say of itself, so that every command works on every family."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from adapt.data.manifest import Utterance
+from adapt.models.task import Task
+from interventions.sites import Layer
+
+
+class Model(nn.Module, ABC):
+    """A recogniser around a network that someone else wrote: from waveforms to text.
+
+    `net` is the network itself; its parameters and buffers are what checkpoints hold. `sample_rate` is in Hz. `task` is
+    how it learns, answers and is judged; what the task's functions ask of a model stands with them (`adapt/models/
+    ctc.py`, `adapt/models/seq2seq.py`).
+    """
+
+    net: nn.Module
+    sample_rate: int
+    task: Task
+
+    @property
+    @abstractmethod
+    def layers(self) -> list[Layer]:
+        """The layers in order from input to output; every parameter is in exactly one."""
+
+    @property
+    @abstractmethod
+    def head(self) -> str:
+        """The name of the layer that makes the output units."""
+
+    @property
+    @abstractmethod
+    def vocabulary(self) -> tuple[str, ...]:
+        """What each output unit stands for, in the units' order."""
+
+    @property
+    @abstractmethod
+    def never_trained(self) -> frozenset[str]:
+        """Parameters that no step would change, or that their authors keep fixed; a tuning does not count them."""
+
+    @abstractmethod
+    def unfit(self, utterance: Utterance, samples: int, training: bool) -> str | None:
+        """Why an utterance of that many samples cannot be read, or trained on; None where it can."""
+
+    @abstractmethod
+    def set_augment(self, augment: nn.Module) -> None:
+        """Augment features `(batch, features, time)` while training. Raises InputError where there are none."""
+
+    @abstractmethod
+    def header(self) -> dict[str, Any]:
+        """What files say of the model, as JSON: its family (the module in `adapt.models`) and what tells it apart."""
+
+    @abstractmethod
+    def described(self, header: Mapping[str, Any]) -> "Model":
+        """The model of the same family that a header describes, to be filled with an adaptation's weights.
+
+        It may be this very object. Raises InputError where the header does not describe one.
+        """
+
+    @abstractmethod
+    def save_files(self, folder: Path) -> None:
+        """Write what must lie beside the weights to load them, if the header does not say it all."""

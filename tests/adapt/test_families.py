@@ -1,0 +1,242 @@
+"""Every command on every model family, as the README's table says, with small random networks."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tone_speech import TINY
+
+from adapt.errors import InputError
+from adapt.models.checkpoint import load_model, read_safetensors, weights
+from adapt.models.module import AdaptationModule
+from interventions.bits import changed_bits
+
+FAMILIES = ("wav2letter_small", "hf_ctc", "hf_speech_seq2seq")
+TRANSFORMERS = FAMILIES[1:]
+WRITES = {"hf_speech_seq2seq": ["model.language=de"]}
+
+
+@pytest.fixture(scope="module")
+def given(base, wav2vec2, whisper):
+    return dict(zip(FAMILIES, (base, wav2vec2, whisper), strict=True))
+
+
+@pytest.fixture(scope="module")
+def data(speech):
+    return ["data=manifest", f"data.train={speech['high_validation']}", f"data.validation={speech['low_validation']}",
+            f"data.test={speech['low_test']}", "loader.batch_seconds=4"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def adapt(innertune, given, data, tmp_path_factory):
+    def run(family, *options):
+        folder = tmp_path_factory.mktemp("runs") / "run"
+        return innertune(
+            "adapt", f"model={family}", f"model.pretrained={given[family]}", *WRITES.get(family, []), *data,
+            "trainer.max_epochs=1", f"output={folder}", *options,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def runs(adapt):
+    made = {}
+
+    def run(family):
+        if family not in made:
+            made[family] = adapt(family)
+        return made[family]
+
+    return run
+
+
+def metrics(run):
+    return json.loads((run / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_adapt(runs, given, family):
+    run, base = runs(family), load_model(str(given[family]))
+    adapted = load_model(str(run))
+    assert adapted.model.header()["family"] == base.model.header()["family"] == adapted.header["family"]
+    assert adapted.fingerprint == json.loads((run / "card.json").read_text())["fingerprint"] != base.fingerprint
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    state = weights(adapted.model.net)
+    assert all(torch.equal(best[f"model.net.{name}"], tensor) for name, tensor in state.items())
+    counted = metrics(run)["weights"]
+    assert 0 < counted["changed"] <= counted["trained"] <= counted["total"]
+    assert counted["total"] == sum(p.numel() for p in adapted.model.parameters())
+    rows = json.loads((run / "comparison.json").read_text())["weights"]["layers"]
+    assert [row["name"] for row in rows] == [layer.name for layer in adapted.model.layers]
+    assert all(row["neurons"] and max(row["neurons"]) > 0 for row in rows)
+    page = (run / "report.html").read_text()
+    assert all(row["name"] in page for row in rows)
+
+
+HALF = {
+    "wav2letter_small": ["last 2"], "hf_ctc": ["last 2"], "hf_speech_seq2seq": ["*.decoder.layers.*"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tuning", ["layers", "head"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_frozen_layers_stay_bit_identical(adapt, given, family, tuning):
+    chosen = [f"tuning.layers={HALF[family]}"] if tuning == "layers" else []
+    run = adapt(family, f"tuning={tuning}", *chosen, "optimizer.weight_decay=0.1")
+    before, after = (load_model(str(path)).model for path in (given[family], run))
+    own = weights(after.net)
+    changed = {name for name, tensor in own.items() if changed_bits(weights(before.net)[name], tensor).any()}
+    assert set(read_safetensors(run / "adaptation" / "weights.safetensors")[1]) == changed
+    trained = json.loads((run / "adaptation" / "adaptation.json").read_text())["trained"]
+    kinds = {name for name, _ in after.net.named_parameters()}
+    assert changed and changed & kinds <= {name.removeprefix("net.") for name in trained}
+    counted = metrics(run)["weights"]
+    assert 0 < counted["changed"] <= counted["trained"] < counted["total"]
+    rows = json.loads((run / "comparison.json").read_text())["weights"]["layers"]
+    assert not any(row["changed"] or row["buffers_changed"] for row in rows if row["trained"] == 0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_evaluate_and_transcribe(runs, innertune, speech, capsys, tmp_path, family):
+    run = runs(family)
+    told = innertune("evaluate", f"model.pretrained={run}", f"data.test={speech['low_test']}", "data.group_by=accent",
+                     f"output={tmp_path / 'run'}", "loader.batch_seconds=3")  # fmt: skip
+    measured, adapted = metrics(told)["target"], metrics(run)["target"]["after"]
+    assert (measured["wer"], measured["cer"]) == (adapted["wer"], adapted["cer"])  # in batches of another size
+    texts = [json.loads(line)["pred_text"] for line in (told / "transcripts.jsonl").read_text().splitlines()]
+    capsys.readouterr()
+    innertune("transcribe", f"model.pretrained={run}", f"audio={speech['low_test']}", "loader.batch_seconds=1")
+    assert [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()] == texts
+    assert any(texts)
+
+
+@pytest.mark.parametrize("family", TRANSFORMERS)
+def test_evaluate_a_folder_of_transformers(runs, given, innertune, speech, tmp_path, family):
+    told = innertune("evaluate", f"model={family}", f"model.pretrained={given[family]}", *WRITES.get(family, []),
+                     f"data.test={speech['low_test']}", f"output={tmp_path / 'run'}")  # fmt: skip
+    assert metrics(told)["target"]["wer"] == metrics(runs(family))["target"]["before"]["wer"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_compare(runs, given, innertune, data, tmp_path, family):
+    run = runs(family)
+    report = innertune("compare", f"before={given[family]}", f"after={run}", *data, f"output={tmp_path / 'run'}")
+    mine, theirs = metrics(report), metrics(run)
+    assert mine["target"]["after"] == theirs["target"]["after"]
+    for name in ("total", "trained", "changed"):
+        assert mine["weights"][name] == theirs["weights"][name]
+
+
+def test_families_are_compared_by_their_answers(given, innertune, data, tmp_path):
+    run = innertune("compare", f"before={given['hf_ctc']}", f"after={given['wav2letter_small']}", *data,
+                    f"output={tmp_path / 'run'}")  # fmt: skip
+    found = metrics(run)
+    assert "weights" not in found and found["target"]["after"]["cer"] < found["target"]["before"]["cer"]
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pretrain(innertune, given, data, tmp_path, family, half):
+    new = TINY if family == "wav2letter_small" else [f"model.config={given[family]}", *WRITES.get(family, [])]
+    run = innertune("pretrain", f"model={family}", *new, *data, "trainer.max_epochs=1", f"half={half}",
+                    f"output={tmp_path / 'run'}")  # fmt: skip
+    saved = load_model(str(run))
+    assert saved.fingerprint == json.loads((run / "card.json").read_text())["fingerprint"]
+    assert all(tensor.dtype != torch.float16 for tensor in weights(saved.model.net).values())
+    assert metrics(run)["target"]["after"]["utterances"] == 12
+    again = innertune("adapt", f"model={family}", f"model.pretrained={run}", *WRITES.get(family, []), *data,
+                      "trainer.max_epochs=1", "tuning=head", f"output={tmp_path / 'again'}")  # fmt: skip
+    assert load_model(str(again)).fingerprint != saved.fingerprint
+
+
+@pytest.mark.parametrize("family", TRANSFORMERS)
+def test_what_pretrain_leaves_is_a_transformers_folder(innertune, given, data, tmp_path, family):
+    from transformers import AutoModelForCTC, AutoModelForSpeechSeq2Seq, AutoProcessor
+
+    run = innertune("pretrain", f"model={family}", f"model.config={given[family]}", *WRITES.get(family, []), *data,
+                    "trainer.max_epochs=1", f"output={tmp_path / 'run'}")  # fmt: skip
+    auto = AutoModelForCTC if family == "hf_ctc" else AutoModelForSpeechSeq2Seq
+    net, saved = auto.from_pretrained(run), load_model(str(run)).model
+    assert all(torch.equal(tensor, net.state_dict()[name]) for name, tensor in saved.net.state_dict().items())
+    vocabulary = AutoProcessor.from_pretrained(run).tokenizer.get_vocab()
+    assert all(vocabulary[token] == unit for unit, token in enumerate(saved.vocabulary))
+    header, state = read_safetensors(run / "model.safetensors")
+    state = {name: tensor + 1 for name, tensor in state.items()}
+    save_file(state, run / "model.safetensors", metadata={"format": "pt", "innertune": json.dumps(header)})
+    with pytest.raises(InputError, match="changed or damaged"):
+        load_model(str(run))
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("family", TRANSFORMERS)
+def test_resumed_ends_as_uninterrupted(adapt, innertune, monkeypatch, tmp_path, family):
+    options = ["trainer.max_epochs=3", "optimizer.lr=0.003", "loader.speeds=[0.9,1.1]"]
+    options += ["model.mask_time_prob=0.3", "model.layerdrop=0.3"] if family == "hf_ctc" else []
+    whole = load_model(str(adapt(family, *options))).fingerprint
+    start = AdaptationModule.on_train_epoch_start
+
+    def killed(module):
+        if module.current_epoch == 1:
+            raise KilledError
+        start(module)
+
+    monkeypatch.setattr(AdaptationModule, "on_train_epoch_start", killed)
+    with pytest.raises(KilledError):
+        adapt(family, *options, f"output={tmp_path / 'run'}")
+    monkeypatch.undo()
+    torch.rand(7)
+    resumed = adapt(family, *options, f"output={tmp_path / 'run'}", "resume=true")
+    assert len(metrics(resumed)["history"]) == 3
+    assert load_model(str(resumed)).fingerprint == whole
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bf16_accumulation_and_checkpointing(adapt, family):
+    options = ["+trainer.precision=bf16-mixed", "+trainer.accumulate_grad_batches=2"]
+    options += ["model.gradient_checkpointing=true"] if family in TRANSFORMERS else []
+    run = adapt(family, *options)
+    assert 0 < metrics(run)["history"][0]["train_loss"] < 100
+    assert all(tensor.dtype == torch.float32 for tensor in weights(load_model(str(run)).model.net).values()
+               if tensor.is_floating_point())  # fmt: skip
+
+
+@pytest.mark.parametrize("family", TRANSFORMERS)
+def test_an_adaptation_finds_its_base_and_no_other(runs, given, tmp_path, family):
+    run = shutil.copytree(runs(family), tmp_path / "run")
+    facts = json.loads((run / "adaptation" / "adaptation.json").read_text())
+    assert facts["base"]["reference"] == str(given[family])
+    facts["base"]["reference"] = "owner/gone"
+    (run / "adaptation" / "adaptation.json").write_text(json.dumps(facts))
+    with pytest.raises(InputError, match="needs its base: There is no folder 'owner/gone'.*model.base="):
+        load_model(str(run))
+    assert load_model(str(run), str(given[family])).fingerprint == facts["fingerprint"]
+    other = shutil.copytree(given[family], tmp_path / "other")
+    state = {name: tensor + 1 for name, tensor in load_file(other / "model.safetensors").items()}
+    save_file(state, other / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match="belongs to another base"):
+        load_model(str(run), str(other))
+
+
+def test_an_adaptation_writes_as_it_learned_to(runs):
+    assert load_model(str(runs("hf_speech_seq2seq"))).model.writing.language == "de"
+
+
+@pytest.mark.parametrize("family", TRANSFORMERS)
+def test_another_alphabet_and_augments_of_features_are_refused(adapt, family):
+    with pytest.raises(InputError, match="alphabet=extend is for models with an alphabet of their own"):
+        adapt(family, "alphabet=extend")
+    with pytest.raises(InputError, match="augment= .*mask_time_prob"):
+        adapt(family, "augment=spec")
+
+
+def test_another_family_is_refused(adapt, given):
+    with pytest.raises(InputError, match="is not a wav2letter_small; try model=hf_ctc"):
+        adapt("wav2letter_small", f"model.pretrained={given['hf_ctc']}")
+    with pytest.raises(InputError, match="is a wav2letter, not an hf_ctc"):
+        adapt("hf_ctc", f"model.pretrained={given['wav2letter_small']}")
