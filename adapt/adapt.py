@@ -47,9 +47,11 @@ def main(cfg: DictConfig) -> None:
     freeze_all_but(model, trained)
     model = model if model is not base.model else copy.deepcopy(model)
     model.set_augment(build(cfg.augment))
+    module = AdaptationModule(model, model.task, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed)
+    loader, make_trainer = build(cfg.loader), build(cfg.trainer)
     folder = open_run(cfg)
+    logger = build(cfg.logger)(folder)
 
-    loader = build(cfg.loader)
     sets = {name: part for name, part in (("target", splits.test), ("source", splits.source_test)) if part}
     log.info("Base: %s. Before:", base.reference)
     before = _answers(base.model, sets, loader)
@@ -59,9 +61,7 @@ def main(cfg: DictConfig) -> None:
         "Training %s of %s weights (%.1f %%) on %d utterances.",
         f"{free:,}", f"{weights:,}", 100 * free / weights, len(splits.train),
     )  # fmt: skip
-    module = AdaptationModule(model, model.task, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed)
-    logger = build(cfg.logger)(folder)
-    history = fit(module, splits, loader, build(cfg.trainer), folder / "checkpoints", cfg.monitor, cfg.patience, logger)
+    history = fit(module, splits, loader, make_trainer, folder / "checkpoints", cfg.monitor, cfg.patience, logger)
     log.info("After:")
     after = _answers(model, sets, loader)
     adapted = Loaded(model, str(folder), model_fingerprint(model), model.header())
@@ -77,7 +77,7 @@ def main(cfg: DictConfig) -> None:
 def with_alphabet(model: Any, alphabet: str, splits: Splits) -> Any:
     """The model, its output layer rebuilt where it is to write other characters (Kunze et al. 2017).
 
-    `alphabet` is "keep", "extend" (add what the training texts have besides), or "=" and the characters wanted.
+    `alphabet` is "keep", "extend" (add what the training and validation texts have besides), or "=" and the characters.
     """
     if alphabet == "keep":
         return model
@@ -87,7 +87,7 @@ def with_alphabet(model: Any, alphabet: str, splits: Splits) -> Any:
             "tokenizer does. Leave it out (alphabet=keep)."
         )
     if alphabet == "extend":
-        labels = model.labels.extended(utterance.text for utterance in splits.train)
+        labels = model.labels.extended(utterance.text for utterance in (*splits.train, *splits.validation))
     elif str(alphabet).startswith("="):
         labels = Labels.of(str(alphabet)[1:])
     else:

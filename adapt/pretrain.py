@@ -38,15 +38,15 @@ def main(cfg: DictConfig) -> None:
     if not splits.train:
         raise InputError("There is nothing to train on: give data.train=train.jsonl.")
     freeze_all_but(model, full(model))
-    folder = open_run(cfg)
-    loader = build(cfg.loader)
     model.set_augment(build(cfg.augment))
     module = AdaptationModule(model, model.task, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed)
+    loader, make_trainer = build(cfg.loader), build(cfg.trainer)
+    folder = open_run(cfg)
     logger = build(cfg.logger)(folder)
     log.info(
         "Training %s weights on %d utterances.", f"{sum(p.numel() for p in model.parameters()):,}", len(splits.train)
     )
-    history = fit(module, splits, loader, build(cfg.trainer), folder / "checkpoints", cfg.monitor, cfg.patience, logger)
+    history = fit(module, splits, loader, make_trainer, folder / "checkpoints", cfg.monitor, cfg.patience, logger)
     facts = {"seed": cfg.seed, "training": OmegaConf.to_container(cfg.data, resolve=True)}
     save_model(folder / "model.safetensors", model, cfg.half, **facts)
     # What is measured is what was saved, rounding included.

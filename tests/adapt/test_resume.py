@@ -38,13 +38,13 @@ def start(options, folder):
 def test_killed_twice_ends_the_same(options, uninterrupted, tmp_path):
     folder = tmp_path / "killed"
     for epoch, pause in ((2, 0.0), (4, 0.05)):
-        process = start(options, folder)
-        for line in process.stdout:
-            if line.startswith(f"epoch  {epoch}/"):
-                time.sleep(pause)  # once while the checkpoint may be half written, once in the next epoch
-                os.kill(process.pid, signal.SIGKILL)
-                break
-        assert process.wait() == -signal.SIGKILL
+        with start(options, folder) as process:
+            for line in process.stdout:
+                if line.startswith(f"epoch  {epoch}/"):
+                    time.sleep(pause)  # once while the checkpoint may be half written, once in the next epoch
+                    os.kill(process.pid, signal.SIGKILL)
+                    break
+        assert process.returncode == -signal.SIGKILL
         assert not (folder / "metrics.json").exists()
         with pytest.raises(InputError, match="not finished"):
             load_model(str(folder))
