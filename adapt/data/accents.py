@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import logging
 import os
 import random
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ import numpy as np
 from adapt.data import espeak, sentences
 from adapt.data.manifest import Splits, Utterance, read_manifest, write_manifest
 from adapt.errors import InputError
+from adapt.progress import track
 
+log = logging.getLogger(__name__)
 RECIPE = 1  # raise it whenever the same arguments would give other bytes
 SAMPLE_RATE = 16_000  # Hz, of the files
 _BLOCK = 500  # utterances from one manifest to the next: what a killed synthesis may lose
@@ -103,12 +106,9 @@ def _synthesise(plan: list[Utterance], folder: Path, manifest: Path, done: list[
 
     Two processes that make the same one write the same bytes to the same names, each file whole, so they do no harm.
     """
-    from rich.console import Console
-    from rich.progress import track
-
     made = list(done)
-    title = f"Speaking {plan[0].accent} {manifest.stem}"
-    for utterance in track(plan[len(done) :], title, console=Console(stderr=True), transient=True):
+    log.info("Speaking %d utterances of %s (%s).", len(plan) - len(done), plan[0].accent, manifest.stem)
+    for utterance in track(plan[len(done) :], f"{plan[0].accent} {manifest.stem}"):
         voice, variant = utterance.speaker.split("+")
         speech = espeak.speak(utterance.text, voice, variant, utterance.extra["rate"], utterance.extra["pitch"])
         wave = _resample(speech.samples)
