@@ -24,6 +24,10 @@ def build(node: Any, **extra: Any) -> Any:
             if isinstance(cause, TypeError):
                 raise InputError(f"{node.get('_target_')}: {cause}.") from error
             cause = cause.__cause__
+        if "locating target" in str(error):
+            raise InputError(
+                f"There is no '{node.get('_target_')}'. A _target_ is a function's full dotted path."
+            ) from None
         raise
 
 

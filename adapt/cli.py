@@ -52,7 +52,7 @@ def main() -> None:
 
 def _run(command: str) -> None:
     import hydra
-    from omegaconf import DictConfig
+    from omegaconf import DictConfig, OmegaConf
 
     @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=None)
     def run(cfg: DictConfig) -> None:
@@ -62,6 +62,10 @@ def _run(command: str) -> None:
         from adapt.errors import InputError
 
         try:
+            missing = sorted(OmegaConf.missing_keys(cfg))
+            if missing:
+                wanted = " ".join(f"{key}=..." for key in missing)
+                raise InputError(f"give {wanted} (innertune {command} --cfg job shows all options).")
             importlib.import_module(f"adapt.{command}").main(cfg)
         except InputError as error:
             print(f"innertune {command}: {error}", file=sys.stderr)

@@ -121,3 +121,8 @@ def test_the_command_line_prints_the_sentence_and_no_traceback(tmp_path):
     assert "there is no such file" in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert not list(tmp_path.iterdir())
+
+
+def test_a_target_that_is_not_there(adapt):
+    with pytest.raises(InputError, match="There is no 'torch.optim.Adam7'"):
+        adapt(None, "optimizer._target_=torch.optim.Adam7")

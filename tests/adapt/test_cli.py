@@ -25,6 +25,12 @@ def test_unknown_commands_and_groups():
     assert run("show", "nothing").returncode == 2
 
 
+def test_what_must_be_given_is_asked_for():
+    done = run("transcribe", "model.pretrained=us-english")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("innertune transcribe: give audio=...") and "Traceback" not in done.stderr
+
+
 def test_show_lists_every_option():
     text = run("show").stdout
     for folder in config_folder().iterdir():
