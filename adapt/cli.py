@@ -11,6 +11,7 @@ COMMANDS = {
     "pretrain": "train a model from scratch",
     "evaluate": "measure a model's error rates, by group, with intervals",
     "transcribe": "write down what is said in audio files",
+    "sites": "list where a model can be read and changed, with shapes, weights and FLOPs",
     "compare": "report on two models that already exist",
     "show": "list what can be chosen: show [group]",
 }

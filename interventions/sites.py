@@ -4,10 +4,24 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Literal, get_args
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+Part = Literal["encoder", "decoder", "cross-attention"]
 UNIT_AXIS = {nn.Linear: -1, nn.Conv1d: 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step along a time axis lasts: `length` in seconds (`unit` "s"), or in tokens of text ("token")."""
+
+    length: float
+    unit: Literal["s", "token"]
+
+
+TOKEN = Step(1, "token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +32,17 @@ class Site:
     linear layer's `(batch, time, units)`. Unit `u` is made by row `u` of the parameters in `rows`: its weights, and its
     bias where there is one. There are none where the weight is computed from others (weight norm) and a row of those
     does not belong to one unit.
+
+    `part` says where in the model it is, and `step` what one step of its time axis lasts (the axis that counts neither
+    units nor the batch). Only who wraps a model knows them; they are None where nobody said.
     """
 
     name: str
     unit_axis: int
     units: int
     rows: tuple[str, ...]
+    part: Part | None = None
+    step: Step | None = None
 
 
 def find_sites(model: nn.Module, pattern: str = "*") -> list[Site]:
@@ -36,6 +55,32 @@ def find_sites(model: nn.Module, pattern: str = "*") -> list[Site]:
             rows = tuple(f"{name}.{kind}" for kind in ("weight", "bias") if kind in own)
             sites.append(Site(name, axis, module.weight.shape[0], rows if "weight" in own else ()))
     return sites
+
+
+def choose_sites(sites: Sequence[Site], pattern: str | Sequence[str] = "*", part: Part | None = None) -> list[Site]:
+    """Return the sites whose name matches the glob, or one of several, and which are in that part; None: in any.
+
+    Raises:
+        ValueError: there is none; the message lists the parts or the sites there are.
+    """
+    parts = list(dict.fromkeys(site.part for site in sites))
+    if part is not None and part not in parts:
+        raise ValueError(
+            f"No site is in the part {part!r}. Parts are called {', '.join(get_args(Part))}; this model has "
+            f"{', '.join(map(str, parts)) or 'none'}."
+        )
+    there = [site for site in sites if part in (None, site.part)]
+    patterns = [pattern] if isinstance(pattern, str) else [str(one) for one in pattern]
+    chosen = [site for site in there if any(fnmatchcase(site.name, one) for one in patterns)]
+    if not chosen:
+        names = ", ".join(site.name for site in there)
+        raise ValueError(f"No site matches {', '.join(map(repr, patterns)) or 'nothing'}. Give globs over: {names}.")
+    return chosen
+
+
+def own_mask(steps: Tensor, time: int) -> Tensor:
+    """Which of `time` steps are an utterance's own: bool `(batch, time)`, True in the first `steps` `(batch,)`."""
+    return torch.arange(time, device=steps.device) < steps.unsqueeze(1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = {"adapt", "pretrain", "evaluate", "transcribe", "compare"}
+COMMANDS = {"adapt", "pretrain", "evaluate", "transcribe", "compare", "sites"}
 
 
 def imports(path: Path, top_level_only: bool = False) -> set[str]:
@@ -73,8 +73,9 @@ def test_help_imports_nothing_heavy(command):
     assert done.stderr.strip() == "[]", done.stderr
 
 
-def test_composing_a_config_imports_no_torch():
-    code = "import sys; sys.argv[1:] = ['adapt', '--cfg', 'job']\nfrom adapt.cli import main; main()\n"
+@pytest.mark.parametrize("command", ["adapt", "sites"])
+def test_composing_a_config_imports_no_torch(command):
+    code = f"import sys; sys.argv[1:] = ['{command}', '--cfg', 'job']\nfrom adapt.cli import main; main()\n"
     done = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True)
     assert "pretrained: us-english" in done.stdout
     assert "| torch\n" not in done.stderr and "numpy" not in done.stderr

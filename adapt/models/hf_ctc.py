@@ -1,6 +1,8 @@
 """Any transformers model for CTC that reads waveforms: wav2vec2, HuBERT, WavLM, ... (`AutoModelForCTC`)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,17 @@ from adapt.models.checkpoint import Loaded, load_model, model_fingerprint
 from adapt.models.ctc import Emissions, ctc_unfit
 from adapt.models.labels import spelled, tidy
 from adapt.models.model import Model
+from adapt.models.steps import Window, step_behind, steps_behind, window
 from adapt.models.task import recognition
-from interventions.sites import Layer
+from interventions.sites import Layer, Site, find_sites
 
 # In these a padded batch gives what each utterance gives alone: by an attention mask, and by `OwnFramesNorm`. What is
 # built otherwise (SEW's pooling, the Conformer's convolutions, data2vec's positions) is run one utterance at a time.
 BATCHED = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat")
+# No sites, by the kind of model: what is never called (WavLM hands the weights of its projections to one function of
+# torch's; the Conformer leaves its convolution of positions out), or puts out something else than units at each step
+# (WavLM's gates, the Conformer's relative positions).
+NO_SITES = {"wavlm": ("*.attention.*",), "wav2vec2-conformer": ("*.pos_conv_embed.*", "*.linear_pos")}
 
 
 class HFCTC(Model):
@@ -190,6 +197,44 @@ class HFCTC(Model):
         named[f"{encoder}.pos_conv_embed"] = positions
         named |= {name: groups[name] for name in blocks} | {self.head: head}
         return hf.make_layers(self, named)
+
+    @property
+    def sites(self) -> list[Site]:
+        """The convolutions and every linear map: of the projection, the transformer layers and the output layer.
+
+        Those named in `NO_SITES` are left out.
+        """
+        hidden = NO_SITES.get(self.net.config.model_type, ())
+        return [
+            replace(site, part="encoder", step=step_behind(self._windows(site.name), self.sample_rate))
+            for site in find_sites(self)
+            if not any(fnmatchcase(site.name, pattern) for pattern in hidden)
+        ]
+
+    def own_steps(self, site: Site, samples: Tensor, tokens: Tensor | None = None) -> Tensor:
+        return steps_behind(self._windows(site.name), samples)
+
+    def _windows(self, name: str) -> list[Window]:
+        # What slides over time up to a site.
+        place = name.removeprefix(f"{self._prefix}.")
+        convolutions = [window(layer.conv) for layer in self._convolutions]
+        if place.startswith("feature_extractor.conv_layers."):
+            return convolutions[: int(place.split(".")[2]) + 1]
+        if place.startswith("encoder.pos_conv_embed."):
+            # One with an even kernel puts out a step more, which the network drops behind it.
+            return [*convolutions, window(self.get_submodule(name))]
+        if place.startswith("encoder."):
+            squeeze = getattr(self.net.config, "squeeze_factor", 1)  # SEW averages that many steps
+            return [*convolutions, Window(squeeze, squeeze)]
+        adapter = getattr(self._body, "adapter", None)
+        shrinking = [] if adapter is None else [window(layer.conv) for layer in adapter.layers]
+        if place.startswith("adapter.layers."):
+            return [*convolutions, *shrinking[: int(place.split(".")[2]) + 1]]
+        return [*convolutions, *shrinking] if name == self.head else convolutions
+
+    def example(self, samples: int, tokens: int) -> tuple[Tensor, ...]:
+        device = next(self.parameters()).device
+        return torch.zeros(1, samples, device=device), torch.tensor([samples], device=device)
 
     @property
     def _convolutions(self) -> nn.ModuleList:

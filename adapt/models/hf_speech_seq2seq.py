@@ -15,8 +15,9 @@ from adapt.models import hf
 from adapt.models.checkpoint import Loaded, load_model, model_fingerprint
 from adapt.models.model import Model
 from adapt.models.seq2seq import IGNORED
+from adapt.models.steps import Window, step_behind, steps_behind, window
 from adapt.models.task import dictation
-from interventions.sites import Layer
+from interventions.sites import TOKEN, Layer, Part, Site, Step, find_sites
 
 ENCODER, DECODER = "net.model.encoder", "net.model.decoder"
 
@@ -154,6 +155,48 @@ class HFSpeechSeq2Seq(Model):
                 for layer in hf.make_layers(self, groups)
             ]
         return hf.make_layers(self, groups | {"net.proj_out": ["net.proj_out"]})
+
+    @property
+    def sites(self) -> list[Site]:
+        """The encoder's convolutions and every linear map, the decoder's output layer last.
+
+        In `generate` the decoder's are called anew for each token; the keys and values of its cross-attention, which
+        are made of what the encoder heard, once.
+        """
+        return [replace(site, part=self._part(site.name), step=self._step(site.name)) for site in find_sites(self)]
+
+    def own_steps(self, site: Site, samples: Tensor, tokens: Tensor | None = None) -> Tensor:
+        if self._step(site.name) != TOKEN:
+            return steps_behind(self._windows(site.name), samples)
+        if tokens is None:
+            raise ValueError(
+                f"A step of '{site.name}' is a token: own_steps needs tokens, how many each utterance has."
+            )
+        return tokens
+
+    @staticmethod
+    def _part(name: str) -> Part:
+        if name.startswith(f"{ENCODER}."):
+            return "encoder"
+        return "cross-attention" if ".encoder_attn." in name else "decoder"
+
+    def _step(self, name: str) -> Step:
+        heard = name.startswith(f"{ENCODER}.") or name.endswith((".encoder_attn.k_proj", ".encoder_attn.v_proj"))
+        return step_behind(self._windows(name), self.sample_rate) if heard else TOKEN
+
+    def _windows(self, name: str) -> list[Window]:
+        # What slides over time up to a site: the spectrogram, which pads an utterance's end, and two convolutions.
+        encoder = self.net.model.encoder
+        windows = [Window(1, self.processor.feature_extractor.hop_length), window(encoder.conv1)]
+        return windows if name == f"{ENCODER}.conv1" else [*windows, window(encoder.conv2)]
+
+    def example(self, samples: int, tokens: int) -> tuple[Tensor, ...]:
+        most = self.net.config.max_target_positions
+        if not 1 <= tokens <= most:
+            raise InputError(f"The decoder reads 1 to {most} tokens, not {tokens}.")
+        device = next(self.parameters()).device
+        audio, lengths = torch.zeros(1, samples, device=device), torch.tensor([samples], device=device)
+        return audio, lengths, torch.zeros(1, tokens, dtype=torch.long, device=device)
 
     @staticmethod
     def _blocks(stack: str, module: nn.Module) -> list[str]:

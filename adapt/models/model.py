@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from adapt.data.manifest import Utterance
 from adapt.models.task import Task
-from interventions.sites import Layer
+from interventions.sites import Layer, Site
 
 
 class Model(nn.Module, ABC):
@@ -28,6 +28,29 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def layers(self) -> list[Layer]:
         """The layers in order from input to output; every parameter is in exactly one."""
+
+    @property
+    @abstractmethod
+    def sites(self) -> list[Site]:
+        """The sites that one looks at by default, from input to output, each with its part and its step.
+
+        Each is called once in a forward pass, and puts out `(batch, units, time)` or `(batch, time, units)`.
+        """
+
+    @abstractmethod
+    def own_steps(self, site: Site, samples: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """How many steps of one of `sites` are each utterance's own, `(batch,)`; what lies behind them is padding.
+
+        `samples` `(batch,)` are the utterances' lengths, `tokens` `(batch,)` how many tokens a decoder reads of each,
+        needed where the site's step is a token. `interventions.sites.own_mask` makes a mask of it.
+        """
+
+    @abstractmethod
+    def example(self, samples: int, tokens: int) -> tuple[Tensor, ...]:
+        """Arguments of `forward`: one silent utterance of that many samples, and so many tokens for a decoder to read.
+
+        Raises InputError where a decoder cannot read that many.
+        """
 
     @property
     @abstractmethod

@@ -3,7 +3,7 @@
 import copy
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +17,9 @@ from adapt.models.ctc import Emissions, ctc_unfit
 from adapt.models.frontend import HOP, Features, Frontend
 from adapt.models.labels import ENGLISH, Labels
 from adapt.models.model import Model
+from adapt.models.steps import Window, step_behind, steps_behind, window
 from adapt.models.task import recognition
-from interventions.sites import Layer
+from interventions.sites import Layer, Site, find_sites
 
 Normalisation = Literal["batch", "layer", "none"]
 
@@ -70,7 +71,7 @@ class Wav2LetterCTC(Model):
         for _, module in self._chain():
             if isinstance(module, nn.Conv1d):
                 x = _masked(x, steps)
-                steps = _conv_length(module, steps)
+                steps = window(module).steps(steps)
             x = module(x)
         return Emissions(torch.log_softmax(x.float(), dim=1).transpose(1, 2), steps)
 
@@ -79,7 +80,7 @@ class Wav2LetterCTC(Model):
         steps = torch.tensor(samples if self.shape.features == "waveform" else samples // HOP + 1)
         for _, module in self._chain():
             if isinstance(module, nn.Conv1d):
-                steps = _conv_length(module, steps)
+                steps = window(module).steps(steps)
                 if steps < 1:  # a later layer that pads more than it takes would hide it
                     return 0
         return int(steps)
@@ -122,6 +123,31 @@ class Wav2LetterCTC(Model):
                 layers.append((name, []))
             layers[-1][1].append(name)
         return [Layer(name, tuple(modules)) for name, modules in layers]
+
+    @property
+    def sites(self) -> list[Site]:
+        """The convolutions, before the ReLU behind them (which overwrites what a hook was given: clone it)."""
+        return [
+            replace(site, part="encoder", step=step_behind(self._windows(site.name), self.sample_rate))
+            for site in find_sites(self)
+        ]
+
+    def own_steps(self, site: Site, samples: Tensor, tokens: Tensor | None = None) -> Tensor:
+        return steps_behind(self._windows(site.name), samples)
+
+    def _windows(self, name: str) -> list[Window]:
+        # What slides over time up to a site: the spectrogram, which pads by half of its window, and the convolutions.
+        windows = [] if self.shape.features == "waveform" else [Window(reach=0, stride=HOP)]
+        for place, module in self._chain():
+            if isinstance(module, nn.Conv1d):
+                windows.append(window(module))
+            if place == name:
+                break
+        return windows
+
+    def example(self, samples: int, tokens: int) -> tuple[Tensor, ...]:
+        device = next(self.parameters()).device
+        return torch.zeros(1, samples, device=device), torch.tensor([samples], device=device)
 
     @property
     def head(self) -> str:
@@ -315,8 +341,3 @@ def _masked(x: Tensor, steps: Tensor) -> Tensor:
     if int(steps.min()) >= x.shape[-1]:
         return x
     return x * (torch.arange(x.shape[-1], device=x.device) < steps.unsqueeze(1)).unsqueeze(1)
-
-
-def _conv_length(conv: nn.Conv1d, steps: Tensor) -> Tensor:
-    reach = conv.dilation[0] * (conv.kernel_size[0] - 1) + 1
-    return torch.div(steps + 2 * int(conv.padding[0]) - reach, conv.stride[0], rounding_mode="floor") + 1

@@ -121,6 +121,15 @@ def test_evaluate_a_folder_of_transformers(runs, given, innertune, speech, tmp_p
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_sites(given, innertune, capsys, tmp_path, family):
+    innertune("sites", f"model={family}", f"model.pretrained={given[family]}", f"json={tmp_path / 'sites.json'}")
+    told = json.loads((tmp_path / "sites.json").read_text())
+    page = capsys.readouterr().out
+    assert all(f" {row['site']['name']} " in page for row in told["sites"])
+    assert told["fingerprint"] == load_model(str(given[family])).fingerprint
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_compare(runs, given, innertune, data, tmp_path, family):
     run = runs(family)
     report = innertune("compare", f"before={given[family]}", f"after={run}", *data, f"output={tmp_path / 'run'}")

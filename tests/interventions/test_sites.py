@@ -3,11 +3,12 @@
 from collections import OrderedDict
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from interventions.sites import Layer, choose_layers, find_sites
+from interventions.sites import TOKEN, Layer, Site, Step, choose_layers, choose_sites, find_sites, own_mask
 
 LAYERS = [
     Layer(f"net.{name}", (f"net.{name}",)) for name in ("conv0", "conv1", "conv2", "mix", "out_a", "out_b", "head")
@@ -67,6 +68,53 @@ def test_globs(mixed, pattern, names):
 def test_the_root_module_may_be_a_site():
     (site,) = find_sites(nn.Linear(2, 3))
     assert site.units == 3
+
+
+def test_what_only_a_wrapper_knows_is_not_made_up(mixed):
+    assert {(site.part, site.step) for site in find_sites(mixed)} == {(None, None)}
+
+
+PLACES = [
+    Site("encoder.conv", 1, 4, (), "encoder", Step(0.01, "s")),
+    Site("encoder.fc", -1, 4, (), "encoder", Step(0.02, "s")),
+    Site("decoder.cross.k", -1, 4, (), "cross-attention", Step(0.02, "s")),
+    Site("decoder.fc", -1, 4, (), "decoder", TOKEN),
+]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "part", "numbers"),
+    [
+        ("*", None, [0, 1, 2, 3]),
+        ("*", "encoder", [0, 1]),
+        ("*", "decoder", [3]),
+        ("*", "cross-attention", [2]),
+        ("*.fc", None, [1, 3]),
+        ("*.fc", "decoder", [3]),
+        (["decoder.fc", "*.conv", "encoder.*"], None, [0, 1, 3]),
+    ],
+)
+def test_sites_are_chosen_by_name_and_part_in_their_order(pattern, part, numbers):
+    assert choose_sites(PLACES, pattern, part) == [PLACES[number] for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "part", "message"),
+    [
+        ("fc", None, "'fc'.*encoder.conv, encoder.fc, decoder.cross.k, decoder.fc"),
+        ("*.conv", "decoder", "'[*].conv'.*over: decoder.fc"),
+        ([], None, "nothing.*encoder.conv"),
+        ("*", "middle", "'middle'.*encoder, decoder, cross-attention; this model has encoder, cross-attention"),
+    ],
+)
+def test_what_names_no_site_is_refused_with_those_there_are(pattern, part, message):
+    with pytest.raises(ValueError, match=message):
+        choose_sites(PLACES, pattern, part)
+
+
+def test_a_mask_has_as_many_own_steps_as_are_said_the_first_ones():
+    mask = own_mask(torch.tensor([0, 2, 5]), 4)
+    assert mask.tolist() == [[False] * 4, [True, True, False, False], [True] * 4]
 
 
 @pytest.mark.parametrize(

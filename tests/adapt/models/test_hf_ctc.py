@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from site_checks import activations, check_alone, check_padded
 from small_hf import save_ctc
 from torch import nn
 
@@ -15,11 +16,12 @@ from adapt.data.manifest import Utterance
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
 from adapt.models.ctc import ctc_decode, ctc_loss
-from adapt.models.hf_ctc import hf_ctc
+from adapt.models.hf_ctc import BATCHED, hf_ctc
 from adapt.models.labels import tidy
 from adapt.models.module import AdaptationModule
 from adapt.tuning.layers import full, head, layers
 from interventions.freeze import freeze_all_but
+from interventions.sites import Step
 
 SAMPLES = (9000, 5000, 7123)
 TEXTS = ("ab cad", "eb", "dad add")
@@ -113,6 +115,33 @@ def test_every_parameter_is_in_one_layer(folders, name):
     assert numbered == ["0", "1", "2", "feature_projection", "pos_conv_embed", "0", "1", "lm_head"]
     norm = f"net.{model.net.base_model_prefix}.encoder.layer_norm"
     assert norm in model.layers[-2 if "layer norm" in name else 4].modules
+
+
+@pytest.mark.parametrize("name", [*KINDS, "adapter"])
+def test_sites_have_the_steps_they_say(folders, tmp_path, name):
+    options = {"add_adapter": True, "output_hidden_size": 24, "num_adapter_layers": 2, "mask_time_prob": 0.0}
+    folder = save_ctc(tmp_path / "model", **options) if name == "adapter" else folders(name)
+    model = load_model(str(folder)).model
+    alone = [check_alone(model, one.lengths, None, one.audio, one.lengths) for one in map(batch_of, range(3))]
+    batched = name != "adapter" and model.net.config.model_type in BATCHED  # an adapter's convolutions see padding
+    if batched:
+        batch = batch_of(0, 1, 2)
+        together = activations(model, batch.audio, batch.lengths)
+        for number in range(3):
+            check_padded(model, number, batch.lengths, None, together, alone[number])
+    extractor = [site.step for site in model.sites if ".feature_extractor." in site.name]
+    assert extractor == [Step(5 / 16_000, "s"), Step(40 / 16_000, "s"), Step(160 / 16_000, "s")]
+    assert {site.part for site in model.sites} == {"encoder"}
+    assert model.sites[-1].name == model.head
+    assert model.sites[-1].step == Step(0.04 if name == "adapter" else 0.01, "s")
+
+
+def test_published_convolutions_step_by_20_ms(tmp_path):
+    sizes = {"conv_dim": (8,) * 7, "conv_kernel": (10, 3, 3, 3, 3, 2, 2), "conv_stride": (5, 2, 2, 2, 2, 2, 2)}
+    model = load_model(str(save_ctc(tmp_path / "model", num_feat_extract_layers=7, **sizes))).model
+    lasting = [site.step.length for site in model.sites]
+    assert lasting[:7] == [5 * 2**n / 16_000 for n in range(7)] and set(lasting[6:]) == {0.02}
+    assert model.own_steps(model.sites[-1], torch.tensor([16_000, 400, 399])).tolist() == [49, 1, 0]
 
 
 def test_letters_of_either_case_and_the_word_delimiter(model):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from site_checks import activations, check_padded
 from small_hf import save_whisper
 from torch import nn
 
@@ -17,7 +18,7 @@ from adapt.models.module import AdaptationModule
 from adapt.models.seq2seq import IGNORED, seq2seq_decode, seq2seq_loss
 from adapt.tuning.layers import full, head, layers
 from interventions.freeze import freeze_all_but
-from interventions.sites import choose_layers
+from interventions.sites import TOKEN, Step, choose_layers, choose_sites
 
 SAMPLES = (9000, 5000, 7123)
 TEXTS = ("Ab, cad.", "eb", "dad add")
@@ -55,6 +56,47 @@ def test_padding_changes_nothing(model):
             torch.testing.assert_close(own, alone, atol=1e-5 * float(alone.abs().max()), rtol=1e-5)
             assert seq2seq_decode(model, one) == [texts[number]]
     assert len({*texts}) == 3
+
+
+def test_sites_have_the_steps_they_say(model):
+    batch = batch_of(0, 1, 2)
+    targets = nn.utils.rnn.pad_sequence([torch.tensor(model.encode(t)) for t in TEXTS], True, IGNORED)
+    tokens = (targets != IGNORED).sum(1)
+    together = activations(model, batch.audio, batch.lengths, targets)
+    assert together.keys() == {site.name for site in model.sites}
+    for number in range(3):
+        one, target = batch_of(number), targets[number : number + 1, : tokens[number]]
+        alone = activations(model, one.audio, one.lengths, target)
+        check_padded(model, number, batch.lengths, tokens, together, alone)
+    # Its network reads whole windows only; an utterance's own steps are what the convolutions make of its own frames.
+    sites = {site.name: site for site in model.sites}
+    features, encoder = model._features(batch.audio, batch.lengths), model.net.model.encoder
+    frames = features["attention_mask"].sum(1)
+    for number, count in enumerate(frames.tolist()):
+        x = encoder.conv1(features["input_features"][number : number + 1, :, :count])
+        behind = {"conv1": x.shape[-1], "conv2": encoder.conv2(x).shape[-1]}
+        for name, steps in behind.items():
+            assert model.own_steps(sites[f"net.model.encoder.{name}"], batch.lengths)[number] == steps
+        for site in model.sites:
+            if site.step == Step(0.02, "s"):
+                assert model.own_steps(site, batch.lengths)[number] == behind["conv2"]
+            elif site.step == TOKEN:
+                assert model.own_steps(site, batch.lengths, tokens)[number] == tokens[number]
+    with pytest.raises(ValueError, match="proj_out.*needs tokens"):
+        model.own_steps(sites["net.proj_out"], batch.lengths)
+
+
+def test_encoder_decoder_and_cross_attention_are_told_apart(model):
+    parts = {part: choose_sites(model.sites, part=part) for part in ("encoder", "decoder", "cross-attention")}
+    assert sorted(site.name for part in parts.values() for site in part) == sorted(site.name for site in model.sites)
+    assert all(site.name.startswith("net.model.encoder.") for site in parts["encoder"])
+    assert [site.step.length for site in parts["encoder"]] == [0.01] + [0.02] * (len(parts["encoder"]) - 1)
+    crossing = {"k_proj": Step(0.02, "s"), "v_proj": Step(0.02, "s"), "q_proj": TOKEN, "out_proj": TOKEN}
+    assert {site.name: site.step for site in parts["cross-attention"]} == {
+        f"net.model.decoder.layers.{n}.encoder_attn.{name}": step for n in (0, 1) for name, step in crossing.items()
+    }
+    assert {site.step for site in parts["decoder"]} == {TOKEN}
+    assert not any("encoder" in site.name for site in parts["decoder"])
 
 
 def test_logits_and_loss_are_the_bare_models(whisper, model):

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import save_file
+from site_checks import activations, check_alone, check_padded
 from torch import nn
 
 from adapt.data.manifest import Utterance
@@ -19,6 +20,7 @@ from adapt.models.wav2letter import (
     wav2letter,
     wav2letter_small,
 )
+from interventions.sites import Step
 
 LETTERS = Labels.of(" abcd")
 FEATURES = {"log_mel": 40, "mfcc": 13, "waveform": 1}
@@ -387,3 +389,27 @@ def test_bare_weights_need_labels_and_then_load(tmp_path):
         wav2letter_small(str(path), labels=" abc", **shape)
     with pytest.raises(InputError, match="does not fit"):
         wav2letter_small(str(path), labels=" abcd", inner=9, big=12, n_features=13)
+
+
+def assert_sites_have_the_steps_they_say(model):
+    samples = (8000, 3000, 5001)
+    audio, lengths = ragged(*samples)
+    together = activations(model, audio, lengths)
+    for number, count in enumerate(samples):
+        one = audio[number : number + 1, :count], lengths[number : number + 1]
+        check_padded(model, number, lengths, None, together, check_alone(model, one[1], None, *one))
+    assert {site.part for site in model.sites} == {"encoder"} and {site.unit_axis for site in model.sites} == {1}
+    assert [site.name for site in model.sites] == [layer.name for layer in model.layers]
+
+
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+def test_sites_have_the_steps_they_say(normalisation):
+    model = small(normalisation=normalisation)
+    assert_sites_have_the_steps_they_say(model)
+    assert {site.step for site in model.sites} == {Step(0.02, "s")}
+
+
+def test_sites_of_torchaudios_network_have_the_steps_they_say(full):
+    assert_sites_have_the_steps_they_say(full)
+    first = [0.01] if full.shape.features == "waveform" else []  # its first convolution takes 10 ms at a stride
+    assert [site.step.length for site in full.sites] == first + [0.02] * 11

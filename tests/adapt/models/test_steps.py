@@ -1,0 +1,31 @@
+"""A window's arithmetic is what a convolution does."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from adapt.models.steps import Window, step_behind, steps_behind, window
+from interventions.sites import Step
+
+
+@given(
+    st.integers(1, 60), st.integers(1, 9), st.integers(1, 4), st.integers(0, 5), st.integers(1, 3)
+)  # fmt: skip
+def test_steps_are_those_of_a_convolution(count, kernel, stride, padding, dilation):
+    conv = nn.Conv1d(1, 1, kernel, stride, padding, dilation)
+    steps = window(conv).steps(count)
+    if count + 2 * padding >= dilation * (kernel - 1) + 1:
+        assert steps == conv(torch.zeros(1, 1, count)).shape[-1]
+    else:
+        assert steps < 1
+    assert steps_behind([window(conv)], torch.tensor([count])).tolist() == [max(0, steps)]
+
+
+def test_an_utterance_that_a_window_swallows_has_no_steps_behind_it():
+    assert steps_behind([Window(10), Window(1, padding=3)], torch.tensor([4, 10])).tolist() == [0, 7]
+
+
+def test_strides_multiply():
+    assert step_behind([Window(10, 5), Window(3, 2), Window(8)], 1000) == Step(0.01, "s")
+    assert step_behind([], 8000) == Step(1 / 8000, "s")
