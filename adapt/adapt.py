@@ -15,6 +15,7 @@ from adapt.inference import answers
 from adapt.models.checkpoint import Loaded, model_fingerprint, save_adaptation
 from adapt.models.labels import Labels
 from adapt.models.module import AdaptationModule
+from adapt.ranks import is_first
 from adapt.report.finish import finish
 from adapt.run import check_output, open_run
 from adapt.training import fit
@@ -40,7 +41,9 @@ def main(cfg: DictConfig) -> None:
         )
     splits: Splits = build_splits(cfg.data)
     model = with_alphabet(base.model, cfg.alphabet, splits)
-    splits, skipped = check_splits(splits, model, cfg.data.on_error)
+    skipped: list[str] = []
+    if is_first():  # the others are given what it found fit
+        splits, skipped = check_splits(splits, model, cfg.data.on_error)
     if not splits.train or not splits.test:
         raise InputError("adapt needs something to train on and something to test on: data.train=... and data.test=...")
     trained = build(cfg.tuning)(model)
@@ -53,8 +56,10 @@ def main(cfg: DictConfig) -> None:
     logger = build(cfg.logger)(folder)
 
     sets = {name: part for name, part in (("target", splits.test), ("source", splits.source_test)) if part}
-    log.info("Base: %s. Before:", base.reference)
-    before = _answers(base.model, sets, loader)
+    before: dict[str, list[str]] = {}
+    if is_first():
+        log.info("Base: %s. Before:", base.reference)
+        before = _answers(base.model, sets, loader)
     weights = sum(p.numel() for p in model.parameters())
     free = sum(p.numel() for p in model.parameters() if p.requires_grad)
     log.info(
@@ -62,6 +67,8 @@ def main(cfg: DictConfig) -> None:
         f"{free:,}", f"{weights:,}", 100 * free / weights, len(splits.train),
     )  # fmt: skip
     history = fit(module, splits, loader, make_trainer, folder / "checkpoints", cfg.monitor, cfg.patience, logger)
+    if not is_first():
+        return
     log.info("After:")
     after = _answers(model, sets, loader)
     adapted = Loaded(model, str(folder), model_fingerprint(model), model.header())

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 
+from adapt.ranks import is_first
 from adapt.show import config_folder, show
 
 COMMANDS = {
@@ -31,7 +32,8 @@ Options are Hydra overrides: tuning=head, trainer.max_epochs=4, output=DIR.
 
 def main() -> None:
     """Run the command that the first argument names."""
-    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    # Lightning starts further processes by the command line as we leave it below, Hydra's option first.
+    command = sys.argv[1].removeprefix("--config-name=") if len(sys.argv) > 1 else "--help"
     if command in ("--help", "-h", "help"):
         lines = [f"  {name:<12}{what}" for name, what in COMMANDS.items()]
         print(_HELP.format(commands="\n".join(lines)), end="")
@@ -46,7 +48,7 @@ def main() -> None:
         raise SystemExit(2)
     if command == "show":
         raise SystemExit(show(sys.argv[2:]))
-    # argv[0] stays: Lightning starts its DDP processes by the same command line.
+    # argv[0] stays: it is part of that command line.
     sys.argv = [sys.argv[0], f"--config-name={command}", *sys.argv[2:]]
     _run(command)
 
@@ -80,9 +82,11 @@ def _run(command: str) -> None:
 def _set_up() -> None:
     import warnings
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    level = logging.INFO if is_first() else logging.ERROR
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stdout, force=True)
     # Advice on worker counts and the like; what a user must know we say ourselves.
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torch.utils.data")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # the same of DDP's, which torch reads when it is imported
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 
 

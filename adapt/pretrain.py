@@ -13,6 +13,7 @@ from adapt.inference import answers
 from adapt.logger import log_result
 from adapt.models.checkpoint import load_model, model_fingerprint, save_model
 from adapt.models.module import AdaptationModule
+from adapt.ranks import is_first
 from adapt.run import check_output, close_run, command_line, open_run
 from adapt.training import fit
 from adapt.tuning.layers import full
@@ -34,7 +35,9 @@ def main(cfg: DictConfig) -> None:
             "pretrain starts from nothing, got model.pretrained. To go on from a model use `innertune adapt`."
         )
     model = base.model
-    splits, skipped = check_splits(build_splits(cfg.data), model, cfg.data.on_error)
+    splits, skipped = build_splits(cfg.data), []
+    if is_first():  # the others are given what it found fit
+        splits, skipped = check_splits(splits, model, cfg.data.on_error)
     if not splits.train:
         raise InputError("There is nothing to train on: give data.train=train.jsonl.")
     freeze_all_but(model, full(model))
@@ -47,6 +50,8 @@ def main(cfg: DictConfig) -> None:
         "Training %s weights on %d utterances.", f"{sum(p.numel() for p in model.parameters()):,}", len(splits.train)
     )
     history = fit(module, splits, loader, make_trainer, folder / "checkpoints", cfg.monitor, cfg.patience, logger)
+    if not is_first():
+        return
     facts = {"seed": cfg.seed, "training": OmegaConf.to_container(cfg.data, resolve=True)}
     save_model(folder / "model.safetensors", model, cfg.half, **facts)
     # What is measured is what was saved, rounding included.

@@ -3,6 +3,8 @@
 from collections.abc import Generator, Iterable, Sized
 from typing import TypeVar
 
+from adapt.ranks import is_first
+
 T = TypeVar("T")
 
 
@@ -13,7 +15,7 @@ def track(items: Iterable[T], what: str) -> Generator[T, None, None]:
 
     count = len(items) if isinstance(items, Sized) else None
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not console.is_terminal or not is_first():
         yield from items
         return
     yield from bar(items, f"{what:>24}", total=count, console=console, transient=True)

@@ -1,6 +1,7 @@
 """A run's folder: what it was asked, where it stands, what it leaves. Finished is what has a `metrics.json`."""
 
 import logging
+import os
 import shlex
 import shutil
 from pathlib import Path
@@ -10,11 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from adapt.errors import InputError
 from adapt.files import write_json, write_text
+from adapt.ranks import is_first
 
 log = logging.getLogger(__name__)
 
 # What may differ between a killed run and the one that goes on with it.
 _FREE = ("resume", "overwrite", "output", "logger")
+# By which the first process tells the others its folder: the time in a folder's name would be another one for them.
+_FOLDER = "INNERTUNE_RUN"
 
 
 def check_output(cfg: DictConfig) -> Path:
@@ -22,9 +26,16 @@ def check_output(cfg: DictConfig) -> Path:
 
     Raises:
         InputError: the folder holds a finished run; it holds an unfinished one and neither `resume` nor `overwrite` was
-            given; or the run to resume was started with another config.
+            given; the run to resume was started with another config; or a multirun is to train in several processes.
     """
     folder = output_folder(cfg)
+    if not is_first():
+        return folder
+    if _is_multirun() and cfg.get("trainer", {}).get("devices", 1) not in (1, "1"):
+        raise InputError(
+            f"-m and trainer.devices={cfg.trainer.devices} do not go together: the processes that help to train are "
+            "started by the same command line. Start one run after another, or give trainer.devices=1."
+        )
     saved = folder / "config.yaml"
     if cfg.overwrite:
         return folder
@@ -51,10 +62,15 @@ def check_output(cfg: DictConfig) -> Path:
 def open_run(cfg: DictConfig) -> Path:
     """Claim the output folder and save the config in it. Called when all that can be known is known to be right.
 
+    A process that only helps to train claims nothing.
+
     Raises:
         InputError: as `check_output`.
     """
     folder = check_output(cfg)
+    if not is_first():
+        return folder
+    os.environ[_FOLDER] = str(folder.absolute())
     if cfg.resume and not (folder / "config.yaml").is_file():
         log.info("There is no run to resume in '%s'; this one starts there.", folder)
     if cfg.overwrite:
@@ -78,11 +94,19 @@ def open_run(cfg: DictConfig) -> Path:
 def output_folder(cfg: DictConfig) -> Path:
     """Where a command writes: `cfg.output`, and in a multirun the job's own folder below it."""
     from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
 
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+    if not is_first() and _FOLDER in os.environ:
+        return Path(os.environ[_FOLDER])
+    if _is_multirun():
         return Path(HydraConfig.get().runtime.output_dir)
     return Path(cfg.output).expanduser()
+
+
+def _is_multirun() -> bool:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def close_run(folder: Path, metrics: dict[str, Any], card: dict[str, Any]) -> None:

@@ -10,12 +10,16 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.strategies import DDPStrategy
+from torch.utils.data import DataLoader
 
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
+from adapt.errors import InputError
 from adapt.files import atomic
 from adapt.models.module import AdaptationModule
 from adapt.progress import track
+from adapt.ranks import ending_together
 
 log = logging.getLogger(__name__)
 
@@ -34,18 +38,17 @@ def fit(
 
     Checkpoints go to `folder`; a `last.ckpt` there is gone on from. Training ends early after `patience` epochs without
     a better `monitor`. Returns one row per epoch: what was logged, and `seconds` since the start of training.
+
+    Where the trainer has several devices, this starts the other processes; it returns in each of them.
+
+    Raises:
+        InputError: the trainer shares training out in another way than DDP.
     """
     for name in ("pytorch_lightning", "lightning_fabric"):  # their importing sets them back
         logging.getLogger(name).setLevel(logging.WARNING)
     history = _History()
-    rate = module.model.sample_rate
-    validation = loader.evaluation(splits.validation, rate) if splits.validation else None
-    callbacks: list[Callback] = [
-        _EpochBar(),
-        history,
-        *_checkpoints(folder, monitor if validation is not None else None),
-    ]
-    if patience is not None and validation is not None:
+    callbacks: list[Callback] = [_EpochBar(), history, *_checkpoints(folder, monitor if splits.validation else None)]
+    if patience is not None and splits.validation:
         callbacks.append(EarlyStopping(monitor, patience=patience, mode="min"))
     trainer = make_trainer(
         callbacks=callbacks,
@@ -57,6 +60,7 @@ def fit(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # BatchesBySeconds shares out batches itself
     )
+    _prepare_ddp(trainer)
     last = folder / "last.ckpt"
     if last.is_file():
         log.info("Going on from %s", last)
@@ -65,15 +69,15 @@ def fit(
     if patience is None or not last.is_file() or _state(last, "EarlyStopping").get("wait_count", 0) < patience:
         module.train()  # Lightning leaves each part's mode as it finds it, and frozen parts must be in eval mode
         # weights_only: tensors and plain values; a checkpoint is read back by us, and still never unpickled.
-        trainer.fit(
-            module,
-            loader.training(splits.train, rate),
-            validation,
-            ckpt_path=str(last) if last.is_file() else None,
-            weights_only=True,
-        )
+        with ending_together(trainer, folder / "failed"):
+            trainer.fit(
+                module,
+                datamodule=_Data(splits, loader, module.model.sample_rate),
+                ckpt_path=str(last) if last.is_file() else None,
+                weights_only=True,
+            )
     best = folder / "best.ckpt"
-    if validation is not None and best.is_file():
+    if splits.validation and best.is_file():
         module.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
     return history.rows
 
@@ -93,6 +97,35 @@ def _checkpoints(folder: Path, monitor: str | None) -> list[Callback]:
 def _state(checkpoint: Path, callback: str) -> dict[str, Any]:
     states = torch.load(checkpoint, weights_only=True, map_location="cpu")["callbacks"]
     return next((state for key, state in states.items() if key.startswith(callback)), {})
+
+
+def _prepare_ddp(trainer: pl.Trainer) -> None:
+    if trainer.world_size == 1:
+        return
+    if not isinstance(trainer.strategy, DDPStrategy) or not hasattr(trainer.strategy.launcher, "procs"):
+        raise InputError(
+            f"trainer.strategy makes a {type(trainer.strategy).__name__}; several devices need trainer.strategy=ddp."
+        )
+    # LayerDrop leaves out layers, each process others, and a short batch is not masked: DDP must look which weights had
+    # no part in a step. It costs little; trainer.strategy=ddp_find_unused_parameters_false is without.
+    trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
+
+
+class _Data(pl.LightningDataModule):
+    """The batches of the utterances that the first process has found fit."""
+
+    def __init__(self, splits: Splits, loader: Loader, rate: int) -> None:
+        super().__init__()
+        self.splits, self.loader, self.rate = splits, loader, rate
+
+    def setup(self, stage: str) -> None:
+        self.splits = self.trainer.strategy.broadcast(self.splits)
+
+    def train_dataloader(self) -> DataLoader:
+        return self.loader.training(self.splits.train, self.rate)
+
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        return self.loader.validation(self.splits.validation, self.rate) if self.splits.validation else []
 
 
 class _AtomicCheckpoints(TorchCheckpointIO):

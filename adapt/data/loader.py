@@ -59,20 +59,24 @@ class Loader:
 
     def training(self, utterances: Sequence[Utterance], sample_rate: int) -> DataLoader:
         """Shuffled batches of like lengths, anew each epoch."""
-        return self._loader(utterances, sample_rate, tuple(self.speeds), shuffle=True)
+        return self._loader(utterances, sample_rate, tuple(self.speeds), shuffle=True, shared=True)
 
     def evaluation(self, utterances: Sequence[Utterance], sample_rate: int) -> DataLoader:
         """Every utterance once, as it is, longest first: what does not fit into memory fails at once."""
-        return self._loader(utterances, sample_rate, (1.0,), shuffle=False)
+        return self._loader(utterances, sample_rate, (1.0,), shuffle=False, shared=False)
+
+    def validation(self, utterances: Sequence[Utterance], sample_rate: int) -> DataLoader:
+        """As `evaluation`, shared out among the processes that train."""
+        return self._loader(utterances, sample_rate, (1.0,), shuffle=False, shared=True)
 
     def _loader(
-        self, utterances: Sequence[Utterance], sample_rate: int, speeds: tuple[float, ...], shuffle: bool
+        self, utterances: Sequence[Utterance], sample_rate: int, speeds: tuple[float, ...], shuffle: bool, shared: bool
     ) -> DataLoader:
         return DataLoader(
             _Audio(utterances, sample_rate, speeds, self.seed),
             # Slowed down, an utterance is longer; the bound holds for the slowest.
             batch_sampler=BatchesBySeconds(
-                [_seconds(u) / min(speeds) for u in utterances], self.batch_seconds, shuffle, self.seed
+                [_seconds(u) / min(speeds) for u in utterances], self.batch_seconds, shuffle, self.seed, shared
             ),
             collate_fn=collate,
             num_workers=self.workers,
@@ -83,10 +87,17 @@ class Loader:
 
 
 class BatchesBySeconds(Sampler[list[tuple[int, int]]]):
-    """Yields batches of `(utterance number, epoch)`; under DDP each rank takes its share, all of the same count."""
+    """Yields batches of `(utterance number, epoch)`.
 
-    def __init__(self, seconds: Sequence[float], batch_seconds: float, shuffle: bool, seed: int) -> None:
+    Where several processes train, each takes every n-th of those that are `shared`. All take the same count, for they
+    wait for each other: where batches are lacking in the last round, the first ones come again.
+    """
+
+    def __init__(
+        self, seconds: Sequence[float], batch_seconds: float, shuffle: bool, seed: int, shared: bool = False
+    ) -> None:
         self.seconds, self.batch_seconds, self.shuffle, self.seed = seconds, batch_seconds, shuffle, seed
+        self.shared = shared
         self.epoch = 0
 
     @property
@@ -121,7 +132,7 @@ class BatchesBySeconds(Sampler[list[tuple[int, int]]]):
                 longest = lengths[number]  # the first of a batch, for they come longest first
         if self.shuffle:
             draw.shuffle(batches)
-        if self.shuffle and torch.distributed.is_available() and torch.distributed.is_initialized():
+        if self.shared and torch.distributed.is_available() and torch.distributed.is_initialized():
             rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
             batches = [batches[i % len(batches)] for i in range(-(-len(batches) // ranks) * ranks)][rank::ranks]
         return batches

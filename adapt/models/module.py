@@ -25,7 +25,10 @@ class AdaptationModule(pl.LightningModule):
 
     `optimizer` makes an optimizer from parameters. The learning rate rises over the first `warmup` (a share of all
     steps) and then stays, or falls to zero on a line or a half cosine (`schedule`). Each epoch starts from a random
-    state that follows from `seed` and the epoch alone, so that a resumed run equals an uninterrupted one.
+    state that follows from `seed`, the epoch and the process alone, so that a resumed run equals an uninterrupted one.
+
+    Where several processes train, each gives its share of the batches, the gradient is the mean over them, and what is
+    validated is what one process alone would have: every utterance once, in the same batches and order.
     """
 
     def __init__(
@@ -45,8 +48,7 @@ class AdaptationModule(pl.LightningModule):
             )
         self.model, self.task = model, task
         self.make_optimizer, self.schedule, self.warmup, self.seed = optimizer, schedule, warmup, seed
-        self.references: list[str] = []
-        self.answers: list[str] = []
+        self.validated: list[tuple[float, list[str], list[str]]] = []  # a batch's loss, references and answers
 
     def train(self, mode: bool = True) -> "AdaptationModule":
         """Set train or eval mode, frozen parts always to eval."""
@@ -56,7 +58,8 @@ class AdaptationModule(pl.LightningModule):
         return self
 
     def on_train_epoch_start(self) -> None:
-        draw = self.seed * 1_000_003 + self.current_epoch
+        # Each process masks its own batches by draws of its own.
+        draw = self.seed * 1_000_003 + self.global_rank * 10_007 + self.current_epoch
         torch.manual_seed(draw)
         np.random.seed(draw % 2**32)  # transformers' models draw their SpecAugment masks from it
 
@@ -73,15 +76,24 @@ class AdaptationModule(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        loss = self.task.loss(self.model, batch)
-        self.log("val_loss", loss, batch_size=len(batch.utterances), sync_dist=True)
-        self.references += [utterance.text for utterance in batch.utterances]
-        self.answers += self.task.decode(self.model, batch)
+        loss = float(self.task.loss(self.model, batch))
+        self.validated.append((loss, [u.text for u in batch.utterances], self.task.decode(self.model, batch)))
 
     def on_validation_epoch_end(self) -> None:
-        scores = self.task.judge(self.references, self.answers)
-        self.references, self.answers = [], []
-        self.log("val_wer", scores.wer, prog_bar=True)
+        shares = [self.validated]
+        if self.trainer.world_size > 1:
+            shares = [[] for _ in range(self.trainer.world_size)]
+            torch.distributed.all_gather_object(shares, self.validated)
+        self.validated = []
+        # In the order of one process; batches that came again to fill the last round stand at the end.
+        utterances = len(self.trainer.val_dataloaders.dataset)
+        losses, references, answers = 0.0, [], []
+        for loss, said, answered in (batch for turn in zip(*shares, strict=True) for batch in turn):
+            if len(references) < utterances:
+                losses, references, answers = losses + loss * len(said), references + said, answers + answered
+        scores = self.task.judge(references, answers)
+        self.log("val_loss", losses / len(references))
+        self.log("val_wer", scores.wer)
         self.log("val_cer", scores.cer)
 
     def configure_optimizers(self) -> dict[str, object]:
