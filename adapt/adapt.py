@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from adapt.build import build, build_splits
+from adapt.build import build, build_splits, grouping
 from adapt.comparison import compare_texts
 from adapt.data.manifest import Splits
 from adapt.data.splits import check_splits
@@ -73,7 +73,7 @@ def main(cfg: DictConfig) -> None:
     after = _answers(model, sets, loader)
     adapted = Loaded(model, str(folder), model_fingerprint(model), model.header())
     comparison = compare_texts(
-        base, adapted, sets, before, after, cfg.data.group_by, trained,
+        base, adapted, sets, before, after, grouping(cfg.data), trained,
         title=cfg.title, history=history, skipped=skipped, config=OmegaConf.to_yaml(cfg, resolve=True),
         seconds=time.perf_counter() - started,
     )  # fmt: skip

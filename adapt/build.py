@@ -34,3 +34,8 @@ def build(node: Any, **extra: Any) -> Any:
 def build_splits(data: Any) -> Any:
     """Build the splits that a command's `data` node names; `on_error` and `group_by` there are the command's own."""
     return build({key: value for key, value in data.items() if key not in ("on_error", "group_by")})
+
+
+def grouping(data: Any) -> list[str]:
+    """The keys that a command's `data` node groups error rates by: one, or a list of them."""
+    return [data.group_by] if isinstance(data.group_by, str) else list(data.group_by or [])

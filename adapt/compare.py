@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from omegaconf import DictConfig, OmegaConf
 
-from adapt.build import build, build_splits
+from adapt.build import build, build_splits, grouping
 from adapt.comparison import compare_models
 from adapt.data.splits import check_splits
 from adapt.models.checkpoint import load_model
@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> None:
     splits, skipped = check_splits(build_splits(cfg.data), after.model, cfg.data.on_error)
     folder = open_run(cfg)
     comparison = compare_models(
-        before, after, splits, build(cfg.loader), list(cfg.data.group_by),
+        before, after, splits, build(cfg.loader), grouping(cfg.data),
         trained=after.header.get("trained", ()), title=cfg.title, skipped=skipped,
         config=OmegaConf.to_yaml(cfg, resolve=True),
     )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from adapt.build import build, build_splits
+from adapt.build import build, build_splits, grouping
 from adapt.comparison import by_group
 from adapt.data.splits import check_splits
 from adapt.errors import InputError
@@ -30,7 +30,7 @@ def main(cfg: DictConfig) -> None:
     sets = {name: part for name, part in (("target", splits.test), ("source", splits.source_test)) if part}
     if not sets:
         raise InputError("There is nothing to evaluate on: give data.test=test.jsonl.")
-    keys = [cfg.data.group_by] if isinstance(cfg.data.group_by, str) else list(cfg.data.group_by)
+    keys = grouping(cfg.data)
     folder = open_run(cfg)
     loader = build(cfg.loader)
 

@@ -1,5 +1,6 @@
 """`innertune transcribe`: what is said in audio files, on standard output."""
 
+import sys
 from glob import glob
 from pathlib import Path
 
@@ -16,29 +17,31 @@ AUDIO = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 
 def main(cfg: DictConfig) -> None:
     """Transcribe `cfg.audio`. One file: its text alone. Several: a line each, the file, a tab, and its text."""
-    utterances = find_audio(list(cfg.audio) if isinstance(cfg.audio, ListConfig) else [cfg.audio])
+    utterances, problems = find_audio(list(cfg.audio) if isinstance(cfg.audio, ListConfig) else [cfg.audio])
     model = build(cfg.model).model
-    problems: list[str] = []
     fit = check(utterances, model, False, problems)
-    report(problems, cfg.on_error)
+    report(problems, cfg.on_error, "on_error")
+    for problem in problems:
+        print(f"Skipped: {problem}", file=sys.stderr)  # standard output is for the texts
     texts = answers(model, model.task, fit, build(cfg.loader))
     for utterance, text in zip(fit, texts, strict=True):
         print(text if len(utterances) == 1 else f"{utterance.audio_filepath}\t{text}")
 
 
-def find_audio(places: list[str]) -> list[Utterance]:
-    """The utterances that files, folders, globs and manifests name, in their order.
+def find_audio(places: list[str]) -> tuple[list[Utterance], list[str]]:
+    """The utterances that files, folders, globs and manifests name, in their order, and a sentence on each bad line.
 
     Raises:
         InputError: a place names no audio.
     """
     found: list[Utterance] = []
+    problems: list[str] = []
     for place in map(str, places):
         path = Path(place).expanduser()
         if path.suffix == ".jsonl":
-            utterances, problems = read_manifest(path, needs_text=False)
-            report(problems, "stop")
+            utterances, bad_lines = read_manifest(path, needs_text=False)
             found += utterances
+            problems += bad_lines
             continue
         if path.is_dir():
             paths = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO)
@@ -49,4 +52,4 @@ def find_audio(places: list[str]) -> list[Utterance]:
                 f"audio={place}: there is no such file, and no {', '.join(sorted(AUDIO))} in such a folder or glob."
             )
         found += [Utterance(path, "") for path in paths]
-    return found
+    return found, problems

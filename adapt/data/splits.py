@@ -104,13 +104,13 @@ def check(
     return tuple(fit)
 
 
-def report(problems: Sequence[str], on_error: OnError) -> None:
-    """Raise InputError for the problems found, unless they are to be skipped."""
+def report(problems: Sequence[str], on_error: OnError, option: str = "data.on_error") -> None:
+    """Raise InputError for the problems found, unless they are to be skipped; `option` is how a user asks for that."""
     if on_error not in ("stop", "skip"):
         raise InputError(f"on_error must be 'stop' or 'skip', got {on_error!r}.")
     if problems and on_error == "stop":
         more = f"\n... and {len(problems) - 5} more." if len(problems) > 5 else ""
         raise InputError(
             "\n".join(problems[:5]) + f"{more}\nCorrect {'this' if len(problems) == 1 else 'these'}, "
-            "or go on without by data.on_error=skip."
+            f"or go on without by {option}=skip."
         )

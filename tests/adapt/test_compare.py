@@ -4,12 +4,13 @@ import json
 
 
 def test_a_model_with_itself_changes_nothing(base, speech, innertune, tmp_path):
-    run = innertune("compare", f"before={base}", f"after={base}", "data=manifest", f"data.test={speech['low_test']}",
-                    f"output={tmp_path / 'run'}")  # fmt: skip
+    data = ["data=manifest", f"data.test={speech['low_test']}", "data.group_by=speaker"]
+    run = innertune("compare", f"before={base}", f"after={base}", *data, f"output={tmp_path / 'run'}")
     comparison = json.loads((run / "comparison.json").read_text())
     assert comparison["weights"]["changed"] == 0 and comparison["transcripts"] == []
     assert comparison["sets"]["target"]["before"] == comparison["sets"]["target"]["after"]
     assert comparison["sets"]["target"]["difference"] == [0, 0]
+    assert {group["key"] for group in comparison["groups"]} == {"speaker"}
 
 
 def test_compare_repeats_what_adapt_reported(base, speech, innertune, tmp_path):

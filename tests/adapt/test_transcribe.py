@@ -11,8 +11,11 @@ from adapt.errors import InputError
 @pytest.fixture
 def transcribe(base, innertune, capsys):
     def run(*options):
+        capsys.readouterr()
         innertune("transcribe", f"model.pretrained={base}", *options)
-        return capsys.readouterr().out.splitlines()
+        out, err = capsys.readouterr()
+        assert ("Skipped: " in err) == ("on_error=skip" in options)
+        return out.splitlines()
 
     return run
 
@@ -39,8 +42,12 @@ def test_folders_globs_lists_and_manifests_agree(transcribe, speech, tmp_path):
 def test_what_cannot_be_read_is_named_or_skipped(transcribe, speech, tmp_path):
     shutil.copy(speech["low_test"].parent / "low_test" / "000.wav", tmp_path / "a.wav")
     (tmp_path / "b.wav").write_text("no sound")
-    with pytest.raises(InputError, match="b.wav' cannot be read"):
+    with pytest.raises(InputError, match="b.wav' cannot be read(?s:.*)go on without by on_error=skip"):
         transcribe(f"audio={tmp_path}")
     assert len(transcribe(f"audio={tmp_path}", "on_error=skip")) == 1
+    (tmp_path / "list.jsonl").write_text('{"audio_filepath": "a.wav"}\n{oops\n')
+    with pytest.raises(InputError, match="list.jsonl:2: not JSON"):
+        transcribe(f"audio={tmp_path / 'list.jsonl'}")
+    assert len(transcribe(f"audio={tmp_path / 'list.jsonl'}", "on_error=skip")) == 1
     with pytest.raises(InputError, match="no such file"):
         transcribe(f"audio={tmp_path / 'nowhere'}")
