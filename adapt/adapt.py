@@ -63,8 +63,8 @@ def main(cfg: DictConfig) -> None:
     weights = sum(p.numel() for p in model.parameters())
     free = sum(p.numel() for p in model.parameters() if p.requires_grad)
     log.info(
-        "Training %s of %s weights (%.1f %%) on %d utterances.",
-        f"{free:,}", f"{weights:,}", 100 * free / weights, len(splits.train),
+        "Training %s of %s weights (%.1f %%) on %d %ss.",
+        f"{free:,}", f"{weights:,}", 100 * free / weights, len(splits.train), model.task.noun,
     )  # fmt: skip
     history = fit(module, splits, loader, make_trainer, folder / "checkpoints", cfg.monitor, cfg.patience, logger)
     if not is_first():
@@ -94,7 +94,7 @@ def with_alphabet(model: Any, alphabet: str, splits: Splits) -> Any:
             "tokenizer does. Leave it out (alphabet=keep)."
         )
     if alphabet == "extend":
-        labels = model.labels.extended(utterance.text for utterance in (*splits.train, *splits.validation))
+        labels = model.labels.extended(example.text for example in (*splits.train, *splits.validation))
     elif str(alphabet).startswith("="):
         labels = Labels.of(str(alphabet)[1:])
     else:
@@ -109,8 +109,8 @@ def with_alphabet(model: Any, alphabet: str, splits: Splits) -> Any:
 
 def _answers(model: Any, sets: dict[str, Any], loader: Any) -> dict[str, list[str]]:
     texts = {}
-    for name, utterances in sets.items():
-        texts[name] = answers(model, model.task, utterances, loader, name)
-        rates = model.task.judge([u.text for u in utterances], texts[name])
-        log.info("  %s: WER %.1f %%, CER %.1f %% (%d utterances)", name, 100 * rates.wer, 100 * rates.cer, len(rates))
+    for name, examples in sets.items():
+        texts[name] = answers(model, model.task, examples, loader, name)
+        quality = model.task.judge([example.text for example in examples], texts[name])
+        log.info("  %s: %s (%d %ss)", name, quality, len(quality), model.task.noun)
     return texts

@@ -10,14 +10,15 @@ from adapt.show import config_folder, show
 COMMANDS = {
     "adapt": "adapt a model to new data, and report what changed",
     "pretrain": "train a model from scratch",
-    "evaluate": "measure a model's error rates, by group, with intervals",
+    "evaluate": "measure a model's error rates, or BLEU and chrF, by group, with intervals",
     "transcribe": "write down what is said in audio files",
+    "translate": "translate sentences",
     "sites": "list where a model can be read and changed, with shapes, weights and FLOPs",
     "compare": "report on two models that already exist",
     "show": "list what can be chosen: show [group]",
 }
 
-_HELP = """innertune: adapt speech recognisers from the inside.
+_HELP = """innertune: adapt speech recognisers and translation models from the inside.
 
 innertune <command> [option=value ...]
 

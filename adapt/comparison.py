@@ -1,4 +1,4 @@
-"""Before against after, as plain data: error rates by set and group, transcripts that changed, weights that changed."""
+"""Before against after, as plain data: quality by set and group, transcripts that changed, weights that changed."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from adapt.data.example import Example
 from adapt.data.loader import Loader
-from adapt.data.manifest import Splits, Utterance
+from adapt.data.manifest import Splits
+from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from adapt.inference import answers
 from adapt.introspect.weights import WeightChange, weight_change
-from adapt.metrics import ErrorRates, paired_interval
+from adapt.metrics import Metric, paired_intervals, word_edits
 from adapt.models.checkpoint import Loaded
-from adapt.models.labels import tidy
 from adapt.models.task import Task, recognition
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ MOST_CHANGED = 12
 
 @dataclass(frozen=True)
 class GroupResult:
-    """The utterances of one set ("target" or "source") that share `value` of `key` ("accent", "speaker", ...)."""
+    """The examples of one set ("target" or "source") that share `value` of `key` ("accent", "domain", ...)."""
 
     set: str
     key: str
@@ -34,11 +35,11 @@ class GroupResult:
 
 @dataclass(frozen=True)
 class SetResult:
-    """Error rates on one set; `difference` is the 95 % interval of WER after minus before, utterances paired."""
+    """The quality on one set; `difference` has each metric's 95 % interval of after minus before, examples paired."""
 
     before: dict[str, Any]
     after: dict[str, Any]
-    difference: tuple[float, float]
+    difference: dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,26 @@ class Word:
 
 @dataclass(frozen=True)
 class Transcript:
-    """One utterance before and after, aligned with its reference word by word. `better` counts word edits saved."""
+    """One example before and after, aligned with its reference word by word. `better` counts word edits saved.
+
+    `name` is its audio file or its id, `source` the text that was translated.
+    """
 
     set: str
-    audio: str
+    name: str
     reference: str
     better: int
     before: list[Word]
     after: list[Word]
+    source: str = ""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything the report shows, as plain data. Rates are fractions (0.1 is 10 %), times seconds."""
+    """Everything the report shows, as plain data. Rates are fractions (0.1 is 10 %), times seconds.
+
+    `metrics` say what the figures are, the one that counts most first; `noun` what one example is called.
+    """
 
     before_name: str
     after_name: str
@@ -71,6 +79,8 @@ class Comparison:
     groups: list[GroupResult]
     transcripts: list[Transcript]
     weights: WeightChange | None
+    metrics: tuple[Metric, ...] = recognition.metrics
+    noun: str = recognition.noun
     title: str = "Before and after"
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
@@ -81,40 +91,47 @@ class Comparison:
         """Plain values, for `comparison.json`."""
         return asdict(self)
 
-    def metrics(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, Any]:
         """The figures of it, for `metrics.json`: `target.before.wer`, `weights.changed`, ..."""
         values: dict[str, Any] = {name: asdict(result) for name, result in self.sets.items()}
         if self.weights is not None:
             names = ("total", "trained", "changed", "buffers_changed")
             values["weights"] = {name: getattr(self.weights, name) for name in names}
+        values |= signatures(self.metrics)
         return values | {"seconds": self.seconds, "skipped": self.skipped, "history": self.history}
 
 
+def signatures(metrics: Sequence[Metric]) -> dict[str, dict[str, str]]:
+    """What others need to measure the same, for `metrics.json`; nothing where no metric has a signature."""
+    own = {metric.key: metric.signature for metric in metrics if metric.signature}
+    return {"signatures": own} if own else {}
+
+
 def compare_answers(
-    sets: Mapping[str, Sequence[Utterance]],
+    sets: Mapping[str, Sequence[Example]],
     before: Mapping[str, Sequence[str]],
     after: Mapping[str, Sequence[str]],
     task: Task = recognition,
     group_by: Sequence[str] = ("accent", "speaker"),
 ) -> tuple[dict[str, SetResult], list[GroupResult], list[Transcript]]:
-    """Judge two models' answers to the same utterances: per set, per group, and the transcripts that changed most."""
+    """Judge two models' answers to the same examples: per set, per group, and the transcripts that changed most."""
     results, groups, transcripts = {}, [], []
-    for name, utterances in sets.items():
-        references = [utterance.text for utterance in utterances]
+    for name, examples in sets.items():
+        references = [example.text for example in examples]
         old, new = task.judge(references, before[name]), task.judge(references, after[name])
-        results[name] = SetResult(old.as_dict(), new.as_dict(), paired_interval(old, new))
+        results[name] = SetResult(old.as_dict(), new.as_dict(), paired_intervals(old, new))
         for key in group_by:
             groups += [
                 GroupResult(name, key, value, old[chosen].as_dict(), new[chosen].as_dict())
-                for value, chosen in by_group(utterances, key).items()
+                for value, chosen in by_group(examples, key).items()
             ]
-        transcripts += _most_changed(name, utterances, before[name], after[name], old, new)
+        transcripts += _most_changed(name, examples, before[name], after[name], task)
     return results, groups, transcripts
 
 
-def by_group(utterances: Sequence[Utterance], key: str) -> dict[str, np.ndarray]:
-    """Which utterances share a value of `key`: index arrays, by value in sorted order."""
-    values = [utterance.group(key) for utterance in utterances]
+def by_group(examples: Sequence[Example], key: str) -> dict[str, np.ndarray]:
+    """Which examples share a value of `key`: index arrays, by value in sorted order."""
+    values = [example.group(key) for example in examples]
     return {value: np.array([i for i, own in enumerate(values) if own == value]) for value in sorted(set(values))}
 
 
@@ -122,7 +139,7 @@ def align(reference: str, answer: str) -> list[Word]:
     """Align two texts word by word with the fewest edits; the places that differ are as many as the WER's numerator."""
     import jiwer
 
-    words = jiwer.process_words(tidy(reference), tidy(answer))
+    words = jiwer.process_words(reference, answer)
     expected, written = words.references[0], words.hypotheses[0]
     places = []
     for chunk in words.alignments[0]:
@@ -134,22 +151,20 @@ def align(reference: str, answer: str) -> list[Word]:
 
 
 def _most_changed(
-    name: str,
-    utterances: Sequence[Utterance],
-    before: Sequence[str],
-    after: Sequence[str],
-    old: ErrorRates,
-    new: ErrorRates,
+    name: str, examples: Sequence[Example], before: Sequence[str], after: Sequence[str], task: Task
 ) -> list[Transcript]:
-    better = old.word_edits - new.word_edits
+    said = [task.tidy(example.text) for example in examples]
+    before, after = [task.tidy(text) for text in before], [task.tidy(text) for text in after]
+    better = word_edits(said, before) - word_edits(said, after)
     # The most improved, and as many of the most damaged: a report that shows only gains would mislead.
     order = np.argsort(-better, kind="stable")
     gained = [int(i) for i in order if better[i] > 0][: MOST_CHANGED // 2]
     lost = [int(i) for i in order[::-1] if better[i] < 0][: MOST_CHANGED // 2]
     return [
         Transcript(
-            name, str(utterances[i].audio_filepath), utterances[i].text, int(better[i]),
-            align(utterances[i].text, before[i]), align(utterances[i].text, after[i]),
+            name, examples[i].name, examples[i].text, int(better[i]),
+            align(said[i], before[i]), align(said[i], after[i]),
+            examples[i].source if isinstance(examples[i], Pair) else "",
         )
         for i in gained + lost
     ]  # fmt: skip
@@ -161,8 +176,13 @@ def compare_models(
     """Run both models over the target and source test sets, and compare their answers and weights.
 
     Raises:
-        InputError: there is nothing to compare them on.
+        InputError: there is nothing to compare them on, or one recognises speech and the other translates.
     """
+    if before.model.task.metrics != after.model.task.metrics:
+        raise InputError(
+            f"'{before.reference}' is judged by {before.model.task.metrics[0].label} and '{after.reference}' by "
+            f"{after.model.task.metrics[0].label}: they do different things, and cannot be compared."
+        )
     sets = {name: part for name, part in (("target", splits.test), ("source", splits.source_test)) if part}
     if not sets:
         raise InputError("There is nothing to compare the models on: give data.test=... or data.source_test=...")
@@ -179,7 +199,7 @@ def compare_models(
 def compare_texts(
     before: Loaded,
     after: Loaded,
-    sets: Mapping[str, Sequence[Utterance]],
+    sets: Mapping[str, Sequence[Example]],
     before_texts: Mapping[str, Sequence[str]],
     after_texts: Mapping[str, Sequence[str]],
     group_by: Sequence[str],
@@ -195,5 +215,5 @@ def compare_texts(
         weights = None
     return Comparison(
         before_name=before.reference, after_name=after.reference, sets=results, groups=groups,
-        transcripts=transcripts, weights=weights, **facts,
+        transcripts=transcripts, weights=weights, metrics=after.model.task.metrics, noun=after.model.task.noun, **facts,
     )  # fmt: skip

@@ -1,18 +1,22 @@
-"""`innertune evaluate`: a model's error rates on test data, in all and by group, with intervals."""
+"""`innertune evaluate`: a model's quality on test data, in all and by group, with intervals."""
 
 import json
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits, grouping
-from adapt.comparison import by_group
+from adapt.comparison import by_group, signatures
+from adapt.data.example import Example
+from adapt.data.pairs import Pair
 from adapt.data.splits import check_splits
 from adapt.errors import InputError
 from adapt.files import write_text
 from adapt.inference import answers
+from adapt.metrics import Metric
 from adapt.run import check_output, close_run, command_line, open_run
 
 log = logging.getLogger(__name__)
@@ -34,29 +38,34 @@ def main(cfg: DictConfig) -> None:
     folder = open_run(cfg)
     loader = build(cfg.loader)
 
+    task = loaded.model.task
     table = Table(title=f"{loaded.reference}", title_justify="left")
-    for column in ("", "utterances", "WER, %", "95 % interval", "CER, %"):
+    first, *others = [f"{metric.label}{', %' * metric.percent}" for metric in task.metrics]
+    for column in ("", f"{task.noun}s", first, "95 % interval", *others):
         table.add_column(column, justify="left" if not column else "right")
     metrics: dict[str, Any] = {}
     lines = []
-    for name, utterances in sets.items():
-        texts = answers(loaded.model, loaded.model.task, utterances, loader)
-        rates = loaded.model.task.judge([u.text for u in utterances], texts)
+    for name, examples in sets.items():
+        texts = answers(loaded.model, task, examples, loader)
+        quality = task.judge([example.text for example in examples], texts)
         groups = {
-            key: {value: rates[chosen].as_dict() for value, chosen in by_group(utterances, key).items()} for key in keys
+            key: {value: quality[chosen].as_dict() for value, chosen in by_group(examples, key).items()} for key in keys
         }
-        metrics[name] = rates.as_dict() | {"groups": groups}
-        table.add_row(f"[bold]{name}", *_cells(metrics[name]))
+        lacking = [key for key, values in groups.items() if list(values) == ["unknown"]]
+        if lacking:
+            log.info("%s: not grouped by %s, which no %s has.", name, " and ".join(lacking), task.noun)
+        groups = {key: values for key, values in groups.items() if key not in lacking}
+        metrics[name] = quality.as_dict() | {"groups": groups}
+        table.add_row(f"[bold]{name}", *_cells(metrics[name], task.metrics))
         for key, values in groups.items():
             for value, figures in values.items():
-                table.add_row(f"  {key} {value}", *_cells(figures))
+                table.add_row(f"  {key} {value}", *_cells(figures, task.metrics))
         table.add_section()
         lines += [
-            {"set": name, "audio_filepath": str(u.audio_filepath), "text": u.text, "pred_text": text}
-            for u, text in zip(utterances, texts, strict=True)
+            {"set": name, **_read(example), "pred_text": text} for example, text in zip(examples, texts, strict=True)
         ]
     write_text(folder / "transcripts.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-    metrics |= {"seconds": time.perf_counter() - started, "skipped": skipped}
+    metrics |= signatures(task.metrics) | {"seconds": time.perf_counter() - started, "skipped": skipped}
     card = {
         "model": {"reference": loaded.reference, "fingerprint": loaded.fingerprint},
         "command": command_line(),
@@ -64,14 +73,19 @@ def main(cfg: DictConfig) -> None:
     }
     close_run(folder, metrics, card)
     Console().print(table)
+    for metric in task.metrics:
+        if metric.signature:
+            log.info("%s: %s", metric.label, metric.signature)
     log.info("Metrics and transcripts: %s", folder.absolute())
 
 
-def _cells(figures: dict[str, Any]) -> list[str]:
-    low, high = figures["wer_interval"]
-    return [
-        f"{figures['utterances']:,}",
-        f"{100 * figures['wer']:.1f}",
-        f"{100 * low:.1f} to {100 * high:.1f}",
-        f"{100 * figures['cer']:.1f}",
-    ]
+def _read(example: Example) -> dict[str, str]:
+    if isinstance(example, Pair):
+        return {"source": example.source, "target": example.target}
+    return {"audio_filepath": example.name, "text": example.text}
+
+
+def _cells(figures: dict[str, Any], metrics: Sequence[Metric]) -> list[str]:
+    values = [f"{metric.scale * figures[metric.key]:.1f}" for metric in metrics]
+    low, high = (metrics[0].scale * end for end in figures[f"{metrics[0].key}_interval"])
+    return [f"{figures['examples']:,}", values[0], f"{low:.1f} to {high:.1f}", *values[1:]]

@@ -1,23 +1,23 @@
-"""A model's answers to many utterances, in their order."""
+"""A model's answers to many examples, in their order."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
+from adapt.data.example import Example
 from adapt.data.loader import Loader
-from adapt.data.manifest import Utterance
 from adapt.models.task import Task
 from adapt.progress import track
 
 
 def answers(
-    model: nn.Module, task: Task, utterances: Sequence[Utterance], loader: Loader, what: str = "transcribing"
+    model: nn.Module, task: Task, examples: Sequence[Example], loader: Loader, what: str = "answering"
 ) -> list[str]:
-    """Return the model's text for each utterance; the model's mode (train or eval) is as before afterwards."""
+    """Return the model's text for each example; the model's mode (train or eval) is as before afterwards."""
     texts: dict[int, str] = {}
     device = next(model.parameters()).device
-    batches = loader.evaluation(utterances, model.sample_rate)
+    batches = loader.evaluation(examples, model.reader)
     numbers = iter([number for batch in batches.batch_sampler for number, _ in batch])
     training = [module for module in model.modules() if module.training]
     model.eval()
@@ -28,4 +28,4 @@ def answers(
     finally:
         for module in training:
             module.training = True
-    return [texts[number] for number in range(len(utterances))]
+    return [texts[number] for number in range(len(examples))]

@@ -7,6 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits
+from adapt.comparison import signatures
 from adapt.data.splits import check_splits
 from adapt.errors import InputError
 from adapt.inference import answers
@@ -46,9 +47,8 @@ def main(cfg: DictConfig) -> None:
     loader, make_trainer = build(cfg.loader), build(cfg.trainer)
     folder = open_run(cfg)
     logger = build(cfg.logger)(folder)
-    log.info(
-        "Training %s weights on %d utterances.", f"{sum(p.numel() for p in model.parameters()):,}", len(splits.train)
-    )
+    weights = sum(p.numel() for p in model.parameters())
+    log.info("Training %s weights on %d %ss.", f"{weights:,}", len(splits.train), model.task.noun)
     history = fit(module, splits, loader, make_trainer, folder / "checkpoints", cfg.monitor, cfg.patience, logger)
     if not is_first():
         return
@@ -57,22 +57,17 @@ def main(cfg: DictConfig) -> None:
     # What is measured is what was saved, rounding included.
     saved = load_model(str(folder)).model
     metrics: dict[str, object] = {
-        "weights": {"total": sum(p.numel() for p in model.parameters())},
+        "weights": {"total": weights},
         "history": history,
         "skipped": skipped,
     }
-    for name, utterances in (("target", splits.test), ("source", splits.source_test)):
-        if utterances:
-            texts = answers(saved, saved.task, utterances, loader)
-            scores = saved.task.judge([u.text for u in utterances], texts)
-            metrics[name] = {"after": scores.as_dict()}
-            log.info(
-                "%s test: WER %.1f %%, CER %.1f %%, %d utterances",
-                name,
-                100 * scores.wer,
-                100 * scores.cer,
-                len(scores),
-            )
+    for name, examples in (("target", splits.test), ("source", splits.source_test)):
+        if examples:
+            texts = answers(saved, saved.task, examples, loader)
+            quality = saved.task.judge([example.text for example in examples], texts)
+            metrics[name] = {"after": quality.as_dict()}
+            log.info("%s test: %s (%d %ss)", name, quality, len(quality), saved.task.noun)
+    metrics |= signatures(saved.task.metrics)
     metrics["seconds"] = time.perf_counter() - started
     card = {
         "model": saved.header(),

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adapt.build import build
 from adapt.data.manifest import Utterance
+from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from adapt.files import write_json
 from adapt.models.model import Model
@@ -24,7 +25,7 @@ from interventions.sites import Site, choose_sites
 class SiteCost:
     """A site, and what it puts out and costs in one forward pass.
 
-    `shape` is that of its output, `own_steps` how many of its time steps are the utterance's own (Whisper pads all
+    `shape` is that of its output, `own_steps` how many of its time steps are the example's own (Whisper pads all
     audio to one window). `weights` counts the numbers in its parameters. `flops` counts a multiplication and an
     addition as two; biases, norms and activation functions are not counted.
     """
@@ -38,13 +39,14 @@ class SiteCost:
 
 @dataclass(frozen=True)
 class SiteCosts:
-    """The sites of a model in one forward pass over `seconds` of audio, for a decoder with `tokens` of text.
+    """The sites of a model in one forward pass over `seconds` of audio (None: it reads text, `tokens` of it), and for a
+    decoder with `tokens` of text.
 
     `weights` are those of all `sites` together, `model_weights` the whole model's, tied ones once; `flops` and
     `model_flops` likewise (a whole pass has attention's products and the spectrogram besides).
     """
 
-    seconds: float
+    seconds: float | None
     tokens: int
     sites: tuple[SiteCost, ...]
     weights: int
@@ -76,7 +78,9 @@ def main(cfg: DictConfig) -> None:
 
 
 def site_costs(model: Model, sites: Sequence[Site] | None = None, seconds: float = 1.0, tokens: int = 10) -> SiteCosts:
-    """Run a model over silence once, and say what each site (None: each of `model.sites`) puts out and costs.
+    """Run a model over silence, or over tokens that say nothing, once; say what each site puts out and costs.
+
+    `sites` None is each of `model.sites`.
 
     The model's mode (train or eval) is as before afterwards.
 
@@ -113,17 +117,17 @@ def site_costs(model: Model, sites: Sequence[Site] | None = None, seconds: float
         for module in training:
             module.training = True
 
-    samples, read = torch.tensor([inputs[0].shape[1]]), torch.tensor([tokens])
+    length, read = torch.tensor([inputs[0].shape[1]]), torch.tensor([tokens])
     rows, together = [], {}
     for site in sites:
         if site.name not in found:
             raise InputError(f"The network never calls '{site.name}', and so it puts out nothing there. Leave it out.")
         own = {id(parameter): parameter.numel() for parameter in model.get_submodule(site.name).parameters()}
         together |= own
-        steps = int(model.own_steps(site, samples, read))
+        steps = int(model.own_steps(site, length, read))
         rows.append(SiteCost(site, found[site.name][0], steps, sum(own.values()), found[site.name][1]))
     return SiteCosts(
-        seconds=seconds,
+        seconds=seconds if model.reader.unit == "seconds" else None,
         tokens=tokens,
         sites=tuple(rows),
         weights=sum(together.values()),
@@ -137,18 +141,25 @@ def _example(model: Model, seconds: Any, tokens: Any) -> tuple[Tensor, ...]:
     for name, value, kinds in (("seconds", seconds, (int, float)), ("tokens", tokens, int)):
         if isinstance(value, bool) or not isinstance(value, kinds) or not isfinite(value) or value <= 0:
             raise InputError(f"{name} must be a number above 0{' without a fraction' * (kinds is int)}, got {value!r}.")
+    if model.reader.unit == "tokens":
+        reason = model.unfit(Pair("", ""), tokens, training=False)
+        if reason is not None:
+            raise InputError(f"tokens={tokens}: {reason}")
+        return model.dummy(tokens, tokens)
     samples = round(seconds * model.sample_rate)
     reason = model.unfit(Utterance(Path("silence"), ""), samples, training=False)
     if reason is not None:
         raise InputError(f"seconds={seconds}: the audio {reason}")
-    return model.example(samples, tokens)
+    return model.dummy(samples, tokens)
 
 
 def _table(reference: str, costs: SiteCosts) -> Any:
     from rich.table import Table
 
-    text = f", {costs.tokens} tokens" if any(row.site.part != "encoder" for row in costs.sites) else ""
-    table = Table(title=f"{reference}: {costs.seconds:g} s of audio{text}", title_justify="left")
+    read = [] if costs.seconds is None else [f"{costs.seconds:g} s of audio"]
+    if costs.seconds is None or any(row.site.part != "encoder" for row in costs.sites):
+        read.append(f"{costs.tokens} tokens")
+    table = Table(title=f"{reference}: {', '.join(read)}", title_justify="left")
     table.add_column("site", overflow="fold")
     table.add_column("part")
     for column in ("units", "axis", "step", "own steps", "output shape", "weights", "MFLOPs"):

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
-from adapt.data.loader import Loader
+from adapt.data.loader import Loader, Reader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.files import atomic
+from adapt.metrics import Metric
 from adapt.models.module import AdaptationModule
 from adapt.progress import track
 from adapt.ranks import ending_together
@@ -30,11 +31,13 @@ def fit(
     loader: Loader,
     make_trainer: Callable[..., pl.Trainer],
     folder: Path,
-    monitor: str = "val_wer",
+    monitor: str | None = None,
     patience: int | None = None,
     logger: Any = False,
 ) -> list[dict[str, float]]:
-    """Train, and leave in `module` the weights of the epoch with the lowest `monitor` (without validation: the last).
+    """Train, and leave in `module` the weights of the epoch with the best `monitor` (without validation: the last).
+
+    `monitor` is "val_loss" or "val_" and the key of one of the task's metrics; None: the first of these.
 
     Checkpoints go to `folder`; a `last.ckpt` there is gone on from. Training ends early after `patience` epochs without
     a better `monitor`. Returns one row per epoch: what was logged, and `seconds` since the start of training.
@@ -42,14 +45,16 @@ def fit(
     Where the trainer has several devices, this starts the other processes; it returns in each of them.
 
     Raises:
-        InputError: the trainer shares training out in another way than DDP.
+        InputError: there is no such `monitor`, or the trainer shares training out in another way than DDP.
     """
+    metrics = module.task.metrics
+    watched = _watched(metrics, monitor) if splits.validation else None
     for name in ("pytorch_lightning", "lightning_fabric"):  # their importing sets them back
         logging.getLogger(name).setLevel(logging.WARNING)
-    history = _History()
-    callbacks: list[Callback] = [_EpochBar(), history, *_checkpoints(folder, monitor if splits.validation else None)]
-    if patience is not None and splits.validation:
-        callbacks.append(EarlyStopping(monitor, patience=patience, mode="min"))
+    history = _History(metrics)
+    callbacks: list[Callback] = [_EpochBar(), history, *_checkpoints(folder, watched)]
+    if patience is not None and watched is not None:
+        callbacks.append(EarlyStopping(**watched, patience=patience))
     trainer = make_trainer(
         callbacks=callbacks,
         logger=logger,
@@ -58,7 +63,7 @@ def fit(
         enable_progress_bar=False,  # ours are a bar within an epoch, and a line after it that a file keeps
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # BatchesBySeconds shares out batches itself
+        use_distributed_sampler=False,  # BatchesByLength shares out batches itself
     )
     _prepare_ddp(trainer)
     last = folder / "last.ckpt"
@@ -72,7 +77,7 @@ def fit(
         with ending_together(trainer, folder / "failed"):
             trainer.fit(
                 module,
-                datamodule=_Data(splits, loader, module.model.sample_rate),
+                datamodule=_Data(splits, loader, module.model.reader),
                 ckpt_path=str(last) if last.is_file() else None,
                 weights_only=True,
             )
@@ -82,14 +87,20 @@ def fit(
     return history.rows
 
 
-def _checkpoints(folder: Path, monitor: str | None) -> list[Callback]:
+def _watched(metrics: Sequence[Metric], monitor: str | None) -> dict[str, str]:
+    better = {"val_loss": "min"} | {f"val_{metric.key}": "max" if metric.higher else "min" for metric in metrics}
+    monitor = monitor or f"val_{metrics[0].key}"
+    if monitor not in better:
+        raise InputError(f"monitor={monitor} is not measured here. Give one of {', '.join(better)}.")
+    return {"monitor": monitor, "mode": better[monitor]}
+
+
+def _checkpoints(folder: Path, watched: dict[str, str] | None) -> list[Callback]:
     common = {"dirpath": folder, "enable_version_counter": False, "save_top_k": 1}
     last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **common)
-    if monitor is None:
+    if watched is None:
         return [last]
-    best = ModelCheckpoint(
-        filename="best", monitor=monitor, mode="min", save_weights_only=True, save_on_train_epoch_end=True, **common
-    )
+    best = ModelCheckpoint(filename="best", save_weights_only=True, save_on_train_epoch_end=True, **watched, **common)
     # The best comes first: the last one's state then already knows of it.
     return [best, last]
 
@@ -112,20 +123,20 @@ def _prepare_ddp(trainer: pl.Trainer) -> None:
 
 
 class _Data(pl.LightningDataModule):
-    """The batches of the utterances that the first process has found fit."""
+    """The batches of the examples that the first process has found fit."""
 
-    def __init__(self, splits: Splits, loader: Loader, rate: int) -> None:
+    def __init__(self, splits: Splits, loader: Loader, reader: Reader) -> None:
         super().__init__()
-        self.splits, self.loader, self.rate = splits, loader, rate
+        self.splits, self.loader, self.reader = splits, loader, reader
 
     def setup(self, stage: str) -> None:
         self.splits = self.trainer.strategy.broadcast(self.splits)
 
     def train_dataloader(self) -> DataLoader:
-        return self.loader.training(self.splits.train, self.rate)
+        return self.loader.training(self.splits.train, self.reader)
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
-        return self.loader.validation(self.splits.validation, self.rate) if self.splits.validation else []
+        return self.loader.validation(self.splits.validation, self.reader) if self.splits.validation else []
 
 
 class _AtomicCheckpoints(TorchCheckpointIO):
@@ -156,7 +167,8 @@ class _EpochBar(Callback):
 class _History(Callback):
     """One line an epoch, and the rows that the report draws; both survive a resume."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self.metrics = metrics
         self.rows: list[dict[str, float]] = []
         self.started = time.perf_counter()
         self.earlier = 0.0
@@ -172,7 +184,8 @@ class _History(Callback):
         self.started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
-        names = {"train_loss_epoch": "train_loss", "val_loss": "val_loss", "val_wer": "val_wer", "val_cer": "val_cer"}
+        names = {"train_loss_epoch": "train_loss", "val_loss": "val_loss"}
+        names |= {f"val_{metric.key}": f"val_{metric.key}" for metric in self.metrics}
         row = {
             name: float(trainer.callback_metrics[key]) for key, name in names.items() if key in trainer.callback_metrics
         }
@@ -182,7 +195,11 @@ class _History(Callback):
             "seconds": self.earlier + time.perf_counter() - self.started,
         }
         self.rows.append(row)
-        validation = f"   validation loss {row['val_loss']:.3f}, WER {row['val_wer']:6.1%}" if "val_wer" in row else ""
+        main = self.metrics[0]
+        validation = ""
+        if f"val_{main.key}" in row:
+            value = f"{main.scale * row[f'val_{main.key}']:5.1f}{' %' * main.percent}"
+            validation = f"   validation loss {row['val_loss']:.3f}, {main.label} {value}"
         log.info(
             "epoch %2d/%s   loss %.3f%s   %.0f s",
             row["epoch"], trainer.max_epochs, row["train_loss"], validation, row["seconds"],

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from small_hf import save_ctc, save_whisper
+from small_mt import save_translation, write_language
 from tone_speech import TINY, write_tones
 
 
@@ -69,6 +70,20 @@ def wav2vec2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Whisper that writes English and German."""
     return save_whisper(tmp_path_factory.mktemp("hf") / "whisper")
+
+
+@pytest.fixture(scope="session")
+def marian(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Marian, with tokenizers learned on the spot."""
+    return save_translation(tmp_path_factory.mktemp("hf") / "marian")
+
+
+@pytest.fixture(scope="session")
+def language(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Sentence pairs of a toy language: train, validation and test."""
+    folder = tmp_path_factory.mktemp("language")
+    parts = {"train": (60, 1), "validation": (8, 2), "test": (12, 3), "source_test": (6, 4)}
+    return {part: write_language(folder / f"{part}.jsonl", count, seed) for part, (count, seed) in parts.items()}
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,7 +13,7 @@ from adapt.cli import COMMANDS
 from adapt.show import config_folder, first_comment
 
 CONF = config_folder()
-HF = {"hf_ctc": "wav2vec2", "hf_speech_seq2seq": "whisper"}
+HF = {"hf_ctc": "wav2vec2", "hf_speech_seq2seq": "whisper", "hf_translation": "marian"}
 SMALL_SPEECH = ["data.train=4", "data.validation=2", "data.test=2", "trainer.max_epochs=1"]
 
 
@@ -92,12 +92,17 @@ def test_logger_wandb_offline(step, monkeypatch):
 
 
 @pytest.mark.parametrize("name", options("model"))
-def test_models(step, base, request, name):
+def test_models(step, base, request, language, name):
     if name == "pretrained":
         assert (step("adapt", "model=pretrained", f"model.pretrained={base}") / "metrics.json").exists()
         return
     options = [f"model.config={request.getfixturevalue(HF[name])}"] if name in HF else []
     options += ["model.language=de"] if name == "hf_speech_seq2seq" else []
+    options += (
+        ["data=pairs", *(f"data.{part}={language[part]}" for part in ("train", "test"))]
+        if name == "hf_translation"
+        else []
+    )
     run = step("pretrain", f"model={name}", "+trainer.limit_train_batches=1", *options)
     assert (run / "model.safetensors").exists()
 
@@ -112,6 +117,13 @@ def test_experiments(innertune, request, tmp_path, name):
     elif name in ("wav2vec2_to_accent", "whisper_to_language"):
         data, model = (voices, "wav2vec2") if name == "wav2vec2_to_accent" else (letters, "whisper")
         overrides += [f"model.pretrained={request.getfixturevalue(model)}", *data(tmp_path / "data")]
+    elif name == "marian_to_domain":
+        language = request.getfixturevalue("language")
+        parts = [f"data.{part}={language[part]}" for part in ("train", "validation", "test", "source_test")]
+        overrides += [f"model.pretrained={request.getfixturevalue('marian')}", *parts]
+    elif name in ("translation_domain", "weather_en_de"):
+        overrides += ["data.train=8", "data.validation=4", "data.test=4"]
+        overrides += ["data.source_test=4"] if command == "adapt" else ["model.config=weather-en-de"]
     else:
         pytest.importorskip("espeakng_loader")
         overrides += SMALL_SPEECH

@@ -1,7 +1,9 @@
 """Reading an utterance's audio: any format of soundfile's, any sample rate and channel count, to mono at one rate."""
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -9,6 +11,27 @@ from torch import Tensor
 
 from adapt.data.manifest import Utterance
 from adapt.errors import InputError
+
+
+@dataclass(frozen=True)
+class AudioReader:
+    """Utterances as waveforms `(samples,)` at `sample_rate` Hz."""
+
+    sample_rate: int
+    unit: Literal["seconds", "tokens"] = "seconds"
+
+    def length(self, utterance: Utterance) -> float:
+        """How long it lasts, in seconds."""
+        if utterance.duration is not None:
+            return utterance.duration
+        import soundfile
+
+        info = soundfile.info(str(utterance.audio_filepath))
+        return info.frames / info.samplerate - utterance.offset
+
+    def read(self, utterance: Utterance, speed: float = 1.0) -> Tensor:
+        """Its samples, `(samples,)`; `speed` above 1 makes it shorter. Raises InputError as `read_audio`."""
+        return resample(read_audio(utterance, self.sample_rate), round(self.sample_rate * speed), self.sample_rate)
 
 
 def read_audio(utterance: Utterance, sample_rate: int) -> Tensor:

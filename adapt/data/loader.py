@@ -1,83 +1,103 @@
-"""Batches by total seconds, the same for the same seed and epoch, however often a run was interrupted."""
+"""Batches by total seconds or tokens, the same for the same seed and epoch, however often a run was interrupted."""
 
 import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from adapt.data.audio import read_audio, resample
-from adapt.data.manifest import Utterance
+from adapt.data.example import Example
+
+
+class Reader(Protocol):
+    """How an example becomes what a network reads. It is small, for the processes that read ahead have a copy.
+
+    `unit` is what lengths are counted in.
+    """
+
+    @property
+    def unit(self) -> Literal["seconds", "tokens"]: ...
+
+    def length(self, example: Any) -> float:
+        """How much of a batch it fills, known without reading all of it."""
+
+    def read(self, example: Any, speed: float = 1.0) -> Tensor:
+        """What the network reads of it, `(time,)`; where it is audio, so much faster. Raises InputError."""
 
 
 @dataclass
 class Batch:
-    """Utterances read together.
+    """Examples read together.
 
-    `audio` is `(batch, samples)`, float32 in -1..1, zero past each utterance's end (the dots):
+    `inputs` is `(batch, time)`: samples in -1..1, float32, or tokens. It is zero past each example's end (the dots):
 
         first   ~~~~~~~~~~~~~~~~~
         second  ~~~~~~~~.........
         third   ~~~~~~~~~~~~.....
 
-    `lengths` is `(batch,)`, in samples: where the dots begin.
+    `lengths` is `(batch,)`, in samples or tokens: where the dots begin.
     """
 
-    audio: Tensor
+    inputs: Tensor
     lengths: Tensor
-    utterances: list[Utterance]
+    examples: list[Example]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same batch on another device."""
         return Batch(
-            self.audio.to(device, non_blocking=non_blocking),
+            self.inputs.to(device, non_blocking=non_blocking),
             self.lengths.to(device, non_blocking=non_blocking),
-            self.utterances,
+            self.examples,
         )
 
     def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory, from which a GPU copies faster."""
-        return Batch(self.audio.pin_memory(), self.lengths.pin_memory(), self.utterances)
+        return Batch(self.inputs.pin_memory(), self.lengths.pin_memory(), self.examples)
 
 
 @dataclass(frozen=True)
 class Loader:
-    """How utterances become batches.
+    """How examples become batches.
 
-    `batch_seconds` bounds a batch's padded length in seconds (one utterance that is longer makes a batch of its own).
-    `speeds` are the factors of speed perturbation (Ko et al. 2015), one drawn per utterance and epoch while training;
-    `[1.0]` switches it off. `workers` are processes that read ahead.
+    `batch_seconds` bounds a batch's padded length in seconds, for text `batch_tokens` in tokens of the longer side (one
+    example that is longer makes a batch of its own). `speeds` are the factors of speed perturbation (Ko et al. 2015),
+    one drawn per utterance and epoch while training; `[1.0]` switches it off. `workers` are processes that read ahead.
     """
 
     batch_seconds: float = 24.0
+    batch_tokens: int = 1000
     speeds: Sequence[float] = (1.0,)
     workers: int = 0
     seed: int = 0
 
-    def training(self, utterances: Sequence[Utterance], sample_rate: int) -> DataLoader:
+    def training(self, examples: Sequence[Example], reader: Reader) -> DataLoader:
         """Shuffled batches of like lengths, anew each epoch."""
-        return self._loader(utterances, sample_rate, tuple(self.speeds), shuffle=True, shared=True)
+        return self._loader(examples, reader, tuple(self.speeds), shuffle=True, shared=True)
 
-    def evaluation(self, utterances: Sequence[Utterance], sample_rate: int) -> DataLoader:
-        """Every utterance once, as it is, longest first: what does not fit into memory fails at once."""
-        return self._loader(utterances, sample_rate, (1.0,), shuffle=False, shared=False)
+    def evaluation(self, examples: Sequence[Example], reader: Reader) -> DataLoader:
+        """Every example once, as it is, longest first: what does not fit into memory fails at once."""
+        return self._loader(examples, reader, (1.0,), shuffle=False, shared=False)
 
-    def validation(self, utterances: Sequence[Utterance], sample_rate: int) -> DataLoader:
+    def validation(self, examples: Sequence[Example], reader: Reader) -> DataLoader:
         """As `evaluation`, shared out among the processes that train."""
-        return self._loader(utterances, sample_rate, (1.0,), shuffle=False, shared=True)
+        return self._loader(examples, reader, (1.0,), shuffle=False, shared=True)
 
     def _loader(
-        self, utterances: Sequence[Utterance], sample_rate: int, speeds: tuple[float, ...], shuffle: bool, shared: bool
+        self, examples: Sequence[Example], reader: Reader, speeds: tuple[float, ...], shuffle: bool, shared: bool
     ) -> DataLoader:
-        return DataLoader(
-            _Audio(utterances, sample_rate, speeds, self.seed),
+        if reader.unit == "seconds":
             # Slowed down, an utterance is longer; the bound holds for the slowest.
-            batch_sampler=BatchesBySeconds(
-                [_seconds(u) / min(speeds) for u in utterances], self.batch_seconds, shuffle, self.seed, shared
-            ),
+            most, slowest = self.batch_seconds, min(speeds)
+        else:
+            most, slowest, speeds = self.batch_tokens, 1.0, (1.0,)
+        lengths = [reader.length(example) / slowest for example in examples]
+        return DataLoader(
+            _Examples(examples, reader, speeds, self.seed),
+            batch_sampler=BatchesByLength(lengths, most, shuffle, self.seed, shared),
             collate_fn=collate,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
@@ -86,22 +106,20 @@ class Loader:
         )
 
 
-class BatchesBySeconds(Sampler[list[tuple[int, int]]]):
-    """Yields batches of `(utterance number, epoch)`.
+class BatchesByLength(Sampler[list[tuple[int, int]]]):
+    """Yields batches of `(example number, epoch)`, each padded to at most `most` of what `lengths` count.
 
     Where several processes train, each takes every n-th of those that are `shared`. All take the same count, for they
     wait for each other: where batches are lacking in the last round, the first ones come again.
     """
 
-    def __init__(
-        self, seconds: Sequence[float], batch_seconds: float, shuffle: bool, seed: int, shared: bool = False
-    ) -> None:
-        self.seconds, self.batch_seconds, self.shuffle, self.seed = seconds, batch_seconds, shuffle, seed
+    def __init__(self, lengths: Sequence[float], most: float, shuffle: bool, seed: int, shared: bool = False) -> None:
+        self.lengths, self.most, self.shuffle, self.seed = lengths, most, shuffle, seed
         self.shared = shared
         self.epoch = 0
 
     @property
-    def sampler(self) -> "BatchesBySeconds":
+    def sampler(self) -> "BatchesByLength":
         """Lightning looks for `set_epoch` on a batch sampler's sampler, not on the batch sampler."""
         return self
 
@@ -118,14 +136,14 @@ class BatchesBySeconds(Sampler[list[tuple[int, int]]]):
 
     def _batches(self) -> list[list[int]]:
         draw = random.Random(f"{self.seed}/{self.epoch}")
-        # Utterances whose lengths round up to the same level change places freely from one epoch to the next, and the
+        # Examples whose lengths round up to the same level change places freely from one epoch to the next, and the
         # levels alone decide where a batch ends: Lightning counts an epoch's batches once, so their number must stay.
-        lengths = [_level(seconds) if self.shuffle else seconds for seconds in self.seconds]
+        lengths = [_level(length) if self.shuffle else length for length in self.lengths]
         ties = [draw.random() if self.shuffle else 0.0 for _ in lengths]
         batches: list[list[int]] = []
         longest = 0.0
         for number in sorted(range(len(lengths)), key=lambda number: (-lengths[number], ties[number])):
-            if batches and longest * (len(batches[-1]) + 1) <= self.batch_seconds:
+            if batches and longest * (len(batches[-1]) + 1) <= self.most:
                 batches[-1].append(number)
             else:
                 batches.append([number])
@@ -138,35 +156,25 @@ class BatchesBySeconds(Sampler[list[tuple[int, int]]]):
         return batches
 
 
-def _level(seconds: float) -> float:
-    return 1.1 ** math.ceil(math.log(max(seconds, 0.01), 1.1))
+def _level(length: float) -> float:
+    return 1.1 ** math.ceil(math.log(max(length, 0.01), 1.1))
 
 
-class _Audio(Dataset):
-    def __init__(self, utterances: Sequence[Utterance], sample_rate: int, speeds: tuple[float, ...], seed: int) -> None:
-        self.utterances, self.sample_rate, self.speeds, self.seed = utterances, sample_rate, speeds, seed
+class _Examples(Dataset):
+    def __init__(self, examples: Sequence[Example], reader: Reader, speeds: tuple[float, ...], seed: int) -> None:
+        self.examples, self.reader, self.speeds, self.seed = examples, reader, speeds, seed
 
     def __len__(self) -> int:
-        return len(self.utterances)
+        return len(self.examples)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Utterance, Tensor]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Example, Tensor]:
         number, epoch = key
-        audio = read_audio(self.utterances[number], self.sample_rate)
         speed = random.Random(f"{self.seed}/{epoch}/{number}").choice(self.speeds)
-        return self.utterances[number], resample(audio, round(self.sample_rate * speed), self.sample_rate)
+        return self.examples[number], self.reader.read(self.examples[number], speed)
 
 
-def collate(items: Sequence[tuple[Utterance, Tensor]]) -> Batch:
-    """Pad `(samples,)` waveforms with zeros into one batch."""
-    audio = torch.nn.utils.rnn.pad_sequence([samples for _, samples in items], batch_first=True)
-    lengths = torch.tensor([len(samples) for _, samples in items])
-    return Batch(audio, lengths, [utterance for utterance, _ in items])
-
-
-def _seconds(utterance: Utterance) -> float:
-    if utterance.duration is not None:
-        return utterance.duration
-    import soundfile
-
-    info = soundfile.info(str(utterance.audio_filepath))
-    return info.frames / info.samplerate - utterance.offset
+def collate(items: Sequence[tuple[Example, Tensor]]) -> Batch:
+    """Pad `(time,)` waveforms or tokens with zeros into one batch."""
+    inputs = torch.nn.utils.rnn.pad_sequence([read for _, read in items], batch_first=True)
+    lengths = torch.tensor([len(read) for _, read in items])
+    return Batch(inputs, lengths, [example for example, _ in items])

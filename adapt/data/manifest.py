@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adapt.data.example import Example
 from adapt.errors import InputError
 from adapt.files import atomic
 
@@ -42,6 +43,11 @@ class Utterance:
     extra: Mapping[str, Any] = field(default_factory=dict)
     where: str = ""
 
+    @property
+    def name(self) -> str:
+        """Its audio file."""
+        return str(self.audio_filepath)
+
     def group(self, key: str) -> str:
         """The value of `key` ("accent", "speaker", or any extra key), as text; "unknown" where the line has none."""
         value = getattr(self, key) if key in _TEXT_KEYS else self.extra.get(key)
@@ -55,10 +61,10 @@ class Splits:
     `problems` has a sentence for each line or row that could not be used.
     """
 
-    train: tuple[Utterance, ...] = ()
-    validation: tuple[Utterance, ...] = ()
-    test: tuple[Utterance, ...] = ()
-    source_test: tuple[Utterance, ...] = ()
+    train: tuple[Example, ...] = ()
+    validation: tuple[Example, ...] = ()
+    test: tuple[Example, ...] = ()
+    source_test: tuple[Example, ...] = ()
     problems: tuple[str, ...] = ()
 
 

@@ -4,9 +4,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from adapt.data.audio import read_audio
+from adapt.data.example import Example
+from adapt.data.loader import Reader
 from adapt.data.manifest import Splits, Utterance, read_manifest
 from adapt.data.text import normalise as without_punctuation
 from adapt.errors import InputError
@@ -16,13 +17,14 @@ OnError = Literal["stop", "skip"]
 log = logging.getLogger(__name__)
 
 
-class Reader(Protocol):
+class Fits(Protocol):
     """What the check asks of a model."""
 
-    sample_rate: int
+    @property
+    def reader(self) -> Reader: ...
 
-    def unfit(self, utterance: Utterance, samples: int, training: bool) -> str | None:
-        """Why an utterance of that many samples cannot be read (or trained on); None where it can."""
+    def unfit(self, example: Any, length: int, training: bool) -> str | None:
+        """Why an example of that many samples or tokens cannot be read (or trained on); None where it can."""
 
 
 def read_splits(
@@ -63,7 +65,7 @@ def _end(utterance: Utterance) -> float:
     return float("inf") if utterance.duration is None else utterance.offset + utterance.duration
 
 
-def check_splits(splits: Splits, model: Reader, on_error: OnError = "stop") -> tuple[Splits, list[str]]:
+def check_splits(splits: Splits, model: Fits, on_error: OnError = "stop") -> tuple[Splits, list[str]]:
     """Check all splits; train and validation must suit the loss as well. Returns what is left and what was skipped.
 
     Raises:
@@ -72,35 +74,33 @@ def check_splits(splits: Splits, model: Reader, on_error: OnError = "stop") -> t
     report(splits.problems, on_error)
     parts, skipped = {}, list(splits.problems)
     for name in ("train", "validation", "test", "source_test"):
-        utterances, problems = getattr(splits, name), []
-        parts[name] = check(utterances, model, name in ("train", "validation"), problems, name)
+        examples, problems = getattr(splits, name), []
+        parts[name] = check(examples, model, name in ("train", "validation"), problems, name)
         report(problems, on_error)
         skipped += problems
-        if utterances and not parts[name]:
-            raise InputError(
-                f"Nothing is left of the {name} data: every one of {len(utterances)} utterances was unfit."
-            )
+        if examples and not parts[name]:
+            raise InputError(f"Nothing is left of the {name} data: every one of {len(examples)} examples was unfit.")
     if skipped:
-        log.warning("Skipped %d utterances, the first: %s", len(skipped), skipped[0])
+        log.warning("Skipped %d examples, the first: %s", len(skipped), skipped[0])
     return Splits(**parts), skipped
 
 
 def check(
-    utterances: Sequence[Utterance], model: Reader, training: bool, problems: list[str], name: str = "audio"
-) -> tuple[Utterance, ...]:
-    """Read every utterance once, and return those that can be used; a sentence on each other one goes to `problems`."""
+    examples: Sequence[Example], model: Fits, training: bool, problems: list[str], name: str = "audio"
+) -> tuple[Example, ...]:
+    """Read every example once, and return those that can be used; a sentence on each other one goes to `problems`."""
     fit = []
-    for utterance in track(utterances, f"checking {name}"):
+    for example in track(examples, f"checking {name}"):
         try:
-            samples = len(read_audio(utterance, model.sample_rate))
+            length = len(model.reader.read(example))
         except InputError as error:
             problems.append(str(error))
             continue
-        reason = model.unfit(utterance, samples, training)
+        reason = model.unfit(example, length, training)
         if reason is None:
-            fit.append(utterance)
+            fit.append(example)
         else:
-            problems.append(f"{utterance.where or utterance.audio_filepath}: {reason}")
+            problems.append(f"{example.where or example.name}: {reason}")
     return tuple(fit)
 
 

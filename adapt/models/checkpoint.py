@@ -7,7 +7,7 @@ import importlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,10 @@ def _load(pretrained: str, base: str | None, described: Any, visited: frozenset[
         header = _read_header(ours) if ours.is_file() else {}
         if header.get("fingerprint", loaded.fingerprint) != loaded.fingerprint:
             raise _damaged(f"in '{ours}'")
-        return loaded
+        if "family" in header:  # a run of ours, which also knows how the model is to be used
+            model = loaded.model.described(header)
+            loaded = replace(loaded, model=model, header={**loaded.header, **model.header()})
+        return replace(loaded, reference=pretrained) if path.is_relative_to(EMBEDDED) else loaded
     if path.name == "adaptation.json":
         if path.resolve() in visited:
             raise InputError(f"'{path}' is named as its own base.")
@@ -196,16 +199,23 @@ def _locate(reference: str) -> Path:
     for place in [path, *places] if path.is_file() else places:
         if place.is_file():
             return place
-    embedded = EMBEDDED / f"{reference}.safetensors"
-    if re.fullmatch(r"[\w-]+", reference) and embedded.is_file():
-        return embedded
+    if re.fullmatch(r"[\w-]+", reference):
+        for place in (EMBEDDED / f"{reference}.safetensors", EMBEDDED / reference / "config.json"):
+            if place.is_file():
+                return place
     if path.is_dir() and (path / "checkpoints").is_dir():
         raise InputError(f"The run in '{path}' was not finished. Go on with it: the same command with resume=true.")
-    names = ", ".join(sorted(file.stem for file in EMBEDDED.glob("*.safetensors"))) or "none"
+    names = ", ".join(embedded_models()) or "none"
     raise InputError(
         f"There is no model at '{reference}'. Give the folder of a finished run, a .safetensors file, a folder in the "
         f"transformers format, or the name of an embedded model ({names})."
     )
+
+
+def embedded_models() -> list[str]:
+    """The names of the models that come with the package."""
+    files = {file.stem for file in EMBEDDED.glob("*.safetensors")}
+    return sorted(files | {folder.name for folder in EMBEDDED.iterdir() if hf.is_folder(folder)})
 
 
 def _load_adaptation(path: Path, reference: str, base: str | None, visited: frozenset[Path]) -> Loaded:

@@ -22,8 +22,8 @@ class Emissions(NamedTuple):
 
 def ctc_loss(model: nn.Module, batch: Batch) -> Tensor:
     """Mean over utterances of the CTC loss, each divided by its number of characters. Natural logarithm."""
-    emissions = model(batch.audio, batch.lengths)
-    targets = [model.encode(utterance.text) for utterance in batch.utterances]
+    emissions = model(batch.inputs, batch.lengths)
+    targets = [model.encode(example.text) for example in batch.examples]
     return nn.functional.ctc_loss(
         emissions.log_probs.transpose(0, 1),
         torch.tensor([unit for target in targets for unit in target], device=emissions.log_probs.device),
@@ -35,7 +35,7 @@ def ctc_loss(model: nn.Module, batch: Batch) -> Tensor:
 
 def ctc_decode(model: nn.Module, batch: Batch) -> list[str]:
     """The text of the likeliest unit at each time step, repeats joined and blanks dropped."""
-    emissions = model(batch.audio, batch.lengths)
+    emissions = model(batch.inputs, batch.lengths)
     best = emissions.log_probs.argmax(-1).cpu()
     return [model.decode(path[:length].tolist()) for path, length in zip(best, emissions.lengths.tolist(), strict=True)]
 

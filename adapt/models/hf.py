@@ -43,16 +43,21 @@ def load(reference: str) -> "Loaded":
     Raises:
         InputError: it cannot be read (see `read`), or its architecture is none that we wrap.
     """
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+
     config = read("AutoConfig", reference)
     names = [str(name) for name in config.architectures or []]
     if any(name.endswith("ForCTC") for name in names):
         family = "hf_ctc"
     elif "WhisperForConditionalGeneration" in names:
         family = "hf_speech_seq2seq"
+    elif config.is_encoder_decoder and config.model_type in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
+        family = "hf_translation"
     else:
         raise InputError(
             f"'{reference}' is a {' or '.join(names) or config.model_type}. Expected a transformers model for CTC "
-            "(Wav2Vec2ForCTC, HubertForCTC, ...) or Whisper."
+            "(Wav2Vec2ForCTC, HubertForCTC, ...), Whisper, or a translation model (MarianMTModel, "
+            "M2M100ForConditionalGeneration, T5ForConditionalGeneration, ...)."
         )
     return importlib.import_module(f"adapt.models.{family}").load(reference)
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from adapt.data.audio import AudioReader
 from adapt.data.manifest import Utterance
 from adapt.errors import InputError
 from adapt.models import hf
@@ -59,6 +60,7 @@ class HFCTC(Model):
             )
         self.net, self.processor = net, processor
         self.sample_rate: int = extractor.sampling_rate
+        self.reader = AudioReader(self.sample_rate)
         self.normalises: bool = extractor.do_normalize
         self.characters = _characters(tokenizer, net.lm_head.out_features)
         self.blank: int = net.config.pad_token_id
@@ -132,17 +134,17 @@ class HFCTC(Model):
     def _steps(self, samples: Any) -> Any:
         return self.net._get_feat_extract_output_lengths(samples)
 
-    def unfit(self, utterance: Utterance, samples: int, training: bool) -> str | None:
-        steps, seconds = int(self._steps(torch.tensor(samples))), samples / self.sample_rate
+    def unfit(self, example: Utterance, length: int, training: bool) -> str | None:
+        steps, seconds = int(self._steps(torch.tensor(length))), length / self.sample_rate
         reach = 1
         config = self.net.config
         for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
             reach = (reach - 1) * stride + kernel
-        if samples < reach:
+        if length < reach:
             return f"lasts {seconds:.3f} s, shorter than the {reach / self.sample_rate:.3f} s that the network needs."
         if not training:
             return None
-        return ctc_unfit(self, utterance.text, steps, seconds, "".join(self.characters), "Respell it.")
+        return ctc_unfit(self, example.text, steps, seconds, "".join(self.characters), "Respell it.")
 
     def missing(self, text: str) -> list[str]:
         """The characters of a text that the vocabulary lacks, sorted."""
@@ -211,8 +213,8 @@ class HFCTC(Model):
             if not any(fnmatchcase(site.name, pattern) for pattern in hidden)
         ]
 
-    def own_steps(self, site: Site, samples: Tensor, tokens: Tensor | None = None) -> Tensor:
-        return steps_behind(self._windows(site.name), samples)
+    def own_steps(self, site: Site, lengths: Tensor, tokens: Tensor | None = None) -> Tensor:
+        return steps_behind(self._windows(site.name), lengths)
 
     def _windows(self, name: str) -> list[Window]:
         # What slides over time up to a site.
@@ -232,9 +234,9 @@ class HFCTC(Model):
             return [*convolutions, *shrinking[: int(place.split(".")[2]) + 1]]
         return [*convolutions, *shrinking] if name == self.head else convolutions
 
-    def example(self, samples: int, tokens: int) -> tuple[Tensor, ...]:
+    def dummy(self, length: int, tokens: int) -> tuple[Tensor, ...]:
         device = next(self.parameters()).device
-        return torch.zeros(1, samples, device=device), torch.tensor([samples], device=device)
+        return torch.zeros(1, length, device=device), torch.tensor([length], device=device)
 
     @property
     def _convolutions(self) -> nn.ModuleList:

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from adapt.data.audio import AudioReader
 from adapt.data.manifest import Utterance
 from adapt.data.text import normalise as without_punctuation
 from adapt.errors import InputError
 from adapt.models import hf
 from adapt.models.checkpoint import Loaded, load_model, model_fingerprint
 from adapt.models.model import Model
-from adapt.models.seq2seq import IGNORED
+from adapt.models.seq2seq import shifted
 from adapt.models.steps import Window, step_behind, steps_behind, window
 from adapt.models.task import dictation
 from interventions.sites import TOKEN, Layer, Part, Site, Step, find_sites
@@ -57,6 +58,7 @@ class HFSpeechSeq2Seq(Model):
             )
         self.net, self.processor = net, processor
         self.sample_rate: int = extractor.sampling_rate
+        self.reader = AudioReader(self.sample_rate)
         self.set_writing(writing or Writing())
 
     def set_writing(self, writing: Writing) -> None:
@@ -84,8 +86,7 @@ class HFSpeechSeq2Seq(Model):
         `(batch, tokens)` as `encode` gives them, `IGNORED` past each end.
         """
         config = self.net.config
-        before = targets.roll(1, dims=1).masked_fill(targets.roll(1, dims=1) == IGNORED, config.pad_token_id)
-        before[:, 0] = config.decoder_start_token_id
+        before = shifted(targets, config.decoder_start_token_id, config.pad_token_id)
         return self.net(**self._features(audio, lengths), decoder_input_ids=before, use_cache=False).logits
 
     def generate(self, audio: Tensor, lengths: Tensor) -> list[str]:
@@ -110,18 +111,18 @@ class HFSpeechSeq2Seq(Model):
         tokenizer = self.processor.tokenizer
         return [*self.prefix, *tokenizer.encode(text.strip(), add_special_tokens=False), tokenizer.eos_token_id]
 
-    def unfit(self, utterance: Utterance, samples: int, training: bool) -> str | None:
+    def unfit(self, example: Utterance, length: int, training: bool) -> str | None:
         window = self.processor.feature_extractor.n_samples
-        if samples > window:
+        if length > window:
             return (
-                f"lasts {samples / self.sample_rate:.2f} s, longer than the {window / self.sample_rate:g} s that the "
+                f"lasts {length / self.sample_rate:.2f} s, longer than the {window / self.sample_rate:g} s that the "
                 "network reads at a time. Cut it, or give its parts by offset and duration."
             )
         if not training:
             return None
         if self.multilingual and self.writing.language is None:
             return "the model writes in many languages, and learns in the one that is said: model.language=..."
-        needed, most = len(self.encode(utterance.text)), self.net.config.max_target_positions
+        needed, most = len(self.encode(example.text)), self.net.config.max_target_positions
         return f"the text needs {needed} tokens, and the network writes at most {most}." if needed > most else None
 
     def train(self, mode: bool = True) -> "HFSpeechSeq2Seq":
@@ -165,9 +166,9 @@ class HFSpeechSeq2Seq(Model):
         """
         return [replace(site, part=self._part(site.name), step=self._step(site.name)) for site in find_sites(self)]
 
-    def own_steps(self, site: Site, samples: Tensor, tokens: Tensor | None = None) -> Tensor:
+    def own_steps(self, site: Site, lengths: Tensor, tokens: Tensor | None = None) -> Tensor:
         if self._step(site.name) != TOKEN:
-            return steps_behind(self._windows(site.name), samples)
+            return steps_behind(self._windows(site.name), lengths)
         if tokens is None:
             raise ValueError(
                 f"A step of '{site.name}' is a token: own_steps needs tokens, how many each utterance has."
@@ -190,12 +191,12 @@ class HFSpeechSeq2Seq(Model):
         windows = [Window(1, self.processor.feature_extractor.hop_length), window(encoder.conv1)]
         return windows if name == f"{ENCODER}.conv1" else [*windows, window(encoder.conv2)]
 
-    def example(self, samples: int, tokens: int) -> tuple[Tensor, ...]:
+    def dummy(self, length: int, tokens: int) -> tuple[Tensor, ...]:
         most = self.net.config.max_target_positions
         if not 1 <= tokens <= most:
             raise InputError(f"The decoder reads 1 to {most} tokens, not {tokens}.")
         device = next(self.parameters()).device
-        audio, lengths = torch.zeros(1, samples, device=device), torch.tensor([samples], device=device)
+        audio, lengths = torch.zeros(1, length, device=device), torch.tensor([length], device=device)
         return audio, lengths, torch.zeros(1, tokens, dtype=torch.long, device=device)
 
     @staticmethod

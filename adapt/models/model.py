@@ -7,21 +7,21 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from adapt.data.manifest import Utterance
+from adapt.data.loader import Reader
 from adapt.models.task import Task
 from interventions.sites import Layer, Site
 
 
 class Model(nn.Module, ABC):
-    """A recogniser around a network that someone else wrote: from waveforms to text.
+    """A recogniser or translation model around a network that someone else wrote: from waveforms or text to text.
 
-    `net` is the network itself; its parameters and buffers are what checkpoints hold. `sample_rate` is in Hz. `task` is
-    how it learns, answers and is judged; what the task's functions ask of a model stands with them (`adapt/models/
-    ctc.py`, `adapt/models/seq2seq.py`).
+    `net` is the network itself; its parameters and buffers are what checkpoints hold. `reader` makes of an example what
+    the network reads. `task` is how it learns, answers and is judged; what the task's functions ask of a model stands
+    with them (`adapt/models/ctc.py`, `adapt/models/seq2seq.py`).
     """
 
     net: nn.Module
-    sample_rate: int
+    reader: Reader
     task: Task
 
     @property
@@ -38,18 +38,17 @@ class Model(nn.Module, ABC):
         """
 
     @abstractmethod
-    def own_steps(self, site: Site, samples: Tensor, tokens: Tensor | None = None) -> Tensor:
-        """How many steps of one of `sites` are each utterance's own, `(batch,)`; what lies behind them is padding.
+    def own_steps(self, site: Site, lengths: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """How many steps of one of `sites` are each example's own, `(batch,)`; what lies behind them is padding.
 
-        `samples` `(batch,)` are the utterances' lengths, `tokens` `(batch,)` how many tokens a decoder reads of each,
-        needed where the site's step is a token. `interventions.sites.own_mask` makes a mask of it.
+        `lengths` `(batch,)` are the examples' in samples or tokens, as in `Batch`; `tokens` `(batch,)` how many a
+        decoder reads of each, needed where the site is a decoder's. `interventions.sites.own_mask` makes a mask of it.
         """
 
     @abstractmethod
-    def example(self, samples: int, tokens: int) -> tuple[Tensor, ...]:
-        """Arguments of `forward`: one silent utterance of that many samples, and so many tokens for a decoder to read.
-
-        Raises InputError where a decoder cannot read that many.
+    def dummy(self, length: int, tokens: int) -> tuple[Tensor, ...]:
+        """Arguments of `forward` that say nothing: one example of that many samples or tokens, and so many tokens for
+        a decoder to read. Raises InputError where a decoder cannot read that many.
         """
 
     @property
@@ -68,8 +67,8 @@ class Model(nn.Module, ABC):
         """Parameters that no step would change, or that their authors keep fixed; a tuning does not count them."""
 
     @abstractmethod
-    def unfit(self, utterance: Utterance, samples: int, training: bool) -> str | None:
-        """Why an utterance of that many samples cannot be read, or trained on; None where it can."""
+    def unfit(self, example: Any, length: int, training: bool) -> str | None:
+        """Why an example of that many samples or tokens cannot be read, or trained on; None where it can."""
 
     @abstractmethod
     def set_augment(self, augment: nn.Module) -> None:

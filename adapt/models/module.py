@@ -28,7 +28,7 @@ class AdaptationModule(pl.LightningModule):
     state that follows from `seed`, the epoch and the process alone, so that a resumed run equals an uninterrupted one.
 
     Where several processes train, each gives its share of the batches, the gradient is the mean over them, and what is
-    validated is what one process alone would have: every utterance once, in the same batches and order.
+    validated is what one process alone would have: every example once, in the same batches and order.
     """
 
     def __init__(
@@ -66,18 +66,18 @@ class AdaptationModule(pl.LightningModule):
     def training_step(self, batch: Batch, number: int) -> Tensor:
         loss = self.task.loss(self.model, batch)
         if not torch.isfinite(loss):
-            files = ", ".join(u.where or str(u.audio_filepath) for u in batch.utterances[:3])
+            files = ", ".join(example.where or example.name for example in batch.examples[:3])
             raise InputError(
                 f"The loss became {loss.item()} in epoch {self.current_epoch + 1}, batch {number + 1} ({files}, ...). "
                 "Lower optimizer.lr, or clip gradients by trainer.gradient_clip_val=1. The last whole epoch is kept: "
                 "resume=true goes on from it."
             )
-        self.log("train_loss", loss, on_step=True, on_epoch=True, batch_size=len(batch.utterances), sync_dist=True)
+        self.log("train_loss", loss, on_step=True, on_epoch=True, batch_size=len(batch.examples), sync_dist=True)
         return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
         loss = float(self.task.loss(self.model, batch))
-        self.validated.append((loss, [u.text for u in batch.utterances], self.task.decode(self.model, batch)))
+        self.validated.append((loss, [example.text for example in batch.examples], self.task.decode(self.model, batch)))
 
     def on_validation_epoch_end(self) -> None:
         shares = [self.validated]
@@ -86,15 +86,14 @@ class AdaptationModule(pl.LightningModule):
             torch.distributed.all_gather_object(shares, self.validated)
         self.validated = []
         # In the order of one process; batches that came again to fill the last round stand at the end.
-        utterances = len(self.trainer.val_dataloaders.dataset)
+        examples = len(self.trainer.val_dataloaders.dataset)
         losses, references, answers = 0.0, [], []
         for loss, said, answered in (batch for turn in zip(*shares, strict=True) for batch in turn):
-            if len(references) < utterances:
+            if len(references) < examples:
                 losses, references, answers = losses + loss * len(said), references + said, answers + answered
-        scores = self.task.judge(references, answers)
         self.log("val_loss", losses / len(references))
-        self.log("val_wer", scores.wer)
-        self.log("val_cer", scores.cer)
+        for key, value in self.task.judge(references, answers).values().items():
+            self.log(f"val_{key}", value)
 
     def configure_optimizers(self) -> dict[str, object]:
         parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]

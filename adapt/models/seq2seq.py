@@ -1,7 +1,7 @@
-"""Speech to text by an encoder and a decoder that writes token after token: the loss, and generated answers.
+"""Speech or text to text, by an encoder and a decoder that writes token after token: the loss, and generated answers.
 
-A model for it has `forward(audio, lengths, targets)`, which returns logits `(batch, tokens, vocabulary)`;
-`encode(text)`, the tokens of a text, the last of which ends it; and `generate(audio, lengths)`, the answers as texts.
+A model for it has `forward(inputs, lengths, targets)`, which returns logits `(batch, tokens, vocabulary)`;
+`encode(text)`, the tokens of a text, the last of which ends it; and `generate(inputs, lengths)`, the answers as texts.
 """
 
 import torch
@@ -15,14 +15,24 @@ IGNORED = -100  # stands past a target's end, and costs nothing
 def seq2seq_loss(model: nn.Module, batch: Batch) -> Tensor:
     """Mean over the batch's tokens of the cross entropy, each token read after the right ones before it."""
     targets = nn.utils.rnn.pad_sequence(
-        [torch.tensor(model.encode(utterance.text)) for utterance in batch.utterances],
+        [torch.tensor(model.encode(example.text)) for example in batch.examples],
         batch_first=True,
         padding_value=IGNORED,
-    ).to(batch.audio.device)
-    logits = model(batch.audio, batch.lengths, targets)
+    ).to(batch.inputs.device)
+    logits = model(batch.inputs, batch.lengths, targets)
     return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+
+
+def shifted(targets: Tensor, start: int, padding: int) -> Tensor:
+    """What a decoder reads before each target token: `start`, then the tokens up to the last but one, all `(batch,
+    tokens)`; `IGNORED` becomes `padding`.
+    """
+    before = targets.roll(1, dims=1)
+    before = before.masked_fill(before == IGNORED, padding)
+    before[:, 0] = start
+    return before
 
 
 def seq2seq_decode(model: nn.Module, batch: Batch) -> list[str]:
     """What the model writes by itself."""
-    return model.generate(batch.audio, batch.lengths)
+    return model.generate(batch.inputs, batch.lengths)

@@ -2,27 +2,40 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
 from adapt.data.loader import Batch
-from adapt.metrics import ErrorRates, error_rates
+from adapt.metrics import CER, WER, Metric, Quality, error_rates, translation_metrics, translation_quality
 from adapt.models.ctc import ctc_decode, ctc_loss
+from adapt.models.labels import tidy
 from adapt.models.seq2seq import seq2seq_decode, seq2seq_loss
 
 
 @dataclass(frozen=True)
 class Task:
-    """Three plain functions.
+    """Plain functions, and words for reports.
 
     `loss(model, batch)` is a scalar to minimise, `decode(model, batch)` the answers as texts in the batch's order, and
-    `judge(references, answers)` the error rates.
+    `judge(references, answers)` their quality in `metrics`, the first of which counts most. `tidy` makes two texts
+    comparable word by word. `noun` is what one example is called.
     """
 
     loss: Callable[[nn.Module, Batch], Tensor]
     decode: Callable[[nn.Module, Batch], list[str]]
-    judge: Callable[[Sequence[str], Sequence[str]], ErrorRates]
+    judge: Callable[[Sequence[str], Sequence[str]], Quality]
+    metrics: tuple[Metric, ...]
+    tidy: Callable[[str], str]
+    noun: str
 
 
-recognition = Task(ctc_loss, ctc_decode, error_rates)
-dictation = Task(seq2seq_loss, seq2seq_decode, error_rates)
+recognition = Task(ctc_loss, ctc_decode, error_rates, (WER, CER), tidy, "utterance")
+dictation = Task(seq2seq_loss, seq2seq_decode, error_rates, (WER, CER), tidy, "utterance")
+
+
+def translation(tokenize: str = "13a") -> Task:
+    """To translate; `tokenize` is how BLEU finds words. Raises ValueError where sacrebleu does not know it."""
+    metrics = translation_metrics(tokenize)
+    judge = partial(translation_quality, tokenize=tokenize)
+    return Task(seq2seq_loss, seq2seq_decode, judge, metrics, lambda text: " ".join(text.split()), "sentence")

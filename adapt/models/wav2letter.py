@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from adapt.data.audio import AudioReader
 from adapt.data.manifest import Utterance
 from adapt.errors import InputError
 from adapt.models.checkpoint import Loaded, has_header, load_model, load_weights, model_fingerprint, read_safetensors
@@ -54,6 +55,7 @@ class Wav2LetterCTC(Model):
         self.shape, self.labels = shape, labels
         self.frontend = Frontend(shape.features, shape.n_features)
         self.sample_rate = self.frontend.sample_rate
+        self.reader = AudioReader(self.sample_rate)
         self.augment: nn.Module = nn.Identity()
         if shape.inner is None:
             from torchaudio.models import Wav2Letter
@@ -85,14 +87,14 @@ class Wav2LetterCTC(Model):
                     return 0
         return int(steps)
 
-    def unfit(self, utterance: Utterance, samples: int, training: bool) -> str | None:
-        steps, seconds = self.output_length(samples), samples / self.sample_rate
+    def unfit(self, example: Utterance, length: int, training: bool) -> str | None:
+        steps, seconds = self.output_length(length), length / self.sample_rate
         if steps < 1:
             return f"lasts {seconds:.3f} s, shorter than the {2 * HOP / self.sample_rate:.3f} s that the network needs."
         if not training:
             return None
         remedy = "Respell it, or add these characters by alphabet=extend."
-        return ctc_unfit(self, utterance.text, steps, seconds, "".join(self.labels.characters), remedy)
+        return ctc_unfit(self, example.text, steps, seconds, "".join(self.labels.characters), remedy)
 
     @property
     def blank(self) -> int:
@@ -132,8 +134,8 @@ class Wav2LetterCTC(Model):
             for site in find_sites(self)
         ]
 
-    def own_steps(self, site: Site, samples: Tensor, tokens: Tensor | None = None) -> Tensor:
-        return steps_behind(self._windows(site.name), samples)
+    def own_steps(self, site: Site, lengths: Tensor, tokens: Tensor | None = None) -> Tensor:
+        return steps_behind(self._windows(site.name), lengths)
 
     def _windows(self, name: str) -> list[Window]:
         # What slides over time up to a site: the spectrogram, which pads by half of its window, and the convolutions.
@@ -145,9 +147,9 @@ class Wav2LetterCTC(Model):
                 break
         return windows
 
-    def example(self, samples: int, tokens: int) -> tuple[Tensor, ...]:
+    def dummy(self, length: int, tokens: int) -> tuple[Tensor, ...]:
         device = next(self.parameters()).device
-        return torch.zeros(1, samples, device=device), torch.tensor([samples], device=device)
+        return torch.zeros(1, length, device=device), torch.tensor([length], device=device)
 
     @property
     def head(self) -> str:

@@ -46,7 +46,7 @@ def columns(transcript: Transcript) -> list[Column]:
     words_before, added_before = _places(transcript.before)
     words_after, added_after = _places(transcript.after)
     if [word.expected for word in words_before] != [word.expected for word in words_after]:
-        raise ValueError(f"The alignments of {transcript.audio!r} have different references.")
+        raise ValueError(f"The alignments of {transcript.name!r} have different references.")
     merged: list[Column] = []
     for place, (extra_before, extra_after) in enumerate(zip(added_before, added_after, strict=True)):
         merged += [

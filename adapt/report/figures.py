@@ -9,11 +9,14 @@ import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from adapt.report.wording import percent, percent_range, relative
+from adapt.report.wording import amount, amount_range, relative
+
+if TYPE_CHECKING:
+    from adapt.metrics import Metric
 
 UNITS_A_ROW = 128
 # Upper bounds of the relative change of a neuron's weights. Fixed, not fitted to the data: the same shade means the
@@ -49,15 +52,16 @@ def axis(low: float, high: float, most: int = 6) -> Axis:
     return Axis(tuple(step * k for k in range(first, last + 1)))
 
 
-def rate_axis(results: Sequence[Mapping[str, Any]], measures: Sequence[str] = ("wer",)) -> Axis:
-    """From 0 to the highest end of an interval in `results` (as `ErrorRates.as_dict` gives them)."""
-    return axis(0.0, max(max(rates[name], *rates[f"{name}_interval"]) for rates in results for name in measures))
+def metric_axis(results: Sequence[Mapping[str, Any]], metrics: Sequence[Metric]) -> Axis:
+    """From 0 to the highest end of an interval in `results` (as `Quality.as_dict` gives them), in what is shown."""
+    ends = [(m.scale, (own[m.key], *own[f"{m.key}_interval"])) for own in results for m in metrics]
+    return axis(0.0, max(round(scale * value, 9) for scale, values in ends for value in values))
 
 
 def axis_labels(scale: Axis) -> Markup:
-    """The head of a column of `interval_pair`s: the ticks in percent."""
+    """The head of a column of `interval_pair`s: its ticks."""
     labels = [
-        Markup('<text x="{:.2f}%" y="11">{:g}</text>').format(100 * scale.place(tick), round(100 * tick, 6))
+        Markup('<text x="{:.2f}%" y="11">{:g}</text>').format(100 * scale.place(tick), round(tick, 6))
         for tick in scale.ticks
     ]
     return Markup('<svg class="scale" width="100%" height="14" aria-hidden="true">{}</svg>').format(
@@ -65,23 +69,31 @@ def axis_labels(scale: Axis) -> Markup:
     )
 
 
-def interval_pair(name: str, before: Mapping[str, Any], after: Mapping[str, Any], measure: str, scale: Axis) -> Markup:
+def interval_pair(
+    name: str, before: Mapping[str, Any], after: Mapping[str, Any], metric: Metric, scale: Axis
+) -> Markup:
     """Before (open circle, above) and after (full circle, below) with their 95 % intervals, on a shared scale."""
-    at = {tick: 100 * scale.place(tick) for tick in scale.ticks}
-    parts = [Markup('<line class="grid" x1="{0:.2f}%" x2="{0:.2f}%" y2="100%"/>').format(x) for x in at.values()]
-    places = [100 * scale.place(rates[measure]) for rates in (before, after)]
+
+    def place(value: float) -> float:
+        return 100 * scale.place(metric.scale * value)
+
+    parts = [
+        Markup('<line class="grid" x1="{0:.2f}%" x2="{0:.2f}%" y2="100%"/>').format(100 * scale.place(tick))
+        for tick in scale.ticks
+    ]
+    places = [place(own[metric.key]) for own in (before, after)]
     parts.append(Markup('<line class="link" x1="{:.2f}%" y1="7" x2="{:.2f}%" y2="17"/>').format(*places))
-    for rates, kind, place, y in ((before, "before", places[0], 7), (after, "after", places[1], 17)):
-        low, high = (100 * scale.place(end) for end in rates[f"{measure}_interval"])
+    for own, kind, middle, y in ((before, "before", places[0], 7), (after, "after", places[1], 17)):
+        low, high = (place(end) for end in own[f"{metric.key}_interval"])
         parts.append(
             Markup(
                 '<g class="{}"><line x1="{:.2f}%" x2="{:.2f}%" y1="{y}" y2="{y}"/>'
                 '<circle cx="{:.2f}%" cy="{y}" r="4"/></g>'
-            ).format(kind, low, high, place, y=y)
+            ).format(kind, low, high, middle, y=y)
         )
     label = f"{name}: " + ", ".join(
-        f"{when} {percent(rates[measure])} ({percent_range(rates[f'{measure}_interval'])})"
-        for when, rates in (("before", before), ("after", after))
+        f"{when} {amount(own[metric.key], metric)} ({amount_range(own[f'{metric.key}_interval'], metric)})"
+        for when, own in (("before", before), ("after", after))
     )
     return Markup('<svg class="pair" width="100%" height="24" role="img"><title>{}</title>{}</svg>').format(
         label, Markup("").join(parts)
@@ -97,13 +109,14 @@ class Curve:
     values: Mapping[int, float]
 
 
-def curve(name: str, style: str, history: Sequence[Mapping[str, float]], key: str) -> Curve:
-    """The finite values of `key` in a history."""
-    return Curve(name, style, {int(row["epoch"]): row[key] for row in history if math.isfinite(row.get(key, math.nan))})
+def curve(name: str, style: str, history: Sequence[Mapping[str, float]], key: str, scale: float = 1.0) -> Curve:
+    """The finite values of `key` in a history, times `scale`."""
+    found = {int(row["epoch"]): scale * row[key] for row in history if key in row}
+    return Curve(name, style, {epoch: value for epoch, value in found.items() if math.isfinite(value)})
 
 
-def curves(title: str, lines: Sequence[Curve], rates: bool) -> Markup | None:
-    """Values over epochs, one line each; `rates` are written in percent. None where there is no value at all."""
+def curves(title: str, lines: Sequence[Curve], unit: str = "") -> Markup | None:
+    """Values over epochs, one line each, `unit` behind each number. None where there is no value at all."""
     lines = [line for line in lines if line.values]
     if not lines:
         return None
@@ -121,7 +134,7 @@ def curves(title: str, lines: Sequence[Curve], rates: bool) -> Markup | None:
 
     parts = []
     for tick in down.ticks:
-        text = f"{round(100 * tick, 6):g} %" if rates else f"{tick:g}"
+        text = f"{round(tick, 6):g}{unit}"
         parts.append(
             Markup(
                 '<line class="grid" x1="{}" x2="{}" y1="{y:.1f}" y2="{y:.1f}"/>'
@@ -145,7 +158,7 @@ def curves(title: str, lines: Sequence[Curve], rates: bool) -> Markup | None:
                 " ".join(f"{a:.1f},{b:.1f}" for a, b, _, _ in dots),
                 Markup("").join(
                     Markup('<circle cx="{:.1f}" cy="{:.1f}" r="3"><title>{} epoch {}: {}</title></circle>').format(
-                        a, b, line.name, epoch, percent(value) if rates else f"{value:.4g}"
+                        a, b, line.name, epoch, f"{value:.4g}{unit}"
                     )
                     for a, b, epoch, value in dots
                 ),

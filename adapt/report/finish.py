@@ -18,7 +18,7 @@ def finish(folder: Path, cfg: DictConfig, comparison: Comparison, adapted: Loade
     """Write report, comparison, card and metrics, log them, and print the table."""
     write_json(folder / "comparison.json", comparison.as_dict())
     write_report(comparison, folder / "report.html")
-    metrics = comparison.metrics()
+    metrics = comparison.figures()
     card = {
         "model": dict(adapted.header),
         "fingerprint": adapted.fingerprint,

@@ -15,10 +15,11 @@ from adapt.report import columns, figures, wording
 if TYPE_CHECKING:
     from adapt.comparison import Comparison, GroupResult, SetResult, Transcript
     from adapt.introspect.weights import LayerChange, WeightChange
+    from adapt.metrics import Metric
 
 MOST_GROUPS = 100
 _FILTERS = (
-    wording.percent, wording.percent_range, wording.points, wording.points_range, wording.count, wording.relative,
+    wording.amount, wording.amount_range, wording.points, wording.points_range, wording.count, wording.relative,
     wording.cosine, wording.duration, wording.better, wording.short,
 )  # fmt: skip
 
@@ -45,12 +46,13 @@ def render(comparison: Comparison) -> str:
     return environment.get_template("page.html.j2").render(
         comparison=comparison,
         summary=wording.summary(comparison),
-        result=_result_table(comparison.sets),
-        few=[name for name, result in comparison.sets.items() if result.before["utterances"] < wording.FEW_UTTERANCES],
-        FEW_UTTERANCES=wording.FEW_UTTERANCES,
-        tables=_group_tables(comparison.groups),
+        main=comparison.metrics[0],
+        result=_result_table(comparison.sets, comparison.metrics),
+        few=[name for name, result in comparison.sets.items() if result.before["examples"] < wording.FEW_EXAMPLES],
+        FEW_EXAMPLES=wording.FEW_EXAMPLES,
+        tables=_group_tables(comparison.groups, comparison.metrics[0]),
         transcripts=[_aligned(transcript) for transcript in comparison.transcripts],
-        history=_learning(comparison.history),
+        history=_learning(comparison.history, comparison.metrics),
         weights=comparison.weights and _weights(comparison.weights),
         shades=figures.shade_key(),
         UNITS_A_ROW=figures.UNITS_A_ROW,
@@ -60,30 +62,30 @@ def render(comparison: Comparison) -> str:
 
 
 @dataclass(frozen=True)
-class _Rate:
-    """A row of the result table; only the WER's difference has a paired interval."""
+class _Row:
+    """A row of the result table."""
 
-    measure: str
+    metric: Metric
     difference: float
-    interval: tuple[float, float] | None
-    verdict: wording.Verdict | None
+    interval: tuple[float, float]
+    verdict: wording.Verdict
     picture: Markup
 
 
-def _result_table(sets: Mapping[str, SetResult]) -> dict[str, Any] | None:
+def _result_table(sets: Mapping[str, SetResult], metrics: Sequence[Metric]) -> dict[str, Any] | None:
     if not sets:
         return None
-    scale = figures.rate_axis([rates for own in sets.values() for rates in (own.before, own.after)], ("wer", "cer"))
+    scale = figures.metric_axis([own for result in sets.values() for own in (result.before, result.after)], metrics)
     rows = {
         name: [
-            _Rate(
-                measure,
-                result.after[measure] - result.before[measure],
-                result.difference if measure == "wer" else None,
-                wording.verdict(result) if measure == "wer" else None,
-                figures.interval_pair(f"{name} {measure.upper()}", result.before, result.after, measure, scale),
+            _Row(
+                metric,
+                result.after[metric.key] - result.before[metric.key],
+                result.difference[metric.key],
+                wording.verdict(result.difference[metric.key], metric),
+                figures.interval_pair(f"{name} {metric.label}", result.before, result.after, metric, scale),
             )
-            for measure in ("wer", "cer")
+            for metric in metrics
         ]
         for name, result in sets.items()
     }
@@ -93,13 +95,20 @@ def _result_table(sets: Mapping[str, SetResult]) -> dict[str, Any] | None:
 @dataclass(frozen=True)
 class _GroupRow:
     group: GroupResult
+    metric: Metric
     change: float
     picture: Markup
 
     @property
+    def better(self) -> bool:
+        """Whether the change is to the better."""
+        return self.change != 0 and (self.change > 0) == self.metric.higher
+
+    @property
     def clear(self) -> bool:
         """Whether the intervals before and after are apart: a stricter test than a paired one, which groups lack."""
-        (low, high), (new_low, new_high) = self.group.before["wer_interval"], self.group.after["wer_interval"]
+        key = f"{self.metric.key}_interval"
+        (low, high), (new_low, new_high) = self.group.before[key], self.group.after[key]
         return new_high < low or high < new_low
 
 
@@ -117,28 +126,32 @@ class _GroupTable:
         return len(self.rows) > 24
 
 
-def _group_tables(groups: Sequence[GroupResult]) -> list[_GroupTable]:
+def _group_tables(groups: Sequence[GroupResult], metric: Metric) -> list[_GroupTable]:
     by_table: dict[tuple[str, str], list[GroupResult]] = {}
     for group in groups:
         by_table.setdefault((group.set, group.key), []).append(group)
     return [
-        _group_table(name, key, found)
+        _group_table(name, key, found, metric)
         for (name, key), found in by_table.items()
-        # Utterances that all lack the key are one group that the result table shows already.
+        # Examples that all lack the key are one group that the result table shows already.
         if [group.value for group in found] != ["unknown"]
     ]
 
 
-def _group_table(name: str, key: str, found: Sequence[GroupResult]) -> _GroupTable:
+def _group_table(name: str, key: str, found: Sequence[GroupResult], metric: Metric) -> _GroupTable:
+    sign = -1 if metric.higher else 1  # the most improved first
     changes = sorted(
-        ((group.after["wer"] - group.before["wer"], group.value, group) for group in found), key=lambda c: c[:2]
+        ((group.after[metric.key] - group.before[metric.key], group.value, group) for group in found),
+        key=lambda change: (sign * change[0], change[1]),
     )
     left_out = max(0, len(changes) - MOST_GROUPS)
     if left_out:  # those in the middle changed least
         changes = changes[: MOST_GROUPS // 2] + changes[-(MOST_GROUPS // 2) :]
-    scale = figures.rate_axis([rates for _, _, group in changes for rates in (group.before, group.after)])
+    scale = figures.metric_axis([own for _, _, group in changes for own in (group.before, group.after)], [metric])
     rows = [
-        _GroupRow(group, change, figures.interval_pair(f"{key} {value}", group.before, group.after, "wer", scale))
+        _GroupRow(
+            group, metric, change, figures.interval_pair(f"{key} {value}", group.before, group.after, metric, scale)
+        )
         for change, value, group in changes
     ]
     return _GroupTable(name, key, figures.axis_labels(scale), rows, left_out)
@@ -146,36 +159,37 @@ def _group_table(name: str, key: str, found: Sequence[GroupResult]) -> _GroupTab
 
 def _aligned(transcript: Transcript) -> tuple[Transcript, str, list[list[columns.Column]]]:
     # The file's name is enough to recognise it by; where it lies is in comparison.json.
-    return transcript, Path(transcript.audio).name, list(columns.lines(columns.columns(transcript)))
+    return transcript, Path(transcript.name).name, list(columns.lines(columns.columns(transcript)))
 
 
-def _learning(history: Sequence[dict[str, float]]) -> dict[str, Any] | None:
+_STYLES = ("validation", "second", "third")  # of a metric's curve, in the metrics' order
+
+
+def _learning(history: Sequence[dict[str, float]], metrics: Sequence[Metric]) -> dict[str, Any] | None:
     if not history:
         return None
     loss = [
         figures.curve("training", "training", history, "train_loss"),
         figures.curve("validation", "validation", history, "val_loss"),
     ]
-    rates = [figures.curve("WER", "validation", history, "val_wer"), figures.curve("CER", "cer", history, "val_cer")]
-    words = rates[0].values
+    quality = [
+        figures.curve(metric.label, style, history, f"val_{metric.key}", metric.scale)
+        for metric, style in zip(metrics, _STYLES, strict=False)
+    ]
+    sign = -1 if metrics[0].higher else 1
+    values = quality[0].values
+    names = {"train_loss": "Training loss", "val_loss": "Validation loss"}
+    names |= {f"val_{metric.key}": f"Validation {metric.label}" for metric in metrics}
+    names |= {"learning_rate": "Learning rate", "seconds": "Time"}
     return {
         "rows": history,
-        "loss": figures.curves("Loss by epoch", loss, rates=False),
-        "rates": figures.curves("Error rates on the validation set by epoch", rates, rates=True),
-        "best": min(words, key=lambda epoch: (words[epoch], epoch)) if words else None,
-        "keys": [key for key in _HISTORY if any(key in row for row in history)],
-        "names": _HISTORY,
+        "loss": figures.curves("Loss by epoch", loss),
+        "quality": figures.curves("The validation set by epoch", quality, " %" * metrics[0].percent),
+        "best": min(values, key=lambda epoch: (sign * values[epoch], epoch)) if values else None,
+        "keys": [key for key in names if any(key in row for row in history)],
+        "names": names,
+        "metrics": {f"val_{metric.key}": metric for metric in metrics},
     }
-
-
-_HISTORY = {
-    "train_loss": "Training loss",
-    "val_loss": "Validation loss",
-    "val_wer": "Validation WER",
-    "val_cer": "Validation CER",
-    "learning_rate": "Learning rate",
-    "seconds": "Time",
-}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from adapt.comparison import Comparison
 
 
 def print_result(comparison: Comparison, folder: Path) -> None:
-    """Print error rates before and after, what was trained and changed, the time, and where the report lies."""
+    """Print the figures before and after, what was trained and changed, the time, and where the report lies."""
     from rich.console import Console
     from rich.table import Table
 
@@ -14,14 +14,13 @@ def print_result(comparison: Comparison, folder: Path) -> None:
     for column in ("", "before", "after", "change [95 % interval]"):
         table.add_column(column, justify="left" if not column else "right", no_wrap=True)
     for name, result in comparison.sets.items():
-        low, high = result.difference
-        wer = 100 * (result.after["wer"] - result.before["wer"])
-        cer = 100 * (result.after["cer"] - result.before["cer"])
-        change = f"{wer:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
-        table.add_row(f"WER {name}, %", f"{100 * result.before['wer']:.1f}", f"{100 * result.after['wer']:.1f}", change)
-        table.add_row(
-            f"CER {name}, %", f"{100 * result.before['cer']:.1f}", f"{100 * result.after['cer']:.1f}", f"{cer:+.1f}"
-        )
+        for metric in comparison.metrics:
+            key, scale = metric.key, metric.scale
+            low, high = result.difference[key]
+            old, new = result.before[key], result.after[key]
+            change = f"{scale * (new - old):+.1f} [{scale * low:+.1f}, {scale * high:+.1f}]"
+            label = f"{metric.label} {name}{', %' * metric.percent}"
+            table.add_row(label, f"{scale * old:.1f}", f"{scale * new:.1f}", change)
         table.add_section()
     weights = comparison.weights
     if weights is not None:

@@ -7,37 +7,38 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from adapt.comparison import Comparison, SetResult
+    from adapt.comparison import Comparison
+    from adapt.metrics import Metric
 
-Verdict = Literal["fell", "rose", "no clear change"]
+Verdict = Literal["better", "worse", "no clear change"]
 UNKNOWN = "—"
-FEW_UTTERANCES = 30  # fewer make bootstrap intervals too narrow
+FEW_EXAMPLES = 30  # fewer make bootstrap intervals too narrow
 LONGEST_NAME = 24
 
 
-def percent(rate: float) -> str:
-    """A fraction as percent with one decimal: 0.465 is `46.5 %`."""
-    return f"{100 * rate:.1f} %" if math.isfinite(rate) else UNKNOWN
+def amount(value: float, metric: Metric) -> str:
+    """A metric's value with one decimal: a WER of 0.465 is `46.5 %`, a BLEU of 46.5 is `46.5`."""
+    return f"{metric.scale * value:.1f}{' %' * metric.percent}" if math.isfinite(value) else UNKNOWN
 
 
-def percent_range(interval: Sequence[float]) -> str:
-    """An interval of fractions: `44.0–49.1 %`."""
-    low, high = interval
-    return f"{100 * low:.1f}–{100 * high:.1f} %"
+def amount_range(interval: Sequence[float], metric: Metric) -> str:
+    """An interval of values: `44.0–49.1 %`."""
+    low, high = (metric.scale * end for end in interval)
+    return f"{low:.1f}–{high:.1f}{' %' * metric.percent}"
 
 
-def points(difference: float) -> str:
-    """A difference of fractions in percentage points, with its sign: `−28.3`."""
+def points(difference: float, metric: Metric) -> str:
+    """A difference of values in (percentage) points, with its sign: `−28.3`."""
     if not math.isfinite(difference):
         return UNKNOWN
-    text = f"{100 * difference:+.1f}".replace("-", "−")
+    text = f"{metric.scale * difference:+.1f}".replace("-", "−")
     return "0.0" if text[1:] == "0.0" else text
 
 
-def points_range(interval: Sequence[float]) -> str:
+def points_range(interval: Sequence[float], metric: Metric) -> str:
     """An interval of differences: `−31.0 to −25.8`."""
     low, high = interval
-    return f"{points(low)} to {points(high)}"
+    return f"{points(low, metric)} to {points(high, metric)}"
 
 
 def count(number: int) -> str:
@@ -58,7 +59,7 @@ def share(part: int, whole: int) -> str:
         return "under 0.1 %"
     if 0.999 < part / whole < 1:
         return "over 99.9 %"
-    return percent(part / whole)
+    return f"{100 * part / whole:.1f} %"
 
 
 def relative(change: float) -> str:
@@ -95,37 +96,39 @@ def short(name: str) -> str:
 
 
 def better(words: int) -> str:
-    """The edits that an utterance gained or lost: `3 words better`, `2 words worse`."""
+    """The edits that an example gained or lost: `3 words better`, `2 words worse`."""
     return f"{counted(abs(words), 'word')} {'better' if words > 0 else 'worse'}" if words else "no better, no worse"
 
 
-def verdict(result: SetResult) -> Verdict:
-    """What the paired interval lets one claim: a direction only where it leaves out 0."""
-    low, high = result.difference
-    if high < 0:
-        return "fell"
-    return "rose" if low > 0 else "no clear change"
+def verdict(difference: Sequence[float], metric: Metric) -> Verdict:
+    """What the paired interval lets one claim: better or worse only where it leaves out 0."""
+    low, high = difference
+    if low <= 0 <= high:
+        return "no clear change"
+    return "better" if (low > 0) == metric.higher else "worse"
 
 
 def summary(comparison: Comparison) -> str:
-    """The result in one sentence."""
-    clauses = [_clause(name, result, first=i == 0) for i, (name, result) in enumerate(comparison.sets.items())]
+    """The result in one sentence, by the metric that counts most."""
+    clauses = [_clause(comparison, name, first=i == 0) for i, name in enumerate(comparison.sets)]
     if not clauses:
         return "Nothing was compared: there was no test set."
     return "; ".join(clauses) + "."
 
 
-def _clause(name: str, result: SetResult, first: bool) -> str:
-    before, after = result.before["wer"], result.after["wer"]
-    change = verdict(result)
-    aside = [f"forgetting {points(after - before)} points"] if name == "source" else []
-    if change == "no clear change":
-        aside.append(f"the 95 % interval of the difference, {points_range(result.difference)} points, includes 0")
-        start = "There is no clear change in word error rate" if first else "there is no clear change"
-        said = f"{start} on the {name}: {percent(before)} before, {percent(after)} after"
+def _clause(comparison: Comparison, name: str, first: bool) -> str:
+    metric, result = comparison.metrics[0], comparison.sets[name]
+    before, after, interval = result.before[metric.key], result.after[metric.key], result.difference[metric.key]
+    lost = before - after if metric.higher else after - before
+    aside = [f"forgetting {points(lost, metric)} points"] if name == "source" else []
+    if verdict(interval, metric) == "no clear change":
+        aside.append(f"the 95 % interval of the difference, {points_range(interval, metric)} points, includes 0")
+        start = f"There is no clear change in {metric.name}" if first else "there is no clear change"
+        said = f"{start} on the {name}: {amount(before, metric)} before, {amount(after, metric)} after"
     else:
-        start = f"Word error rate on the {name}" if first else f"on the {name} it"
-        said = f"{start} {change} from {percent(before)} to {percent(after)}"
-    if result.before["utterances"] < FEW_UTTERANCES:
-        aside.append(f"from only {counted(result.before['utterances'], 'utterance')}")
+        start = f"{metric.name[0].upper()}{metric.name[1:]} on the {name}" if first else f"on the {name} it"
+        direction = "fell" if interval[1] < 0 else "rose"
+        said = f"{start} {direction} from {amount(before, metric)} to {amount(after, metric)}"
+    if result.before["examples"] < FEW_EXAMPLES:
+        aside.append(f"from only {counted(result.before['examples'], comparison.noun)}")
     return f"{said} ({'; '.join(aside)})" if aside else said

@@ -30,7 +30,7 @@ def test_leaves_what_the_design_says(run):
     metrics = json.loads((run / "metrics.json").read_text())
     for name in ("target", "source"):
         for when in ("before", "after"):
-            assert {"wer", "cer", "utterances"} <= metrics[name][when].keys()
+            assert {"wer", "cer", "examples"} <= metrics[name][when].keys()
     assert metrics["weights"]["changed"] <= metrics["weights"]["trained"] == metrics["weights"]["total"]
     assert metrics["seconds"] > 0
     assert metrics["target"]["after"]["cer"] < metrics["target"]["before"]["cer"]

@@ -9,7 +9,7 @@ def test_a_model_with_itself_changes_nothing(base, speech, innertune, tmp_path):
     comparison = json.loads((run / "comparison.json").read_text())
     assert comparison["weights"]["changed"] == 0 and comparison["transcripts"] == []
     assert comparison["sets"]["target"]["before"] == comparison["sets"]["target"]["after"]
-    assert comparison["sets"]["target"]["difference"] == [0, 0]
+    assert comparison["sets"]["target"]["difference"] == {"wer": [0, 0], "cer": [0, 0]}
     assert {group["key"] for group in comparison["groups"]} == {"speaker"}
 
 

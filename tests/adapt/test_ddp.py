@@ -18,7 +18,8 @@ import pytest
 import torch
 from tone_speech import TINY, write_tones
 
-from adapt.data.loader import BatchesBySeconds, Loader
+from adapt.data.audio import AudioReader
+from adapt.data.loader import BatchesByLength, Loader
 from adapt.data.manifest import read_manifest
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
@@ -67,8 +68,10 @@ def alone(options, innertune, tmp_path_factory):
 
 def test_killed_and_resumed_it_equals_one_process(options, alone, speech, tmp_path):
     trained, validated = (read_manifest(speech[part])[0] for part in ("low_train", "low_validation"))
-    assert len(Loader(2.6).training(trained, 16000)) % 2 == 0
-    assert len(Loader(2.6).validation(validated, 16000)) % 2 == 1  # one batch comes again, and must not count again
+    assert len(Loader(2.6).training(trained, AudioReader(16000))) % 2 == 0
+    assert (
+        len(Loader(2.6).validation(validated, AudioReader(16000))) % 2 == 1
+    )  # one batch comes again, and must not count again
     run = tmp_path / "run"
     process = start(tmp_path, "pretrain", "trainer=ddp", *options, f"output={run}")
     for line in process.stdout:
@@ -142,12 +145,12 @@ def test_each_process_draws_its_own_masks_and_the_same_again(monkeypatch):
 
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_processes_share_the_batches_evenly(monkeypatch, shuffle):
-    whole = list(BatchesBySeconds([1.0] * 7, 1.0, shuffle, seed=0, shared=True))
+    whole = list(BatchesByLength([1.0] * 7, 1.0, shuffle, seed=0, shared=True))
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
     shares = []
     for rank in range(3):
         monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
-        shares.append(list(BatchesBySeconds([1.0] * 7, 1.0, shuffle, seed=0, shared=True)))
+        shares.append(list(BatchesByLength([1.0] * 7, 1.0, shuffle, seed=0, shared=True)))
     assert [batch for turn in zip(*shares, strict=True) for batch in turn] == [*whole, *whole[:2]]
-    assert list(BatchesBySeconds([1.0] * 7, 1.0, shuffle, seed=0)) == whole
+    assert list(BatchesByLength([1.0] * 7, 1.0, shuffle, seed=0)) == whole

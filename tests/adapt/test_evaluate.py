@@ -25,10 +25,12 @@ def test_by_group_as_from_the_transcripts(base, speech, innertune, tmp_path):
     assert metrics["target"]["wer"] == pretrained["target"]["after"]["wer"]
 
 
-def test_a_key_that_no_line_has_is_one_group(base, speech, innertune, tmp_path):
+def test_a_key_that_no_line_has_makes_no_group_and_is_named(base, speech, innertune, tmp_path, caplog):
+    caplog.set_level("INFO")
     run = innertune("evaluate", f"model.pretrained={base}", f"data.test={speech['low_test']}", "data.group_by=[age]",
                     f"output={tmp_path / 'run'}")  # fmt: skip
-    assert set(json.loads((run / "metrics.json").read_text())["target"]["groups"]["age"]) == {"unknown"}
+    assert json.loads((run / "metrics.json").read_text())["target"]["groups"] == {}
+    assert "target: not grouped by age, which no utterance has." in caplog.text
 
 
 def test_nothing_to_evaluate_on(base, innertune, tmp_path):

@@ -13,20 +13,34 @@ from adapt.models.checkpoint import load_model, read_safetensors, weights
 from adapt.models.module import AdaptationModule
 from interventions.bits import changed_bits
 
-FAMILIES = ("wav2letter_small", "hf_ctc", "hf_speech_seq2seq")
+FAMILIES = ("wav2letter_small", "hf_ctc", "hf_speech_seq2seq", "hf_translation")
 TRANSFORMERS = FAMILIES[1:]
+SPEECH = FAMILIES[:3]
 WRITES = {"hf_speech_seq2seq": ["model.language=de"]}
+SLOWLY = {"hf_translation": ["optimizer.lr=0.0001"]}  # or a random network soon writes nothing
+MEASURES = dict.fromkeys(SPEECH, ("wer", "cer")) | {"hf_translation": ("bleu", "chrf", "ter")}
 
 
 @pytest.fixture(scope="module")
-def given(base, wav2vec2, whisper):
-    return dict(zip(FAMILIES, (base, wav2vec2, whisper), strict=True))
+def given(base, wav2vec2, whisper, marian):
+    return dict(zip(FAMILIES, (base, wav2vec2, whisper, marian), strict=True))
 
 
 @pytest.fixture(scope="module")
-def data(speech):
-    return ["data=manifest", f"data.train={speech['high_validation']}", f"data.validation={speech['low_validation']}",
-            f"data.test={speech['low_test']}", "loader.batch_seconds=4"]  # fmt: skip
+def data(speech, language):
+    heard = ["data=manifest", f"data.train={speech['high_validation']}", f"data.validation={speech['low_validation']}",
+             f"data.test={speech['low_test']}", "loader.batch_seconds=4"]  # fmt: skip
+    read = ["data=pairs", *(f"data.{part}={language[part]}" for part in ("train", "validation", "test")),
+            "loader.batch_tokens=100"]  # fmt: skip
+    return dict.fromkeys(SPEECH, heard) | {"hf_translation": read}
+
+
+@pytest.fixture(scope="module")
+def tests(speech, language):
+    """What each family is measured on."""
+    return dict.fromkeys(SPEECH, ["data=manifest", f"data.test={speech['low_test']}"]) | {
+        "hf_translation": ["data=pairs", f"data.test={language['test']}"]
+    }
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +48,8 @@ def adapt(innertune, given, data, tmp_path_factory):
     def run(family, *options):
         folder = tmp_path_factory.mktemp("runs") / "run"
         return innertune(
-            "adapt", f"model={family}", f"model.pretrained={given[family]}", *WRITES.get(family, []), *data,
-            "trainer.max_epochs=1", f"output={folder}", *options,
+            "adapt", f"model={family}", f"model.pretrained={given[family]}", *WRITES.get(family, []), *data[family],
+            "trainer.max_epochs=1", f"output={folder}", *SLOWLY.get(family, []), *options,
         )  # fmt: skip
 
     return run
@@ -78,6 +92,7 @@ def test_adapt(runs, given, family):
 
 HALF = {
     "wav2letter_small": ["last 2"], "hf_ctc": ["last 2"], "hf_speech_seq2seq": ["*.decoder.layers.*"],
+    "hf_translation": ["*.decoder.layers.*"],
 }  # fmt: skip
 
 
@@ -100,24 +115,38 @@ def test_frozen_layers_stay_bit_identical(adapt, given, family, tuning):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_evaluate_and_transcribe(runs, innertune, speech, capsys, tmp_path, family):
+def test_evaluate_and_answer(runs, innertune, tests, speech, language, capsys, tmp_path, family):
     run = runs(family)
-    told = innertune("evaluate", f"model.pretrained={run}", f"data.test={speech['low_test']}", "data.group_by=accent",
-                     f"output={tmp_path / 'run'}", "loader.batch_seconds=3")  # fmt: skip
+    told = innertune("evaluate", f"model.pretrained={run}", *tests[family], f"output={tmp_path / 'run'}",
+                     "loader.batch_seconds=3", "loader.batch_tokens=30")  # fmt: skip
     measured, adapted = metrics(told)["target"], metrics(run)["target"]["after"]
-    assert (measured["wer"], measured["cer"]) == (adapted["wer"], adapted["cer"])  # in batches of another size
+    for key in MEASURES[family]:
+        assert measured[key] == adapted[key]  # in batches of another size
+    assert set(measured["groups"]) == ({"domain"} if family == "hf_translation" else {"accent", "speaker"})
     texts = [json.loads(line)["pred_text"] for line in (told / "transcripts.jsonl").read_text().splitlines()]
     capsys.readouterr()
-    innertune("transcribe", f"model.pretrained={run}", f"audio={speech['low_test']}", "loader.batch_seconds=1")
-    assert [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()] == texts
+    if family == "hf_translation":
+        innertune("translate", f"model.pretrained={run}", f"file={language['test']}", "loader.batch_tokens=10")
+        assert capsys.readouterr().out.splitlines() == texts
+    else:
+        innertune("transcribe", f"model.pretrained={run}", f"audio={speech['low_test']}", "loader.batch_seconds=1")
+        assert [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()] == texts
     assert any(texts)
 
 
 @pytest.mark.parametrize("family", TRANSFORMERS)
-def test_evaluate_a_folder_of_transformers(runs, given, innertune, speech, tmp_path, family):
+def test_evaluate_a_folder_of_transformers(runs, given, innertune, tests, tmp_path, family):
     told = innertune("evaluate", f"model={family}", f"model.pretrained={given[family]}", *WRITES.get(family, []),
-                     f"data.test={speech['low_test']}", f"output={tmp_path / 'run'}")  # fmt: skip
-    assert metrics(told)["target"]["wer"] == metrics(runs(family))["target"]["before"]["wer"]
+                     *tests[family], f"output={tmp_path / 'run'}")  # fmt: skip
+    for key in MEASURES[family]:
+        assert metrics(told)["target"][key] == metrics(runs(family))["target"]["before"][key]
+
+
+def test_each_answers_what_it_reads(given, innertune, speech):
+    with pytest.raises(InputError, match="reads text, not audio. For texts: innertune translate"):
+        innertune("transcribe", f"model.pretrained={given['hf_translation']}", f"audio={speech['low_test']}")
+    with pytest.raises(InputError, match="reads audio, not text. For audio: innertune transcribe"):
+        innertune("translate", f"model.pretrained={given['hf_ctc']}", "text=hello")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -132,7 +161,9 @@ def test_sites(given, innertune, capsys, tmp_path, family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_compare(runs, given, innertune, data, tmp_path, family):
     run = runs(family)
-    report = innertune("compare", f"before={given[family]}", f"after={run}", *data, f"output={tmp_path / 'run'}")
+    report = innertune(
+        "compare", f"before={given[family]}", f"after={run}", *data[family], f"output={tmp_path / 'run'}"
+    )
     mine, theirs = metrics(report), metrics(run)
     assert mine["target"]["after"] == theirs["target"]["after"]
     for name in ("total", "trained", "changed"):
@@ -140,8 +171,11 @@ def test_compare(runs, given, innertune, data, tmp_path, family):
 
 
 def test_families_are_compared_by_their_answers(given, innertune, data, tmp_path):
-    run = innertune("compare", f"before={given['hf_ctc']}", f"after={given['wav2letter_small']}", *data,
+    run = innertune("compare", f"before={given['hf_ctc']}", f"after={given['wav2letter_small']}", *data["hf_ctc"],
                     f"output={tmp_path / 'run'}")  # fmt: skip
+    with pytest.raises(InputError, match="is judged by WER and .* by BLEU: they do different things"):
+        innertune("compare", f"before={given['hf_ctc']}", f"after={given['hf_translation']}", *data["hf_translation"],
+                  f"output={tmp_path / 'mixed'}")  # fmt: skip
     found = metrics(run)
     assert "weights" not in found and found["target"]["after"]["cer"] < found["target"]["before"]["cer"]
 
@@ -150,27 +184,30 @@ def test_families_are_compared_by_their_answers(given, innertune, data, tmp_path
 @pytest.mark.parametrize("family", FAMILIES)
 def test_pretrain(innertune, given, data, tmp_path, family, half):
     new = TINY if family == "wav2letter_small" else [f"model.config={given[family]}", *WRITES.get(family, [])]
-    run = innertune("pretrain", f"model={family}", *new, *data, "trainer.max_epochs=1", f"half={half}",
+    run = innertune("pretrain", f"model={family}", *new, *data[family], "trainer.max_epochs=1", f"half={half}",
                     f"output={tmp_path / 'run'}")  # fmt: skip
     saved = load_model(str(run))
     assert saved.fingerprint == json.loads((run / "card.json").read_text())["fingerprint"]
     assert all(tensor.dtype != torch.float16 for tensor in weights(saved.model.net).values())
-    assert metrics(run)["target"]["after"]["utterances"] == 12
-    again = innertune("adapt", f"model={family}", f"model.pretrained={run}", *WRITES.get(family, []), *data,
+    assert metrics(run)["target"]["after"]["examples"] == 12
+    again = innertune("adapt", f"model={family}", f"model.pretrained={run}", *WRITES.get(family, []), *data[family],
                       "trainer.max_epochs=1", "tuning=head", f"output={tmp_path / 'again'}")  # fmt: skip
     assert load_model(str(again)).fingerprint != saved.fingerprint
 
 
 @pytest.mark.parametrize("family", TRANSFORMERS)
 def test_what_pretrain_leaves_is_a_transformers_folder(innertune, given, data, tmp_path, family):
-    from transformers import AutoModelForCTC, AutoModelForSpeechSeq2Seq, AutoProcessor
+    from transformers import AutoModelForCTC, AutoModelForSeq2SeqLM, AutoModelForSpeechSeq2Seq, AutoProcessor
 
-    run = innertune("pretrain", f"model={family}", f"model.config={given[family]}", *WRITES.get(family, []), *data,
-                    "trainer.max_epochs=1", f"output={tmp_path / 'run'}")  # fmt: skip
-    auto = AutoModelForCTC if family == "hf_ctc" else AutoModelForSpeechSeq2Seq
+    run = innertune("pretrain", f"model={family}", f"model.config={given[family]}", *WRITES.get(family, []),
+                    *data[family], "trainer.max_epochs=1", f"output={tmp_path / 'run'}")  # fmt: skip
+    auto = dict(zip(TRANSFORMERS, (AutoModelForCTC, AutoModelForSpeechSeq2Seq, AutoModelForSeq2SeqLM), strict=True))[
+        family
+    ]
     net, saved = auto.from_pretrained(run), load_model(str(run)).model
     assert all(torch.equal(tensor, net.state_dict()[name]) for name, tensor in saved.net.state_dict().items())
-    vocabulary = AutoProcessor.from_pretrained(run).tokenizer.get_vocab()
+    processor = AutoProcessor.from_pretrained(run)
+    vocabulary = getattr(processor, "tokenizer", processor).get_vocab()
     assert all(vocabulary[token] == unit for unit, token in enumerate(saved.vocabulary))
     header, state = read_safetensors(run / "model.safetensors")
     state = {name: tensor + 1 for name, tensor in state.items()}
@@ -240,7 +277,7 @@ def test_an_adaptation_writes_as_it_learned_to(runs):
 def test_another_alphabet_and_augments_of_features_are_refused(adapt, family):
     with pytest.raises(InputError, match="alphabet=extend is for models with an alphabet of their own"):
         adapt(family, "alphabet=extend")
-    with pytest.raises(InputError, match="augment= .*mask_time_prob"):
+    with pytest.raises(InputError, match="augment= .*(mask_time_prob|for audio)"):
         adapt(family, "augment=spec")
 
 

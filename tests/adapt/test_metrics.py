@@ -1,4 +1,4 @@
-"""Error rates agree with counting by hand and with jiwer's own totals; intervals hold the estimate."""
+"""Error rates agree with counting by hand and with jiwer, BLEU with sacrebleu; intervals hold the estimate."""
 
 import jiwer
 import numpy as np
@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapt.metrics import bootstrap_interval, error_rates, paired_interval
+from adapt.metrics import (
+    WER,
+    Metric,
+    Quality,
+    bootstrap_intervals,
+    error_rates,
+    paired_intervals,
+    translation_metrics,
+    translation_quality,
+    word_edits,
+)  # fmt: skip
 
 REFERENCES = ["a b c", "one two", "x y", "same words here"]
 ANSWERS = ["a x c d", "", "y", "same words here"]
@@ -16,9 +26,12 @@ PAIRS = st.lists(st.tuples(TEXTS, TEXTS | st.just("")), min_size=1, max_size=5)
 
 def test_by_hand():
     rates = error_rates(REFERENCES, ANSWERS)
-    assert rates.word_edits.tolist() == [2, 2, 1, 0] and rates.words.tolist() == [3, 2, 2, 3]
-    assert rates.character_edits.tolist() == [3, 7, 2, 0] and rates.characters.tolist() == [5, 7, 3, 15]
-    assert rates.wer == 5 / 10 and rates.cer == 12 / 30 and len(rates) == 4
+    words, characters = rates.statistics
+    assert words.tolist() == [[2, 3], [2, 2], [1, 2], [0, 3]]
+    assert characters.tolist() == [[3, 5], [7, 7], [2, 3], [0, 15]]
+    assert rates.values() == {"wer": 5 / 10, "cer": 12 / 30} and len(rates) == 4
+    assert str(rates) == "WER 50.0 %, CER 40.0 %"
+    assert word_edits(REFERENCES, ANSWERS).tolist() == [2, 2, 1, 0]
 
 
 @given(PAIRS)
@@ -26,13 +39,14 @@ def test_totals_are_jiwers(pairs):
     references, answers = (list(side) for side in zip(*pairs, strict=True))
     rates = error_rates(references, answers)
     words, characters = jiwer.process_words(references, answers), jiwer.process_characters(references, answers)
-    assert rates.word_edits.sum() == words.substitutions + words.deletions + words.insertions
-    assert rates.character_edits.sum() == characters.substitutions + characters.deletions + characters.insertions
-    assert rates.wer == pytest.approx(words.wer) and rates.cer == pytest.approx(characters.cer)
+    edits = [own.sum(0)[0] for own in rates.statistics]
+    assert edits[0] == words.substitutions + words.deletions + words.insertions
+    assert edits[1] == characters.substitutions + characters.deletions + characters.insertions
+    assert rates.values() == pytest.approx({"wer": words.wer, "cer": characters.cer})
 
 
 def test_case_spaces_and_composition_do_not_count():
-    assert error_rates(["Caf\u00e9  au \n lait"], [" cafe\u0301 AU lait "]).cer == 0
+    assert error_rates(["Caf\u00e9  au \n lait"], [" cafe\u0301 AU lait "]).values()["cer"] == 0
 
 
 @pytest.mark.parametrize("reference", ["", "  "])
@@ -49,10 +63,14 @@ def test_as_many_answers_as_references():
 def test_utterances_are_picked_by_index_and_by_mask():
     rates = error_rates(REFERENCES, ANSWERS)
     chosen = rates[np.array([3, 0])]
-    assert chosen.words.tolist() == [3, 3] and chosen.word_edits.tolist() == [0, 2]
-    assert chosen.characters.tolist() == [15, 5] and chosen.character_edits.tolist() == [0, 3]
+    assert [own.tolist() for own in chosen.statistics] == [[[0, 3], [2, 3]], [[0, 15], [3, 5]]]
     assert len(rates[np.array([True, False, True, False])]) == 2
-    assert rates[rates.word_edits == 0].wer == 0
+    assert rates[rates.statistics[0][:, 0] == 0].values()["wer"] == 0
+
+
+def ratio(edits, lengths):
+    """The quality of which one number is a ratio of sums."""
+    return Quality((WER,), (np.stack([edits, lengths], 1),), (lambda sums: sums[..., 0] / sums[..., 1],))
 
 
 @given(st.integers(0, 100))
@@ -60,35 +78,35 @@ def test_intervals_hold_the_estimate(seed):
     draw = np.random.default_rng(seed)
     lengths = draw.integers(3, 12, 40)
     edits = draw.binomial(lengths, 0.3)
-    low, high = bootstrap_interval(edits, lengths)
+    interval = low, high = bootstrap_intervals(ratio(edits, lengths))["wer"]
     assert 0 <= low < edits.sum() / lengths.sum() < high <= 1
-    assert (low, high) == bootstrap_interval(edits, lengths)
-    assert (low, high) != bootstrap_interval(edits, lengths, seed=1)
+    assert interval == bootstrap_intervals(ratio(edits, lengths))["wer"]
+    assert interval != bootstrap_intervals(ratio(edits, lengths), seed=1)["wer"]
 
 
 def test_more_utterances_make_narrower_intervals():
     edits, lengths = np.array([0, 1, 2, 1, 0, 3]), np.array([5, 4, 6, 5, 3, 6])
-    few, many = (bootstrap_interval(np.tile(edits, n), np.tile(lengths, n)) for n in (1, 30))
+    few, many = (bootstrap_intervals(ratio(np.tile(edits, n), np.tile(lengths, n)))["wer"] for n in (1, 30))
     assert many[1] - many[0] < 0.5 * (few[1] - few[0])
 
 
 def test_one_utterance_has_an_interval_of_no_width():
     rates = error_rates(["a b c d"], ["a b c"])
-    assert bootstrap_interval(rates.word_edits, rates.words) == (0.25, 0.25)
+    assert bootstrap_intervals(rates)["wer"] == (0.25, 0.25)
 
 
 def test_equal_answers_differ_by_nothing():
     rates = error_rates(REFERENCES, ANSWERS)
-    assert paired_interval(rates, rates) == (0, 0)
+    assert paired_intervals(rates, rates) == {"wer": (0, 0), "cer": (0, 0)}
 
 
 def test_the_paired_interval_is_of_after_minus_before():
     before = error_rates(["a b c d"] * 30, ["a b"] * 15 + ["a b c"] * 15)
     after = error_rates(["a b c d"] * 30, ["a b c d"] * 15 + ["a b c"] * 15)
-    low, high = paired_interval(before, after)
-    assert low < after.wer - before.wer < high < 0
-    assert paired_interval(after, before) == pytest.approx((-high, -low))
-    assert paired_interval(before, after) == (low, high)
+    low, high = paired_intervals(before, after)["wer"]
+    assert low < after.values()["wer"] - before.values()["wer"] < high < 0
+    assert paired_intervals(after, before)["wer"] == pytest.approx((-high, -low))
+    assert paired_intervals(before, after)["wer"] == (low, high)
 
 
 def test_pairing_takes_the_same_utterances_from_both():
@@ -96,12 +114,64 @@ def test_pairing_takes_the_same_utterances_from_both():
     references = ["a b c d"] * 20
     before = error_rates(references, ["a b c", "a b"] * 10)
     after = error_rates(references, ["a b c d", "a b c"] * 10)
-    assert paired_interval(before, after) == (-0.25, -0.25)
+    assert paired_intervals(before, after)["wer"] == pytest.approx((-0.25, -0.25))
 
 
 def test_as_dict_is_what_the_rates_say():
     rates = error_rates(REFERENCES, ANSWERS)
-    values = rates.as_dict()
-    assert (values["wer"], values["cer"], values["utterances"]) == (rates.wer, rates.cer, 4)
-    assert values["wer_interval"][0] <= rates.wer <= values["wer_interval"][1]
-    assert values["cer_interval"] == bootstrap_interval(rates.character_edits, rates.characters)
+    values, intervals = rates.as_dict(), bootstrap_intervals(rates)
+    assert {key: values[key] for key in ("wer", "cer")} == rates.values() and values["examples"] == 4
+    assert values["wer_interval"] == intervals["wer"] and values["cer_interval"] == intervals["cer"]
+    assert values["wer_interval"][0] <= values["wer"] <= values["wer_interval"][1]
+
+
+GERMAN = ["Morgen regnet es.", "Nimm einen Schirm mit!", "Es bleibt den ganzen Tag kalt und windig.", "Bis bald."]
+WRITTEN = ["Morgen regnet es.", "Nimm den Schirm!", "es bleibt kalt und sehr windig den Tag.", ""]
+
+
+def test_translations_are_judged_as_sacrebleu_does():
+    import sacrebleu
+
+    quality = translation_quality(GERMAN, WRITTEN)
+    expected = {
+        "bleu": sacrebleu.corpus_bleu(WRITTEN, [GERMAN]).score,
+        "chrf": sacrebleu.corpus_chrf(WRITTEN, [GERMAN]).score,
+        "ter": sacrebleu.corpus_ter(WRITTEN, [GERMAN]).score,
+    }
+    assert quality.values() == pytest.approx(expected, abs=1e-9) and len(quality) == 4
+    some = np.array([0, 2])
+    picked = [[side[i] for i in some] for side in (WRITTEN, GERMAN)]
+    assert quality[some].values()["bleu"] == pytest.approx(sacrebleu.corpus_bleu(picked[0], [picked[1]]).score)
+    assert quality[some].values()["chrf"] == pytest.approx(sacrebleu.corpus_chrf(picked[0], [picked[1]]).score)
+
+
+def test_a_perfect_translation():
+    assert translation_quality(GERMAN, GERMAN).values() == pytest.approx({"bleu": 100, "chrf": 100, "ter": 0})
+
+
+def test_intervals_of_translations_hold_the_estimate_and_are_paired():
+    references, worse = GERMAN * 20, WRITTEN * 20
+    better = [right if n % 3 else wrong for n, (right, wrong) in enumerate(zip(references, worse, strict=True))]
+    old, new = translation_quality(references, worse), translation_quality(references, better)
+    for key, (low, high) in bootstrap_intervals(old).items():
+        assert low < old.values()[key] < high
+    differences = paired_intervals(old, new)
+    for key, sign in (("bleu", 1), ("chrf", 1), ("ter", -1)):
+        low, high = sorted(sign * end for end in differences[key])
+        assert 0 < low < sign * (new.values()[key] - old.values()[key]) < high
+    assert all(end == 0 for interval in paired_intervals(old, old).values() for end in interval)
+
+
+def test_signatures_say_how_it_was_measured():
+    bleu, chrf, ter = translation_metrics()
+    assert "tok:13a" in bleu.signature and "nrefs:1" in bleu.signature and "version:" in bleu.signature
+    assert "nc:6" in chrf.signature and "tok:tercom" in ter.signature
+    assert "tok:char" in translation_metrics("char")[0].signature
+    assert (bleu.higher, chrf.higher, ter.higher) == (True, True, False)
+    with pytest.raises(ValueError, match="no tokenizer 'words'.*13a"):
+        translation_metrics("words")
+
+
+def test_how_values_are_shown():
+    assert str(translation_quality(GERMAN, GERMAN)) == "BLEU 100.0, chrF 100.0, TER 0.0"
+    assert Metric("wer", "WER", "word error rate").scale == 100 and translation_metrics()[0].scale == 1

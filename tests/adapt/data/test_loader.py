@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapt.data.audio import read_audio
-from adapt.data.loader import BatchesBySeconds, Loader, collate
+from adapt.data.audio import AudioReader, read_audio
+from adapt.data.loader import BatchesByLength, Loader, collate
 from adapt.data.manifest import Utterance
 
 RATE = 16_000
@@ -29,7 +29,7 @@ def utterances(tmp_path_factory):
 
 
 def texts(loader):
-    return [[u.text for u in batch.utterances] for batch in loader]
+    return [[u.text for u in batch.examples] for batch in loader]
 
 
 @given(
@@ -40,7 +40,7 @@ def texts(loader):
     st.integers(0, 9),
 )
 def test_every_utterance_once_and_no_batch_too_long(seconds, bound, shuffle, seed, epoch):
-    sampler = BatchesBySeconds(seconds, bound, shuffle, seed)
+    sampler = BatchesByLength(seconds, bound, shuffle, seed)
     sampler.set_epoch(epoch)
     batches = list(sampler)
     assert len(sampler) == len(batches)
@@ -51,13 +51,13 @@ def test_every_utterance_once_and_no_batch_too_long(seconds, bound, shuffle, see
 
 
 def test_an_utterance_longer_than_the_bound_has_a_batch_of_its_own():
-    batches = list(BatchesBySeconds([1.0, 9.0, 1.0, 1.0], 3.0, shuffle=False, seed=0))
+    batches = list(BatchesByLength([1.0, 9.0, 1.0, 1.0], 3.0, shuffle=False, seed=0))
     assert batches == [[(1, 0)], [(0, 0), (2, 0), (3, 0)]]
 
 
 def test_batches_follow_from_seed_and_epoch():
     def batches(seed, epoch, shuffle=True):
-        sampler = BatchesBySeconds([1 + n / 50 for n in range(50)], 8.0, shuffle, seed)
+        sampler = BatchesByLength([1 + n / 50 for n in range(50)], 8.0, shuffle, seed)
         sampler.set_epoch(epoch)
         return [[number for number, _ in batch] for batch in sampler]
 
@@ -70,14 +70,14 @@ def test_batches_follow_from_seed_and_epoch():
 
 
 def test_evaluation_reads_longest_first_and_all_once(utterances):
-    loader = Loader(batch_seconds=0.5, speeds=[0.5, 2.0]).evaluation(utterances, RATE)
+    loader = Loader(batch_seconds=0.5, speeds=[0.5, 2.0]).evaluation(utterances, AudioReader(RATE))
     lengths = [length for batch in loader for length in batch.lengths.tolist()]
     assert lengths == sorted(lengths, reverse=True) and len(lengths) == len(utterances)
     assert texts(loader) == texts(loader)
 
 
 def test_training_reads_all_once_in_each_epoch(utterances):
-    loader = Loader(batch_seconds=0.5).training(utterances, RATE)
+    loader = Loader(batch_seconds=0.5).training(utterances, AudioReader(RATE))
     epochs = []
     for epoch in range(3):
         loader.batch_sampler.set_epoch(epoch)
@@ -92,36 +92,39 @@ def test_the_padded_length_keeps_to_the_bound(utterances, speeds):
     """Slower speech is longer, and counts as such."""
     bound = 0.6
     for epoch in range(3):
-        loader = Loader(batch_seconds=bound, speeds=speeds).training(utterances, RATE)
+        loader = Loader(batch_seconds=bound, speeds=speeds).training(utterances, AudioReader(RATE))
         loader.batch_sampler.set_epoch(epoch)
         for batch in loader:
-            assert len(batch.utterances) == 1 or batch.audio.numel() <= bound * RATE + len(batch.utterances)
+            assert len(batch.examples) == 1 or batch.inputs.numel() <= bound * RATE + len(batch.examples)
 
 
 def test_audio_is_that_of_the_files_and_zero_past_each_end(utterances):
-    for batch in Loader(batch_seconds=1.0).training(utterances, RATE):
-        for samples, length, utterance in zip(batch.audio, batch.lengths, batch.utterances, strict=True):
+    for batch in Loader(batch_seconds=1.0).training(utterances, AudioReader(RATE)):
+        for samples, length, utterance in zip(batch.inputs, batch.lengths, batch.examples, strict=True):
             assert torch.equal(samples[:length], read_audio(utterance, RATE)) and not samples[length:].any()
-        assert batch.audio.shape == (len(batch.utterances), batch.lengths.max())
+        assert batch.inputs.shape == (len(batch.examples), batch.lengths.max())
 
 
 def test_reading_leaves_the_global_random_state(utterances):
     state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
-    for loader in (Loader(speeds=[0.9, 1.1]).training(utterances, RATE), Loader().evaluation(utterances, RATE)):
+    for loader in (
+        Loader(speeds=[0.9, 1.1]).training(utterances, AudioReader(RATE)),
+        Loader().evaluation(utterances, AudioReader(RATE)),
+    ):
         for _ in range(2):
             texts(loader)
     assert torch.equal(torch.get_rng_state(), state) and (np.random.get_state()[1] == numpy_state).all()
 
 
 def lengths_by_text(loader):
-    return {u.text: n for batch in loader for u, n in zip(batch.utterances, batch.lengths.tolist(), strict=True)}
+    return {u.text: n for batch in loader for u, n in zip(batch.examples, batch.lengths.tolist(), strict=True)}
 
 
 def test_speeds_change_lengths_and_are_drawn_anew_each_epoch(utterances):
     speeds = [0.9, 1.0, 1.1]
     drawn = []
     for epoch in (0, 1, 0):
-        loader = Loader(batch_seconds=1.0, speeds=speeds, seed=4).training(utterances, RATE)
+        loader = Loader(batch_seconds=1.0, speeds=speeds, seed=4).training(utterances, AudioReader(RATE))
         loader.batch_sampler.set_epoch(epoch)
         ratios = {text: n / round(SECONDS[int(text)] * RATE) for text, n in lengths_by_text(loader).items()}
         nearest = {
@@ -136,8 +139,8 @@ def test_speeds_change_lengths_and_are_drawn_anew_each_epoch(utterances):
 def test_a_speed_shifts_the_pitch_up(tmp_path):
     """Speed perturbation plays faster (Ko et al. 2015): 1.1 times as fast is shorter and higher."""
     soundfile.write(tmp_path / "a.wav", np.sin(2 * np.pi * 400 * np.arange(RATE) / RATE) / 2, RATE)
-    (batch,) = Loader(speeds=[1.1]).training([Utterance(tmp_path / "a.wav", "a")], RATE)
-    audio = batch.audio[0]
+    (batch,) = Loader(speeds=[1.1]).training([Utterance(tmp_path / "a.wav", "a")], AudioReader(RATE))
+    audio = batch.inputs[0]
     hertz = torch.fft.rfft(audio * torch.hann_window(len(audio))).abs().argmax() * RATE / len(audio)
     assert len(audio) == pytest.approx(RATE / 1.1, abs=2) and hertz == pytest.approx(440, abs=2)
 
@@ -145,10 +148,10 @@ def test_a_speed_shifts_the_pitch_up(tmp_path):
 def test_workers_read_the_same(utterances):
     batches = []
     for workers in (0, 2):
-        loader = Loader(batch_seconds=0.7, speeds=[0.9, 1.1], workers=workers).training(utterances, RATE)
+        loader = Loader(batch_seconds=0.7, speeds=[0.9, 1.1], workers=workers).training(utterances, AudioReader(RATE))
         loader.batch_sampler.set_epoch(1)
         batches.append(
-            [(texts, b.audio.clone(), b.lengths.clone()) for b in loader for texts in [[u.text for u in b.utterances]]]
+            [(texts, b.inputs.clone(), b.lengths.clone()) for b in loader for texts in [[u.text for u in b.examples]]]
         )
     for one, other in zip(*batches, strict=True):
         assert one[0] == other[0] and torch.equal(one[2], other[2])
@@ -164,7 +167,7 @@ def test_ranks_share_all_batches_evenly(monkeypatch, ranks):
     shares = []
     for rank in range(ranks):
         monkeypatch.setattr(torch.distributed, "get_rank", lambda own=rank: own)
-        shares.append([tuple(batch) for batch in BatchesBySeconds([1.0 + n / 9 for n in range(11)], 4.0, True, 0)])
+        shares.append([tuple(batch) for batch in BatchesByLength([1.0 + n / 9 for n in range(11)], 4.0, True, 0)])
     assert len({len(share) for share in shares}) == 1
     assert {number for share in shares for batch in share for number, _ in batch} == set(range(11))
 
@@ -172,16 +175,16 @@ def test_ranks_share_all_batches_evenly(monkeypatch, ranks):
 def test_collate_pads_with_zeros():
     pair = [Utterance("a", "a"), Utterance("b", "b")]
     batch = collate([(pair[0], torch.ones(3)), (pair[1], torch.ones(5))])
-    assert batch.audio.tolist() == [[1, 1, 1, 0, 0], [1] * 5] and batch.lengths.tolist() == [3, 5]
-    assert batch.utterances == pair
+    assert batch.inputs.tolist() == [[1, 1, 1, 0, 0], [1] * 5] and batch.lengths.tolist() == [3, 5]
+    assert batch.examples == pair
     moved = batch.to("meta")
-    assert moved.audio.device.type == moved.lengths.device.type == "meta" and moved.utterances == pair
+    assert moved.inputs.device.type == moved.lengths.device.type == "meta" and moved.examples == pair
 
 
 @given(st.lists(st.floats(0.05, 30), min_size=1, max_size=60), st.integers(0, 5))
 def test_every_epoch_has_as_many_batches(seconds, epoch):
     """Lightning counts them once, and would leave out the validation of an epoch that has fewer."""
-    batches = BatchesBySeconds(seconds, 24.0, shuffle=True, seed=3)
+    batches = BatchesByLength(seconds, 24.0, shuffle=True, seed=3)
     first = [len(batch) for batch in sorted(batches, key=lambda batch: -seconds[batch[0][0]])]
     batches.set_epoch(epoch)
     again = [len(batch) for batch in sorted(batches, key=lambda batch: -seconds[batch[0][0]])]

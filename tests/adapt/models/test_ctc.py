@@ -60,7 +60,7 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_utterances(model):
 
 def test_the_loss_does_not_see_padding(model):
     batch = batch_of([0, 1, 3])
-    wider = Batch(nn.functional.pad(batch.audio, (0, 5000)), batch.lengths, batch.utterances)
+    wider = Batch(nn.functional.pad(batch.inputs, (0, 5000)), batch.lengths, batch.examples)
     with torch.inference_mode():
         torch.testing.assert_close(ctc_loss(model, wider), ctc_loss(model, batch), atol=1e-4, rtol=1e-4)
         assert ctc_decode(model, wider) == ctc_decode(model, batch)
@@ -81,7 +81,7 @@ def test_the_loss_falls_when_it_is_followed(model):
 
 def test_a_batch_of_empty_targets_has_a_loss(model):
     batch = batch_of([1])
-    batch = Batch(batch.audio, batch.lengths, [Utterance("a.wav", "")])
+    batch = Batch(batch.inputs, batch.lengths, [Utterance("a.wav", "")])
     assert torch.isfinite(ctc_loss(model, batch))
 
 

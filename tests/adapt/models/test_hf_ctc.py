@@ -77,10 +77,10 @@ def test_padding_changes_nothing(folders, name):
     model = load_model(str(folders(name))).model
     batch = batch_of(0, 1, 2)
     with torch.inference_mode():
-        together, texts = model(batch.audio, batch.lengths), ctc_decode(model, batch)
+        together, texts = model(batch.inputs, batch.lengths), ctc_decode(model, batch)
         for number in range(3):
             one = batch_of(number)
-            alone = model(one.audio, one.lengths)
+            alone = model(one.inputs, one.lengths)
             assert alone.lengths.tolist() == [together.lengths[number]] == [alone.log_probs.shape[1]]
             own = together.log_probs[number : number + 1, : together.lengths[number]]
             torch.testing.assert_close(own, alone.log_probs, atol=1e-5, rtol=1e-5)
@@ -93,11 +93,11 @@ def test_logits_loss_and_text_are_the_bare_models(folders, name):
     net, processor = bare(folders(name))
     model = load_model(str(folders(name))).model
     one = batch_of(0)
-    inputs = processor(one.audio[0].numpy(), sampling_rate=16_000, return_tensors="pt").input_values
+    inputs = processor(one.inputs[0].numpy(), sampling_rate=16_000, return_tensors="pt").input_values
     labels = processor.tokenizer(TEXTS[0].upper(), return_tensors="pt").input_ids
     with torch.inference_mode():
         expected = net(inputs, labels=labels)
-        emissions = model(one.audio, one.lengths)
+        emissions = model(one.inputs, one.lengths)
         torch.testing.assert_close(emissions.log_probs, expected.logits.log_softmax(-1), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(ctc_loss(model, one), expected.loss, atol=1e-5, rtol=1e-5)
         said = processor.tokenizer.decode(expected.logits[0].argmax(-1))
@@ -122,11 +122,11 @@ def test_sites_have_the_steps_they_say(folders, tmp_path, name):
     options = {"add_adapter": True, "output_hidden_size": 24, "num_adapter_layers": 2, "mask_time_prob": 0.0}
     folder = save_ctc(tmp_path / "model", **options) if name == "adapter" else folders(name)
     model = load_model(str(folder)).model
-    alone = [check_alone(model, one.lengths, None, one.audio, one.lengths) for one in map(batch_of, range(3))]
+    alone = [check_alone(model, one.lengths, None, one.inputs, one.lengths) for one in map(batch_of, range(3))]
     batched = name != "adapter" and model.net.config.model_type in BATCHED  # an adapter's convolutions see padding
     if batched:
         batch = batch_of(0, 1, 2)
-        together = activations(model, batch.audio, batch.lengths)
+        together = activations(model, batch.inputs, batch.lengths)
         for number in range(3):
             check_padded(model, number, batch.lengths, None, together, alone[number])
     extractor = [site.step for site in model.sites if ".feature_extractor." in site.name]
@@ -267,7 +267,7 @@ def test_a_copy_is_a_model_of_its_own(model):
         other.net.wav2vec2.feature_extractor.conv_layers[0].layer_norm.weight.mul_(2)
         batch = batch_of(0, 1)
         assert not torch.allclose(
-            model(batch.audio, batch.lengths).log_probs, other(batch.audio, batch.lengths).log_probs
+            model(batch.inputs, batch.lengths).log_probs, other(batch.inputs, batch.lengths).log_probs
         )
     assert model.net.state_dict().keys() == other.net.state_dict().keys()
 

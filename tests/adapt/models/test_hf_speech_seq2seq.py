@@ -45,13 +45,13 @@ def test_padding_changes_nothing(model):
     batch = batch_of(0, 1, 2)
     targets = nn.utils.rnn.pad_sequence([torch.tensor(model.encode(t)) for t in TEXTS], True, IGNORED)
     with torch.inference_mode():
-        features = model._features(batch.audio, batch.lengths)["input_features"]
-        assert torch.equal(features[1:2], model._features(batch.audio[1:2], batch.lengths[1:2])["input_features"])
-        together, texts = model(batch.audio, batch.lengths, targets), seq2seq_decode(model, batch)
+        features = model._features(batch.inputs, batch.lengths)["input_features"]
+        assert torch.equal(features[1:2], model._features(batch.inputs[1:2], batch.lengths[1:2])["input_features"])
+        together, texts = model(batch.inputs, batch.lengths, targets), seq2seq_decode(model, batch)
         for number in range(3):
             one, target = batch_of(number), targets[number : number + 1]
             target = target[target != IGNORED].unsqueeze(0)
-            alone = model(one.audio, one.lengths, target)
+            alone = model(one.inputs, one.lengths, target)
             own = together[number : number + 1, : target.shape[1]]
             torch.testing.assert_close(own, alone, atol=1e-5 * float(alone.abs().max()), rtol=1e-5)
             assert seq2seq_decode(model, one) == [texts[number]]
@@ -62,15 +62,15 @@ def test_sites_have_the_steps_they_say(model):
     batch = batch_of(0, 1, 2)
     targets = nn.utils.rnn.pad_sequence([torch.tensor(model.encode(t)) for t in TEXTS], True, IGNORED)
     tokens = (targets != IGNORED).sum(1)
-    together = activations(model, batch.audio, batch.lengths, targets)
+    together = activations(model, batch.inputs, batch.lengths, targets)
     assert together.keys() == {site.name for site in model.sites}
     for number in range(3):
         one, target = batch_of(number), targets[number : number + 1, : tokens[number]]
-        alone = activations(model, one.audio, one.lengths, target)
+        alone = activations(model, one.inputs, one.lengths, target)
         check_padded(model, number, batch.lengths, tokens, together, alone)
     # Its network reads whole windows only; an utterance's own steps are what the convolutions make of its own frames.
     sites = {site.name: site for site in model.sites}
-    features, encoder = model._features(batch.audio, batch.lengths), model.net.model.encoder
+    features, encoder = model._features(batch.inputs, batch.lengths), model.net.model.encoder
     frames = features["attention_mask"].sum(1)
     for number, count in enumerate(frames.tolist()):
         x = encoder.conv1(features["input_features"][number : number + 1, :, :count])
@@ -102,11 +102,11 @@ def test_encoder_decoder_and_cross_attention_are_told_apart(model):
 def test_logits_and_loss_are_the_bare_models(whisper, model):
     net, processor = bare(whisper)
     one = batch_of(0)
-    inputs = processor.feature_extractor(one.audio[0].numpy(), sampling_rate=16_000, return_tensors="pt")
+    inputs = processor.feature_extractor(one.inputs[0].numpy(), sampling_rate=16_000, return_tensors="pt")
     labels = torch.tensor([model.encode(TEXTS[0])])
     with torch.inference_mode():
         expected = net(inputs.input_features, labels=labels)
-        torch.testing.assert_close(model(one.audio, one.lengths, labels), expected.logits, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(model(one.inputs, one.lengths, labels), expected.logits, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(seq2seq_loss(model, one), expected.loss, atol=1e-5, rtol=1e-5)
 
 
@@ -116,7 +116,7 @@ def test_it_writes_what_the_bare_model_writes(whisper, task, beams):
     net, processor = bare(whisper)
     model = hf_speech_seq2seq(str(whisper), language="de", task=task, beams=beams).model
     batch = batch_of(0, 1, 2)
-    waveforms = [a[:n].numpy() for a, n in zip(batch.audio, batch.lengths, strict=True)]
+    waveforms = [a[:n].numpy() for a, n in zip(batch.inputs, batch.lengths, strict=True)]
     inputs = processor.feature_extractor(waveforms, sampling_rate=16_000, return_tensors="pt")
     with torch.inference_mode():
         tokens = net.generate(inputs.input_features, language="de", task=task, num_beams=beams)
@@ -127,7 +127,7 @@ def test_it_writes_what_the_bare_model_writes(whisper, task, beams):
 def test_targets_begin_as_generated_text_does(model):
     tokens = model.processor.tokenizer.convert_ids_to_tokens(model.encode(" Ab "))
     assert tokens == ["<|de|>", "<|transcribe|>", "<|notimestamps|>", "A", "b", "<|endoftext|>"]
-    features = model._features(batch_of(0).audio, batch_of(0).lengths)["input_features"]
+    features = model._features(batch_of(0).inputs, batch_of(0).lengths)["input_features"]
     known = model.net.generation_config
     begun = model.net._retrieve_init_tokens(features, 1, _written(known), model.net.config, 100, {})
     assert begun.tolist() == [[model.net.config.decoder_start_token_id, *model.prefix]]
@@ -205,9 +205,9 @@ def test_checkpointing_changes_no_gradient(whisper):
 def test_punctuation_of_answers_is_kept_or_dropped(model, monkeypatch):
     monkeypatch.setattr(model.net, "generate", lambda *_, **__: [model.processor.tokenizer.encode("Ab, don't!")])
     one = batch_of(0)
-    assert model.generate(one.audio, one.lengths) == ["Ab, don't!"]
+    assert model.generate(one.inputs, one.lengths) == ["Ab, don't!"]
     model.set_writing(type(model.writing)(language="de", normalise=True))
-    assert model.generate(one.audio, one.lengths) == ["ab don't"]
+    assert model.generate(one.inputs, one.lengths) == ["ab don't"]
 
 
 def test_what_is_unfit_is_said(whisper, model):

@@ -1,6 +1,7 @@
 """The Lightning module: the learning rate's course, what stays frozen, and losses that are no numbers."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from adapt.data.audio import AudioReader
 from adapt.data.loader import Loader, collate
 from adapt.data.manifest import Utterance
 from adapt.errors import InputError
 from adapt.models.labels import Labels
 from adapt.models.module import AdaptationModule, learning_rate_factor
-from adapt.models.task import Task, recognition
+from adapt.models.task import recognition
 from adapt.models.wav2letter import Wav2LetterCTC, Wav2LetterShape
 from interventions.bits import changed_bits
 from interventions.freeze import freeze_all_but
@@ -116,7 +118,7 @@ def test_training_steps_change_what_trains_and_nothing_else():
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize(("where", "named"), [("train.jsonl:7", "train.jsonl:7"), ("", "0.wav")])
 def test_a_loss_that_is_no_number_names_the_utterances(value, where, named):
-    broken = Task(lambda model, batch: torch.tensor(value), recognition.decode, recognition.judge)
+    broken = replace(recognition, loss=lambda model, batch: torch.tensor(value))
     module = AdaptationModule(small(), broken, adamw)
     with pytest.raises(InputError, match=f"batch 5 .*{named}"):
         module.training_step(batch(where), 4)
@@ -125,7 +127,7 @@ def test_a_loss_that_is_no_number_names_the_utterances(value, where, named):
 def test_a_text_too_long_for_its_audio_is_such_a_loss():
     module = AdaptationModule(small(), recognition, adamw)
     long = batch()
-    long.utterances[0] = Utterance("long.wav", "ab" * 100)
+    long.examples[0] = Utterance("long.wav", "ab" * 100)
     with pytest.raises(InputError, match="long.wav"):
         module.training_step(long, 0)
 
@@ -140,11 +142,11 @@ def test_every_epoch_has_batches_of_its_own(tmp_path):
     heard = []
 
     def loss(model, batch):
-        heard.append([u.audio_filepath.name for u in batch.utterances])
+        heard.append([u.audio_filepath.name for u in batch.examples])
         return recognition.loss(model, batch)
 
-    module = AdaptationModule(small(), Task(loss, recognition.decode, recognition.judge), adamw)
-    loader = Loader(batch_seconds=0.25).training(utterances, 16_000)
+    module = AdaptationModule(small(), replace(recognition, loss=loss), adamw)
+    loader = Loader(batch_seconds=0.25).training(utterances, AudioReader(16_000))
     trainer = pl.Trainer(
         accelerator="cpu", max_epochs=2, use_distributed_sampler=False, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,

@@ -6,12 +6,12 @@ from adapt.comparison import Comparison, GroupResult, SetResult, Transcript, Wor
 from adapt.introspect.weights import LayerChange, WeightChange
 
 
-def rates(wer: float, utterances: int = 412) -> dict[str, object]:
-    """Error rates as `ErrorRates.as_dict` gives them, with intervals of two points to each side."""
+def rates(wer: float, examples: int = 412) -> dict[str, object]:
+    """Error rates as `Quality.as_dict` gives them, with intervals of two points to each side."""
     cer = 0.4 * wer
     return {
         "wer": wer, "wer_interval": (wer - 0.02, wer + 0.02), "cer": cer, "cer_interval": (cer - 0.01, cer + 0.01),
-        "utterances": utterances,
+        "examples": examples,
     }  # fmt: skip
 
 
@@ -36,8 +36,8 @@ def comparison() -> Comparison:
         after_name="outputs/after",
         title="German from English",
         sets={
-            "target": SetResult(rates(0.465), rates(0.182), (-0.309, -0.257)),
-            "source": SetResult(rates(0.091, 1300), rates(0.124, 1300), (0.022, 0.044)),
+            "target": SetResult(rates(0.465), rates(0.182), {"wer": (-0.309, -0.257), "cer": (-0.13, -0.1)}),
+            "source": SetResult(rates(0.091, 1300), rates(0.124, 1300), {"wer": (0.022, 0.044), "cer": (-0.01, 0.03)}),
         },
         groups=[
             GroupResult("target", "accent", "Bavarian", rates(0.4, 17), rates(0.41, 17)),

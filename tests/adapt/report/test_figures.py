@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from adapt.metrics import WER
 from adapt.report import figures
 
 
@@ -32,9 +33,9 @@ def test_places_are_counted_from_the_first_tick() -> None:
 
 def test_intervals_lie_to_scale() -> None:
     rates = [{"wer": wer, "wer_interval": (wer - 0.1, wer + 0.1)} for wer in (0.4, 0.2)]
-    scale = figures.rate_axis(rates)
-    assert (scale.ticks[0], scale.ticks[-1]) == (0.0, 0.5)
-    root = ElementTree.fromstring(figures.interval_pair("speaker <p1>", rates[0], rates[1], "wer", scale))
+    scale = figures.metric_axis(rates, [WER])
+    assert (scale.ticks[0], scale.ticks[-1]) == (0.0, 50.0)
+    root = ElementTree.fromstring(figures.interval_pair("speaker <p1>", rates[0], rates[1], WER, scale))
     assert root.findtext("title") == "speaker <p1>: before 40.0 % (30.0–50.0 %), after 20.0 % (10.0–30.0 %)"
     drawn = {group.get("class"): group for group in root.iter("g")}
     for when, places in (("before", ("60.00%", "100.00%", "80.00%")), ("after", ("20.00%", "60.00%", "40.00%"))):
@@ -93,14 +94,14 @@ def test_curves_leave_out_what_is_not_a_number() -> None:
     history = [{"epoch": 1, "a": math.inf}, {"epoch": 2, "a": 2.0}, {"epoch": 3}, {"epoch": 4, "a": 1.0}]
     line = figures.curve("loss", "training", history, "a")
     assert dict(line.values) == {2: 2.0, 4: 1.0}
-    root = ElementTree.fromstring(figures.curves("Loss", [line], rates=False))
+    root = ElementTree.fromstring(figures.curves("Loss", [line]))
     assert len(root.find("g/polyline").get("points").split()) == 2
     assert [title.text for title in root.iter("title")] == ["Loss", "loss epoch 2: 2", "loss epoch 4: 1"]
-    assert figures.curves("Nothing", [figures.curve("x", "training", history, "b")], rates=False) is None
+    assert figures.curves("Nothing", [figures.curve("x", "training", history, "b")]) is None
 
 
 def test_one_epoch_is_a_point_inside_the_picture() -> None:
-    root = ElementTree.fromstring(figures.curves("WER", [figures.Curve("WER", "validation", {7: 0.0})], rates=True))
+    root = ElementTree.fromstring(figures.curves("WER", [figures.Curve("WER", "validation", {7: 0.0})], " %"))
     x, y = map(float, root.find("g/polyline").get("points").split(","))
     assert 46 < x < 468 and 34 <= y <= 206
 

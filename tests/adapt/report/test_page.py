@@ -127,9 +127,9 @@ def test_every_number_of_the_result_is_there(comparison: Comparison) -> None:
     text = section(render(comparison), "result")
     for number in (
         "46.5 %", "44.5–48.5 %", "18.2 %", "16.2–20.2 %", "−28.3", "−30.9 to −25.7", "412 utterances",  # target WER
-        "18.6 %", "17.6–19.6 %", "7.3 %", "6.3–8.3 %", "−11.3",  # target CER
+        "18.6 %", "17.6–19.6 %", "7.3 %", "6.3–8.3 %", "−11.3", "−13.0 to −10.0",  # target CER
         "9.1 %", "7.1–11.1 %", "12.4 %", "10.4–14.4 %", "+3.3", "+2.2 to +4.4", "1,300 utterances",  # source WER
-        "3.6 %", "2.6–4.6 %", "5.0 %", "4.0–6.0 %", "+1.3",  # source CER
+        "3.6 %", "2.6–4.6 %", "5.0 %", "4.0–6.0 %", "+1.3", "−1.0 to +3.0",  # source CER
         "256,861", "72,253", "28.1 %", "72,184", "192", "6 min 12 s",  # weights
     ):  # fmt: skip
         assert number in text, number
@@ -146,9 +146,10 @@ def test_the_summary_stands_under_the_title(comparison: Comparison) -> None:
 def test_the_table_says_what_the_interval_allows(
     comparison: Comparison, difference: tuple[float, float], word: str
 ) -> None:
-    target = replace(comparison.sets["target"], difference=difference)
+    target = replace(comparison.sets["target"], difference={"wer": difference, "cer": (-0.1, 0.1)})
     text = section(render(replace(comparison, sets={"target": target})), "result")
-    assert [said for said in ("better", "worse", "no clear change") if said in text.partition("Measure")[2]] == [word]
+    row = text.partition("Measure")[2].partition("WER ")[2].partition("CER ")[0]
+    assert [said for said in ("better", "worse", "no clear change") if said in row] == [word]
 
 
 def test_groups_are_sorted_by_change_and_coloured_only_where_clear(comparison: Comparison) -> None:
@@ -160,7 +161,7 @@ def test_groups_are_sorted_by_change_and_coloured_only_where_clear(comparison: C
         ("Bavarian", ["40.0 %", "41.0 %", "▲ +1.0", "17"]),
         ("Swabian", ["30.0 %", "37.1 %", "▲ +7.1", "31"]),
     ]
-    assert re.findall(r'<td class="(fell|rose)">(▼|▲)', page) == [("fell", "▼"), ("rose", "▲")]
+    assert re.findall(r'<td class="(better|worse)">(▼|▲)', page) == [("better", "▼"), ("worse", "▲")]
 
 
 def test_many_groups_keep_both_ends(comparison: Comparison) -> None:
@@ -197,8 +198,8 @@ def test_transcripts_are_aligned_and_their_errors_marked(comparison: Comparison)
 def test_learning_is_drawn_and_told(comparison: Comparison) -> None:
     page = render(comparison)
     text = section(page, "learning")
-    assert "3 epochs" in text and "lowest validation WER was that of epoch 2" in text
-    assert "validation epoch 2: 1.2" in text and "CER epoch 3: 20.0 %" in text and "0.0005" in text
+    assert "3 epochs" in text and "best validation WER was that of epoch 2" in text
+    assert "validation epoch 2: 1.2" in text and "CER epoch 3: 20 %" in text and "0.0005" in text
     assert page.count('<svg class="curves"') == 2
 
 
@@ -206,7 +207,7 @@ def test_learning_without_validation_or_numbers(comparison: Comparison) -> None:
     assert section(render(replace(comparison, history=[])), "learning") == ""
     page = render(replace(comparison, history=[{"epoch": 1, "train_loss": 2.5}]))
     text = section(page, "learning")
-    assert "1 epoch;" in text and "Validation" not in text and "lowest" not in text
+    assert "1 epoch;" in text and "Validation" not in text and "best" not in text
     assert page.count('<svg class="curves"') == 1
     page = render(replace(comparison, history=[{"epoch": 1, "train_loss": math.inf}]))
     assert page.count('<svg class="curves"') == 0 and "inf" in section(page, "learning")
@@ -256,12 +257,19 @@ def test_the_barest_comparison(comparison: Comparison) -> None:
     assert "Nothing was compared: there was no test set." in text
     assert "Time" not in text and "No utterance" not in text and "Skipped" not in text and "Configuration" not in text
     same = replace(comparison, transcripts=[])
-    assert "No utterance was written with more or fewer word errors" in section(render(same), "words")
+    assert "No utterance was written with more or fewer wrong words" in section(render(same), "words")
 
 
 def test_one_utterance_with_a_rate_of_zero() -> None:
-    none = {"wer": 0.0, "wer_interval": (0.0, 0.0), "cer": 0.0, "cer_interval": (0.0, 0.0), "utterances": 1}
-    text = section(render(Comparison("a", "b", {"source": SetResult(none, none, (0.0, 0.0))}, [], [], None)), "result")
+    none = {"wer": 0.0, "wer_interval": (0.0, 0.0), "cer": 0.0, "cer_interval": (0.0, 0.0), "examples": 1}
+    text = section(
+        render(
+            Comparison(
+                "a", "b", {"source": SetResult(none, none, {"wer": (0.0, 0.0), "cer": (0.0, 0.0)})}, [], [], None
+            )
+        ),
+        "result",
+    )
     assert "1 utterance " in text and "fewer than 30 utterances" in text and "no clear change" in text
 
 

@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 
 from adapt.comparison import Comparison, SetResult
+from adapt.metrics import WER, Metric
 from adapt.report import wording
 
 
 def set_result(like: SetResult, before: float, after: float, difference: tuple[float, float]) -> SetResult:
     """A result with other word error rates."""
-    return SetResult(like.before | {"wer": before}, like.after | {"wer": after}, difference)
+    return SetResult(like.before | {"wer": before}, like.after | {"wer": after}, {"wer": difference})
 
 
 def test_summary_names_the_gain_and_the_forgetting(comparison: Comparison) -> None:
@@ -19,6 +20,26 @@ def test_summary_names_the_gain_and_the_forgetting(comparison: Comparison) -> No
         "Word error rate on the target fell from 46.5 % to 18.2 %; "
         "on the source it rose from 9.1 % to 12.4 % (forgetting +3.3 points)."
     )
+
+
+BLEU = Metric("bleu", "BLEU", "BLEU", higher=True, percent=False)
+
+
+def test_where_more_is_better_a_rise_is_a_gain_and_a_fall_is_forgetting(comparison: Comparison) -> None:
+    def values(value: float) -> dict[str, object]:
+        return {"bleu": value, "bleu_interval": (value - 1, value + 1), "examples": 300}
+
+    sets = {
+        "target": SetResult(values(10.0), values(60.0), {"bleu": (45.0, 55.0)}),
+        "source": SetResult(values(90.0), values(80.5), {"bleu": (-12.0, -8.0)}),
+    }
+    translated = replace(comparison, sets=sets, metrics=(BLEU,), noun="sentence")
+    assert wording.summary(translated) == (
+        "BLEU on the target rose from 10.0 to 60.0; on the source it fell from 90.0 to 80.5 (forgetting +9.5 points)."
+    )
+    differences = [(45.0, 55.0), (-12.0, -8.0), (-1.0, 1.0)]
+    assert [wording.verdict(own, BLEU) for own in differences] == ["better", "worse", "no clear change"]
+    assert [wording.verdict(own, WER) for own in differences] == ["worse", "better", "no clear change"]
 
 
 @pytest.mark.parametrize("difference", [(-0.018, 0.006), (0.0, 0.01), (-0.01, 0.0), (0.0, 0.0)])
@@ -47,7 +68,7 @@ def test_the_source_alone_and_no_set_at_all(comparison: Comparison) -> None:
 
 def test_few_utterances_are_owned_up_to(comparison: Comparison) -> None:
     like = comparison.sets["target"]
-    few = SetResult(like.before | {"utterances": 1}, like.after | {"utterances": 1}, like.difference)
+    few = SetResult(like.before | {"examples": 1}, like.after | {"examples": 1}, like.difference)
     assert wording.summary(replace(comparison, sets={"target": few})).endswith("(from only 1 utterance).")
 
 
@@ -67,11 +88,16 @@ def test_a_share_never_rounds_some_to_none_or_most_to_all(part: int, whole: int,
 
 
 def test_numbers() -> None:
-    assert wording.percent(1.2) == "120.0 %"
-    for say in (wording.percent, wording.points, wording.relative, wording.cosine):
+    assert wording.amount(1.2, WER) == "120.0 %" and wording.amount(46.53, BLEU) == "46.5"
+    assert (
+        wording.amount_range((0.1, 0.123), WER) == "10.0–12.3 %" and wording.amount_range((9, 12), BLEU) == "9.0–12.0"
+    )
+    assert wording.amount(math.nan, BLEU) == wording.points(math.nan, WER) == "—"
+    for say in (wording.relative, wording.cosine):
         assert say(math.nan) == "—"
-    assert [wording.points(x) for x in (-0.283, 0.033, 0.0, -0.0001)] == ["−28.3", "+3.3", "0.0", "0.0"]
-    assert wording.points_range((-0.018, 0.006)) == "−1.8 to +0.6"
+    assert [wording.points(x, WER) for x in (-0.283, 0.033, 0.0, -0.0001)] == ["−28.3", "+3.3", "0.0", "0.0"]
+    assert wording.points_range((-0.018, 0.006), WER) == "−1.8 to +0.6"
+    assert wording.points_range((-1.8, 0.6), BLEU) == "−1.8 to +0.6"
     assert wording.count(23_282_529) == "23,282,529"
     assert [wording.relative(x) for x in (0.0, 1e-6, 0.0037, 0.0254, 1.51, 1e6)] == [
         "0 %", "under 0.01 %", "0.37 %", "2.5 %", "151 %", "over 10,000 %",

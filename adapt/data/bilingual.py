@@ -1,0 +1,163 @@
+"""Sentence pairs from a grammar of English and German: templates with slots, and German words that agree.
+
+A template is an English sentence and its German one, "{name} lost the {gear}. | {name} hat {den gear} verloren.": both
+have the same slots, and a slot holds the same row of its table in both. In German
+
+- `{den gear}` is the noun with its article. Articles are written as for a masculine noun in the case that is meant and
+  take the noun's gender: `den` gives den Schirm, die Jacke, das Zelt; `zum` gives zum, zur, zum;
+- `{einen colour gear}` has an adjective between, with the ending that it needs: einen roten Schirm, eine rote Jacke;
+- `{-em colour gear}` has no article: the adjective takes the ending of `dem`;
+- `{er gear}`, `{ihn gear}`, `{ihm gear}` is the pronoun for the noun: er, sie, es;
+- `{tablet+}` is the plural, `{tablet++}` its dative, and `{-e colour tablet+}` has an adjective before it;
+- `{verb.du}` is the column `du` of the table `verb`.
+
+In English there are `{gear}`, `{tablet+}` and columns; "a" becomes "an" where it must. `{day2}` is another row of the
+table `day` than `{day}`. A row may have slots of its own. Sentences begin with a capital.
+"""
+
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Row = Mapping[str, str]
+_SLOT = re.compile(r"\{([^{}]+)\}")
+_GENDERS = ("der", "die", "das")
+
+
+def table(text: str, columns: str = "en de") -> tuple[Row, ...]:
+    """Rows that end with ";", their cells parted by "|": a word or phrase in English, then in German.
+
+    A noun stands there with its article and, where it has one, its plural: "tablet/tablets | die Tablette/Tabletten".
+    An adjective whose stem changes has it in a third cell: "dark | dunkel | dunkl".
+    """
+    names = columns.split()
+    rows = []
+    for line in text.split(";"):
+        cells = [" ".join(cell.split()) for cell in line.split("|")]
+        if cells != [""]:
+            if len(cells) != len(names):
+                if (len(cells), names) != (3, ["en", "de"]):
+                    raise ValueError(f"{' | '.join(cells)}: expected the columns {columns}.")
+                rows.append(dict(zip(("en", "de", "stem"), cells, strict=True)))
+            else:
+                rows.append(dict(zip(names, cells, strict=True)))
+    return tuple(rows)
+
+
+def templates(text: str) -> tuple[Row, ...]:
+    """Templates: the English sentence on a line, and on the next "|" and the German one."""
+    return tuple(row for pair in re.split(r"\n(?!\s*\|)", text.strip()) for row in table(pair))
+
+
+@dataclass(frozen=True, slots=True)
+class BilingualGrammar:
+    """Templates, and a table for each of their slots."""
+
+    templates: tuple[Row, ...]
+    tables: Mapping[str, tuple[Row, ...]]
+
+    def pair(self, rng: random.Random) -> tuple[str, str]:
+        """An English sentence and its German translation, drawn with `rng`."""
+        template = rng.choice(self.templates)
+        filled = self._fill(template, rng)
+        return _tidy(_an(filled["en"])), _tidy(filled["de"])
+
+    def _fill(self, row: Row, rng: random.Random) -> Row:
+        """A row whose slots are filled, each in all columns by one row of the slot's table."""
+        drawn: dict[str, Row] = {}
+        taken: dict[str, list[Row]] = {}
+        for name in dict.fromkeys(name for text in row.values() for name in slots(text)):
+            choices = self.tables[name.rstrip("23")]
+            while (choice := rng.choice(choices)) in taken.get(name.rstrip("23"), ()):
+                pass
+            taken.setdefault(name.rstrip("23"), []).append(choice)
+            drawn[name] = self._fill(choice, rng)
+        return {column: _replaced(text, column, drawn) for column, text in row.items()}
+
+
+def slots(text: str) -> list[str]:
+    """The names of the slots of a template or cell: "{einen colour gear} {verb.du}" has colour, gear and verb."""
+    found = []
+    for inside in _SLOT.findall(text):
+        words = inside.split()
+        found += [word.rstrip("+").split(".")[0] for word in (words[1:] if len(words) > 1 else words)]
+    return found
+
+
+def _replaced(text: str, column: str, drawn: Mapping[str, Row]) -> str:
+    # Other English columns than "en" are there (a verb's forms), but have no slots.
+    form = _english if column == "en" else _german
+    return _SLOT.sub(lambda match: form(match[1], drawn), text)
+
+
+def _english(inside: str, drawn: Mapping[str, Row]) -> str:
+    name, _, column = inside.rstrip("+").partition(".")
+    forms = drawn[name][column or "en"].split("/")
+    return forms[1] if inside.endswith("+") else forms[0]
+
+
+def _german(inside: str, drawn: Mapping[str, Row]) -> str:
+    article, *adjectives, last = ["", *inside.split()]
+    if adjectives:
+        article, *adjectives = adjectives
+    name, _, column = last.rstrip("+").partition(".")
+    forms = drawn[name][column or "de"].split("/")
+    plural = len(last) - len(last.rstrip("+"))
+    if not article and not plural:
+        return forms[0]
+    if plural:
+        noun = forms[1] + ("n" if plural == 2 and forms[1][-1] not in "ns" else "")
+        ending = article.removeprefix("-")
+        return " ".join([*(_stem(drawn[adjective]) + ending for adjective in adjectives), noun])
+    gender, noun = forms[0].split(" ", 1)
+    bent, endings = _ARTICLES[article]
+    place = _GENDERS.index(gender)
+    if not endings:  # a pronoun
+        return bent[place]
+    words = [bent[place], *(_stem(drawn[adjective]) + endings[place] for adjective in adjectives), noun]
+    return " ".join(word for word in words if word)
+
+
+def _stem(adjective: Row) -> str:
+    return adjective.get("stem") or adjective["de"]
+
+
+def _articles() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """For each article, as it is before a masculine noun: what it is for der, die and das, and adjectives' endings."""
+    weak = ("en", "en", "en")
+    found = {
+        "der": (("der", "die", "das"), ("e", "e", "e")),
+        "den": (("den", "die", "das"), ("en", "e", "e")),
+        "dem": (("dem", "der", "dem"), weak),
+        "ins": (("in den", "in die", "ins"), ("en", "e", "e")),
+        "im": (("im", "in der", "im"), weak),
+        "am": (("am", "an der", "am"), weak),
+        "zum": (("zum", "zur", "zum"), weak),
+        "vom": (("vom", "von der", "vom"), weak),
+        "beim": (("beim", "bei der", "beim"), weak),
+        "-er": (("", "", ""), ("er", "e", "es")),
+        "-en": (("", "", ""), ("en", "e", "es")),
+        "-em": (("", "", ""), ("em", "er", "em")),
+        "er": (("er", "sie", "es"), ()),
+        "ihn": (("ihn", "sie", "es"), ()),
+        "ihm": (("ihm", "ihr", "ihm"), ()),
+    }
+    for word in ("ein", "kein", "mein", "dein", "unser", "Ihr"):
+        found[word] = ((word, f"{word}e", word), ("er", "e", "es"))
+        found[f"{word}en"] = ((f"{word}en", f"{word}e", word), ("en", "e", "es"))
+        found[f"{word}em"] = ((f"{word}em", f"{word}er", f"{word}em"), weak)
+    return found
+
+
+_ARTICLES = _articles()
+
+
+def _an(text: str) -> str:
+    return re.sub(r"\b([Aa]) (?=[aeiouAEIOU]|X-ray|hour)", r"\1n ", text)
+
+
+def _tidy(text: str) -> str:
+    """Capitals where sentences begin, and no space before a sign (an empty cell leaves one)."""
+    text = re.sub(r" (?=[.,?!])", "", text)
+    return re.sub(r"(?:^|(?<=[.?!] ))\w", lambda match: match[0].upper(), text)

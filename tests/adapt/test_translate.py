@@ -1,0 +1,66 @@
+"""`innertune translate`: a line for each line, from wherever the text comes."""
+
+import io
+import sys
+
+import pytest
+
+from adapt.errors import InputError
+from adapt.models.checkpoint import load_model
+
+
+@pytest.fixture
+def translate(innertune, marian, capsys):
+    def run(*options):
+        capsys.readouterr()
+        innertune("translate", f"model.pretrained={marian}", *options)
+        return capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def expected(marian):
+    from adapt.data.loader import collate
+    from adapt.data.pairs import Pair
+
+    model = load_model(str(marian)).model
+    pairs = [Pair(text) for text in ("ada dab", "cid", "fed had bid")]
+    return [model.task.decode(model, collate([(pair, model.reader.read(pair))]))[0] for pair in pairs]
+
+
+def test_a_sentence_and_several(translate, expected):
+    assert translate("text=ada dab").out == expected[0] + "\n"
+    assert translate("text=[ada dab,cid,fed had bid]").out.splitlines() == expected
+
+
+def test_lines_of_a_file_keep_their_places(translate, expected, tmp_path):
+    """Also empty ones: line n of the output is the translation of line n."""
+    (tmp_path / "lines.txt").write_text("ada dab\n\ncid\r\nfed had bid\n", encoding="utf-8")
+    with pytest.raises(InputError, match="(?s)lines.txt:2: .*empty.*on_error=skip"):
+        translate(f"file={tmp_path / 'lines.txt'}")
+    said = translate(f"file={tmp_path / 'lines.txt'}", "on_error=skip", "loader.batch_tokens=5")
+    assert said.out.split("\n") == [expected[0], "", expected[1], expected[2], ""]
+    assert "Skipped" in said.err and "lines.txt:2" in said.err
+
+
+def test_tables_and_standard_input(translate, expected, tmp_path, monkeypatch):
+    (tmp_path / "a.tsv").write_text("source\tdomain\nada dab\tx\ncid\ty\n")
+    assert translate(f"file={tmp_path / 'a.tsv'}").out.splitlines() == expected[:2]
+    (tmp_path / "a.jsonl").write_text('{"source": "cid"}\n')
+    assert translate(f"file={tmp_path / 'a.jsonl'}").out.splitlines() == expected[1:2]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("cid\nada dab\n"))
+    assert translate("file=-").out.splitlines() == [expected[1], expected[0]]
+
+
+def test_bad_input_is_named(translate, tmp_path):
+    with pytest.raises(InputError, match="nothing to translate: give text="):
+        translate()
+    with pytest.raises(InputError, match="file=gone.txt: there is no such file"):
+        translate("file=gone.txt")
+    (tmp_path / "latin.txt").write_bytes("Gr\xfc\xdfe".encode("latin-1"))
+    with pytest.raises(InputError, match="not UTF-8 text .*byte 2"):
+        translate(f"file={tmp_path / 'latin.txt'}")
+    long = " ".join(["ada"] * 60)
+    with pytest.raises(InputError, match="text 1: the source has .* tokens, and the network reads at most 64"):
+        translate(f"text={long}")
