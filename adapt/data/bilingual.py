@@ -31,17 +31,13 @@ def table(text: str, columns: str = "en de") -> tuple[Row, ...]:
     A noun stands there with its article and, where it has one, its plural: "tablet/tablets | die Tablette/Tabletten".
     An adjective whose stem changes has it in a third cell: "dark | dunkel | dunkl".
     """
-    names = columns.split()
     rows = []
-    for line in text.split(";"):
+    for line in filter(str.strip, text.split(";")):
         cells = [" ".join(cell.split()) for cell in line.split("|")]
-        if cells != [""]:
-            if len(cells) != len(names):
-                if (len(cells), names) != (3, ["en", "de"]):
-                    raise ValueError(f"{' | '.join(cells)}: expected the columns {columns}.")
-                rows.append(dict(zip(("en", "de", "stem"), cells, strict=True)))
-            else:
-                rows.append(dict(zip(names, cells, strict=True)))
+        names = ["en", "de", "stem"] if columns == "en de" and len(cells) == 3 else columns.split()
+        if len(cells) != len(names):
+            raise ValueError(f"{' | '.join(cells)}: expected the columns {columns}.")
+        rows.append(dict(zip(names, cells, strict=True)))
     return tuple(rows)
 
 
@@ -66,12 +62,13 @@ class BilingualGrammar:
     def _fill(self, row: Row, rng: random.Random) -> Row:
         """A row whose slots are filled, each in all columns by one row of the slot's table."""
         drawn: dict[str, Row] = {}
-        taken: dict[str, list[Row]] = {}
+        taken: list[Row] = []
         for name in dict.fromkeys(name for text in row.values() for name in slots(text)):
             choices = self.tables[name.rstrip("23")]
-            while (choice := rng.choice(choices)) in taken.get(name.rstrip("23"), ()):
-                pass
-            taken.setdefault(name.rstrip("23"), []).append(choice)
+            choice = rng.choice(choices)
+            while name[-1] in "23" and choice in taken:
+                choice = rng.choice(choices)
+            taken.append(choice)
             drawn[name] = self._fill(choice, rng)
         return {column: _replaced(text, column, drawn) for column, text in row.items()}
 

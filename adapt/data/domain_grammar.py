@@ -620,9 +620,9 @@ CLINIC = BilingualGrammar(
             """waiting room | das Wartezimmer; treatment room | das Behandlungszimmer; corridor | der Flur;
             entrance hall | die Eingangshalle; laboratory | das Labor; cloakroom | die Garderobe;
             day clinic | die Tagesklinik; changing room | die Umkleide; X-ray room | der Röntgenraum;
-            cafeteria | die Cafeteria;
-            gym | der Gymnastikraum; surgery | das Sprechzimmer; operating theatre | der Operationssaal;
-            recovery room | der Aufwachraum; emergency department | die Notaufnahme"""
+            cafeteria | die Cafeteria; gym | der Gymnastikraum; surgery | das Sprechzimmer;
+            operating theatre | der Operationssaal; recovery room | der Aufwachraum;
+            emergency department | die Notaufnahme"""
         ),
         "floor": table("first | ersten; second | zweiten; third | dritten; fourth | vierten; fifth | fünften"),
         "side": table("left | linken; right | rechten"),

@@ -34,7 +34,7 @@ def test_demo(tmp_path):
         "report.html",
     ):
         assert words in done.stdout
-    assert json.loads((tmp_path / "demo" / "metrics.json").read_text())["target"]["after"]["utterances"] == 3
+    assert json.loads((tmp_path / "demo" / "metrics.json").read_text())["target"]["after"]["examples"] == 3
 
 
 @pytest.mark.skipif(not READY.is_file(), reason="this environment was not made by scripts/setup")
