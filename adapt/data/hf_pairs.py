@@ -47,10 +47,13 @@ def read_dataset(
     wanted = {"train": train, "validation": validation, "test": test, "source_test": source_test}
     parts, problems = {}, []
     for part, split in wanted.items():
-        rows = _load(path, name, split) if split is not None else ()
-        parts[part] = tuple(_pairs(rows, f"{path} {split}", source, target, domain, problems)) if split else ()
-        if split is not None and not parts[part]:
-            raise InputError(f"'{path}' has no usable row in '{split}'. {problems[0] if problems else 'It is empty.'}")
+        if split is None:
+            continue
+        pairs, found = _pairs(_load(path, name, split), f"{path} {split}", source, target, domain)
+        if not pairs:
+            raise InputError(f"'{path}' has no usable row in '{split}'. {found[0] if found else 'It is empty.'}")
+        parts[part] = tuple(pairs)
+        problems += found
     return without_trained(Splits(**parts, problems=tuple(problems)))
 
 
@@ -85,17 +88,18 @@ def _load(path: str, name: str | None, split: str) -> Any:
         ) from None
 
 
-def _pairs(rows: Any, where: str, source: str, target: str, domain: str | None, problems: list[str]) -> list[Pair]:
+def _pairs(rows: Any, where: str, source: str, target: str, domain: str | None) -> tuple[list[Pair], list[str]]:
+    """The pairs of a split, and a sentence on each row that cannot be used."""
     columns = rows.column_names
-    languages = [] if "translation" not in columns else list(rows.features["translation"])
-    inside = "translation" in columns and not {source, target} <= set(columns)
+    languages = _languages(rows.features.get("translation"))
+    inside = bool(languages) and not {source, target} <= set(columns)
     there = languages if inside else columns
     for column, known in ((source, there), (target, there), *([(domain, columns)] if domain else [])):
         if column not in known:
             more = f", and inside 'translation' {', '.join(languages)}" if languages else ""
             raise InputError(f"{where} has no column '{column}'. It has {', '.join(columns)}{more}.")
     used = {"translation", "id", domain} if inside else {source, target, "id", domain}
-    pairs = []
+    pairs, problems = [], []
     for number, row in enumerate(rows):
         texts = row["translation"] if inside else row
         empty = [key for key in (source, target) if not isinstance(texts[key], str) or not texts[key].strip()]
@@ -113,4 +117,9 @@ def _pairs(rows: Any, where: str, source: str, target: str, domain: str | None, 
                 where=f"{where}[{number}]",
             )
         )
-    return pairs
+    return pairs, problems
+
+
+def _languages(feature: Any) -> list[str]:
+    """The languages in a column: a feature of texts by language, or an ordinary struct."""
+    return list(getattr(feature, "languages", None) or (feature if isinstance(feature, dict) else ()))

@@ -74,7 +74,10 @@ def read(auto: str, reference: str, **options: Any) -> Any:
     transformers.logging.set_verbosity_error()  # what a user must know we say ourselves
     transformers.logging.disable_progress_bar()
     try:
-        return getattr(transformers, auto).from_pretrained(reference, trust_remote_code=False, **options)
+        with warnings.catch_warnings():
+            # Of Marian's tokenizer, for a normalisation that it does not use.
+            warnings.filterwarnings("ignore", "Recommended: pip install sacremoses")
+            return getattr(transformers, auto).from_pretrained(reference, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
         said = " ".join(str(error).split())[:300]
         if Path(reference).is_dir():

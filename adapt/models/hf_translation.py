@@ -17,6 +17,7 @@ from adapt.models.seq2seq import shifted
 from adapt.models.task import Task, translation
 from interventions.sites import TOKEN, Layer, Part, Site, find_sites, own_mask
 
+_REMEMBERED = 200_000  # texts whose tokens are kept
 MOST_TOKENS = 256  # of an answer, where neither the user nor the model's own files say how many
 _KEYS_AND_VALUES = ("k_proj", "v_proj", "EncDecAttention.k", "EncDecAttention.v")
 
@@ -46,6 +47,8 @@ class TextReader:
 
     def __init__(self, tokenizer: Any, prefix: str) -> None:
         self.tokenizer, self.prefix = tokenizer, prefix
+        # Marian's tokenizer takes a millisecond for a sentence, which is read again in each epoch.
+        self._known: dict[tuple[str, str], list[int]] = {}
 
     def length(self, pair: Pair) -> float:
         """The tokens of the longer side."""
@@ -57,11 +60,18 @@ class TextReader:
 
     def source(self, pair: Pair) -> list[int]:
         """The tokens that are read for a pair's source."""
-        return self.tokenizer(f"{self.prefix}{pair.source}").input_ids
+        return self._tokens("text", f"{self.prefix}{pair.source}")
 
     def target(self, text: str) -> list[int]:
         """The tokens that are to be written for a text."""
-        return self.tokenizer(text_target=text).input_ids
+        return self._tokens("text_target", text)
+
+    def _tokens(self, side: str, text: str) -> list[int]:
+        if (side, text) not in self._known:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[side, text] = self.tokenizer(**{side: text}).input_ids
+        return self._known[side, text]
 
 
 class HFTranslation(Model):

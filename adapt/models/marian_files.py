@@ -8,6 +8,7 @@ Needs `sentencepiece`.
 import io
 import json
 import string
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -55,12 +56,14 @@ def marian_config(
         tokens = ["</s>", "<unk>", *pieces, "<pad>"]
         vocab = Path(made) / "vocab.json"
         vocab.write_text(json.dumps({token: unit for unit, token in enumerate(tokens)}), encoding="utf-8")
-        tokenizer = transformers.MarianTokenizer(
-            source_spm=str(Path(made) / "source.spm"),
-            target_spm=str(Path(made) / "target.spm"),
-            vocab=str(vocab),
-            model_max_length=positions,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Recommended: pip install sacremoses")  # which it does not use
+            tokenizer = transformers.MarianTokenizer(
+                source_spm=str(Path(made) / "source.spm"),
+                target_spm=str(Path(made) / "target.spm"),
+                vocab=str(vocab),
+                model_max_length=positions,
+            )
         pad = len(tokens) - 1
         config = transformers.MarianConfig(
             architectures=["MarianMTModel"],

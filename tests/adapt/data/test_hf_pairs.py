@@ -58,6 +58,24 @@ def saved(tmp_path, datasets):
     return str(tmp_path / "saved")
 
 
+def test_the_feature_of_published_translations(tmp_path, datasets):
+    features = datasets.Features({"translation": datasets.Translation(["de", "en"])})
+    rows = [{"translation": {"en": row["en"], "de": row["de"]}} for row in ROWS]
+    (tmp_path / "data").mkdir()
+    datasets.Dataset.from_list(rows, features=features).to_parquet(str(tmp_path / "data" / "train.parquet"))
+    splits = read_dataset(str(tmp_path / "data"), "en", "de", test=None)
+    assert texts(splits.train) == [(row["en"], row["de"]) for row in ROWS]
+    with pytest.raises(InputError, match="inside 'translation' de, en"):
+        read_dataset(str(tmp_path / "data"), "en", "fr", test=None)
+
+
+def test_a_column_of_texts_may_be_called_translation(tmp_path):
+    path = str(write(tmp_path, "d.jsonl", [{"text": "a", "translation": "b"}]))
+    assert texts(read_dataset(path, "text", "translation", test=None).train) == [("a", "b")]
+    with pytest.raises(InputError, match="has no column 'en'"):
+        read_dataset(path, "en", "de", test=None)
+
+
 def test_languages_inside_a_column(saved):
     splits = read_dataset(saved, "de", "en", source_test="test", test=None)
     assert texts(splits.train) == [(row["de"], row["en"]) for row in ROWS[:4]]
