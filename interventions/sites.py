@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
@@ -11,6 +12,10 @@ from torch import Tensor, nn
 
 Part = Literal["encoder", "decoder", "cross-attention"]
 UNIT_AXIS = {nn.Linear: -1, nn.Conv1d: 1}
+
+# Further modules whose output says by itself where its units are: behind the batch, or last.
+_CHANNELS = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
+_WIDTHS = ("out_features", "out_channels", "num_features", "num_channels", "embedding_dim", "nf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,85 @@ def find_sites(model: nn.Module, pattern: str = "*") -> list[Site]:
             rows = tuple(f"{name}.{kind}" for kind in ("weight", "bias") if kind in own)
             sites.append(Site(name, axis, module.weight.shape[0], rows if "weight" in own else ()))
     return sites
+
+
+def site_at(
+    model: nn.Module,
+    name: str,
+    unit_axis: int | None = None,
+    units: int | None = None,
+    part: Part | None = None,
+    step: Step | None = None,
+) -> Site:
+    """Return a site at any module: a transformer block, a norm, an embedding, an activation function.
+
+    Where a module puts out a tuple or a transformers `ModelOutput`, the site is its first tensor, the hidden state.
+    `unit_axis` and `units` need not be said of a convolution, a linear map, a norm or an embedding, nor of a
+    transformer block, which is as wide as its norms. Units are on axis 1 behind convolutions, batch and group norms,
+    else on the last.
+
+    Raises:
+        ValueError: there is no such module, or it does not say on which axis its units are, or how many there are.
+    """
+    modules = dict(model.named_modules())
+    if name not in modules:
+        near = get_close_matches(name, modules, n=5, cutoff=0.5)
+        there = near or [known for known in modules if known][:5]
+        raise ValueError(
+            f"The model has no module '{name}'. {'Near it are' if near else 'It has, among others,'} "
+            f"{', '.join(map(repr, there))}."
+        )
+    module = modules[name]
+    if isinstance(module, (nn.ModuleList, nn.ModuleDict)):
+        inside = ", ".join(f"'{name}.{child}'" for child, _ in list(module.named_children())[:3])
+        raise ValueError(f"'{name}' is a list of modules, and is never called. Name one of them: {inside}, ...")
+    kind = next((axis for kind, axis in UNIT_AXIS.items() if isinstance(module, kind)), None)
+    if unit_axis is None:
+        unit_axis = kind if kind is not None else _axis(module)
+    if unit_axis is None:
+        raise ValueError(
+            f"'{name}' ({type(module).__name__}) does not say which axis of its output counts units. Give unit_axis: 1 "
+            "for (batch, units, time), -1 for (batch, time, units)."
+        )
+    units = _width(module) if units is None else units
+    if units is None:
+        raise ValueError(f"'{name}' ({type(module).__name__}) does not say how many units it has. Give units.")
+    rows = find_sites(module)[0].rows if kind is not None else ()
+    return Site(name, unit_axis, units, tuple(f"{name}{row}" for row in rows), part, step)
+
+
+def _axis(module: nn.Module) -> int | None:
+    # Activation functions keep the layout of what is before them, and only who reads the code knows that.
+    leaves = [leaf for leaf in module.modules() if next(leaf.parameters(recurse=False), None) is not None]
+    channels = [isinstance(leaf, _CHANNELS) for leaf in leaves]
+    if not leaves or (any(channels) and not all(channels)):
+        return None
+    return 1 if all(channels) else -1
+
+
+def _width(module: nn.Module) -> int | None:
+    for name in _WIDTHS:
+        width = getattr(module, name, None)
+        if isinstance(width, int):
+            return width
+    if not list(module.children()):  # layer and RMS norms: a weight for each unit
+        weight = getattr(module, "weight", None)
+        return weight.shape[0] if isinstance(weight, Tensor) and weight.dim() == 1 else None
+    if not re.search("(Layer|Block)", type(module).__name__):
+        return None
+    # A residual block puts out what its norms, those within attention apart, bring into shape.
+    norms = [
+        part
+        for path, part in module.named_modules()
+        if path
+        and not list(part.children())
+        and "norm" in type(part).__name__.lower()
+        and "att" not in path.rpartition(".")[0].lower()
+    ]
+    # Without any, it is as wide as its one part with weights.
+    norms = norms or [part for part in module.children() if next(part.parameters(), None) is not None]
+    widths = {_width(norm) for norm in norms}
+    return widths.pop() if len(widths) == 1 else None
 
 
 def choose_sites(sites: Sequence[Site], pattern: str | Sequence[str] = "*", part: Part | None = None) -> list[Site]:

@@ -9,9 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from small_hf import save_ctc, save_whisper
 from small_mt import save_translation, write_language
 from tone_speech import TINY, write_tones
+
+# How long an example takes says more of what else the machine does than of the code.
+settings.register_profile("steady", deadline=None)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,13 @@
 from collections import OrderedDict
 
 import pytest
+import small_models
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from interventions.sites import TOKEN, Layer, Site, Step, choose_layers, choose_sites, find_sites, own_mask
+from interventions.sites import TOKEN, Layer, Site, Step, choose_layers, choose_sites, find_sites, own_mask, site_at
 
 LAYERS = [
     Layer(f"net.{name}", (f"net.{name}",)) for name in ("conv0", "conv1", "conv2", "mix", "out_a", "out_b", "head")
@@ -181,3 +182,65 @@ def test_a_choice_is_the_union_of_its_parts_in_order_without_doubles(parts):
     assert numbers == sorted(set(numbers))
     alone = {LAYERS.index(layer) for part in parts for layer in choose_layers(LAYERS, part)}
     assert set(numbers) == alone
+
+
+# ---------------------------------------------------------------------------------------------- a site at any module
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return {name: getattr(small_models, name)() for name in ("wav2letter", "wav2vec2", "whisper", "marian", "musicgen")}
+
+
+@pytest.mark.parametrize(
+    ("network", "name", "axis", "units"),
+    [
+        ("wav2letter", "acoustic_model.2", 1, 12),
+        ("wav2vec2", "wav2vec2.feature_extractor.conv_layers.0", 1, 8),
+        ("wav2vec2", "wav2vec2.feature_extractor.conv_layers.0.layer_norm", 1, 8),
+        ("wav2vec2", "wav2vec2.feature_extractor.conv_layers.1", 1, 8),
+        ("wav2vec2", "wav2vec2.encoder.layers.1", -1, 16),
+        ("wav2vec2", "wav2vec2.encoder.layer_norm", -1, 16),
+        ("whisper", "model.encoder.conv2", 1, 16),
+        ("whisper", "model.decoder.layers.0", -1, 16),
+        ("whisper", "model.decoder.embed_tokens", -1, 16),
+        ("marian", "model.decoder.layers.1.fc1", -1, 24),
+        ("musicgen", "text_encoder.encoder.block.0", -1, 16),
+        ("musicgen", "text_encoder.encoder.block.0.layer.0.layer_norm", -1, 16),
+        ("musicgen", "decoder.model.decoder.layers.0", -1, 16),
+    ],
+)
+def test_a_module_says_where_its_units_are(networks, network, name, axis, units):
+    site = site_at(networks[network], name)
+    assert (site.name, site.unit_axis, site.units, site.part, site.step) == (name, axis, units, None, None)
+    linear = isinstance(networks[network].get_submodule(name), (nn.Conv1d, nn.Linear))
+    assert site.rows == ((f"{name}.weight", f"{name}.bias") if linear else ())
+    if linear:
+        assert site in find_sites(networks[network])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("acoustic_model.3", "ReLU.*which axis.*Give unit_axis"),
+        ("acoustic_model", "how many units"),
+        ("acoustic_model.33", "no module 'acoustic_model.33'. Near it are 'acoustic_model.3'"),
+        ("zzz", "no module 'zzz'. It has, among others, 'acoustic_model'"),
+    ],
+)
+def test_what_no_module_says_is_asked_for(networks, name, message):
+    with pytest.raises(ValueError, match=message):
+        site_at(networks["wav2letter"], name)
+
+
+def test_what_is_never_called_and_what_mixes_layouts_is_not_guessed(networks):
+    with pytest.raises(ValueError, match="'wav2vec2.encoder.layers' is a list of modules.*'wav2vec2.encoder.layers.0'"):
+        site_at(networks["wav2vec2"], "wav2vec2.encoder.layers")
+    with pytest.raises(ValueError, match="Wav2Vec2Encoder.*which axis"):
+        site_at(networks["wav2vec2"], "wav2vec2.encoder")
+
+
+def test_what_is_said_is_taken(networks):
+    step = Step(0.02, "s")
+    site = site_at(networks["wav2letter"], "acoustic_model.3", unit_axis=1, units=12, part="encoder", step=step)
+    assert site == Site("acoustic_model.3", 1, 12, (), "encoder", step)
