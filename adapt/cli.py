@@ -13,6 +13,7 @@ COMMANDS = {
     "evaluate": "measure a model's error rates, or BLEU and chrF, by group, with intervals",
     "transcribe": "write down what is said in audio files",
     "translate": "translate sentences",
+    "steer": "fit a steering vector between two groups, and measure it on both",
     "sites": "list where a model can be read and changed, with shapes, weights and FLOPs",
     "compare": "report on two models that already exist",
     "show": "list what can be chosen: show [group]",
@@ -87,6 +88,8 @@ def _set_up() -> None:
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stdout, force=True)
     # Advice on worker counts and the like; what a user must know we say ourselves.
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torch.utils.data")
+    # Marian's tokenizer, also when it is copied, asks for what only a function that it never calls would use.
+    warnings.filterwarnings("ignore", "Recommended: pip install sacremoses")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # the same of DDP's, which torch reads when it is imported
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 

@@ -17,13 +17,17 @@ from adapt.errors import InputError
 from adapt.files import write_text
 from adapt.inference import answers
 from adapt.metrics import Metric
+from adapt.report.sweep import write_sweep
 from adapt.run import check_output, close_run, command_line, open_run
+from adapt.sweep import Point, measure
 
 log = logging.getLogger(__name__)
 
 
 def main(cfg: DictConfig) -> None:
-    """Evaluate as `conf/evaluate.yaml` says. Leaves `metrics.json`, `card.json` and `transcripts.jsonl`."""
+    """Evaluate as `conf/evaluate.yaml` says. Leaves `metrics.json`, `card.json` and `transcripts.jsonl`, and where
+    there are interventions `sweep.html`.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -35,8 +39,9 @@ def main(cfg: DictConfig) -> None:
     if not sets:
         raise InputError("There is nothing to evaluate on: give data.test=test.jsonl.")
     keys = grouping(cfg.data)
-    folder = open_run(cfg)
     loader = build(cfg.loader)
+    trials = build(cfg.intervention)(loaded, splits, loader)
+    folder = open_run(cfg)
 
     task = loaded.model.task
     table = Table(title=f"{loaded.reference}", title_justify="left")
@@ -44,7 +49,8 @@ def main(cfg: DictConfig) -> None:
     for column in ("", f"{task.noun}s", first, "95 % interval", *others):
         table.add_column(column, justify="left" if not column else "right")
     metrics: dict[str, Any] = {}
-    lines = []
+    lines: list[dict[str, str]] = []
+    points: list[Point] = []
     for name, examples in sets.items():
         texts = answers(loaded.model, task, examples, loader)
         quality = task.judge([example.text for example in examples], texts)
@@ -60,11 +66,22 @@ def main(cfg: DictConfig) -> None:
         for key, values in groups.items():
             for value, figures in values.items():
                 table.add_row(f"  {key} {value}", *_cells(figures, task.metrics))
+        lines += [{"set": name, **_read(e), "pred_text": text} for e, text in zip(examples, texts, strict=True)]
+        for trial in trials:
+            told = (name, trial.line, trial.value)
+            point, changed = measure(loaded.model, trial.interventions, examples, texts, loader, *told)
+            points.append(point)
+            table.add_row(f"  {trial.line}, {trial.value:g}", *_cells(dict(point.quality), task.metrics))
+            said = {"set": name, "intervention": f"{trial.line}, {trial.value:g}"}
+            lines += [said | _read(e) | {"pred_text": text} for e, text in zip(examples, changed, strict=True)]
         table.add_section()
-        lines += [
-            {"set": name, **_read(example), "pred_text": text} for example, text in zip(examples, texts, strict=True)
-        ]
     write_text(folder / "transcripts.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    if points:
+        metrics["points"] = [point.as_dict() for point in points]
+        along = "strength" if trials[0].line == "interventions" else "number of neurons"
+        title, told = f"{loaded.reference} under interventions", _told(points, task.metrics[0])
+        config = OmegaConf.to_yaml(cfg, resolve=True)
+        write_sweep(folder / "sweep.html", points, task.metrics, task.noun, title, told, along, config)
     metrics |= signatures(task.metrics) | {"seconds": time.perf_counter() - started, "skipped": skipped}
     card = {
         "model": {"reference": loaded.reference, "fingerprint": loaded.fingerprint},
@@ -77,6 +94,18 @@ def main(cfg: DictConfig) -> None:
         if metric.signature:
             log.info("%s: %s", metric.label, metric.signature)
     log.info("Metrics and transcripts: %s", folder.absolute())
+
+
+def _told(points: Sequence[Point], metric: Metric) -> str:
+    own = [point for point in points if not point.control]
+    sign = 1 if metric.higher else -1
+    best = max(own, key=lambda point: sign * point.quality[metric.key])
+    before, after = (metric.scale * values[metric.key] for values in (best.bare, best.quality))
+    unit = " %" * metric.percent
+    return (
+        f"The bare model has {metric.label} {before:.1f}{unit} on the {best.chart}; the best of {len(own)} settings, "
+        f"{best.line} at {best.value:g}, has {after:.1f}{unit}."
+    )
 
 
 def _read(example: Example) -> dict[str, str]:

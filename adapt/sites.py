@@ -17,6 +17,7 @@ from adapt.data.manifest import Utterance
 from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from adapt.files import write_json
+from adapt.inference import eval_mode
 from adapt.models.model import Model
 from interventions.sites import Site, choose_sites
 
@@ -99,8 +100,6 @@ def site_costs(model: Model, sites: Sequence[Site] | None = None, seconds: float
     def end(name: str, output: Tensor) -> None:
         found[name] = tuple(output.shape), counter.get_total_flops() - before[name]
 
-    training = [module for module in model.modules() if module.training]
-    model.eval()
     handles = []
     try:
         for site in sites:
@@ -109,13 +108,11 @@ def site_costs(model: Model, sites: Sequence[Site] | None = None, seconds: float
             handles.append(module.register_forward_hook(lambda *parts, name=site.name: end(name, parts[2])))
         # The counter knows no fused attention on a CPU and would count none; and a weight norm computes no weight under
         # it in inference mode.
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        with eval_mode(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
             model(*inputs)
     finally:
         for handle in handles:
             handle.remove()
-        for module in training:
-            module.training = True
 
     length, read = torch.tensor([inputs[0].shape[1]]), torch.tensor([tokens])
     rows, together = [], {}

@@ -107,6 +107,24 @@ def test_models(step, base, request, language, name):
     assert (run / "model.safetensors").exists()
 
 
+@pytest.mark.parametrize("name", options("intervention"))
+def test_interventions(innertune, base, speech, tmp_path, name):
+    vectors = []
+    if name == "saved":
+        both = [json.loads(line) for accent in ("high", "low") for line in
+                speech[f"{accent}_test"].read_text().splitlines()[:3]]  # fmt: skip
+        for row, accent in zip(both, ["high"] * 3 + ["low"] * 3, strict=True):
+            row["audio_filepath"] = str(speech[f"{accent}_test"].parent / row["audio_filepath"])
+        (tmp_path / "both.jsonl").write_text("\n".join(map(json.dumps, both)))
+        data = ["data=manifest", f"data.train={tmp_path / 'both.jsonl'}", f"data.test={speech['high_validation']}",
+                f"data.source_test={speech['low_validation']}", "sites='*.conv3'"]  # fmt: skip
+        steered = innertune("steer", f"model.pretrained={base}", *data, f"output={tmp_path / 'steer'}")
+        vectors = [f"intervention.path={steered / 'vectors.safetensors'}"]
+    run = innertune("evaluate", f"model.pretrained={base}", f"data.test={speech['low_test']}", *vectors,
+                    f"intervention={name}", f"output={tmp_path / 'run'}")  # fmt: skip
+    assert ("points" in json.loads((run / "metrics.json").read_text())) == (name != "none")
+
+
 @pytest.mark.parametrize("name", options("experiment"))
 def test_experiments(innertune, request, tmp_path, name):
     command = re.match(r"(adapt|pretrain):", first_comment(CONF / "experiment" / f"{name}.yaml"))[1]

@@ -102,11 +102,12 @@ def interval_pair(
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of `curves`: `values` by epoch."""
+    """One line of `curves`: `values` by epoch, or by whatever was varied. `keyed`: it is named above the picture."""
 
     name: str
     style: str
-    values: Mapping[int, float]
+    values: Mapping[float, float]
+    keyed: bool = True
 
 
 def curve(name: str, style: str, history: Sequence[Mapping[str, float]], key: str, scale: float = 1.0) -> Curve:
@@ -115,19 +116,26 @@ def curve(name: str, style: str, history: Sequence[Mapping[str, float]], key: st
     return Curve(name, style, {epoch: value for epoch, value in found.items() if math.isfinite(value)})
 
 
-def curves(title: str, lines: Sequence[Curve], unit: str = "") -> Markup | None:
-    """Values over epochs, one line each, `unit` behind each number. None where there is no value at all."""
+def curves(title: str, lines: Sequence[Curve], unit: str = "", along: str = "epoch") -> Markup | None:
+    """Values over epochs, or `along` something else, one line each, `unit` behind each number.
+
+    None where there is no value at all.
+    """
     lines = [line for line in lines if line.values]
     if not lines:
         return None
     left, right, top, bottom = 46, 468, 34, 206
     values = [value for line in lines for value in line.values.values()]
-    epochs = sorted({epoch for line in lines for epoch in line.values})
+    places = sorted({place for line in lines for place in line.values})
     down = axis(min(0.0, *values), max(values))
-    first, span = epochs[0], epochs[-1] - epochs[0]
+    first, span = places[0], places[-1] - places[0]
+    if all(place == int(place) for place in places):
+        marks = [float(mark) for mark in range(int(first), int(first + span) + 1, max(1, math.ceil(span / 9)))]
+    else:
+        marks = [mark for mark in axis(first, first + span, most=9).ticks if first <= mark <= first + span]
 
-    def x(epoch: int) -> float:
-        return left + 8 + (right - left - 16) * ((epoch - first) / span if span else 0.5)
+    def x(place: float) -> float:
+        return left + 8 + (right - left - 16) * ((place - first) / span if span else 0.5)
 
     def y(value: float) -> float:
         return bottom - (bottom - top) * down.place(value)
@@ -142,31 +150,33 @@ def curves(title: str, lines: Sequence[Curve], unit: str = "") -> Markup | None:
             ).format(left, right, left - 6, y(tick) + 4, text, y=y(tick))
         )
     parts += [
-        Markup('<text class="x" x="{:.1f}" y="{}">{}</text>').format(x(epoch), bottom + 18, epoch)
-        for epoch in range(first, first + span + 1, max(1, math.ceil(span / 9)))
+        Markup('<text class="x" x="{:.1f}" y="{}">{:g}</text>').format(x(mark), bottom + 18, round(mark, 9))
+        for mark in marks
     ]
-    parts.append(Markup('<text class="x" x="{}" y="{}">epoch</text>').format((left + right) / 2, bottom + 34))
-    for number, line in enumerate(lines):
-        key = left + 8 + 150 * number
-        dots = [(x(epoch), y(value), epoch, value) for epoch, value in sorted(line.values.items())]
+    middle = (left + right) / 2
+    parts.append(Markup('<text class="x" x="{}" y="{}">{}</text>').format(middle, bottom + 34, along))
+    keyed = [line for line in lines if line.keyed]
+    apart = min(150, (right - left) // max(1, len(keyed)))
+    for line in lines:
+        dots = [(x(place), y(value), place, value) for place, value in sorted(line.values.items())]
+        drawn = [
+            Markup('<circle cx="{:.1f}" cy="{:.1f}" r="3"><title>{} {} {:g}: {}</title></circle>').format(
+                a, b, line.name, along, place, f"{value:.4g}{unit}"
+            )
+            for a, b, place, value in dots
+        ]
+        if line.keyed:
+            key = left + 8 + apart * keyed.index(line)
+            drawn.append(
+                Markup(
+                    '<line x1="{}" x2="{}" y1="14" y2="14"/><circle cx="{}" cy="14" r="3"/>'
+                    '<text x="{}" y="18">{}</text>'
+                ).format(key, key + 24, key + 12, key + 30, line.name)
+            )
+        points = " ".join(f"{a:.1f},{b:.1f}" for a, b, _, _ in dots)
         parts.append(
-            Markup(
-                '<g class="curve {}"><polyline points="{}"/>{}<line x1="{}" x2="{}" y1="14" y2="14"/>'
-                '<circle cx="{}" cy="14" r="3"/><text x="{}" y="18">{}</text></g>'
-            ).format(
-                line.style,
-                " ".join(f"{a:.1f},{b:.1f}" for a, b, _, _ in dots),
-                Markup("").join(
-                    Markup('<circle cx="{:.1f}" cy="{:.1f}" r="3"><title>{} epoch {}: {}</title></circle>').format(
-                        a, b, line.name, epoch, f"{value:.4g}{unit}"
-                    )
-                    for a, b, epoch, value in dots
-                ),
-                key,
-                key + 24,
-                key + 12,
-                key + 30,
-                line.name,
+            Markup('<g class="curve {}"><polyline points="{}"/>{}</g>').format(
+                line.style, points, Markup("").join(drawn)
             )
         )
     return Markup('<svg class="curves" viewBox="0 0 480 246" role="img"><title>{}</title>{}</svg>').format(

@@ -31,9 +31,33 @@ def write_report(comparison: Comparison, path: Path) -> None:
 
 def render(comparison: Comparison) -> str:
     """The page as text."""
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            comparison=comparison,
+            summary=wording.summary(comparison),
+            main=comparison.metrics[0],
+            result=_result_table(comparison.sets, comparison.metrics),
+            few=[name for name, result in comparison.sets.items() if result.before["examples"] < wording.FEW_EXAMPLES],
+            FEW_EXAMPLES=wording.FEW_EXAMPLES,
+            tables=_group_tables(comparison.groups, comparison.metrics[0]),
+            transcripts=[_aligned(transcript) for transcript in comparison.transcripts],
+            history=_learning(comparison.history, comparison.metrics),
+            weights=comparison.weights and _weights(comparison.weights),
+            shades=figures.shade_key(),
+            UNITS_A_ROW=figures.UNITS_A_ROW,
+            share=wording.share,
+            counted=wording.counted,
+        )
+    )
+
+
+def environment() -> Any:
+    """The jinja2 environment of our pages: their templates, and how they say numbers."""
     import jinja2
 
-    environment = jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -41,24 +65,8 @@ def render(comparison: Comparison) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    for said in _FILTERS:
-        environment.filters[said.__name__] = said
-    return environment.get_template("page.html.j2").render(
-        comparison=comparison,
-        summary=wording.summary(comparison),
-        main=comparison.metrics[0],
-        result=_result_table(comparison.sets, comparison.metrics),
-        few=[name for name, result in comparison.sets.items() if result.before["examples"] < wording.FEW_EXAMPLES],
-        FEW_EXAMPLES=wording.FEW_EXAMPLES,
-        tables=_group_tables(comparison.groups, comparison.metrics[0]),
-        transcripts=[_aligned(transcript) for transcript in comparison.transcripts],
-        history=_learning(comparison.history, comparison.metrics),
-        weights=comparison.weights and _weights(comparison.weights),
-        shades=figures.shade_key(),
-        UNITS_A_ROW=figures.UNITS_A_ROW,
-        share=wording.share,
-        counted=wording.counted,
-    )
+    made.filters |= {said.__name__: said for said in _FILTERS}
+    return made
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,65 @@
+"""A corpus's activations, as they come: each batch runs through the model once, and padding is never seen."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from adapt.data.example import Example
+from adapt.data.loader import Batch, Loader
+from adapt.inference import eval_mode
+from adapt.models.model import Model
+from adapt.progress import track
+from interventions.capture import capture
+from interventions.sites import Site, own_mask
+
+Reduce = Callable[[Site, Tensor], None]
+
+
+def read_activations(
+    model: Model,
+    examples: Sequence[Example],
+    loader: Loader,
+    sites: Sequence[Site],
+    reduce: Reduce,
+    what: str = "activations",
+) -> None:
+    """Give `reduce` each site's activations, `(steps, units)`, the own steps of a batch's examples one after another.
+
+    The model is in eval mode meanwhile. A decoder reads the references, as in training.
+    """
+    device = next(model.parameters()).device
+    with eval_mode(model), torch.no_grad():  # not inference mode, whose tensors no later training could use
+        for batch in track(loader.evaluation(examples, model.reader), what):
+            batch = batch.to(device)
+            with capture(model, sites, reduce, own_steps(model, batch)):
+                model.task.loss(model, batch)
+
+
+def read_means(
+    model: Model, examples: Sequence[Example], loader: Loader, sites: Sequence[Site], what: str = "means"
+) -> dict[str, Tensor]:
+    """The mean of each example over its own steps, `(examples, units)` by site name, in the examples' order."""
+    rows: dict[str, dict[int, Tensor]] = {site.name: {} for site in sites}
+    numbers = {id(example): number for number, example in enumerate(examples)}
+    device = next(model.parameters()).device
+    with eval_mode(model), torch.no_grad():
+        for batch in track(loader.evaluation(examples, model.reader), what):
+            batch = batch.to(device)
+            steps = own_steps(model, batch)
+            with capture(model, sites) as acts:
+                model.task.loss(model, batch)
+            for site in sites:
+                own = own_mask(steps(site), acts[site].shape[1]).unsqueeze(-1)
+                means = (acts[site] * own).sum(1) / own.sum(1)
+                rows[site.name] |= {numbers[id(e)]: mean for e, mean in zip(batch.examples, means, strict=True)}
+    return {name: torch.stack([own[number] for number in range(len(examples))]) for name, own in rows.items()}
+
+
+def own_steps(model: Model, batch: Batch) -> Callable[[Site], Tensor]:
+    """How many steps of a site are each example's own, `(batch,)`, where a decoder reads the references."""
+    tokens = None
+    if hasattr(model, "generate"):
+        counts = [len(model.encode(example.text)) for example in batch.examples]
+        tokens = torch.tensor(counts, device=batch.lengths.device)
+    return lambda site: model.own_steps(site, batch.lengths, tokens)

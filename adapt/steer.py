@@ -1,0 +1,213 @@
+"""`innertune steer`: fit a steering vector between two groups of examples, measure it on both, and keep it."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from adapt.build import build, build_splits
+from adapt.comparison import signatures
+from adapt.data.example import Example
+from adapt.data.loader import Loader
+from adapt.data.splits import check_splits
+from adapt.errors import InputError
+from adapt.inference import answers
+from adapt.introspect.activations import read_activations, read_means
+from adapt.models.checkpoint import Loaded
+from adapt.models.model import Model
+from adapt.report.sweep import write_sweep
+from adapt.run import check_output, close_run, command_line, open_run
+from adapt.sweep import Point, measure
+from interventions.sites import Site, choose_sites
+from interventions.steer_fit import MeanDifference, PairPCA, ProbeDirection, SteeringVectors
+from interventions.store import save
+
+log = logging.getLogger(__name__)
+METHODS = ("mean", "probe", "pca")
+
+
+def main(cfg: DictConfig) -> None:
+    """Steer as `conf/steer.yaml` says. Leaves `steering.safetensors`, `vectors.safetensors`, `steering.html`,
+    `metrics.json` and `card.json`.
+    """
+    started = time.perf_counter()
+    check_output(cfg)
+    if cfg.method not in METHODS:
+        raise InputError(f"method must be {', '.join(METHODS)}, got {cfg.method!r}.")
+    loaded: Loaded = build(cfg.model)
+    model = loaded.model
+    splits, skipped = check_splits(build_splits(cfg.data), model, cfg.data.on_error)
+    away, toward = two_groups(splits.train, str(cfg.by), cfg.groups)
+    fitted = _of(splits.train, cfg.by, away), _of(splits.train, cfg.by, toward)
+    measured = {name: _of((*splits.test, *splits.source_test), cfg.by, name) for name in (away, toward)}
+    chosen_on = _of(splits.validation, cfg.by, away)
+    for what, found in (("data.test", measured[away]), ("data.test", measured[toward])):
+        if not found:
+            raise InputError(f"Both groups are measured: give examples of {away} and of {toward} in {what}.")
+    pattern = list(cfg.sites) if isinstance(cfg.sites, ListConfig) else str(cfg.sites)
+    try:
+        sites = choose_sites(model.sites, pattern, cfg.part)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    coefficients = [float(number) for number in cfg.coefficients if number != 0]
+    if not coefficients:
+        raise InputError("coefficients: give at least one that is not 0; at 0 the model is as it is.")
+    folder = open_run(cfg)
+    loader: Loader = build(cfg.loader)
+
+    log.info("Fitting from %s (%d %ss) to %s (%d).", away, len(fitted[0]), model.task.noun, toward, len(fitted[1]))
+    vectors = fit(model, sites, fitted, cfg.method, loader)
+    if cfg.unit:
+        vectors = vectors.unit()
+    steers = {site.name: vectors.steer(site) for site in vectors.sites}
+    provenance = {
+        "by": str(cfg.by), "from": away, "to": toward, "method": vectors.method, "counts": list(vectors.counts),
+        "command": command_line(),
+    }  # fmt: skip
+    save(folder / "vectors.safetensors", steers, loaded.fingerprint, **provenance)
+
+    bare = {name: answers(model, model.task, found, loader, name) for name, found in measured.items()}
+    for name, found in measured.items():
+        log.info("  %s, as it is: %s", name, model.task.judge([e.text for e in found], bare[name]))
+    lines = {"": vectors} | {f", random {seed}": vectors.random(seed) for seed in range(cfg.controls)}
+    points: list[Point] = []
+    for site in vectors.sites:
+        for ending, known in lines.items():
+            for coefficient in coefficients:
+                steer = known.steer(site, coefficient)
+                for name, found in measured.items():
+                    line = f"{name}{ending}"
+                    point, _ = measure(model, [steer], found, bare[name], loader, site.name, line, coefficient)
+                    points.append(replace(point, control=bool(ending)))
+        _report(site, points, away, model)
+    best = _best(model, vectors, coefficients, chosen_on, loader) if chosen_on else None
+    told = _summary(model, points, away, toward, best, len(vectors.sites) * len(coefficients))
+    if best is not None:
+        site, coefficient = best
+        save(folder / "steering.safetensors", {site.name: vectors.steer(site, coefficient)}, loaded.fingerprint,
+             **provenance, chosen_on=f"validation, {len(chosen_on)} {model.task.noun}s of {away}")  # fmt: skip
+    write_sweep(
+        folder / "steering.html", points, model.task.metrics, model.task.noun, str(cfg.title), told,
+        "coefficient", OmegaConf.to_yaml(cfg, resolve=True),
+    )  # fmt: skip
+    metrics = {
+        "points": [point.as_dict() for point in points],
+        "bare": {name: model.task.judge([e.text for e in found], bare[name]).as_dict()
+                 for name, found in measured.items()},
+        "chosen": None if best is None else {"site": best[0].name, "coefficient": best[1]},
+        "norms": {site.name: float(vectors[site].norm()) for site in vectors.sites},
+        "seconds": time.perf_counter() - started,
+        "skipped": skipped,
+    } | signatures(model.task.metrics)  # fmt: skip
+    card = {
+        "model": {"reference": loaded.reference, "fingerprint": loaded.fingerprint},
+        "data": OmegaConf.to_container(cfg.data, resolve=True),
+        **provenance,
+    }
+    close_run(folder, metrics, card)
+    log.info("%s", told)
+    log.info("Vectors, curves and figures: %s", folder.absolute())
+
+
+def two_groups(examples: Sequence[Example], by: str, groups: Any) -> tuple[str, str]:
+    """The group that a vector leads away from, and the one that it leads to; None: the only two there are, in order.
+
+    Raises:
+        InputError: there are not two, or one that is named has no example.
+    """
+    there = list(dict.fromkeys(example.group(by) for example in examples))
+    named = [str(name) for name in groups] if groups is not None else there
+    if len(named) != 2 or named[0] == named[1] or not set(named) <= set(there):
+        raise InputError(
+            f"groups: expected two values of '{by}' in the training data, from and to, such as groups=[a,b]; got "
+            f"{', '.join(named) or 'none'}. There are: {', '.join(sorted(there)) or 'none'}."
+        )
+    return named[0], named[1]
+
+
+def fit(
+    model: Model,
+    sites: Sequence[Site],
+    groups: tuple[Sequence[Example], Sequence[Example]],
+    method: str,
+    loader: Loader,
+) -> SteeringVectors:
+    """A vector at each site, from the first group to the second.
+
+    `method` is "mean" (the difference of the groups' means), "probe" (the direction of a logistic regression), or "pca"
+    (of the differences between examples of the same text, each the mean over its own steps).
+
+    Raises:
+        InputError: no text is in both groups, and "pca" needs some.
+    """
+    if method == "pca":
+        by_text = [{example.text: example for example in group} for group in groups]
+        both = [text for text in by_text[0] if text in by_text[1]]
+        if not both:
+            raise InputError("method=pca needs pairs: the same text in both groups. There is none; try method=mean.")
+        means = [read_means(model, [own[text] for text in both], loader, sites) for own in by_text]
+        pairs = PairPCA()
+        for site in sites:
+            pairs.update(site, means[0][site.name], means[1][site.name])
+        return pairs.fit()
+    fitter = MeanDifference() if method == "mean" else ProbeDirection()
+    for number, group in enumerate(groups):
+        read_activations(model, group, loader, sites, fitter.of(number), f"group {number + 1}")
+    return fitter.fit()
+
+
+def _of(examples: Sequence[Example], by: str, group: str) -> tuple[Example, ...]:
+    return tuple(example for example in examples if example.group(str(by)) == group)
+
+
+def _best(
+    model: Model, vectors: SteeringVectors, coefficients: Sequence[float], examples: Sequence[Example], loader: Loader
+) -> tuple[Site, float]:
+    # On other examples than those that are reported: the best of many on the same ones is better than it will be.
+    metric = model.task.metrics[0]
+    bare = answers(model, model.task, examples, loader, "validation")
+    sign = 1 if metric.higher else -1
+    found = {}
+    for site in vectors.sites:
+        for coefficient in coefficients:
+            steer = vectors.steer(site, coefficient)
+            point, _ = measure(model, [steer], examples, bare, loader, site.name, "validation", coefficient)
+            found[site, coefficient] = sign * point.quality[metric.key]
+    return max(found, key=lambda setting: found[setting])
+
+
+def _report(site: Site, points: Sequence[Point], away: str, model: Model) -> None:
+    metric = model.task.metrics[0]
+    own = [point for point in points if point.chart == site.name and point.line == away]
+    best = (max if metric.higher else min)(own, key=lambda point: point.quality[metric.key])
+    value = metric.scale * best.quality[metric.key]
+    log.info("  %-40s %s of %s at best %.1f, coefficient %g", site.name, metric.label, away, value, best.value)
+
+
+def _summary(
+    model: Model, points: Sequence[Point], away: str, toward: str, best: tuple[Site, float] | None, settings: int
+) -> str:
+    metric = model.task.metrics[0]
+
+    def said(point: Point) -> str:
+        before, after = (metric.scale * own[metric.key] for own in (point.bare, point.quality))
+        low, high = (metric.scale * end for end in point.difference[metric.key])
+        return f"from {before:.1f} to {after:.1f}{' %' * metric.percent} (difference {low:+.1f} to {high:+.1f})"
+
+    if best is None:
+        return f"{settings} settings were measured; there were no validation {model.task.noun}s of {away} to choose by."
+    site, coefficient = best
+    at = [point for point in points if point.chart == site.name and point.value == coefficient]
+    own = {point.line: point for point in at if not point.control}
+    text = (
+        f"Steering at {site.name} with coefficient {coefficient:g}, the best of {settings} on validation data, "
+        f"takes {metric.label} on {away} {said(own[away])}, and on {toward} {said(own[toward])}"
+    )
+    controls = [point for point in at if point.control and point.line.startswith(f"{away},")]
+    if controls:
+        mean = metric.scale * sum(point.quality[metric.key] for point in controls) / len(controls)
+        text += f"; a random vector as long takes {away} to {mean:.1f}{' %' * metric.percent}"
+    return text + "."

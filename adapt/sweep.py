@@ -1,0 +1,59 @@
+"""What interventions do to a model's answers: each setting measured beside the bare model, on the same examples."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from adapt.data.example import Example
+from adapt.data.loader import Loader
+from adapt.inference import answers
+from adapt.metrics import paired_intervals
+from adapt.models.model import Model
+from interventions.intervene import intervene
+from interventions.intervention import Intervention
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting, measured. `chart` and `line` say in which picture it is and on which curve, `value` where along it.
+
+    `quality` and `bare` are what `Quality.as_dict` gives with the interventions and without, `difference` has each
+    metric's 95 % interval of the one minus the other. `control` says that it is there to be compared with.
+    """
+
+    chart: str
+    line: str
+    value: float
+    quality: Mapping[str, Any]
+    bare: Mapping[str, Any]
+    difference: Mapping[str, tuple[float, float]]
+    control: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for `metrics.json`."""
+        return {name: value for name, value in asdict(self).items() if name != "bare"}
+
+
+def measure(
+    model: Model,
+    interventions: Sequence[Intervention],
+    examples: Sequence[Example],
+    bare: Sequence[str],
+    loader: Loader,
+    chart: str,
+    line: str,
+    value: float,
+) -> tuple[Point, list[str]]:
+    """Let the model answer with the interventions on, and judge it beside its `bare` answers. Returns the texts too.
+
+    Raises:
+        NeverRanError: an intervention edited nothing.
+    """
+    texts = list(bare)
+    if interventions:
+        with intervene(model, *interventions):
+            texts = answers(model, model.task, examples, loader, f"{line} {value:g}")
+    references = [example.text for example in examples]
+    old, new = model.task.judge(references, bare), model.task.judge(references, texts)
+    control = line.startswith("random") or line.endswith("random")
+    return Point(chart, line, value, new.as_dict(), old.as_dict(), paired_intervals(old, new), control), texts

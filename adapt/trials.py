@@ -1,0 +1,161 @@
+"""What an evaluation puts on a model: interventions at several settings, and the controls that they are judged by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from adapt.data.loader import Loader
+from adapt.data.manifest import Splits
+from adapt.errors import InputError
+from adapt.introspect.activations import read_activations
+from adapt.models.checkpoint import Loaded
+from interventions.ablate import Ablate
+from interventions.files import FileError
+from interventions.intervention import Intervention
+from interventions.neurons import Scores
+from interventions.reduce import Mean, Sample
+from interventions.sites import Site, choose_sites
+from interventions.steer import Steer
+from interventions.store import load
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Interventions that are on together. `line` is what a picture calls the curve that it is a point of, and `value`
+    where along that curve it lies: a strength, or a number of neurons.
+    """
+
+    line: str
+    value: float
+    interventions: tuple[Intervention, ...]
+
+
+def none(loaded: Loaded, splits: Splits, loader: Loader) -> list[Trial]:
+    """The model as it is."""
+    return []
+
+
+def saved(
+    loaded: Loaded,
+    splits: Splits,
+    loader: Loader,
+    path: str | Sequence[str],
+    names: Sequence[str] | None = None,
+    strengths: Sequence[float] = (1.0,),
+    controls: int = 0,
+    any_model: bool = False,
+) -> list[Trial]:
+    """The interventions that one or more files hold, together, at each strength; `names` picks some of them.
+
+    `controls` is how many times all steering vectors are exchanged for random ones of equal length. `any_model` takes
+    files that were made for other weights.
+
+    Raises:
+        InputError: a file cannot be read or is for another model, a name is not there, or there is nothing to exchange.
+    """
+    loaded_from: dict[str, Intervention] = {}
+    for place in [path] if isinstance(path, str) else path:
+        try:
+            loaded_from |= load(Path(place).expanduser(), loaded.fingerprint, any_model)
+        except FileError as error:
+            raise InputError(str(error)) from None
+    chosen = list(loaded_from) if names is None else [str(name) for name in names]
+    unknown = [name for name in chosen if name not in loaded_from]
+    if unknown or not chosen:
+        raise InputError(
+            f"intervention.names: {', '.join(unknown) or 'none'}: not in '{path}'. It holds {', '.join(loaded_from)}."
+        )
+    own = tuple(loaded_from[name] for name in chosen)
+    lines = {"interventions": own}
+    if controls and not any(isinstance(one, Steer) for one in own):
+        raise InputError("intervention.controls: only steering vectors have random controls, and there are none here.")
+    for seed in range(controls):
+        lines[f"random {seed}"] = tuple(_random(one, seed) if isinstance(one, Steer) else one for one in own)
+    return [
+        Trial(line, strength, tuple(replace(one, strength=strength * one.strength) for one in interventions))
+        for line, interventions in lines.items()
+        for strength in map(float, strengths)
+    ]
+
+
+def ablate(
+    loaded: Loaded,
+    splits: Splits,
+    loader: Loader,
+    sites: str | Sequence[str] = "*",
+    part: str | None = None,
+    amounts: Sequence[float | int] = (0.01, 0.02, 0.05, 0.1),
+    scores: str = "weight",
+    order: Literal["top", "bottom"] = "top",
+    per: Literal["site"] | None = None,
+    to: Literal["zero", "mean", "resample"] = "zero",
+    controls: int = 1,
+    seed: int = 0,
+) -> list[Trial]:
+    """Ablate the neurons with the highest scores, or the lowest, at the chosen sites: a share (0.05) or a number of
+    them, of all or `per` site. The output layer is left out.
+
+    `scores` is "weight" (the length of a neuron's incoming weights) or a file that `Scores.save` wrote. `to` says what
+    stands in their place; means and samples are of the validation data, or else of the training data. `controls` is how
+    many times as many neurons of each site are drawn at random.
+
+    Raises:
+        InputError: there is no such site, the scores cannot be read, an amount is not a share or a number, or there are
+            no data to take means of.
+    """
+    places = _sites(loaded, sites, part)
+    known = _scores(loaded, scores, places)
+    reference = None
+    if to != "zero":
+        reducer = Mean() if to == "mean" else Sample(256, seed)
+        examples = splits.validation or splits.train
+        if not examples:
+            raise InputError(f"intervention.to={to} is measured on data: give data.validation=... or data.train=...")
+        read_activations(loaded.model, examples, loader, places, reducer, f"{to} activations")
+        reference = dict(reducer.result())
+    trials = []
+    for amount in amounts:
+        try:
+            chosen = (known.top if order == "top" else known.bottom)(amount, per)
+        except ValueError as error:
+            raise InputError(f"intervention.amounts: {error}") from None
+        lines = {f"{order} by {Path(scores).stem}": chosen}
+        lines |= {f"random {number}": chosen.random(seed + number) for number in range(controls)}
+        trials += [
+            Trial(line, len(neurons), (Ablate(neurons, to, reference, seed),)) for line, neurons in lines.items()
+        ]
+    return sorted(trials, key=lambda trial: [t.line for t in trials].index(trial.line))
+
+
+def _random(steer: Steer, seed: int) -> Steer:
+    draw = torch.Generator().manual_seed(seed)
+    vector = torch.randn(steer.vector.shape, generator=draw, dtype=torch.float64)
+    scale = steer.vector.double().norm(dim=-1, keepdim=True) / vector.norm(dim=-1, keepdim=True)
+    return replace(steer, vector=(vector * scale).to(steer.vector))
+
+
+def _sites(loaded: Loaded, sites: str | Sequence[str], part: str | None) -> list[Site]:
+    try:
+        chosen = choose_sites(loaded.model.sites, sites, part)
+    except ValueError as error:
+        raise InputError(f"intervention.sites: {error}") from None
+    # Units of the output layer are characters, and to ablate one is to forbid it.
+    return [site for site in chosen if site.name != loaded.model.sites[-1].name] or chosen
+
+
+def _scores(loaded: Loaded, scores: str, sites: Sequence[Site]) -> Scores:
+    if scores == "weight":
+        model = loaded.model
+        return Scores({site: model.get_submodule(site.name).weight.detach().flatten(1).norm(dim=1) for site in sites})
+    try:
+        known = Scores.load(Path(scores).expanduser())
+    except FileError as error:
+        raise InputError(f"intervention.scores={scores}: {error}") from None
+    names = {site.name for site in sites}
+    chosen = {site: known[site] for site in known.sites if site.name in names}
+    if not chosen:
+        raise InputError(f"intervention.scores={scores} has no scores of {', '.join(sorted(names))}.")
+    return Scores(chosen)

@@ -1,0 +1,99 @@
+"""Ablations as an evaluation sweeps over them: the right neurons, controls of the same size, the model untouched."""
+
+import json
+
+import pytest
+import torch
+
+from adapt.data.loader import Loader
+from adapt.data.manifest import Splits, read_manifest
+from adapt.errors import InputError
+from adapt.models.checkpoint import load_model
+from adapt.trials import ablate
+from interventions.neurons import Scores
+
+
+@pytest.fixture(scope="module")
+def loaded(base):
+    return load_model(str(base))
+
+
+def test_neurons_are_those_with_the_longest_weights_and_controls_are_as_many_of_each_site(loaded):
+    trials = ablate(loaded, Splits(), Loader(), sites="*.conv[0-3]", amounts=[0.05, 7], controls=2)
+    assert [(trial.line, trial.value) for trial in trials] == [
+        (line, value) for line in ("top by weight", "random 0", "random 1") for value in (6, 7)
+    ]
+    norms = {}
+    for number in range(4):
+        weight = loaded.model.get_submodule(f"net.acoustic_model.conv{number}").weight
+        norms |= {(f"net.acoustic_model.conv{number}", unit): row.norm().item() for unit, row in enumerate(weight)}
+    own = trials[1].interventions[0].neurons
+    assert set(own) == set(sorted(norms, key=norms.get)[-7:])
+    for control in (trials[3], trials[5]):
+        assert [len(units) for units in control.interventions[0].neurons.units] == [len(units) for units in own.units]
+        assert set(control.interventions[0].neurons) != set(own)
+
+
+def test_the_output_layer_is_left_out_unless_it_is_all_there_is(loaded):
+    output = loaded.model.sites[-1].name
+    (trial,) = ablate(loaded, Splits(), Loader(), amounts=[1.0], controls=0)
+    assert output not in {site for site, _ in trial.interventions[0].neurons}
+    (trial,) = ablate(loaded, Splits(), Loader(), sites=output, amounts=[1.0], controls=0)
+    assert {site for site, _ in trial.interventions[0].neurons} == {output}
+
+
+@pytest.mark.parametrize("to", ["mean", "resample"])
+def test_means_are_of_the_data_without_padding(loaded, speech, to):
+    examples = tuple(read_manifest(speech["low_validation"])[0])
+    with pytest.raises(InputError, match=f"intervention.to={to} is measured on data"):
+        ablate(loaded, Splits(), Loader(), to=to)
+    wide, narrow = (
+        ablate(loaded, Splits(validation=examples), Loader(batch_seconds=seconds), sites="*.conv3", to=to, controls=0)[
+            0
+        ]
+        for seconds in (100.0, 0.1)
+    )
+    one, other = (trial.interventions[0].reference["net.acoustic_model.conv3"] for trial in (wide, narrow))
+    assert one.shape == other.shape and one.abs().sum() > 0
+    if to == "mean":
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_scores_from_a_file(loaded, tmp_path):
+    site = loaded.model.sites[2]
+    Scores({site: torch.arange(site.units).float()}).save(tmp_path / "mine.safetensors")
+    options = {"scores": str(tmp_path / "mine.safetensors"), "amounts": [2], "controls": 0}
+    (top,) = ablate(loaded, Splits(), Loader(), **options)
+    (bottom,) = ablate(loaded, Splits(), Loader(), **options, order="bottom")
+    assert list(top.interventions[0].neurons) == [(site.name, site.units - 2), (site.name, site.units - 1)]
+    assert list(bottom.interventions[0].neurons) == [(site.name, 0), (site.name, 1)]
+    assert top.line == "top by mine"
+    for options, says in (
+        ({"scores": "gone.safetensors"}, "gone.safetensors"),
+        ({"amounts": [1.5]}, "intervention.amounts.*1.5"),
+        ({"sites": "none"}, "intervention.sites: No site matches 'none'"),
+        ({"scores": str(tmp_path / "mine.safetensors"), "sites": "*.conv5"}, "has no scores of"),
+    ):
+        with pytest.raises(InputError, match=says):
+            ablate(loaded, Splits(), Loader(), **options)
+
+
+def test_a_sweep_is_drawn_and_leaves_the_model_as_it_was(innertune, base, speech, tmp_path):
+    run = innertune(
+        "evaluate", f"model.pretrained={base}", f"data.test={speech['low_test']}", "intervention=ablate",
+        "intervention.amounts=[0.02,1.0]", f"output={tmp_path / 'run'}",
+    )  # fmt: skip
+    metrics = json.loads((run / "metrics.json").read_text())
+    by_line = {(p["line"], p["value"]): p["quality"]["wer"] for p in metrics["points"]}
+    assert len(by_line) == 4 and {p["control"] for p in metrics["points"]} == {True, False}
+    everything = [wer for (line, value), wer in by_line.items() if value > 100]
+    assert (
+        len(set(everything)) == 1 and everything[0] > metrics["target"]["wer"]
+    )  # all are ablated, and nothing is left
+    page = (run / "sweep.html").read_text()
+    assert page.count('<svg class="curves"') == 1 and "number of neurons" in page and "top by weight" in page
+    plain = innertune(
+        "evaluate", f"model.pretrained={base}", f"data.test={speech['low_test']}", f"output={tmp_path / 'plain'}"
+    )
+    assert json.loads((plain / "metrics.json").read_text())["target"]["wer"] == metrics["target"]["wer"]
+    assert not (plain / "sweep.html").exists()
