@@ -195,7 +195,8 @@ def _summary(
     def said(point: Point) -> str:
         before, after = (metric.scale * own[metric.key] for own in (point.bare, point.quality))
         low, high = (metric.scale * end for end in point.difference[metric.key])
-        return f"from {before:.1f} to {after:.1f}{' %' * metric.percent} (difference {low:+.1f} to {high:+.1f})"
+        difference = f"{low:+.1f} to {high:+.1f}".replace("-", "−")
+        return f"from {before:.1f} to {after:.1f}{' %' * metric.percent} (difference {difference})"
 
     if best is None:
         return f"{settings} settings were measured; there were no validation {model.task.noun}s of {away} to choose by."
