@@ -236,7 +236,7 @@ def _editing(site: Site, chain: tuple[tuple[Edit, _Mark], ...], moment: Moment) 
                 f"{given.dtype}, units last. An edit keeps shape and dtype."
             )
         if axis != -1:
-            x = x.movedim(-1, axis)
+            x = x.mT if axis == 1 and x.dim() == 3 else x.movedim(-1, axis)
         return x if hidden is output else with_hidden(output, hidden, x)
 
     return hook
