@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -12,7 +13,7 @@ from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.introspect.activations import read_activations
 from adapt.models.checkpoint import Loaded
-from interventions.ablate import Ablate
+from interventions.ablate import Ablate, To
 from interventions.files import FileError
 from interventions.intervention import Intervention
 from interventions.neurons import Scores
@@ -25,12 +26,13 @@ from interventions.store import load
 @dataclass(frozen=True)
 class Trial:
     """Interventions that are on together. `line` is what a picture calls the curve that it is a point of, and `value`
-    where along that curve it lies: a strength, or a number of neurons.
+    where along that curve it lies: a strength, or a number of neurons. `control` says that it is one.
     """
 
     line: str
     value: float
     interventions: tuple[Intervention, ...]
+    control: bool = False
 
 
 def none(loaded: Loaded, splits: Splits, loader: Loader) -> list[Trial]:
@@ -43,12 +45,13 @@ def saved(
     splits: Splits,
     loader: Loader,
     path: str | Sequence[str],
-    names: Sequence[str] | None = None,
-    strengths: Sequence[float] = (1.0,),
+    names: str | Sequence[str] | None = None,
+    strengths: float | Sequence[float] = (1.0,),
     controls: int = 0,
     any_model: bool = False,
 ) -> list[Trial]:
-    """The interventions that one or more files hold, together, at each strength; `names` picks some of them.
+    """The interventions that one or more files hold, together, at each strength; `names` picks some of them, in the
+    order in which they edit. Where files share a name, it means all of that name.
 
     `controls` is how many times all steering vectors are exchanged for random ones of equal length. `any_model` takes
     files that were made for other weights.
@@ -56,28 +59,39 @@ def saved(
     Raises:
         InputError: a file cannot be read or is for another model, a name is not there, or there is nothing to exchange.
     """
-    loaded_from: dict[str, Intervention] = {}
+    found: list[tuple[str, Intervention]] = []
     for place in [path] if isinstance(path, str) else path:
         try:
-            loaded_from |= load(Path(place).expanduser(), loaded.fingerprint, any_model)
+            found += load(Path(place).expanduser(), loaded.fingerprint, any_model).items()
         except FileError as error:
             raise InputError(str(error)) from None
-    chosen = list(loaded_from) if names is None else [str(name) for name in names]
-    unknown = [name for name in chosen if name not in loaded_from]
+    there = list(dict.fromkeys(name for name, _ in found))
+    chosen = there if names is None else [str(name) for name in _several(names)]
+    unknown = [name for name in chosen if name not in there]
     if unknown or not chosen:
         raise InputError(
-            f"intervention.names: {', '.join(unknown) or 'none'}: not in '{path}'. It holds {', '.join(loaded_from)}."
+            f"intervention.names: {', '.join(unknown) or 'none'}: not in '{path}'. It holds {', '.join(there)}."
         )
-    own = tuple(loaded_from[name] for name in chosen)
+    own = tuple(one for name in chosen for known, one in found if known == name)
+    steps = _numbers("strengths", strengths)
+    _check_controls(controls)
     lines = {"interventions": own}
     if controls and not any(isinstance(one, Steer) for one in own):
         raise InputError("intervention.controls: only steering vectors have random controls, and there are none here.")
     for seed in range(controls):
-        lines[f"random {seed}"] = tuple(_random(one, seed) if isinstance(one, Steer) else one for one in own)
+        # Vectors that are on together are drawn apart.
+        lines[f"random {seed}"] = tuple(
+            _random(one, seed + controls * number) if isinstance(one, Steer) else one for number, one in enumerate(own)
+        )
     return [
-        Trial(line, strength, tuple(replace(one, strength=strength * one.strength) for one in interventions))
+        Trial(
+            line,
+            strength,
+            tuple(replace(one, strength=strength * one.strength) for one in interventions),
+            control=line != "interventions",
+        )
         for line, interventions in lines.items()
-        for strength in map(float, strengths)
+        for strength in map(float, steps)
     ]
 
 
@@ -87,7 +101,7 @@ def ablate(
     loader: Loader,
     sites: str | Sequence[str] = "*",
     part: str | None = None,
-    amounts: Sequence[float | int] = (0.01, 0.02, 0.05, 0.1),
+    amounts: float | int | Sequence[float | int] = (0.01, 0.02, 0.05, 0.1),
     scores: str = "weight",
     order: Literal["top", "bottom"] = "top",
     per: Literal["site"] | None = None,
@@ -106,8 +120,13 @@ def ablate(
         InputError: there is no such site, the scores cannot be read, an amount is not a share or a number, or there are
             no data to take means of.
     """
+    for name, given, known in (("order", order, ("top", "bottom")), ("to", to, get_args(To))):
+        if given not in known:
+            raise InputError(f"intervention.{name} must be {', '.join(known)}, got {given!r}.")
+    _check_controls(controls)
+    shares = _numbers("amounts", amounts)
     places = _sites(loaded, sites, part)
-    known = _scores(loaded, scores, places)
+    scored = _scores(loaded, scores, places)
     reference = None
     if to != "zero":
         reducer = Mean() if to == "mean" else Sample(256, seed)
@@ -117,17 +136,34 @@ def ablate(
         read_activations(loaded.model, examples, loader, places, reducer, f"{to} activations")
         reference = dict(reducer.result())
     trials = []
-    for amount in amounts:
+    own = f"{order} by {Path(scores).stem}"
+    for amount in shares:
         try:
-            chosen = (known.top if order == "top" else known.bottom)(amount, per)
+            chosen = (scored.top if order == "top" else scored.bottom)(amount, per)
         except ValueError as error:
             raise InputError(f"intervention.amounts: {error}") from None
-        lines = {f"{order} by {Path(scores).stem}": chosen}
-        lines |= {f"random {number}": chosen.random(seed + number) for number in range(controls)}
+        lines = {own: chosen} | {f"random {number}": chosen.random(seed + number) for number in range(controls)}
         trials += [
-            Trial(line, len(neurons), (Ablate(neurons, to, reference, seed),)) for line, neurons in lines.items()
+            Trial(line, len(neurons), (Ablate(neurons, to, reference, seed),), control=line != own)
+            for line, neurons in lines.items()
         ]
     return sorted(trials, key=lambda trial: [t.line for t in trials].index(trial.line))
+
+
+def _several(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, (list, tuple)) else [given]
+
+
+def _numbers(name: str, given: Any) -> list[float]:
+    numbers = _several(given)
+    if not numbers or not all(isinstance(n, (int, float)) and not isinstance(n, bool) and isfinite(n) for n in numbers):
+        raise InputError(f"intervention.{name} must be a number or a list of numbers, got {given!r}.")
+    return numbers
+
+
+def _check_controls(controls: Any) -> None:
+    if not isinstance(controls, int) or controls < 0:
+        raise InputError(f"intervention.controls is a number of controls, 0 or more; got {controls!r}.")
 
 
 def _random(steer: Steer, seed: int) -> Steer:

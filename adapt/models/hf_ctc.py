@@ -71,6 +71,11 @@ class HFCTC(Model):
     def _body(self) -> nn.Module:
         return self.net.base_model
 
+    @property
+    def batched(self) -> bool:
+        """Whether the network runs on a whole batch; else on one utterance after another."""
+        return self.net.config.model_type in BATCHED
+
     def configure(
         self, mask_time_prob: float | None = None, layerdrop: float | None = None, gradient_checkpointing: bool = False
     ) -> None:
@@ -97,7 +102,7 @@ class HFCTC(Model):
     def forward(self, audio: Tensor, lengths: Tensor) -> Emissions:
         """Args: audio `(batch, samples)` in -1..1 at `sample_rate` Hz, zero past each end; lengths `(batch,)`."""
         x = self._normalised(audio, lengths) if self.normalises else audio
-        if self.net.config.model_type in BATCHED:
+        if self.batched:
             own = torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)
             steps = self._steps(lengths)
             for norm in self.norms:
