@@ -18,7 +18,7 @@ from adapt.models.module import AdaptationModule
 from adapt.ranks import is_first
 from adapt.report.finish import finish
 from adapt.run import check_output, open_run
-from adapt.training import fit
+from adapt.training import fit, watch
 from interventions.freeze import freeze_all_but
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ def main(cfg: DictConfig) -> None:
     model = model if model is not base.model else copy.deepcopy(model)
     model.set_augment(build(cfg.augment))
     module = AdaptationModule(model, model.task, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed)
+    watch(model.task.metrics, cfg.monitor, cfg.patience)
     loader, make_trainer = build(cfg.loader), build(cfg.trainer)
     folder = open_run(cfg)
     logger = build(cfg.logger)(folder)

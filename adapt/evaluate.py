@@ -68,7 +68,7 @@ def main(cfg: DictConfig) -> None:
                 table.add_row(f"  {key} {value}", *_cells(figures, task.metrics))
         lines += [{"set": name, **_read(e), "pred_text": text} for e, text in zip(examples, texts, strict=True)]
         for trial in trials:
-            told = (name, trial.line, trial.value)
+            told = (name, trial.line, trial.value, trial.control)
             point, changed = measure(loaded.model, trial.interventions, examples, texts, loader, *told)
             points.append(point)
             table.add_row(f"  {trial.line}, {trial.value:g}", *_cells(dict(point.quality), task.metrics))
@@ -97,15 +97,25 @@ def main(cfg: DictConfig) -> None:
 
 
 def _told(points: Sequence[Point], metric: Metric) -> str:
-    own = [point for point in points if not point.control]
+    # One set at a time: the best of both together would be that of the easier one.
+    chart = points[0].chart
+    own = [point for point in points if not point.control and point.chart == chart]
     sign = 1 if metric.higher else -1
     best = max(own, key=lambda point: sign * point.quality[metric.key])
     before, after = (metric.scale * values[metric.key] for values in (best.bare, best.quality))
+    low, high = (metric.scale * end for end in best.difference[metric.key])
     unit = " %" * metric.percent
-    return (
-        f"The bare model has {metric.label} {before:.1f}{unit} on the {best.chart}; the best of {len(own)} settings, "
-        f"{best.line} at {best.value:g}, has {after:.1f}{unit}."
+    said = (
+        f"The bare model has {metric.label} {before:.1f}{unit} on the {chart}; the best of {len(own)} settings, "
+        f"{best.line} at {best.value:g}, has {after:.1f}{unit} (difference {low:+.1f} to {high:+.1f}"
     )
+    # That interval does not know that the setting was picked by the very examples that it is measured on.
+    said += f", picked on the same {best.quality['examples']} examples)" if len(own) > 1 else ")"
+    controls = [point for point in points if point.control and (point.chart, point.value) == (chart, best.value)]
+    if controls:
+        mean = metric.scale * sum(point.quality[metric.key] for point in controls) / len(controls)
+        said += f"; its control has {mean:.1f}{unit}"
+    return said + "."
 
 
 def _read(example: Example) -> dict[str, str]:

@@ -104,7 +104,7 @@ def translation_metrics(tokenize: str = "13a") -> tuple[Metric, ...]:
     `tokenize` is how sacrebleu's BLEU finds words: 13a for languages with spaces; zh, ja-mecab, ko-mecab, char, ...
 
     Raises:
-        ValueError: sacrebleu has no such tokenizer.
+        ValueError: sacrebleu has no such tokenizer, or it needs what is not installed.
     """
     bleu, chrf, ter = _sacrebleu(tokenize)
     return (
@@ -133,7 +133,12 @@ def _sacrebleu(tokenize: str) -> tuple[Any, ...]:
 
     if tokenize not in BLEU.TOKENIZERS:
         raise ValueError(f"sacrebleu has no tokenizer {tokenize!r}. It has {', '.join(sorted(BLEU.TOKENIZERS))}.")
-    return BLEU(tokenize=tokenize), CHRF(), TER()
+    try:
+        bleu = BLEU(tokenize=tokenize)
+    except (RuntimeError, ImportError, OSError) as error:  # a library, or a file that it downloads
+        said = " ".join(str(error).split())
+        raise ValueError(f"sacrebleu's tokenizer {tokenize!r} cannot be had here ({said}).") from None
+    return bleu, CHRF(), TER()
 
 
 def _signature(metric: Any) -> str:

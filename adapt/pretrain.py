@@ -16,7 +16,7 @@ from adapt.models.checkpoint import load_model, model_fingerprint, save_model
 from adapt.models.module import AdaptationModule
 from adapt.ranks import is_first
 from adapt.run import check_output, close_run, command_line, open_run
-from adapt.training import fit
+from adapt.training import fit, watch
 from adapt.tuning.layers import full
 from interventions.freeze import freeze_all_but
 
@@ -44,6 +44,7 @@ def main(cfg: DictConfig) -> None:
     freeze_all_but(model, full(model))
     model.set_augment(build(cfg.augment))
     module = AdaptationModule(model, model.task, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed)
+    watch(model.task.metrics, cfg.monitor, cfg.patience)
     loader, make_trainer = build(cfg.loader), build(cfg.trainer)
     folder = open_run(cfg)
     logger = build(cfg.logger)(folder)

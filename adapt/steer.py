@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -52,9 +53,11 @@ def main(cfg: DictConfig) -> None:
         sites = choose_sites(model.sites, pattern, cfg.part)
     except ValueError as error:
         raise InputError(str(error)) from None
-    coefficients = [float(number) for number in cfg.coefficients if number != 0]
-    if not coefficients:
-        raise InputError("coefficients: give at least one that is not 0; at 0 the model is as it is.")
+    coefficients = _coefficients(cfg.coefficients)
+    if not isinstance(cfg.controls, int) or cfg.controls < 0:
+        raise InputError(f"controls is a number of random vectors at each site, 0 or more; got {cfg.controls!r}.")
+    if cfg.method == "pca":
+        pairs_of(*fitted)
     folder = open_run(cfg)
     loader: Loader = build(cfg.loader)
 
@@ -119,7 +122,8 @@ def two_groups(examples: Sequence[Example], by: str, groups: Any) -> tuple[str, 
         InputError: there are not two, or one that is named has no example.
     """
     there = list(dict.fromkeys(example.group(by) for example in examples))
-    named = [str(name) for name in groups] if groups is not None else there
+    given = [groups] if isinstance(groups, (str, int, float)) else groups
+    named = [str(name) for name in given] if given is not None else there
     if len(named) != 2 or named[0] == named[1] or not set(named) <= set(there):
         raise InputError(
             f"groups: expected two values of '{by}' in the training data, from and to, such as groups=[a,b]; got "
@@ -141,22 +145,45 @@ def fit(
     (of the differences between examples of the same text, each the mean over its own steps).
 
     Raises:
-        InputError: no text is in both groups, and "pca" needs some.
+        InputError: no text is in both groups, and "pca" needs some; or at a site nothing tells the groups apart.
     """
-    if method == "pca":
-        by_text = [{example.text: example for example in group} for group in groups]
-        both = [text for text in by_text[0] if text in by_text[1]]
-        if not both:
-            raise InputError("method=pca needs pairs: the same text in both groups. There is none; try method=mean.")
-        means = [read_means(model, [own[text] for text in both], loader, sites) for own in by_text]
-        pairs = PairPCA()
-        for site in sites:
-            pairs.update(site, means[0][site.name], means[1][site.name])
-        return pairs.fit()
-    fitter = MeanDifference() if method == "mean" else ProbeDirection()
-    for number, group in enumerate(groups):
-        read_activations(model, group, loader, sites, fitter.of(number), f"group {number + 1}")
-    return fitter.fit()
+    try:
+        if method == "pca":
+            means = [read_means(model, group, loader, sites) for group in pairs_of(*groups)]
+            pairs = PairPCA()
+            for site in sites:
+                pairs.update(site, means[0][site.name], means[1][site.name])
+            vectors = pairs.fit()
+        else:
+            fitter = MeanDifference() if method == "mean" else ProbeDirection()
+            for number, group in enumerate(groups):
+                read_activations(model, group, loader, sites, fitter.of(number), f"group {number + 1}")
+            vectors = fitter.fit()
+    except ValueError as error:
+        raise InputError(f"method={method}: {error} Leave such sites out by sites=...") from None
+    same = [site.name for site in vectors.sites if not vectors[site].norm() > 0]
+    if same:
+        raise InputError(f"At '{same[0]}' both groups have the same mean: no vector leads from one to the other.")
+    return vectors
+
+
+def pairs_of(*groups: Sequence[Example]) -> list[list[Example]]:
+    """The examples of two groups whose text is in both, in the same order. Raises InputError where there are none."""
+    by_text = [{example.text: example for example in group} for group in groups]
+    both = [text for text in by_text[0] if text in by_text[1]]
+    if not both:
+        raise InputError("method=pca needs pairs: the same text in both groups. There is none; try method=mean.")
+    return [[own[text] for text in both] for own in by_text]
+
+
+def _coefficients(given: Any) -> list[float]:
+    numbers = list(given) if isinstance(given, ListConfig) else [given]
+    if not all(isinstance(number, (int, float)) and isfinite(number) for number in numbers):
+        raise InputError(f"coefficients must be a number or a list of numbers, got {given}.")
+    coefficients = [float(number) for number in dict.fromkeys(numbers) if number != 0]
+    if not coefficients:
+        raise InputError("coefficients: give at least one that is not 0; at 0 the model is as it is.")
+    return coefficients
 
 
 def _of(examples: Sequence[Example], by: str, group: str) -> tuple[Example, ...]:

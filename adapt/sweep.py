@@ -43,6 +43,7 @@ def measure(
     chart: str,
     line: str,
     value: float,
+    control: bool = False,
 ) -> tuple[Point, list[str]]:
     """Let the model answer with the interventions on, and judge it beside its `bare` answers. Returns the texts too.
 
@@ -55,5 +56,4 @@ def measure(
             texts = answers(model, model.task, examples, loader, f"{line} {value:g}")
     references = [example.text for example in examples]
     old, new = model.task.judge(references, bare), model.task.judge(references, texts)
-    control = line.startswith("random") or line.endswith("random")
     return Point(chart, line, value, new.as_dict(), old.as_dict(), paired_intervals(old, new), control), texts

@@ -45,10 +45,11 @@ def fit(
     Where the trainer has several devices, this starts the other processes; it returns in each of them.
 
     Raises:
-        InputError: there is no such `monitor`, or the trainer shares training out in another way than DDP.
+        InputError: as `watch`, or the trainer shares training out in another way than DDP.
     """
     metrics = module.task.metrics
-    watched = _watched(metrics, monitor) if splits.validation else None
+    watched = watch(metrics, monitor, patience)
+    watched = watched if splits.validation else None
     for name in ("pytorch_lightning", "lightning_fabric"):  # their importing sets them back
         logging.getLogger(name).setLevel(logging.WARNING)
     history = _History(metrics)
@@ -87,7 +88,14 @@ def fit(
     return history.rows
 
 
-def _watched(metrics: Sequence[Metric], monitor: str | None) -> dict[str, str]:
+def watch(metrics: Sequence[Metric], monitor: str | None, patience: int | None) -> dict[str, str]:
+    """What the best epoch is best in: the name it is logged by, and whether it is to be the "min" or "max".
+
+    Raises:
+        InputError: there is no such `monitor`, or `patience` is no number of epochs.
+    """
+    if patience is not None and (not isinstance(patience, int) or patience < 1):
+        raise InputError(f"patience is a number of epochs, at least 1, or null for none; got {patience!r}.")
     better = {"val_loss": "min"} | {f"val_{metric.key}": "max" if metric.higher else "min" for metric in metrics}
     monitor = monitor or f"val_{metrics[0].key}"
     if monitor not in better:

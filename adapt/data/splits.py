@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from adapt.data.example import Example
 from adapt.data.loader import Reader
 from adapt.data.manifest import Splits, Utterance, read_manifest
+from adapt.data.pairs import Pair
 from adapt.data.text import normalise as without_punctuation
 from adapt.errors import InputError
 from adapt.progress import track
@@ -69,8 +70,15 @@ def check_splits(splits: Splits, model: Fits, on_error: OnError = "stop") -> tup
     """Check all splits; train and validation must suit the loss as well. Returns what is left and what was skipped.
 
     Raises:
-        InputError: something is unfit and `on_error` is "stop", or nothing is left of a split.
+        InputError: something is unfit and `on_error` is "stop", nothing is left of a split, or the data are recordings
+            and the model translates, or the other way round.
     """
+    reads_text = model.reader.unit == "tokens"
+    for example in (*splits.train, *splits.validation, *splits.test, *splits.source_test):
+        if isinstance(example, Pair) != reads_text:
+            given, reads = ("recordings", "text") if reads_text else ("sentence pairs", "audio")
+            others = "pairs, hf_pairs or domains" if reads_text else "manifest, or a corpus of speech"
+            raise InputError(f"The data are {given}, and the model reads {reads}. Give other data: data={others}.")
     report(splits.problems, on_error)
     parts, skipped = {}, list(splits.problems)
     for name in ("train", "validation", "test", "source_test"):

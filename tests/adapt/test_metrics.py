@@ -172,6 +172,21 @@ def test_signatures_say_how_it_was_measured():
         translation_metrics("words")
 
 
+def test_a_tokenizer_that_cannot_be_had_is_named(monkeypatch):
+    """Japanese needs a library, and flores200 a file from the net."""
+    from sacrebleu.metrics import BLEU
+
+    from adapt.metrics import _sacrebleu
+
+    def lacking(*_, **__):
+        raise RuntimeError("\nInstall\n  sacrebleu[ja]\n")
+
+    monkeypatch.setattr(BLEU, "__init__", lacking)
+    _sacrebleu.cache_clear()
+    with pytest.raises(ValueError, match=r"'ja-mecab' cannot be had here \(Install sacrebleu\[ja\]\)"):
+        _sacrebleu("ja-mecab")
+
+
 def test_how_values_are_shown():
     assert str(translation_quality(GERMAN, GERMAN)) == "BLEU 100.0, chrF 100.0, TER 0.0"
     assert Metric("wer", "WER", "word error rate").scale == 100 and translation_metrics()[0].scale == 1

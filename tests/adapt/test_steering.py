@@ -143,6 +143,10 @@ def test_what_does_not_fit_is_named(innertune, base, both, steered, wav2vec2, tm
         (["groups=[high,mid]"], "got high, mid. There are: high, low"),
         (["sites=nothing"], "No site matches 'nothing'"),
         (["coefficients=[0]"], "at least one that is not 0"),
+        (["coefficients=0"], "at least one that is not 0"),
+        (["coefficients=[a]"], "a number or a list of numbers"),
+        (["groups=high"], "expected two values of 'accent'.*got high. There are: high, low"),
+        (["controls=-1"], "controls is a number of random vectors"),
         (["method=guess"], "method must be mean, probe, pca"),
     ):
         with pytest.raises(InputError, match=says):
@@ -154,8 +158,19 @@ def test_what_does_not_fit_is_named(innertune, base, both, steered, wav2vec2, tm
     ]
     with pytest.raises(InputError, match="is for another model"):
         innertune("evaluate", f"model.pretrained={wav2vec2}", both[2], *saved)
-    with pytest.raises(InputError, match="conv9: not in .* It holds net.acoustic_model.conv3"):
-        innertune("evaluate", f"model.pretrained={base}", both[2], *saved, "intervention.names=[conv9]")
+    for names in ("[conv9]", "conv9"):
+        with pytest.raises(InputError, match="names: conv9: not in .* It holds net.acoustic_model.conv3"):
+            innertune("evaluate", f"model.pretrained={base}", both[2], *saved, f"intervention.names={names}")
+
+
+def test_groups_that_are_the_same_have_no_vector(base, speech):
+    from adapt.data.loader import Loader
+    from adapt.data.manifest import read_manifest
+
+    model, examples = load_model(str(base)).model, tuple(read_manifest(speech["low_test"])[0][:3])
+    for method, says in (("mean", "the same mean"), ("probe", "method=probe: .*conv0.*"), ("pca", "method=pca: .*")):
+        with pytest.raises(InputError, match=says):
+            fit(model, model.sites[:1], (examples, examples), method, Loader())
 
 
 def test_pca_needs_pairs_of_one_text(base, speech):

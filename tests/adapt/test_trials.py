@@ -9,8 +9,10 @@ from adapt.data.loader import Loader
 from adapt.data.manifest import Splits, read_manifest
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
-from adapt.trials import ablate
+from adapt.trials import ablate, saved
 from interventions.neurons import Scores
+from interventions.steer import Steer
+from interventions.store import save
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +73,55 @@ def test_scores_from_a_file(loaded, tmp_path):
     for options, says in (
         ({"scores": "gone.safetensors"}, "gone.safetensors"),
         ({"amounts": [1.5]}, "intervention.amounts.*1.5"),
+        ({"amounts": "many"}, "intervention.amounts must be a number or a list of numbers, got 'many'"),
+        ({"order": "middle"}, "intervention.order must be top, bottom, got 'middle'"),
+        ({"to": "one"}, "intervention.to must be zero, mean, resample, got 'one'"),
+        ({"controls": -1}, "intervention.controls is a number of controls"),
         ({"sites": "none"}, "intervention.sites: No site matches 'none'"),
         ({"scores": str(tmp_path / "mine.safetensors"), "sites": "*.conv5"}, "has no scores of"),
     ):
         with pytest.raises(InputError, match=says):
             ablate(loaded, Splits(), Loader(), **options)
+
+
+def test_a_single_amount_is_a_list_of_one_and_a_files_name_makes_no_control(loaded, tmp_path):
+    site = loaded.model.sites[2]
+    Scores({site: torch.arange(site.units).float()}).save(tmp_path / "random.safetensors")
+    trials = ablate(loaded, Splits(), Loader(), amounts=3, scores=str(tmp_path / "random.safetensors"))
+    assert [(trial.line, trial.value, trial.control) for trial in trials] == [
+        ("top by random", 3, False), ("random 0", 3, True)
+    ]  # fmt: skip
+
+
+def test_files_that_are_on_together_may_name_the_same_site(loaded, tmp_path):
+    site, paths = loaded.model.sites[2], []
+    for number in range(2):
+        paths.append(str(tmp_path / f"{number}.safetensors"))
+        save(paths[-1], {site.name: Steer(site, torch.eye(site.units)[number])}, loaded.fingerprint)
+    both, strong, control, other = saved(
+        loaded, Splits(), Loader(), paths, names=site.name, strengths=[1, 2], controls=1
+    )
+    assert [one.vector.argmax().item() for one in both.interventions] == [0, 1] and not both.control
+    assert [one.strength for one in strong.interventions] == [2, 2]
+    first, second = (one.vector for one in control.interventions)
+    assert control.control and not torch.equal(first, second)  # drawn apart, each as long as its own
+    assert first.norm() == pytest.approx(1) and second.norm() == pytest.approx(1)
+    assert torch.equal(other.interventions[0].vector, first)
+    (one,) = saved(loaded, Splits(), Loader(), paths[0], strengths=3)
+    assert one.value == 3.0
+
+
+def test_what_is_told_is_of_one_set_with_its_control(innertune, base, speech, tmp_path):
+    """The best of target and source together would be that of the easier one, whatever was done to it."""
+    run = innertune(
+        "evaluate", f"model.pretrained={base}", f"data.test={speech['high_test']}", "intervention=ablate",
+        f"data.source_test={speech['low_test']}", "intervention.amounts=[0.02,0.05]", f"output={tmp_path / 'run'}",
+    )  # fmt: skip
+    points = json.loads((run / "metrics.json").read_text())["points"]
+    target = [p["quality"]["wer"] for p in points if p["chart"] == "target" and not p["control"]]
+    page = (run / "sweep.html").read_text()
+    assert "on the target; the best of 2 settings" in page and f"has {100 * min(target):.1f}" in page
+    assert "picked on the same 12 examples" in page and "; its control has" in page
 
 
 def test_a_sweep_is_drawn_and_leaves_the_model_as_it_was(innertune, base, speech, tmp_path):
@@ -97,3 +143,7 @@ def test_a_sweep_is_drawn_and_leaves_the_model_as_it_was(innertune, base, speech
     )
     assert json.loads((plain / "metrics.json").read_text())["target"]["wer"] == metrics["target"]["wer"]
     assert not (plain / "sweep.html").exists()
+    innertune(
+        "evaluate", f"model.pretrained={base}", f"data.test={speech['low_test']}", f"output={run}", "overwrite=true"
+    )
+    assert not (run / "sweep.html").exists()  # it was of the run that is no more

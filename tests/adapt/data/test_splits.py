@@ -99,6 +99,14 @@ def test_at_most_five_problems_are_listed(model, tmp_path):
     assert str(caught.value).count("no audio file") == 5
 
 
+@pytest.mark.parametrize("part", ["train", "source_test"])
+def test_texts_are_no_recordings(model, good, part):
+    from adapt.data.pairs import Pair
+
+    with pytest.raises(InputError, match="data are sentence pairs, and the model reads audio. .*data=manifest"):
+        check_splits(Splits(test=(good,), **{part: (Pair("a", "b"),)}), model, "skip")
+
+
 def test_another_word_for_on_error_is_refused(model, good):
     with pytest.raises(InputError, match="'stop' or 'skip'"):
         check_splits(Splits(train=(good,)), model, "ignore")
