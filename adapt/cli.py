@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 
 from adapt.ranks import is_first
@@ -51,8 +52,19 @@ def main() -> None:
     if command == "show":
         raise SystemExit(show(sys.argv[2:]))
     # argv[0] stays: it is part of that command line.
-    sys.argv = [sys.argv[0], f"--config-name={command}", *sys.argv[2:]]
+    sys.argv = [sys.argv[0], f"--config-name={command}", *map(_plain_text, sys.argv[2:])]
     _run(command)
+
+
+def _plain_text(option: str) -> str:
+    """`text=It's cold, isn't it?` as an option that Hydra takes as it is; a quoted text or a list is left to it."""
+    key, _, text = option.partition("=")
+    quoted = len(text) > 1 and text[0] + text[-1] in ("''", '""', "[]")
+    if key != "text" or quoted or text in ("", "null"):
+        return option
+    # A backslash is itself, unless a quotation mark is behind it.
+    escaped = re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), text)
+    return f"text='{escaped}'"
 
 
 def _run(command: str) -> None:

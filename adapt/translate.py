@@ -1,13 +1,12 @@
 """`innertune translate`: sentences in another language, on standard output."""
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
 
 from adapt.build import build
-from adapt.data.pairs import Pair, read_pairs_file
+from adapt.data.pairs import Pair, read_lines
 from adapt.data.splits import check, report
 from adapt.errors import InputError
 from adapt.inference import answers
@@ -29,7 +28,7 @@ def main(cfg: DictConfig) -> None:
     loaded = build(cfg.model)
     if loaded.model.reader.unit != "tokens":
         raise InputError(f"'{loaded.reference}' reads audio, not text. For audio: innertune transcribe audio=...")
-    problems += [f"{pair.where}: the line is empty." for pair in pairs if not pair.source.strip()]
+    problems += [f"{pair.where}: the line is empty." for pair in pairs if pair.where and not pair.source.strip()]
     fit = check([pair for pair in pairs if pair.source.strip()], loaded.model, False, problems, "text")
     report(problems, cfg.on_error, "on_error")
     for problem in problems:
@@ -42,26 +41,23 @@ def main(cfg: DictConfig) -> None:
 
 def read_sources(place: str) -> tuple[list[Pair], list[str]]:
     """The sources that a file holds, and a sentence on each bad line: `.jsonl` and `.tsv` as data for training (without
-    targets), any other file a text a line, "-" standard input. An empty line of a text file is an empty source.
+    targets), any other file a text a line, "-" standard input. An empty line of a text file is an empty source; so is a
+    bad line of the others, which keeps its place without a `where`.
 
     Raises:
         InputError: there is no such file, or it is not UTF-8 text.
     """
     path = Path(place).expanduser()
-    if path.suffix in (".jsonl", ".tsv"):
-        return read_pairs_file(path, needs_target=False)
-    if place == "-":
-        return _lines(sys.stdin, "standard input"), []
-    if not path.is_file():
+    if path.suffix.lower() in (".jsonl", ".tsv"):
+        lines = read_lines(path, needs_target=False)
+        problems = [str(line) for line in lines if not isinstance(line, Pair)]
+        return [line if isinstance(line, Pair) else Pair("") for line in lines], problems
+    if place != "-" and not path.is_file():
         raise InputError(f"file={place}: there is no such file. Expected a text a line, .jsonl or .tsv.")
+    name = "standard input" if place == "-" else place
     try:
-        return _lines(path.read_text(encoding="utf-8-sig").split("\n"), place), []
+        text = (sys.stdin.buffer.read() if place == "-" else path.read_bytes()).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"file={place} is not UTF-8 text ({error.reason} at byte {error.start}).") from None
-
-
-def _lines(lines: Iterable[str], name: str) -> list[Pair]:
-    sources = [line.rstrip("\r\n") for line in lines]
-    if sources and not sources[-1]:
-        sources.pop()  # what stands behind the last line's end is no line
-    return [Pair(source, "", where=f"{name}:{number}") for number, source in enumerate(sources, start=1)]
+    lines = text.removesuffix("\n").split("\n") if text else []
+    return [Pair(line.rstrip("\r"), "", where=f"{name}:{number}") for number, line in enumerate(lines, start=1)], []

@@ -100,6 +100,22 @@ def read_pairs_file(paths: Paths, needs_target: bool = True) -> tuple[list[Pair]
     Raises:
         InputError: a file cannot be read, two files differ in their number of lines, or there is no line to use.
     """
+    rows = read_lines(paths, needs_target)
+    pairs = [row for row in rows if isinstance(row, Pair)]
+    problems = [str(row) for row in rows if not isinstance(row, Pair)]
+    if not pairs:
+        several = [paths] if isinstance(paths, (str, Path)) else paths
+        first = f" The first problem: {problems[0]}" if problems else " It is empty."
+        raise InputError(f"There is no usable sentence pair in '{' and '.join(map(str, several))}'.{first}")
+    return pairs, problems
+
+
+def read_lines(paths: Paths, needs_target: bool = True) -> list[Pair | InputError]:
+    """Each line of what `read_pairs_file` reads: its pair, or what is wrong with it.
+
+    Raises:
+        InputError: a file cannot be read, or two files differ in their number of lines.
+    """
     several = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
     if len(several) == 2:
         lines, row = _two_files(*several)
@@ -109,16 +125,13 @@ def read_pairs_file(paths: Paths, needs_target: bool = True) -> tuple[list[Pair]
         raise InputError(
             f"Expected one file of sentence pairs, or two text files (source, target); got {len(several)} files."
         )
-    pairs, problems = [], []
+    found: list[Pair | InputError] = []
     for where, line in lines:
         try:
-            pairs.append(_pair(row(line, where), where, needs_target))
+            found.append(_pair(row(line, where), where, needs_target))
         except InputError as error:
-            problems.append(str(error))
-    if not pairs:
-        first = f" The first problem: {problems[0]}" if problems else " It is empty."
-        raise InputError(f"There is no usable sentence pair in '{' and '.join(map(str, several))}'.{first}")
-    return pairs, problems
+            found.append(error)
+    return found
 
 
 def write_pairs(path: Path | str, pairs: Iterable[Pair]) -> None:
@@ -194,10 +207,10 @@ def _lines(path: Path) -> list[tuple[str, str]]:
             f"There is no file '{path}'. Expected sentence pairs: JSONL, TSV, or a list of two text files."
         )
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"The file '{path}' is not UTF-8 text ({error.reason} at byte {error.start}).") from None
-    # Not splitlines(): it also breaks at signs that may stand inside a sentence.
+    # Neither read_text() nor splitlines(): they also break at signs that may stand inside a sentence.
     lines = text.removesuffix("\n").split("\n") if text else []
     return [(f"{path}:{number}", line.removesuffix("\r")) for number, line in enumerate(lines, start=1)]
 
@@ -210,6 +223,8 @@ def _pair(row: Mapping[str, Any], where: str, needs_target: bool) -> Pair:
         if not isinstance(value, str) or not value.strip():
             has = ", ".join(sorted(row)) or "none"
             raise InputError(f"{where}: needs '{key}' with a text that is not empty. It has: {has}.")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise InputError(f"{where}: '{key}' has half of a character (an escape as \\ud83d by itself).")
     return Pair(
         source=row["source"].strip(),
         target=(row.get("target") or "").strip(),

@@ -101,10 +101,10 @@ def check(
     for example in track(examples, f"checking {name}"):
         try:
             length = len(model.reader.read(example))
+            reason = model.unfit(example, length, training)
         except InputError as error:
             problems.append(str(error))
             continue
-        reason = model.unfit(example, length, training)
         if reason is None:
             fit.append(example)
         else:

@@ -3,7 +3,12 @@
 import subprocess
 import sys
 
-from adapt.cli import COMMANDS
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from adapt.cli import COMMANDS, _plain_text
 from adapt.show import config_folder
 
 
@@ -29,6 +34,22 @@ def test_what_must_be_given_is_asked_for():
     done = run("transcribe", "model.pretrained=us-english")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("innertune transcribe: give audio=...") and "Traceback" not in done.stderr
+
+
+@given(st.text("ab'\"\\\\,:;={}()[]$#~!? \tß…-1", min_size=1))
+@example("It's cold, isn't it?")
+@example("a \\' b \\")
+def test_a_text_is_taken_as_it_is(text):
+    """Whatever signs a sentence has; but what Hydra reads as quoted or a list stays that."""
+    if text[0] + text[-1] not in ("''", '""', "[]"):
+        assert OverridesParser.create().parse_override(_plain_text(f"text={text}")).value() == text
+
+
+@pytest.mark.parametrize(
+    "option", ["text='a b'", 'text="a, b"', "text=[a,b c]", "text=null", "text=", "file=a,b", "-m"]
+)
+def test_other_options_are_hydras(option):
+    assert _plain_text(option) == option
 
 
 def test_show_lists_every_option():

@@ -49,11 +49,36 @@ def test_tables_and_standard_input(translate, expected, tmp_path, monkeypatch):
     assert translate(f"file={tmp_path / 'a.tsv'}").out.splitlines() == expected[:2]
     (tmp_path / "a.jsonl").write_text('{"source": "cid"}\n')
     assert translate(f"file={tmp_path / 'a.jsonl'}").out.splitlines() == expected[1:2]
-    monkeypatch.setattr(sys, "stdin", io.StringIO("cid\nada dab\n"))
+    given = io.BytesIO(b"\xef\xbb\xbfcid\nada dab\n")  # with a byte order mark
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(given))
     assert translate("file=-").out.splitlines() == [expected[1], expected[0]]
 
 
-def test_bad_input_is_named(translate, tmp_path):
+@pytest.mark.parametrize("place", ["file", "stdin"])
+def test_a_line_ends_where_line_counters_say(translate, tmp_path, monkeypatch, place):
+    """Old and rare signs that end lines elsewhere stand inside a sentence here."""
+    text = "ada dab\rcid\nfed\u2028had\x85bid\n".encode()
+    (tmp_path / "lines.txt").write_bytes(text)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    said = translate("file=-" if place == "stdin" else f"file={tmp_path / 'lines.txt'}").out
+    assert said.count("\n") == 2 and said.endswith("\n")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "tsv"])
+def test_bad_lines_of_tables_keep_their_places(translate, expected, tmp_path, kind):
+    lines = {
+        "jsonl": ['{"text": "ada"}', '{"source": "cid"}', "", '{"source": "\\ud800"}', '{"source": "ada dab"}', "{"],
+        "tsv": ["source\tdomain", "\tx", "cid\tx", "ada", "\t", "ada dab\tx", "\t"],
+    }
+    path = tmp_path / f"a.{kind}"
+    path.write_text("\n".join(lines[kind]) + "\n")
+    said = translate(f"file={path}", "on_error=skip")
+    assert said.out.split("\n") == ["", expected[1], "", "", expected[0], "", ""]
+    assert "half of a character" in said.err or kind == "tsv"
+    assert said.err.count("Skipped: ") == 4 and f"a.{kind}:{1 if kind == 'jsonl' else 2}:" in said.err
+
+
+def test_bad_input_is_named(translate, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="nothing to translate: give text="):
         translate()
     with pytest.raises(InputError, match="file=gone.txt: there is no such file"):
@@ -61,6 +86,9 @@ def test_bad_input_is_named(translate, tmp_path):
     (tmp_path / "latin.txt").write_bytes("Gr\xfc\xdfe".encode("latin-1"))
     with pytest.raises(InputError, match="not UTF-8 text .*byte 2"):
         translate(f"file={tmp_path / 'latin.txt'}")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"cid\n\xff\n")))
+    with pytest.raises(InputError, match="file=- is not UTF-8 text .*byte 4"):
+        translate("file=-")
     long = " ".join(["ada"] * 60)
     with pytest.raises(InputError, match="text 1: the source has .* tokens, and the network reads at most 64"):
         translate(f"text={long}")
