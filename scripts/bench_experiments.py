@@ -13,7 +13,7 @@ import sys
 import time
 
 CASES = ("wav2vec2_to_accent", "whisper_to_language", "marian_to_domain")
-STEPS = 6
+STEPS = 5
 
 
 def measure(name: str) -> None:
