@@ -89,7 +89,7 @@ def main(cfg: DictConfig) -> None:
     best = _best(model, vectors, coefficients, chosen_on, loader) if chosen_on else None
     told = _summary(model, points, away, toward, best, len(vectors.sites) * len(coefficients))
     if best is not None:
-        site, coefficient = best
+        site, coefficient, _ = best
         save(folder / "steering.safetensors", {site.name: vectors.steer(site, coefficient)}, loaded.fingerprint,
              **provenance, chosen_on=f"validation, {len(chosen_on)} {model.task.noun}s of {away}")  # fmt: skip
     write_sweep(
@@ -192,7 +192,8 @@ def _of(examples: Sequence[Example], by: str, group: str) -> tuple[Example, ...]
 
 def _best(
     model: Model, vectors: SteeringVectors, coefficients: Sequence[float], examples: Sequence[Example], loader: Loader
-) -> tuple[Site, float]:
+) -> tuple[Site, float, bool]:
+    """The site and coefficient that are best, and whether they are better than no steering."""
     # On other examples than those that are reported: the best of many on the same ones is better than it will be.
     metric = model.task.metrics[0]
     bare = answers(model, model.task, examples, loader, "validation")
@@ -202,8 +203,9 @@ def _best(
         for coefficient in coefficients:
             steer = vectors.steer(site, coefficient)
             point, _ = measure(model, [steer], examples, bare, loader, site.name, "validation", coefficient)
-            found[site, coefficient] = sign * point.quality[metric.key]
-    return max(found, key=lambda setting: found[setting])
+            found[site, coefficient] = sign * (point.quality[metric.key] - point.bare[metric.key])
+    best = max(found, key=lambda setting: found[setting])
+    return *best, found[best] > 0
 
 
 def _report(site: Site, points: Sequence[Point], away: str, model: Model) -> None:
@@ -215,7 +217,7 @@ def _report(site: Site, points: Sequence[Point], away: str, model: Model) -> Non
 
 
 def _summary(
-    model: Model, points: Sequence[Point], away: str, toward: str, best: tuple[Site, float] | None, settings: int
+    model: Model, points: Sequence[Point], away: str, toward: str, best: tuple[Site, float, bool] | None, settings: int
 ) -> str:
     metric = model.task.metrics[0]
 
@@ -227,11 +229,12 @@ def _summary(
 
     if best is None:
         return f"{settings} settings were measured; there were no validation {model.task.noun}s of {away} to choose by."
-    site, coefficient = best
+    site, coefficient, gains = best
     at = [point for point in points if point.chart == site.name and point.value == coefficient]
     own = {point.line: point for point in at if not point.control}
     text = (
-        f"Steering at {site.name} with coefficient {coefficient:g}, the best of {settings} on validation data, "
+        f"Steering at {site.name} with coefficient {coefficient:g}, the best of {settings} on validation data"
+        f"{', of which none was better than the model as it is' * (not gains)}, "
         f"takes {metric.label} on {away} {said(own[away])}, and on {toward} {said(own[toward])}"
     )
     controls = [point for point in at if point.control and point.line.startswith(f"{away},")]

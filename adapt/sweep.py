@@ -6,6 +6,7 @@ from typing import Any
 
 from adapt.data.example import Example
 from adapt.data.loader import Loader
+from adapt.errors import InputError
 from adapt.inference import answers
 from adapt.metrics import paired_intervals
 from adapt.models.model import Model
@@ -49,11 +50,15 @@ def measure(
 
     Raises:
         NeverRanError: an intervention edited nothing.
+        InputError: an intervention does not fit what the model puts out at its site.
     """
     texts = list(bare)
     if interventions:
-        with intervene(model, *interventions):
-            texts = answers(model, model.task, examples, loader, f"{line} {value:g}")
+        try:
+            with intervene(model, *interventions):
+                texts = answers(model, model.task, examples, loader, f"{line} {value:g}")
+        except ValueError as error:
+            raise InputError(f"{line}, {value:g}: {error}") from None
     references = [example.text for example in examples]
     old, new = model.task.judge(references, bare), model.task.judge(references, texts)
     return Point(chart, line, value, new.as_dict(), old.as_dict(), paired_intervals(old, new), control), texts

@@ -15,6 +15,7 @@ from adapt.introspect.activations import read_activations
 from adapt.models.checkpoint import Loaded
 from interventions.ablate import Ablate, To
 from interventions.files import FileError
+from interventions.intervene import Edits
 from interventions.intervention import Intervention
 from interventions.neurons import Scores
 from interventions.reduce import Mean, Sample
@@ -73,6 +74,14 @@ def saved(
             f"intervention.names: {', '.join(unknown) or 'none'}: not in '{path}'. It holds {', '.join(there)}."
         )
     own = tuple(one for name in chosen for known, one in found if known == name)
+    edits = Edits(loaded.model)
+    try:
+        for one in own:
+            edits.add(one)
+    except ValueError as error:
+        raise InputError(f"intervention.path={path}: {error}") from None
+    finally:
+        edits.clear()
     steps = _numbers("strengths", strengths)
     _check_controls(controls)
     lines = {"interventions": own}

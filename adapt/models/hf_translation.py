@@ -105,10 +105,10 @@ class HFTranslation(Model):
     def set_translating(self, translating: Translating) -> None:
         """Say how it translates from now on. Raises InputError where it cannot."""
         most = self._positions
-        for name in ("beams", "max_tokens"):
+        for name, least in (("beams", 1), ("max_tokens", 2)):  # the decoder's start is one of those tokens
             value = getattr(translating, name)
-            if value is not None and value < 1:
-                raise InputError(f"model.{name} must be at least 1, got {value}.")
+            if value is not None and value < least:
+                raise InputError(f"model.{name} must be at least {least}, got {value}.")
         if most is not None and (translating.max_tokens or 0) > most:
             raise InputError(f"model.max_tokens={translating.max_tokens}: the network writes at most {most}.")
         self.multilingual = hasattr(self.tokenizer, "src_lang")
@@ -148,7 +148,8 @@ class HFTranslation(Model):
         known = self.net.generation_config
         if self.translating.max_tokens is not None or not known.max_new_tokens:
             most = self.translating.max_tokens or known.max_length or MOST_TOKENS
-            options["max_length"] = min(most, self._positions or most)
+            # Where the model's files say the one, the other would go unheard.
+            options["max_new_tokens" if known.max_new_tokens else "max_length"] = min(most, self._positions or most)
         if self.translating.target_lang is not None:
             language = self._language_token("target_lang", self.translating.target_lang)
             # A tokenizer puts the language before a target, which is the first token to write, or behind it, which is

@@ -163,6 +163,15 @@ def test_what_does_not_fit_is_named(innertune, base, both, steered, wav2vec2, tm
             innertune("evaluate", f"model.pretrained={base}", both[2], *saved, f"intervention.names={names}")
 
 
+def test_a_vector_that_helps_nothing_is_said_to(innertune, base, both, tmp_path, caplog):
+    caplog.set_level("INFO")
+    innertune(
+        "steer", f"model.pretrained={base}", "data=manifest", *both, "coefficients=[-1000]", "sites='*.conv5'",
+        "groups=[low,high]", f"output={tmp_path / 'run'}",
+    )  # fmt: skip
+    assert "of which none was better than the model as it is" in caplog.text
+
+
 def test_groups_that_are_the_same_have_no_vector(base, speech):
     from adapt.data.loader import Loader
     from adapt.data.manifest import read_manifest

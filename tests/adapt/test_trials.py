@@ -1,14 +1,17 @@
 """Ablations as an evaluation sweeps over them: the right neurons, controls of the same size, the model untouched."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
+from tone_speech import write_tones
 
 from adapt.data.loader import Loader
-from adapt.data.manifest import Splits, read_manifest
+from adapt.data.manifest import Splits, Utterance, read_manifest
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
+from adapt.sweep import measure
 from adapt.trials import ablate, saved
 from interventions.neurons import Scores
 from interventions.steer import Steer
@@ -109,6 +112,19 @@ def test_files_that_are_on_together_may_name_the_same_site(loaded, tmp_path):
     assert torch.equal(other.interventions[0].vector, first)
     (one,) = saved(loaded, Splits(), Loader(), paths[0], strengths=3)
     assert one.value == 3.0
+
+
+def test_sites_that_another_model_has_are_named(loaded, tmp_path):
+    site, path = loaded.model.sites[2], str(tmp_path / "a.safetensors")
+    for wrong, says in (
+        (replace(site, name="net.encoder.fc1"), "a.safetensors: The model has no module 'net.encoder.fc1'"),
+        (replace(site, units=3), "interventions, 1: .*conv2' put out .*expected a batch with 3 units"),
+    ):
+        save(path, [Steer(wrong, torch.ones(wrong.units))], "another")
+        with pytest.raises(InputError, match=says):
+            (trial,) = saved(loaded, Splits(), Loader(), path, any_model=True)
+            examples = [Utterance(write_tones(tmp_path, "x", 1).parent / "x" / "000.wav", "abc")]
+            measure(loaded.model, trial.interventions, examples, [""], Loader(), "target", trial.line, trial.value)
 
 
 def test_what_is_told_is_of_one_set_with_its_control(innertune, base, speech, tmp_path):

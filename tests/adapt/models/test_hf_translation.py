@@ -277,12 +277,27 @@ def test_what_cannot_be_read_is_named(folder, tmp_path):
     assert model.unfit(long, 3, False) is None and "the target needs" in model.unfit(long, 3, True)
     with pytest.raises(InputError, match="max_tokens=9: the network writes at most 8"):
         hf_translation(str(path), max_tokens=9)
+    with pytest.raises(InputError, match="max_tokens must be at least 2, got 1"):
+        hf_translation(str(path), max_tokens=1)
     with pytest.raises(InputError, match="reads 1 to 8 tokens, not 9"):
         model.dummy(3, 9)
     with pytest.raises(InputError, match="model.beams must be at least 1, got 0"):
         hf_translation(str(path), beams=0)
     with pytest.raises(InputError, match="no tokenizer 'words'"):
         hf_translation(str(path), tokenize="words")
+
+
+def test_max_tokens_is_heard_also_where_the_files_say_max_new_tokens(tmp_path):
+    path = save_translation(tmp_path / "model")
+    known = json.loads((path / "generation_config.json").read_text())
+    lengths = []
+    for says in ({"max_length": 24}, {"max_length": None, "max_new_tokens": 23}):
+        (path / "generation_config.json").write_text(json.dumps(known | says))
+        for most in (None, 12):
+            model = hf_translation(str(path), max_tokens=most).model
+            lengths.append(len(model.encode(seq2seq_decode(model, batch_of(model, 0))[0])))
+    full, short, full_new, short_new = lengths
+    assert full == full_new and short < full and short_new in (short, short + 1)
 
 
 def test_a_prefix_stands_before_every_source(folder):
