@@ -19,6 +19,9 @@
     steer = fitter.fit().steer(site, 2.0)
     unfold(fold(model, steer))                                      # fold: into the weights where affine, and out again
 
+    names = train_rows(model, scores.top(0.05))                     # rows: only these neurons train, until merge_rows
+    freeze_all_but(model, names)                                    # freeze: and nothing else moves a bit
+
 What never ran is an error, in the call that went past it; nothing of the model or of other people's hooks is touched.
 Each name is imported from its own module (`from interventions.steer import Steer`), so that one loads what it uses.
 """
