@@ -52,7 +52,7 @@ def train_rows(model: nn.Module, neurons: Neurons) -> list[str]:
                 getattr(module, name).requires_grad_(True)
         else:
             own = _add_rows(module, neurons[site])
-        names += [f"{site.name}.{name}" for name in own]
+        names += [f"{site.name}.{name}".lstrip(".") for name in own]
     return names
 
 
@@ -280,7 +280,7 @@ def _module(model: nn.Module, site: Site) -> nn.Module:
     axis, units = UNIT_AXIS[type(module)], len(module.weight)
     if (site.unit_axis, site.units) != (axis, units):
         raise ValueError(
-            f"{refused}the site has {site.units} units on axis {site.unit_axis}, but the module {units} on axis {axis}: "
+            f"{refused}the site has {site.units} units on axis {site.unit_axis}, and the module {units} on axis {axis}: "
             "it is another model's."
         )
     if not module.weight.is_floating_point() or module.weight.is_inference():
@@ -288,12 +288,16 @@ def _module(model: nn.Module, site: Site) -> nn.Module:
             f"{refused}its weight is {module.weight.dtype}"
             f"{', made under inference_mode' if module.weight.is_inference() else ', no floating-point number'}."
         )
-    memory = {parameter.untyped_storage().data_ptr() for parameter in own.values()}
     for name, other in modules.items():
         for kind, parameter in other.named_parameters(recurse=False, remove_duplicate=False):
-            if other is not module and parameter.untyped_storage().data_ptr() in memory:
+            if other is not module and any(_overlap(parameter, mine) for mine in own.values()):
                 raise ValueError(f"{refused}its weight is tied to '{name}.{kind}', which would change too.")
     return module
+
+
+def _overlap(one: Tensor, other: Tensor) -> bool:
+    starts = (one.data_ptr(), other.data_ptr())
+    return starts[0] < starts[1] + other.nbytes and starts[1] < starts[0] + one.nbytes
 
 
 def _some(modules: dict[str, nn.Module]) -> str:

@@ -448,13 +448,16 @@ def refusals():
     wrapped = nn.ModuleDict({"out": Wrapped(4, 6)})
     other = nn.ModuleDict({"out": nn.Linear(4, 7)})
     gone = nn.ModuleDict({"in": nn.Linear(4, 6)})
+    fused, part = nn.Linear(4, 12, bias=False), nn.Linear(4, 6, bias=False)
+    part.weight = nn.Parameter(fused.weight.detach()[6:])
+    sliced = nn.ModuleDict({"out": part, "fused": fused})
     with torch.inference_mode():
         inferred = nn.ModuleDict({"out": nn.Linear(4, 6)})
     return [(tied, "out", -1, r"tied to 'embed\.weight'"), (normed, "out", 1, "weight norm"),
              (old, "out", 1, "weight norm"), (made, "out.out_proj", -1, "NonDynamicallyQuantizableLinear"),
              (made, "out", -1, "MultiheadAttention, and no plain"), (wrapped, "out", -1, "Wrapped, and no plain"),
-             (other, "out", -1, "6 units on axis -1, but the module 7"), (gone, "out", -1, "no module 'out'.*'in'"),
-             (inferred, "out", -1, "inference_mode")]  # fmt: skip
+             (other, "out", -1, "6 units on axis -1, and the module 7"), (gone, "out", -1, "no module 'out'.*'in'"),
+             (sliced, "out", -1, r"tied to 'fused\.weight'"), (inferred, "out", -1, "inference_mode")]  # fmt: skip
 
 
 def test_what_cannot_train_alone_is_refused_with_the_reason_and_nothing_is_changed():
