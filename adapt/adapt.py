@@ -20,6 +20,7 @@ from adapt.report.finish import finish
 from adapt.run import check_output, open_run
 from adapt.training import fit, watch
 from interventions.freeze import freeze_all_but
+from interventions.rows import merge_rows
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +47,10 @@ def main(cfg: DictConfig) -> None:
         splits, skipped = check_splits(splits, model, cfg.data.on_error)
     if not splits.train or not splits.test:
         raise InputError("adapt needs something to train on and something to test on: data.train=... and data.test=...")
+    model = model if model is not base.model else copy.deepcopy(model)
+    weights = sum(p.numel() for p in model.parameters())
     trained = build(cfg.tuning)(model)
     freeze_all_but(model, trained)
-    model = model if model is not base.model else copy.deepcopy(model)
     model.set_augment(build(cfg.augment))
     module = AdaptationModule(model, model.task, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed)
     watch(model.task.metrics, cfg.monitor, cfg.patience)
@@ -61,7 +63,6 @@ def main(cfg: DictConfig) -> None:
     if is_first():
         log.info("Base: %s. Before:", base.reference)
         before = _answers(base.model, sets, loader)
-    weights = sum(p.numel() for p in model.parameters())
     free = sum(p.numel() for p in model.parameters() if p.requires_grad)
     log.info(
         "Training %s of %s weights (%.1f %%) on %d %ss.",
@@ -70,15 +71,17 @@ def main(cfg: DictConfig) -> None:
     history = fit(module, splits, loader, make_trainer, folder / "checkpoints", cfg.monitor, cfg.patience, logger)
     if not is_first():
         return
+    rows = {name: len(units) for name, units in merge_rows(model).items()}
+    trained = [name for name, _ in model.named_parameters() if name in rows or name in trained]
     log.info("After:")
     after = _answers(model, sets, loader)
     adapted = Loaded(model, str(folder), model_fingerprint(model), model.header())
     comparison = compare_texts(
-        base, adapted, sets, before, after, grouping(cfg.data), trained,
+        base, adapted, sets, before, after, grouping(cfg.data), trained, rows,
         title=cfg.title, history=history, skipped=skipped, config=OmegaConf.to_yaml(cfg, resolve=True),
         seconds=time.perf_counter() - started,
     )  # fmt: skip
-    save_adaptation(folder / "adaptation", base, model, trained=list(trained))
+    save_adaptation(folder / "adaptation", base, model, trained=trained, trained_rows=rows)
     finish(folder, cfg, comparison, adapted, logger)
 
 

@@ -22,8 +22,8 @@ def main(cfg: DictConfig) -> None:
     folder = open_run(cfg)
     comparison = compare_models(
         before, after, splits, build(cfg.loader), grouping(cfg.data),
-        trained=after.header.get("trained", ()), title=cfg.title, skipped=skipped,
-        config=OmegaConf.to_yaml(cfg, resolve=True),
+        trained=after.header.get("trained", ()), rows=after.header.get("trained_rows"),
+        title=cfg.title, skipped=skipped, config=OmegaConf.to_yaml(cfg, resolve=True),
     )  # fmt: skip
     comparison = replace(comparison, seconds=time.perf_counter() - started)
     finish(folder, cfg, comparison, after, build(cfg.logger)(folder))

@@ -204,12 +204,13 @@ def compare_texts(
     after_texts: Mapping[str, Sequence[str]],
     group_by: Sequence[str],
     trained: Sequence[str] = (),
+    rows: Mapping[str, int] | None = None,
     **facts: Any,
 ) -> Comparison:
-    """The comparison of two models whose answers are there already."""
+    """The comparison of two models whose answers are there already; `trained` and `rows` as in `weight_change`."""
     results, groups, transcripts = compare_answers(sets, before_texts, after_texts, after.model.task, group_by)
     try:
-        weights = weight_change(before.model, after.model, trained)
+        weights = weight_change(before.model, after.model, trained, rows)
     except ValueError as error:
         log.warning("The weights cannot be compared: %s", error)
         weights = None

@@ -174,7 +174,7 @@ class _LinearRows(Function):
     ) -> Tensor:
         # The rows are saved only so that autograd refuses a backward pass through weights that were changed since.
         ctx.save_for_backward(x if ctx.needs_input_grad[3] else None, weight, units, rows)
-        return F.linear(x, weight, bias)
+        return _no_view(F.linear(x, weight, bias))
 
     @staticmethod
     @once_differentiable
@@ -202,7 +202,7 @@ class _Conv1dRows(Function):
     ) -> Tensor:  # fmt: skip
         ctx.save_for_backward(x, weight, units, rows)
         ctx.shape = shape
-        return F.conv1d(x, weight, bias, *shape)
+        return _no_view(F.conv1d(x, weight, bias, *shape))
 
     @staticmethod
     @once_differentiable
@@ -228,6 +228,11 @@ class _Conv1dRows(Function):
             wanted = [False, ctx.needs_input_grad[3], ctx.needs_input_grad[4]]
             _, of_rows, of_bias = of(gradient.index_select(1, units), x, weight[: len(units)], groups, wanted)
         return of_x, None, None, of_rows, of_bias, None, None
+
+
+def _no_view(y: Tensor) -> Tensor:
+    # A view of another tensor, as F.linear's output mostly is, could not be changed in place behind a Function.
+    return torch.ops.aten._unsafe_view(y, y.shape)
 
 
 _KINDS: dict[type[nn.Module], type[_Rows]] = {nn.Linear: RowLinear, nn.Conv1d: RowConv1d}
@@ -280,7 +285,7 @@ def _module(model: nn.Module, site: Site) -> nn.Module:
     axis, units = UNIT_AXIS[type(module)], len(module.weight)
     if (site.unit_axis, site.units) != (axis, units):
         raise ValueError(
-            f"{refused}the site has {site.units} units on axis {site.unit_axis}, and the module {units} on axis {axis}: "
+            f"{refused}the site has {site.units} units on axis {site.unit_axis}, the module {units} on axis {axis}: "
             "it is another model's."
         )
     if not module.weight.is_floating_point() or module.weight.is_inference():

@@ -41,15 +41,19 @@ class WeightChange:
     layers: list[LayerChange]
 
 
-def weight_change(before: Model, after: Model, trained: Sequence[str] = ()) -> WeightChange:
+def weight_change(
+    before: Model, after: Model, trained: Sequence[str] = (), rows: Mapping[str, int] | None = None
+) -> WeightChange:
     """Compare two models of one architecture, whose alphabets may differ: then output units are paired by character.
 
-    `trained` names the parameters that were allowed to change. A weight of a new unit counts as changed.
+    `trained` names the parameters that were allowed to change, and `rows` says of how many rows that holds where not of
+    all (neuron-level tuning). A weight of a new unit counts as changed.
 
     Raises:
         ValueError: the models differ in more than their output layer.
     """
     old, new = _paired(before, after)
+    rows = rows or {}
     parameters = {name for name, _ in after.named_parameters()}
     sites = {site.name: site for site in find_sites(after)}
     layers = []
@@ -65,7 +69,7 @@ def weight_change(before: Model, after: Model, trained: Sequence[str] = ()) -> W
             LayerChange(
                 name=layer.name,
                 total=len(flat_new),
-                trained=sum(new[name].numel() for name in weights if name in trained),
+                trained=sum(_free(new[name], rows.get(name)) for name in weights if name in trained),
                 changed=sum(int(changed_bits(old[name], new[name]).sum()) for name in weights),
                 buffers_changed=sum(int(changed_bits(old[n], new[n]).sum()) for n in own if n not in parameters),
                 relative=float(difference.norm() / flat_old[known].norm().clamp_min(1e-12)),
@@ -77,6 +81,10 @@ def weight_change(before: Model, after: Model, trained: Sequence[str] = ()) -> W
         *(sum(getattr(layer, key) for layer in layers) for key in ("total", "trained", "changed", "buffers_changed")),
         layers,
     )
+
+
+def _free(weight: Tensor, rows: int | None) -> int:
+    return weight.numel() if rows is None else rows * weight[0].numel()
 
 
 def _paired(before: Model, after: Model) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:

@@ -6,11 +6,12 @@ A model in the transformers format (a folder with `config.json`, or a hub id) is
 import importlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from adapt.errors import InputError
@@ -20,6 +21,9 @@ from adapt.models.model import Model
 from interventions.bits import changed_bits, fingerprint
 
 FORMAT = 1
+# Of an adaptation; 2 has tensors of which only the rows that differ are stored.
+ADAPTATION_FORMATS = (1, 2)
+_ROWS = ":rows"  # the tensor that says which, in the order of names
 EMBEDDED = Path(__file__).parent / "embedded"
 _PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle"}
 
@@ -66,28 +70,56 @@ def save_model(path: Path, model: Model, half: bool = False, **facts: Any) -> No
 
 
 def save_adaptation(folder: Path, base: Loaded, model: Model, **facts: Any) -> None:
-    """Write what differs from the base, tensor by tensor, and what the base is. `adaptation.json` comes last."""
+    """Write what differs from the base, and what the base is. `adaptation.json` comes last.
+
+    Of a tensor of which few rows differ, only these are written: neurons, or the embeddings of words that came up.
+    """
     from safetensors.torch import save_file
 
     before = weights(base.model.net)
-    different = {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in weights(model.net).items()
-        if name not in before or before[name].shape != tensor.shape or changed_bits(before[name], tensor.cpu()).any()
-    }
+    different: dict[str, Tensor] = {}
+    rows: dict[str, Tensor] = {}
+    for name, tensor in sorted(weights(model.net).items()):
+        tensor, old = tensor.detach().cpu().contiguous(), before.get(name)
+        if old is None or old.shape != tensor.shape:
+            different[name] = tensor
+            continue
+        changed = changed_bits(old.cpu(), tensor)
+        if not changed.any():
+            continue
+        own = changed.reshape(len(changed), -1).any(1).nonzero().flatten().int() if tensor.dim() else None
+        if own is not None and tensor[own].nbytes + own.nbytes < tensor.nbytes:
+            different[name], rows[name] = tensor[own], own
+        else:
+            different[name] = tensor
+    index = {_ROWS: torch.cat(list(rows.values()))} if rows else {}
     with atomic(folder / "weights.safetensors") as part:
-        save_file(different, part)
+        save_file({**different, **index}, part)
     write_json(
         folder / "adaptation.json",
         {
-            "format": FORMAT,
+            "format": ADAPTATION_FORMATS[-1] if rows else FORMAT,
             "base": {"reference": base.reference, "fingerprint": base.fingerprint, "model": base.model.header()},
             "fingerprint": model_fingerprint(model),
             "model": model.header(),
             "tensors": sorted(different),
+            "rows": sorted(rows),
             **facts,
         },
     )
+
+
+def _whole(stored: dict[str, Tensor], rows: Sequence[str], base: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The tensors of an adaptation, with the base's rows in those of which only some were stored."""
+    index, whole, first = stored.pop(_ROWS, torch.empty(0, dtype=torch.int32)), dict(stored), 0
+    try:
+        for name in rows:
+            last = first + len(stored[name])
+            whole[name] = base[name].clone().index_copy_(0, index[first:last].long(), stored[name])
+            first = last
+    except (KeyError, IndexError, RuntimeError, TypeError):
+        raise _damaged(f"in '{path}'") from None
+    return whole
 
 
 def load_model(pretrained: str, base: str | None = None) -> Loaded:
@@ -227,8 +259,11 @@ def _load_adaptation(path: Path, reference: str, base: str | None, visited: froz
             raise TypeError("a value is of another kind")
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"'{path}' is not an adaptation as we write it ({type(error).__name__}: {error}).") from None
-    if facts.get("format") != FORMAT:
-        raise InputError(f"'{path}' has format {facts.get('format')}, this version reads {FORMAT}. Update innertune.")
+    if facts.get("format") not in ADAPTATION_FORMATS:
+        raise InputError(
+            f"'{path}' has format {facts.get('format')}, this version reads {', '.join(map(str, ADAPTATION_FORMATS))}. "
+            "Update innertune."
+        )
     # A folder that was moved as a whole keeps its base where it was beside it.
     run = path.parent.parent
     beside = run.parent / Path(named).name
@@ -243,12 +278,13 @@ def _load_adaptation(path: Path, reference: str, base: str | None, visited: froz
             f"The adaptation '{path}' belongs to another base: it was made from fingerprint {wanted[:12]} ('{named}'), "
             f"'{place}' has {parent.fingerprint[:12]}. Give the right one: model.base=..."
         )
-    _, different = read_safetensors(path.parent / "weights.safetensors")
+    stored = path.parent / "weights.safetensors"
+    different = _whole(read_safetensors(stored)[1], facts.get("rows", []), weights(parent.model.net), stored)
     family = parent.model.header()["family"]
     if header.get("family") != family:
         raise InputError(f"'{path}' is an adaptation of a {header.get('family')!r}, and its base is a {family!r}.")
     model = parent.model.described(header)
-    load_weights(model, {**weights(parent.model.net), **different}, path.parent / "weights.safetensors")
+    load_weights(model, {**weights(parent.model.net), **different}, stored)
     found = model_fingerprint(model)
     if found != fingerprinted:
         raise _damaged(f"beside '{path}'")

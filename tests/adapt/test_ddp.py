@@ -111,6 +111,27 @@ def test_a_transformer_with_layerdrop_trains_and_its_frozen_layers_stay(wav2vec2
     assert moved and all(name.startswith(("net.wav2vec2.encoder.", "net.lm_head.")) for name in moved)
 
 
+def test_neurons_train_alike_in_both_processes_and_no_other_bit_moves(base, speech, tmp_path):
+    """Two processes end where one does that accumulates their gradients."""
+    options = [
+        "tuning=neurons", "tuning.amount=0.2", f"model.pretrained={base}", "data=manifest",
+        f"data.train={speech['high_validation']}", f"data.test={speech['high_test']}", "loader.batch_seconds=2",
+        "loader.speeds=[1.0]", "trainer.max_epochs=2", "optimizer.weight_decay=0.1",
+    ]  # fmt: skip
+    status, out, err = end(start(tmp_path, "adapt", "trainer=ddp", *options, f"output={tmp_path / 'two'}"))
+    assert status == 0, err
+    status, out, err = end(
+        start(tmp_path, "adapt", *options, "+trainer.accumulate_grad_batches=2", f"output={tmp_path / 'one'}")
+    )
+    assert status == 0, err
+    before, one, two = (load_model(str(path)).model.state_dict() for path in (base, tmp_path / "one", tmp_path / "two"))
+    for name, weights in one.items():
+        torch.testing.assert_close(two[name], weights, rtol=0, atol=1e-6)
+        assert torch.equal(two[name] != before[name], weights != before[name]), name
+    facts = json.loads((tmp_path / "two" / "metrics.json").read_text())["weights"]
+    assert 0 < facts["changed"] <= facts["trained"] < 0.25 * facts["total"]
+
+
 def test_an_error_in_one_process_ends_both_and_is_told_once(speech, tmp_path):
     # Sped up, an utterance is too short for its text; only one process has it.
     (line, *lines) = write_tones(tmp_path, "train", 8).read_text().splitlines()

@@ -104,7 +104,7 @@ def test_frozen_layers_stay_bit_identical(adapt, given, family, tuning):
     before, after = (load_model(str(path)).model for path in (given[family], run))
     own = weights(after.net)
     changed = {name for name, tensor in own.items() if changed_bits(weights(before.net)[name], tensor).any()}
-    assert set(read_safetensors(run / "adaptation" / "weights.safetensors")[1]) == changed
+    assert set(read_safetensors(run / "adaptation" / "weights.safetensors")[1]) - {":rows"} == changed
     trained = json.loads((run / "adaptation" / "adaptation.json").read_text())["trained"]
     kinds = {name for name, _ in after.net.named_parameters()}
     assert changed and changed & kinds <= {name.removeprefix("net.") for name in trained}
@@ -112,6 +112,62 @@ def test_frozen_layers_stay_bit_identical(adapt, given, family, tuning):
     assert 0 < counted["changed"] <= counted["trained"] < counted["total"]
     rows = json.loads((run / "comparison.json").read_text())["weights"]["layers"]
     assert not any(row["changed"] or row["buffers_changed"] for row in rows if row["trained"] == 0)
+
+
+@pytest.fixture(scope="module")
+def neurons(adapt):
+    """Runs in which a fifth of the neurons of each site train, under everything that could move the others."""
+    made = {}
+
+    def run(family):
+        if family not in made:
+            checkpointed = ["model.gradient_checkpointing=true"] if family in TRANSFORMERS else []
+            made[family] = adapt(
+                family, "tuning=neurons", "tuning.amount=0.2", "optimizer.weight_decay=0.1", "trainer.max_epochs=2",
+                "+trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=1", *checkpointed,
+            )  # fmt: skip
+        return made[family]
+
+    return run
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_frozen_neurons_stay_bit_identical(neurons, given, family):
+    run = neurons(family)
+    before, after = (load_model(str(path)).model for path in (given[family], run))
+    facts = json.loads((run / "adaptation" / "adaptation.json").read_text())
+    assert facts["trained"] == list(facts["trained_rows"]) and len(facts["trained"]) > 8
+    old, new = weights(before.net), weights(after.net)
+    differ = {name: changed_bits(old[name], tensor) for name, tensor in new.items()}
+    free = changed = 0
+    for name, bits in differ.items():
+        may = facts["trained_rows"].get(f"net.{name}", 0)
+        moved = int(bits.reshape(len(bits), -1).any(1).sum()) if bits.dim() else int(bits)
+        assert moved <= may, name
+        free, changed = free + (may * new[name][0].numel() if may else 0), changed + int(bits.sum())
+    counted = metrics(run)["weights"]
+    assert (counted["trained"], counted["changed"]) == (free, changed) and 0.1 < free / counted["total"] < 0.3
+    assert changed > 0.5 * free and counted["buffers_changed"] == 0
+    rows = json.loads((run / "comparison.json").read_text())["weights"]["layers"]
+    assert sum(row["trained"] for row in rows) == free
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_neurons_are_evaluated_and_compared_as_they_were_trained(
+    neurons, given, innertune, data, tests, tmp_path, family
+):
+    run = neurons(family)
+    told = innertune("evaluate", f"model.pretrained={run}", *tests[family], f"output={tmp_path / 'run'}")
+    report = innertune(
+        "compare", f"before={given[family]}", f"after={run}", *data[family], f"output={tmp_path / 'report'}"
+    )
+    for key in MEASURES[family]:
+        assert metrics(told)["target"][key] == metrics(run)["target"]["after"][key]
+    assert metrics(report)["weights"] == metrics(run)["weights"]
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    state = load_model(str(run)).model.net.state_dict()
+    assert {name for name in best if name.startswith("model.net.")} == {f"model.net.{name}" for name in state}
+    assert all(torch.equal(best[f"model.net.{name}"], tensor) for name, tensor in state.items())
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -220,9 +276,12 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("family", TRANSFORMERS)
-def test_resumed_ends_as_uninterrupted(adapt, innertune, monkeypatch, tmp_path, family):
-    options = ["trainer.max_epochs=3", "optimizer.lr=0.003", "loader.speeds=[0.9,1.1]"]
+RESUMED = [*((family, "full") for family in TRANSFORMERS), *((family, "neurons") for family in FAMILIES[::2])]
+
+
+@pytest.mark.parametrize(("family", "tuning"), RESUMED)
+def test_resumed_ends_as_uninterrupted(adapt, innertune, monkeypatch, tmp_path, family, tuning):
+    options = ["trainer.max_epochs=3", "optimizer.lr=0.003", "loader.speeds=[0.9,1.1]", f"tuning={tuning}"]
     options += ["model.mask_time_prob=0.3", "model.layerdrop=0.3"] if family == "hf_ctc" else []
     whole = load_model(str(adapt(family, *options))).fingerprint
     start = AdaptationModule.on_train_epoch_start
@@ -242,9 +301,9 @@ def test_resumed_ends_as_uninterrupted(adapt, innertune, monkeypatch, tmp_path, 
     assert load_model(str(resumed)).fingerprint == whole
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_bf16_accumulation_and_checkpointing(adapt, family):
-    options = ["+trainer.precision=bf16-mixed", "+trainer.accumulate_grad_batches=2"]
+@pytest.mark.parametrize(("family", "tuning"), [*((family, "full") for family in FAMILIES), ("hf_ctc", "neurons")])
+def test_bf16_accumulation_and_checkpointing(adapt, family, tuning):
+    options = [f"tuning={tuning}", "+trainer.precision=bf16-mixed", "+trainer.accumulate_grad_batches=2"]
     options += ["model.gradient_checkpointing=true"] if family in TRANSFORMERS else []
     run = adapt(family, *options)
     assert 0 < metrics(run)["history"][0]["train_loss"] < 100

@@ -181,6 +181,24 @@ def test_gradients_are_full_fine_tunings(reads):
                 assert (getattr(part, name).grad - wanted).abs().max() <= 1e-6 * wanted.abs().max(), (site.name, kind)
 
 
+@pytest.mark.parametrize("shape", [(7,), (3, 7), (2, 3, 7), (2, 3, 4, 7)])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_what_a_linear_map_puts_out_may_be_changed_in_place(shape, bias, precision):
+    torch.manual_seed(0)
+    full, x = nn.Linear(7, 5, bias=bias), torch.randn(shape)
+    mine = copy.deepcopy(full)
+    train_rows(mine, Neurons({Site("", -1, 5, ()): [0, 3]}))
+    for model in (full, mine):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+            y = model(x)
+            y[..., 1] = 0
+            y.mul_(2)
+        y.float().square().sum().backward()
+    wanted = full.weight.grad[[0, 3]]
+    assert (mine.rows.grad - wanted).abs().max() <= (1e-6 if precision == torch.float32 else 0.02) * wanted.abs().max()
+
+
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("padding", ["same", "valid"])
@@ -456,7 +474,7 @@ def refusals():
     return [(tied, "out", -1, r"tied to 'embed\.weight'"), (normed, "out", 1, "weight norm"),
              (old, "out", 1, "weight norm"), (made, "out.out_proj", -1, "NonDynamicallyQuantizableLinear"),
              (made, "out", -1, "MultiheadAttention, and no plain"), (wrapped, "out", -1, "Wrapped, and no plain"),
-             (other, "out", -1, "6 units on axis -1, and the module 7"), (gone, "out", -1, "no module 'out'.*'in'"),
+             (other, "out", -1, "6 units on axis -1, the module 7"), (gone, "out", -1, "no module 'out'.*'in'"),
              (sliced, "out", -1, r"tied to 'fused\.weight'"), (inferred, "out", -1, "inference_mode")]  # fmt: skip
 
 
