@@ -139,7 +139,7 @@ class RowLinear(_Rows, nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         if not torch.is_grad_enabled():
-            return super().forward(x)
+            return F.linear(x, self.weight, self._parameters["bias"])
         return _LinearRows.apply(x, self.weight, self._parameters["bias"], self.rows, self.row_bias, self.units)
 
 
@@ -148,7 +148,7 @@ class RowConv1d(_Rows, nn.Conv1d):
 
     def forward(self, x: Tensor) -> Tensor:
         if not torch.is_grad_enabled():
-            return super().forward(x)
+            return self._conv_forward(x, self.weight, self._parameters["bias"])
         padding = self.padding
         if self.padding_mode != "zeros":
             x = F.pad(x, self._reversed_padding_repeated_twice, mode=self.padding_mode)
