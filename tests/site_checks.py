@@ -62,8 +62,5 @@ def check_padded(model, number, samples, tokens, together, alone):
 
 
 def _place(name):
-    return (
-        name
-        if not name.endswith(("q_proj", "k_proj", "v_proj", "linear_q", "linear_k", "linear_v"))
-        else (name.rpartition(".")[0])
-    )
+    projections = ("q_proj", "k_proj", "v_proj", "linear_q", "linear_k", "linear_v", "query", "key", "value")
+    return name.rpartition(".")[0] if name.endswith(projections) else name

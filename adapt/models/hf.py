@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from adapt.models.model import Model
 
 
+# Speech encoder-decoders. Of others (SeamlessM4T, SpeechT5, language models that hear) nothing here knows how they pad.
+SPEECH_SEQ2SEQ = {
+    "WhisperForConditionalGeneration", "Speech2TextForConditionalGeneration", "MoonshineForConditionalGeneration",
+    "SpeechEncoderDecoderModel",
+}  # fmt: skip
+
+
 def is_folder(path: Path) -> bool:
     """Whether a folder holds a model in the transformers format."""
     try:
@@ -49,15 +56,16 @@ def load(reference: str) -> "Loaded":
     names = [str(name) for name in config.architectures or []]
     if any(name.endswith("ForCTC") for name in names):
         family = "hf_ctc"
-    elif "WhisperForConditionalGeneration" in names:
+    elif SPEECH_SEQ2SEQ & {*names}:
         family = "hf_speech_seq2seq"
     elif config.is_encoder_decoder and config.model_type in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
         family = "hf_translation"
     else:
         raise InputError(
             f"'{reference}' is a {' or '.join(names) or config.model_type}. Expected a transformers model for CTC "
-            "(Wav2Vec2ForCTC, HubertForCTC, ...), Whisper, or a translation model (MarianMTModel, "
-            "M2M100ForConditionalGeneration, T5ForConditionalGeneration, ...)."
+            "(Wav2Vec2ForCTC, HubertForCTC, ...), a speech encoder-decoder (Whisper, Speech2Text, Moonshine, "
+            "SpeechEncoderDecoderModel), or a translation model (MarianMTModel, M2M100ForConditionalGeneration, "
+            "T5ForConditionalGeneration, ...)."
         )
     return importlib.import_module(f"adapt.models.{family}").load(reference)
 

@@ -17,6 +17,7 @@ from adapt.models.checkpoint import Loaded, load_model, model_fingerprint
 from adapt.models.ctc import Emissions, ctc_unfit
 from adapt.models.labels import spelled, tidy
 from adapt.models.model import Model
+from adapt.models.own_frames import OwnFramesConv, OwnFramesNorm
 from adapt.models.steps import Window, step_behind, steps_behind, window
 from adapt.models.task import recognition
 from interventions.sites import Layer, Site, find_sites
@@ -65,7 +66,8 @@ class HFCTC(Model):
         self.characters = _characters(tokenizer, net.lm_head.out_features)
         self.blank: int = net.config.pad_token_id
         self.units = _units(tokenizer, self.characters)
-        self.norms = _own_frames_norms(self._body.feature_extractor)
+        self.norms = own_frames_norms(self._body.feature_extractor)
+        self.adapter = own_frames_adapter(self._body)
 
     @property
     def _body(self) -> nn.Module:
@@ -101,12 +103,14 @@ class HFCTC(Model):
 
     def forward(self, audio: Tensor, lengths: Tensor) -> Emissions:
         """Args: audio `(batch, samples)` in -1..1 at `sample_rate` Hz, zero past each end; lengths `(batch,)`."""
-        x = self._normalised(audio, lengths) if self.normalises else audio
+        x = normalised(audio, lengths) if self.normalises else audio
         if self.batched:
             own = torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)
             steps = self._steps(lengths)
             for norm in self.norms:
                 norm.set_lengths(lengths)
+            for number, conv in enumerate(self.adapter):
+                conv.set_lengths(steps_behind(self._heard(number), lengths))
             logits = self._run(x, own.long(), int(steps.max()))
         else:
             alone = [
@@ -125,16 +129,6 @@ class HFCTC(Model):
             return self.net(x, attention_mask=own).logits
         finally:
             body.training = masking
-
-    @staticmethod
-    @torch.no_grad()
-    def _normalised(audio: Tensor, lengths: Tensor) -> Tensor:
-        # As Wav2Vec2FeatureExtractor does, over an utterance's own samples.
-        own = torch.arange(audio.shape[1], device=audio.device) < lengths.unsqueeze(1)
-        count = lengths.unsqueeze(1)
-        mean = (audio * own).sum(1, keepdim=True) / count
-        variance = ((audio - mean) * own).square().sum(1, keepdim=True) / count
-        return (audio - mean) / (variance + 1e-7).sqrt() * own
 
     def _steps(self, samples: Any) -> Any:
         return self.net._get_feat_extract_output_lengths(samples)
@@ -177,6 +171,9 @@ class HFCTC(Model):
                 # Else it asks for the gradient of the waveform, and so pays for that of all its convolutions.
                 self.net.freeze_feature_encoder()
             hf.rest_frozen_layers(self, [f"{self._prefix}.encoder"])
+            if self.adapter:
+                # Its LayerDrop would leave out a convolution, and so twice the steps that the network counts on.
+                self._body.adapter.training = False
         return self
 
     @property
@@ -185,8 +182,8 @@ class HFCTC(Model):
 
     @property
     def layers(self) -> list[Layer]:
-        """The convolutions, the projection (with the embedding to mask with), the positions, each transformer layer,
-        and the output layer. A norm behind the last transformer layer belongs to that one.
+        """The convolutions, the projection (with the embedding to mask with), the positions, each transformer layer, an
+        adapter's layers, and the output layer. A norm behind the last transformer layer belongs to that one.
         """
         body, encoder = self._prefix, f"{self._prefix}.encoder"
         convolutions = [f"{body}.feature_extractor.conv_layers.{n}" for n in range(len(self._convolutions))]
@@ -197,12 +194,14 @@ class HFCTC(Model):
         taken = {name for group in groups.values() for name in group} | {f"{encoder}.layers", encoder}
         positions = [name for name in hf.below(self, encoder) if name not in taken]
         taken |= {*positions, f"{body}.feature_extractor", f"{body}.feature_extractor.conv_layers"}
+        adapting = adapter_layers(self, body)
+        taken |= {*hf.below(self, f"{body}.adapter")}
         projection = [name for name in hf.below(self, body) if name not in taken]
         head = [name for name in hf.below(self, "net") if name not in {*taken, *projection}]
         named = {name: groups[name] for name in convolutions}
         named[f"{body}.feature_projection"] = projection
         named[f"{encoder}.pos_conv_embed"] = positions
-        named |= {name: groups[name] for name in blocks} | {self.head: head}
+        named |= {name: groups[name] for name in blocks} | adapting | {self.head: head}
         return hf.make_layers(self, named)
 
     @property
@@ -224,7 +223,7 @@ class HFCTC(Model):
     def _windows(self, name: str) -> list[Window]:
         # What slides over time up to a site.
         place = name.removeprefix(f"{self._prefix}.")
-        convolutions = [window(layer.conv) for layer in self._convolutions]
+        convolutions = self._heard(0)
         if place.startswith("feature_extractor.conv_layers."):
             return convolutions[: int(place.split(".")[2]) + 1]
         if place.startswith("encoder.pos_conv_embed."):
@@ -233,11 +232,13 @@ class HFCTC(Model):
         if place.startswith("encoder."):
             squeeze = getattr(self.net.config, "squeeze_factor", 1)  # SEW averages that many steps
             return [*convolutions, Window(squeeze, squeeze)]
-        adapter = getattr(self._body, "adapter", None)
-        shrinking = [] if adapter is None else [window(layer.conv) for layer in adapter.layers]
         if place.startswith("adapter.layers."):
-            return [*convolutions, *shrinking[: int(place.split(".")[2]) + 1]]
-        return [*convolutions, *shrinking] if name == self.head else convolutions
+            return self._heard(int(place.split(".")[2]) + 1)
+        return self._heard(len(self.adapter)) if name == self.head else convolutions
+
+    def _heard(self, adapted: int) -> list[Window]:
+        # Behind the feature encoder and so many of an adapter's convolutions.
+        return [window(conv) for conv in (*(layer.conv for layer in self._convolutions), *self.adapter[:adapted])]
 
     def dummy(self, length: int, tokens: int) -> tuple[Tensor, ...]:
         device = next(self.parameters()).device
@@ -277,36 +278,6 @@ class HFCTC(Model):
 
     def save_files(self, folder: Path) -> None:
         hf.save_files(folder, self.processor, self.net.config)
-
-
-class OwnFramesNorm(nn.GroupNorm):
-    """Group norm with a group for each unit, over an utterance's own frames: padding has no part in mean and variance.
-
-    It takes the place of the network's own, with its parameters, behind a convolution of `kernel` and `stride` samples
-    without padding.
-    """
-
-    def __init__(self, norm: nn.GroupNorm, conv: nn.Conv1d) -> None:
-        super().__init__(norm.num_groups, norm.num_channels, norm.eps)
-        self.weight, self.bias = norm.weight, norm.bias
-        self.kernel, self.stride = conv.kernel_size[0], conv.stride[0]
-        self.lengths: Tensor | None = None
-
-    def set_lengths(self, samples: Tensor) -> None:
-        """Say how long the utterances of the next batch are, `(batch,)`, in samples."""
-        self.lengths = torch.div(samples - self.kernel, self.stride, rounding_mode="floor") + 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        """From `(batch, units, time)` to the same shape."""
-        if self.lengths is None or int(self.lengths.min()) >= x.shape[-1]:
-            return super().forward(x)
-        x = x.float()
-        own = (torch.arange(x.shape[-1], device=x.device) < self.lengths.unsqueeze(1)).unsqueeze(1)
-        count = self.lengths.view(-1, 1, 1)
-        centred = x - (x * own).sum(-1, keepdim=True) / count
-        variance = (centred * own).square().sum(-1, keepdim=True) / count
-        scale = (variance + self.eps).rsqrt() * self.weight.unsqueeze(1)
-        return centred * scale + self.bias.unsqueeze(1)
 
 
 def hf_ctc(
@@ -368,10 +339,38 @@ def _units(tokenizer: Any, characters: Sequence[str]) -> dict[str, int]:
     return units
 
 
-def _own_frames_norms(extractor: nn.Module) -> list[OwnFramesNorm]:
+@torch.no_grad()
+def normalised(audio: Tensor, lengths: Tensor) -> Tensor:
+    """Audio `(batch, samples)` to mean 0 and variance 1, as Wav2Vec2FeatureExtractor does, over an utterance's own."""
+    own = torch.arange(audio.shape[1], device=audio.device) < lengths.unsqueeze(1)
+    count = lengths.unsqueeze(1)
+    mean = (audio * own).sum(1, keepdim=True) / count
+    variance = ((audio - mean) * own).square().sum(1, keepdim=True) / count
+    return (audio - mean) / (variance + 1e-7).sqrt() * own
+
+
+def own_frames_norms(extractor: nn.Module) -> list[OwnFramesNorm]:
+    """Put norms over own frames in place of a feature encoder's group norms; return them."""
     norms = []
     for layer in extractor.conv_layers:
         if isinstance(getattr(layer, "layer_norm", None), nn.GroupNorm):
             layer.layer_norm = OwnFramesNorm(layer.layer_norm, layer.conv)
             norms.append(layer.layer_norm)
     return norms
+
+
+def own_frames_adapter(body: nn.Module) -> list[OwnFramesConv]:
+    """Put convolutions over own frames in place of those of an adapter, which halve the steps; none without one."""
+    layers = getattr(getattr(body, "adapter", None), "layers", ())
+    for layer in layers:
+        layer.conv = OwnFramesConv(layer.conv)
+    return [layer.conv for layer in layers]
+
+
+def adapter_layers(model: nn.Module, body: str) -> dict[str, list[str]]:
+    """The modules of an adapter's layers, the first with what projects to the adapter's width; none without one."""
+    names = [name for name in hf.below(model, f"{body}.adapter.layers") if name.count(".") == body.count(".") + 3]
+    groups = {name: hf.below(model, name) for name in names}
+    if names:
+        groups[names[0]] += hf.below(model, f"{body}.adapter.proj", f"{body}.adapter.proj_layer_norm")
+    return groups

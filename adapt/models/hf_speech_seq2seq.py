@@ -1,7 +1,7 @@
 """Whisper, and what is built like it: a transformers speech encoder-decoder over windows of one length."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,16 @@ from adapt.data.text import normalise as without_punctuation
 from adapt.errors import InputError
 from adapt.models import hf
 from adapt.models.checkpoint import Loaded, load_model, model_fingerprint
+from adapt.models.hf_speech_encoder_decoder import HFSpeechEncoderDecoder
+from adapt.models.hf_speech_encoders import ENCODERS
 from adapt.models.model import Model
 from adapt.models.seq2seq import shifted
 from adapt.models.steps import Window, step_behind, steps_behind, window
 from adapt.models.task import dictation
+from adapt.models.writing import Writing
 from interventions.sites import TOKEN, Layer, Part, Site, Step, find_sites
 
 ENCODER, DECODER = "net.model.encoder", "net.model.decoder"
-
-
-@dataclass(frozen=True)
-class Writing:
-    """How a model writes: in which language (None: detected), whether it transcribes or translates to English, by how
-    many beams, and whether punctuation is dropped from the answers.
-    """
-
-    language: str | None = None
-    task: str = "transcribe"
-    beams: int = 1
-    normalise: bool = False
 
 
 class HFSpeechSeq2Seq(Model):
@@ -256,9 +247,9 @@ def hf_speech_seq2seq(
     normalise: bool | None = None,
     gradient_checkpointing: bool = False,
 ) -> Loaded:
-    """A Whisper: `pretrained` is a folder in the transformers format, OWNER/NAME on the hub, or a run of ours that
-    started from one. Without it `config` is a folder with config.json, generation_config.json and the files of a
-    processor, and the weights are random.
+    """A Whisper, Speech2Text, Moonshine or SpeechEncoderDecoderModel: `pretrained` is a folder in the transformers
+    format, OWNER/NAME on the hub, or a run of ours that started from one. Without it `config` is a folder with
+    config.json, generation_config.json and the files of a processor, and the weights are random.
 
     `language`, `task`, `beams` and `normalise` are those of `Writing`; None leaves the run's.
 
@@ -273,11 +264,11 @@ def hf_speech_seq2seq(
             )
         net = hf.new_network("AutoModelForSpeechSeq2Seq", config)
         net.generation_config = hf.read("GenerationConfig", config)
-        model = HFSpeechSeq2Seq(net, hf.read("AutoProcessor", config)).eval()
+        model = _wrapped(net, config)
         loaded = Loaded(model, "new", model_fingerprint(model), model.header())
     else:
         loaded = load_model(pretrained, base)
-        if not isinstance(loaded.model, HFSpeechSeq2Seq):
+        if not isinstance(loaded.model, (HFSpeechSeq2Seq, HFSpeechEncoderDecoder)):
             raise hf.another_family("hf_speech_seq2seq", pretrained, loaded)
     asked = {"language": language, "task": task, "beams": beams, "normalise": normalise}
     model = loaded.model
@@ -300,5 +291,13 @@ def _language_token(language: str, known: Any) -> str:
 def load(reference: str) -> Loaded:
     """Load a folder in the transformers format or a hub id, in eval mode. Raises InputError."""
     net = hf.read_network("AutoModelForSpeechSeq2Seq", reference)
-    model = HFSpeechSeq2Seq(net, hf.read("AutoProcessor", reference)).eval()
+    model = _wrapped(net, reference)
     return Loaded(model, reference, model_fingerprint(model), model.header())
+
+
+def _wrapped(net: nn.Module, reference: str) -> Model:
+    if type(net).__name__ not in ENCODERS:
+        return HFSpeechSeq2Seq(net, hf.read("AutoProcessor", reference)).eval()
+    # A SpeechEncoderDecoderModel has no processor of its own; its two parts lie side by side.
+    extractor, tokenizer = (hf.read(auto, reference) for auto in ("AutoFeatureExtractor", "AutoTokenizer"))
+    return HFSpeechEncoderDecoder(net, extractor, tokenizer).eval()

@@ -42,6 +42,14 @@ def steps_behind(windows: Iterable[Window], samples: Tensor) -> Tensor:
     return steps
 
 
+def samples_for_a_step(windows: Iterable[Window]) -> int:
+    """How many samples an utterance needs for one step behind these windows."""
+    count = 1
+    for one in reversed(list(windows)):
+        count = max(1, (count - 1) * one.stride + one.reach - 2 * one.padding)
+    return count
+
+
 def step_behind(windows: Iterable[Window], sample_rate: int) -> Step:
     """What a step lasts behind these windows, the first of which reads samples at `sample_rate` Hz."""
     return Step(prod(one.stride for one in windows) / sample_rate, "s")
