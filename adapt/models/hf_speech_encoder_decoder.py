@@ -52,17 +52,18 @@ class HFSpeechEncoderDecoder(Model):
         # What holds the decoder, its output layer left out.
         split = type(net).__name__ == "SpeechEncoderDecoderModel"
         self.decoder = f"net.decoder.{net.decoder.base_model_prefix}" if split else "net.model.decoder"
-        decoder = self.get_submodule(self.decoder)
         names = {id(module): name for name, module in self.named_modules()}
-        self.output = names[id(net.get_output_embeddings())]
-        self.embedding = names[id(net.get_input_embeddings())]
+        self.output, self.embedding = (
+            names.get(id(layer), "") for layer in (net.get_output_embeddings(), net.get_input_embeddings())
+        )
         self.blocks = next((blocks for name in hf.below(self, self.decoder) if (blocks := self._crossing(name))), [])
-        if not self.blocks:
+        if not self.blocks or not self.output or not self.embedding or self._unplaced():
             raise InputError(
-                f"A {type(net).__name__} with a {type(decoder).__name__}: expected a decoder whose layers look at the "
-                "encoder through linear maps, as BART's (encoder_attn) or BERT's (crossattention) do; GPT-2's are of "
-                "another kind."
+                f"A {type(net).__name__} with a {type(net.get_decoder()).__name__}: expected a decoder built as BART's "
+                "or BERT's, whose layers look at the encoder through linear maps (encoder_attn, crossattention) and "
+                "whose output layer is all tied to its embedding, or not at all. GPT-2's has no linear maps."
             )
+        decoder = self.get_submodule(self.decoder)
         known, config = net.generation_config, net.config
         self.start, self.end, self.padding = (
             next((unit for own in (known, config) if (unit := getattr(own, name, None)) is not None), None)
@@ -94,6 +95,11 @@ class HFSpeechEncoderDecoder(Model):
         ):
             return []
         return [f"{name}.{number}" for number in range(len(layers))]
+
+    def _unplaced(self) -> set[str]:
+        # Parameters that are in no layer.
+        modules = {module for layer in self.layers for module in layer.modules}
+        return {name for name, _ in self.named_parameters() if name.rpartition(".")[0] not in modules}
 
     def set_writing(self, writing: Writing) -> None:
         """Say how it writes from now on. Raises InputError where it cannot."""
@@ -161,7 +167,7 @@ class HFSpeechEncoderDecoder(Model):
         units, most = self.encode(example.text), self.most
         if most is not None and len(units) > most:
             return f"the text needs {len(units)} tokens, and the network writes at most {most}."
-        if self.tokenizer.unk_token_id in units:
+        if self.tokenizer.unk_token_id in units[len(self.prefix) : -1]:
             return (
                 "the text has characters that the model has no tokens for. Respell it; data.normalise=true writes "
                 "lower case without punctuation."
@@ -201,11 +207,11 @@ class HFSpeechEncoderDecoder(Model):
         groups[self.embedding] = [name for name in around if name not in behind]
         groups |= {name: hf.below(self, name) for name in self.blocks}
         groups[self.blocks[-1]] += [name for name in behind if name in around]
-        # Around the output layer, what is no part of the decoder's body: BERT's transform and bias.
-        holder = self.output.rpartition(".")[0]
-        last = [self.output] if holder in ("net", "net.decoder") else hf.below(self, holder)
+        # With the output layer, what a decoder has besides its body: BERT's transform and bias.
+        body = {"net.decoder", *hf.below(self, self.decoder)}
+        last = [name for name in hf.below(self, "net.decoder") if name not in body] or [self.output]
         if self._tied:
-            groups[holder] = [name for name in last if name != self.output]
+            groups[".".join(last[0].split(".")[:3])] = [name for name in last if name != self.output]
         else:
             groups[self.output] = last
         made = hf.make_layers(self, groups)

@@ -162,7 +162,7 @@ class FilterBankEncoder(SpeechEncoder):
         for number, conv in enumerate(convolutions):
             convolutions[number] = OwnFramesConv(conv)
         rate = extractor.sampling_rate
-        self.frames = Window(int(rate * 0.025), int(rate * 0.010))
+        self.frames = Window(int(rate * 25.0 * 0.001), int(rate * 10.0 * 0.001))  # as torchaudio rounds
 
     @torch.no_grad()
     @torch.autocast("cpu", enabled=False)  # it is where the features are made, and in 16 bits they would be rough

@@ -1,4 +1,4 @@
-"""Whisper, and what is built like it: a transformers speech encoder-decoder over windows of one length."""
+"""Whisper, a transformers speech encoder-decoder over windows of one length; and the builder of all of these."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace

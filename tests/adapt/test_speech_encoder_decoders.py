@@ -13,6 +13,7 @@ from adapt.data.manifest import read_manifest
 from adapt.errors import InputError
 from adapt.introspect.activations import read_means
 from adapt.models.checkpoint import load_model, weights
+from adapt.models.module import AdaptationModule
 from interventions.bits import changed_bits
 
 KINDS = {
@@ -109,3 +110,27 @@ def test_an_adaptation_knows_its_base(run, given, tmp_path):
     save_file(state, other / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match="belongs to another base"):
         load_model(str(run), str(other))
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_resumed_ends_as_uninterrupted(innertune, data, tmp_path, monkeypatch):
+    given = save_speech_encoder_decoder(tmp_path / "model", layerdrop=0.3, mask_time_prob=0.3)
+    options = [MODEL, f"model.pretrained={given}", *data[:-1], "trainer.max_epochs=2"]
+    whole = load_model(str(innertune("adapt", *options, f"output={tmp_path / 'whole'}"))).fingerprint
+    start = AdaptationModule.on_train_epoch_start
+
+    def killed(module):
+        if module.current_epoch == 1:
+            raise KilledError
+        start(module)
+
+    monkeypatch.setattr(AdaptationModule, "on_train_epoch_start", killed)
+    with pytest.raises(KilledError):
+        innertune("adapt", *options, f"output={tmp_path / 'run'}")
+    monkeypatch.undo()
+    torch.rand(7)
+    resumed = innertune("adapt", *options, f"output={tmp_path / 'run'}", "resume=true")
+    assert load_model(str(resumed)).fingerprint == whole

@@ -67,7 +67,7 @@ def test_no_code_is_run(folder):
     assert not (folder / "ran").exists()
 
 
-@pytest.mark.parametrize("architecture", ["Wav2Vec2ForPreTraining", "BertModel", None])
+@pytest.mark.parametrize("architecture", ["Wav2Vec2ForPreTraining", "SpeechT5ForSpeechToText", "BertModel", None])
 def test_other_architectures_are_refused(folder, architecture):
     edit(folder / "config.json", architectures=[architecture] if architecture else None)
     with pytest.raises(InputError, match="Expected a transformers model for CTC"):
