@@ -69,7 +69,7 @@ def main(cfg: DictConfig) -> None:
         lines += [{"set": name, **_read(e), "pred_text": text} for e, text in zip(examples, texts, strict=True)]
         for trial in trials:
             told = (name, trial.line, trial.value, trial.control)
-            point, changed = measure(loaded.model, trial.interventions, examples, texts, loader, *told)
+            point, changed = measure(loaded.model, trial.interventions, examples, quality, loader, *told)
             points.append(point)
             table.add_row(f"  {trial.line}, {trial.value:g}", *_cells(dict(point.quality), task.metrics))
             said = {"set": name, "intervention": f"{trial.line}, {trial.value:g}"}

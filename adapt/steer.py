@@ -22,6 +22,7 @@ from adapt.models.model import Model
 from adapt.report.sweep import write_sweep
 from adapt.run import check_output, close_run, command_line, open_run
 from adapt.sweep import Point, measure
+from interventions.intervene import intervene
 from interventions.sites import Site, choose_sites
 from interventions.steer_fit import MeanDifference, PairPCA, ProbeDirection, SteeringVectors
 from interventions.store import save
@@ -72,9 +73,12 @@ def main(cfg: DictConfig) -> None:
     }  # fmt: skip
     save(folder / "vectors.safetensors", steers, loaded.fingerprint, **provenance)
 
-    bare = {name: answers(model, model.task, found, loader, name) for name, found in measured.items()}
-    for name, found in measured.items():
-        log.info("  %s, as it is: %s", name, model.task.judge([e.text for e in found], bare[name]))
+    bare = {
+        name: model.task.judge([e.text for e in found], answers(model, model.task, found, loader, name))
+        for name, found in measured.items()
+    }
+    for name, quality in bare.items():
+        log.info("  %s, as it is: %s", name, quality)
     lines = {"": vectors} | {f", random {seed}": vectors.random(seed) for seed in range(cfg.controls)}
     points: list[Point] = []
     for site in vectors.sites:
@@ -98,8 +102,7 @@ def main(cfg: DictConfig) -> None:
     )  # fmt: skip
     metrics = {
         "points": [point.as_dict() for point in points],
-        "bare": {name: model.task.judge([e.text for e in found], bare[name]).as_dict()
-                 for name, found in measured.items()},
+        "bare": {name: quality.as_dict() for name, quality in bare.items()},
         "chosen": None if best is None else {"site": best[0].name, "coefficient": best[1]},
         "norms": {site.name: float(vectors[site].norm()) for site in vectors.sites},
         "seconds": time.perf_counter() - started,
@@ -196,16 +199,19 @@ def _best(
     """The site and coefficient that are best, and whether they are better than no steering."""
     # On other examples than those that are reported: the best of many on the same ones is better than it will be.
     metric = model.task.metrics[0]
-    bare = answers(model, model.task, examples, loader, "validation")
     sign = 1 if metric.higher else -1
-    found = {}
+
+    def quality(what: str) -> float:
+        texts = answers(model, model.task, examples, loader, what)
+        return sign * model.task.judge([example.text for example in examples], texts).values()[metric.key]
+
+    bare, found = quality("validation"), {}
     for site in vectors.sites:
         for coefficient in coefficients:
-            steer = vectors.steer(site, coefficient)
-            point, _ = measure(model, [steer], examples, bare, loader, site.name, "validation", coefficient)
-            found[site, coefficient] = sign * (point.quality[metric.key] - point.bare[metric.key])
+            with intervene(model, vectors.steer(site, coefficient)):
+                found[site, coefficient] = quality(f"validation {coefficient:g}")
     best = max(found, key=lambda setting: found[setting])
-    return *best, found[best] > 0
+    return *best, found[best] > bare
 
 
 def _report(site: Site, points: Sequence[Point], away: str, model: Model) -> None:

@@ -8,7 +8,7 @@ from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.errors import InputError
 from adapt.inference import answers
-from adapt.metrics import paired_intervals
+from adapt.metrics import Quality, paired_intervals
 from adapt.models.model import Model
 from interventions.intervene import intervene
 from interventions.intervention import Intervention
@@ -39,26 +39,24 @@ def measure(
     model: Model,
     interventions: Sequence[Intervention],
     examples: Sequence[Example],
-    bare: Sequence[str],
+    bare: Quality,
     loader: Loader,
     chart: str,
     line: str,
     value: float,
     control: bool = False,
 ) -> tuple[Point, list[str]]:
-    """Let the model answer with the interventions on, and judge it beside its `bare` answers. Returns the texts too.
+    """Let the model answer with the interventions on, and judge it beside its `bare` ones. Returns the texts too.
 
     Raises:
         NeverRanError: an intervention edited nothing.
         InputError: an intervention does not fit what the model puts out at its site.
     """
-    texts = list(bare)
-    if interventions:
-        try:
-            with intervene(model, *interventions):
-                texts = answers(model, model.task, examples, loader, f"{line} {value:g}")
-        except ValueError as error:
-            raise InputError(f"{line}, {value:g}: {error}") from None
-    references = [example.text for example in examples]
-    old, new = model.task.judge(references, bare), model.task.judge(references, texts)
-    return Point(chart, line, value, new.as_dict(), old.as_dict(), paired_intervals(old, new), control), texts
+    try:
+        with intervene(model, *interventions):
+            texts = answers(model, model.task, examples, loader, f"{line} {value:g}")
+    except ValueError as error:
+        raise InputError(f"{line}, {value:g}: {error}") from None
+    quality = model.task.judge([example.text for example in examples], texts)
+    told = quality.as_dict(), bare.as_dict(), paired_intervals(bare, quality)
+    return Point(chart, line, value, *told, control), texts

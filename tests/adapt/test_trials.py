@@ -10,6 +10,7 @@ from tone_speech import write_tones
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits, Utterance, read_manifest
 from adapt.errors import InputError
+from adapt.metrics import error_rates
 from adapt.models.checkpoint import load_model
 from adapt.sweep import measure
 from adapt.trials import ablate, saved
@@ -124,7 +125,16 @@ def test_sites_that_another_model_has_are_named(loaded, tmp_path):
         with pytest.raises(InputError, match=says):
             (trial,) = saved(loaded, Splits(), Loader(), path, any_model=True)
             examples = [Utterance(write_tones(tmp_path, "x", 1).parent / "x" / "000.wav", "abc")]
-            measure(loaded.model, trial.interventions, examples, [""], Loader(), "target", trial.line, trial.value)
+            measure(
+                loaded.model,
+                trial.interventions,
+                examples,
+                error_rates(["a"], ["b"]),
+                Loader(),
+                "target",
+                trial.line,
+                trial.value,
+            )
 
 
 def test_what_is_told_is_of_one_set_with_its_control(innertune, base, speech, tmp_path):
