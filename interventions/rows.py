@@ -93,6 +93,10 @@ class _Rows(nn.Module):
     row_bias: nn.Parameter | None
     units: Tensor  # (neurons,), which rows of the weight they are
 
+    def __new__(cls, *sizes: Any, **options: Any) -> nn.Module:
+        # Who makes a module of the same class, as peft does for its factors, gets a plain one. Copies are made bare.
+        return cls.__bases__[1](*sizes, **options) if sizes or options else super().__new__(cls)
+
     @property
     def weight(self) -> nn.Parameter:
         """The full weight as it is now."""

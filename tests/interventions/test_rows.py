@@ -1,6 +1,7 @@
 """Neurons that train alone: what is frozen stays bit for bit, and what trains is what full fine-tuning would give."""
 
 import copy
+import io
 from itertools import pairwise
 
 import pytest
@@ -272,6 +273,24 @@ def test_every_reader_sees_current_weights_between_steps():
             assert torch.equal(state[site.rows[0]][list(neurons[site])], model.get_submodule(site.name).rows)
 
 
+def test_who_reads_a_weight_past_its_module_sees_the_current_one():
+    """torch's transformer layer, in evaluation, hands the weights to one function and calls no Linear."""
+    torch.manual_seed(0)
+    layer, x = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True, dropout=0.0), torch.randn(2, 5, 8)
+    sites = {site.name: site for site in find_sites(layer)}
+    names = train_rows(layer, Neurons({sites["linear1"]: [0, 7], sites["linear2"]: [3]}))
+    optimizer = ByData([layer.get_parameter(name) for name in names])
+    plain = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True).eval().requires_grad_(False)
+    for _ in range(2):
+        optimizer.zero_grad()
+        layer.train()(x).square().mul(torch.arange(8)).mean().backward()
+        optimizer.step()
+        with torch.no_grad():
+            found = layer.eval()(x)
+            plain.load_state_dict(layer.state_dict())
+            assert torch.equal(found, plain(x))
+
+
 def test_generate_between_steps_writes_what_the_merged_model_does():
     model, tokens = marian(), torch.randint(2, 40, (3, 6))
     parameters = rows_only(model, some(model, 0.5))
@@ -307,6 +326,20 @@ def test_merged_is_a_plain_model_with_the_trained_rows_in_place():
     assert [set(vars(module)) for module in model.modules()] == keys
     assert all(torch.equal(trained[name], tensor) for name, tensor in model.state_dict().items())
     assert merge_rows(model) == {}
+
+
+def test_a_new_module_of_the_same_class_is_a_plain_one():
+    """peft makes its factors so."""
+    model = net()
+    train_rows(model, some(model))
+    assert type(type(model.convs[0])(6, 2, 4, stride=2)) is nn.Conv1d
+    assert type(type(model.linear)(in_features=7, out_features=2)) is nn.Linear
+    assert type(copy.deepcopy(model.linear)) is type(model.linear) is not nn.Linear
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    copied = torch.load(file, weights_only=False)
+    assert torch.equal(copied.eval()(batch(0)), model.eval()(batch(0))) and merge_rows(copied) == merge_rows(model)
 
 
 def test_the_opposite_freezes_the_neurons_and_trains_all_else():
