@@ -109,7 +109,6 @@ class _Rows(nn.Module):
         self._write()
         return self._parameters["bias"]
 
-    @torch.no_grad()
     def _write(self) -> None:
         # Always, for there are optimizers that change a parameter's data without its version telling. Through `.data`,
         # for what was saved for a backward pass stays as it is unless the rows changed, and those are saved as well.
