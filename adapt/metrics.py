@@ -134,7 +134,7 @@ def _sacrebleu(tokenize: str) -> tuple[Any, ...]:
     if tokenize not in BLEU.TOKENIZERS:
         raise ValueError(f"sacrebleu has no tokenizer {tokenize!r}. It has {', '.join(sorted(BLEU.TOKENIZERS))}.")
     try:
-        bleu = BLEU(tokenize=tokenize)
+        bleu = BLEU(tokenize=tokenize, force=True)  # no warning: a sentence may well end in " ."
     except (RuntimeError, ImportError, OSError) as error:  # a library, or a file that it downloads
         said = " ".join(str(error).split())
         raise ValueError(f"sacrebleu's tokenizer {tokenize!r} cannot be had here ({said}).") from None
