@@ -44,6 +44,10 @@ def train_rows(model: nn.Module, neurons: Neurons) -> list[str]:
     if not len(neurons):
         raise ValueError("There are no neurons to train: the set is empty.")
     chosen = {site: _module(model, site) for site in neurons.used}
+    if len(set(chosen.values())) < len(chosen):
+        raise ValueError(
+            f"Two of these sites are one module: {', '.join(site.name for site in chosen)}. Leave one out."
+        )
     names = []
     for site, module in chosen.items():
         own = [name for name in ("weight", "bias") if getattr(module, name) is not None]
@@ -61,7 +65,7 @@ def merge_rows(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """End what `train_rows` began: modules of the original classes, with the trained rows in their weights.
 
     Returns the rows that could train, ascending, for each parameter of which only some could; nothing where there are
-    no such modules. What is or is not trained is then as before `train_rows`.
+    no such modules. Whether these parameters train (`requires_grad`) is then as before `train_rows`.
     """
     trained = {}
     for name, module in model.named_modules():

@@ -519,6 +519,11 @@ def test_what_cannot_train_alone_is_refused_with_the_reason_and_nothing_is_chang
             train_rows(model, Neurons({fine: [0], site: [1, 2]}))
         assert type(model.fine) is nn.Linear and model.fine.weight.requires_grad
         assert why_not(model, fine) is None and why_not(model, site)
+    shared = nn.Linear(4, 6)
+    twice = nn.ModuleDict({"one": shared, "two": shared})
+    with pytest.raises(ValueError, match="are one module: one, two"):
+        train_rows(twice, Neurons({Site(name, -1, 6, ()): [0] for name in ("one", "two")}))
+    assert train_rows(twice, Neurons({Site("two", -1, 6, ()): [0]})) == ["two.rows", "two.row_bias"]
     model = net()
     with pytest.raises(ValueError, match="no neurons"):
         train_rows(model, Neurons.none(find_sites(model)))
