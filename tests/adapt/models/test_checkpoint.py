@@ -284,8 +284,10 @@ def test_a_broken_adaptation_file_is_an_input_error(adapted, keep):
         {"model": None},
         {"model": []},
         {"model": "wav2letter"},
-        {"format": 2},
+        {"format": 3},
         {"format": None},
+        {"rows": 3},
+        {"rows": ["x"]},
         {"fingerprint": "0"},
     ],
 )
