@@ -106,7 +106,8 @@ def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> None:
             file.write(json.dumps(_as_row(utterance, path.parent), ensure_ascii=False) + "\n")
 
 
-def _parse(line: str, where: str, folder: Path, needs_text: bool) -> Utterance:
+def json_row(line: str, where: str, keys: str) -> dict[str, Any]:
+    """The JSON object that a line holds; `keys` names what it should have. Raises InputError where it holds none."""
     if not line.strip():
         raise InputError(f"{where}: the line is empty. Delete it, or give one JSON object.")
     try:
@@ -114,7 +115,12 @@ def _parse(line: str, where: str, folder: Path, needs_text: bool) -> Utterance:
     except json.JSONDecodeError as error:
         raise InputError(f"{where}: not JSON ({error.msg} at column {error.colno}).") from None
     if not isinstance(row, dict):
-        raise InputError(f"{where}: expected a JSON object with 'audio_filepath' and 'text', got {line.strip()[:60]}.")
+        raise InputError(f"{where}: expected a JSON object with {keys}, got {line.strip()[:60]}.")
+    return row
+
+
+def _parse(line: str, where: str, folder: Path, needs_text: bool) -> Utterance:
+    row = json_row(line, where, "'audio_filepath' and 'text'")
     for key in ("audio_filepath", "text") if needs_text else ("audio_filepath",):
         if not isinstance(row.get(key), str) or not row[key].strip():
             has = ", ".join(sorted(row)) or "none"

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from adapt.data.manifest import Splits
+from adapt.data.manifest import Splits, json_row
 from adapt.errors import InputError
 from adapt.files import atomic
 
@@ -152,15 +152,7 @@ def _jsonl(path: Path) -> Lines:
 
 
 def _json_row(line: str, where: str) -> Mapping[str, Any]:
-    if not line.strip():
-        raise InputError(f"{where}: the line is empty. Delete it, or give one JSON object.")
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where}: not JSON ({error.msg} at column {error.colno}).") from None
-    if not isinstance(row, dict):
-        raise InputError(f"{where}: expected a JSON object with 'source' and 'target', got {line.strip()[:60]}.")
-    return row
+    return json_row(line, where, "'source' and 'target'")
 
 
 def _tsv(path: Path) -> Lines:

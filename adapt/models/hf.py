@@ -156,6 +156,12 @@ def save_files(folder: Path, *parts: Any) -> None:
                 shutil.copyfile(path, whole)
 
 
+def vocabulary(tokenizer: Any, units: int) -> tuple[str, ...]:
+    """The tokens that so many output units write; networks may have more units than their tokenizer has tokens."""
+    tokens = tokenizer.convert_ids_to_tokens(range(min(units, len(tokenizer))))
+    return (*(token or "" for token in tokens), *[""] * (units - len(tokens)))
+
+
 def make_layers(model: "Model", groups: Mapping[str, Iterable[str]]) -> list[Layer]:
     """The layers that these modules make, by name; a layer's widest linear map or convolution stands for it.
 

@@ -269,8 +269,7 @@ class HFSpeechEncoderDecoder(Model):
     @property
     def vocabulary(self) -> tuple[str, ...]:
         units = self.get_submodule(self.output).out_features
-        tokens = self.tokenizer.convert_ids_to_tokens(range(min(units, len(self.tokenizer))))
-        return (*(token or "" for token in tokens), *[""] * (units - len(tokens)))
+        return hf.vocabulary(self.tokenizer, units)
 
     @property
     def never_trained(self) -> frozenset[str]:

@@ -205,8 +205,7 @@ class HFSpeechSeq2Seq(Model):
     @property
     def vocabulary(self) -> tuple[str, ...]:
         tokenizer, units = self.processor.tokenizer, self.net.proj_out.out_features
-        tokens = tokenizer.convert_ids_to_tokens(range(min(units, len(tokenizer))))
-        return (*(token or "" for token in tokens), *[""] * (units - len(tokens)))
+        return hf.vocabulary(tokenizer, units)
 
     @property
     def never_trained(self) -> frozenset[str]:
