@@ -19,6 +19,7 @@ from adapt.ranks import is_first
 from adapt.report.finish import finish
 from adapt.run import check_output, open_run
 from adapt.training import fit, watch
+from adapt.tuning.sample import Sample
 from interventions.freeze import freeze_all_but
 from interventions.rows import merge_rows
 
@@ -49,12 +50,12 @@ def main(cfg: DictConfig) -> None:
         raise InputError("adapt needs something to train on and something to test on: data.train=... and data.test=...")
     model = model if model is not base.model else copy.deepcopy(model)
     weights = sum(p.numel() for p in model.parameters())
-    trained = build(cfg.tuning)(model)
+    loader, make_trainer = build(cfg.loader), build(cfg.trainer)
+    trained = build(cfg.tuning)(model, sample=Sample(splits.train, splits.source_train, loader))
     freeze_all_but(model, trained)
     model.set_augment(build(cfg.augment))
     module = AdaptationModule(model, model.task, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed)
     watch(model.task.metrics, cfg.monitor, cfg.patience)
-    loader, make_trainer = build(cfg.loader), build(cfg.trainer)
     folder = open_run(cfg)
     logger = build(cfg.logger)(folder)
 

@@ -42,8 +42,9 @@ def main(cfg: DictConfig) -> None:
     loaded: Loaded = build(cfg.model)
     model = loaded.model
     splits, skipped = check_splits(build_splits(cfg.data), model, cfg.data.on_error)
-    away, toward = two_groups(splits.train, str(cfg.by), cfg.groups)
-    fitted = _of(splits.train, cfg.by, away), _of(splits.train, cfg.by, toward)
+    training = (*splits.train, *splits.source_train)
+    away, toward = two_groups(training, str(cfg.by), cfg.groups)
+    fitted = _of(training, cfg.by, away), _of(training, cfg.by, toward)
     measured = {name: _of((*splits.test, *splits.source_test), cfg.by, name) for name in (away, toward)}
     chosen_on = _of(splits.validation, cfg.by, away)
     for what, found in (("data.test", measured[away]), ("data.test", measured[toward])):

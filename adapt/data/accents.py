@@ -46,7 +46,7 @@ def accents(
 
     `source` and `target` are English or German voices of espeak-ng ("en-us", "en-gb-scotland", "en-029", "de", ...) and
     speak sentences of their language. With both the same, the splits are those of one accent, as for training a base.
-    `source_train` utterances in the source accent follow the target's in `train`, for rehearsal.
+    `source_train` utterances in the source accent say what the target's in `train` do, one by one.
 
     - Utterance i of a split is the same however many are asked for, and the same in every process.
     - Which split a sentence may be used in depends on the sentence alone (`sentences.part`), so no seed puts a sentence
@@ -71,12 +71,12 @@ def accents(
         _grammar(voice)
     base = cache or os.environ.get("INNERTUNE_CACHE") or Path.home() / ".cache" / "innertune"
     folder = Path(base).expanduser().absolute()
-    rehearsal = _utterances(folder, source, "train", source_train, seed)
     return Splits(
-        train=_utterances(folder, target, "train", train, seed) + rehearsal,
+        train=_utterances(folder, target, "train", train, seed),
         validation=_utterances(folder, target, "validation", validation, seed),
         test=_utterances(folder, target, "test", test, seed),
         source_test=_utterances(folder, source, "source_test", source_test, seed),
+        source_train=_utterances(folder, source, "train", source_train, seed),
     )
 
 

@@ -27,8 +27,7 @@ def domains(
     """Pairs to adapt with: `train`, `validation` and `test` of the target domain, `source_test` of the source domain.
 
     The domains are "weather" (notes between friends, who say du and ihr) and "clinic" (what patients are told, who are
-    addressed as Sie). With both the same, the splits are those of one domain, as for training a base. `source_train`
-    pairs of the source domain follow the target's in `train`, for rehearsal.
+    addressed as Sie). With both the same, the splits are those of one domain, as for training a base.
 
     - Pair i of a split is the same however many are asked for, and the same in every process.
     - Which split a pair may be used in depends on its English sentence alone (`sentences.part`), so no seed puts a
@@ -48,10 +47,11 @@ def domains(
         if domain not in DOMAINS:
             raise InputError(f"There is no domain '{domain}'. Give one of: {', '.join(DOMAINS)}.")
     return Splits(
-        train=_pairs(target, "train", train, seed) + _pairs(source, "train", source_train, seed),
+        train=_pairs(target, "train", train, seed),
         validation=_pairs(target, "validation", validation, seed),
         test=_pairs(target, "test", test, seed),
         source_test=_pairs(source, "source_test", source_test, seed),
+        source_train=_pairs(source, "train", source_train, seed),
     )
 
 

@@ -22,6 +22,7 @@ def read_dataset(
     validation: str | None = None,
     test: str | None = "test",
     source_test: str | None = None,
+    source_train: str | None = None,
     domain: str | None = None,
 ) -> Splits:
     """Read the splits that are named; None leaves one empty.
@@ -45,6 +46,7 @@ def read_dataset(
         ) from None
     datasets.disable_progress_bars()
     wanted = {"train": train, "validation": validation, "test": test, "source_test": source_test}
+    wanted |= {"source_train": source_train}
     parts, problems = {}, []
     for part, split in wanted.items():
         if split is None:

@@ -49,6 +49,7 @@ def prepare_librispeech(
     validation: Sequence[str] = ("dev-clean",),
     test: Sequence[str] = ("test-clean",),
     source_test: Sequence[str] = (),
+    source_train: Sequence[str] = (),
 ) -> Splits:
     """Splits made of whole parts, sorted by speaker, chapter and utterance; transcripts in lower case.
 
@@ -61,6 +62,7 @@ def prepare_librispeech(
     folder = Path(folder).expanduser()
     root = folder / "LibriSpeech" if (folder / "LibriSpeech").is_dir() else folder
     splits = {"train": train, "validation": validation, "test": test, "source_test": source_test}
+    splits |= {"source_train": source_train}
     splits = {name: [parts] if isinstance(parts, str) else list(parts) for name, parts in splits.items()}
     asked = [part for parts in splits.values() for part in parts]
     for part in asked:

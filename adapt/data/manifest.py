@@ -58,6 +58,7 @@ class Utterance:
 class Splits:
     """What a run reads. `test` is the target that one adapts to; `source_test` is what the model should not forget.
 
+    `source_train` is of the same kind as `source_test`, to measure what a target's neurons do otherwise, and to replay.
     `problems` has a sentence for each line or row that could not be used.
     """
 
@@ -65,6 +66,7 @@ class Splits:
     validation: tuple[Example, ...] = ()
     test: tuple[Example, ...] = ()
     source_test: tuple[Example, ...] = ()
+    source_train: tuple[Example, ...] = ()
     problems: tuple[str, ...] = ()
 
 

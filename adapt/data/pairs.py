@@ -51,6 +51,7 @@ def read_pairs(
     validation: Paths | None = None,
     test: Paths | None = None,
     source_test: Paths | None = None,
+    source_train: Paths | None = None,
 ) -> Splits:
     """Read the files that are given, each a path or a list of two (see `read_pairs_file`).
 
@@ -61,6 +62,7 @@ def read_pairs(
         InputError: a file cannot be used.
     """
     files = {"train": train, "validation": validation, "test": test, "source_test": source_test}
+    files |= {"source_train": source_train}
     parts, problems = {}, []
     for name, paths in files.items():
         parts[name], found = read_pairs_file(paths) if paths is not None else ([], [])
@@ -70,7 +72,7 @@ def read_pairs(
 
 def without_trained(splits: Splits) -> Splits:
     """The splits without what is measured and also trained on; each such pair is named in `problems`."""
-    trained = {_folded(pair): pair for pair in reversed(splits.train)}
+    trained = {_folded(pair): pair for pair in reversed((*splits.train, *splits.source_train))}
     kept: dict[str, tuple[Pair, ...]] = {}
     problems = list(splits.problems)
     for name in ("validation", "test", "source_test"):
@@ -82,7 +84,7 @@ def without_trained(splits: Splits) -> Splits:
             for pair in pairs
             if _folded(pair) in trained
         ]
-    return Splits(train=splits.train, **kept, problems=tuple(problems))
+    return Splits(train=splits.train, source_train=splits.source_train, **kept, problems=tuple(problems))
 
 
 def read_pairs_file(paths: Paths, needs_target: bool = True) -> tuple[list[Pair], list[str]]:

@@ -33,6 +33,7 @@ def read_splits(
     validation: str | None = None,
     test: str | None = None,
     source_test: str | None = None,
+    source_train: str | None = None,
     normalise: bool = False,
 ) -> Splits:
     """Read the manifests that are given. `normalise` drops punctuation from the texts.
@@ -41,6 +42,7 @@ def read_splits(
         InputError: a file cannot be used, or train and test share a recording.
     """
     paths = {"train": train, "validation": validation, "test": test, "source_test": source_test}
+    paths |= {"source_train": source_train}
     parts, problems = {}, []
     for name, path in paths.items():
         utterances, found = read_manifest(path) if path is not None else ([], [])
@@ -50,7 +52,7 @@ def read_splits(
             problems += [f"{u.where}: without punctuation the text is empty." for u in utterances if not u.text]
         parts[name] = tuple(u for u in utterances if u.text)
     trained: dict[Path, list[Utterance]] = {}
-    for utterance in parts["train"]:
+    for utterance in (*parts["train"], *parts["source_train"]):
         trained.setdefault(utterance.audio_filepath.resolve(), []).append(utterance)
     for utterance in (*parts["test"], *parts["source_test"], *parts["validation"]):
         for other in trained.get(utterance.audio_filepath.resolve(), ()):
@@ -67,23 +69,24 @@ def _end(utterance: Utterance) -> float:
 
 
 def check_splits(splits: Splits, model: Fits, on_error: OnError = "stop") -> tuple[Splits, list[str]]:
-    """Check all splits; train and validation must suit the loss as well. Returns what is left and what was skipped.
+    """Check all splits; what is trained on must suit the loss as well. Returns what is left and what was skipped.
 
     Raises:
         InputError: something is unfit and `on_error` is "stop", nothing is left of a split, or the data are recordings
             and the model translates, or the other way round.
     """
     reads_text = model.reader.unit == "tokens"
-    for example in (*splits.train, *splits.validation, *splits.test, *splits.source_test):
+    names = ("train", "validation", "test", "source_test", "source_train")
+    for example in (example for name in names for example in getattr(splits, name)):
         if isinstance(example, Pair) != reads_text:
             given, reads = ("recordings", "text") if reads_text else ("sentence pairs", "audio")
             others = "pairs, hf_pairs or domains" if reads_text else "manifest, or a corpus of speech"
             raise InputError(f"The data are {given}, and the model reads {reads}. Give other data: data={others}.")
     report(splits.problems, on_error)
     parts, skipped = {}, list(splits.problems)
-    for name in ("train", "validation", "test", "source_test"):
+    for name in names:
         examples, problems = getattr(splits, name), []
-        parts[name] = check(examples, model, name in ("train", "validation"), problems, name)
+        parts[name] = check(examples, model, name in ("train", "validation", "source_train"), problems, name)
         report(problems, on_error)
         skipped += problems
         if examples and not parts[name]:

@@ -10,6 +10,7 @@ import torch
 from adapt.errors import InputError
 from adapt.models.model import Model
 from adapt.tuning.layers import full
+from adapt.tuning.sample import Sample
 from interventions.neurons import Neurons, Scores
 from interventions.rows import train_rows, why_not
 from interventions.sites import Site, choose_sites
@@ -26,6 +27,7 @@ def neurons(
     sites: str | Sequence[str] = "*",
     freeze: bool = False,
     seed: int = 0,
+    sample: Sample | None = None,
 ) -> list[str]:
     """Rows of the chosen neurons, as `interventions.rows.train_rows` makes them; `merge_rows` ends it.
 

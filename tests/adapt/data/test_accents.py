@@ -34,14 +34,11 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def test_the_splits_are_what_was_asked_for(splits):
-    assert [len(part) for part in (splits.train, splits.validation, splits.test, splits.source_test)] == [
-        50,
-        10,
-        20,
-        20,
-    ]
-    assert {u.accent for u in splits.train[:40] + splits.validation + splits.test} == {"en-gb-scotland"}
-    assert {u.accent for u in splits.train[40:] + splits.source_test} == {"en-us"}
+    parts = (splits.train, splits.validation, splits.test, splits.source_test, splits.source_train)
+    assert [len(part) for part in parts] == [40, 10, 20, 20, 10]
+    assert {u.accent for u in splits.train + splits.validation + splits.test} == {"en-gb-scotland"}
+    assert {u.accent for u in splits.source_train + splits.source_test} == {"en-us"}
+    assert [u.text for u in splits.source_train] == [u.text for u in splits.train[:10]]
     for utterance in splits.train + splits.test:
         assert utterance.lang == "en"
         assert utterance.speaker.startswith(f"{utterance.accent}+")

@@ -10,11 +10,11 @@ NONE = {"train": 0, "validation": 0, "test": 0, "source_test": 0}
 
 def test_the_splits_that_were_asked_for():
     splits = domains(train=30, validation=10, test=20, source_test=15, source_train=5)
-    assert [len(splits.train), len(splits.validation), len(splits.test), len(splits.source_test)] == [35, 10, 20, 15]
-    assert [pair.domain for pair in splits.train] == ["clinic"] * 30 + ["weather"] * 5
-    assert {pair.domain for pair in splits.test + splits.validation} == {"clinic"}
-    assert {pair.domain for pair in splits.source_test} == {"weather"}
-    everything = splits.train + splits.validation + splits.test + splits.source_test
+    parts = (splits.train, splits.validation, splits.test, splits.source_test, splits.source_train)
+    assert [len(part) for part in parts] == [30, 10, 20, 15, 5]
+    assert {pair.domain for pair in splits.train + splits.test + splits.validation} == {"clinic"}
+    assert {pair.domain for pair in splits.source_test + splits.source_train} == {"weather"}
+    everything = sum(parts, ())
     assert len({pair.id for pair in everything}) == len(everything) == len({pair.source for pair in everything})
     assert splits.test[7].id == "clinic-test-0007" and splits.problems == ()
 
