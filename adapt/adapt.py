@@ -78,7 +78,7 @@ def main(cfg: DictConfig) -> None:
     after = _answers(model, sets, loader)
     adapted = Loaded(model, str(folder), model_fingerprint(model), model.header())
     comparison = compare_texts(
-        base, adapted, sets, before, after, grouping(cfg.data), trained, rows,
+        base, adapted, sets, before, after, loader, grouping(cfg.data), trained, rows, cfg.causes,
         title=cfg.title, history=history, skipped=skipped, config=OmegaConf.to_yaml(cfg, resolve=True),
         seconds=time.perf_counter() - started,
     )  # fmt: skip

@@ -13,6 +13,7 @@ from adapt.data.manifest import Splits
 from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from adapt.inference import answers
+from adapt.introspect.causes import Causes, find_causes
 from adapt.introspect.weights import WeightChange, weight_change
 from adapt.metrics import Metric, paired_intervals, word_edits
 from adapt.models.checkpoint import Loaded
@@ -82,6 +83,7 @@ class Comparison:
     metrics: tuple[Metric, ...] = recognition.metrics
     noun: str = recognition.noun
     title: str = "Before and after"
+    causes: Causes | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     skipped: list[str] = field(default_factory=list)
@@ -173,7 +175,7 @@ def _most_changed(
 def compare_models(
     before: Loaded, after: Loaded, splits: Splits, loader: Loader, group_by: Sequence[str], **facts: Any
 ) -> Comparison:
-    """Run both models over the target and source test sets, and compare their answers and weights.
+    """Run both models over the target and source test sets, and compare; `facts` as in `compare_texts`.
 
     Raises:
         InputError: there is nothing to compare them on, or one recognises speech and the other translates.
@@ -193,7 +195,7 @@ def compare_models(
         }
         for when, loaded in (("before", before), ("after", after))
     }
-    return compare_texts(before, after, sets, texts["before"], texts["after"], group_by, **facts)
+    return compare_texts(before, after, sets, texts["before"], texts["after"], loader, group_by, **facts)
 
 
 def compare_texts(
@@ -202,19 +204,30 @@ def compare_texts(
     sets: Mapping[str, Sequence[Example]],
     before_texts: Mapping[str, Sequence[str]],
     after_texts: Mapping[str, Sequence[str]],
+    loader: Loader,
     group_by: Sequence[str],
     trained: Sequence[str] = (),
     rows: Mapping[str, int] | None = None,
+    causes: int = 0,
     **facts: Any,
 ) -> Comparison:
-    """The comparison of two models whose answers are there already; `trained` and `rows` as in `weight_change`."""
+    """The comparison of two models whose answers are there already; `trained` and `rows` as in `weight_change`.
+
+    `causes` is the number of examples of each set on which the causes are measured (`find_causes`); 0: not at all.
+    """
+    if not isinstance(causes, int) or causes < 0:
+        raise InputError(f"causes is a number of examples of each set, 0 or more; got {causes!r}.")
     results, groups, transcripts = compare_answers(sets, before_texts, after_texts, after.model.task, group_by)
     try:
         weights = weight_change(before.model, after.model, trained, rows)
     except ValueError as error:
         log.warning("The weights cannot be compared: %s", error)
         weights = None
+    found = None
+    if causes and weights is not None and weights.changed:
+        found = find_causes(before.model, after.model, sets, loader, causes)
     return Comparison(
         before_name=before.reference, after_name=after.reference, sets=results, groups=groups,
-        transcripts=transcripts, weights=weights, metrics=after.model.task.metrics, noun=after.model.task.noun, **facts,
+        transcripts=transcripts, weights=weights, causes=found, metrics=after.model.task.metrics,
+        noun=after.model.task.noun, **facts,
     )  # fmt: skip

@@ -100,6 +100,25 @@ def interval_pair(
     )
 
 
+def cause_row(name: str, cause: tuple[float, float], ends: tuple[float, float], metric: Metric, scale: Axis) -> Markup:
+    """A part's change alone (open circle) and put back (full circle), each with a line from the model it was made of.
+
+    `cause` is the metric alone and put back; `ends` are the models before and after, each a line from top to bottom.
+    """
+    alone, without = (100 * scale.place(metric.scale * value) for value in cause)
+    before, after = (100 * scale.place(metric.scale * value) for value in ends)
+    label = f"{name}: alone {amount(cause[0], metric)}, put back {amount(cause[1], metric)}"
+    return Markup(
+        '<svg class="pair" width="100%" height="24" role="img"><title>{label}</title>'
+        '<line class="end" x1="{before:.2f}%" x2="{before:.2f}%" y2="100%"/>'
+        '<line class="end" x1="{after:.2f}%" x2="{after:.2f}%" y2="100%"/>'
+        '<g class="before"><line x1="{before:.2f}%" x2="{alone:.2f}%" y1="7" y2="7"/>'
+        '<circle cx="{alone:.2f}%" cy="7" r="4"/></g>'
+        '<g class="after"><line x1="{after:.2f}%" x2="{without:.2f}%" y1="17" y2="17"/>'
+        '<circle cx="{without:.2f}%" cy="17" r="4"/></g></svg>'
+    ).format(label=label, before=before, after=after, alone=alone, without=without)
+
+
 @dataclass(frozen=True)
 class Curve:
     """One line of `curves`: `values` by epoch, or by whatever was varied. `keyed`: it is named above the picture."""

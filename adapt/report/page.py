@@ -14,6 +14,7 @@ from adapt.report import columns, figures, wording
 
 if TYPE_CHECKING:
     from adapt.comparison import Comparison, GroupResult, SetResult, Transcript
+    from adapt.introspect.causes import Cause, Causes
     from adapt.introspect.weights import LayerChange, WeightChange
     from adapt.metrics import Metric
 
@@ -45,6 +46,7 @@ def render(comparison: Comparison) -> str:
             transcripts=[_aligned(transcript) for transcript in comparison.transcripts],
             history=_learning(comparison.history, comparison.metrics),
             weights=comparison.weights and _weights(comparison.weights),
+            causes=comparison.causes and _causes(comparison.causes, comparison.metrics[0]),
             shades=figures.shade_key(),
             UNITS_A_ROW=figures.UNITS_A_ROW,
             share=wording.share,
@@ -238,3 +240,53 @@ def _state(layer: LayerChange, known: bool) -> str:
     if layer.trained or layer.changed or layer.buffers_changed:
         return ""
     return "frozen: bit-identical" if known else "bit-identical"
+
+
+@dataclass(frozen=True)
+class _CauseRow:
+    cause: Cause
+    alone: float
+    alone_interval: tuple[float, float]
+    alone_verdict: wording.Verdict
+    without: float
+    without_interval: tuple[float, float]
+    without_verdict: wording.Verdict
+    picture: Markup
+
+
+def _causes(causes: Causes, metric: Metric) -> dict[str, Any]:
+    key, tables = metric.key, {}
+    for name, count in causes.examples.items():
+        ends = causes.before[name][key], causes.after[name][key]
+        values = [own[name].values[key] for cause in causes.parts for own in (cause.alone, cause.without)]
+        scale = figures.axis(0.0, max(round(metric.scale * value, 9) for value in (*ends, *values)))
+        rows = [
+            _CauseRow(
+                cause,
+                alone.values[key],
+                alone.difference[key],
+                wording.verdict(alone.difference[key], metric),
+                without.values[key],
+                without.difference[key],
+                wording.verdict(without.difference[key], metric),
+                figures.cause_row(cause.part, (alone.values[key], without.values[key]), ends, metric, scale),
+            )
+            for cause in causes.parts
+            for alone, without in [(cause.alone[name], cause.without[name])]
+        ]
+        tables[name] = {"ends": ends, "rows": rows, "labels": figures.axis_labels(scale), "examples": count}
+    return {
+        "tables": tables,
+        "kept": causes.kept,
+        "patched": {name: _patched(causes, name) for name in causes.losses},
+        "layers": [patched.layer for patched in causes.patched],
+    }
+
+
+def _patched(causes: Causes, name: str) -> Markup | None:
+    numbered = list(enumerate(causes.patched, start=1))
+    lines = [
+        figures.Curve("into after", "second", {n: own.before[name] for n, own in numbered}),
+        figures.Curve("into before", "validation", {n: own.after[name] for n, own in numbered}),
+    ]
+    return figures.curves(f"Loss on the {name} with exchanged activations", lines, along="layer")

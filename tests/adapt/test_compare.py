@@ -2,6 +2,10 @@
 
 import json
 
+import pytest
+
+from adapt.errors import InputError
+
 
 def test_a_model_with_itself_changes_nothing(base, speech, innertune, tmp_path):
     data = ["data=manifest", f"data.test={speech['low_test']}", "data.group_by=speaker"]
@@ -17,8 +21,22 @@ def test_compare_repeats_what_adapt_reported(base, speech, innertune, tmp_path):
     data = ["data=manifest", f"data.test={speech['high_test']}", f"data.source_test={speech['low_test']}"]
     adapted = innertune("adapt", f"model.pretrained={base}", *data, f"data.train={speech['high_train']}", "tuning=head",
                         "trainer.max_epochs=1", f"output={tmp_path / 'adapted'}")  # fmt: skip
-    compared = innertune("compare", f"before={base}", f"after={adapted}", *data, f"output={tmp_path / 'compared'}")
+    compared = innertune("compare", f"before={base}", f"after={adapted}", *data, f"output={tmp_path / 'compared'}",
+                         "causes=5")  # fmt: skip
     first, second = (json.loads((run / "comparison.json").read_text()) for run in (adapted, compared))
     for key in ("sets", "groups", "transcripts", "weights"):
         assert first[key] == second[key]
-    assert (compared / "report.html").stat().st_size > 10_000
+    # Only the head trained, so that all of the change is its, put back and alone.
+    causes = second["causes"]
+    assert causes["examples"] == {"target": 5, "source": 5} and len(causes["parts"]) == 1
+    for name in ("target", "source"):
+        assert causes["parts"][0]["without"][name]["values"] == causes["before"][name]
+        assert causes["parts"][0]["alone"][name]["values"] == causes["after"][name]
+    assert first["causes"] is None and "What caused it" not in (adapted / "report.html").read_text()
+    assert "What caused it" in (compared / "report.html").read_text()
+
+
+def test_a_number_of_examples_is_asked_for(base, speech, innertune, tmp_path):
+    with pytest.raises(InputError, match="causes is a number of examples"):
+        innertune("compare", f"before={base}", f"after={base}", "data=manifest", f"data.test={speech['low_test']}",
+                  "causes=all", f"output={tmp_path / 'run'}")  # fmt: skip

@@ -3,6 +3,7 @@
 import pytest
 
 from adapt.comparison import Comparison, GroupResult, SetResult, Transcript, Word
+from adapt.introspect.causes import Cause, Causes, Effect, Patched
 from adapt.introspect.weights import LayerChange, WeightChange
 
 
@@ -24,6 +25,27 @@ def weights(*layers: LayerChange) -> WeightChange:
 FROZEN = LayerChange("net.0", 184_608, 0, 0, 0, 0.0, 1.0, [0.0] * 96)
 TRAINED = LayerChange("net.3", 64_800, 64_800, 64_731, 192, 0.0254, 0.9997, [0.01 * unit for unit in range(300)])
 REBUILT = LayerChange("net.6", 7_453, 7_453, 7_453, 0, 0.147, 0.9892, [0.2, 0.0, None, None])
+
+
+def effect(wer: float, from_: float) -> Effect:
+    """A mixture's error rates, with intervals of two points to each side."""
+    values = {"wer": wer, "cer": 0.4 * wer}
+    change = wer - from_
+    return Effect(values, {"wer": (change - 0.02, change + 0.02), "cer": (change - 0.02, change + 0.02)})
+
+
+CAUSES = Causes(
+    {"target": 100},
+    {"target": {"wer": 0.46, "cer": 0.18}},
+    {"target": {"wer": 0.18, "cer": 0.07}},
+    [
+        Cause("net.3", "layer", 64_731, {"target": effect(0.41, 0.18)}, {"target": effect(0.23, 0.46)}),
+        Cause("random neurons", "random", 120, {"target": effect(0.18, 0.18)}, {"target": effect(0.46, 0.46)}),
+    ],
+    [Patched("net.0", {"target": 0.5}, {"target": 2.5}), Patched("net.3", {"target": 2.4}, {"target": 0.6})],
+    {"target": (2.6, 0.4)},
+    ["net.6.weight"],
+)
 
 LOGGED = ("epoch", "train_loss", "val_loss", "val_wer", "val_cer", "learning_rate", "seconds")
 
@@ -53,6 +75,7 @@ def comparison() -> Comparison:
             ),
         ],
         weights=weights(FROZEN, TRAINED, REBUILT),
+        causes=CAUSES,
         history=[
             dict(zip(LOGGED, values, strict=True))
             for values in (

@@ -200,7 +200,7 @@ def test_learning_is_drawn_and_told(comparison: Comparison) -> None:
     text = section(page, "learning")
     assert "3 epochs" in text and "best validation WER was that of epoch 2" in text
     assert "validation epoch 2: 1.2" in text and "CER epoch 3: 20 %" in text and "0.0005" in text
-    assert page.count('<svg class="curves"') == 2
+    assert page.count('<svg class="curves"') == 2 + 1  # those of the causes
 
 
 def test_learning_without_validation_or_numbers(comparison: Comparison) -> None:
@@ -208,9 +208,9 @@ def test_learning_without_validation_or_numbers(comparison: Comparison) -> None:
     page = render(replace(comparison, history=[{"epoch": 1, "train_loss": 2.5}]))
     text = section(page, "learning")
     assert "1 epoch;" in text and "Validation" not in text and "best" not in text
-    assert page.count('<svg class="curves"') == 1
+    assert page.count('<svg class="curves"') == 1 + 1
     page = render(replace(comparison, history=[{"epoch": 1, "train_loss": math.inf}]))
-    assert page.count('<svg class="curves"') == 0 and "inf" in section(page, "learning")
+    assert page.count('<svg class="curves"') == 0 + 1 and "inf" in section(page, "learning")
 
 
 def test_each_layer_is_told_in_the_networks_order(comparison: Comparison) -> None:
@@ -221,6 +221,19 @@ def test_each_layer_is_told_in_the_networks_order(comparison: Comparison) -> Non
     assert "Of 1 layer that was not trained, 1 is bit-identical" in text
     assert text.count("frozen: bit-identical") == 2  # in the table and among the neurons
     assert "4 units; 2 new; median 20.0 %" in text
+
+
+def test_causes_are_told_part_by_part(comparison: Comparison) -> None:
+    page = Page(render(comparison))
+    text = " ".join(page.texts)
+    assert "What caused it" in text and "net.6.weight of the model after is in every one of them" in text
+    # 46 % before; net.3 alone makes it 23 %, and without net.3 it is 41 %: both clear. The random neurons do nothing.
+    rows = render(comparison).split('<h2 id="causes">')[1].split("<tr")
+    planted, random = (next(row for row in rows if name in row) for name in ("net.3", "random neurons"))
+    assert 'class="better">23.0' in planted and "−25.0 to −21.0" in planted
+    assert 'class="worse">41.0' in planted and "+21.0 to +25.0" in planted
+    assert "better" not in random and "worse" not in random
+    assert "What caused it" not in render(replace(comparison, causes=None))
 
 
 def test_a_frozen_layer_that_moved_is_denounced(comparison: Comparison) -> None:
