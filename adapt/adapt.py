@@ -13,6 +13,7 @@ from adapt.data.splits import check_splits
 from adapt.errors import InputError
 from adapt.inference import answers
 from adapt.models.checkpoint import Loaded, model_fingerprint, save_adaptation
+from adapt.models.factors import merge_factors
 from adapt.models.labels import Labels
 from adapt.models.module import AdaptationModule
 from adapt.ranks import is_first
@@ -72,17 +73,26 @@ def main(cfg: DictConfig) -> None:
     history = fit(module, splits, loader, make_trainer, folder / "checkpoints", cfg.monitor, cfg.patience, logger)
     if not is_first():
         return
-    rows = {name: len(units) for name, units in merge_rows(model).items()}
-    trained = [name for name, _ in model.named_parameters() if name in rows or name in trained]
+    free = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    rows, merged = {name: len(units) for name, units in merge_rows(model).items()}, merge_factors(model)
+    whole = {id(parameter) for parameter in free}  # by what they are: inside of factors they had other names
+    trained = [
+        name
+        for name, parameter in model.named_parameters()
+        if id(parameter) in whole or name in rows or name in merged.counts
+    ]
     log.info("After:")
     after = _answers(model, sets, loader)
     adapted = Loaded(model, str(folder), model_fingerprint(model), model.header())
     comparison = compare_texts(
-        base, adapted, sets, before, after, loader, grouping(cfg.data), trained, rows, cfg.causes,
+        base, adapted, sets, before, after, loader, grouping(cfg.data), trained, rows, merged.counts, cfg.causes,
         title=cfg.title, history=history, skipped=skipped, config=OmegaConf.to_yaml(cfg, resolve=True),
         seconds=time.perf_counter() - started,
     )  # fmt: skip
-    save_adaptation(folder / "adaptation", base, model, trained=trained, trained_rows=rows)
+    save_adaptation(
+        folder / "adaptation", base, model, merged.factors,
+        trained=trained, trained_rows=rows, trained_factors=merged.counts,
+    )  # fmt: skip
     finish(folder, cfg, comparison, adapted, logger)
 
 

@@ -22,7 +22,8 @@ def main(cfg: DictConfig) -> None:
     folder = open_run(cfg)
     comparison = compare_models(
         before, after, splits, build(cfg.loader), grouping(cfg.data),
-        trained=after.header.get("trained", ()), rows=after.header.get("trained_rows"), causes=cfg.causes,
+        trained=after.header.get("trained", ()), rows=after.header.get("trained_rows"),
+        factors=after.header.get("trained_factors"), causes=cfg.causes,
         title=cfg.title, skipped=skipped, config=OmegaConf.to_yaml(cfg, resolve=True),
     )  # fmt: skip
     comparison = replace(comparison, seconds=time.perf_counter() - started)

@@ -97,7 +97,7 @@ class Comparison:
         """The figures of it, for `metrics.json`: `target.before.wer`, `weights.changed`, ..."""
         values: dict[str, Any] = {name: asdict(result) for name, result in self.sets.items()}
         if self.weights is not None:
-            names = ("total", "trained", "changed", "buffers_changed")
+            names = ("total", "trained", "parameters", "changed", "buffers_changed")
             values["weights"] = {name: getattr(self.weights, name) for name in names}
         values |= signatures(self.metrics)
         return values | {"seconds": self.seconds, "skipped": self.skipped, "history": self.history}
@@ -208,10 +208,11 @@ def compare_texts(
     group_by: Sequence[str],
     trained: Sequence[str] = (),
     rows: Mapping[str, int] | None = None,
+    factors: Mapping[str, int] | None = None,
     causes: int = 0,
     **facts: Any,
 ) -> Comparison:
-    """The comparison of two models whose answers are there already; `trained` and `rows` as in `weight_change`.
+    """The comparison of two models whose answers are there already; what was trained as in `weight_change`.
 
     `causes` is the number of examples of each set on which the causes are measured (`find_causes`); 0: not at all.
     """
@@ -219,7 +220,7 @@ def compare_texts(
         raise InputError(f"causes is a number of examples of each set, 0 or more; got {causes!r}.")
     results, groups, transcripts = compare_answers(sets, before_texts, after_texts, after.model.task, group_by)
     try:
-        weights = weight_change(before.model, after.model, trained, rows)
+        weights = weight_change(before.model, after.model, trained, rows, factors)
     except ValueError as error:
         log.warning("The weights cannot be compared: %s", error)
         weights = None

@@ -7,10 +7,10 @@
 
 This is no mask on a gradient. The backward pass computes the weight gradient of the chosen rows only, and an optimizer
 never sees the others: neither decay nor momentum, clipping or rounding can move a bit of them. The forward pass is the
-usual one, with the full weight. `train_rows(model, ~neurons)` freezes the neurons and trains the others.
+usual one, with the full weight. `freeze_neurons(model, neurons)` is the opposite: all else trains.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -58,6 +58,20 @@ def train_rows(model: nn.Module, neurons: Neurons) -> list[str]:
             own = _add_rows(module, neurons[site])
         names += [f"{site.name}.{name}".lstrip(".") for name in own]
     return names
+
+
+def freeze_neurons(model: nn.Module, neurons: Neurons, trainable: Iterable[str] | None = None) -> list[str]:
+    """Let all train but these neurons: the opposite of `train_rows`; return the names of the parameters that do.
+
+    `trainable` names the parameters that may at all; None: every one.
+
+    Raises:
+        ValueError: as `train_rows`, of a module of which some neurons are frozen; the model is as before.
+    """
+    names = [name for name, _ in model.named_parameters()] if trainable is None else list(trainable)
+    partly = {f"{site.name}.{kind}".lstrip(".") for site in neurons.sites for kind in ("weight", "bias")}
+    rest = ~neurons
+    return [name for name in names if name not in partly] + (train_rows(model, rest) if len(rest) else [])
 
 
 @torch.no_grad()

@@ -184,7 +184,9 @@ def choose_layers(layers: Sequence[Layer], choice: object) -> list[Layer]:
     """Return the layers that `choice` names, in the model's order.
 
     `choice` is a number (0 is the layer next to the input, -1 the last), a name, a glob over names, "first 3",
-    "last 2", "middle" (the middle third), or a list of these.
+    "last 2", "middle" (the middle third), or a list of these. "encoder last 2", "decoder first 1" or "decoder middle"
+    count the numbered layers of one part alone (not its embedding), "encoder" and "decoder" are all of it: the layers
+    in whose names that word comes first.
 
     Raises:
         ValueError: a part of the choice names no layer; the message lists the layers there are.
@@ -196,8 +198,8 @@ def choose_layers(layers: Sequence[Layer], choice: object) -> list[Layer]:
         if not found:
             names = ", ".join(f"{number}: {layer.name}" for number, layer in enumerate(layers))
             raise ValueError(
-                f"No layer is called {part!r}. Give numbers, names, globs, 'first N', 'last N' or 'middle'. "
-                f"Layers: {names}."
+                f"No layer is called {part!r}. Give numbers, names, globs, 'first N', 'last N' or 'middle', or these "
+                f"behind 'encoder' or 'decoder'. Layers: {names}."
             )
         chosen |= set(found)
     return [layers[number] for number in sorted(chosen)]
@@ -211,6 +213,8 @@ def _numbers(layers: Sequence[Layer], part: object) -> list[int]:
     if isinstance(part, int):
         return [part % total] if -total <= part < total else []
     words = str(part).split()
+    if words and words[0] in ("encoder", "decoder"):
+        return _numbers_of_part(layers, words[0], " ".join(words[1:]))
     if words and words[0] in ("first", "last"):
         if len(words) != 2 or not re.fullmatch("[0-9]+", words[1]) or not 0 < int(words[1]) <= total:
             return []
@@ -222,3 +226,14 @@ def _numbers(layers: Sequence[Layer], part: object) -> list[int]:
     if re.fullmatch("-?[0-9]+", str(part)):
         return _numbers(layers, int(str(part)))
     return [number for number, layer in enumerate(layers) if fnmatchcase(layer.name, str(part))]
+
+
+def _numbers_of_part(layers: Sequence[Layer], part: str, choice: str) -> list[int]:
+    words = [re.findall("encoder|decoder", layer.name) for layer in layers]
+    own = [number for number, found in enumerate(words) if found[:1] == [part]]
+    if not choice:
+        return own
+    if not re.fullmatch("(first|last) [0-9]+|middle|-?[0-9]+", choice):
+        return []
+    blocks = [number for number in own if re.search(r"\.[0-9]+$", layers[number].name)]
+    return [blocks[number] for number in _numbers([layers[number] for number in blocks], choice)]

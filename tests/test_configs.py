@@ -53,9 +53,17 @@ def test_commands_compose(command):
 
 @pytest.mark.parametrize("name", options("tuning"))
 def test_tunings(step, name):
-    weights = json.loads((step("adapt", f"tuning={name}") / "metrics.json").read_text())["weights"]
+    parts = [
+        "+tuning@tuning.parts.factors=lora",
+        "tuning.parts.factors.layers=last 2",
+        "+tuning@tuning.parts.norms=norm",
+    ]
+    options = parts if name == "mix" else []
+    weights = json.loads((step("adapt", f"tuning={name}", *options) / "metrics.json").read_text())["weights"]
     assert 0 < weights["changed"] <= weights["trained"] <= weights["total"]
     assert (weights["trained"] == weights["total"]) == (name == "full")
+    assert 0 < weights["parameters"] <= weights["trained"]
+    assert (weights["parameters"] < weights["trained"]) == (name in ("lora", "peft", "mix"))
 
 
 @pytest.mark.parametrize("name", options("augment"))

@@ -18,6 +18,8 @@ class LayerChange:
     `relative` is the Frobenius norm of the difference over that of the weights before, `cosine` the cosine between the
     two as vectors. `neurons` has a number per unit: the same relative change of the unit's incoming weights and bias;
     None where the unit is new. `buffers_changed` counts values that no optimizer trains, such as batch-norm statistics.
+    `trained` are the weights that could change, `parameters` the numbers that an optimizer had for them: fewer where
+    factors (LoRA) stand for weights.
     """
 
     name: str
@@ -28,6 +30,7 @@ class LayerChange:
     relative: float
     cosine: float
     neurons: list[float | None]
+    parameters: int = 0
 
 
 @dataclass(frozen=True)
@@ -39,21 +42,27 @@ class WeightChange:
     changed: int
     buffers_changed: int
     layers: list[LayerChange]
+    parameters: int = 0
 
 
 def weight_change(
-    before: Model, after: Model, trained: Sequence[str] = (), rows: Mapping[str, int] | None = None
+    before: Model,
+    after: Model,
+    trained: Sequence[str] = (),
+    rows: Mapping[str, int] | None = None,
+    factors: Mapping[str, int] | None = None,
 ) -> WeightChange:
     """Compare two models of one architecture, whose alphabets may differ: then output units are paired by character.
 
     `trained` names the parameters that were allowed to change, and `rows` says of how many rows that holds where not of
-    all (neuron-level tuning). A weight of a new unit counts as changed.
+    all (neuron-level tuning), `factors` how many of those stood for it (LoRA). A weight of a new unit counts as
+    changed.
 
     Raises:
         ValueError: the models differ in more than their output layer.
     """
     old, new = _paired(before, after)
-    rows = rows or {}
+    rows, factors = rows or {}, factors or {}
     parameters = {name for name, _ in after.named_parameters()}
     sites = {site.name: site for site in find_sites(after)}
     layers = []
@@ -65,22 +74,22 @@ def weight_change(
         known = ~flat_old.isnan()  # what has no counterpart before is NaN there
         difference = (flat_new - flat_old)[known]
         site = sites.get(layer.site or layer.name)
+        free = {name: _free(new[name], rows.get(name)) for name in weights if name in trained}
         layers.append(
             LayerChange(
                 name=layer.name,
                 total=len(flat_new),
-                trained=sum(_free(new[name], rows.get(name)) for name in weights if name in trained),
+                trained=sum(free.values()),
                 changed=sum(int(changed_bits(old[name], new[name]).sum()) for name in weights),
                 buffers_changed=sum(int(changed_bits(old[n], new[n]).sum()) for n in own if n not in parameters),
                 relative=float(difference.norm() / flat_old[known].norm().clamp_min(1e-12)),
                 cosine=float(nn.functional.cosine_similarity(flat_old[known], flat_new[known], dim=0)),
                 neurons=_per_unit(_incoming(before, site, old), _incoming(after, site, new)) if site else [],
+                parameters=sum(factors.get(name, count) for name, count in free.items()),
             )
         )
-    return WeightChange(
-        *(sum(getattr(layer, key) for layer in layers) for key in ("total", "trained", "changed", "buffers_changed")),
-        layers,
-    )
+    keys = ("total", "trained", "changed", "buffers_changed", "parameters")
+    return WeightChange(layers=layers, **{key: sum(getattr(layer, key) for layer in layers) for key in keys})
 
 
 def _free(weight: Tensor, rows: int | None) -> int:

@@ -17,12 +17,14 @@ from torch import Tensor, nn
 from adapt.errors import InputError
 from adapt.files import atomic, write_json
 from adapt.models import hf
+from adapt.models.factor_files import factor_facts, factor_tensors, load_factors, with_factors
+from adapt.models.factors import Factors
 from adapt.models.model import Model
 from interventions.bits import changed_bits, fingerprint
 
 FORMAT = 1
-# Of an adaptation; 2 has tensors of which only the rows that differ are stored.
-ADAPTATION_FORMATS = (1, 2)
+# Of an adaptation; 2 has tensors of which only the rows that differ are stored, 3 factors in place of what they make.
+ADAPTATION_FORMATS = (1, 2, 3)
 _ROWS = ":rows"  # the tensor that says which, in the order of names
 EMBEDDED = Path(__file__).parent / "embedded"
 _PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle"}
@@ -69,14 +71,16 @@ def save_model(path: Path, model: Model, half: bool = False, **facts: Any) -> No
         save_file(state, part, metadata={"format": "pt", "innertune": json.dumps(header, ensure_ascii=False)})
 
 
-def save_adaptation(folder: Path, base: Loaded, model: Model, **facts: Any) -> None:
+def save_adaptation(folder: Path, base: Loaded, model: Model, factors: Sequence[Factors] = (), **facts: Any) -> None:
     """Write what differs from the base, and what the base is. `adaptation.json` comes last.
 
-    Of a tensor of which few rows differ, only these are written: neurons, or the embeddings of words that came up.
+    Of a tensor of which few rows differ, only these are written: neurons, or the embeddings of words that came up. Of
+    weights that `factors` were merged into, these are written; beside them, what they do not make of the base.
     """
     from safetensors.torch import save_file
 
-    before = weights(base.model.net)
+    merged = with_factors(base.model, factors)
+    before = {**weights(base.model.net), **merged}
     different: dict[str, Tensor] = {}
     rows: dict[str, Tensor] = {}
     for name, tensor in sorted(weights(model.net).items()):
@@ -93,17 +97,19 @@ def save_adaptation(folder: Path, base: Loaded, model: Model, **facts: Any) -> N
         else:
             different[name] = tensor
     index = {_ROWS: torch.cat(list(rows.values()))} if rows else {}
+    stored = {**different, **index, **factor_tensors(factors)}
     with atomic(folder / "weights.safetensors") as part:
-        save_file({**different, **index}, part)
+        save_file(stored, part)
     write_json(
         folder / "adaptation.json",
         {
-            "format": ADAPTATION_FORMATS[-1] if rows else FORMAT,
+            "format": 3 if factors else 2 if rows else FORMAT,
             "base": {"reference": base.reference, "fingerprint": base.fingerprint, "model": base.model.header()},
             "fingerprint": model_fingerprint(model),
             "model": model.header(),
             "tensors": sorted(different),
             "rows": sorted(rows),
+            **({"factors": factor_facts(factors, merged), "stored": fingerprint(stored)} if factors else {}),
             **facts,
         },
     )
@@ -279,14 +285,23 @@ def _load_adaptation(path: Path, reference: str, base: str | None, visited: froz
             f"'{place}' has {parent.fingerprint[:12]}. Give the right one: model.base=..."
         )
     stored = path.parent / "weights.safetensors"
-    different = _whole(read_safetensors(stored)[1], facts.get("rows", []), weights(parent.model.net), stored)
+    tensors = read_safetensors(stored)[1]
+    if facts.get("stored", fingerprint(tensors)) != fingerprint(tensors):
+        raise _damaged(f"in '{stored}'")
+    try:
+        made, exact = load_factors(parent.model, facts.get("factors", []), tensors)
+    except ValueError as error:
+        raise InputError(f"'{stored}' has factors that cannot be merged here: {error}") from None
+    own = {**weights(parent.model.net), **made}
+    different = _whole(tensors, facts.get("rows", []), own, stored)
     family = parent.model.header()["family"]
     if header.get("family") != family:
         raise InputError(f"'{path}' is an adaptation of a {header.get('family')!r}, and its base is a {family!r}.")
     model = parent.model.described(header)
-    load_weights(model, {**weights(parent.model.net), **different}, stored)
+    load_weights(model, {**own, **different}, stored)
     found = model_fingerprint(model)
-    if found != fingerprinted:
+    # What peft computes may differ in a last bit from one machine to another; the base and the factors do not.
+    if found != fingerprinted and exact:
         raise _damaged(f"beside '{path}'")
     return Loaded(model.eval(), _absolute(reference), found, {**header, **facts})
 

@@ -146,7 +146,7 @@ class HFSpeechSeq2Seq(Model):
                 replace(layer, site="net.proj_out") if layer.name == embedding else layer
                 for layer in hf.make_layers(self, groups)
             ]
-        return hf.make_layers(self, groups | {"net.proj_out": ["net.proj_out"]})
+        return hf.make_layers(self, groups | {"net.proj_out": hf.below(self, "net.proj_out")})
 
     @property
     def sites(self) -> list[Site]:

@@ -234,7 +234,7 @@ class HFTranslation(Model):
             groups |= {block: hf.below(self, block) for block in blocks}
             groups[blocks[-1]] += behind
         if not self._tied:
-            groups[self.output] = [self.output]
+            groups[self.output] = hf.below(self, self.output)
         return [
             replace(layer, site=self.output) if layer.name == self.head != self.output else layer
             for layer in hf.make_layers(self, groups)

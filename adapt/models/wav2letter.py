@@ -2,7 +2,7 @@
 
 import copy
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -71,9 +71,9 @@ class Wav2LetterCTC(Model):
         if self.training:
             x = self.augment(x)
         for _, module in self._chain():
-            if isinstance(module, nn.Conv1d):
+            if (conv := _convolution(module)) is not None:
                 x = _masked(x, steps)
-                steps = window(module).steps(steps)
+                steps = window(conv).steps(steps)
             x = module(x)
         return Emissions(torch.log_softmax(x.float(), dim=1).transpose(1, 2), steps)
 
@@ -81,8 +81,8 @@ class Wav2LetterCTC(Model):
         """The number of output steps for an utterance of that many samples; 0 where it is too short for the network."""
         steps = torch.tensor(samples if self.shape.features == "waveform" else samples // HOP + 1)
         for _, module in self._chain():
-            if isinstance(module, nn.Conv1d):
-                steps = window(module).steps(steps)
+            if (conv := _convolution(module)) is not None:
+                steps = window(conv).steps(steps)
                 if steps < 1:  # a later layer that pads more than it takes would hide it
                     return 0
         return int(steps)
@@ -121,9 +121,9 @@ class Wav2LetterCTC(Model):
         """The 11 layers (12 on a waveform) from input to output, each a convolution with what follows it."""
         layers: list[tuple[str, list[str]]] = []
         for name, module in self._chain():
-            if isinstance(module, nn.Conv1d):
+            if _convolution(module) is not None:
                 layers.append((name, []))
-            layers[-1][1].append(name)
+            layers[-1][1].extend(f"{name}.{inner}".rstrip(".") for inner, _ in module.named_modules())
         return [Layer(name, tuple(modules)) for name, modules in layers]
 
     @property
@@ -141,9 +141,9 @@ class Wav2LetterCTC(Model):
         # What slides over time up to a site: the spectrogram, which pads by half of its window, and the convolutions.
         windows = [] if self.shape.features == "waveform" else [Window(reach=0, stride=HOP)]
         for place, module in self._chain():
-            if isinstance(module, nn.Conv1d):
-                windows.append(window(module))
-            if place == name:
+            if (conv := _convolution(module)) is not None:
+                windows.append(window(conv))
+            if name == place or name.startswith(f"{place}."):
                 break
         return windows
 
@@ -197,12 +197,23 @@ class Wav2LetterCTC(Model):
         pass
 
     def _chain(self) -> list[tuple[str, nn.Module]]:
-        # The network is a plain chain, nested once in torchaudio's waveform variant; running its leaves one by one
+        # The network is a plain chain, nested once in torchaudio's waveform variant; running its links one by one
         # lets us mask between them and leaves every module's own hooks in force.
-        leaves = [
-            (name, module) for name, module in self.net.acoustic_model.named_modules() if not list(module.children())
-        ]
-        return [(f"net.acoustic_model.{name}", module) for name, module in leaves]
+        return list(_links("net.acoustic_model", self.net.acoustic_model))
+
+
+def _links(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    if isinstance(module, nn.Sequential):
+        for child, inner in module.named_children():
+            yield from _links(f"{name}.{child}", inner)
+    else:
+        yield name, module
+
+
+def _convolution(module: nn.Module) -> nn.Conv1d | None:
+    # peft wraps a module that gets factors.
+    inside = getattr(module, "base_layer", module)
+    return inside if isinstance(inside, nn.Conv1d) else None
 
 
 def from_header(header: Mapping[str, Any]) -> Wav2LetterCTC:

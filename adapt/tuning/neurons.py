@@ -12,7 +12,7 @@ from adapt.models.model import Model
 from adapt.tuning.layers import full
 from adapt.tuning.sample import Sample
 from interventions.neurons import Neurons, Scores
-from interventions.rows import train_rows, why_not
+from interventions.rows import freeze_neurons, train_rows, why_not
 from interventions.sites import Site, choose_sites
 
 log = logging.getLogger(__name__)
@@ -41,12 +41,7 @@ def neurons(
     """
     try:
         chosen = _saved(neurons, sites) if neurons is not None else _best(model, scores, amount, per, sites, seed)
-        if not freeze:
-            return train_rows(model, chosen)
-        partly = {f"{site.name}.{kind}" for site in chosen.sites for kind in ("weight", "bias")}
-        others = [name for name in full(model) if name not in partly]
-        rest = ~chosen
-        return others + (train_rows(model, rest) if len(rest) else [])
+        return freeze_neurons(model, chosen, full(model)) if freeze else train_rows(model, chosen)
     except ValueError as error:
         raise InputError(f"tuning=neurons: {error}") from None
 
