@@ -53,11 +53,7 @@ def test_commands_compose(command):
 
 @pytest.mark.parametrize("name", options("tuning"))
 def test_tunings(step, name):
-    parts = [
-        "+tuning@tuning.parts.factors=lora",
-        "tuning.parts.factors.layers=last 2",
-        "+tuning@tuning.parts.norms=norm",
-    ]
+    parts = [f"+tuning@tuning.parts.{part}={part}" for part in ("lora", "norm")] + ["tuning.parts.lora.layers=last 2"]
     options = parts if name == "mix" else []
     weights = json.loads((step("adapt", f"tuning={name}", *options) / "metrics.json").read_text())["weights"]
     assert 0 < weights["changed"] <= weights["trained"] <= weights["total"]

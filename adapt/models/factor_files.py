@@ -85,7 +85,8 @@ def _compare(
     for name in written.keys() | sketches.keys():
         near = name in written and name in sketches
         if near:
-            change, size = float((written[name] - base[name]).double().norm()), float(base[name].double().norm())
+            old = base[name].detach().double()
+            change, size = float((written[name].double() - old).norm()), float(old.norm())
             pairs = zip(_sketch(written[name]), sketches[name], strict=True)
             near = all(abs(here - there) <= _NEAR * change + _ROUNDING * size for here, there in pairs)
         if not near:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 NAME = "default"  # peft's own for an adapter that was given none
 # Those of peft's methods that can be put on one module by itself, and be merged into it; each is tried in a test.
 METHODS = (
-    "LORA", "IA3", "LOHA", "LOKR", "HIRA", "OFT", "HRA", "FOURIERFT", "DELORA", "GRALORA", "GLORA", "MISS", "SHIRA",
+    "LORA", "IA3", "LOHA", "LOKR", "HIRA", "OFT", "HRA", "FOURIERFT", "DELORA", "GRALORA", "GLORA", "MISS",
     "C3A", "ROAD", "WAVEFT", "RANDLORA", "SUPERTUNING", "PSOFT", "BEFT", "PEANUT",
 )  # fmt: skip
 _DOWN, _UP, _LENGTH = (f"{part}.{NAME}.weight" for part in ("lora_A", "lora_B", "lora_magnitude_vector"))
@@ -258,6 +258,9 @@ def _wrapped(module: nn.Module, name: str, method: str, options: Mapping[str, An
             for kind, parameter in module.named_parameters():
                 parameter.copy_(before[kind])
         raise ValueError("with these options it changes the weight that is to stay frozen.")
+    for own in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups"):
+        if hasattr(module, own) and not hasattr(layer, own):
+            setattr(layer, own, getattr(module, own))  # networks ask their convolutions for them, as Whisper does
     layer.made_by = (method, dict(options), seed)
     return layer
 

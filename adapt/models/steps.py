@@ -26,8 +26,7 @@ class Window:
 
 
 def window(conv: nn.Conv1d) -> Window:
-    """The window that a convolution slides, also where peft has put factors around it."""
-    conv = getattr(conv, "base_layer", conv)
+    """The window that a convolution slides."""
     reach = conv.dilation[0] * (conv.kernel_size[0] - 1) + 1
     return Window(reach, conv.stride[0], int(conv.padding[0]))
 

@@ -31,8 +31,9 @@ def lora(
     """Low-rank factors of rank `r`, scaled by `alpha / r` (`use_rslora`: by `alpha / sqrt(r)`), at some sites.
 
     LoRA: Hu et al. 2021; `use_dora`: Liu et al. 2024. `options` are further ones of peft's `LoraConfig`. `sites` are
-    globs over the model's sites, by default the projections of attention, and every site where there are none
-    (Wav2Letter); of these the ones in `layers`, as `interventions.sites.choose_layers` finds them.
+    globs over the model's sites, by default the projections of attention, or all linear maps where none of these is a
+    site (WavLM), or all convolutions (Wav2Letter); of these the ones in `layers`, as
+    `interventions.sites.choose_layers` finds them.
 
     Raises:
         InputError: no site is chosen, or none of those can have factors, and why.
@@ -80,7 +81,8 @@ def _targets(model: Model, sites: str | Sequence[str] | None, layers: Any) -> li
         within = [site for site in within if site.name in modules]
     asked = choose_sites(within, sites if sites is not None else "*")
     if sites is None:
-        asked = [site for site in asked if _attention(site.name)] or asked
+        linear = [site for site in asked if site.unit_axis == -1]
+        asked = [site for site in linear if _attention(site.name)] or linear or asked
     names = [site.name for site in asked]
     reasons = {name: reason for name in names if (reason := why_not(model, name))}
     taken = [reasons[name] for name in reasons if hasattr(model.get_submodule(name), "rows") or name in _with(model)]

@@ -59,8 +59,9 @@ def _best(
         return Scores({site: given[site] for site in choose_sites(given.sites, sites)}).top(amount, per)
     asked = choose_sites(model.sites, sites)
     reasons = {site.name: reason for site in asked if (reason := why_not(model, site))}
-    if len(reasons) == len(asked):
-        raise ValueError(" ".join(reasons.values()))
+    taken = [reason for name, reason in reasons.items() if hasattr(model.get_submodule(name), "rows")]
+    if taken or len(reasons) == len(asked):
+        raise ValueError(" ".join(taken or reasons.values()))
     if reasons:
         log.info("Neurons are not chosen at %s, where they cannot train alone.", ", ".join(reasons))
     chosen = [site for site in asked if site.name not in reasons]
