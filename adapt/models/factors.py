@@ -97,7 +97,7 @@ def add_factors(
             own["feedforward_modules"] = ["layer"] if name in own["feedforward_modules"] else []
         try:
             layers[name] = _wrapped(module, name, method, own, seed)
-            _check(layers[name], name)
+            layers[name].writes = _changed(layers[name], name)
         except ValueError as error:
             raise ValueError(f"'{name}' cannot have factors by {method}: {error}") from None
         finally:
@@ -121,8 +121,10 @@ def merge_factors(model: nn.Module) -> Merged:
         if not hasattr(layer, "made_by"):
             continue
         one, module = _taken(layer, name), layer.base_layer
-        for kind, tensor in made(module, one).items():
+        after = made(module, one)
+        for kind in layer.writes:
             parameter = getattr(module, kind)
+            tensor = after.get(kind, parameter.detach().clone())
             written[f"{name}.{kind}"] = (parameter, parameter.detach().clone(), tensor)
             parameter.copy_(tensor)
         _put(model, name, module)
@@ -266,10 +268,14 @@ def _wrapped(module: nn.Module, name: str, method: str, options: Mapping[str, An
 
 
 @torch.no_grad()
-def _check(layer: nn.Module, name: str) -> None:
-    """Whether merging by peft gives what the layer gives beside its weight. Raises ValueError."""
+def _changed(layer: nn.Module, name: str) -> list[str]:
+    """Which parameters factors change when they are merged.
+
+    Raises:
+        ValueError: peft does not merge them, or into something else than what the layer gives in training.
+    """
     if _taken(layer, name).exact:
-        return
+        return ["weight"]
     moved = copy.deepcopy(layer).eval()
     draw = torch.Generator().manual_seed(0)
     for _, parameter in _own(moved):
@@ -280,10 +286,12 @@ def _check(layer: nn.Module, name: str) -> None:
     sizes = (4, module.in_features) if linear else (1, module.in_channels, 4 * module.kernel_size[0])
     x = torch.randn(sizes, generator=draw).to(module.weight)
     beside, alone = moved(x), copy.deepcopy(module)
-    for kind, tensor in made(module, _taken(moved, name)).items():
+    after = made(module, _taken(moved, name))
+    for kind, tensor in after.items():
         getattr(alone, kind).copy_(tensor)
     if not torch.allclose(alone(x), beside, rtol=0, atol=1e-3 * float(beside.abs().max())):
         raise ValueError("merged, it gives something else than in training.")
+    return list(after)
 
 
 def _taken(layer: nn.Module, name: str) -> Factors:

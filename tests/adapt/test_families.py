@@ -170,6 +170,51 @@ def test_neurons_are_evaluated_and_compared_as_they_were_trained(
     assert all(torch.equal(best[f"model.net.{name}"], tensor) for name, tensor in state.items())
 
 
+LORA = ["tuning=lora", "tuning.r=2"]
+VARIANTS = [
+    *((family, LORA, {"lora"}) for family in FAMILIES),
+    ("hf_ctc", ["tuning=lora", "tuning.r=2", "tuning.use_dora=true"], {"lora"}),
+    ("hf_translation", ["tuning=peft", "tuning.method=IA3", "tuning.sites=['*.k_proj','*.v_proj','*.fc2']",
+                        "tuning.options={feedforward_modules:['*.fc2']}"], {"ia3"}),
+    ("hf_speech_seq2seq", ["tuning=bias", "tuning.layers=decoder"], {"bias"}),
+    ("hf_ctc", ["tuning=norm"], {"weight", "bias"}),
+    ("hf_translation", ["tuning=mix", "+tuning@tuning.parts.rows=neurons", "+tuning@tuning.parts.factors=lora",
+                        "+tuning@tuning.parts.norms=norm", "tuning.parts.rows.sites='*.encoder.layers.1.*'",
+                        "tuning.parts.rows.amount=0.2", "tuning.parts.factors.layers=decoder",
+                        "tuning.parts.norms.layers=[encoder last 1]"], {"rows", "lora", "weight", "bias"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "tuning", "kinds"), VARIANTS)
+def test_factors_biases_norms_and_mixes(adapt, given, innertune, data, tmp_path, family, tuning, kinds):
+    checkpointed = ["model.gradient_checkpointing=true"] if family in TRANSFORMERS else []
+    run = adapt(family, *tuning, *checkpointed, "optimizer.weight_decay=0.1", "+trainer.accumulate_grad_batches=2")
+    before, after = (load_model(str(path)).model for path in (given[family], run))
+    facts = json.loads((run / "adaptation" / "adaptation.json").read_text())
+    stored = read_safetensors(run / "adaptation" / "weights.safetensors")[1]
+    named = {name.partition(":")[2][:3] if ":" in name else name for name in stored} - {"row"}
+    assert ("lor" in named) == ("lora" in kinds) and ("ia3" in named) == ("ia3" in kinds)
+    old, new = weights(before.net), weights(after.net)
+    assert list(old) == list(new) and list(after.layers) == list(before.layers)
+    differ = {f"net.{name}": int(changed_bits(old[name], tensor).sum()) for name, tensor in new.items()}
+    parameters = dict(after.named_parameters())
+    changed = {name: count for name, count in differ.items() if count and name in parameters}
+    assert changed and changed.keys() <= set(facts["trained"])
+    rows, factors = facts["trained_rows"], facts["trained_factors"]
+    for name, count in changed.items():
+        assert count <= rows.get(name, len(parameters[name])) * parameters[name][0].numel()
+    counted = metrics(run)["weights"]
+    numbers = {
+        name: rows.get(name, len(own)) * own[0].numel() for name, own in parameters.items() if name in facts["trained"]
+    }
+    assert counted["trained"] == sum(numbers.values()) and counted["changed"] == sum(changed.values())
+    assert counted["parameters"] == sum(factors.get(name, count) for name, count in numbers.items())
+    assert sum(factors.values()) == sum(t.numel() for name, t in stored.items() if ":" in name and name != ":rows")
+    report = innertune("compare", f"before={given[family]}", f"after={run}", *data[family], f"output={tmp_path / 'c'}")
+    assert metrics(report)["weights"] == counted
+    assert metrics(report)["target"]["after"] == metrics(run)["target"]["after"]
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_evaluate_and_answer(runs, innertune, tests, speech, language, capsys, tmp_path, family):
     run = runs(family)
@@ -276,7 +321,8 @@ class KilledError(Exception):
     pass
 
 
-RESUMED = [*((family, "full") for family in TRANSFORMERS), *((family, "neurons") for family in FAMILIES[::2])]
+RESUMED = [*((family, "full") for family in TRANSFORMERS), *((family, "neurons") for family in FAMILIES[::2]),
+           ("wav2letter_small", "lora"), ("hf_translation", "lora")]  # fmt: skip
 
 
 @pytest.mark.parametrize(("family", "tuning"), RESUMED)
@@ -301,7 +347,9 @@ def test_resumed_ends_as_uninterrupted(adapt, innertune, monkeypatch, tmp_path, 
     assert load_model(str(resumed)).fingerprint == whole
 
 
-@pytest.mark.parametrize(("family", "tuning"), [*((family, "full") for family in FAMILIES), ("hf_ctc", "neurons")])
+@pytest.mark.parametrize(
+    ("family", "tuning"), [*((family, "full") for family in FAMILIES), ("hf_ctc", "neurons"), ("hf_ctc", "lora")]
+)
 def test_bf16_accumulation_and_checkpointing(adapt, family, tuning):
     options = [f"tuning={tuning}", "+trainer.precision=bf16-mixed", "+trainer.accumulate_grad_batches=2"]
     options += ["model.gradient_checkpointing=true"] if family in TRANSFORMERS else []

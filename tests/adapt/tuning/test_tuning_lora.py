@@ -83,11 +83,12 @@ def test_what_has_trained_rows_or_factors_is_refused(marian):
 
 def test_ia3_scales_what_comes_out_and_where_it_is_told_what_goes_in(marian):
     model = load_model(str(marian)).model
-    chosen = ["*.k_proj", "*.v_proj", "*.fc2"]
+    with torch.no_grad():
+        model.get_parameter("net.model.encoder.layers.0.self_attn.k_proj.bias").fill_(1)
+    base, chosen = model_fingerprint(model), ["*.k_proj", "*.v_proj", "*.fc2"]
     freeze_all_but(model, peft(model, "IA3", {"feedforward_modules": "*.fc2"}, chosen))
     assert model.get_parameter("net.model.encoder.layers.0.fc2.ia3_l.default").shape == (1, 48)
     assert model.get_parameter("net.model.encoder.layers.0.self_attn.k_proj.ia3_l.default").shape == (32, 1)
-    base = model_fingerprint(load_model(str(marian)).model)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:
