@@ -18,8 +18,9 @@ from adapt.models.labels import Labels
 from adapt.models.module import AdaptationModule
 from adapt.ranks import is_first
 from adapt.report.finish import finish
-from adapt.run import check_output, open_run
+from adapt.run import check_output, open_run, output_folder
 from adapt.training import fit, watch
+from adapt.tuning.choose import sentence
 from adapt.tuning.sample import Sample
 from interventions.freeze import freeze_all_but
 from interventions.rows import merge_rows
@@ -52,7 +53,10 @@ def main(cfg: DictConfig) -> None:
     model = model if model is not base.model else copy.deepcopy(model)
     weights = sum(p.numel() for p in model.parameters())
     loader, make_trainer = build(cfg.loader), build(cfg.trainer)
-    trained = build(cfg.tuning)(model, sample=Sample(splits.train, splits.source_train, loader))
+    choice = output_folder(cfg) / "choice.safetensors"
+    if is_first() and not (cfg.resume and (choice.parent / "config.yaml").is_file()):
+        choice.unlink(missing_ok=True)  # of another run: this one's is kept, and read by all that belong to it
+    trained = build(cfg.tuning)(model, sample=Sample(splits.train, splits.source_train, loader, choice))
     freeze_all_but(model, trained)
     model.set_augment(build(cfg.augment))
     module = AdaptationModule(model, model.task, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed)
@@ -87,7 +91,7 @@ def main(cfg: DictConfig) -> None:
     comparison = compare_texts(
         base, adapted, sets, before, after, loader, grouping(cfg.data), trained, rows, merged.counts, cfg.causes,
         title=cfg.title, history=history, skipped=skipped, config=OmegaConf.to_yaml(cfg, resolve=True),
-        seconds=time.perf_counter() - started,
+        seconds=time.perf_counter() - started, choice=sentence(choice),
     )  # fmt: skip
     save_adaptation(
         folder / "adaptation", base, model, merged.factors,

@@ -71,7 +71,8 @@ class Transcript:
 class Comparison:
     """Everything the report shows, as plain data. Rates are fractions (0.1 is 10 %), times seconds.
 
-    `metrics` say what the figures are, the one that counts most first; `noun` what one example is called.
+    `metrics` say what the figures are, the one that counts most first; `noun` what one example is called. `choice` is a
+    sentence on how what trained was chosen.
     """
 
     before_name: str
@@ -88,6 +89,7 @@ class Comparison:
     seconds: float = 0.0
     skipped: list[str] = field(default_factory=list)
     config: str = ""
+    choice: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for `comparison.json`."""

@@ -26,6 +26,7 @@ def finish(folder: Path, cfg: DictConfig, comparison: Comparison, adapted: Loade
         "command": command_line(),
         "data": OmegaConf.to_container(cfg.data, resolve=True),
         "seed": cfg.seed,
+        **({"choice": comparison.choice} if comparison.choice else {}),
         "results": {name: metrics[name] for name in comparison.sets},
     }
     close_run(folder, metrics, card)

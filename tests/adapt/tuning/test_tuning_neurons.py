@@ -43,8 +43,8 @@ def test_by_the_size_of_the_weights_of_all_sites_together(model):
     site = model.sites[3]
     with torch.no_grad():
         model.get_submodule(site.name).weight[[4, 7]] *= 100
-    assert chosen(model, scores="weight", amount=2, per=None)[0] == {f"{site.name}.weight": (4, 7)}
-    assert len(chosen(model, scores="weight", amount=2)[0]) == len(model.sites)
+    assert chosen(model, choose="weight", amount=2, per=None)[0] == {f"{site.name}.weight": (4, 7)}
+    assert len(chosen(model, choose="weight", amount=2)[0]) == len(model.sites)
 
 
 def test_by_files(model, tmp_path):
@@ -55,7 +55,7 @@ def test_by_files(model, tmp_path):
     assert chosen(model, neurons=path, sites=second.name)[0] == {f"{second.name}.weight": (1,)}
     Scores({first: torch.arange(first.units).float()}).save(tmp_path / "s.safetensors")
     last = (first.units - 2, first.units - 1)
-    assert chosen(model, scores=str(tmp_path / "s.safetensors"), amount=2)[0] == {f"{first.name}.weight": last}
+    assert chosen(model, choose=str(tmp_path / "s.safetensors"), amount=2)[0] == {f"{first.name}.weight": last}
 
 
 def test_the_opposite_trains_all_else(model, tmp_path):
@@ -90,7 +90,7 @@ def test_what_cannot_train_alone_is_left_out_or_refused(wav2vec2, marian, tmp_pa
     [
         ({"sites": "*.no"}, "No site matches '\\*.no'"), ({"amount": 1.5}, "a share .* from 0 to 1"),
         ({"amount": 0}, "There are no neurons"), ({"per": "layer"}, "per must be 'site'"),
-        ({"neurons": "gone.safetensors"}, "gone.safetensors"), ({"scores": "largest"}, "largest"),
+        ({"neurons": "gone.safetensors"}, "gone.safetensors"), ({"choose": "largest"}, "largest"),
     ],
 )  # fmt: skip
 def test_a_choice_that_is_none_is_an_input_error(model, options, said):
