@@ -15,6 +15,7 @@ COMMANDS = {
     "transcribe": "write down what is said in audio files",
     "translate": "translate sentences",
     "steer": "fit a steering vector between two groups, and measure it on both",
+    "choose": "score every neuron by one or several measures, choose, and draw who was chosen",
     "sites": "list where a model can be read and changed, with shapes, weights and FLOPs",
     "compare": "report on two models that already exist",
     "show": "list what can be chosen: show [group]",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = {"adapt", "pretrain", "evaluate", "transcribe", "translate", "compare", "sites", "steer"}
+COMMANDS = {"adapt", "pretrain", "evaluate", "transcribe", "translate", "compare", "sites", "steer", "choose"}
 
 
 def imports(path: Path, top_level_only: bool = False) -> set[str]:

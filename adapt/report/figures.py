@@ -257,6 +257,42 @@ def shade_key() -> list[tuple[str, Markup]]:
     return [(name, swatch.format(cell)) for name, cell in zip(["identical", *names, "new unit"], cells, strict=True)]
 
 
+# Of all neurons, the share with a higher score than those of a shade: the same in every layer.
+LEADERS = (0.01, 0.05, 0.1, 0.2, 0.5)
+_SCORE_SHADES = (*SHADES[:0:-1][: len(LEADERS)], "#eef1f4")
+
+
+def score_strip(name: str, ahead: Sequence[float], chosen: Sequence[int]) -> Markup:
+    """A cell per neuron, in rows of `UNITS_A_ROW`, darker the fewer neurons are `ahead` of it; the chosen are framed."""
+    by_shade: dict[int, list[int]] = {}
+    for unit, share in enumerate(ahead):
+        by_shade.setdefault(bisect_right(LEADERS, share), []).append(unit)
+    frames = "".join(f"M{x - 0.5} {y - 0.5}h{_CELL}v{_ROW - 1}h-{_CELL}z" for x, y in _corners(chosen))
+    cells = [
+        Markup('<path stroke="{}" d="{}"/>').format(_SCORE_SHADES[shade], _cells(units))
+        for shade, units in sorted(by_shade.items())
+    ]
+    label = f"{name}: {len(chosen):,} of {len(ahead):,} chosen"
+    return Markup(
+        '<svg class="strip" viewBox="-1 0 {} {}" role="img" stroke-width="{}"><title>{}</title>{}'
+        '<path class="chosen" d="{}"/></svg>'
+    ).format(
+        UNITS_A_ROW * _PITCH + 1, -(-len(ahead) // UNITS_A_ROW) * _ROW + 1, _ROW - 1, label, Markup("").join(cells),
+        frames,
+    )  # fmt: skip
+
+
+def score_key() -> list[tuple[str, Markup]]:
+    """What each shade of `score_strip` means, and its frame, with a swatch of it."""
+    parts = (0.0, *LEADERS, 1.0)
+    names = [f"{100 * a:g}–{100 * b:g} %" for a, b in zip(parts, parts[1:], strict=False)]
+    names[0] = f"the highest {100 * LEADERS[0]:g} % of all scores"
+    swatch = Markup('<svg class="swatch" width="12" height="12" aria-hidden="true">{}</svg>')
+    cells = [Markup('<rect width="12" height="12" fill="{}"/>').format(colour) for colour in _SCORE_SHADES]
+    cells.append(Markup('<path class="chosen" d="M1 1h10v10h-10z"/>'))
+    return [(name, swatch.format(cell)) for name, cell in zip([*names, "chosen"], cells, strict=True)]
+
+
 _NEW = len(SHADES) + 1
 
 

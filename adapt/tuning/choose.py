@@ -171,10 +171,8 @@ def layer_weights(model: Model, layer: Layer) -> int:
     return sum(own.values())
 
 
-def keep(
-    sample: Sample | None, model: Model, chosen: Neurons, said: str, layers: Sequence[Layer] | None = None
-) -> None:
-    """Keep a choice, and a sentence on it, in the run's folder, where the sample says so."""
+def described(model: Model, chosen: Neurons, said: str, layers: Sequence[Layer] | None = None) -> str:
+    """A choice in a sentence; `said` is how it was made, as `score` says it. `layers` where whole ones were chosen."""
     if layers is None:
         count = sum(neuron_weights(model, site) * len(chosen[site]) for site in chosen.used)
         what = f"{len(chosen):,} of {sum(site.units for site in chosen.sites):,} neurons"
@@ -182,11 +180,18 @@ def keep(
         count = sum(layer_weights(model, layer) for layer in layers)
         what = ("the layer " if len(layers) == 1 else "the layers ") + ", ".join(layer.name for layer in layers)
     share = count / sum(parameter.numel() for parameter in model.parameters())
-    sentence = f"Chosen {said}: {what}, {100 * share:.1f} % of the weights."
-    log.info("%s", sentence)
+    return f"Chosen {said}: {what}, {100 * share:.1f} % of the weights."
+
+
+def keep(
+    sample: Sample | None, model: Model, chosen: Neurons, said: str, layers: Sequence[Layer] | None = None
+) -> None:
+    """Keep a choice, and a sentence on it as of `described`, in the run's folder, where the sample names its file."""
+    told = described(model, chosen, said, layers)
+    log.info("%s", told)
     if sample is not None and sample.kept is not None:
         names = None if layers is None else [layer.name for layer in layers]
-        chosen.save(sample.kept, said=sentence, layers=names)
+        chosen.save(sample.kept, said=told, layers=names)
 
 
 def kept(sample: Sample | None) -> tuple[Neurons, list[str] | None] | None:

@@ -1,0 +1,247 @@
+"""Measures find what was planted, are the same however examples are batched, and leave the model as it was."""
+
+import copy
+
+import pytest
+import soundfile
+import torch
+from tone_speech import RATE, tones
+
+from adapt.data.loader import Loader
+from adapt.data.manifest import Utterance, read_manifest
+from adapt.data.pairs import read_pairs
+from adapt.errors import InputError
+from adapt.inference import eval_mode
+from adapt.introspect.activations import read_activations
+from adapt.introspect.scores import MEASURES, change, random, rgn, weight
+from adapt.models.checkpoint import load_model
+from adapt.tuning.choose import tunable
+from adapt.tuning.sample import Sample
+from interventions.ablate import Ablate
+from interventions.intervene import intervene
+from interventions.neurons import Neurons
+from interventions.reduce import Mean
+
+FAMILIES = ("base", "wav2vec2", "whisper", "marian")
+GRADIENTS = ("rgn", "fisher", "gradient_gap", "ablation")
+
+
+@pytest.fixture(scope="module")
+def known(base):
+    return load_model(str(base)).model
+
+
+@pytest.fixture(scope="module")
+def heard(speech):
+    low, high = (read_manifest(speech[f"{accent}_test"])[0][:6] for accent in ("low", "high"))
+    return Sample(low, high, Loader())
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory):
+    """Utterances of different lengths: the target first, then the source."""
+    folder, made = tmp_path_factory.mktemp("uneven"), []
+    for number, text in enumerate(["abcab cab", "ab", "ac ca", "bcd", "ea da be", "e"]):
+        soundfile.write(folder / f"{number}.wav", tones(text, 1 + number / 40), RATE)
+        made.append(Utterance(folder / f"{number}.wav", text, duration=0.12 * len(text)))
+    return made
+
+
+def conv(model, number):
+    return next(site for site in model.sites if site.name.endswith(f"conv{number}"))
+
+
+def state(model):
+    return (
+        {name: tensor.clone() for name, tensor in model.state_dict().items()},
+        [(module.training, len(module._forward_hooks)) for module in model.modules()],
+        [(parameter.requires_grad, parameter.grad) for parameter in model.parameters()],
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_padding_and_batches_change_nothing_and_the_model_stays_as_it_was(family, request, uneven, language):
+    model = load_model(str(request.getfixturevalue(family)), None).model
+    if family == "whisper":
+        model = model.described(model.header() | {"language": "en"})
+    examples = read_pairs(test=str(language["test"])).test[:6] if family == "marian" else uneven
+    model.train()
+    next(model.net.modules()).eval()
+    next(model.parameters()).requires_grad_(False)
+    before, sites, draws = state(model), tunable(model), torch.get_rng_state()
+    for name, measure in MEASURES.items():
+        together, alone, again = (
+            measure(model, Sample(examples[:3], examples[3:], loader), sites)
+            for loader in (Loader(100.0, 1000), Loader(0.0, 1), Loader(100.0, 1000))
+        )
+        assert together == again and together.sites == tuple(sites), name
+        largest = max(float(together[site].max()) for site in sites)
+        assert largest > 0, name
+        for site in sites:
+            torch.testing.assert_close(alone[site], together[site], rtol=1e-3, atol=1e-4 * largest, msg=name)
+    after = state(model)
+    assert before[1:] == after[1:] and torch.equal(draws, torch.get_rng_state())
+    assert all(torch.equal(before[0][name], after[0][name]) for name in before[0])
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+@pytest.mark.parametrize(("number", "unit"), [(1, 5), (8, 30)])
+def test_the_neuron_through_which_the_loss_passes_is_on_top(known, heard, name, number, unit):
+    """All others of its layer hardly reach the next one."""
+    model = copy.deepcopy(known)
+    site = conv(model, number)
+    with torch.no_grad():
+        reading = model.get_submodule(conv(model, number + 1).name).weight
+        reading[:, torch.arange(site.units) != unit] *= 1e-3
+    scores = MEASURES[name](model, heard, [site])
+    assert scores.top(1, "site")[site] == (unit,)
+    assert scores[site][unit] > 5 * scores[site].sort().values[-2]
+
+
+@pytest.mark.parametrize("name", ["rgn", "fisher", "ablation"])
+def test_a_neuron_that_does_wrong_is_on_top(known, heard, name):
+    """An output unit that is far too likely everywhere; ablated at its mean, it does not vary, but stays as likely."""
+    model = copy.deepcopy(known)
+    site = model.sites[-1]
+    with torch.no_grad():
+        module = model.get_submodule(site.name)
+        if name == "ablation":
+            module.weight[2] *= 8
+        else:
+            module.bias[2] += 12
+    # What it takes from the blank is the blank's gradient too.
+    assert 2 in MEASURES[name](model, heard, tunable(model)).top(2, "site")[site]
+
+
+def test_a_neuron_that_hears_the_difference_is_on_top(known, heard):
+    """It listens where only the source speaks; all others where nobody does."""
+    model = copy.deepcopy(known)
+    site = conv(model, 0)
+    module = model.get_submodule(site.name)
+    spoken = {}
+    for part, examples in (("target", heard.target), ("source", heard.source)):
+        batch = next(iter(heard.loader.evaluation(examples, model.reader)))
+        handle = module.register_forward_pre_hook(
+            lambda _, inputs, part=part: spoken.__setitem__(part, inputs[0].transpose(0, 1).flatten(1))
+        )
+        with torch.no_grad(), eval_mode(model):
+            model(batch.inputs, batch.lengths)
+        handle.remove()
+    apart = (spoken["target"].mean(1) - spoken["source"].mean(1)).abs() / torch.cat([*spoken.values()], 1).std(1)
+    with torch.no_grad():
+        module.weight.zero_()
+        module.weight[:, apart.argmin(), 24] = 1.0
+        module.weight[7] = 0.0
+        module.weight[7, apart.argmax(), 24] = 1.0
+    scores = MEASURES["activation_gap"](model, heard, [site])
+    assert scores.top(1)[site] == (7,)
+    # Twice as loud, it is as many standard deviations.
+    with torch.no_grad():
+        module.weight[3] *= 100
+    torch.testing.assert_close(
+        MEASURES["activation_gap"](model, heard, [site])[site], scores[site], rtol=1e-3, atol=1e-5
+    )
+
+
+def test_an_activation_gap_is_the_one_by_hand(known, heard):
+    site = conv(known, 2)
+    rows = []
+    for examples in (heard.target, heard.source):
+        own = []
+        read_activations(known, examples, heard.loader, [site], lambda _, x, own=own: own.append(x.double()))
+        rows.append(torch.cat(own))
+    one, other = rows
+    spread = ((one.var(0, correction=0) + other.var(0, correction=0)) / 2).sqrt()
+    expected = ((one.mean(0) - other.mean(0)).abs() / spread).float()
+    torch.testing.assert_close(MEASURES["activation_gap"](known, heard, [site])[site].float(), expected)
+
+
+def test_what_was_moved_is_found(known):
+    other = copy.deepcopy(known)
+    site = conv(known, 4)
+    with torch.no_grad():
+        other.get_submodule(site.name).weight[[3, 9]] += 0.1
+        other.get_submodule(site.name).bias[3] += 0.1
+    scores = change(known, other, tunable(known))
+    assert scores.top(2)[site] == (3, 9) and scores[site][3] > scores[site][9] > 0
+    assert sum(int((scores[own] > 0).sum()) for own in scores.sites) == 2
+    with pytest.raises(InputError, match=r"no 'net\.acoustic_model\.conv0\.weight' of this one's shape"):
+        change(known, load_model("us-english").model, tunable(known))
+
+
+def test_a_large_neuron_stands_out_of_its_layer_whatever_the_layers_size(known):
+    model = copy.deepcopy(known)
+    with torch.no_grad():
+        model.get_submodule(conv(model, 3).name).weight[6] *= 10
+        for kind in ("weight", "bias"):
+            getattr(model.get_submodule(conv(model, 5).name), kind).mul_(1000)
+    before, after = weight(known, None, tunable(known)), weight(model, None, tunable(model))
+    assert after.top(1)[conv(model, 3)] == (6,)
+    torch.testing.assert_close(before[conv(model, 5)], after[conv(model, 5)])
+    for site in after.sites:
+        assert float(after[site].square().mean()) == pytest.approx(1)
+
+
+def test_a_network_written_otherwise_has_the_same_fisher_and_ablation(known, heard):
+    """A layer divided by ten and the next multiplied: ReLU networks do not tell, and nor do these measures."""
+    model, scaled = copy.deepcopy(known), copy.deepcopy(known)
+    first, second = conv(model, 9), conv(model, 10)
+    for own in (model, scaled):  # without the norm that would make up for it
+        own.net.acoustic_model.norm9 = torch.nn.Identity()
+    with torch.no_grad():
+        for name in ("weight", "bias"):
+            getattr(scaled.get_submodule(first.name), name).div_(10)
+        scaled.get_submodule(second.name).weight.mul_(10)
+    for name in ("fisher", "ablation"):
+        one, other = (MEASURES[name](own, heard, [first])[first] for own in (model, scaled))
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-9, msg=name)
+
+
+def test_a_layers_relative_gradient_norm_is_its_neurons(known, heard):
+    """And equal to what one backward pass over all examples gives."""
+    from adapt.tuning.surgical import relative_gradients
+
+    site = conv(known, 10)  # a layer without a norm
+    scores = rgn(known, heard, [site])
+    whole = relative_gradients(known, heard)[site.name]
+    assert float(scores[site].square().mean().sqrt()) == pytest.approx(whole, rel=1e-5)
+    model = copy.deepcopy(known).eval()
+    (batch,) = Loader(100.0).evaluation(heard.target, model.reader)
+    model.task.loss(model, batch).backward()
+    module = model.get_submodule(site.name)
+    gradient = torch.cat([module.weight.grad.flatten(), module.bias.grad]).norm()
+    size = torch.cat([module.weight.flatten(), module.bias]).norm()
+    assert whole == pytest.approx((gradient / size.detach()).item(), rel=1e-4)
+
+
+def test_the_estimate_of_ablation_ranks_neurons_as_real_ablation_does(known, heard):
+    sites = [conv(known, number) for number in (1, 5, 7, 9)]
+    estimate, mean = MEASURES["ablation"](known, heard, sites), Mean()
+    read_activations(known, heard.target, heard.loader, sites, mean)
+
+    def loss(*edits):
+        (batch,) = Loader(100.0).evaluation(heard.target, known.reader)
+        with eval_mode(known), torch.no_grad(), intervene(known, *edits):
+            return float(known.task.loss(known, batch))
+
+    bare, pairs = loss(), []
+    for site in sites:
+        for unit in range(0, site.units, 3):
+            real = loss(Ablate(Neurons({site: [unit]}), "mean", mean.result()))
+            pairs.append((float(estimate[site][unit]), abs(real - bare)))
+    ranks = torch.tensor(pairs).T.argsort().argsort().double()
+    assert float(torch.corrcoef(ranks)[0, 1]) > 0.6
+
+
+def test_random_scores_are_those_of_their_seed(known):
+    sites = tunable(known)
+    assert random(sites, 1) == random(sites, 1) != random(sites, 2)
+
+
+def test_what_cannot_be_measured_is_said(known, heard, uneven):
+    for name in ("activation_gap", "gradient_gap"):
+        with pytest.raises(InputError, match=r"no training examples of the source: give data\.source_train"):
+            MEASURES[name](known, Sample(heard.target, (), heard.loader), known.sites)
+    long = Utterance(uneven[1].audio_filepath, "abcde" * 20, where="a.jsonl:3")
+    with pytest.raises(InputError, match=r"a\.jsonl:3: the loss is inf"):
+        rgn(known, Sample([long], (), heard.loader), known.sites)
