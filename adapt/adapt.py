@@ -20,7 +20,7 @@ from adapt.ranks import is_first
 from adapt.report.finish import finish
 from adapt.run import check_output, open_run, output_folder
 from adapt.training import fit, watch
-from adapt.tuning.choose import sentence
+from adapt.tuning.choice import sentence
 from adapt.tuning.sample import Sample
 from interventions.freeze import freeze_all_but
 from interventions.rows import merge_rows

@@ -15,7 +15,7 @@ from adapt.files import write_json
 from adapt.report.choice import Measured, top_neurons, write_choice
 from adapt.run import check_output, close_run, command_line, open_run
 from adapt.tuning.agreement import chance_overlap, overlap, rank_correlation
-from adapt.tuning.choose import best_neurons, described, neuron_weights, score
+from adapt.tuning.choice import best_neurons, described, neuron_weights, score
 from adapt.tuning.sample import Sample
 
 log = logging.getLogger(__name__)
@@ -90,9 +90,7 @@ def _pair(one: Measured, other: Measured) -> dict[str, Any]:
 
 def _told(own: Measured, measured: list[Measured]) -> dict[str, Any]:
     others = [other.name for other in measured if other is not own]
-    top = [
-        {**one, "elsewhere": dict(zip(others, one["elsewhere"], strict=True))} for one in top_neurons(own, measured)
-    ]
+    top = [{**one, "elsewhere": dict(zip(others, one["elsewhere"], strict=True))} for one in top_neurons(own, measured)]
     return {
         "said": own.said,
         "sites": [

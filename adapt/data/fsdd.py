@@ -43,6 +43,7 @@ def prepare_fsdd(
     target: str | None = "nicolas",
     utterances: int = 50,
     validation: int = 20,
+    source_train: int = 0,
 ) -> Splits:
     """Splits that adapt from the `source` speakers to the `target` speaker, or, without a target, train a base.
 
@@ -50,9 +51,10 @@ def prepare_fsdd(
     `SPEAKER_test.jsonl` whose audio files are named so. Takes 0 to 9 of each digit are for testing (the corpus's own
     split with some more of them: later releases reserve 0 to 4), the others for training, in order of take, then digit.
 
-    With a target: `train` is its first `utterances`, `validation` its next `validation`, `test` its test takes, and
-    `source_test` those of the source speakers. With `target=None`: `validation` is the last `validation` of each source
-    speaker, `train` all before, `test` their test takes, and `utterances` is not used.
+    With a target: `train` is its first `utterances`, `validation` its next `validation`, `test` its test takes,
+    `source_test` those of the source speakers, and `source_train` the first so many of their others, the speakers in
+    turn. With `target=None`: `validation` is the last `validation` of each source speaker, `train` all before, `test`
+    their test takes, and `utterances` and `source_train` are not used.
 
     Raises:
         InputError: the folder has neither layout, a speaker is not in it or has too few recordings, or a manifest
@@ -65,6 +67,8 @@ def prepare_fsdd(
         raise InputError("Without a target there must be source speakers, such as source: [jackson, theo].")
     if utterances < 1 or validation < 0:
         raise InputError(f"Needs utterances of 1 or more and validation of 0 or more, got {utterances}, {validation}.")
+    if source_train < 0:
+        raise InputError(f"source_train is a number of utterances, 0 or more; got {source_train}.")
     takes = _takes(Path(folder).expanduser())
     for speaker in [*source, *([target] if target is not None else [])]:
         if speaker not in takes:
@@ -79,11 +83,16 @@ def prepare_fsdd(
             test=source_test,
         )
     pool = _pool(takes[target], target, utterances + validation)
+    each = -(-source_train // max(1, len(source)))
+    pools = [_pool(takes[speaker], speaker, each) for speaker in source] if each else []
+    if source_train and not pools:
+        raise InputError("source_train is of the source speakers, and there are none: source=[jackson, theo].")
     return Splits(
         train=pool[:utterances],
         validation=pool[utterances : utterances + validation],
         test=_test(takes[target]),
         source_test=source_test,
+        source_train=tuple(utterance for turn in zip(*pools, strict=False) for utterance in turn)[:source_train],
     )
 
 
@@ -99,7 +108,7 @@ def _pool(takes: _Takes, speaker: str, needed: int) -> tuple[Utterance, ...]:
     if len(pool) < needed:
         raise InputError(
             f"'{speaker}' has {len(pool)} recordings outside the test takes (0 to {_TEST_TAKES - 1}), but {needed} are "
-            "asked for, validation included. Lower utterances or validation."
+            "asked for, validation included. Lower utterances, validation or source_train."
         )
     return pool
 

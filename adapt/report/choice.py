@@ -112,7 +112,9 @@ def _labels(scale: figures.Axis, logarithmic: bool) -> Markup:
     texts = [
         Markup('<text x="{:.2f}%" y="11">1e{:g}</text>').format(100 * scale.place(tick), tick) for tick in scale.ticks
     ]
-    return Markup('<svg class="scale" width="100%" height="14" aria-hidden="true">{}</svg>').format(Markup("").join(texts))
+    return Markup('<svg class="scale" width="100%" height="14" aria-hidden="true">{}</svg>').format(
+        Markup("").join(texts)
+    )
 
 
 def _spread(ends: Sequence[float], ticks: Sequence[float], label: str) -> Markup:

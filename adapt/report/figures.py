@@ -263,7 +263,7 @@ _SCORE_SHADES = (*SHADES[:0:-1][: len(LEADERS)], "#eef1f4")
 
 
 def score_strip(name: str, ahead: Sequence[float], chosen: Sequence[int]) -> Markup:
-    """A cell per neuron, in rows of `UNITS_A_ROW`, darker the fewer neurons are `ahead` of it; the chosen are framed."""
+    """A cell per neuron, in rows of `UNITS_A_ROW`, darker the fewer are `ahead` of it; the chosen are framed."""
     by_shade: dict[int, list[int]] = {}
     for unit, share in enumerate(ahead):
         by_shade.setdefault(bisect_right(LEADERS, share), []).append(unit)

@@ -9,7 +9,7 @@ import torch
 
 from adapt.errors import InputError
 from adapt.models.model import Model
-from adapt.tuning.choose import best_layers, keep, kept, layer_scores, score
+from adapt.tuning.choice import best_layers, keep, kept, layer_scores, score
 from adapt.tuning.sample import Sample
 from interventions.neurons import Neurons
 from interventions.sites import Layer, choose_layers, find_sites
@@ -31,7 +31,7 @@ def layers(
 ) -> list[str]:
     """The parameters of the layers that `interventions.sites.choose_layers` finds: their weights, biases and norms.
 
-    With `choose`, a way to score neurons as in `adapt.tuning.choose.score`, `layers` is not looked at: those whose
+    With `choose`, a way to score neurons as in `adapt.tuning.choice.score`, `layers` is not looked at: those whose
     neurons have the highest mean score are taken, from the best on, as far as `amount` goes: a share of the model's
     weights (a float), or a number of layers (an int). Layers chosen by "random" are drawn evenly.
 

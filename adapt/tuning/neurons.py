@@ -6,7 +6,7 @@ from typing import Literal
 
 from adapt.errors import InputError
 from adapt.models.model import Model
-from adapt.tuning.choose import best_neurons, keep, kept, score
+from adapt.tuning.choice import best_neurons, keep, kept, score
 from adapt.tuning.layers import full
 from adapt.tuning.sample import Sample
 from interventions.neurons import Neurons
@@ -32,7 +32,7 @@ def neurons(
     `neurons` is a file that `Neurons.save` wrote. Without one, those with the highest scores are taken, `amount` of
     them (a share or a count), `per` site or of all; with `weights`, as many as this share of the model's weights pays
     for, and `amount` is not looked at. `choose`, `examples` and `seed` say who scores them, as in
-    `adapt.tuning.choose.score`. `sites` are globs over the model's or the file's sites. `freeze` turns the choice
+    `adapt.tuning.choice.score`. `sites` are globs over the model's or the file's sites. `freeze` turns the choice
     around: these neurons stay, and all else of the model trains.
 
     Raises:

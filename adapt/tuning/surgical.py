@@ -3,7 +3,7 @@
 from adapt.errors import InputError
 from adapt.introspect.scores import mean_gradient
 from adapt.models.model import Model
-from adapt.tuning.choose import best_layers, keep, kept
+from adapt.tuning.choice import best_layers, keep, kept
 from adapt.tuning.layers import full, layers
 from adapt.tuning.sample import Sample
 from interventions.neurons import Neurons

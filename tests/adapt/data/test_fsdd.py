@@ -23,7 +23,7 @@ def take(utterance: Utterance) -> int:
 
 
 def assert_disjoint(splits: Splits) -> None:
-    parts = (splits.train, splits.validation, splits.test, splits.source_test)
+    parts = (splits.train, splits.validation, splits.test, splits.source_test, splits.source_train)
     paths = [utterance.audio_filepath for part in parts for utterance in part]
     assert len(paths) == len(set(paths))
 
@@ -95,7 +95,7 @@ def test_original_layout_without_target(tree: Path) -> None:
 
 def test_both_layouts_agree(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     def stems(splits: Splits) -> list[list[str]]:
-        parts = (splits.train, splits.validation, splits.test, splits.source_test)
+        parts = (splits.train, splits.validation, splits.test, splits.source_test, splits.source_train)
         return [[utterance.audio_filepath.stem for utterance in part] for part in parts]
 
     folder = tmp_path_factory.mktemp("manifests")
@@ -145,3 +145,23 @@ def test_config(tree: Path) -> None:
     config = OmegaConf.load(REPO / "conf" / "data" / "fsdd.yaml")
     config.merge_with({"folder": str(tree), "source": ["theo"], "utterances": 6, "validation": 3})
     assert instantiate(config) == prepare_fsdd(tree, ["theo"], utterances=6, validation=3)
+
+
+def test_source_train_is_of_the_source_speakers_in_turn(tree: Path) -> None:
+    options = {"source": ["jackson", "theo"], "utterances": 7, "validation": 4}
+    splits, without = prepare_fsdd(tree, source_train=5, **options), prepare_fsdd(tree, **options)
+    assert [utterance.audio_filepath.stem for utterance in splits.source_train] == [
+        "0_jackson_10", "0_theo_10", "1_jackson_10", "1_theo_10", "2_jackson_10",
+    ]  # fmt: skip
+    assert_disjoint(splits)
+    for part in ("train", "validation", "test", "source_test"):
+        assert getattr(splits, part) == getattr(without, part)
+    assert (
+        without.source_train == () == prepare_fsdd(tree, ["jackson"], None, validation=2, source_train=5).source_train
+    )
+    with pytest.raises(InputError, match="'jackson' has 18 recordings .* 20 are asked for.*source_train"):
+        prepare_fsdd(tree, source_train=40, **options)
+    with pytest.raises(InputError, match="source_train is a number of utterances"):
+        prepare_fsdd(tree, source_train=-1, **options)
+    with pytest.raises(InputError, match="there are none"):
+        prepare_fsdd(tree, source=[], source_train=1, utterances=7, validation=4)

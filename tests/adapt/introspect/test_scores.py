@@ -15,7 +15,7 @@ from adapt.inference import eval_mode
 from adapt.introspect.activations import read_activations
 from adapt.introspect.scores import MEASURES, change, random, rgn, weight
 from adapt.models.checkpoint import load_model
-from adapt.tuning.choose import tunable
+from adapt.tuning.choice import tunable
 from adapt.tuning.sample import Sample
 from interventions.ablate import Ablate
 from interventions.intervene import intervene

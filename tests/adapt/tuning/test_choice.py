@@ -10,7 +10,7 @@ from adapt.data.manifest import read_manifest
 from adapt.errors import InputError
 from adapt.introspect.scores import random
 from adapt.models.checkpoint import load_model, save_adaptation
-from adapt.tuning.choose import best_layers, best_neurons, layer_weights, neuron_weights, sentence, tunable
+from adapt.tuning.choice import best_layers, best_neurons, layer_weights, neuron_weights, sentence, tunable
 from adapt.tuning.layers import full, layers
 from adapt.tuning.neurons import neurons
 from adapt.tuning.sample import Sample
