@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from adapt.build import build, build_splits, grouping
 from adapt.comparison import compare_texts
 from adapt.data.manifest import Splits
+from adapt.data.replay import replayed
 from adapt.data.splits import check_splits
 from adapt.errors import InputError
 from adapt.inference import answers
@@ -21,7 +22,9 @@ from adapt.report.finish import finish
 from adapt.run import check_output, open_run, output_folder
 from adapt.training import fit, watch
 from adapt.tuning.choice import sentence
+from adapt.tuning.rates import layer_rates
 from adapt.tuning.sample import Sample
+from adapt.tuning.unfreeze import gradual
 from interventions.freeze import freeze_all_but
 from interventions.rows import merge_rows
 
@@ -50,19 +53,28 @@ def main(cfg: DictConfig) -> None:
         splits, skipped = check_splits(splits, model, cfg.data.on_error)
     if not splits.train or not splits.test:
         raise InputError("adapt needs something to train on and something to test on: data.train=... and data.test=...")
+    again = replayed(cfg.replay, len(splits.train), len(splits.source_train))
     model = model if model is not base.model else copy.deepcopy(model)
     weights = sum(p.numel() for p in model.parameters())
     loader, make_trainer = build(cfg.loader), build(cfg.trainer)
     choice = output_folder(cfg) / "choice.safetensors"
     if is_first() and not (cfg.resume and (choice.parent / "config.yaml").is_file()):
         choice.unlink(missing_ok=True)  # of another run: this one's is kept, and read by all that belong to it
-    trained = build(cfg.tuning)(model, sample=Sample(splits.train, splits.source_train, loader, choice))
+    sample = Sample(splits.train, splits.source_train, loader, choice)
+    trained = build(cfg.tuning)(model, sample=sample)
     freeze_all_but(model, trained)
     model.set_augment(build(cfg.augment))
-    module = AdaptationModule(model, model.task, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed)
+    keep = build(cfg.keep)(model, sample=sample)
+    rates = layer_rates(model, trained, cfg.layer_decay, cfg.rates)
+    unfreeze = None if cfg.unfreeze is None else gradual(model, trained, cfg.unfreeze)
+    module = AdaptationModule(
+        model, model.task, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed, rates, keep, unfreeze
+    )
     watch(model.task.metrics, cfg.monitor, cfg.patience)
     folder = open_run(cfg)
     logger = build(cfg.logger)(folder)
+    if keep is not None:
+        keep.prepare(folder / "checkpoints")
 
     sets = {name: part for name, part in (("target", splits.test), ("source", splits.source_test)) if part}
     before: dict[str, list[str]] = {}
@@ -71,10 +83,15 @@ def main(cfg: DictConfig) -> None:
         before = _answers(base.model, sets, loader)
     free = sum(p.numel() for p in model.parameters() if p.requires_grad)
     log.info(
-        "Training %s of %s weights (%.1f %%) on %d %ss.",
+        "Training %s of %s weights (%.1f %%) on %d %ss%s.",
         f"{free:,}", f"{weights:,}", 100 * free / weights, len(splits.train), model.task.noun,
+        f", and {again} of the source in each epoch" if again else "",
     )  # fmt: skip
-    history = fit(module, splits, loader, make_trainer, folder / "checkpoints", cfg.monitor, cfg.patience, logger)
+    if unfreeze is not None and unfreeze.epochs > make_trainer.keywords.get("max_epochs", unfreeze.epochs):
+        log.info("All layers would train from epoch %d on; there are not as many.", unfreeze.epochs)
+    history = fit(
+        module, splits, loader, make_trainer, folder / "checkpoints", cfg.monitor, cfg.patience, logger, cfg.replay
+    )
     if not is_first():
         return
     free = [parameter for parameter in model.parameters() if parameter.requires_grad]

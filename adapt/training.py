@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from adapt.data.loader import Loader, Reader
 from adapt.data.manifest import Splits
+from adapt.data.replay import Replay
 from adapt.errors import InputError
 from adapt.files import atomic
 from adapt.metrics import Metric
@@ -34,13 +35,15 @@ def fit(
     monitor: str | None = None,
     patience: int | None = None,
     logger: Any = False,
+    replay: Replay = 0.0,
 ) -> list[dict[str, float]]:
     """Train, and leave in `module` the weights of the epoch with the best `monitor` (without validation: the last).
 
     `monitor` is "val_loss" or "val_" and the key of one of the task's metrics; None: the first of these.
 
     Checkpoints go to `folder`; a `last.ckpt` there is gone on from. Training ends early after `patience` epochs without
-    a better `monitor`. Returns one row per epoch: what was logged, and `seconds` since the start of training.
+    a better `monitor`. Of `splits.source_train`, each epoch has as much as `replay` says (`adapt.data.replay`). Returns
+    one row per epoch: what was logged, and `seconds` since the start of training.
 
     Where the trainer has several devices, this starts the other processes; it returns in each of them.
 
@@ -66,7 +69,7 @@ def fit(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # BatchesByLength shares out batches itself
     )
-    _prepare_ddp(trainer)
+    _prepare_ddp(trainer, module)
     last = folder / "last.ckpt"
     if last.is_file():
         log.info("Going on from %s", last)
@@ -78,7 +81,7 @@ def fit(
         with ending_together(trainer, folder / "failed"):
             trainer.fit(
                 module,
-                datamodule=_Data(splits, loader, module.model.reader),
+                datamodule=_Data(splits, loader, module.model.reader, replay),
                 ckpt_path=str(last) if last.is_file() else None,
                 weights_only=True,
             )
@@ -118,7 +121,7 @@ def _state(checkpoint: Path, callback: str) -> dict[str, Any]:
     return next((state for key, state in states.items() if key.startswith(callback)), {})
 
 
-def _prepare_ddp(trainer: pl.Trainer) -> None:
+def _prepare_ddp(trainer: pl.Trainer, module: AdaptationModule) -> None:
     if trainer.world_size == 1:
         return
     if not isinstance(trainer.strategy, DDPStrategy) or not hasattr(trainer.strategy.launcher, "procs"):
@@ -127,21 +130,23 @@ def _prepare_ddp(trainer: pl.Trainer) -> None:
         )
     # LayerDrop leaves out layers, each process others, and a short batch is not masked: DDP must look which weights had
     # no part in a step. It costs little; trainer.strategy=ddp_find_unused_parameters_false is without.
-    trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
+    looks = trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
+    if module.unfreeze is not None and not looks:
+        raise InputError("unfreeze leaves weights out of the first steps, and trainer.strategy must look: give ddp.")
 
 
 class _Data(pl.LightningDataModule):
     """The batches of the examples that the first process has found fit."""
 
-    def __init__(self, splits: Splits, loader: Loader, reader: Reader) -> None:
+    def __init__(self, splits: Splits, loader: Loader, reader: Reader, replay: Replay) -> None:
         super().__init__()
-        self.splits, self.loader, self.reader = splits, loader, reader
+        self.splits, self.loader, self.reader, self.replay = splits, loader, reader, replay
 
     def setup(self, stage: str) -> None:
         self.splits = self.trainer.strategy.broadcast(self.splits)
 
     def train_dataloader(self) -> DataLoader:
-        return self.loader.training(self.splits.train, self.reader)
+        return self.loader.training(self.splits.train, self.reader, self.splits.source_train, self.replay)
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         return self.loader.validation(self.splits.validation, self.reader) if self.splits.validation else []
@@ -192,14 +197,14 @@ class _History(Callback):
         self.started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
-        names = {"train_loss_epoch": "train_loss", "val_loss": "val_loss"}
+        names = {"train_loss_epoch": "train_loss", "keep_loss_epoch": "keep_loss", "val_loss": "val_loss"}
         names |= {f"val_{metric.key}": f"val_{metric.key}" for metric in self.metrics}
         row = {
             name: float(trainer.callback_metrics[key]) for key, name in names.items() if key in trainer.callback_metrics
         }
         row |= {
             "epoch": trainer.current_epoch + 1,
-            "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
+            "learning_rate": max(float(group["lr"]) for group in trainer.optimizers[0].param_groups),
             "seconds": self.earlier + time.perf_counter() - self.started,
         }
         self.rows.append(row)

@@ -37,6 +37,7 @@ def prepare_common_voice(
     validation: float = 0.1,
     test: float = 0.2,
     source_utterances: int = 500,
+    source_train: int = 0,
     seed: int = 0,
 ) -> Splits:
     """Splits of validated.tsv that adapt to the accents whose label contains `target`; case does not matter.
@@ -46,7 +47,8 @@ def prepare_common_voice(
     sentences that occur in a later one are left out of the earlier one: train < validation < test. `utterances` caps
     `train` (None: all), taken from the speakers in turn. `source_test` is up to `source_utterances` of the accents
     whose label contains `source`, from the speakers in turn, without the sentences of `train` and without anyone who is
-    also labelled with the target's accent; None leaves it empty.
+    also labelled with the target's accent; None leaves it empty. `source_train` is up to so many of other speakers of
+    that accent (shared out as the two numbers are), without the sentences of validation, test and `source_test`.
 
     Rows whose clip is missing or whose sentence has no word are left out, and a warning is logged with their number.
     Needs about 1 kB of memory for each row that matches one of the two accents.
@@ -58,6 +60,10 @@ def prepare_common_voice(
         raise InputError(f"Needs shares with 0 < test and validation + test < 1, got {validation=}, {test=}.")
     if source_utterances < 1 or (utterances is not None and utterances < 1):
         raise InputError(f"Needs utterances of 1 or more, got {utterances=}, {source_utterances=}.")
+    if source_train < 0 or (source_train and source is None):
+        raise InputError(
+            f"source_train is a number of utterances of the accent `source`, 0 or more; got {source_train=}, {source=}."
+        )
     path = _find(Path(folder).expanduser(), lang) / "validated.tsv"
     problems: list[str] = []
     labels: Counter[str] = Counter()
@@ -79,17 +85,26 @@ def prepare_common_voice(
         raise InputError(f"Every training or validation sentence of '{target}' is also in test. Try another seed.")
 
     source_test: tuple[Utterance, ...] = ()
+    rehearsal: tuple[Utterance, ...] = ()
     if source is not None:
         known = len(problems)
         trained, owned = {utterance.text for utterance in train}, {utterance.speaker for utterance in targets}
-        others = (utterance for utterance in sources if utterance.speaker not in owned)
-        ordered = _in_turn(_by_speaker(others), rng)
+        others = _by_speaker(utterance for utterance in sources if utterance.speaker not in owned)
+        trains = _part(others, source_train / (source_train + source_utterances), source, seed)
+        tests = {speaker: read for speaker, read in others.items() if speaker not in trains}
+        ordered = _in_turn(tests, rng)
         usable = _usable((utterance for utterance in ordered if utterance.text not in trained), problems)
         source_test = tuple(islice(usable, source_utterances))
         _require(source_test, sources, source, labels, path, problems[known:])
+        if source_train:
+            tested |= {utterance.text for utterance in source_test}
+            usable = _usable((one for one in _in_turn(trains, rng) if one.text not in tested), problems)
+            rehearsal = tuple(islice(usable, source_train))
+            if not rehearsal:
+                raise InputError(f"Nothing of '{source}' is left for source_train: all is read in test. Lower that.")
     if problems:
         _log.warning("%d rows of '%s' were left out. The first: %s", len(problems), path, problems[0])
-    return Splits(train, tuple(parts["validation"]), tuple(parts["test"]), source_test)
+    return Splits(train, tuple(parts["validation"]), tuple(parts["test"]), source_test, rehearsal)
 
 
 def _find(folder: Path, lang: str) -> Path:
@@ -191,6 +206,16 @@ def _share_out(
         # A prolific speaker would swell a small split far over its share: who does not bring it nearer to that trains.
         parts[name if len(speakers[speaker]) <= 2 * room[name] else "train"] += speakers[speaker]
     return parts
+
+
+def _part(speakers: dict[str, list[Utterance]], share: float, accent: str, seed: int) -> dict[str, list[Utterance]]:
+    """A share of the speakers, drawn; at least one, and not all, where there is a share."""
+    if share and len(speakers) == 1:
+        raise InputError(
+            f"'{accent}' has {len(speakers)} speaker with clips; source_test and source_train need one each."
+        )
+    count = min(max(round(share * len(speakers)), 1), len(speakers) - 1) if share and speakers else 0
+    return {speaker: speakers[speaker] for speaker in random.Random(seed).sample(sorted(speakers), count)}
 
 
 def _in_turn(speakers: dict[str, list[Utterance]], rng: random.Random) -> Iterator[Utterance]:

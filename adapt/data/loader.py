@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from adapt.data.example import Example
+from adapt.data.replay import Replay, draw_replayed, replayed
 
 
 class Reader(Protocol):
@@ -74,9 +75,19 @@ class Loader:
     workers: int = 0
     seed: int = 0
 
-    def training(self, examples: Sequence[Example], reader: Reader) -> DataLoader:
-        """Shuffled batches of like lengths, anew each epoch."""
-        return self._loader(examples, reader, tuple(self.speeds), shuffle=True, shared=True)
+    def training(
+        self, examples: Sequence[Example], reader: Reader, source: Sequence[Example] = (), replay: Replay = 0.0
+    ) -> DataLoader:
+        """Shuffled batches of like lengths, anew each epoch, with as many of `source` among them as `replay` says
+        (`adapt.data.replay`). Raises InputError where it cannot be had.
+        """
+        count = replayed(replay, len(examples), len(source))
+        if not count:
+            return self._loader(examples, reader, tuple(self.speeds), shuffle=True, shared=True)
+        both = (*examples, *source)
+        return self._loader(
+            both, reader, tuple(self.speeds), shuffle=True, shared=True, source=len(source), count=count
+        )
 
     def evaluation(self, examples: Sequence[Example], reader: Reader) -> DataLoader:
         """Every example once, as it is, longest first: what does not fit into memory fails at once."""
@@ -87,7 +98,14 @@ class Loader:
         return self._loader(examples, reader, (1.0,), shuffle=False, shared=True)
 
     def _loader(
-        self, examples: Sequence[Example], reader: Reader, speeds: tuple[float, ...], shuffle: bool, shared: bool
+        self,
+        examples: Sequence[Example],
+        reader: Reader,
+        speeds: tuple[float, ...],
+        shuffle: bool,
+        shared: bool,
+        source: int = 0,
+        count: int = 0,
     ) -> DataLoader:
         if reader.unit == "seconds":
             # Slowed down, an utterance is longer; the bound holds for the slowest.
@@ -97,7 +115,7 @@ class Loader:
         lengths = [reader.length(example) / slowest for example in examples]
         return DataLoader(
             _Examples(examples, reader, speeds, self.seed),
-            batch_sampler=BatchesByLength(lengths, most, shuffle, self.seed, shared),
+            batch_sampler=BatchesByLength(lengths, most, shuffle, self.seed, shared, source, count),
             collate_fn=collate,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
@@ -111,11 +129,22 @@ class BatchesByLength(Sampler[list[tuple[int, int]]]):
 
     Where several processes train, each takes every n-th of those that are `shared`. All take the same count, for they
     wait for each other: where batches are lacking in the last round, the first ones come again.
+
+    Of the last `source` examples an epoch has `count`, drawn anew each time (`draw_replayed`), and of the others all.
     """
 
-    def __init__(self, lengths: Sequence[float], most: float, shuffle: bool, seed: int, shared: bool = False) -> None:
+    def __init__(
+        self,
+        lengths: Sequence[float],
+        most: float,
+        shuffle: bool,
+        seed: int,
+        shared: bool = False,
+        source: int = 0,
+        count: int = 0,
+    ) -> None:
         self.lengths, self.most, self.shuffle, self.seed = lengths, most, shuffle, seed
-        self.shared = shared
+        self.shared, self.source, self.count = shared, source, count
         self.epoch = 0
 
     @property
@@ -139,10 +168,12 @@ class BatchesByLength(Sampler[list[tuple[int, int]]]):
         # Examples whose lengths round up to the same level change places freely from one epoch to the next, and the
         # levels alone decide where a batch ends: Lightning counts an epoch's batches once, so their number must stay.
         lengths = [_level(length) if self.shuffle else length for length in self.lengths]
-        ties = [draw.random() if self.shuffle else 0.0 for _ in lengths]
+        first = len(lengths) - self.source
+        again = [first + number for number in draw_replayed(lengths[first:], self.count, self.seed, self.epoch)]
+        ties = [(-lengths[n], draw.random() if self.shuffle else 0.0, n) for n in (*range(first), *again)]
         batches: list[list[int]] = []
         longest = 0.0
-        for number in sorted(range(len(lengths)), key=lambda number: (-lengths[number], ties[number])):
+        for _, _, number in sorted(ties):
             if batches and longest * (len(batches[-1]) + 1) <= self.most:
                 batches[-1].append(number)
             else:

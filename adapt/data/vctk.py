@@ -37,6 +37,7 @@ def prepare_vctk(
     test_speakers: int = 4,
     validation_speakers: int = 2,
     source_speakers: int = 4,
+    source_train: int = 0,
     mic: int = 1,
     seed: int = 0,
 ) -> Splits:
@@ -47,7 +48,8 @@ def prepare_vctk(
     `utterances` of them (None: all). All speakers read the same 24 prompts first, and share newspaper sentences: what
     is read in test is left out of validation and train, what is read in validation is left out of train, and what is
     read in train is left out of `source_test`, which is of `source_speakers` speakers of the accent `source` (None
-    leaves it empty). `mic` is the microphone, 1 or 2.
+    leaves it empty). `source_train` is at most so many sentences of further speakers of that accent, and has none that
+    is read in test, validation or `source_test`. `mic` is the microphone, 1 or 2.
 
     Prompts without a recording (the corpus has many) and speakers without text are left out; a warning says how many.
 
@@ -59,6 +61,10 @@ def prepare_vctk(
         raise InputError(
             f"Needs 1 or more of utterances, test_speakers and source_speakers, validation_speakers of 0 or more and "
             f"mic 1 or 2; got {utterances=}, {test_speakers=}, {source_speakers=}, {validation_speakers=}, {mic=}."
+        )
+    if source_train < 0 or (source_train and source is None):
+        raise InputError(
+            f"source_train is a number of sentences of the accent `source`, 0 or more; got {source_train=}, {source=}."
         )
     if source is not None and source.casefold() == target.casefold():
         raise InputError(f"Source and target are both '{target}'. Choose two accents, or source: null.")
@@ -77,14 +83,20 @@ def prepare_vctk(
     if not train or (validation_speakers and not validation):
         raise InputError(f"Every training or validation sentence of '{target}' is also in test. Try another seed.")
     source_test: list[Utterance] = []
+    rehearsal: list[Utterance] = []
     if source is not None:
-        others = _draw(root, accents, source, source_speakers, mic, rng, problems)[:source_speakers]
-        source_test = _without(_together(others), train)
+        others = _draw(root, accents, source, source_speakers + bool(source_train), mic, rng, problems)
+        source_test = _without(_together(others[:source_speakers]), train)
         if not source_test:
             raise InputError(f"Every sentence of the speakers of '{source}' is also in train. Lower utterances.")
+        if source_train:
+            rehearsal = _without(_together(others[source_speakers:]), test + validation + source_test)
+            rehearsal = sorted(rng.sample(rehearsal, min(source_train, len(rehearsal))), key=lambda one: one.where)
+            if not rehearsal:
+                raise InputError(f"Nothing of '{source}' is left for source_train. Lower source_speakers.")
     if problems:
         _log.warning("%d prompts of '%s' were left out. The first: %s", len(problems), root, problems[0])
-    return Splits(tuple(train), tuple(validation), tuple(test), tuple(source_test))
+    return Splits(tuple(train), tuple(validation), tuple(test), tuple(source_test), tuple(rehearsal))
 
 
 def _find(folder: Path) -> Path:

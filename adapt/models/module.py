@@ -1,7 +1,7 @@
 """The one Lightning module around any base model: it trains what a tuning lets it, and no other bit moves."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -27,6 +27,9 @@ class AdaptationModule(pl.LightningModule):
     steps) and then stays, or falls to zero on a line or a half cosine (`schedule`). Each epoch starts from a random
     state that follows from `seed`, the epoch and the process alone, so that a resumed run equals an uninterrupted one.
 
+    `rates` are factors of the learning rate by parameter name, 1 where there is none. `keep` is a penalty that is added
+    to the loss, and logged by itself. `unfreeze(model, epoch)` says at the start of each epoch what trains in it.
+
     Where several processes train, each gives its share of the batches, the gradient is the mean over them, and what is
     validated is what one process alone would have: every example once, in the same batches and order.
     """
@@ -39,6 +42,9 @@ class AdaptationModule(pl.LightningModule):
         schedule: Schedule = "cosine",
         warmup: float = 0.1,
         seed: int = 0,
+        rates: Mapping[str, float] | None = None,
+        keep: nn.Module | None = None,
+        unfreeze: Callable[[nn.Module, int], None] | None = None,
     ) -> None:
         super().__init__()
         if schedule not in ("constant", "linear", "cosine") or not 0 <= warmup < 1:
@@ -48,6 +54,7 @@ class AdaptationModule(pl.LightningModule):
             )
         self.model, self.task = model, task
         self.make_optimizer, self.schedule, self.warmup, self.seed = optimizer, schedule, warmup, seed
+        self.rates, self.keep, self.unfreeze = dict(rates or {}), keep, unfreeze
         self.validated: list[tuple[float, list[str], list[str]]] = []  # a batch's loss, references and answers
 
     def train(self, mode: bool = True) -> "AdaptationModule":
@@ -58,6 +65,9 @@ class AdaptationModule(pl.LightningModule):
         return self
 
     def on_train_epoch_start(self) -> None:
+        if self.unfreeze is not None:
+            self.unfreeze(self.model, self.current_epoch)
+            self.train()
         # Each process masks its own batches by draws of its own.
         draw = self.seed * 1_000_003 + self.global_rank * 10_007 + self.current_epoch
         torch.manual_seed(draw)
@@ -72,8 +82,13 @@ class AdaptationModule(pl.LightningModule):
                 "Lower optimizer.lr, or clip gradients by trainer.gradient_clip_val=1. The last whole epoch is kept: "
                 "resume=true goes on from it."
             )
-        self.log("train_loss", loss, on_step=True, on_epoch=True, batch_size=len(batch.examples), sync_dist=True)
-        return loss
+        often = {"on_step": True, "on_epoch": True, "batch_size": len(batch.examples), "sync_dist": True}
+        self.log("train_loss", loss, **often)
+        if self.keep is None:
+            return loss
+        penalty = self.keep()
+        self.log("keep_loss", penalty, **often)
+        return loss + penalty
 
     def validation_step(self, batch: Batch, _: int) -> None:
         loss = float(self.task.loss(self.model, batch))
@@ -96,8 +111,14 @@ class AdaptationModule(pl.LightningModule):
             self.log(f"val_{key}", value)
 
     def configure_optimizers(self) -> dict[str, object]:
-        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        optimizer = self.make_optimizer(parameters)
+        # All that will ever train, from the start: one without a gradient is left alone, by decay and momentum too.
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                groups.setdefault(self.rates.get(name, 1.0), []).append(parameter)
+        optimizer = self.make_optimizer([{"params": parameters} for parameters in groups.values()])
+        for group, factor in zip(optimizer.param_groups, groups, strict=True):
+            group["lr"] *= factor
         steps = int(self.trainer.estimated_stepping_batches)
         rate = LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps, self.schedule, self.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}

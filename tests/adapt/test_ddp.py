@@ -175,3 +175,27 @@ def test_processes_share_the_batches_evenly(monkeypatch, shuffle):
         shares.append(list(BatchesByLength([1.0] * 7, 1.0, shuffle, seed=0, shared=True)))
     assert [batch for turn in zip(*shares, strict=True) for batch in turn] == [*whole, *whole[:2]]
     assert list(BatchesByLength([1.0] * 7, 1.0, shuffle, seed=0)) == whole
+
+
+def test_waiting_layers_a_penalty_and_replay_are_alike_in_both_processes(base, speech, tmp_path):
+    """Two processes end where one does that accumulates their gradients; the other one reads what the first measured."""
+    options = [
+        "unfreeze=1", "layer_decay=0.9", "keep=ewc", "keep.examples=3", "replay=all", "tuning=layers",
+        "tuning.layers=last 3", f"model.pretrained={base}", "data=manifest", f"data.train={speech['high_validation']}",
+        f"data.source_train={speech['low_validation']}", f"data.test={speech['high_test']}", "loader.batch_seconds=2",
+        "loader.speeds=[1.0]", "trainer.max_epochs=2", "optimizer.weight_decay=0.1",
+    ]  # fmt: skip
+    status, out, err = end(start(tmp_path, "adapt", "trainer=ddp", *options, f"output={tmp_path / 'two'}"))
+    assert status == 0, err
+    status, out, err = end(
+        start(tmp_path, "adapt", *options, "+trainer.accumulate_grad_batches=2", f"output={tmp_path / 'one'}")
+    )
+    assert status == 0, err
+    before, one, two = (load_model(str(path)).model.state_dict() for path in (base, tmp_path / "one", tmp_path / "two"))
+    moved = set()
+    for name, weights in one.items():
+        if "running" not in name and "num_batches" not in name:  # batch norm sees each process's batch alone
+            torch.testing.assert_close(two[name], weights, rtol=0, atol=1e-5)
+            assert torch.equal(two[name] != before[name], weights != before[name]), name
+            moved |= {name.split(".")[2]} if (weights != before[name]).any() else set()
+    assert moved <= {"conv10", "conv9", "norm9"} and "conv10" in moved

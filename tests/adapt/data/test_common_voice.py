@@ -211,3 +211,26 @@ def test_config(tree: Path) -> None:
     config = OmegaConf.load(REPO / "conf" / "data" / "common_voice.yaml")
     config.folder = str(tree)
     assert instantiate(config) == prepare_common_voice(tree)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_source_train_is_of_other_speakers_and_sentences(tree: Path, seed: int) -> None:
+    splits = prepare_common_voice(tree, seed=seed, source_utterances=8, source_train=4)
+    without = prepare_common_voice(tree, seed=seed, source_utterances=8)
+    assert_apart(splits)
+    for part in ("train", "validation", "test"):
+        assert getattr(splits, part) == getattr(without, part)
+    assert without.source_train == () and len(splits.source_train) == 4
+    measured = (*splits.validation, *splits.test, *splits.source_test)
+    assert not {u.text for u in splits.source_train} & {u.text for u in measured}
+    assert not {u.speaker for u in splits.source_train} & {u.speaker for u in (*splits.train, *measured)}
+    assert len({u.speaker for u in splits.source_train}) == 2  # a third of the six
+
+
+def test_source_train_needs_a_source_of_two_speakers(tree: Path) -> None:
+    with pytest.raises(InputError, match="source_train is a number of utterances"):
+        prepare_common_voice(tree, source=None, source_train=5)
+    with pytest.raises(InputError, match="'India' has 1 speaker with clips"):
+        prepare_common_voice(tree, source="India", source_train=5)
+    with pytest.raises(InputError, match="no accent that contains 'Mars'"):
+        prepare_common_voice(tree, source="Mars", source_train=5)

@@ -147,3 +147,22 @@ def test_config(tree: Path) -> None:
     config = OmegaConf.load(REPO / "conf" / "data" / "vctk.yaml")
     config.folder = str(tree)
     assert instantiate(config) == prepare_vctk(tree)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_source_train_is_of_further_speakers_and_what_is_measured_is_not_in_it(tree: Path, seed: int) -> None:
+    splits, without = prepare_vctk(tree, seed=seed, source_train=6), prepare_vctk(tree, seed=seed)
+    for part in ("train", "validation", "test", "source_test"):
+        assert getattr(splits, part) == getattr(without, part)
+    assert without.source_train == () and len(splits.source_train) == 6
+    assert {u.accent for u in splits.source_train} == {"American"}
+    measured = (*splits.validation, *splits.test, *splits.source_test)
+    assert not {u.text for u in splits.source_train} & {u.text for u in measured}
+    assert not {u.speaker for u in splits.source_train} & {u.speaker for u in (*splits.train, *measured)}
+
+
+def test_source_train_needs_a_source_with_speakers_left(tree: Path) -> None:
+    with pytest.raises(InputError, match="source_train is a number of sentences"):
+        prepare_vctk(tree, source=None, source_train=5)
+    with pytest.raises(InputError, match="has 6 speakers of 'American' .* 7 are needed"):
+        prepare_vctk(tree, source_speakers=6, source_train=5)
