@@ -18,6 +18,9 @@ COMMANDS = {
     "choose": "score every neuron by one or several measures, choose, and draw who was chosen",
     "sites": "list where a model can be read and changed, with shapes, weights and FLOPs",
     "compare": "report on two models that already exist",
+    "apply": "put an adaptation into a model's own file",
+    "remove": "take it out again, bit for bit",
+    "export": "write a model as others read it: a transformers folder, or a state dict",
     "show": "list what can be chosen: show [group]",
 }
 

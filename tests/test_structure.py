@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = {"adapt", "pretrain", "evaluate", "transcribe", "translate", "compare", "sites", "steer", "choose"}
+COMMANDS = {
+    "adapt", "pretrain", "evaluate", "transcribe", "translate", "compare", "sites", "steer", "choose",
+    "apply", "remove", "export",
+}  # fmt: skip
 
 
 def imports(path: Path, top_level_only: bool = False) -> set[str]:

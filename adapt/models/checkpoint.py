@@ -256,13 +256,56 @@ def embedded_models() -> list[str]:
     return sorted(files | {folder.name for folder in EMBEDDED.iterdir() if hf.is_folder(folder)})
 
 
-def _load_adaptation(path: Path, reference: str, base: str | None, visited: frozenset[Path]) -> Loaded:
+def read_adaptation(reference: str) -> tuple[Path, dict[str, Any]]:
+    """Where an adaptation's `adaptation.json` lies, and what it says; its weights are not read yet.
+
+    Raises:
+        InputError: there is none at `reference`, or it is not one as this version reads it.
+    """
+    path = _locate(reference)
+    if path.name != "adaptation.json":
+        raise InputError(f"'{reference}' is a whole model, and no adaptation. Give the folder of an `adapt` run.")
+    return path, _facts(path)
+
+
+def adapted_tensors(path: Path, facts: Mapping[str, Any], base: Model) -> tuple[dict[str, Tensor], bool]:
+    """The tensors in which an adaptation differs from its base, whole, however they are stored; and whether with them
+    the base must have exactly the fingerprint that the adaptation names.
+
+    Raises:
+        InputError: the stored tensors are damaged, or of another family of models.
+    """
+    family = base.header()["family"]
+    if facts["model"].get("family") != family:
+        raise InputError(f"'{path}' is an adaptation of a {facts['model'].get('family')!r}, its base is a {family!r}.")
+    stored = path.parent / "weights.safetensors"
+    tensors = read_safetensors(stored)[1]
+    if facts.get("stored", fingerprint(tensors)) != fingerprint(tensors):
+        raise _damaged(f"in '{stored}'")
+    try:
+        made, exact = load_factors(base, facts.get("factors", []), tensors)
+    except ValueError as error:
+        raise InputError(f"'{stored}' has factors that cannot be merged here: {error}") from None
+    # What peft computes may differ in a last bit from one machine to another; the base and the factors do not.
+    return {**made, **_whole(tensors, facts.get("rows", []), {**weights(base.net), **made}, stored)}, exact
+
+
+def adapted_fingerprint(path: Path, facts: Mapping[str, Any], model: Model, exact: bool) -> str:
+    """The fingerprint of a model with an adaptation's tensors in it. Raises InputError where it should be another."""
+    found = model_fingerprint(model)
+    if exact and found != facts["fingerprint"]:
+        raise _damaged(f"beside '{path}'")
+    return found
+
+
+def _facts(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        named, wanted, described = (facts["base"][key] for key in ("reference", "fingerprint", "model"))
-        header, fingerprinted = facts["model"], facts["fingerprint"]
-        if not all(isinstance(text, str) for text in (named, wanted, fingerprinted)) or not isinstance(header, dict):
+        texts = (facts["base"]["reference"], facts["base"]["fingerprint"], facts["fingerprint"])
+        if not all(isinstance(text, str) for text in texts) or not isinstance(facts["model"], dict):
             raise TypeError("a value is of another kind")
+        if "model" not in facts["base"]:
+            raise KeyError("model")
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"'{path}' is not an adaptation as we write it ({type(error).__name__}: {error}).") from None
     if facts.get("format") not in ADAPTATION_FORMATS:
@@ -270,6 +313,12 @@ def _load_adaptation(path: Path, reference: str, base: str | None, visited: froz
             f"'{path}' has format {facts.get('format')}, this version reads {', '.join(map(str, ADAPTATION_FORMATS))}. "
             "Update innertune."
         )
+    return facts
+
+
+def _load_adaptation(path: Path, reference: str, base: str | None, visited: frozenset[Path]) -> Loaded:
+    facts = _facts(path)
+    named, wanted, described = (facts["base"][key] for key in ("reference", "fingerprint", "model"))
     # A folder that was moved as a whole keeps its base where it was beside it.
     run = path.parent.parent
     beside = run.parent / Path(named).name
@@ -284,26 +333,11 @@ def _load_adaptation(path: Path, reference: str, base: str | None, visited: froz
             f"The adaptation '{path}' belongs to another base: it was made from fingerprint {wanted[:12]} ('{named}'), "
             f"'{place}' has {parent.fingerprint[:12]}. Give the right one: model.base=..."
         )
-    stored = path.parent / "weights.safetensors"
-    tensors = read_safetensors(stored)[1]
-    if facts.get("stored", fingerprint(tensors)) != fingerprint(tensors):
-        raise _damaged(f"in '{stored}'")
-    try:
-        made, exact = load_factors(parent.model, facts.get("factors", []), tensors)
-    except ValueError as error:
-        raise InputError(f"'{stored}' has factors that cannot be merged here: {error}") from None
-    own = {**weights(parent.model.net), **made}
-    different = _whole(tensors, facts.get("rows", []), own, stored)
-    family = parent.model.header()["family"]
-    if header.get("family") != family:
-        raise InputError(f"'{path}' is an adaptation of a {header.get('family')!r}, and its base is a {family!r}.")
-    model = parent.model.described(header)
-    load_weights(model, {**own, **different}, stored)
-    found = model_fingerprint(model)
-    # What peft computes may differ in a last bit from one machine to another; the base and the factors do not.
-    if found != fingerprinted and exact:
-        raise _damaged(f"beside '{path}'")
-    return Loaded(model.eval(), _absolute(reference), found, {**header, **facts})
+    different, exact = adapted_tensors(path, facts, parent.model)
+    model = parent.model.described(facts["model"])
+    load_weights(model, {**weights(parent.model.net), **different}, path.parent / "weights.safetensors")
+    found = adapted_fingerprint(path, facts, model, exact)
+    return Loaded(model.eval(), _absolute(reference), found, {**facts["model"], **facts})
 
 
 def _build(header: Mapping[str, Any], path: Path) -> Model:

@@ -178,7 +178,7 @@ def test_processes_share_the_batches_evenly(monkeypatch, shuffle):
 
 
 def test_waiting_layers_a_penalty_and_replay_are_alike_in_both_processes(base, speech, tmp_path):
-    """Two processes end where one does that accumulates their gradients; the other one reads what the first measured."""
+    """Two processes end where one does that accumulates their gradients; the second reads what the first measured."""
     options = [
         "unfreeze=1", "layer_decay=0.9", "keep=ewc", "keep.examples=3", "replay=all", "tuning=layers",
         "tuning.layers=last 3", f"model.pretrained={base}", "data=manifest", f"data.train={speech['high_validation']}",
