@@ -139,15 +139,20 @@ class HFSpeechEncoderDecoder(Model):
 
     def generate(self, audio: Tensor, lengths: Tensor) -> list[str]:
         """What it writes by itself, greedily or by beams."""
+        tokens = self.net.generate(**self.encoder.inputs(audio, lengths), **self.generation)
+        texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return [without_punctuation(text) if self.writing.normalise else text.strip() for text in texts]
+
+    @property
+    def generation(self) -> dict[str, Any]:
+        """What `generate` of the network is told beyond its own generation config."""
         known, options = self.net.generation_config, {"num_beams": self.writing.beams}
         if not known.max_new_tokens:
             most = known.max_length or MOST_TOKENS
             options["max_length"] = min(most, self.most or most)
         if self.language is not None:
             options["forced_bos_token_id"] = self.prefix[0]
-        tokens = self.net.generate(**self.encoder.inputs(audio, lengths), **options)
-        texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        return [without_punctuation(text) if self.writing.normalise else text.strip() for text in texts]
+        return options
 
     def encode(self, text: str) -> list[int]:
         """The tokens to be written for a text: the language's or what else comes first, the text as it is, the end."""

@@ -82,11 +82,16 @@ class HFSpeechSeq2Seq(Model):
 
     def generate(self, audio: Tensor, lengths: Tensor) -> list[str]:
         """What it writes by itself, greedily or by beams."""
-        said = {"language": self.writing.language, "task": self.writing.task} if self.multilingual else {}
         features = self._features(audio, lengths)["input_features"]
-        tokens = self.net.generate(features, num_beams=self.writing.beams, **said)
+        tokens = self.net.generate(features, **self.generation)
         texts = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return [without_punctuation(text) if self.writing.normalise else text.strip() for text in texts]
+
+    @property
+    def generation(self) -> dict[str, Any]:
+        """What `generate` of the network is told beyond its own generation config."""
+        said = {"language": self.writing.language, "task": self.writing.task} if self.multilingual else {}
+        return {"num_beams": self.writing.beams, **said}
 
     @torch.no_grad()
     @torch.autocast("cpu", enabled=False)  # it is where the features are made, and in 16 bits they would be rough

@@ -144,6 +144,12 @@ class HFTranslation(Model):
 
     def generate(self, inputs: Tensor, lengths: Tensor) -> list[str]:
         """What it writes by itself, greedily or by beams."""
+        tokens = self.net.generate(**self._sources(inputs, lengths), **self.generation)
+        return [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+
+    @property
+    def generation(self) -> dict[str, Any]:
+        """What `generate` of the network is told beyond its own generation config."""
         options: dict[str, Any] = {"num_beams": self.translating.beams} if self.translating.beams else {}
         known = self.net.generation_config
         if self.translating.max_tokens is not None or not known.max_new_tokens:
@@ -156,8 +162,7 @@ class HFTranslation(Model):
             # where mBART's decoder starts.
             first = self.encode("")[0] == language
             options["forced_bos_token_id" if first else "decoder_start_token_id"] = language
-        tokens = self.net.generate(**self._sources(inputs, lengths), **options)
-        return [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+        return options
 
     def _sources(self, inputs: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         own = own_mask(lengths, inputs.shape[1])
