@@ -90,8 +90,9 @@ def main(cfg: DictConfig) -> None:
     if unfreeze is not None and unfreeze.epochs > make_trainer.keywords.get("max_epochs", unfreeze.epochs):
         log.info("All layers would train from epoch %d on; there are not as many.", unfreeze.epochs)
     history = fit(
-        module, splits, loader, make_trainer, folder / "checkpoints", cfg.monitor, cfg.patience, logger, cfg.replay
-    )
+        module, splits, loader, make_trainer, folder / "checkpoints", cfg.monitor, cfg.patience, logger, cfg.replay,
+        build(cfg.cache),
+    )  # fmt: skip
     if not is_first():
         return
     free = [parameter for parameter in model.parameters() if parameter.requires_grad]

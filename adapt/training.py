@@ -1,8 +1,10 @@
 """Training with checkpoints that survive a kill: every epoch's end is a place to go on from."""
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,16 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
-from adapt.data.loader import Loader, Reader
+from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.data.replay import Replay
 from adapt.errors import InputError
 from adapt.files import atomic
 from adapt.metrics import Metric
 from adapt.models.module import AdaptationModule
+from adapt.prefix import Cache, Processes, Stored, cache_prefix
 from adapt.progress import track
-from adapt.ranks import ending_together
+from adapt.ranks import ending_together, is_first
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +39,7 @@ def fit(
     patience: int | None = None,
     logger: Any = False,
     replay: Replay = 0.0,
+    cache: Cache | None = None,
 ) -> list[dict[str, float]]:
     """Train, and leave in `module` the weights of the epoch with the best `monitor` (without validation: the last).
 
@@ -44,6 +48,9 @@ def fit(
     Checkpoints go to `folder`; a `last.ckpt` there is gone on from. Training ends early after `patience` epochs without
     a better `monitor`. Of `splits.source_train`, each epoch has as much as `replay` says (`adapt.data.replay`). Returns
     one row per epoch: what was logged, and `seconds` since the start of training.
+
+    `cache` says whether what lies below the lowest trained layer may be computed once and replayed (`adapt/prefix.py`);
+    None: it may not. Its files are in `folder` while training, and gone afterwards.
 
     Where the trainer has several devices, this starts the other processes; it returns in each of them.
 
@@ -78,13 +85,19 @@ def fit(
     if patience is None or not last.is_file() or _state(last, "EarlyStopping").get("wait_count", 0) < patience:
         module.train()  # Lightning leaves each part's mode as it finds it, and frozen parts must be in eval mode
         # weights_only: tensors and plain values; a checkpoint is read back by us, and still never unpickled.
-        with ending_together(trainer, folder / "failed"):
-            trainer.fit(
-                module,
-                datamodule=_Data(splits, loader, module.model.reader, replay),
-                ckpt_path=str(last) if last.is_file() else None,
-                weights_only=True,
-            )
+        kept = folder / "prefix"
+        try:
+            with ending_together(trainer, folder / "failed"):
+                trainer.fit(
+                    module,
+                    datamodule=_Data(splits, loader, module, replay, cache or Cache("off"), kept),
+                    ckpt_path=str(last) if last.is_file() else None,
+                    weights_only=True,
+                )
+        finally:
+            module.prefix = None
+            if is_first():
+                shutil.rmtree(kept, ignore_errors=True)
     best = folder / "best.ckpt"
     if splits.validation and best.is_file():
         module.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
@@ -138,18 +151,47 @@ def _prepare_ddp(trainer: pl.Trainer, module: AdaptationModule) -> None:
 class _Data(pl.LightningDataModule):
     """The batches of the examples that the first process has found fit."""
 
-    def __init__(self, splits: Splits, loader: Loader, reader: Reader, replay: Replay) -> None:
+    def __init__(
+        self, splits: Splits, loader: Loader, module: AdaptationModule, replay: Replay, cache: Cache, kept: Path
+    ) -> None:
         super().__init__()
-        self.splits, self.loader, self.reader, self.replay = splits, loader, reader, replay
+        self.splits, self.loader, self.reader, self.replay = splits, loader, module.model.reader, replay
+        self.module, self.cache, self.kept = module, cache, kept
+        self.stored: dict[str, Stored] = {}
 
     def setup(self, stage: str) -> None:
-        self.splits = self.trainer.strategy.broadcast(self.splits)
+        trainer, strategy = self.trainer, self.trainer.strategy
+        self.splits = strategy.broadcast(self.splits)
+        # As Lightning soon does itself: the prefix runs where and in the precision that training does.
+        trainer.precision_plugin.convert_module(self.module).to(strategy.root_device)
+        epochs = trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None
+        again = self.splits.source_train if self.replay else ()
+        read = replace(self.splits, train=(*self.splits.train, *again))
+        cached = cache_prefix(
+            self.module.model, read, self.loader, self.cache, epochs, self.kept,
+            trainer.precision_plugin.forward_context,
+            Processes(trainer.global_rank, trainer.world_size, strategy.barrier, _gather),
+        )  # fmt: skip
+        if cached is not None:
+            self.module.prefix, self.stored = cached
 
     def train_dataloader(self) -> DataLoader:
-        return self.loader.training(self.splits.train, self.reader, self.splits.source_train, self.replay)
+        return self.loader.training(
+            self.splits.train, self.reader, self.splits.source_train, self.replay, self.stored.get("train")
+        )
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
-        return self.loader.validation(self.splits.validation, self.reader) if self.splits.validation else []
+        if not self.splits.validation:
+            return []
+        return self.loader.validation(self.splits.validation, self.reader, self.stored.get("validation"))
+
+
+def _gather(own: Any) -> list[Any]:
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [own]
+    every = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(every, own)
+    return every
 
 
 class _AtomicCheckpoints(TorchCheckpointIO):

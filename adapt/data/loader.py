@@ -2,8 +2,9 @@
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import torch
@@ -41,23 +42,35 @@ class Batch:
         third   ~~~~~~~~~~~~.....
 
     `lengths` is `(batch,)`, in samples or tokens: where the dots begin.
+
+    `stored` is what a cached prefix (`adapt/prefix.py`) once made of the examples, each `(batch, time, units)` and zero
+    past each end; audio is then not read again, and `inputs` is `(batch, 0)`.
     """
 
     inputs: Tensor
     lengths: Tensor
     examples: list[Example]
+    stored: tuple[Tensor, ...] | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same batch on another device."""
-        return Batch(
-            self.inputs.to(device, non_blocking=non_blocking),
-            self.lengths.to(device, non_blocking=non_blocking),
-            self.examples,
-        )
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory, from which a GPU copies faster."""
-        return Batch(self.inputs.pin_memory(), self.lengths.pin_memory(), self.examples)
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        stored = None if self.stored is None else tuple(map(change, self.stored))
+        return Batch(change(self.inputs), change(self.lengths), self.examples, stored)
+
+
+class Stored(Protocol):
+    """What a cached prefix made of an example at a speed: the example's length in samples or tokens, and tensors
+    `(time, units)`.
+    """
+
+    def __getitem__(self, key: tuple[int, float]) -> tuple[int, tuple[Tensor, ...]]: ...
 
 
 @dataclass(frozen=True)
@@ -76,26 +89,42 @@ class Loader:
     seed: int = 0
 
     def training(
-        self, examples: Sequence[Example], reader: Reader, source: Sequence[Example] = (), replay: Replay = 0.0
+        self,
+        examples: Sequence[Example],
+        reader: Reader,
+        source: Sequence[Example] = (),
+        replay: Replay = 0.0,
+        stored: Stored | None = None,
     ) -> DataLoader:
         """Shuffled batches of like lengths, anew each epoch, with as many of `source` among them as `replay` says
         (`adapt.data.replay`). Raises InputError where it cannot be had.
+
+        Where a prefix is cached, `stored` has what it made of these examples, and of those of `source` behind them.
         """
         count = replayed(replay, len(examples), len(source))
-        if not count:
-            return self._loader(examples, reader, tuple(self.speeds), shuffle=True, shared=True)
-        both = (*examples, *source)
-        return self._loader(
-            both, reader, tuple(self.speeds), shuffle=True, shared=True, source=len(source), count=count
-        )
+        read = (*examples, *source) if count else examples
+        return self._loader(read, reader, tuple(self.speeds), True, True, len(source) if count else 0, count, stored)
 
     def evaluation(self, examples: Sequence[Example], reader: Reader) -> DataLoader:
         """Every example once, as it is, longest first: what does not fit into memory fails at once."""
         return self._loader(examples, reader, (1.0,), shuffle=False, shared=False)
 
-    def validation(self, examples: Sequence[Example], reader: Reader) -> DataLoader:
+    def validation(self, examples: Sequence[Example], reader: Reader, stored: Stored | None = None) -> DataLoader:
         """As `evaluation`, shared out among the processes that train."""
-        return self._loader(examples, reader, (1.0,), shuffle=False, shared=True)
+        return self._loader(examples, reader, (1.0,), shuffle=False, shared=True, stored=stored)
+
+    def once(
+        self,
+        examples: Sequence[Example],
+        reader: Reader,
+        pairs: Sequence[tuple[int, float]],
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> DataLoader:
+        """Each `(example number, speed)` of `pairs` once, longest first; of `ranks` processes, the share of one."""
+        lengths = [reader.length(examples[number]) / speed for number, speed in pairs]
+        batches = [[pairs[n] for n, _ in batch] for batch in BatchesByLength(lengths, self._most(reader), False, 0)]
+        return self._batches(_AtSpeeds(examples, reader), batches[rank::ranks])
 
     def _loader(
         self,
@@ -106,19 +135,25 @@ class Loader:
         shared: bool,
         source: int = 0,
         count: int = 0,
+        stored: Stored | None = None,
     ) -> DataLoader:
-        if reader.unit == "seconds":
-            # Slowed down, an utterance is longer; the bound holds for the slowest.
-            most, slowest = self.batch_seconds, min(speeds)
-        else:
-            most, slowest, speeds = self.batch_tokens, 1.0, (1.0,)
-        lengths = [reader.length(example) / slowest for example in examples]
+        if reader.unit == "tokens":
+            speeds = (1.0,)
+        # Slowed down, an utterance is longer; the bound holds for the slowest.
+        lengths = [reader.length(example) / min(speeds) for example in examples]
+        batches = BatchesByLength(lengths, self._most(reader), shuffle, self.seed, shared, source, count)
+        return self._batches(_Examples(examples, reader, speeds, self.seed, stored), batches, self.workers > 0)
+
+    def _most(self, reader: Reader) -> float:
+        return self.batch_seconds if reader.unit == "seconds" else self.batch_tokens
+
+    def _batches(self, dataset: Dataset, batches: Any, persistent: bool = False) -> DataLoader:
         return DataLoader(
-            _Examples(examples, reader, speeds, self.seed),
-            batch_sampler=BatchesByLength(lengths, most, shuffle, self.seed, shared, source, count),
+            dataset,
+            batch_sampler=batches,
             collate_fn=collate,
             num_workers=self.workers,
-            persistent_workers=self.workers > 0,
+            persistent_workers=persistent,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # else every epoch would draw from, and so move, the global one
         )
@@ -191,21 +226,53 @@ def _level(length: float) -> float:
     return 1.1 ** math.ceil(math.log(max(length, 0.01), 1.1))
 
 
+def speed_of(seed: int, epoch: int, number: int, speeds: Sequence[float]) -> float:
+    """The speed at which an example is heard in an epoch."""
+    return random.Random(f"{seed}/{epoch}/{number}").choice(tuple(speeds))
+
+
 class _Examples(Dataset):
-    def __init__(self, examples: Sequence[Example], reader: Reader, speeds: tuple[float, ...], seed: int) -> None:
-        self.examples, self.reader, self.speeds, self.seed = examples, reader, speeds, seed
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        reader: Reader,
+        speeds: tuple[float, ...],
+        seed: int,
+        stored: Stored | None = None,
+    ) -> None:
+        self.examples, self.reader, self.speeds, self.seed, self.stored = examples, reader, speeds, seed, stored
 
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Example, Tensor]:
+    def __getitem__(self, key: tuple[int, int]) -> "Item":
         number, epoch = key
-        speed = random.Random(f"{self.seed}/{epoch}/{number}").choice(self.speeds)
+        example, speed = self.examples[number], speed_of(self.seed, epoch, number, self.speeds)
+        if self.stored is None:
+            return example, self.reader.read(example, speed)
+        length, made = self.stored[number, speed]
+        read = torch.zeros(0) if self.reader.unit == "seconds" else self.reader.read(example)
+        return example, read, length, made
+
+
+class _AtSpeeds(Dataset):
+    def __init__(self, examples: Sequence[Example], reader: Reader) -> None:
+        self.examples, self.reader = examples, reader
+
+    def __getitem__(self, key: tuple[int, float]) -> "Item":
+        number, speed = key
         return self.examples[number], self.reader.read(self.examples[number], speed)
 
 
-def collate(items: Sequence[tuple[Example, Tensor]]) -> Batch:
-    """Pad `(time,)` waveforms or tokens with zeros into one batch."""
-    inputs = torch.nn.utils.rnn.pad_sequence([read for _, read in items], batch_first=True)
-    lengths = torch.tensor([len(read) for _, read in items])
-    return Batch(inputs, lengths, [example for example, _ in items])
+# An example and what was read of it; where a prefix is cached, also its length and what is stored of it.
+Item = tuple[Example, Tensor] | tuple[Example, Tensor, int, tuple[Tensor, ...]]
+
+
+def collate(items: Sequence[Item]) -> Batch:
+    """Pad `(time,)` waveforms or tokens with zeros into one batch, and with them what is stored."""
+    pad = partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
+    inputs, examples = pad([item[1] for item in items]), [item[0] for item in items]
+    if len(items[0]) == 2:
+        return Batch(inputs, torch.tensor([len(item[1]) for item in items]), examples)
+    stored = tuple(pad(list(parts)) for parts in zip(*(item[3] for item in items), strict=True))
+    return Batch(inputs, torch.tensor([item[2] for item in items]), examples, stored)

@@ -37,6 +37,10 @@ class Frontend(nn.Module):
         else:
             self.transform = nn.Identity()
 
+    def steps(self, lengths: Tensor) -> Tensor:
+        """How many steps the features of so many samples have, both `(batch,)`."""
+        return lengths if self.features == "waveform" else lengths // HOP + 1
+
     @torch.no_grad()
     @torch.autocast("cpu", enabled=False)
     def forward(self, audio: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,11 +49,12 @@ class Frontend(nn.Module):
         Returns features `(batch, features, time)` and lengths `(batch,)` in steps of 10 ms (a waveform: of a sample).
         """
         if self.features == "waveform":
-            values, steps = audio.unsqueeze(1), lengths
+            values = audio.unsqueeze(1)
         else:
-            values, steps = self.transform(audio.float()), lengths // HOP + 1
+            values = self.transform(audio.float())
             if self.features == "log_mel":
                 values = torch.log(values + 1e-6)
+        steps = self.steps(lengths)
         mask = (torch.arange(values.shape[-1], device=values.device) < steps.unsqueeze(1)).unsqueeze(1)
         count = steps.view(-1, 1, 1)
         mean = (values * mask).sum(-1, keepdim=True) / count

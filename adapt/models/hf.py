@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from adapt.errors import InputError
 from adapt.files import atomic
@@ -194,6 +194,11 @@ def rest_frozen_layers(model: "Model", stacks: Iterable[str]) -> None:
     for stack in stacks:
         if any(layer.name.startswith(f"{stack}.") for layer in frozen):
             model.get_submodule(stack).training = False
+
+
+def heard(audio: Tensor, lengths: Tensor) -> Tensor:
+    """The audio; where none was read, because a cached prefix stands for it, as much silence."""
+    return audio if audio.shape[1] else audio.new_zeros(len(lengths), int(lengths.max()))
 
 
 def trains(model: nn.Module, layer: Layer) -> bool:

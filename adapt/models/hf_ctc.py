@@ -15,6 +15,7 @@ from adapt.errors import InputError
 from adapt.models import hf
 from adapt.models.checkpoint import Loaded, load_model, model_fingerprint
 from adapt.models.ctc import Emissions, ctc_unfit
+from adapt.models.cut import Cut, Fake, Tap, stack_cuts
 from adapt.models.labels import spelled, tidy
 from adapt.models.model import Model
 from adapt.models.own_frames import OwnFramesConv, OwnFramesNorm
@@ -103,6 +104,7 @@ class HFCTC(Model):
 
     def forward(self, audio: Tensor, lengths: Tensor) -> Emissions:
         """Args: audio `(batch, samples)` in -1..1 at `sample_rate` Hz, zero past each end; lengths `(batch,)`."""
+        audio = hf.heard(audio, lengths)
         x = normalised(audio, lengths) if self.normalises else audio
         if self.batched:
             own = torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)
@@ -166,10 +168,8 @@ class HFCTC(Model):
         """Set train or eval mode; frozen layers rest, and a frozen feature encoder computes no gradient."""
         super().train(mode)
         if mode:
-            extractor = self._body.feature_extractor
-            if not any(parameter.requires_grad for parameter in extractor.parameters()):
-                # Else it asks for the gradient of the waveform, and so pays for that of all its convolutions.
-                self.net.freeze_feature_encoder()
+            # Else it asks for the gradient of the waveform, and so pays for that of all its convolutions.
+            self._body.feature_extractor._requires_grad = False
             hf.rest_frozen_layers(self, [f"{self._prefix}.encoder"])
             if self.adapter:
                 # Its LayerDrop would leave out a convolution, and so twice the steps that the network counts on.
@@ -239,6 +239,13 @@ class HFCTC(Model):
     def _heard(self, adapted: int) -> list[Window]:
         # Behind the feature encoder and so many of an adapter's convolutions.
         return [window(conv) for conv in (*(layer.conv for layer in self._convolutions), *self.adapter[:adapted])]
+
+    @property
+    def cuts(self) -> list[Cut]:
+        """Behind the feature encoder, the positions and each transformer layer; of WavLM, whose first layer hands its
+        positions on to the others, behind the last one only. None where each utterance runs alone.
+        """
+        return waveform_cuts(self._prefix, self._body) if self.batched else []
 
     def dummy(self, length: int, tokens: int) -> tuple[Tensor, ...]:
         device = next(self.parameters()).device
@@ -365,6 +372,32 @@ def own_frames_adapter(body: nn.Module) -> list[OwnFramesConv]:
     for layer in layers:
         layer.conv = OwnFramesConv(layer.conv)
     return [layer.conv for layer in layers]
+
+
+def waveform_cuts(name: str, body: nn.Module) -> list[Cut]:
+    """The cuts of a wav2vec2 or the like, `body`, which the model has as `name`: behind its feature encoder, its
+    positions and its transformer layers.
+    """
+    config, encoder = body.config, f"{name}.encoder"
+    windows = [window(layer.conv) for layer in body.feature_extractor.conv_layers]
+    late = getattr(config, "do_stable_layer_norm", False)
+    norm = f"{encoder}.layer_norm"
+
+    def steps(lengths: Tensor, _: Tensor) -> Tensor:
+        return steps_behind(windows, lengths)
+
+    inside = {name: "SpecAugment hides hidden states", encoder: "LayerDrop and dropout are on"}
+    fakes: dict[str, Fake] = {f"{name}.feature_extractor": 2, f"{name}.feature_projection": 1}
+    fakes |= dict.fromkeys([f"{encoder}.pos_conv_embed", *([] if late else [norm])], "same")
+    blocks = [f"{encoder}.layers.{number}" for number in range(len(body.encoder.layers))]
+    dropout = f"{encoder}.dropout"
+    cuts = stack_cuts(blocks, norm if late else None, steps, inside, {**fakes, dropout: "same"})
+    heard = Tap(f"{name}.feature_extractor", steps, axis=2)
+    return [
+        Cut(f"{heard.module}.conv_layers.{len(windows) - 1}", (heard,)),
+        Cut(f"{encoder}.pos_conv_embed", (Tap(dropout, steps, fakes),), inside),
+        *(cuts[-1:] if config.model_type == "wavlm" else cuts),
+    ]
 
 
 def adapter_layers(model: nn.Module, body: str) -> dict[str, list[str]]:

@@ -15,6 +15,7 @@ from adapt.data.manifest import Utterance
 from adapt.data.text import normalise as without_punctuation
 from adapt.errors import InputError
 from adapt.models import hf
+from adapt.models.cut import Cut, decoder_cuts, stack_cuts, tokens_of
 from adapt.models.hf_speech_encoders import ENCODERS
 from adapt.models.model import Model
 from adapt.models.seq2seq import shifted
@@ -270,6 +271,14 @@ class HFSpeechEncoderDecoder(Model):
         device = next(self.parameters()).device
         audio, lengths = torch.zeros(1, length, device=device), torch.tensor([length], device=device)
         return audio, lengths, torch.zeros(1, tokens, dtype=torch.long, device=device)
+
+    @property
+    def cuts(self) -> list[Cut]:
+        """In the encoder, and behind each of the decoder's layers."""
+        behind = [name for name in (f"{self._stack}.{norm}" for norm in _LATE_NORMS) if name in hf.below(self, name)]
+        inside = {self._stack: "LayerDrop and dropout are on"}
+        written = stack_cuts(self.blocks, next(iter(behind), None), tokens_of, inside, written=True)
+        return decoder_cuts(self.encoder.cuts(), written)
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

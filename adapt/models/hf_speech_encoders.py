@@ -15,7 +15,16 @@ from torch import Tensor, nn
 
 from adapt.errors import InputError
 from adapt.models import hf
-from adapt.models.hf_ctc import BATCHED, NO_SITES, adapter_layers, normalised, own_frames_adapter, own_frames_norms
+from adapt.models.cut import Cut, Fake, stack_cuts
+from adapt.models.hf_ctc import (
+    BATCHED,
+    NO_SITES,
+    adapter_layers,
+    normalised,
+    own_frames_adapter,
+    own_frames_norms,
+    waveform_cuts,
+)
 from adapt.models.own_frames import OwnFramesConv, OwnFramesNorm
 from adapt.models.steps import Window, steps_behind, window
 from interventions.sites import own_mask
@@ -46,6 +55,10 @@ class SpeechEncoder(ABC):
     @abstractmethod
     def layers(self, model: nn.Module) -> dict[str, list[str]]:
         """All modules with parameters, by the name of their layer, from input to output."""
+
+    @abstractmethod
+    def cuts(self) -> list[Cut]:
+        """Where what its lower layers put out can be stored and replayed (`adapt/models/cut.py`)."""
 
     @property
     def never_trained(self) -> frozenset[str]:
@@ -86,7 +99,7 @@ class WaveformEncoder(SpeechEncoder):
     def inputs(self, audio: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         for norm in self.norms:
             norm.set_lengths(lengths)
-        behind = self._convolutions
+        behind, audio = self._convolutions, hf.heard(audio, lengths)
         for number, conv in enumerate(self.adapter):
             conv.set_lengths(steps_behind([*behind, *map(window, self.adapter[:number])], lengths))
         x = normalised(audio, lengths) if self.normalises else audio
@@ -126,12 +139,15 @@ class WaveformEncoder(SpeechEncoder):
         }
         # The embedding to mask with is the body's own.
         groups[f"{body}.feature_projection"] = [body, *hf.below(model, f"{body}.feature_projection")]
-        groups[f"{encoder}.pos_conv_embed"] = hf.below(model, f"{encoder}.pos_conv_embed")
+        groups[f"{encoder}.pos_conv_embed"] = hf.below(model, f"{encoder}.pos_conv_embed", f"{encoder}.dropout")
         blocks = [f"{encoder}.layers.{n}" for n in range(len(self.body.encoder.layers))]
         groups |= {name: hf.below(model, name) for name in blocks}
         late = getattr(self.body.config, "do_stable_layer_norm", False)
         groups[blocks[-1] if late else f"{encoder}.pos_conv_embed"].append(f"{encoder}.layer_norm")
         return groups | adapter_layers(model, body)
+
+    def cuts(self) -> list[Cut]:
+        return waveform_cuts(self.prefix, self.body)
 
     @property
     def never_trained(self) -> frozenset[str]:
@@ -140,11 +156,8 @@ class WaveformEncoder(SpeechEncoder):
         return frozenset() if masks else frozenset({"net.encoder.masked_spec_embed"})
 
     def rest(self) -> None:
-        extractor = self.body.feature_extractor
-        if not any(parameter.requires_grad for parameter in extractor.parameters()):
-            # Else it asks for the gradient of the waveform, and so pays for that of all its convolutions. HuBERT has no
-            # `freeze_feature_encoder` outside of CTC; wav2vec2's is this call.
-            extractor._freeze_parameters()
+        # Else it asks for the gradient of the waveform, and so pays for that of all its convolutions.
+        self.body.feature_extractor._requires_grad = False
         if self.adapter:
             self.body.adapter.training = False
 
@@ -167,18 +180,25 @@ class FilterBankEncoder(SpeechEncoder):
     @torch.no_grad()
     @torch.autocast("cpu", enabled=False)  # it is where the features are made, and in 16 bits they would be rough
     def inputs(self, audio: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        waveforms = [samples[:length].float().cpu().numpy() for samples, length in zip(audio, lengths, strict=True)]
-        with np.errstate(divide="ignore", invalid="ignore"):  # of a band that stays the same, as in digital silence
-            found = self.extractor(
-                waveforms, sampling_rate=self.extractor.sampling_rate, padding=True, return_tensors="pt"
-            )
-        features = found["input_features"].nan_to_num(0.0, 0.0, 0.0).to(audio.device)
+        features = self._features(audio, lengths) if audio.shape[1] else self._blank(lengths)
         for number, conv in enumerate(self.body.conv.conv_layers):
             conv.set_lengths(steps_behind(self._slide(number), lengths))
         return {
             "input_features": features,
             "attention_mask": own_mask(self.frames.steps(lengths), features.shape[1]).long(),
         }
+
+    def _features(self, audio: Tensor, lengths: Tensor) -> Tensor:
+        waveforms = [samples[:length].float().cpu().numpy() for samples, length in zip(audio, lengths, strict=True)]
+        with np.errstate(divide="ignore", invalid="ignore"):  # of a band that stays the same, as in digital silence
+            found = self.extractor(
+                waveforms, sampling_rate=self.extractor.sampling_rate, padding=True, return_tensors="pt"
+            )
+        return found["input_features"].nan_to_num(0.0, 0.0, 0.0).to(audio.device)
+
+    def _blank(self, lengths: Tensor) -> Tensor:
+        frames = int(self.frames.steps(lengths).max())
+        return torch.zeros(len(lengths), frames, self.extractor.num_mel_bins, device=lengths.device)
 
     def _slide(self, convolutions: int) -> list[Window]:
         return [self.frames, *map(window, self.body.conv.conv_layers[:convolutions])]
@@ -188,6 +208,9 @@ class FilterBankEncoder(SpeechEncoder):
         if name.startswith(prefix):
             return self._slide(int(name.removeprefix(prefix)) + 1)
         return self._slide(len(self.body.conv.conv_layers))
+
+    def cuts(self) -> list[Cut]:
+        return _cuts(self, {f"{self.prefix}.conv": 1})
 
     def layers(self, model: nn.Module) -> dict[str, list[str]]:
         names = [f"{self.prefix}.conv.conv_layers.{n}" for n in range(len(self.body.conv.conv_layers))]
@@ -212,6 +235,7 @@ class MoonshineEncoder(SpeechEncoder):
 
     def inputs(self, audio: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         self.norm.set_lengths(lengths)
+        audio = hf.heard(audio, lengths)
         x = normalised(audio, lengths) if self.normalises else audio
         # The network looks at every 384th sample of a mask, and takes it for a step's, also where that step hears
         # samples past an utterance's end.
@@ -225,6 +249,10 @@ class MoonshineEncoder(SpeechEncoder):
         own = [f"{self.prefix}.conv{number}" for number in (1, 2, 3)]
         return slides[: own.index(name) + 1] if name in own else slides
 
+    def cuts(self) -> list[Cut]:
+        name = self.prefix
+        return _cuts(self, {f"{name}.conv1": 2, f"{name}.groupnorm": "same", f"{name}.conv2": 2, f"{name}.conv3": 2})
+
     def layers(self, model: nn.Module) -> dict[str, list[str]]:
         groups = {f"{self.prefix}.conv{number}": [f"{self.prefix}.conv{number}"] for number in (1, 2, 3)}
         groups[f"{self.prefix}.conv1"].append(f"{self.prefix}.groupnorm")
@@ -232,6 +260,15 @@ class MoonshineEncoder(SpeechEncoder):
         groups |= {name: hf.below(model, name) for name in blocks}
         groups[blocks[-1]].append(f"{self.prefix}.layer_norm")
         return groups
+
+
+def _cuts(encoder: FilterBankEncoder | MoonshineEncoder, fakes: dict[str, Fake]) -> list[Cut]:
+    def steps(lengths: Tensor, _: Tensor) -> Tensor:
+        return steps_behind(encoder.windows(), lengths)
+
+    name = encoder.prefix
+    blocks = [f"{name}.layers.{number}" for number in range(len(encoder.body.layers))]
+    return stack_cuts(blocks, f"{name}.layer_norm", steps, {name: "LayerDrop and dropout are on"}, fakes)
 
 
 ENCODERS: dict[str, type[SpeechEncoder]] = {

@@ -14,6 +14,7 @@ from adapt.data.text import normalise as without_punctuation
 from adapt.errors import InputError
 from adapt.models import hf
 from adapt.models.checkpoint import Loaded, load_model, model_fingerprint
+from adapt.models.cut import Cut, Fake, decoder_cuts, stack_cuts, tokens_of
 from adapt.models.hf_speech_encoder_decoder import HFSpeechEncoderDecoder
 from adapt.models.hf_speech_encoders import ENCODERS
 from adapt.models.model import Model
@@ -96,6 +97,11 @@ class HFSpeechSeq2Seq(Model):
     @torch.no_grad()
     @torch.autocast("cpu", enabled=False)  # it is where the features are made, and in 16 bits they would be rough
     def _features(self, audio: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        if not audio.shape[1]:  # a cached prefix stands for it
+            extractor = self.processor.feature_extractor
+            shape = (len(lengths), extractor.nb_max_frames)
+            features = torch.zeros(shape[0], extractor.feature_size, shape[1], device=audio.device)
+            return {"input_features": features, "attention_mask": lengths.new_ones(shape)}
         waveforms = [samples[:length].float().cpu().numpy() for samples, length in zip(audio, lengths, strict=True)]
         features = self.processor.feature_extractor(
             waveforms, sampling_rate=self.sample_rate, return_tensors="pt", return_attention_mask=True
@@ -194,6 +200,19 @@ class HFSpeechSeq2Seq(Model):
         device = next(self.parameters()).device
         audio, lengths = torch.zeros(1, length, device=device), torch.tensor([length], device=device)
         return audio, lengths, torch.zeros(1, tokens, dtype=torch.long, device=device)
+
+    @property
+    def cuts(self) -> list[Cut]:
+        """Behind each of the encoder's and the decoder's layers. The encoder's whole window is stored."""
+        config, drop = self.net.config, "LayerDrop and dropout are on"
+        masks = config.apply_spec_augment and max(config.mask_time_prob, config.mask_feature_prob) > 0
+        hearing = {ENCODER: drop} | ({"net.model": "SpecAugment hides parts of the features"} if masks else {})
+        fakes: dict[str, Fake] = {f"{ENCODER}.conv1": 2, f"{ENCODER}.conv2": 2}
+        blocks = self._blocks(ENCODER, self.net.model.encoder)
+        heard = stack_cuts(blocks, f"{ENCODER}.layer_norm", None, hearing, fakes)
+        blocks = self._blocks(DECODER, self.net.model.decoder)
+        written = stack_cuts(blocks, f"{DECODER}.layer_norm", tokens_of, {DECODER: drop}, written=True)
+        return decoder_cuts(heard, written)
 
     @staticmethod
     def _blocks(stack: str, module: nn.Module) -> list[str]:

@@ -12,6 +12,7 @@ from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from adapt.models import hf
 from adapt.models.checkpoint import EMBEDDED, Loaded, load_model, model_fingerprint
+from adapt.models.cut import Cut, decoder_cuts, lengths_of, stack_cuts, tokens_of
 from adapt.models.model import Model
 from adapt.models.seq2seq import shifted
 from adapt.models.task import Task, translation
@@ -252,6 +253,21 @@ class HFTranslation(Model):
         module = self.get_submodule(stack)
         kind = "layers" if hasattr(module, "layers") else "block"
         return [f"{stack}.{kind}.{number}" for number in range(len(getattr(module, kind)))]
+
+    @property
+    def cuts(self) -> list[Cut]:
+        """Behind each of the encoder's and the decoder's layers; of a T5's, whose first hands its positions on to the
+        others, behind the last.
+        """
+        return decoder_cuts(self._cuts(self.encoder), self._cuts(self.decoder))
+
+    def _cuts(self, stack: str) -> list[Cut]:
+        blocks, module = self._blocks(stack), self.get_submodule(stack)
+        norms = [f"{stack}.{name}" for name in ("layer_norm", "final_layer_norm") if hasattr(module, name)]
+        written, inside = stack == self.decoder, {stack: "LayerDrop and dropout are on"}
+        steps = tokens_of if written else lengths_of
+        cuts = stack_cuts(blocks, next(iter(norms), None), steps, inside, written=written)
+        return cuts if hasattr(module, "layers") else cuts[-1:]
 
     @property
     def _tied(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from adapt.data.loader import Reader
+from adapt.models.cut import Cut
 from adapt.models.task import Task
 from interventions.sites import Layer, Site
 
@@ -49,6 +50,14 @@ class Model(nn.Module, ABC):
     def dummy(self, length: int, tokens: int) -> tuple[Tensor, ...]:
         """Arguments of `forward` that say nothing: one example of that many samples or tokens, and so many tokens for
         a decoder to read. Raises InputError where a decoder cannot read that many.
+        """
+
+    @property
+    @abstractmethod
+    def cuts(self) -> list[Cut]:
+        """Where what the lower layers put out can be stored and replayed, from input to output; see `adapt/prefix.py`.
+
+        Where that is done `forward` is given audio of no samples, `(batch, 0)`, and the lengths as ever.
         """
 
     @property

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from adapt.data.loader import Batch
 from adapt.errors import InputError
 from adapt.models.task import Task
+from adapt.prefix import Prefix
 from interventions.freeze import eval_frozen
 
 Schedule = Literal["constant", "linear", "cosine"]
@@ -55,6 +57,7 @@ class AdaptationModule(pl.LightningModule):
         self.model, self.task = model, task
         self.make_optimizer, self.schedule, self.warmup, self.seed = optimizer, schedule, warmup, seed
         self.rates, self.keep, self.unfreeze = dict(rates or {}), keep, unfreeze
+        self.prefix: Prefix | None = None  # of which what it puts out is stored
         self.validated: list[tuple[float, list[str], list[str]]] = []  # a batch's loss, references and answers
 
     def train(self, mode: bool = True) -> "AdaptationModule":
@@ -74,7 +77,8 @@ class AdaptationModule(pl.LightningModule):
         np.random.seed(draw % 2**32)  # transformers' models draw their SpecAugment masks from it
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
-        loss = self.task.loss(self.model, batch)
+        with self._replayed(batch):
+            loss = self.task.loss(self.model, batch)
         if not torch.isfinite(loss):
             files = ", ".join(example.where or example.name for example in batch.examples[:3])
             raise InputError(
@@ -91,8 +95,14 @@ class AdaptationModule(pl.LightningModule):
         return loss + penalty
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        loss = float(self.task.loss(self.model, batch))
-        self.validated.append((loss, [example.text for example in batch.examples], self.task.decode(self.model, batch)))
+        with self._replayed(batch):
+            loss = float(self.task.loss(self.model, batch))
+        with self._replayed(batch, generating=True):
+            answers = self.task.decode(self.model, batch)
+        self.validated.append((loss, [example.text for example in batch.examples], answers))
+
+    def _replayed(self, batch: Batch, generating: bool = False) -> AbstractContextManager:
+        return nullcontext() if self.prefix is None else self.prefix.replayed(batch.stored, generating)
 
     def on_validation_epoch_end(self) -> None:
         shares = [self.validated]

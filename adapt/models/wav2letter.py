@@ -4,6 +4,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from adapt.data.manifest import Utterance
 from adapt.errors import InputError
 from adapt.models.checkpoint import Loaded, has_header, load_model, load_weights, model_fingerprint, read_safetensors
 from adapt.models.ctc import Emissions, ctc_unfit
+from adapt.models.cut import Cut, Fake, Tap
 from adapt.models.frontend import HOP, Features, Frontend
 from adapt.models.labels import ENGLISH, Labels
 from adapt.models.model import Model
@@ -146,6 +148,24 @@ class Wav2LetterCTC(Model):
             if name == place or name.startswith(f"{place}."):
                 break
         return windows
+
+    @property
+    def cuts(self) -> list[Cut]:
+        """Behind each layer but the last."""
+        random = {} if isinstance(self.augment, nn.Identity) else {"augment": "augment= hides parts of the features"}
+        fakes: dict[str, Fake] = {"frontend": lambda audio, lengths: (audio.unsqueeze(1), self.frontend.steps(lengths))}
+        cuts = []
+        for layer in self.layers[:-1]:
+            *inner, end = layer.modules
+            fakes |= dict.fromkeys(inner, "same")
+            steps = partial(self._steps_behind, self._windows(layer.name))
+            cuts.append(Cut(layer.name, (Tap(end, steps, dict(fakes), axis=2),), random))
+            fakes[end] = "same"
+        return cuts
+
+    @staticmethod
+    def _steps_behind(windows: list[Window], lengths: Tensor, _: Tensor) -> Tensor:
+        return steps_behind(windows, lengths)
 
     def dummy(self, length: int, tokens: int) -> tuple[Tensor, ...]:
         device = next(self.parameters()).device
