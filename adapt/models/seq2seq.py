@@ -4,9 +4,12 @@ A model for it has `forward(inputs, lengths, targets)`, which returns logits `(b
 `encode(text)`, the tokens of a text, the last of which ends it; and `generate(inputs, lengths)`, the answers as texts.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from adapt.data.example import Example
 from adapt.data.loader import Batch
 
 IGNORED = -100  # stands past a target's end, and costs nothing
@@ -14,13 +17,15 @@ IGNORED = -100  # stands past a target's end, and costs nothing
 
 def seq2seq_loss(model: nn.Module, batch: Batch) -> Tensor:
     """Mean over the batch's tokens of the cross entropy, each token read after the right ones before it."""
-    targets = nn.utils.rnn.pad_sequence(
-        [torch.tensor(model.encode(example.text)) for example in batch.examples],
-        batch_first=True,
-        padding_value=IGNORED,
-    ).to(batch.inputs.device)
+    targets = references(model, batch.examples).to(batch.inputs.device)
     logits = model(batch.inputs, batch.lengths, targets)
     return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+
+
+def references(model: nn.Module, examples: Sequence[Example]) -> Tensor:
+    """The tokens that should be written, `(batch, tokens)`, `IGNORED` past each end."""
+    rows = [torch.tensor(model.encode(example.text)) for example in examples]
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORED)
 
 
 def shifted(targets: Tensor, start: int, padding: int) -> Tensor:
