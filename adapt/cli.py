@@ -16,6 +16,7 @@ COMMANDS = {
     "translate": "translate sentences",
     "steer": "fit a steering vector between two groups, and measure it on both",
     "choose": "score every neuron by one or several measures, choose, and draw who was chosen",
+    "introspect": "measure what a model's neurons do: profiles by phoneme, letter, accent, ...",
     "sites": "list where a model can be read and changed, with shapes, weights and FLOPs",
     "compare": "report on two models that already exist",
     "apply": "put an adaptation into a model's own file",

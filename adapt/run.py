@@ -75,7 +75,7 @@ def open_run(cfg: DictConfig) -> Path:
         log.info("There is no run to resume in '%s'; this one starts there.", folder)
     if cfg.overwrite:
         # Only what runs leave is taken away: the folder may hold files of the user's.
-        for name in ("checkpoints", "adaptation", "log"):
+        for name in ("checkpoints", "adaptation", "log", "scores"):
             shutil.rmtree(folder / name, ignore_errors=True)
         for name in (
             "metrics.json",
@@ -90,6 +90,9 @@ def open_run(cfg: DictConfig) -> Path:
             "scores.safetensors",
             "choice.html",
             "choice.json",
+            "profiles.safetensors",
+            "profiles.json",
+            "profiles.html",
             "model.safetensors",
             "config.json",
             "config.yaml",

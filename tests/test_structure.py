@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = {
-    "adapt", "pretrain", "evaluate", "transcribe", "translate", "compare", "sites", "steer", "choose",
+    "adapt", "pretrain", "evaluate", "transcribe", "translate", "compare", "sites", "steer", "choose", "introspect",
     "apply", "remove", "export",
 }  # fmt: skip
 

@@ -196,23 +196,60 @@ class Profiles:
         """The saliency-masked profile of each group: `nap`, and 0 where `relevance` is under `least`."""
         return self.nap(site, key, weights, time) * (self.relevance(site, key, time) >= least)
 
-    def contrast(self, group: str, against: str | None = None) -> Scores:
-        """How much more each neuron answers to a group than to another, in standard deviations of a step.
+    def contrasts(self, site: Site | str, key: str, groups: Sequence[str] | None = None) -> Tensor:
+        """How much more each neuron answers to each group than to the others, in standard deviations: `(groups, units)`.
 
-        `against` is a group, or None for the mean of all others of the same key, each counting the same. The standard
-        deviation is that within the groups (Cohen's d). A neuron that never varies has 0. Sites at which either side
-        has no step are left out.
+        A group's mean less the mean of the others, each counting the same, over the standard deviation of a step within
+        the groups (Cohen's d). `groups` (None: those that are `seen`) are compared with one another; one that has no
+        step has NaN. A neuron that never varies has 0.
+        """
+        groups = list(self.seen(site, key) if groups is None else groups)
+        mean, spread = self.mean(site, groups), self._within(site, groups)
+        there = ~mean.isnan().any(1)
+        total, count = mean[there].sum(0), int(there.sum())
+        difference = mean - (total - mean) / max(1, count - 1)
+        return torch.where(spread > 0, difference / spread.where(spread > 0, 1), 0).where(there.unsqueeze(1), torch.nan)
+
+    def contrast(self, group: str, against: str | None = None) -> Scores:
+        """`contrasts` of a group with another one, or (None) with all others of the same key.
+
+        Sites at which either side has no step are left out.
 
         Raises:
             ValueError: there is no such group, or no site at which both sides have steps.
         """
         scores = {}
         for site in self.sites:
-            others = self._others(site, group, against)
-            if self.steps(site, group) and others:
-                scores[site] = self._contrast(site, group, others)
+            self._place(group)
+            key = group.partition(":")[0]
+            sides = [group, against] if against is not None else list(self.seen(site, key))
+            if len(sides) > 1 and group in sides and all(self.steps(site, side) for side in sides):
+                scores[site] = self.contrasts(site, key, sides)[sides.index(group)]
         if not scores:
             raise ValueError(f"There is no site at which both '{group}' and {against or 'another group'} have steps.")
+        return Scores(scores)
+
+    def explained(self, key: str) -> Scores:
+        """The share of each neuron's variance that lies between the groups of a key, 0 to 1: how much it knows of it.
+
+        It is that of the steps which are in a group, freed of what as many random groups would explain (epsilon
+        squared, Kelley 1935). Sites that see fewer than two groups are left out. Raises ValueError where none is left.
+        """
+        scores = {}
+        for site in self.sites:
+            groups = self.seen(site, key)
+            places = [self._place(group) for group in groups]
+            steps = self._sum(site, "steps")[places].unsqueeze(1) * self.windows.get(site.name, 1)
+            count, freedom = float(steps.sum()), len(groups) - 1
+            if freedom < 1 or count <= len(groups):
+                continue
+            mean = self.mean(site, groups)
+            between = (steps * (mean - (steps * mean).sum(0) / count).square()).sum(0)
+            within = self._within(site, groups).square() * count
+            share = (between - freedom * within / (count - len(groups))) / (between + within).clamp_min(1e-300)
+            scores[site] = share.clamp(0, 1).where(within > 0, 0)
+        if not scores:
+            raise ValueError(f"There is no site that sees two groups of '{key}'.")
         return Scores(scores)
 
     def gap(self, group: str, against: str, adjusted: bool = False) -> Scores:
@@ -242,23 +279,13 @@ class Profiles:
         """Which groups are alike at a site: average linkage of `distances`, over `seen` groups in their order."""
         return average_linkage(self.distances(site, key, adjusted))
 
-    def _contrast(self, site: Site, group: str, others: Sequence[str]) -> Tensor:
-        groups = [group, *others]
-        window = self.windows.get(site.name, 1)
-        mean, square = self.mean(site, groups), self._sum(site, "square")
-        places = [self._place(name) for name in groups]
-        steps = self._sum(site, "steps")[places].unsqueeze(1) * window
-        within = (square[places] - steps * mean.square()).clamp_min(0).sum(0) / steps.sum()
-        # Activations come in 32 bits: below their last digits there is no variance, only rounding.
-        varies = within > 1e-9 * mean.square().amax(0)
-        difference = mean[0] - mean[1:].mean(0)
-        return torch.where(varies, difference / within.sqrt().where(varies, 1), 0)
-
-    def _others(self, site: Site, group: str, against: str | None) -> list[str]:
-        self._place(group)
-        if against is not None:
-            return [against] if self.steps(site, against) else []
-        return [other for other in self.seen(site, group.partition(":")[0]) if other != group]
+    def _within(self, site: Site | str, groups: Sequence[str]) -> Tensor:
+        # The standard deviation of a step from its group's mean; 0 where there is nothing but rounding.
+        mean = self.mean(site, groups).nan_to_num()
+        places = [self._place(group) for group in groups]
+        steps = self._sum(site, "steps")[places].unsqueeze(1) * self.windows.get(_name(site), 1)
+        variance = (self._sum(site, "square")[places] - steps * mean.square()).sum(0) / steps.sum()
+        return variance.where(variance > 1e-9 * mean.square().amax(0), 0).sqrt()
 
     def _place(self, group: str) -> int:
         if group not in self.groups:

@@ -99,8 +99,10 @@ def membership(groups: Sequence[Grouping], seen: Seen, clock: Clock, steps: Sequ
     return members
 
 
-def forward(model: Model, batch: Batch, numbers: Sequence[int]) -> tuple[Seen, Tensor]:
-    """Run a batch. Returns what it shows, and the score to differentiate: a scalar, summed over own output steps."""
+def forward(model: Model, batch: Batch, numbers: Sequence[int], middle: bool = False) -> tuple[Seen, Tensor]:
+    """Run a batch. Returns what it shows, and the score to differentiate: a scalar, summed over own output steps, or of
+    each example the `middle` one.
+    """
     if hasattr(model, "generate"):
         targets = references(model, batch.examples).to(batch.inputs.device)
         scores, log_probs = model(batch.inputs, batch.lengths, targets), None
@@ -111,6 +113,8 @@ def forward(model: Model, batch: Batch, numbers: Sequence[int]) -> tuple[Seen, T
             log_probs, lengths = model(batch.inputs, batch.lengths)
         (scores,) = out
         own = own_mask(lengths, log_probs.shape[1])
+    if middle:
+        own = torch.arange(own.shape[1], device=own.device) == lengths.unsqueeze(1) // 2
     path = (scores if log_probs is None else log_probs).detach().argmax(-1)
     score = scores.gather(-1, path.unsqueeze(-1)).squeeze(-1)[own].sum()
     return Seen(model, batch, numbers, path.cpu(), lengths.tolist(), log_probs), score

@@ -1,0 +1,34 @@
+"""`innertune introspect`: measure what a model's neurons do, write it down, and draw it."""
+
+import logging
+import time
+
+from omegaconf import DictConfig, OmegaConf
+
+from adapt.build import build, build_splits
+from adapt.data.splits import check_splits
+from adapt.introspect.measured import Measured
+from adapt.models.checkpoint import Loaded
+from adapt.run import check_output, close_run, command_line, open_run
+
+log = logging.getLogger(__name__)
+
+
+def main(cfg: DictConfig) -> None:
+    """Measure as `conf/introspect.yaml` says. Leaves `metrics.json`, `card.json`, and what the measure writes."""
+    started = time.perf_counter()
+    check_output(cfg)
+    loaded: Loaded = build(cfg.model)
+    splits, skipped = check_splits(build_splits(cfg.data), loaded.model, cfg.data.on_error)
+    measured: Measured = build(cfg.measure)(loaded, splits, build(cfg.loader))
+    folder = open_run(cfg)
+    card = {
+        "model": {"reference": loaded.reference, "fingerprint": loaded.fingerprint},
+        "command": command_line(),
+        "data": OmegaConf.to_container(cfg.data, resolve=True),
+    }
+    title = cfg.title or f"What the neurons of {loaded.reference} do"
+    page, *_ = measured.write(folder, str(title), OmegaConf.to_yaml(cfg, resolve=True), card)
+    close_run(folder, {**measured.summary, "seconds": time.perf_counter() - started, "skipped": skipped}, card)
+    log.info("%s", measured.told)
+    log.info("The page: %s", page.absolute())
