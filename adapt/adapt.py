@@ -21,7 +21,7 @@ from adapt.ranks import is_first
 from adapt.report.finish import finish
 from adapt.run import check_output, open_run, output_folder
 from adapt.training import fit, watch
-from adapt.tuning.choice import sentence
+from adapt.tuning.choice import sentences
 from adapt.tuning.rates import layer_rates
 from adapt.tuning.sample import Sample
 from adapt.tuning.unfreeze import gradual
@@ -59,7 +59,8 @@ def main(cfg: DictConfig) -> None:
     loader, make_trainer = build(cfg.loader), build(cfg.trainer)
     choice = output_folder(cfg) / "choice.safetensors"
     if is_first() and not (cfg.resume and (choice.parent / "config.yaml").is_file()):
-        choice.unlink(missing_ok=True)  # of another run: this one's is kept, and read by all that belong to it
+        for other in choice.parent.glob("choice*.safetensors"):
+            other.unlink()  # of another run: this one's is kept, and read by all that belong to it
     sample = Sample(splits.train, splits.source_train, loader, choice)
     trained = build(cfg.tuning)(model, sample=sample)
     freeze_all_but(model, trained)
@@ -109,7 +110,7 @@ def main(cfg: DictConfig) -> None:
     comparison = compare_texts(
         base, adapted, sets, before, after, loader, grouping(cfg.data), trained, rows, merged.counts, cfg.causes,
         title=cfg.title, history=history, skipped=skipped, config=OmegaConf.to_yaml(cfg, resolve=True),
-        seconds=time.perf_counter() - started, choice=sentence(choice),
+        seconds=time.perf_counter() - started, choice=sentences(choice),
     )  # fmt: skip
     save_adaptation(
         folder / "adaptation", base, model, merged.factors,

@@ -197,7 +197,7 @@ class Profiles:
         return self.nap(site, key, weights, time) * (self.relevance(site, key, time) >= least)
 
     def contrasts(self, site: Site | str, key: str, groups: Sequence[str] | None = None) -> Tensor:
-        """How much more each neuron answers to each group than to the others, in standard deviations: `(groups, units)`.
+        """How much more each neuron answers to each group than to others, in standard deviations: `(groups, units)`.
 
         A group's mean less the mean of the others, each counting the same, over the standard deviation of a step within
         the groups (Cohen's d). `groups` (None: those that are `seen`) are compared with one another; one that has no

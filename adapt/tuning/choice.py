@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import torch
 
+import adapt.introspect.scores as measures
 from adapt.errors import InputError
-from adapt.introspect import scores as measures
 from adapt.models.checkpoint import load_model
 from adapt.models.model import Model
 from adapt.tuning.sample import Sample
@@ -24,12 +24,13 @@ def tunable(model: Model, sites: str | Sequence[str] = "*") -> list[Site]:
     """The sites that match the globs and whose neurons can train alone.
 
     Raises:
-        ValueError: there is none, and why.
+        ValueError: there is none, or some of its rows train already, and why.
     """
     asked = choose_sites(model.sites, sites)
     reasons = {site.name: reason for site in asked if (reason := why_not(model, site))}
-    if len(reasons) == len(asked):
-        raise ValueError(" ".join(reasons.values()))
+    taken = [reason for name, reason in reasons.items() if hasattr(model.get_submodule(name), "rows")]
+    if taken or len(reasons) == len(asked):
+        raise ValueError(" ".join(taken or reasons.values()))
     if reasons:
         log.info("Neurons are not chosen at %s, where they cannot train alone.", ", ".join(reasons))
     return [site for site in asked if site.name not in reasons]
@@ -201,9 +202,10 @@ def kept(sample: Sample | None) -> tuple[Neurons, list[str] | None] | None:
     return Neurons.load(sample.kept), read_tensors(sample.kept, "neurons")[0].get("layers")
 
 
-def sentence(path: Path) -> str:
-    """What is said of the choice in a run's folder; nothing where it made none."""
-    return str(read_tensors(path, "neurons")[0].get("said", "")) if path.is_file() else ""
+def sentences(path: Path) -> str:
+    """What is said of the choice kept at `path`, and of those of a mix's parts; nothing where none was made."""
+    files = [path, *sorted(path.parent.glob(f"{path.stem}-*{path.suffix}"))]
+    return " ".join(str(read_tensors(file, "neurons")[0].get("said", "")) for file in files if file.is_file())
 
 
 def _within_site(scores: Scores) -> Scores:

@@ -29,7 +29,7 @@ def mix(model: Model, parts: Mapping[str, Callable[..., list[str]]], sample: Sam
     for name, part in sorted(parts.items(), key=lambda item: getattr(item[1], "func", None) in (lora, peft)):
         # Factors come last: they give new names to what others choose by name.
         try:
-            chosen = part(model, sample=sample)
+            chosen = part(model, sample=None if sample is None else sample.of_part(name))
         except InputError as error:
             raise InputError(f"tuning.parts.{name}: {error}{_whose(str(error), owners)}") from None
         parameters = dict(model.named_parameters(remove_duplicate=False))

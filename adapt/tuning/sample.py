@@ -22,6 +22,10 @@ class Sample:
     loader: Loader
     kept: Path | None = None
 
+    def of_part(self, name: str) -> "Sample":
+        """The same for one part of a mix of tunings, whose choice has a file of its own: `choice-NAME.safetensors`."""
+        return self if self.kept is None else replace(self, kept=self.kept.with_stem(f"{self.kept.stem}-{name}"))
+
     def few(self, examples: int | None) -> "Sample":
         """At most so many of the target and of the source, evenly spaced in their order; None: all.
 

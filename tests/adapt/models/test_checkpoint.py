@@ -284,7 +284,7 @@ def test_a_broken_adaptation_file_is_an_input_error(adapted, keep):
         {"model": None},
         {"model": []},
         {"model": "wav2letter"},
-        {"format": 3},
+        {"format": 99},
         {"format": None},
         {"rows": 3},
         {"rows": ["x"]},
