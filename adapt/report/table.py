@@ -26,6 +26,10 @@ def print_result(comparison: Comparison, folder: Path) -> None:
     if weights is not None:
         for what, count in (("trained", weights.trained), ("changed", weights.changed)):
             table.add_row(f"weights {what}", "", f"{count:,}", f"{count / weights.total:.1%} of {weights.total:,}")
+            if what == "trained" and 0 < weights.parameters < count:  # factors stand for weights
+                table.add_row(
+                    "  by numbers", "", f"{weights.parameters:,}", f"{weights.parameters / weights.total:.1%}"
+                )
     table.add_row("time, s", "", f"{comparison.seconds:.0f}", "")
     console = Console(width=max(Console().width, 78))
     console.print(table)

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from interventions.bits import changed_bits
 from interventions.freeze import eval_frozen, freeze_all_but, frozen_modules
 from interventions.neurons import Neurons, Scores
-from interventions.rows import merge_rows, train_rows, why_not
+from interventions.rows import freeze_neurons, merge_rows, train_rows, why_not
 from interventions.sites import Site, find_sites
 
 
@@ -345,7 +345,10 @@ def test_a_new_module_of_the_same_class_is_a_plain_one():
 def test_the_opposite_freezes_the_neurons_and_trains_all_else():
     model = net()
     neurons, before = some(model), snapshot(model)
-    names = train_rows(model, ~neurons)
+    names = freeze_neurons(model, neurons)
+    everything = {name for name, _ in net().named_parameters()}
+    partly = {f"{site.name}.{kind}" for site in neurons.used for kind in ("weight", "bias")}
+    assert everything - partly == {name for name in names if not name.endswith(("rows", "row_bias"))}
     fit(model, OPTIMIZERS["adamw"]([model.get_parameter(name) for name in names]), 20)
     merge_rows(model)
     after = snapshot(model)

@@ -144,6 +144,44 @@ def test_every_documented_form(choice, numbers):
     assert choose_layers(LAYERS, choice) == [LAYERS[number] for number in numbers]
 
 
+def numbered(*names):
+    return [Layer(name, ()) for name in names]
+
+
+TWO = numbered(
+    "net.shared", *(f"net.model.encoder.layers.{n}" for n in range(4)), "net.model.decoder.embed_positions",
+    *(f"net.model.decoder.layers.{n}" for n in range(3)), "net.lm_head",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("choice", "numbers"),
+    [
+        ("encoder last 2", [3, 4]), ("decoder first 1", [6]), (["encoder last 2", "decoder first 1"], [3, 4, 6]),
+        ("encoder", [1, 2, 3, 4]), ("decoder", [5, 6, 7, 8]), ("decoder middle", [7]), ("decoder -1", [8]),
+        ("encoder 0", [1]), (["decoder last 1", "net.lm_head"], [8, 9]),
+    ],
+)  # fmt: skip
+def test_encoder_and_decoder_are_chosen_apart(choice, numbers):
+    assert choose_layers(TWO, choice) == [TWO[number] for number in numbers]
+
+
+def test_a_part_is_the_one_that_comes_first_in_a_name():
+    layers = numbered("net.encoder.conv.0", "net.encoder.encoder.layers.0", "net.decoder.bert.encoder.layer.0")
+    assert choose_layers(layers, "encoder") == layers[:2]
+    assert choose_layers(layers, "decoder last 1") == layers[2:]
+
+
+@pytest.mark.parametrize(
+    "choice", ["encoder last 5", "decoder first", "decoder middle 1", "encoder net.shared", "coder 1"]
+)
+def test_a_part_without_such_a_layer_is_refused(choice):
+    with pytest.raises(ValueError, match="or these behind 'encoder' or 'decoder'"):
+        choose_layers(TWO, choice)
+    with pytest.raises(ValueError, match="No layer is called 'encoder last 1'"):
+        choose_layers(LAYERS, "encoder last 1")
+
+
 @pytest.mark.parametrize("total", range(1, 13))
 def test_middle_is_a_third_around_the_centre(total):
     chosen = choose_layers([Layer(str(n), ()) for n in range(total)], "middle")

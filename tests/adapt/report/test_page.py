@@ -135,6 +135,12 @@ def test_every_number_of_the_result_is_there(comparison: Comparison) -> None:
         assert number in text, number
 
 
+def test_factors_are_counted_beside_the_weights_that_they_stand_for(comparison: Comparison) -> None:
+    assert "by " not in section(render(comparison), "result").partition("Trained")[2].partition("Changed")[0]
+    by_factors = replace(comparison, weights=replace(comparison.weights, parameters=1_234))
+    assert "28.1 % of them, by 1,234 trained numbers" in section(render(by_factors), "result")
+
+
 def test_the_summary_stands_under_the_title(comparison: Comparison) -> None:
     text = Page(render(comparison)).text
     assert "German from English Word error rate on the target fell from 46.5 % to 18.2 %; on the source it rose" in text
