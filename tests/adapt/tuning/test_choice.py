@@ -10,7 +10,7 @@ from adapt.data.manifest import read_manifest
 from adapt.errors import InputError
 from adapt.introspect.scores import random
 from adapt.models.checkpoint import load_model, save_adaptation
-from adapt.tuning.choice import best_layers, best_neurons, layer_weights, neuron_weights, sentence, tunable
+from adapt.tuning.choice import best_layers, best_neurons, layer_weights, neuron_weights, sentences, tunable
 from adapt.tuning.layers import full, layers
 from adapt.tuning.neurons import neurons
 from adapt.tuning.sample import Sample
@@ -114,7 +114,7 @@ def test_surgical_takes_the_block_with_the_largest_gradient_beside_its_weights(m
     kept = Sample(sample.target, (), sample.loader, tmp_path / "choice.safetensors")
     names = surgical(model, examples=3, sample=kept)
     assert set(names) == {name for name in full(model) if name.rpartition(".")[0] in layer.modules}
-    assert f"the layer {layer.name}," in sentence(kept.kept)
+    assert f"the layer {layer.name}," in sentences(kept.kept)
     factors = auto_rgn(model, sample.few(3))
     assert factors.keys() == set(full(model)) and {factors[name] for name in names} == {1.0}
     assert all(0 <= factor < 1 for name, factor in factors.items() if name not in names)
@@ -146,7 +146,7 @@ def test_layers_and_blocks_of_every_family(family, request, sample, language, tm
 def test_a_kept_choice_is_read_and_not_made_again(model, sample, tmp_path, monkeypatch):
     kept = Sample(sample.target, sample.source, sample.loader, tmp_path / "choice.safetensors")
     names = neurons(model, choose="activation_gap", weights=0.05, per=None, sample=kept, examples=4)
-    said = sentence(kept.kept)
+    said = sentences(kept.kept)
     assert said.startswith("Chosen by activation_gap, measured on 4 examples of the target and 4 of the source: ")
     assert said.endswith(" of the weights.") and " 5.0 %" in said
     rows = merge_rows(model)
@@ -158,7 +158,7 @@ def test_a_kept_choice_is_read_and_not_made_again(model, sample, tmp_path, monke
     chosen = layers(model, choose="fisher", amount=2, examples=2, sample=kept)
     monkeypatch.setattr("adapt.tuning.layers.score", None)
     assert layers(model, choose="fisher", amount=2, examples=2, sample=kept) == chosen
-    assert "the layers net.acoustic_model." in sentence(kept.kept)
+    assert "the layers net.acoustic_model." in sentences(kept.kept)
 
 
 def test_few_are_evenly_spaced():
@@ -191,7 +191,7 @@ def test_a_run_keeps_its_choice_and_says_it(innertune, base, speech, tmp_path, m
         f"output={tmp_path / 'run'}",
     ]  # fmt: skip
     run = innertune("adapt", *options)
-    chosen, said = Neurons.load(run / "choice.safetensors"), sentence(run / "choice.safetensors")
+    chosen, said = Neurons.load(run / "choice.safetensors"), sentences(run / "choice.safetensors")
     assert said.startswith("Chosen by gradient_gap, measured on 8 examples of the target and 8 of the source")
     assert json.loads((run / "card.json").read_text())["choice"] == said and said in (run / "report.html").read_text()
     first = load_model(str(run)).fingerprint

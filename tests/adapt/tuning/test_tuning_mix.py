@@ -93,3 +93,24 @@ def test_no_parts_and_wrong_ones(model):
         mix(model, {})
     with pytest.raises(InputError, match="tuning.parts.top: tuning.layers: No layer is called 'top'"):
         mix(model, {"top": partial(layers, layers="top")})
+
+
+def test_an_experiment_names_its_parts_in_its_defaults(model, tmp_path):
+    from hydra import compose, initialize_config_dir
+
+    from adapt.build import build
+    from adapt.show import config_folder
+
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - /tuning@tuning.parts.upper: neurons\n"
+        "  - /tuning@tuning.parts.decoder: lora\n  - /tuning@tuning.parts.output: head\n  - override /tuning: mix\n"
+        "tuning:\n  parts:\n    upper: {sites: '*.encoder.layers.1.*'}\n    decoder: {layers: decoder, r: 4}\n"
+    )
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        cfg = compose("adapt", [f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine"])
+    assert cfg.tuning.parts.upper.amount == 0.05 and cfg.tuning.parts.decoder.alpha == 16
+    names = build(cfg.tuning)(model)
+    found = {one.module: one.options["r"] for one in merge_factors(model).factors}
+    assert set(found.values()) == {4} and all(".decoder." in name for name in found)
+    assert merge_rows(model) and "net.model.shared.weight" in names
