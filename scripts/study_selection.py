@@ -1,0 +1,345 @@
+#!/usr/bin/env python3
+"""Does it matter which weights train? Ways of choosing them, at equal numbers of trained weights.
+
+    scripts/study_selection.py                                   # everything: hours; it says how many first
+    scripts/study_selection.py --seeds 1 --shares 0.05 --data accents --ways random rgn full
+    scripts/study_selection.py --fsdd ../shared/data/fsdd        # real recordings besides
+    scripts/study_selection.py --estimate                        # only say what it would cost
+
+Each run is an `innertune adapt` in a folder of its own below `--folder`. What is finished stays and is not done again;
+a run that was killed goes on. On accents (synthetic): the embedded base, from US to Scottish English; on fsdd (real):
+a base of three speakers, trained here first, to a fourth. Seeds are of the order of the data, of augmentation, and of
+random choices; the data are the same.
+
+Ways, each with as many weights as the share pays for: neurons `random` and by each measure, a like share of each layer
+(`rgn`), or the best of all layers together (`rgn, free`); the neurons next to the output first (`top layers`), or next
+to the input (`bottom layers`); whole layers by relative gradient norm (`layers by rgn`); `lora` on all convolutions, of
+the rank that comes nearest; `change`: neurons that full fine-tuning of the same seed moved most. `surgical` and `full`
+have a number of weights of their own. What trains few weights may want another learning rate than what trains all:
+with several `--rates`, each is tried, and of each way and share the one with the best validation WER is reported.
+
+WER after, on the target and on the source; the gain is that of the target, forgetting the rise on the source. Means
+over seeds and their 95 % intervals (Student's t), which say nothing of other data. Seconds are those of training alone;
+choosing and evaluating come on top (`seconds` of a run in the JSON is all of it).
+"""
+
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+MEASURES = ("random", "weight", "rgn", "fisher", "activation_gap", "gradient_gap", "ablation")
+FREE = ("rgn", "fisher", "gradient_gap", "ablation")
+WAYS = (
+    *MEASURES, *(f"{name}, free" for name in FREE), "change", "top layers", "bottom layers", "layers by rgn", "lora",
+    "surgical", "full",
+)  # fmt: skip
+COLUMNS = ("share", "way", "trained", "WER target", "WER source", "of full's gain", "of full's forgetting", "rate", "s",
+           "seeds")  # fmt: skip
+OF_FULL = ("gain_of_full", "forgetting_of_full")
+WHOLE = ("surgical", "full")  # whose number of weights is their own
+T_975 = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # Student's, by degrees of freedom
+SECONDS = {"accents": 110.0, "fsdd": 40.0}  # of a run, before any was timed here: one thread of a machine of 2026
+LENGTH = {"accents": ["data.source_train=200"], "fsdd": ["experiment=fsdd_accent", "data.source_train=60"]}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fine-tuning. `share` is None where the way has its own."""
+
+    data: str
+    way: str
+    share: float | None
+    seed: int
+    rate: float | None = None
+
+    @property
+    def name(self) -> str:
+        share = "" if self.share is None else f"-{100 * self.share:g}"
+        rate = "" if self.rate is None else f"-lr{self.rate:g}"
+        return f"{self.data}/{self.way.replace(', ', '-').replace(' ', '-')}{share}{rate}-{self.seed}"
+
+
+def plan(
+    data: Sequence[str],
+    ways: Sequence[str],
+    shares: Sequence[float],
+    seeds: int,
+    rates: Sequence[float | None] = (None,),
+) -> list[Run]:
+    """All runs, in an order in which each finds what it needs, and every seed is whole before the next."""
+    order = sorted(ways, key=lambda way: (way != "full", WAYS.index(way)))
+    return [
+        Run(name, way, share, seed, rate)
+        for name in data for seed in range(seeds) for way in order
+        for share in ([None] if way in WHOLE else shares) for rate in rates
+    ]  # fmt: skip
+
+
+def overrides(run: Run, folder: Path, base: str) -> list[str]:
+    """The options of `innertune adapt` for a run."""
+    way, _, free = run.way.partition(", ")
+    given = [f"seed={run.seed}", f"model.pretrained={base}", *LENGTH[run.data]]
+    given += [] if run.rate is None else [f"optimizer.lr={run.rate}"]
+    if way == "full":
+        return [*given, "tuning=full"]
+    if way == "surgical":
+        return [*given, "tuning=surgical"]
+    if way == "lora":
+        return [*given, "tuning=lora", f"tuning.r={rank(base, run.share)}"]
+    if way == "layers by rgn":
+        return [*given, "tuning=layers", "tuning.choose=rgn", f"tuning.amount={run.share}"]
+    given += ["tuning=neurons", f"tuning.weights={run.share}", f"tuning.per={'null' if free else 'site'}"]
+    if way.endswith("layers"):
+        path = depth(folder, base, run, from_top=way.startswith("top"))
+        return [*given[:-1], "tuning.per=null", f"tuning.choose={path}"]
+    if way == "change":
+        way = str(folder / Run(run.data, "full", None, run.seed, run.rate).name)
+    return [*given, f"tuning.choose={way}"]
+
+
+def depth(folder: Path, base: str, run: Run, from_top: bool) -> Path:
+    """Scores by which the neurons nearest to the output (or the input) come first, those of one layer at random."""
+    import torch
+
+    from adapt.models.checkpoint import load_model
+    from adapt.tuning.choice import tunable
+    from interventions.neurons import Scores
+
+    sites = tunable(load_model(base).model)
+    draw = torch.Generator().manual_seed(run.seed)
+    sign = 1 if from_top else -1
+    path = folder / run.data / f"{'top' if from_top else 'bottom'}-{run.seed}.safetensors"
+    Scores({site: sign * place + torch.rand(site.units, generator=draw) for place, site in enumerate(sites)}).save(path)
+    return path
+
+
+def rank(base: str, share: float) -> int:
+    """The rank of LoRA on all convolutions that has as many weights as the share, or one step from it."""
+    from adapt.models.checkpoint import load_model
+    from interventions.sites import find_sites
+
+    model = load_model(base).model
+    shapes = [model.get_submodule(site.name).weight.shape for site in find_sites(model)]
+    one = sum(math.prod(shape[1:]) + shape[0] for shape in shapes)
+    return max(1, round(share * sum(parameter.numel() for parameter in model.parameters()) / one))
+
+
+def innertune(*arguments: str, quiet: Path | None = None) -> int:
+    """Run a command as a user would; its output goes to the file `quiet`."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    quiet.parent.mkdir(parents=True, exist_ok=True)
+    with quiet.open("a") as out:
+        done = subprocess.run(
+            [sys.executable, "-m", "adapt.cli", *arguments], env=environment, stdout=out, stderr=subprocess.STDOUT
+        )
+    return done.returncode
+
+
+def result(folder: Path, run: Run) -> dict[str, Any] | None:
+    """What a finished run found; None where it is not finished."""
+    path = folder / run.name / "metrics.json"
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    card = json.loads(path.with_name("card.json").read_text(encoding="utf-8"))
+    wer = {name: {when: found[name][when]["wer"] for when in ("before", "after")} for name in ("target", "source")}
+    return {
+        **asdict(run), "wer": wer, "validation_wer": min(row["val_wer"] for row in found["history"]),
+        "trained": found["weights"]["trained"] / found["weights"]["total"], "choice": card.get("choice", ""),
+        "seconds": found["seconds"], "training_seconds": found["history"][-1]["seconds"],
+    }  # fmt: skip
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The mean, and half of the 95 % interval around it; NaN where there is one value alone."""
+    if len(values) < 2:
+        return statistics.fmean(values), math.nan
+    factor = T_975[len(values) - 1] if len(values) <= len(T_975) else 1.96
+    return statistics.fmean(values), factor * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def best_rates(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each way and share, the runs at the learning rate with the lowest mean WER on the validation set."""
+    by_way: dict[Any, dict[Any, list[dict[str, Any]]]] = {}
+    for found in results:
+        rates = by_way.setdefault((found["data"], found["share"], found["way"]), {})
+        rates.setdefault(found["rate"], []).append(found)
+    chosen = []
+    for rates in by_way.values():
+        most = max(map(len, rates.values()))  # those that were tried on all seeds
+        whole = [own for own in rates.values() if len(own) == most]
+        chosen += min(whole, key=lambda own: statistics.fmean(found["validation_wer"] for found in own))
+    return chosen
+
+
+def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each way and share of each data: means over seeds, also beside full fine-tuning on the same seeds."""
+    rows, results = [], best_rates(results)
+    for key in dict.fromkeys((found["data"], found["share"], found["way"]) for found in results):
+        own = [found for found in results if (found["data"], found["share"], found["way"]) == key]
+        full = {found["seed"]: found for found in results if (found["data"], found["way"]) == (key[0], "full")}
+        both = [(found, full[found["seed"]]) for found in own if found["seed"] in full]
+        row = {"data": key[0], "share": key[1], "way": key[2], "rate": own[0]["rate"], "seeds": len(own)}
+        row |= {name: statistics.fmean(found[name] for found in own) for name in ("trained", "training_seconds")}
+        for name in ("target", "source"):
+            row[name] = mean_interval([100 * found["wer"][name]["after"] for found in own])
+        for name, of in (("gain_of_full", gain), ("forgetting_of_full", forgetting)):
+            mine, whole = (sum(of(pair[place]) for pair in both) for place in (0, 1))
+            row[name] = mine / whole if whole > 0 else None
+        rows.append(row)
+    return rows
+
+
+def gain(run: dict[str, Any]) -> float:
+    return run["wer"]["target"]["before"] - run["wer"]["target"]["after"]
+
+
+def forgetting(run: dict[str, Any]) -> float:
+    return run["wer"]["source"]["after"] - run["wer"]["source"]["before"]
+
+
+def table(rows: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]]) -> str:
+    """The same as Markdown, a table for each data: of each share the best on the target first."""
+
+    def said(value: tuple[float, float]) -> str:
+        return f"{value[0]:.1f}" if math.isnan(value[1]) else f"{value[0]:.1f} ± {value[1]:.1f}"
+
+    lines = []
+    for data in dict.fromkeys(row["data"] for row in rows):
+        one = next(r for r in results if r["data"] == data)
+        before = {name: 100 * one["wer"][name]["before"] for name in ("target", "source")}
+        lines += [
+            f"\n{data}: WER % before: target {before['target']:.1f}, source {before['source']:.1f}\n",
+            f"| {' | '.join(COLUMNS)} |",
+            "|---" * len(COLUMNS) + "|",
+        ]
+        own = [row for row in rows if row["data"] == data]
+        for row in sorted(own, key=lambda row: (row["share"] is None, row["share"] or 0, row["target"][0])):
+            shown = [
+                "own" if row["share"] is None else f"{100 * row['share']:g} %", row["way"],
+                f"{100 * row['trained']:.1f} %", said(row["target"]), said(row["source"]),
+                *("—" if row[key] is None else f"{100 * row[key]:.0f} %" for key in OF_FULL),
+                "—" if row["rate"] is None else f"{row['rate']:g}", f"{row['training_seconds']:.0f}", str(row["seeds"]),
+            ]  # fmt: skip
+            lines.append(f"| {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def cost(runs: Sequence[Run], results: Sequence[dict[str, Any]]) -> float:
+    """How many seconds the runs will take, by the mean of those that are finished, or else by what we know."""
+
+    def one(data: str) -> float:
+        known = [r["seconds"] for r in results if r["data"] == data]
+        return statistics.fmean(known) if known else SECONDS[data]
+
+    return sum(one(run.data) + 12 for run in runs)  # to start a process
+
+
+def base_of(data: str, args: argparse.Namespace) -> str:
+    """The base to adapt; the one of fsdd is trained where it is not there yet."""
+    if data == "accents":
+        return "us-english"
+    folder = args.folder / "fsdd" / "base"
+    if not (folder / "metrics.json").is_file():
+        options = [
+            "experiment=fsdd_base",
+            f"data.folder={args.fsdd}",
+            f"output={folder}",
+            "resume=true",
+            *args.base_options,
+        ]
+        if innertune("pretrain", *options, quiet=args.folder / "fsdd" / "base.log"):
+            raise SystemExit(f"The base of fsdd could not be trained: see {args.folder / 'fsdd' / 'base.log'}")
+    return str(folder)
+
+
+def work(runs: Sequence[Run], args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Do what is not done; yield what each run found."""
+    for run in runs:
+        folder = args.folder / run.name
+        if result(args.folder, run) is None:
+            base = base_of(run.data, args)
+            place = [f"data.folder={args.fsdd}"] if run.data == "fsdd" else []
+            options = overrides(run, args.folder, base)
+            log = folder.with_name(f"{folder.name}.log")
+            given = [*options, *place, f"output={folder}", "resume=true", "logger=csv", *args.options]
+            if innertune("adapt", *given, quiet=log):
+                last = log.read_text(encoding="utf-8").strip().splitlines()[-1:]
+                print(f"  {run.name}: left out. {' '.join(last)}", flush=True)
+                continue
+            for checkpoint in (folder / "checkpoints").glob("*.ckpt"):
+                checkpoint.unlink()  # finished, and six times the model's size
+        yield result(args.folder, run)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", choices=("accents", "fsdd"), help="default: accents, and fsdd with --fsdd")
+    parser.add_argument("--fsdd", type=Path, help="the folder of the Free Spoken Digit Dataset")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--shares", nargs="+", type=float, default=[0.01, 0.05, 0.2])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rates", nargs="+", type=float, help="learning rates; default: that of conf/adapt.yaml")
+    parser.add_argument("--folder", type=Path, default=Path("outputs/study_selection"))
+    parser.add_argument("--json", type=Path, help="default: result.json in the folder")
+    parser.add_argument("--options", nargs="+", default=[], help="further ones of every `innertune adapt`")
+    parser.add_argument("--base-options", nargs="+", default=[], help="further ones of `innertune pretrain` of fsdd")
+    parser.add_argument("--estimate", action="store_true", help="say what it would cost, and stop")
+    args = parser.parse_args()
+    args.folder, args.fsdd = args.folder.absolute(), args.fsdd and args.fsdd.absolute()
+    data = args.data or ["accents", *(["fsdd"] if args.fsdd else [])]
+    if "fsdd" in data and not (args.fsdd and args.fsdd.is_dir()):
+        parser.error("--data fsdd needs --fsdd FOLDER")
+    from adapt.show import config_folder
+
+    ways = [way for way in args.ways if way != "lora" or (config_folder() / "tuning" / "lora.yaml").is_file()]
+    ways += ["full"] if "change" in ways and "full" not in ways else []
+    runs = plan(data, ways, args.shares, args.seeds, args.rates or (None,))
+    done = [found for run in runs if (found := result(args.folder, run))]
+    left = [run for run in runs if result(args.folder, run) is None]
+    print(f"{len(runs)} runs, {len(done)} of them done; the others will take some {cost(left, done) / 3600:.1f} hours.")
+    if args.estimate:
+        return
+    results: list[dict[str, Any]] = []
+    began, new = time.perf_counter(), 0
+    for found in work(runs, args):
+        results.append(found)
+        run = Run(*(found[field.name] for field in fields(Run)))
+        if run in left:
+            new += 1
+            wer = {name: 100 * found["wer"][name]["after"] for name in ("target", "source")}
+            rest = cost([other for other in left if result(args.folder, other) is None], results) / 60
+            print(f"  {run.name}: target {wer['target']:.1f}, source {wer['source']:.1f}, "
+                  f"{100 * found['trained']:.1f} % trained; {rest:.0f} minutes left", flush=True)  # fmt: skip
+        write(args, results)
+    print(table(summary(results), results))
+    print(
+        f"\n{new} runs in {(time.perf_counter() - began) / 60:.0f} minutes; {args.json or args.folder / 'result.json'}"
+    )
+
+
+def write(args: argparse.Namespace, results: Sequence[dict[str, Any]]) -> None:
+    """Keep what is known so far."""
+    from adapt.files import write_json
+
+    rows = summary(results)
+    for row in rows:
+        for name in ("target", "source"):
+            row[name] = [None if math.isnan(value) else value for value in row[name]]
+    write_json(args.json or args.folder / "result.json", {"rows": rows, "runs": list(results)})
+
+
+if __name__ == "__main__":
+    main()
