@@ -62,6 +62,13 @@ def test_tunings(step, name):
     assert (weights["parameters"] < weights["trained"]) == (name in ("lora", "peft", "mix"))
 
 
+@pytest.mark.parametrize("name", options("keep"))
+def test_keeps(step, speech, name):
+    run = step("adapt", f"keep={name}", f"data.source_train={speech['low_validation']}")
+    (row,) = json.loads((run / "metrics.json").read_text())["history"]
+    assert ("keep_loss" in row) == (name != "none")
+
+
 @pytest.mark.parametrize("name", options("augment"))
 def test_augments(step, name):
     assert (step("adapt", f"augment={name}") / "metrics.json").exists()

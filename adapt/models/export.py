@@ -53,8 +53,10 @@ def export(
         else:
             _write_state(model, net, made)
         names = sorted(path.name for path in made.iterdir())
-        made.chmod(0o777 & ~_umask())
+        mask = _umask()
+        made.chmod(0o777 & ~mask)  # private so far, some of the files too; an export is as any other files are
         for path in made.iterdir():
+            path.chmod(0o666 & ~mask)
             _sync(path)
         made.replace(folder)
         _sync(folder.parent)

@@ -54,6 +54,9 @@ def test_ctc(wav2vec2, tmp_path):
         == {path.name for path in (tmp_path / "plain").iterdir()}
     )
     assert same(bits(model), before)
+    (tmp_path / "mine").touch()
+    modes = {path.stat().st_mode for path in (tmp_path / "plain").iterdir()}
+    assert modes == {(tmp_path / "mine").stat().st_mode}
     net = transformers.AutoModelForCTC.from_pretrained(tmp_path / "plain").eval()
     assert type(net) is transformers.Wav2Vec2ForCTC
     heard = transformers.AutoProcessor.from_pretrained(tmp_path / "plain")(

@@ -109,6 +109,22 @@ def test_lora_factors_count_as_what_they_add_to_the_weight():
     assert keep().item() == pytest.approx(added.square().sum().item() + 15, rel=1e-5)
 
 
+def test_what_peft_says_is_added_is_what_counts():
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"map": nn.Linear(6, 5), "conv": nn.Conv1d(5, 7, 3), "embedding": nn.Embedding(9, 6)})
+    config = peft.LoraConfig(r=2, lora_alpha=6, target_modules=list(model))
+    peft.inject_adapter_in_model(config, model)
+    keep = l2sp(model, strength=2.0)
+    assert keep().item() == 0 and not keep.anchored.names
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.normal_()
+    added = sum(module.get_delta_weight("default").square().sum().item() for module in model.values())
+    assert keep().item() == pytest.approx(added, rel=1e-5)
+
+
 def test_penalties_are_as_exact_under_autocast(model):
     freeze_all_but(model, full(model))
     keep = l2sp(model)
