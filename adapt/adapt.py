@@ -11,6 +11,7 @@ from adapt.comparison import compare_texts
 from adapt.data.manifest import Splits
 from adapt.data.replay import replayed
 from adapt.data.splits import check_splits
+from adapt.dry_run import Training, dry_run, table
 from adapt.errors import InputError
 from adapt.inference import answers
 from adapt.models.checkpoint import Loaded, model_fingerprint, save_adaptation
@@ -32,13 +33,17 @@ log = logging.getLogger(__name__)
 
 
 def main(cfg: DictConfig) -> None:
-    """Adapt as `conf/adapt.yaml` says. Leaves what DESIGN calls an adaptation, with metrics, report and checkpoints."""
+    """Adapt as `conf/adapt.yaml` says. Leaves what DESIGN calls an adaptation, with metrics, report and checkpoints.
+
+    With `dry_run=true` it only prints what that would cost.
+    """
     import copy
 
     import pytorch_lightning as pl
 
     started = time.perf_counter()
-    check_output(cfg)
+    if not cfg.dry_run:
+        check_output(cfg)
     pl.seed_everything(cfg.seed, verbose=False)
     base: Loaded = build(cfg.model)
     if base.reference == "new":
@@ -58,10 +63,11 @@ def main(cfg: DictConfig) -> None:
     weights = sum(p.numel() for p in model.parameters())
     loader, make_trainer = build(cfg.loader), build(cfg.trainer)
     choice = output_folder(cfg) / "choice.safetensors"
-    if is_first() and not (cfg.resume and (choice.parent / "config.yaml").is_file()):
+    if not cfg.dry_run and is_first() and not (cfg.resume and (choice.parent / "config.yaml").is_file()):
         for other in choice.parent.glob("choice*.safetensors"):
             other.unlink()  # of another run: this one's is kept, and read by all that belong to it
-    sample = Sample(splits.train, splits.source_train, loader, choice)
+    plain = copy.deepcopy(model) if cfg.dry_run else None
+    sample = Sample(splits.train, splits.source_train, loader, None if cfg.dry_run else choice)
     trained = build(cfg.tuning)(model, sample=sample)
     freeze_all_but(model, trained)
     model.set_augment(build(cfg.augment))
@@ -72,6 +78,10 @@ def main(cfg: DictConfig) -> None:
         model, model.task, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed, rates, keep, unfreeze
     )
     watch(model.task.metrics, cfg.monitor, cfg.patience)
+    if plain is not None:
+        plain.set_augment(build(cfg.augment))
+        _dry_run(cfg, model, plain, splits, loader, make_trainer)
+        return
     folder = open_run(cfg)
     logger = build(cfg.logger)(folder)
     if keep is not None:
@@ -143,6 +153,25 @@ def with_alphabet(model: Any, alphabet: str, splits: Splits) -> Any:
     new = [c for c in labels.characters if c not in model.labels.characters]
     log.info("Output layer rebuilt: %d characters kept, %d new (%s).", len(kept), len(new), "".join(new))
     return model.with_labels(labels)
+
+
+def _dry_run(cfg: DictConfig, model: Any, plain: Any, splits: Splits, loader: Any, make_trainer: Any) -> None:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    trainer = make_trainer(
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
+    )
+    epochs = trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None
+    training = Training(
+        splits, loader, build(cfg.optimizer), build(cfg.cache), epochs, Path.cwd(), trainer.strategy.root_device,
+        trainer.precision_plugin.forward_context,
+    )  # fmt: skip
+    console = Console()
+    (console if console.is_terminal else Console(width=160)).print(table(dry_run(model, plain, training)))
 
 
 def _answers(model: Any, sets: dict[str, Any], loader: Any) -> dict[str, list[str]]:

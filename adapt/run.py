@@ -16,7 +16,7 @@ from adapt.ranks import is_first
 log = logging.getLogger(__name__)
 
 # What may differ between a killed run and the one that goes on with it.
-_FREE = ("resume", "overwrite", "output", "logger")
+_FREE = ("resume", "overwrite", "output", "logger", "dry_run")
 # By which the first process tells the others its folder: the time in a folder's name would be another one for them.
 _FOLDER = "INNERTUNE_RUN"
 

@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, ListConfig
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from adapt.build import build
 from adapt.data.manifest import Utterance
 from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from adapt.files import write_json
+from adapt.flops import counted_flops
 from adapt.inference import eval_mode
 from adapt.models.model import Model
 from interventions.sites import Site, choose_sites
@@ -90,7 +89,6 @@ def site_costs(model: Model, sites: Sequence[Site] | None = None, seconds: float
     """
     inputs = _example(model, seconds, tokens)
     sites = model.sites if sites is None else sites
-    counter = FlopCounterMode(display=False)
     before: dict[str, int] = {}
     found: dict[str, tuple[tuple[int, ...], int]] = {}
 
@@ -106,9 +104,8 @@ def site_costs(model: Model, sites: Sequence[Site] | None = None, seconds: float
             module = model.get_submodule(site.name)
             handles.append(module.register_forward_pre_hook(lambda *_, name=site.name: start(name)))
             handles.append(module.register_forward_hook(lambda *parts, name=site.name: end(name, parts[2])))
-        # The counter knows no fused attention on a CPU and would count none; and a weight norm computes no weight under
-        # it in inference mode.
-        with eval_mode(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        # A weight norm computes no weight under the counter in inference mode.
+        with eval_mode(model), torch.no_grad(), counted_flops() as counter:
             model(*inputs)
     finally:
         for handle in handles:
