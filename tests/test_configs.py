@@ -136,6 +136,13 @@ def test_interventions(innertune, base, speech, tmp_path, name):
     assert ("points" in json.loads((run / "metrics.json").read_text())) == (name != "none")
 
 
+@pytest.mark.parametrize("name", options("measure"))
+def test_measures(innertune, base, speech, tmp_path, name):
+    run = innertune("introspect", f"model.pretrained={base}", "data=manifest", f"data.test={speech['low_test']}",
+                    f"measure={name}", f"output={tmp_path / 'run'}")  # fmt: skip
+    assert json.loads((run / "metrics.json").read_text()) and list(run.glob("*.html"))
+
+
 @pytest.mark.parametrize("name", options("experiment"))
 def test_experiments(innertune, request, tmp_path, name):
     command = re.match(r"(adapt|pretrain):", first_comment(CONF / "experiment" / f"{name}.yaml"))[1]

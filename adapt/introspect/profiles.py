@@ -75,19 +75,25 @@ class Profiles:
         return self
 
     @torch.no_grad()
-    def update(self, site: Site, members: Tensor, folds: Tensor, x: Tensor, gradient: Tensor) -> None:
+    def update(
+        self, site: Site, members: Tensor, folds: Tensor, x: Tensor, gradient: Tensor, groups: Tensor | None = None
+    ) -> None:
         """Take in a batch at a site: activations and gradients `(batch, time, units)`.
 
         `members` `(batch, groups, time)` is 1 where a step belongs to a group and 0 elsewhere, in all padding; `folds`
-        `(batch,)` says which fold each example falls into.
+        `(batch,)` says which fold each example falls into. Where an example has few of many groups, `groups` `(batch,
+        own groups)` may name the ones that its rows of `members` are for (`occurring`), which is less work.
         """
         own, members = self.sums[site.name], members.to(x.dtype)
-        own["steps"].index_add_(0, folds, members.sum(2).double())
+        if groups is None:
+            groups = torch.arange(members.shape[1], device=x.device).expand(members.shape[:2])
+        rows = (folds.unsqueeze(1) * len(self.groups) + groups).flatten()
+        own["steps"].view(-1).index_add_(0, rows, members.sum(2).flatten().double())
         for name, values in (
             ("activation", x), ("gradient", gradient.abs()), ("square", x.square()), ("product", x * gradient),
         ):  # fmt: skip
-            total = own[name].flatten(1, -2) if own[name].dim() == 4 else own[name]
-            total.index_add_(0, folds, torch.bmm(members, values).to(total.dtype))
+            total = own[name].view(-1, site.units)
+            total.index_add_(0, rows, torch.bmm(members, values).flatten(0, 1).to(total.dtype))
 
     @torch.no_grad()
     def update_windows(self, site: Site, members: Tensor, folds: Tensor, x: Tensor, gradient: Tensor) -> None:
@@ -197,11 +203,11 @@ class Profiles:
         return self.nap(site, key, weights, time) * (self.relevance(site, key, time) >= least)
 
     def contrasts(self, site: Site | str, key: str, groups: Sequence[str] | None = None) -> Tensor:
-        """How much more each neuron answers to each group than to others, in standard deviations: `(groups, units)`.
+        """How much more each neuron answers to each group than to the others, `(groups, units)`.
 
-        A group's mean less the mean of the others, each counting the same, over the standard deviation of a step within
-        the groups (Cohen's d). `groups` (None: those that are `seen`) are compared with one another; one that has no
-        step has NaN. A neuron that never varies has 0.
+        It is a group's mean less the mean of the others, each counting the same, over the standard deviation of a step
+        within the groups (Cohen's d). `groups` (None: those that are `seen`) are compared with one another; one that
+        has no step has NaN. A neuron that never varies has 0.
         """
         groups = list(self.seen(site, key) if groups is None else groups)
         mean, spread = self.mean(site, groups), self._within(site, groups)
@@ -338,6 +344,15 @@ class Profiles:
             names = ("steps", "activation", "gradient", "square", "product")
             made.sums[site.name] = {name: tensors[f"{n}.{name}"] for name in names}
         return made
+
+
+def occurring(members: Tensor) -> tuple[Tensor, Tensor]:
+    """Of `members` `(batch, groups, time)` the rows of the groups that each example has, `(batch, own groups, time)`,
+    and which groups these are, `(batch, own groups)`; an example with fewer than another has empty rows besides.
+    """
+    has = members.any(2)
+    groups = has.to(torch.int8).sort(1, descending=True, stable=True).indices[:, : max(1, int(has.sum(1).max()))]
+    return members.gather(1, groups.unsqueeze(-1).expand(-1, -1, members.shape[2])), groups
 
 
 def fold_of(example: Example, folds: int = FOLDS) -> int:

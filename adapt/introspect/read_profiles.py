@@ -8,7 +8,7 @@ over the steps of each example: `y` of `adapt.introspect.profiles`. A step's gra
 written would change with it. A decoder reads the references, as in training.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
@@ -20,12 +20,12 @@ from adapt.data.loader import Batch, Loader
 from adapt.inference import eval_mode
 from adapt.introspect.activations import own_steps
 from adapt.introspect.groups import NONE, Clock, Grouping, Seen, clock_of
-from adapt.introspect.profiles import ALL, FOLDS, Profiles, fold_of
+from adapt.introspect.profiles import ALL, FOLDS, Profiles, fold_of, occurring
 from adapt.models.model import Model
 from adapt.models.seq2seq import IGNORED, references
 from adapt.progress import track
 from interventions.gradients import capture_gradients
-from interventions.hooks import Lengths, module_at, units_last
+from interventions.hooks import module_at, units_last
 from interventions.sites import Site, own_mask
 
 
@@ -46,38 +46,43 @@ def read_profiles(
         ValueError: an activation or a gradient is not finite.
     """
     sites = list(model.sites if sites is None else sites)
-    clocks = {site.name: clock_of(model, site) for site in sites}
-    device = next(model.parameters()).device
-    profiles = Profiles(sites, group_names(groups), folds).to(device)
+    profiles = Profiles(sites, group_names(groups), folds).to(next(model.parameters()).device)
     with eval_mode(model):
         for numbers, batch in batches_of(model, examples, loader, "profiles"):
-            add = _Adding(
-                profiles, groups, clocks, own_steps(model, batch), [fold_of(e, folds) for e in batch.examples]
-            )
-            with capture_gradients(model, sites, add):
-                add.seen, score = forward(model, batch, numbers)
-                score.backward()
+            add_batch(profiles, model, groups, batch, numbers)
     check_finite(profiles)
     return profiles.all_reduce().to("cpu")
+
+
+def add_batch(
+    profiles: Profiles, model: Model, groups: Sequence[Grouping], batch: Batch, numbers: Sequence[int]
+) -> None:
+    """Add a batch to profiles of these groups; `numbers` are its examples' among all. The model is in eval mode."""
+    add = _Adding(profiles, model, groups, batch)
+    with capture_gradients(model, profiles.sites, add):
+        add.seen, score = forward(model, batch, numbers)
+        score.backward()
 
 
 class _Adding:
     """Adds a batch's activations and gradients to profiles; `seen` is there once the forward pass has run."""
 
-    def __init__(
-        self, profiles: Profiles, groups: Sequence[Grouping], clocks: Mapping[str, Clock], steps: Lengths,
-        folds: Sequence[int],
-    ) -> None:  # fmt: skip
-        self.profiles, self.groups, self.clocks, self.steps, self.folds = profiles, groups, clocks, steps, folds
+    def __init__(self, profiles: Profiles, model: Model, groups: Sequence[Grouping], batch: Batch) -> None:
+        self.profiles, self.model, self.groups = profiles, model, groups
+        self.steps = own_steps(model, batch)
+        folds = [fold_of(example, profiles.folds) for example in batch.examples]
+        self.folds = torch.tensor(folds, device=batch.inputs.device)
         self.seen: Seen | None = None
-        self._members: dict[tuple[Clock, int], Tensor] = {}  # sites of one clock share it
+        self._members: dict[tuple[Clock, int], tuple[Tensor, Tensor]] = {}  # sites of one clock share it
 
     def __call__(self, site: Site, x: Tensor, gradient: Tensor) -> None:
-        key = (self.clocks[site.name], x.shape[1])
+        key = (clock_of(self.model, site), x.shape[1])
         if key not in self._members:
             steps = self.steps(site).tolist()
-            self._members[key] = membership(self.groups, self.seen, key[0], steps, x.shape[1]).to(x)
-        self.profiles.update(site, self._members[key], torch.tensor(self.folds, device=x.device), x, gradient)
+            members, groups = occurring(membership(self.groups, self.seen, key[0], steps, x.shape[1]))
+            self._members[key] = members.to(x), groups.to(x.device)
+        members, groups = self._members[key]
+        self.profiles.update(site, members, self.folds, x, gradient, groups)
 
 
 def group_names(groups: Sequence[Grouping]) -> list[str]:

@@ -1,0 +1,267 @@
+#!/usr/bin/env python3
+"""What introspection costs, beside what one would write by hand, and beside captum where it is installed.
+
+    scripts/bench_introspection.py                       # profiles (GradNAP) of every layer, three models
+    scripts/bench_introspection.py --models wav2letter --rounds 30 --memory
+
+`hand` is one forward and one backward pass with a hook at every site that keeps its activation, and the gradients of
+all of them by `torch.autograd.grad`: nothing is summed, nothing grouped. `profiles` is `add_batch`: the same pass, and
+its sums over 30 groups in 16 folds. `captum, list` is one call of LayerGradientXActivation for all layers,
+`captum, calls` one for each; neither groups or sums. `hand, again` is how far two runs of the same are apart.
+
+The models are torchaudio's Wav2Letter (random weights, 23 M, 4 utterances of 1.5 to 2 s), and the embedded
+`us-english` (16 utterances) and `weather-en-de` (32 sentences). All ways run in one process on the same batch, in a
+fresh order every round; a row is the median over rounds, and its ratio that of the ratios within a round, of CPU time.
+`error` is the largest difference of a layer's gradient x activation from hand's, relative to its largest.
+
+`--memory` goes through 1 and 10 times the same corpus, each in a process of its own: how much the peak grows.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+from torch import Tensor
+
+from adapt.data.example import Example
+from adapt.data.loader import Batch, Loader, collate
+from adapt.data.manifest import Phoneme, Utterance
+from adapt.introspect.groups import ByPhoneme, Everything, Grouping, groupings
+from adapt.introspect.profiles import Profiles
+from adapt.introspect.read_profiles import add_batch, forward, group_names, read_profiles
+from adapt.models.model import Model
+from interventions.gradients import capture_gradients
+
+GROUPS = 30
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model in eval mode, a batch, and what its steps are grouped by."""
+
+    name: str
+    model: Model
+    batch: Batch
+    groups: Sequence[Grouping]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one way costs: milliseconds, and how often what it costs by hand, with quartiles; CPU time."""
+
+    model: str
+    way: str
+    ms: float
+    to_hand: float
+    quartiles: tuple[float, float]
+    error: float | None
+
+
+def wav2letter() -> Case:
+    from adapt.models.wav2letter import wav2letter
+
+    return _speech("wav2letter", wav2letter().model.eval(), 4)
+
+
+def us_english() -> Case:
+    from adapt.models.checkpoint import load_model
+
+    return _speech("us-english", load_model("us-english").model, 16)
+
+
+def weather() -> Case:
+    from adapt.data.domains import domains
+    from adapt.models.checkpoint import load_model
+
+    model = load_model("weather-en-de").model
+    examples = domains(source="clinic", target="weather", train=1, validation=1, test=32, source_test=1).test
+    groups = groupings(model, examples, ["token"], most=GROUPS - 1)
+    return Case("weather-en-de", model, collate([(pair, model.reader.read(pair)) for pair in examples]), groups)
+
+
+CASES = {"wav2letter": wav2letter, "us-english": us_english, "weather-en-de": weather}
+
+
+def _speech(name: str, model: Model, count: int) -> Case:
+    draw = torch.Generator().manual_seed(0)
+    items: list[tuple[Example, Tensor]] = []
+    for number in range(count):
+        seconds = 2.0 - 0.5 * number / count
+        spoken = torch.randint(0, GROUPS - 1, (int(seconds / 0.1),), generator=draw).tolist()
+        phonemes = tuple(Phoneme(f"p{one}", 0.1 * n, 0.1 * (n + 1)) for n, one in enumerate(spoken))
+        items.append(
+            (
+                Utterance(Path(f"{number}.wav"), "a test", seconds, phonemes=phonemes),
+                torch.randn(int(seconds * model.sample_rate), generator=draw) * 0.1,
+            )
+        )
+    return Case(name, model, collate(items), [Everything(), ByPhoneme([f"p{one}" for one in range(GROUPS - 1)])])
+
+
+def by_hand(case: Case) -> dict[str, tuple[Tensor, Tensor]]:
+    """What every site's module puts out, and its gradient, as the module has them, by the site's name."""
+    acts: dict[str, Tensor] = {}
+
+    def keeping(name: str) -> Callable[..., Tensor]:
+        def keep(module: torch.nn.Module, inputs: object, output: Tensor) -> Tensor:
+            # What goes on is a copy, for in-place ReLUs would overwrite what is kept; the first begins the graph.
+            acts[name] = output if output.requires_grad else output.requires_grad_()
+            return acts[name].clone()
+
+        return keep
+
+    handles = [
+        case.model.get_submodule(site.name).register_forward_hook(keeping(site.name)) for site in case.model.sites
+    ]
+    try:
+        _, score = forward(case.model, case.batch, range(len(case.batch.examples)))
+        gradients = torch.autograd.grad(score, list(acts.values()))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: (x.detach(), gradient) for (name, x), gradient in zip(acts.items(), gradients, strict=True)}
+
+
+def captum_ways(case: Case) -> dict[str, Callable[[], object]]:
+    """One call for all layers, and one for each; none where captum is not installed."""
+    try:
+        from captum.attr import LayerGradientXActivation
+    except ImportError:
+        return {}
+    if case.batch.inputs.dtype == torch.long:  # it wants inputs that have gradients
+        return {}
+    layers = [case.model.get_submodule(site.name) for site in case.model.sites]
+
+    def score(inputs: Tensor) -> Tensor:
+        batch = Batch(inputs, case.batch.lengths, case.batch.examples)
+        return forward(case.model, batch, range(len(batch.examples)))[1].unsqueeze(0)
+
+    return {
+        "captum, list": lambda: LayerGradientXActivation(score, layers).attribute(case.batch.inputs),
+        "captum, calls": lambda: [LayerGradientXActivation(score, own).attribute(case.batch.inputs) for own in layers],
+    }
+
+
+def measure(case: Case, rounds: int, seed: int) -> list[Row]:
+    """Time every way in turn."""
+    profiles = Profiles(case.model.sites, group_names(case.groups))
+    for parameter in case.model.parameters():
+        parameter.requires_grad_(False)  # by hand too: weights' gradients are nobody's concern here
+    ways: dict[str, Callable[[], object]] = {
+        "hand": lambda: by_hand(case),
+        "hand, again": lambda: by_hand(case),
+        "profiles": lambda: add_batch(profiles, case.model, case.groups, case.batch, range(len(case.batch.examples))),
+        **captum_ways(case),
+    }
+    found: dict[str, list[float]] = {way: [] for way in ways}
+    draw = random.Random(seed)
+    for turn in range(rounds + 2):
+        for way in draw.sample(list(ways), len(ways)):
+            started = time.process_time()
+            ways[way]()
+            if turn >= 2:
+                found[way].append(time.process_time() - started)
+    rows = []
+    for way, seconds in found.items():
+        ratios = [own / hand for own, hand in zip(seconds, found["hand"], strict=True)]
+        low, _, high = statistics.quantiles(ratios, n=4)
+        error = largest_error(case) if way == "profiles" else None
+        rows.append(
+            Row(case.name, way, 1000 * statistics.median(seconds), statistics.median(ratios), (low, high), error)
+        )
+    return rows
+
+
+def largest_error(case: Case) -> float:
+    """How far gradient times activation is from what it is by hand."""
+    wanted = {name: x * gradient for name, (x, gradient) in by_hand(case).items()}
+    worst = 0.0
+
+    def compare(site, x: Tensor, gradient: Tensor) -> None:
+        nonlocal worst
+        own = x * gradient if site.unit_axis == -1 else (x * gradient).mT
+        largest = float(wanted[site.name].abs().max())
+        if largest:
+            worst = max(worst, float((own - wanted[site.name]).abs().max()) / largest)
+
+    with capture_gradients(case.model, case.model.sites, compare):
+        forward(case.model, case.batch, range(len(case.batch.examples)))[1].backward()
+    return worst
+
+
+def peak(times: int) -> float:
+    """The peak memory of a process that profiles a corpus so many times over, in MiB."""
+    folder = str(Path(__file__).resolve().parent)
+    code = f"import sys; sys.path[0] = {folder!r}\nimport bench_introspection\nbench_introspection.go_through({times})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def go_through(times: int) -> None:
+    """Print the peak memory of profiling the corpus of Wav2Letter's case so many times over."""
+    torch.set_num_threads(1)
+    case = wav2letter()
+    import soundfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        examples = []
+        for number, (example, length) in enumerate(zip(case.batch.examples, case.batch.lengths.tolist(), strict=True)):
+            path = Path(folder) / example.audio_filepath.name
+            soundfile.write(path, case.batch.inputs[number, :length].numpy(), case.model.sample_rate)
+            examples.append(Utterance(path, example.text, phonemes=example.phonemes))
+        read_profiles(case.model, examples * 4 * times, Loader(batch_seconds=8), case.groups)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--memory", action="store_true", help="also: how the peak grows with the corpus")
+    parser.add_argument("--json", type=Path, help="also write all rows to this file")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(args.threads)
+    print(f"torch {importlib.metadata.version('torch')}, {args.threads} threads, {args.rounds} rounds")
+    rows: list[Row] = []
+    for name in args.models:
+        torch.manual_seed(args.seed)
+        case = CASES[name]()
+        profiles = Profiles(case.model.sites, group_names(case.groups))
+        size = sum(total.nbytes for own in profiles.sums.values() for total in own.values()) / 1e6
+        print(f"\n{name}: {len(case.model.sites)} sites, {len(profiles.groups)} groups, {size:.0f} MB of sums")
+        print(f"{'':16}{'ms':>10}{'/ hand':>9}{'quartiles':>18}{'error':>10}")
+        for row in measure(case, args.rounds, args.seed):
+            quartiles = "{:.3f} - {:.3f}".format(*row.quartiles)
+            error = "" if row.error is None else f"{row.error:.0e}"
+            print(f"{row.way:16}{row.ms:10.1f}{row.to_hand:9.3f}{quartiles:>18}{error:>10}", flush=True)
+            rows.append(row)
+    told = {"rows": [asdict(row) for row in rows]}
+    if args.memory:
+        once, ten = peak(1), peak(10)
+        told["peak"] = {"once": once, "ten": ten}
+        print(f"\npeak memory: {once:.0f} MiB, over ten times the corpus {ten:.0f} ({ten / once - 1:+.1%})")
+    if args.json:
+        args.json.write_text(json.dumps(told, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Pictures of pixels: what is written can be read back, by another library."""
+
+import io
+from base64 import b64decode
+
+import numpy as np
+import pytest
+import torch
+
+from adapt.report.png import BLUE, RED, WHITE, data_url, diverging
+
+
+def test_colours_are_symmetric_about_white():
+    colours = diverging(torch.tensor([[-2.0, -1.0, 0.0, 0.5, 1.0, 9.0, float("nan")]]), 1.0)
+    assert colours.dtype == torch.uint8 and colours.shape == (1, 7, 3)
+    told = [tuple(one) for one in colours[0].tolist()]
+    assert told[0] == told[1] == BLUE and told[2] == WHITE and told[4] == told[5] == RED and told[6] == (221,) * 3
+    assert told[3] == tuple(round((255 + end) / 2) for end in RED)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (60, 400)])
+def test_read_back(size):
+    image = pytest.importorskip("PIL.Image")
+    pixels = torch.randint(0, 256, (*size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    url = data_url(pixels)
+    with image.open(io.BytesIO(b64decode(url.removeprefix("data:image/png;base64,")))) as read:
+        assert read.mode == "RGB" and np.array_equal(np.asarray(read), pixels.numpy())
