@@ -1,0 +1,133 @@
+"""Layouts: from what each unit responds to, `(units, groups)`, to its place in the unit square, `(units, 2)`.
+
+    sorted_grid      the default: linear assignment sorting; 0.02 s for 250 units, 1.3 s for 2,000
+    tsne, umap       neighbour embeddings, and then a cell of a grid for each unit (UMAP is the extra `umap`)
+    pca, som, graph, random      as in the papers on topographic maps
+    swarm            the papers' particle swarm, from scratch or from any other layout (swarm.py)
+
+The same profiles, seed and machine give the same map, bit for bit. Units that respond exactly alike, or not at all, lie
+together, in an order of no meaning. `grid` ends a layout on a grid. t-SNE and UMAP place fewer than ten units by their
+principal components: so few have no neighbourhoods.
+"""
+
+import warnings
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from adapt.introspect.topography.grid import framed, onto_grid
+from adapt.introspect.topography.som import gather, sort
+from adapt.introspect.topography.swarm import swarm
+from adapt.introspect.topography.vectors import Array, Distance, checked, cosine_distances, vectors
+
+FEW_UNITS = 10
+
+
+def sorted_grid(profiles: ArrayLike, seed: int = 0, distance: Distance = "half") -> Array:
+    """A cell of a grid for each unit, by linear assignment sorting from the principal components (som.py)."""
+    space = vectors(profiles, distance)
+    return sort(space, _components(space, seed))
+
+
+def tsne(profiles: ArrayLike, seed: int = 0, distance: Distance = "half", grid: bool = True) -> Array:
+    """t-SNE (van der Maaten & Hinton 2008; scikit-learn's Barnes-Hut) from the principal components.
+
+    One thread, whatever the machine has, for the sums of several depend on which is first. About 0.6 s for 250 units
+    and 9 s for 2,000.
+    """
+    space = vectors(profiles, distance)
+    start = _components(space, seed)
+    if len(space) < FEW_UNITS:
+        return _ended(start, grid)
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    made = TSNE(init=1e-4 * start, perplexity=min(30.0, (len(space) - 1) / 3), random_state=seed, n_jobs=1)
+    with threadpool_limits(1):
+        return _ended(made.fit_transform(space), grid)
+
+
+def umap(profiles: ArrayLike, seed: int = 0, distance: Distance = "half", grid: bool = True) -> Array:
+    """UMAP (McInnes et al. 2018) by umap-learn, the extra `umap`. Importing and compiling it takes 10 s the first time.
+
+    Raises:
+        ValueError: umap-learn is not installed.
+    """
+    space = vectors(profiles, distance)
+    start = _components(space, seed)
+    if len(space) < FEW_UNITS:
+        return _ended(start, grid)
+    try:
+        from umap import UMAP
+    except ImportError:
+        raise ValueError("The layout 'umap' needs umap-learn: pip install 'innertune[umap]'.") from None
+    from threadpoolctl import threadpool_limits
+
+    neighbours = min(15, len(space) - 1)
+    # Its compiler changes how many threads torch has, which the limits put back when they end.
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("ignore")  # advice about settings and about graphs in several parts, which profiles have
+        made = UMAP(n_neighbors=neighbours, init=10 * framed(start).astype(np.float32), random_state=seed, n_jobs=1)
+        return _ended(made.fit_transform(space), grid)
+
+
+def pca(profiles: ArrayLike, seed: int = 0, distance: Distance = "half", grid: bool = False) -> Array:
+    """The two first principal components."""
+    return _ended(_components(vectors(profiles, distance), seed), grid)
+
+
+def som(profiles: ArrayLike, seed: int = 0, distance: Distance = "half", grid: bool = False) -> Array:
+    """A self-organising map (Kohonen), on which units that share a node stand in a small circle around it."""
+    space = vectors(profiles, distance)
+    return _ended(gather(space, _components(space, seed)), grid)
+
+
+def graph(profiles: ArrayLike, seed: int = 0, grid: bool = False, share: float = 0.075) -> Array:
+    """The co-activation graph: an edge between the `share` of pairs with the least cosine distance, the parts of it
+    joined by their shortest links, drawn by springs (Fruchterman & Reingold 1991; networkx). Memory and time grow with
+    the square of the units: 9 s for 2,000.
+    """
+    import networkx
+    from scipy.sparse.csgraph import minimum_spanning_tree
+
+    distances = cosine_distances(profiles)
+    units = len(distances)
+    if units == 1:
+        return np.full((1, 2), 0.5)
+    near = distances <= np.quantile(distances[np.triu_indices(units, 1)], share)
+    np.fill_diagonal(near, False)
+    # Of the shortest links that hold everything together, those within a part are edges already, or do no harm. A
+    # distance of 0 would be no link.
+    tree = minimum_spanning_tree(distances + 1e-12).toarray() > 0
+    made = networkx.from_numpy_array(near | tree | tree.T)
+    placed = networkx.spring_layout(made, seed=seed, method="force")
+    return _ended(np.array([placed[unit] for unit in range(units)]), grid)
+
+
+def random(profiles: ArrayLike, seed: int = 0, grid: bool = True) -> Array:
+    """Places drawn evenly: what a map without any order is worth."""
+    return _ended(np.random.default_rng(seed).uniform(size=(len(checked(profiles)), 2)), grid)
+
+
+LAYOUTS = {layout.__name__: layout for layout in (sorted_grid, tsne, umap, pca, som, graph, random, swarm)}
+
+
+def _ended(points: Array, grid: bool) -> Array:
+    return onto_grid(points) if grid else framed(points)
+
+
+def _components(space: Array, seed: int) -> Array:
+    """The two first principal components, `(units, 2)`, of which the first has standard deviation 1.
+
+    A little noise from `seed` tells apart units that respond exactly alike, and lays out what has no other order.
+    """
+    centred = space - space.mean(0)
+    left, sizes, right = np.linalg.svd(centred, full_matrices=False)
+    points = np.zeros((len(space), 2))
+    found = min(2, len(sizes))
+    # Which way a component points is arbitrary: its largest weight is made positive.
+    signs = np.sign(right[np.arange(found), np.abs(right[:found]).argmax(1)])
+    points[:, :found] = left[:, :found] * sizes[:found] * signs
+    spread = points[:, 0].std()
+    noise = np.random.default_rng(seed).normal(size=points.shape)
+    return points / spread + 1e-3 * noise if spread > 1e-12 else noise

@@ -1,0 +1,100 @@
+"""Pictures: values where their units are, nothing outside, and PNG files that say what was drawn."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from scipy.interpolate import LinearNDInterpolator
+
+from adapt.introspect.topography.draw import LEVELS, NOTHING, Canvas, limit, palette, png, shades
+from adapt.introspect.topography.grid import grid_points
+from adapt.introspect.topography.layouts import pca
+
+
+def decoded(file):
+    """Levels `(height, width)` and the colours of a PNG with a palette."""
+    assert file[:8] == b"\x89PNG\r\n\x1a\n"
+    at, held = 8, {}
+    while at < len(file):
+        (length,), kind = struct.unpack(">I", file[at : at + 4]), file[at + 4 : at + 8]
+        data = file[at + 8 : at + 8 + length]
+        assert struct.unpack(">I", file[at + 8 + length : at + 12 + length])[0] == zlib.crc32(kind + data)
+        held[kind] = data
+        at += 12 + length
+    assert list(held) == [b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"]
+    width, height = struct.unpack(">II", held[b"IHDR"][:8])
+    rows = np.frombuffer(zlib.decompress(held[b"IDAT"]), np.uint8).reshape(height, width + 1)
+    levels = np.zeros((height, width), np.uint8)
+    for number, row in enumerate(rows):
+        assert row[0] in (0, 2)
+        levels[number] = row[1:] + (levels[number - 1] if row[0] == 2 and number else 0)
+    return levels, np.frombuffer(held[b"PLTE"], np.uint8).reshape(-1, 3), held[b"tRNS"]
+
+
+def test_values_are_interpolated_between_their_units():
+    points = grid_points(64)
+    drawn = Canvas(points, 80).images(np.stack([points[:, 0], points[:, 1] ** 0], 1))
+    assert drawn.shape == (2, 80, 80) and drawn[1] == pytest.approx(1)
+    assert drawn[0] == pytest.approx(np.tile(np.linspace(0, 1, 80), (80, 1)), abs=0.02)
+
+
+def test_up_is_up():
+    points = np.array([[0, 0], [1, 0], [0, 1], [1, 1.0]])
+    (drawn,) = Canvas(points, 10).images([[0.0], [0.0], [1.0], [1.0]])
+    assert drawn[0].min() > 0.9 and drawn[-1].max() < 0.1
+
+
+def test_all_groups_from_one_triangulation_are_what_each_alone_would_be(profiles):
+    points = pca(profiles)
+    points = points / np.ptp(points, 0).max()
+    drawn = Canvas(points, 40).images(profiles)
+    spots = (np.arange(40) + 0.5) / 40
+    x, y = np.meshgrid(spots, spots[::-1])
+    middle = (points.min(0) + points.max(0)) / 2
+    for group in range(8):
+        alone = LinearNDInterpolator(points - middle + 0.5, profiles[:, group])(x, y)
+        both = np.isfinite(alone) & np.isfinite(drawn[group])
+        assert both.sum() > 400 and np.isnan(drawn[group]).sum() > 100
+        assert np.abs(drawn[group] - alone)[both].mean() < 0.05
+
+
+@pytest.mark.parametrize("points", [[[0.5, 0.5]], [[0, 0], [1, 1]], [[2, 2]] * 4, [[0, 0], [1, 0], [2, 0]]])
+def test_few_units_and_units_on_a_line_are_drawn(points):
+    (drawn,) = Canvas(points, 12).images(np.full((len(points), 1), 3.0))
+    assert np.isfinite(drawn).any() and drawn[np.isfinite(drawn)] == pytest.approx(3)
+
+
+def test_shades_are_symmetric_and_end_at_the_limit():
+    levels = shades([[-9, -1, -0.5, 0, 0.5, 1, 9, np.nan]], 1.0)
+    half = LEVELS // 2
+    assert levels.tolist() == [[0, 0, half, LEVELS, LEVELS + half, 2 * LEVELS, 2 * LEVELS, NOTHING]]
+    colours = palette().astype(int)
+    assert len(colours) == NOTHING + 1 and colours[LEVELS].tolist() == [255, 255, 255]
+    blue, red = colours[half], colours[LEVELS + half]
+    assert blue[2] > blue[0] + 80 and red[0] > red[2] + 80
+    lightness = colours @ [0.3, 0.6, 0.1]
+    assert (np.diff(lightness[: LEVELS + 1]) > 0).all() and (np.diff(lightness[LEVELS : 2 * LEVELS + 1]) < 0).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (30, 20), (7, 90)])
+def test_a_png_holds_the_levels(shape):
+    smooth = np.add.outer(np.arange(shape[0]), np.arange(shape[1])) % NOTHING
+    for levels in (smooth, np.random.default_rng(0).integers(0, NOTHING + 1, shape)):
+        found, colours, opacity = decoded(png(levels))
+        assert np.array_equal(found, levels) and np.array_equal(colours, palette())
+        assert set(opacity[:-1]) == {255} and opacity[-1] == 0
+
+
+def test_a_scale_holds_nearly_all_values_and_is_never_nothing():
+    values = np.concatenate([np.linspace(-1, 1, 2000), [50]])[:, None]
+    assert limit(values) == pytest.approx(0.99, abs=0.01)
+    assert limit(values, 3 * values) > 2 and limit(np.zeros((3, 2))) == 1
+    one = np.zeros((1000, 1))
+    one[3] = -0.2
+    assert limit(one) == pytest.approx(0.2)
+
+
+def test_other_units_are_refused():
+    with pytest.raises(ValueError, match="has 4 units, and the profiles have 5"):
+        Canvas(grid_points(4)).images(np.zeros((5, 2)))

@@ -1,0 +1,113 @@
+"""Learned topographic maps: the loss is what its formula says, and lays units out while they learn."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from adapt.introspect.topography.loss import TopographicLoss
+from adapt.introspect.topography.quality import morans_i
+from interventions.neurons import Neurons
+from interventions.rows import train_rows
+from interventions.sites import Site, find_sites
+
+
+def network(units=36):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv1d(6, units, 5), nn.ReLU(), nn.Conv1d(units, 4, 1))
+
+
+@pytest.mark.parametrize("units", [2, 7, 12, 16])
+@pytest.mark.parametrize("radius", [1, 1.5, 2.3])
+def test_the_loss_is_the_weighted_mean_over_all_pairs_of_neighbours(units, radius):
+    net = network(units).double()
+    loss = TopographicLoss(net, find_sites(net, "0"), 3.0, radius)
+    cells = [divmod(unit, math.ceil(math.sqrt(units))) for unit in range(units)]
+    weight = net[0].weight.flatten(1)
+    total = weights = 0.0
+    for i in range(units):
+        for j in range(units):
+            apart = math.dist(cells[i], cells[j])
+            if i != j and apart <= radius:
+                total = total + (1 - F.cosine_similarity(weight[i], weight[j], dim=0)) / apart
+                weights += 1 / apart
+    expected = 3 * total / weights
+    torch.testing.assert_close(loss(), expected)
+    assert loss.alike()["0"] == pytest.approx(1 - expected.item() / 3)
+    given, wanted = (torch.autograd.grad(value, net[0].weight)[0] for value in (loss(), expected))
+    torch.testing.assert_close(given, wanted)
+
+
+def test_it_is_a_mean_over_sites_and_pulls_at_nothing_else():
+    net = network()
+    sites = find_sites(net)
+    both = TopographicLoss(net, sites)()
+    alone = [TopographicLoss(net, [site])() for site in sites]
+    torch.testing.assert_close(both, (alone[0] + alone[1]) / 2)
+    both.backward()
+    assert net[0].weight.grad.any() and net[0].bias.grad is None
+    # The length of a unit's weights is not pulled at.
+    torch.testing.assert_close((net[0].weight.grad * net[0].weight).sum((1, 2)), torch.zeros(36), atol=1e-7, rtol=0)
+
+
+def test_units_that_are_alike_or_zero():
+    net = network(9)
+    loss = TopographicLoss(net, find_sites(net, "0"))
+    with torch.no_grad():
+        net[0].weight[:] = net[0].weight[:1]
+    assert loss().item() == pytest.approx(0, abs=1e-6)
+    with torch.no_grad():
+        net[0].weight[:] = 0
+    loss().backward()
+    assert loss().item() == 1 and torch.isfinite(net[0].weight.grad).all()
+
+
+def test_a_layer_is_laid_out_while_it_learns_and_its_twin_is_not():
+    """Four classes of noise in other frequency bands: both learn, and neighbours respond alike in one only."""
+    torch.manual_seed(0)
+    labels = torch.arange(64) % 4
+    x = torch.randn(64, 6, 20) + 2 * torch.eye(4, 6)[labels].unsqueeze(-1)
+    nets = {"laid out": network(), "twin": None}
+    nets["twin"] = copy.deepcopy(nets["laid out"])
+    found = {}
+    for name, net in nets.items():
+        loss = TopographicLoss(net, find_sites(net, "0"), strength=1.0)
+        points, start = loss.points("0"), loss.alike()["0"]
+        optimizer = torch.optim.Adam(net.parameters(), 0.01)
+        for _ in range(60):
+            error = F.cross_entropy(net(x).mean(2), labels)
+            (error + loss() if name == "laid out" else error).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        with torch.no_grad():
+            right = float((net(x).mean(2).argmax(1) == labels).float().mean())
+            acts = torch.relu(net[0](x)).mean(2)
+            profiles = torch.stack([acts[labels == group].mean(0) for group in range(4)], 1) - acts.mean(0)[:, None]
+        found[name] = morans_i(points, profiles).mean()
+        assert abs(start) < 0.1 and right > 0.9
+        assert (loss.alike()["0"] > 0.6) == (name == "laid out")
+    assert found["laid out"] > 0.4 and abs(found["twin"]) < 0.25
+
+
+def test_what_cannot_be_laid_out_is_refused():
+    net = network()
+    sites = find_sites(net)
+    with pytest.raises(ValueError, match="There is no site"):
+        TopographicLoss(net, [])
+    with pytest.raises(ValueError, match=r"'1' \(ReLU\) is no linear map"):
+        TopographicLoss(net, [Site("1", 1, 36, ())])
+    with pytest.raises(ValueError, match="of 35 units"):
+        TopographicLoss(net, [Site("0", 1, 35, ())])
+    with pytest.raises(ValueError, match="'0' has one unit"):
+        TopographicLoss(network(1), find_sites(network(1), "0"))
+    for strength, radius in ((-1, 1.5), (math.nan, 1.5), (1, 0.5)):
+        with pytest.raises(ValueError, match="strength must be at least 0 and radius at least 1"):
+            TopographicLoss(net, sites, strength, radius)
+    loss = TopographicLoss(net, sites[:1])
+    train_rows(net, Neurons({sites[0]: [3, 4]}))
+    net[0].requires_grad_(False)
+    with pytest.raises(ValueError, match="The weight of '0' does not train, or only some rows of it"):
+        loss()

@@ -1,0 +1,72 @@
+"""Quality figures: at their ends on maps of perfect order and of none, and right where they can be counted by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from adapt.introspect.topography.grid import grid_points
+from adapt.introspect.topography.layouts import sorted_grid
+from adapt.introspect.topography.published import stability
+from adapt.introspect.topography.quality import morans_i, quality
+from adapt.introspect.topography.triangles import neighbours
+
+
+def test_a_map_of_the_units_own_places_is_perfect():
+    points = grid_points(100)
+    angle = np.pi / 2 * points  # places on a quarter of a torus, whose cosines fall with the distance on the map
+    profiles = np.concatenate([np.cos(angle), np.sin(angle)], 1)
+    found = quality(points, profiles)
+    assert found.trust > 0.98 and found.locality < 0.15 and found.moran > 0.85
+    assert found.spacing == pytest.approx(0) and found.hull == pytest.approx(1)
+    shuffled = quality(points[np.random.default_rng(0).permutation(100)], profiles)
+    assert 0.4 < shuffled.trust < 0.6 and abs(shuffled.moran) < 0.15 and 0.85 < shuffled.locality < 1.15
+    assert (shuffled.spacing, shuffled.hull) == (pytest.approx(0), pytest.approx(1))
+
+
+def test_morans_i_by_hand():
+    # A square with a unit in its middle: eight sides, of which the five percent longest go, and each has its sign.
+    points = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0], [0.5, 0.5]])
+    values = np.array([[1.0], [-1.0], [1.0], [-1.0], [0.0]])
+    pairs = {tuple(pair) for pair in neighbours(points).tolist()}
+    assert {(0, 4), (1, 4), (2, 4), (3, 4)} < pairs and (0, 2) not in pairs and (1, 3) not in pairs
+    around = len(pairs) - 4
+    assert morans_i(points, values)[0] == pytest.approx(-around / len(pairs) / 0.8)
+
+
+def test_a_checkerboard_is_the_opposite_of_an_order():
+    points = grid_points(64)
+    board = (np.arange(64) // 8 + np.arange(64)) % 2
+    along = points[:, 0]
+    morans = morans_i(points, np.stack([board, along], 1))
+    assert morans[0] < -0.2 and morans[1] > 0.8  # diagonals, some third of the neighbours, are of the same colour
+
+
+def test_a_group_of_one_value_has_no_figure_and_does_not_spoil_the_mean():
+    points = grid_points(25)
+    found = quality(points, np.stack([points[:, 0], np.full(25, 0.3)], 1))
+    assert math.isnan(found.morans[1]) and found.moran == found.morans[0] > 0.6
+
+
+def test_more_units_of_one_place_or_on_one_line(profiles):
+    points = sorted_grid(profiles)
+    points[50:70] = points[50]
+    assert quality(points, profiles).spacing > 0.2
+    points[:, 1] = 0.5
+    found = quality(points, profiles)
+    assert math.isnan(found.hull) and np.isfinite([found.trust, found.locality, found.moran]).all()
+
+
+@pytest.mark.parametrize("bad", [np.zeros((119, 2)), np.zeros((120, 3)), np.full((120, 2), np.nan)])
+def test_a_map_needs_a_place_for_each_unit(bad, profiles):
+    with pytest.raises(ValueError, match=r"must be \(120, 2\), a finite place"):
+        quality(bad, profiles)
+
+
+def test_the_published_figures_do_not_wrap(profiles):
+    points = sorted_grid(profiles)
+    smooth = stability(points, points)
+    rough = stability(points, np.random.default_rng(0).normal(size=(120, 3)))
+    # A slow gradient changes by fractions of a level; 8-bit subtraction made these differences 255 squared.
+    assert 0 < smooth.blur < 0.3 * rough.blur and 0 < smooth.resize < 0.1 * rough.resize
+    assert stability(points, np.zeros((120, 2))).resize == 0
