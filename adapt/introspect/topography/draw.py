@@ -6,6 +6,7 @@ import zlib
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from adapt.introspect.topography.grid import framed
 from adapt.introspect.topography.triangles import placed, triangulate
 from adapt.introspect.topography.vectors import Array, checked
 
@@ -22,17 +23,15 @@ class Canvas:
 
     Between units, values are interpolated linearly within each triangle, as in the papers; outside of the outermost
     units there is nothing. Where units are fewer than three, or on one line, a spot has the value of the nearest. The
-    map fills the picture, both axes by the same factor; the first row of it is its upper edge.
+    map is stretched to the edges of the picture; the first row of it is its upper edge.
     """
 
     def __init__(self, points: ArrayLike, size: int = 100) -> None:
         points = placed(points)
         self.units, self.size = len(points), size
-        span = np.ptp(points, 0).max() or 1.0
-        places = (points - (points.min(0) + points.max(0)) / 2) / span + 0.5
         spots = (np.arange(size) + 0.5) / size
         x, y = np.meshgrid(spots, spots[::-1])
-        self._matrix, self._inside = _interpolation(places, np.stack([x.ravel(), y.ravel()], 1))
+        self._matrix, self._inside = _interpolation(framed(points), np.stack([x.ravel(), y.ravel()], 1))
 
     def images(self, profiles: ArrayLike) -> Array:
         """The pictures of all groups of `(units, groups)`, as `(groups, size, size)`; NaN outside of the map.

@@ -1,0 +1,117 @@
+"""The page of maps: a picture a group, in an order that helps, on one scale; whole, and asking for no file."""
+
+import base64
+import re
+import zlib
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from adapt.introspect.topography.draw import LEVELS, NOTHING
+from adapt.introspect.topography.layouts import sorted_grid
+from adapt.introspect.topography.maps import TopographicMap
+from adapt.report.maps import MOST_CHANGED, map_section, write_maps
+
+NAMES = ("aː", "<b>", "s", "z")
+
+
+@pytest.fixture
+def profiles():
+    """Thirty units `(30, 4)`; the last two groups are nearly the same."""
+    made = np.random.default_rng(0).normal(size=(30, 4))
+    made[:, 3] = made[:, 2] + 0.1 * made[:, 3]
+    return made
+
+
+def pictures(html):
+    """Label and levels of each picture, in order; filter 2 undone."""
+    found = []
+    for label, data in re.findall(r'<img class="map" alt="([^"]*)" src="data:image/png;base64,([^"]*)">', html):
+        file = base64.b64decode(data)
+        width = int.from_bytes(file[16:20], "big")
+        start = file.index(b"IDAT")
+        length = int.from_bytes(file[start - 4 : start], "big")
+        rows = np.frombuffer(zlib.decompress(file[start + 4 : start + 4 + length]), np.uint8).reshape(-1, width + 1)
+        levels = np.cumsum(rows[:, 1:], 0, dtype=np.uint8) if rows[0, 0] == 2 else rows[:, 1:]
+        found.append((label, levels.astype(int)))
+    return found
+
+
+def test_a_picture_for_each_group_with_like_ones_beside_each_other(profiles):
+    html = map_section([TopographicMap("conv3", NAMES, sorted_grid(profiles), profiles)])
+    example, *drawn = pictures(html)
+    labels = [label for label, _ in drawn]
+    assert sorted(labels) == ["conv3, &lt;b&gt;", "conv3, aː", "conv3, s", "conv3, z"]
+    assert abs(labels.index("conv3, s") - labels.index("conv3, z")) == 1
+    assert html.count("<circle") == 30 and html.count('<circle class="most"') == 3
+    strongest = NAMES[int(np.abs(profiles).max(0).argmax())].replace("<", "&lt;").replace(">", "&gt;")
+    assert example[0] == f"conv3, {strongest}"
+    for group, name in enumerate(NAMES):
+        best = ", ".join(map(str, np.argsort(-profiles[:, group])[:3]))
+        assert f"<small>{best}</small>" in html, name
+    assert "trustworthiness 0." in html and "before" not in html.lower()
+
+
+def test_before_after_and_difference_are_on_one_scale_the_most_changed_first(profiles):
+    after = profiles.copy()
+    after[:, 1] += 0.5
+    after[:, 2] *= 0.9
+    html = map_section([TopographicMap("conv3", NAMES, sorted_grid(profiles), profiles, after)])
+    _, *drawn = pictures(html)
+    assert [label.rsplit(" ", 1)[1] for label, _ in drawn] == ["before", "after", "difference"] * 4
+    assert [label.split(", ")[1].rsplit(" ", 1)[0] for label, _ in drawn[::3]] == ["&lt;b&gt;", "s", "aː", "z"]
+    levels = [levels for _, levels in drawn]
+    for before, then, difference in zip(levels[::3], levels[1::3], levels[2::3], strict=True):
+        assert before.max() < NOTHING
+        within = ((before > 0) & (before < 2 * LEVELS)) & ((then > 0) & (then < 2 * LEVELS))
+        assert within.mean() > 0.9 and np.abs((then - before) - (difference - LEVELS))[within].max() <= 2
+    assert (levels[-1] == LEVELS).all() and (levels[2] > LEVELS).mean() > 0.99
+    usual = np.linalg.norm(profiles) / 2
+    assert f"<b>s</b> <small>changed by {10 * np.linalg.norm(profiles[:, 2]) / usual:.0f} %</small>" in html
+    assert html.count("changed by 0 %") == 2
+
+
+def test_groups_that_were_silent_and_groups_too_many():
+    draw = np.random.default_rng(0)
+    before, after = np.zeros((12, MOST_CHANGED + 5)), draw.normal(size=(12, MOST_CHANGED + 5))
+    after[:, 7] = 0
+    names = [f"g{n}" for n in range(MOST_CHANGED + 5)]
+    html = map_section([TopographicMap("fc1", names, sorted_grid(after), before, after)])
+    assert html.count("silent before") == MOST_CHANGED and "Not drawn: 5 groups that changed less" in html
+    assert "<b>g7</b>" not in html and "Moran's I —" in html
+
+
+class Check(HTMLParser):
+    """Counts what is open, and remembers what is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.sources = [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.sources += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("units", [1, 2, 6, 30])
+def test_the_page_is_whole_and_asks_for_nothing(units, profiles, tmp_path):
+    own = profiles[:units]
+    maps = [TopographicMap(f"fc{n}", NAMES, sorted_grid(own), own, own if n else None) for n in range(2)]
+    for _ in range(2):
+        write_maps(tmp_path / "maps.html", maps, "A <title>", "Two & two.", config="seed: 0")
+        page = (tmp_path / "maps.html").read_text(encoding="utf-8")
+    check = Check()
+    check.feed(page)
+    assert check.open == [] and all(source.startswith("data:image/png;base64,") for source in check.sources)
+    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in page
+    assert "A &lt;title&gt;" in page and "seed: 0" in page and "nan" not in re.sub(r'src="[^"]*"', "", page)
+
+
+def test_no_map_is_refused():
+    with pytest.raises(ValueError, match="no map"):
+        map_section([])
