@@ -351,7 +351,7 @@ def occurring(members: Tensor) -> tuple[Tensor, Tensor]:
     and which groups these are, `(batch, own groups)`; an example with fewer than another has empty rows besides.
     """
     has = members.any(2)
-    groups = has.to(torch.int8).sort(1, descending=True, stable=True).indices[:, : max(1, int(has.sum(1).max()))]
+    groups = has.to(torch.int8).sort(dim=1, descending=True, stable=True).indices[:, : max(1, int(has.sum(1).max()))]
     return members.gather(1, groups.unsqueeze(-1).expand(-1, -1, members.shape[2])), groups
 
 

@@ -211,7 +211,7 @@ def test_nothing_below_the_lowest_trained_layer_is_in_the_backward_pass(tmp_path
 def test_pairs_are_those_that_the_epochs_ask_for(speech, base):
     examples, reader = read_manifest(speech["high_validation"])[0], load_model(str(base)).model.reader
     loader = Loader(2.0, speeds=(0.9, 1.0, 1.1), seed=3)
-    batches = loader.training(examples, reader, asked := Asked(reader))
+    batches = loader.training(examples, reader, stored=(asked := Asked(reader)))
     for epoch in range(2):
         batches.batch_sampler.set_epoch(epoch)
         list(batches)
@@ -313,7 +313,7 @@ def test_what_a_killed_run_left_is_not_read(runs, speech, base, tmp_path):
     assert [path.name for path in kept.iterdir()] == ["train-0-0"]
     assert (kept / "train-0-0").stat().st_size == stored["train"].nbytes
     whole = next(iter(loader.training(examples, model.reader)))
-    short = next(iter(loader.training(examples, model.reader, stored["train"])))
+    short = next(iter(loader.training(examples, model.reader, stored=stored["train"])))
     with torch.no_grad():
         model.eval()
         with prefix.replayed(short.stored):
