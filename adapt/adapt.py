@@ -106,6 +106,8 @@ def main(cfg: DictConfig) -> None:
     )  # fmt: skip
     if not is_first():
         return
+    if unfreeze is not None:
+        unfreeze(model, unfreeze.epochs)  # what still waited counts as what might have trained
     free = [parameter for parameter in model.parameters() if parameter.requires_grad]
     rows, merged = {name: len(units) for name, units in merge_rows(model).items()}, merge_factors(model)
     whole = {id(parameter) for parameter in free}  # by what they are: inside of factors they had other names
