@@ -95,11 +95,14 @@ def membership(groups: Sequence[Grouping], seen: Seen, clock: Clock, steps: Sequ
     members = torch.zeros(len(steps), len(group_names(groups)), time)
     first = 0
     for grouping in groups:
+        labels = torch.full((len(steps), 1, time), NONE)
         for row, own in enumerate(steps):
-            labels = grouping.label(seen, clock, row, own)
-            if labels is not None:
-                inside = (labels != NONE).nonzero().flatten()
-                members[row, first + labels[inside], inside] = 1
+            known = grouping.label(seen, clock, row, own)
+            if known is not None:
+                labels[row, 0, :own] = known
+        inside = labels != NONE
+        # A step in none of them writes a 0 to the first, where there is one already.
+        members.scatter_(1, first + labels.clamp_min(0), inside.to(members))
         first += len(grouping.names)
     return members
 
