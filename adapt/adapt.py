@@ -25,6 +25,7 @@ from adapt.training import fit, watch
 from adapt.tuning.choice import sentences
 from adapt.tuning.rates import layer_rates
 from adapt.tuning.sample import Sample
+from adapt.tuning.surgical import KEPT_RATES, auto_rgn
 from adapt.tuning.unfreeze import gradual
 from interventions.freeze import freeze_all_but
 from interventions.rows import merge_rows
@@ -64,15 +65,16 @@ def main(cfg: DictConfig) -> None:
     loader, make_trainer = build(cfg.loader), build(cfg.trainer)
     choice = output_folder(cfg) / "choice.safetensors"
     if not cfg.dry_run and is_first() and not (cfg.resume and (choice.parent / "config.yaml").is_file()):
-        for other in choice.parent.glob("choice*.safetensors"):
-            other.unlink()  # of another run: this one's is kept, and read by all that belong to it
+        for other in (*choice.parent.glob("choice*.safetensors"), choice.with_name(KEPT_RATES)):
+            other.unlink(missing_ok=True)  # of another run: this one's is kept, and read by all that belong to it
     plain = copy.deepcopy(model) if cfg.dry_run else None
     sample = Sample(splits.train, splits.source_train, loader, None if cfg.dry_run else choice)
+    measured = auto_rgn(model, sample) if cfg.rates == "auto" else None
     trained = build(cfg.tuning)(model, sample=sample)
     freeze_all_but(model, trained)
     model.set_augment(build(cfg.augment))
     keep = build(cfg.keep)(model, sample=sample)
-    rates = layer_rates(model, trained, cfg.layer_decay, cfg.rates)
+    rates = layer_rates(model, trained, cfg.layer_decay, None if cfg.rates == "auto" else cfg.rates, measured)
     unfreeze = None if cfg.unfreeze is None else gradual(model, trained, cfg.unfreeze)
     module = AdaptationModule(
         model, model.task, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed, rates, keep, unfreeze

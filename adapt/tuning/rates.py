@@ -10,13 +10,18 @@ from interventions.sites import choose_layers
 
 
 def layer_rates(
-    model: Model, trained: Sequence[str], decay: float = 1.0, rates: Mapping[str | int, float] | None = None
+    model: Model,
+    trained: Sequence[str],
+    decay: float = 1.0,
+    rates: Mapping[str | int, float] | None = None,
+    measured: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
     """What the learning rate of each of the `trained` parameters is multiplied by.
 
     The highest layer that trains has 1, and each layer below it `decay` times what the layer above it has, also where
     layers between do not train (the paper's is 1 / 2.6). `rates` are further factors, by layers as `choose_layers`
-    finds them, or by globs over names of parameters; where several fit a parameter, the last counts.
+    finds them, or by globs over names of parameters; where several fit a parameter, the last counts. `measured` are
+    factors besides, by the name of the layer (`adapt.tuning.surgical.auto_rgn`).
 
     Raises:
         InputError: a factor is no number from 0 on, or one of `rates` fits nothing that trains.
@@ -36,7 +41,8 @@ def layer_rates(
                 f"({known}), 'first N', 'last N', or globs of parameters such as '*.bias'."
             )
         asked |= dict.fromkeys(names, float(factor))
-    return {name: decay ** (top - place) * asked[name] for name, place in places.items()}
+    found = [(measured or {}).get(layer.name, 1.0) for layer in model.layers]
+    return {name: decay ** (top - place) * asked[name] * found[place] for name, place in places.items()}
 
 
 def layer_of(model: Model, parameter: str) -> int:

@@ -1,6 +1,9 @@
 """Surgical fine-tuning (Lee et al. 2022): the one block whose gradient is largest beside its weights trains."""
 
+import json
+
 from adapt.errors import InputError
+from adapt.files import write_json
 from adapt.introspect.scores import mean_gradient
 from adapt.models.model import Model
 from adapt.tuning.choice import best_layers, keep, kept
@@ -8,6 +11,8 @@ from adapt.tuning.layers import full, layers
 from adapt.tuning.sample import Sample
 from interventions.neurons import Neurons
 from interventions.sites import find_sites
+
+KEPT_RATES = "choice-rates.json"
 
 
 def surgical(model: Model, examples: int | None = 64, sample: Sample | None = None) -> list[str]:
@@ -45,15 +50,23 @@ def relative_gradients(model: Model, sample: Sample) -> dict[str, float]:
     return found
 
 
-def auto_rgn(model: Model, sample: Sample) -> dict[str, float]:
-    """The factor of each parameter's learning rate, by auto-RGN: its layer's relative gradient norm, over the largest.
+def auto_rgn(model: Model, sample: Sample, examples: int = 64) -> dict[str, float]:
+    """The factor of each layer's learning rate, by auto-RGN: its relative gradient norm over the largest.
 
-    For an optimizer with a learning rate for each group of parameters; the layer of `surgical` has the factor 1.
+    The layer of `surgical` has 1. Measured on the model as it comes, before any tuning. The factors are kept beside the
+    choice, and read from there by whoever goes on with the run or helps with it.
+
+    Raises:
+        InputError: there is nothing to measure it on.
     """
-    norms = relative_gradients(model, sample)
+    path = None if sample.kept is None else sample.kept.with_name(KEPT_RATES)
+    if path is not None and path.is_file():
+        return json.loads(path.read_text(encoding="utf-8"))
+    if not sample.target:
+        raise InputError("rates=auto measures gradients on training examples, and there are none.")
+    norms = relative_gradients(model, sample.few(examples))
     largest = max(norms.values()) or 1.0
-    return {
-        name: norms[layer.name] / largest
-        for layer in model.layers if layer.name in norms
-        for name in full(model) if name.rpartition(".")[0] in layer.modules
-    }  # fmt: skip
+    factors = {name: norm / largest for name, norm in norms.items()}
+    if path is not None:
+        write_json(path, factors)
+    return factors

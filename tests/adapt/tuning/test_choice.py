@@ -1,6 +1,7 @@
 """Budgets hold, layers are taken from the best on, and a choice that was kept is not made again."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from adapt.models.checkpoint import load_model, save_adaptation
 from adapt.tuning.choice import best_layers, best_neurons, layer_weights, neuron_weights, sentences, tunable
 from adapt.tuning.layers import full, layers
 from adapt.tuning.neurons import neurons
+from adapt.tuning.rates import layer_rates
 from adapt.tuning.sample import Sample
 from adapt.tuning.surgical import auto_rgn, relative_gradients, surgical
 from interventions.neurons import Neurons, Scores
@@ -115,9 +117,14 @@ def test_surgical_takes_the_block_with_the_largest_gradient_beside_its_weights(m
     names = surgical(model, examples=3, sample=kept)
     assert set(names) == {name for name in full(model) if name.rpartition(".")[0] in layer.modules}
     assert f"the layer {layer.name}," in sentences(kept.kept)
-    factors = auto_rgn(model, sample.few(3))
-    assert factors.keys() == set(full(model)) and {factors[name] for name in names} == {1.0}
-    assert all(0 <= factor < 1 for name, factor in factors.items() if name not in names)
+    factors = auto_rgn(model, replace(kept, target=kept.target[:3]))
+    assert factors.keys() == {layer.name for layer in model.layers} and factors[layer.name] == 1.0
+    assert all(0 <= factor < 1 for name, factor in factors.items() if name != layer.name)
+    assert auto_rgn(model, replace(kept, target=())) == factors  # kept, and not measured again
+    rates = layer_rates(model, full(model), measured=factors)
+    assert {rates[name] for name in names} == {1.0} and set(rates.values()) == set(factors.values())
+    with pytest.raises(InputError, match="there are none"):
+        auto_rgn(model, replace(sample, target=()))
     assert max(relative_gradients(model, sample.few(3)).values()) > 0
     with pytest.raises(InputError, match="there are none"):
         surgical(model)
