@@ -12,7 +12,7 @@ from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.pairs import read_pairs
 from adapt.errors import InputError
 from adapt.inference import eval_mode
-from adapt.introspect.activations import read_activations
+from adapt.introspect.activations import own_steps, read_activations
 from adapt.introspect.scores import MEASURES, change, random, rgn, weight
 from adapt.models.checkpoint import load_model
 from adapt.tuning.choice import tunable
@@ -154,6 +154,54 @@ def test_an_activation_gap_is_the_one_by_hand(known, heard):
     spread = ((one.var(0, correction=0) + other.var(0, correction=0)) / 2).sqrt()
     expected = ((one.mean(0) - other.mean(0)).abs() / spread).float()
     torch.testing.assert_close(MEASURES["activation_gap"](known, heard, [site])[site].float(), expected)
+
+
+@pytest.mark.parametrize("family", ["whisper", "marian"])
+def test_gradients_by_hand_without_the_padding(family, request, uneven, language):
+    """Whisper pads all audio to one window, whose end nobody spoke."""
+    model = load_model(str(request.getfixturevalue(family))).model
+    model = model.described(model.header() | {"language": "en"}) if family == "whisper" else model
+    examples = read_pairs(test=str(language["test"])).test[:4] if family == "marian" else uneven[:4]
+    sites = [site for site in model.sites if site.name.endswith("fc1")]
+    assert {site.part for site in sites} == {"encoder", "decoder"}
+    kept = {}
+
+    def keep(name):
+        def hook(module, inputs, output):
+            output.retain_grad()
+            kept[name] = output
+
+        return hook
+
+    handles = [model.get_submodule(site.name).register_forward_hook(keep(site.name)) for site in sites]
+    rows = {site.name: [] for site in sites}
+    for batch in Loader(0.0, 1).evaluation(examples, model.reader):
+        with eval_mode(model):
+            model.task.loss(model, batch).backward()
+        steps = own_steps(model, batch)
+        for site in sites:
+            own = slice(0, int(steps(site)))
+            rows[site.name].append([t[0, own].double() for t in (kept[site.name].detach(), kept[site.name].grad)])
+    for handle in handles:
+        handle.remove()
+    found = MEASURES["ablation"](model, Sample(examples, (), Loader()), sites)
+    gap = MEASURES["gradient_gap"](model, Sample(examples[:2], examples[2:], Loader()), sites)
+    for site in sites:
+        mean = torch.cat([x for x, _ in rows[site.name]]).mean(0)
+        effect = sum(((mean - x) * gradient).sum(0) for x, gradient in rows[site.name]) / len(examples)
+        torch.testing.assert_close(found[site].double(), effect.abs(), rtol=1e-4, atol=1e-7)
+        names = [
+            example.name for batch in Loader(0.0, 1).evaluation(examples, model.reader) for example in batch.examples
+        ]
+        target = [names.index(example.name) for example in examples[:2]]
+        parts = [[rows[site.name][n] for n in range(4) if (n in target) == own] for own in (True, False)]
+        means = [torch.cat([x for x, _ in part]).mean(0) for part in parts]
+        relevance = sum(gradient.abs().sum(0) for _, gradient in parts[0]) / 2
+        expected = (means[0] - means[1]).abs() * relevance
+        torch.testing.assert_close(gap[site].double(), expected, rtol=1e-3, atol=1e-6 * float(expected.max()))
+    if family == "whisper":
+        short = rows[sites[0].name][-1][0]
+        assert len(short) < kept[sites[0].name].shape[1]
 
 
 def test_what_was_moved_is_found(known):
