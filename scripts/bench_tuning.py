@@ -1,35 +1,45 @@
 #!/usr/bin/env python3
-"""What a training step costs in which a share of all neurons trains, beside full fine-tuning, a gradient mask and LoRA.
+"""What a step costs in which chosen neurons or layers train, beside full fine-tuning, a gradient mask and LoRA.
 
     scripts/bench_tuning.py                                  # 5 % of the neurons in every layer, three models
     scripts/bench_tuning.py --share 0.2 --models marian --rounds 30
+    scripts/bench_tuning.py --memory                         # and each way's peak memory, in a process of its own
 
 The models are random networks: Wav2Letter (23 M weights, a batch of 4 x 1 s), a wav2vec2 of 6 layers (52 M, 2 x 1 s),
 a Marian of 6 + 6 (16 M, 8 x 24 tokens). Neurons are those of every convolution and linear map, of wav2vec2 those of the
 transformer layers, with the convolutions below frozen in all ways but full fine-tuning; tied output layers stay frozen.
-LoRA (peft, r=8) is on the same layers. A step is forward, backward and AdamW.
+`upper` are the same neurons of the upper half alone (the last 3 convolutions; layers 3 to 5; the decoder), `top 2` the
+upper two layers whole (and an output layer that is not tied). With `+ cache` what lies below is not run, but replayed
+(`adapt/prefix.py`). LoRA (peft, r=8) is on the layers of `rows`. A step is forward, backward and AdamW.
 
 All ways run in one process, each on its own copy of one network, in a fresh order every round; a row is the median over
 rounds, and its ratios are medians of the ratios within a round: of CPU time, which other processes disturb less, and of
 wall time. `rows, again` is a second copy of `rows`: how far they are apart is noise. `error` is the largest difference
-of a trained row's first gradient from full fine-tuning's, relative to that weight's largest. `moved` counts the frozen
-weights that differ after all steps, decay included.
+of a trained weight's first gradient from full fine-tuning's, relative to that weight's largest. `moved` counts the
+frozen weights that differ after all steps, decay included. `peak` is the largest resident memory of three steps, less
+that of the process with all libraries imported. The goals stand below, with what was measured.
 """
 
 import argparse
 import copy
 import importlib.metadata
+import importlib.util
 import json
 import logging
 import os
 import random
 import statistics
+import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -38,6 +48,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from adapt.data.loader import Batch
+from adapt.models.cut import Cut, Tap, decoder_cuts, stack_cuts
+from adapt.models.hf_ctc import waveform_cuts
+from adapt.prefix import Prefix
 from interventions.bits import changed_bits
 from interventions.freeze import freeze_all_but
 from interventions.neurons import Neurons, Scores
@@ -49,13 +63,21 @@ Loss = Callable[[nn.Module], Tensor]
 
 @dataclass(frozen=True)
 class Case:
-    """A network, what a step's loss is, and the glob of the sites whose neurons train; `goal` is of rows to full."""
+    """A network, and what a step's loss is.
+
+    Globs: `sites` whose neurons train, those of them in the `upper` half, and the parameters of the `top` two layers.
+    `cuts` are where the network is cut below these two. `goals` are the most that a way should be of another, or of
+    `MB`: what it needs.
+    """
 
     name: str
     net: nn.Module
     loss: Loss
     sites: str
-    goal: float
+    upper: tuple[str, ...]
+    top: tuple[str, ...]
+    cuts: Mapping[str, Cut]
+    goals: Mapping[tuple[str, str], float]
 
 
 @dataclass(frozen=True)
@@ -77,6 +99,7 @@ class Row:
     state_bytes: int
     error: float | None
     moved: int | None
+    peak_mb: float | None = None
 
 
 def wav2letter() -> Case:
@@ -90,7 +113,13 @@ def wav2letter() -> Case:
         steps = torch.full((4,), len(log_probabilities))
         return F.ctc_loss(log_probabilities, y, steps, lengths, zero_infinity=True)
 
-    return Case("wav2letter", net, loss, "*", 0.52)
+    cuts = {}
+    for half, end in (("upper", 15), ("top 2", 17)):  # the ReLU behind convolution 7 and 8
+        below = {f"net.acoustic_model.{number}": "same" for number in range(end)}
+        cuts[half] = Cut("", (Tap(f"net.acoustic_model.{end}", None, below, axis=2),))
+    upper, top = (tuple(f"acoustic_model.{n}{end}" for n in numbers)
+                  for numbers, end in (((16, 18, 20), ""), ((18, 20), ".*")))  # fmt: skip
+    return Case("wav2letter", net, loss, "*", upper, top, cuts, goals(0.52, 1.00, 0.65, "top 2 + cache", 0.35, 155))
 
 
 def wav2vec2() -> Case:
@@ -103,7 +132,16 @@ def wav2vec2() -> Case:
     )  # fmt: skip
     x, y = torch.randn(2, 16_000), torch.randint(1, 32, (2, 12))
     net = transformers.Wav2Vec2ForCTC(config)
-    return Case("wav2vec2", net, lambda net: net(input_values=x, labels=y).loss, "*.encoder.layers.*", 0.38)
+    below = {
+        cut.last.rpartition(".")[2]: replace(cut, taps=tuple(replace(tap, steps=None) for tap in cut.taps))
+        for cut in waveform_cuts("net.wav2vec2", net.wav2vec2)
+    }
+    upper = tuple(f"*.encoder.layers.{number}.*" for number in (3, 4, 5))
+    return Case(
+        "wav2vec2", net, lambda net: net(input_values=x, labels=y).loss, "*.encoder.layers.*", upper,
+        (*upper[1:], "lm_head.*"), {"upper": below["2"], "top 2": below["3"]},
+        goals(0.38, 0.97, 0.88, "upper + cache", 0.35, 335),
+    )  # fmt: skip
 
 
 def marian() -> Case:
@@ -116,24 +154,53 @@ def marian() -> Case:
     )  # fmt: skip
     x, y = (torch.randint(2, 16_000, (8, 24)) for _ in range(2))
     net = transformers.MarianMTModel(config)
-    return Case("marian", net, lambda net: net(input_ids=x, labels=y).loss, "*", 0.65)
+    encoder, decoder = ([f"net.model.{part}.layers.{n}" for n in range(6)] for part in ("encoder", "decoder"))
+    heard = stack_cuts(encoder, None, None, {})
+    both = decoder_cuts(heard, stack_cuts(decoder, None, None, {}))
+    return Case(
+        "marian", net, lambda net: net(input_ids=x, labels=y).loss, "*", ("model.decoder.*",),
+        ("model.decoder.layers.4.*", "model.decoder.layers.5.*"), {"upper": heard[-1], "top 2": both[-3]},
+        goals(0.65, 0.85, 0.78, "top 2 + cache", 0.45, 210),
+    )  # fmt: skip
+
+
+def goals(
+    rows_to_full: float, rows_to_lora: float, upper_to_lora: float, cached: str, cached_to_lora: float, peak: float
+) -> dict[tuple[str, str], float]:
+    """What is aimed for, by way and what it is a part of."""
+    return {
+        ("rows", "full"): rows_to_full, ("rows", "lora"): rows_to_lora, ("upper", "lora"): upper_to_lora,
+        (cached, "lora"): cached_to_lora, ("rows", "state"): 0.055, ("rows", "MB"): peak,
+    }  # fmt: skip
 
 
 CASES = {"wav2letter": wav2letter, "wav2vec2": wav2vec2, "marian": marian}
 
 
-def full(net: nn.Module, neurons: Neurons) -> None:
+def full(net: nn.Module, neurons: Neurons, case: Case) -> None:
     """Every parameter."""
 
 
-def rows(net: nn.Module, neurons: Neurons) -> None:
+def rows(net: nn.Module, neurons: Neurons, case: Case) -> None:
     """The rows of these neurons."""
     freeze_all_but(net, train_rows(net, neurons))
     _rest(net)
 
 
-def mask(net: nn.Module, neurons: Neurons) -> None:
-    """The same, by zeros in the gradient: what one would do by hand."""
+def upper(net: nn.Module, neurons: Neurons, case: Case) -> None:
+    """The rows of those in the upper half."""
+    above = [site for site in neurons.used if any(fnmatchcase(site.name, glob) for glob in case.upper)]
+    rows(net, Neurons({site: neurons[site] for site in above}), case)
+
+
+def top(net: nn.Module, neurons: Neurons, case: Case) -> None:
+    """The top two layers."""
+    freeze_all_but(net, [name for name, _ in net.named_parameters() if any(fnmatchcase(name, g) for g in case.top)])
+    _rest(net)
+
+
+def mask(net: nn.Module, neurons: Neurons, case: Case) -> None:
+    """The same as `rows`, by zeros in the gradient: what one would do by hand."""
     freeze_all_but(net, [name for site in neurons.used for name in site.rows])
     for site in neurons.used:
         for name in site.rows:
@@ -143,7 +210,7 @@ def mask(net: nn.Module, neurons: Neurons) -> None:
     _rest(net)
 
 
-def lora(net: nn.Module, neurons: Neurons) -> None:
+def lora(net: nn.Module, neurons: Neurons, case: Case) -> None:
     """LoRA of rank 8 on the same layers."""
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -156,23 +223,43 @@ def _rest(net: nn.Module) -> None:
         net.freeze_feature_encoder()
 
 
-WAYS = {"full": full, "mask": mask, "lora": lora, "rows": rows, "rows, again": rows}
+WAYS = {
+    "full": full, "mask": mask, "lora": lora, "rows": rows, "rows, again": rows, "upper": upper,
+    "upper + cache": upper, "top 2": top, "top 2 + cache": top,
+}  # fmt: skip
+
+
+class Bare(nn.Module):
+    """A network as `Prefix` reads it."""
+
+    def __init__(self, case: Case, net: nn.Module) -> None:
+        super().__init__()
+        self.net, self.task = net, SimpleNamespace(loss=lambda model, batch: case.loss(model.net))
 
 
 class Runner:
-    """One way of tuning one network, a step at a time."""
+    """One way of tuning a network, a step at a time."""
 
-    def __init__(self, case: Case, tune: Callable[[nn.Module, Neurons], None], neurons: Neurons) -> None:
-        self.net, self.loss = copy.deepcopy(case.net).train(), case.loss
-        tune(self.net, neurons)
+    def __init__(self, case: Case, way: str, neurons: Neurons, net: nn.Module) -> None:
+        self.net, self.loss, self.way = net.train(), case.loss, way
+        WAYS[way](self.net, neurons, case)
+        self.trained = {name for name, own in self.net.named_parameters() if own.requires_grad}
         self.parameters = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-4, weight_decay=0.1, foreach=True)
         self.cpu: list[float] = []
         self.wall: list[float] = []
+        self.below: Callable[[], AbstractContextManager] = nullcontext
+        if way.endswith(" + cache"):
+            batch = Batch(torch.zeros(0), torch.zeros(0), [])  # the loss has its own, without padding
+            prefix = Prefix(Bare(case, self.net), case.cuts[way.removesuffix(" + cache")], batch)
+            stored = [torch.stack(parts) for parts in zip(*prefix.record(batch), strict=True)]
+            self.below = partial(prefix.replayed, stored)
 
     def step(self) -> None:
         cpu, wall = time.process_time(), time.perf_counter()
-        self.loss(self.net).backward()
+        with self.below():
+            loss = self.loss(self.net)
+        loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.cpu.append(time.process_time() - cpu)
@@ -184,12 +271,17 @@ class Runner:
         return sum(held.nbytes for state in states for held in state.values() if isinstance(held, Tensor))
 
 
-def measure(case: Case, ways: list[str], share: float, rounds: int, seed: int) -> list[Row]:
-    """Train `rounds` steps each way; `neurons` are a share of each site's, at random."""
+def choose(case: Case, share: float, seed: int) -> Neurons:
+    """A share of each site's neurons, at random."""
     sites = [site for site in find_sites(case.net, case.sites) if why_not(case.net, site) is None]
-    neurons = Scores({site: torch.zeros(site.units) for site in sites}).random(share, seed, per="site")
-    runners = {way: Runner(case, WAYS[way], neurons) for way in ways}
-    errors = {way: gradient_error(case, runners[way], neurons) for way in ways if way.startswith("rows")}
+    return Scores({site: torch.zeros(site.units) for site in sites}).random(share, seed, per="site")
+
+
+def measure(case: Case, ways: list[str], share: float, rounds: int, seed: int) -> list[Row]:
+    """Train `rounds` steps each way."""
+    neurons = choose(case, share, seed)
+    runners = {way: Runner(case, way, neurons, copy.deepcopy(case.net)) for way in ways}
+    errors = {way: gradient_error(case, runners[way]) for way in ways if way not in ("full", "mask", "lora")}
     draw = random.Random(seed)
     for _ in range(rounds + 2):
         for way in draw.sample(ways, len(ways)):
@@ -216,46 +308,109 @@ def measure(case: Case, ways: list[str], share: float, rounds: int, seed: int) -
     return found
 
 
-def gradient_error(case: Case, runner: Runner, neurons: Neurons) -> float:
-    """How far the gradients of the rows are from full fine-tuning's, relative to each weight's largest gradient."""
+def gradient_error(case: Case, runner: Runner) -> float:
+    """How far the gradients of trained weights are from full fine-tuning's, relative to each weight's largest."""
     whole = copy.deepcopy(case.net).train()
     case.loss(whole).backward()
-    case.loss(runner.net).backward()
+    with runner.below():
+        loss = case.loss(runner.net)
+    loss.backward()
     worst = 0.0
-    for site in neurons.used:
-        wanted = whole.get_submodule(site.name).weight.grad
-        given = runner.net.get_submodule(site.name).rows.grad
-        worst = max(worst, float((wanted[list(neurons[site])] - given).abs().max() / wanted.abs().max()))
+    for name in runner.trained:
+        module, _, kind = name.rpartition(".")
+        if kind == "rows":
+            wanted = whole.get_submodule(module).weight.grad
+            own = wanted[runner.net.get_submodule(module).units]
+        elif kind == "weight":  # the biases of attention's keys have gradients of rounding alone
+            own = wanted = whole.get_parameter(name).grad
+        else:
+            continue
+        given = runner.net.get_parameter(name).grad
+        worst = max(worst, float((own - given).abs().max() / wanted.abs().max()))
     runner.optimizer.zero_grad()
     return worst
 
 
 def moved(case: Case, runner: Runner, neurons: Neurons) -> int:
     """How many weights that should be frozen are not what they were."""
-    merge_rows(runner.net)
-    free = {name: list(neurons[site]) for site in neurons.used for name in site.rows}
+    free = {name: list(units) for name, units in merge_rows(runner.net).items()}
+    if runner.way == "mask":
+        free = {name: list(neurons[site]) for site in neurons.used for name in site.rows}
     count = 0
     for (name, before), after in zip(case.net.named_parameters(), runner.net.parameters(), strict=True):
         changed = changed_bits(before, after)
         if name in free:
             changed[free[name]] = False
+        elif name in runner.trained:
+            continue
         count += int(changed.sum())
     return count
 
 
+def resident(field: str) -> float:
+    """VmRSS, or VmHWM, the largest so far, of this process in MB; a child's `ru_maxrss` would begin at its parent's."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
+
+
+def peak(name: str, way: str, share: float, seed: int) -> float:
+    """The peak memory of three steps in MB, above that of this process with all libraries; for a fresh process."""
+    import torchaudio.models  # noqa: F401
+    import transformers.models.marian.modeling_marian
+    import transformers.models.wav2vec2.modeling_wav2vec2  # noqa: F401
+
+    if importlib.util.find_spec("peft") is not None:
+        import peft  # noqa: F401
+
+    before = resident("VmRSS")
+    torch.manual_seed(seed)
+    case = CASES[name]()
+    runner = Runner(case, way, choose(case, share, seed), case.net)
+    for _ in range(3):
+        runner.step()
+    return resident("VmHWM") - before
+
+
+def peaks(name: str, ways: list[str], args: argparse.Namespace) -> dict[str, float]:
+    """Each way's peak memory in MB."""
+    found = {}
+    for way in ways:
+        options = ["--child", way, "--models", name, "--share", str(args.share), "--seed", str(args.seed)]
+        done = subprocess.run(
+            [sys.executable, __file__, *options, "--threads", str(args.threads)], capture_output=True, text=True
+        )
+        if done.returncode != 0:
+            raise SystemExit(done.stderr)
+        found[way] = float(done.stdout.splitlines()[-1])
+    return found
+
+
 def show(case: Case, found: list[Row]) -> None:
-    """Print the rows of one model."""
-    print(f"\n{case.name} (goal of rows / full: {case.goal})")
+    """Print the rows of one model, and what was aimed for."""
+    print(f"\n{case.name}")
     print(f"{'':14}{'trained':>12}{'step ms':>10}{'/ full':>8}{'quartiles':>16}{'wall':>8}{'/ lora':>8}"
-          f"{'state / full':>14}{'error':>9}{'moved':>12}")  # fmt: skip
+          f"{'state / full':>14}{'error':>9}{'moved':>12}{'peak MB':>9}")  # fmt: skip
     state = found[0].state_bytes
     for row in found:
         quartiles = "{:.3f} - {:.3f}".format(*row.quartiles)
         beside = "-" if row.to_lora is None else f"{row.to_lora:.3f}"
         error = "-" if row.error is None else f"{row.error:.0e}"
         frozen = "-" if row.moved is None else f"{row.moved:,}"
+        held = "-" if row.peak_mb is None else f"{row.peak_mb:.0f}"
         print(f"{row.way:14}{row.share:12.2%}{row.step_ms:10.1f}{row.to_full:8.3f}{quartiles:>16}{row.wall_to_full:8.3f}{beside:>8}"
-              f"{row.state_bytes / state:14.3f}{error:>9}{frozen:>12}", flush=True)  # fmt: skip
+              f"{row.state_bytes / state:14.3f}{error:>9}{frozen:>12}{held:>9}", flush=True)  # fmt: skip
+    rows = {row.way: row for row in found}
+    for (way, other), goal in case.goals.items():
+        if way in rows:
+            row = rows[way]
+            measured = {"full": row.to_full, "lora": row.to_lora, "state": row.state_bytes / state, "MB": row.peak_mb}[
+                other
+            ]
+            said = (
+                "not measured" if measured is None else f"{measured:.3g}, {'reached' if measured <= goal else 'missed'}"
+            )
+            print(f"goal: {way} / {other} at most {goal:g}: {said}" if other != "MB" else
+                  f"goal: {way} at most {goal:g} MB: {said}")  # fmt: skip
 
 
 def main() -> None:
@@ -266,11 +421,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--memory", action="store_true", help="also peak memory, each way in its own process")
+    parser.add_argument("--child", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, help="also write all rows to this file")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(args.threads)
+    if args.child:
+        print(peak(args.models[0], args.child, args.share, args.seed))
+        return
     ways, versions = ["full", *(args.ways or [way for way in WAYS if way != "full"])], {}
     for package in ("torch", "transformers", "peft"):
         try:
@@ -286,6 +446,9 @@ def main() -> None:
         torch.manual_seed(args.seed)
         case = CASES[name]()
         found = measure(case, ways, args.share, args.rounds, args.seed)
+        if args.memory:
+            held = peaks(name, ways, args)
+            found = [replace(row, peak_mb=held[row.way]) for row in found]
         show(case, found)
         rows += found
     if args.json:
