@@ -21,6 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from interventions.bits import fingerprint
+
 NAME = "default"  # peft's own for an adapter that was given none
 # Those of peft's methods that can be put on one module by itself, and be merged into it; each is tried in a test.
 METHODS = (
@@ -58,10 +60,12 @@ class Factors:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Merged:
-    """Factors that stand in a model's weights: `written` are these, each with a copy of what it was before."""
+    """Factors that stand in a model's weights: `written` are these, each with a copy of what it was before, and the
+    fingerprint of what it became.
+    """
 
     factors: tuple[Factors, ...]
-    written: Mapping[str, tuple[nn.Parameter, Tensor, Tensor]]
+    written: Mapping[str, tuple[nn.Parameter, Tensor, str]]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -124,9 +128,9 @@ def merge_factors(model: nn.Module) -> Merged:
         after = made(module, one)
         for kind in layer.writes:
             parameter = getattr(module, kind)
-            tensor = after.get(kind, parameter.detach().clone())
-            written[f"{name}.{kind}"] = (parameter, parameter.detach().clone(), tensor)
-            parameter.copy_(tensor)
+            before = parameter.detach().clone()
+            parameter.copy_(after.get(kind, before))
+            written[f"{name}.{kind}"] = (parameter, before, fingerprint({kind: parameter}))
         _put(model, name, module)
         factors.append(one)
     return Merged(tuple(factors), written)
@@ -140,7 +144,7 @@ def unmerge_factors(merged: Merged) -> None:
         ValueError: a weight has changed since, so that going back would undo that too; nothing was changed.
     """
     for name, (parameter, _, after) in merged.written.items():
-        if not torch.equal(parameter, after):
+        if fingerprint({name.rpartition(".")[2]: parameter}) != after:
             raise ValueError(
                 f"'{name}' is not what merge_factors() left: it was trained since, or the factors are out already."
             )
@@ -184,8 +188,9 @@ def _lora(weight: Tensor, factors: Factors) -> Tensor:
     4): float64 throughout, no operation but elementwise ones, and those in a fixed order.
     """
     try:
-        down, up = (factors.tensors[name].double().flatten(1) for name in (_DOWN, _UP))
-        options, rank, length = factors.options, len(down), factors.tensors.get(_LENGTH)
+        tensors = {name: tensor.to(weight.device).double() for name, tensor in factors.tensors.items()}
+        down, up, length = tensors[_DOWN].flatten(1), tensors[_UP].flatten(1), tensors.get(_LENGTH)
+        options, rank = factors.options, len(down)
         scale = options["lora_alpha"] / (math.sqrt(rank) if options.get("use_rslora") else rank)
         rows = weight.detach().double().flatten(1).clone()
         if down.shape[1] != rows.shape[1] or up.shape != (len(rows), rank):
@@ -193,7 +198,7 @@ def _lora(weight: Tensor, factors: Factors) -> Tensor:
         for into, out in zip(down, up.T, strict=True):
             rows += (out * scale).unsqueeze(1) * into
         if length is not None:
-            rows *= (length.double().reshape(-1) / _sums(rows * rows).sqrt()).unsqueeze(1)
+            rows *= (length.reshape(-1) / _sums(rows * rows).sqrt()).unsqueeze(1)
     except (KeyError, TypeError, ValueError, RuntimeError):
         shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in factors.tensors.items())
         raise ValueError(f"The factors of '{factors.module}', {shapes}, do not fit {tuple(weight.shape)}.") from None
@@ -285,8 +290,11 @@ def _changed(layer: nn.Module, name: str) -> list[str]:
     linear = isinstance(module, nn.Linear)
     sizes = (4, module.in_features) if linear else (1, module.in_channels, 4 * module.kernel_size[0])
     x = torch.randn(sizes, generator=draw).to(module.weight)
-    beside, alone = moved(x), copy.deepcopy(module)
-    after = made(module, _taken(moved, name))
+    try:
+        beside = moved(x)
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        raise ValueError(f"peft cannot run it: {' '.join(str(error).split())}") from None
+    alone, after = copy.deepcopy(module), made(module, _taken(moved, name))
     for kind, tensor in after.items():
         getattr(alone, kind).copy_(tensor)
     if not torch.allclose(alone(x), beside, rtol=0, atol=1e-3 * float(beside.abs().max())):
