@@ -29,6 +29,10 @@ METHODS = (
     "LORA", "IA3", "LOHA", "LOKR", "HIRA", "OFT", "HRA", "FOURIERFT", "DELORA", "GRALORA", "GLORA", "MISS",
     "C3A", "ROAD", "WAVEFT", "RANDLORA", "SUPERTUNING", "PSOFT", "BEFT", "PEANUT",
 )  # fmt: skip
+_WHERE = {
+    "target_modules", "target_parameters", "exclude_modules", "modules_to_save", "layers_to_transform",
+    "layers_pattern", "layer_replication", "trainable_token_indices",
+}  # fmt: skip
 _DOWN, _UP, _LENGTH = (f"{part}.{NAME}.weight" for part in ("lora_A", "lora_B", "lora_magnitude_vector"))
 _KNOWN_OPTIONS = {"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "init_lora_weights"}
 
@@ -246,6 +250,14 @@ def _wrapped(module: nn.Module, name: str, method: str, options: Mapping[str, An
     from peft import inject_adapter_in_model
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING as CONFIGS
 
+    for option, value in options.items():
+        # A file's options come here too: plain values only, and nothing that would reach beyond the module.
+        plain = value if isinstance(value, (list, tuple)) else [value]
+        if option in _WHERE or any(not isinstance(one, (bool, int, float, str, type(None))) for one in plain):
+            raise ValueError(
+                f"the option {option}={value!r} is none for one module. Give numbers, texts or lists; modules are "
+                "chosen as sites."
+            )
     before = {kind: parameter.detach().clone() for kind, parameter in module.named_parameters()}
     # In a holder of its own: peft would match names by their ends, freeze the rest, and leave its config behind.
     holder = nn.ModuleDict({"layer": module})
@@ -258,7 +270,7 @@ def _wrapped(module: nn.Module, name: str, method: str, options: Mapping[str, An
     except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
         raise ValueError(" ".join(str(error).split())) from None
     layer = holder["layer"]
-    if layer is module or any(
+    if getattr(layer, "base_layer", None) is not module or any(
         not torch.equal(parameter, before[kind]) for kind, parameter in layer.base_layer.named_parameters()
     ):
         with torch.no_grad():

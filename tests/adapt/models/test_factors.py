@@ -193,6 +193,8 @@ def test_what_cannot_have_factors_is_refused_and_left_as_it_is(net):
             add_factors(net, ["out", name], "LORA", {"r": 2})
     for method, options, said in (
         ("ADALORA", {}, "no method 'ADALORA'"), ("LORA", {"rank": 2}, "unexpected keyword argument 'rank'"),
+        ("LORA", {"modules_to_save": ["out"]}, "modules_to_save=.* is none for one module"),
+        ("LORA", {"megatron_config": {"a": 1}}, "megatron_config=.* is none for one module"),
         ("LORA", {"init_lora_weights": "pissa", "r": 2}, "changes the weight that is to stay frozen"),
         ("MISS", {"r": 64}, "'out' cannot have factors by MISS: .*less than or equal"),
     ):  # fmt: skip
@@ -314,6 +316,7 @@ def test_damaged_factors_are_named(base, tmp_path, method):
     path.write_bytes(whole)
     for group in (
         {"method": "XLORA"},
+        {"options": {"megatron_config": {"a": 1}}},
         {"options": None},
         {"modules": {"gone": {}}},
         {"options": {"r": 3}},
