@@ -4,6 +4,7 @@
     scripts/bench_topography.py                        # 250 and 2,000 units, all layouts but those that take minutes
     scripts/bench_topography.py --slow                 # those too: swarms and graphs of 2,000 units, 5 minutes
     scripts/bench_topography.py --layouts sorted_grid tsne --rounds 5 --cache acts.npz
+    scripts/bench_topography.py --learned              # instead: maps that are learned, at several strengths
 
 Profiles are those of a torchaudio Wav2Letter (23 M weights) that was trained for 260 steps on synthetic letters: 30
 pairs of gliding formants in six clusters, in noise. They are the mean activations of each letter less those of all,
@@ -41,7 +42,7 @@ from adapt.introspect.topography.draw import Canvas
 from adapt.introspect.topography.layouts import graph, pca, random, som, sorted_grid, swarm, tsne, umap
 from adapt.introspect.topography.loss import TopographicLoss
 from adapt.introspect.topography.published import stability
-from adapt.introspect.topography.quality import quality
+from adapt.introspect.topography.quality import morans_i, quality
 from interventions.sites import find_sites
 
 LETTERS, BANDS, FRAMES = 30, 40, 12  # frames a letter
@@ -246,10 +247,47 @@ def others(profiles: dict[str, np.ndarray]) -> dict[str, float]:
     return found
 
 
+def learned(strengths: list[float], steps: int, seed: int) -> list[tuple[float, float, list[float], list[float]]]:
+    """Twins of a small network (three convolutions of 144 units), trained with `TopographicLoss` of several strengths.
+
+    For each: the share of frames it names right in letters it was not trained on, and, by layer, the mean cosine of
+    neighbouring units' weights and Moran's I of what the units respond to, on the grid that the loss laid them on.
+    """
+    found = []
+    for strength in strengths:
+        torch.manual_seed(seed)
+        letters = Letters(seed)
+        sizes = [(BANDS, 144, 9, 2, 4), (144, 144, 7, 1, 3), (144, 144, 7, 1, 3)]
+        layers = [module for size in sizes for module in (nn.Conv1d(*size), nn.ReLU())]
+        net = nn.Sequential(*layers, nn.Conv1d(144, LETTERS, 1))
+        loss = TopographicLoss(net, find_sites(net, "[024]"), strength)
+        optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+        for _ in range(steps):
+            x, said = letters.batch(4, 8)
+            logits, said = aligned(net(x), said)
+            (F.cross_entropy(logits, said) + loss()).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        with torch.no_grad():
+            x, said = letters.batch(32, 16)
+            logits, said = aligned(net(x), said)
+            right = float((logits.argmax(1) == said).float().mean())
+        profiles = profiles_of(net, letters, {"0": 1, "2": 3, "4": 5}, batches=12)
+        morans = [float(np.nanmean(morans_i(loss.points(name), own))) for name, own in profiles.items()]
+        found.append((strength, right, list(loss.alike().values()), morans))
+        alike, order = (", ".join(f"{value:.2f}" for value in values) for values in found[-1][2:])
+        print(
+            f"strength {strength:4g}: {right:.3f} of frames right; neighbours' cosine {alike}; Moran's I {order}",
+            flush=True,
+        )
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=list(LAYOUTS))
     parser.add_argument("--slow", action="store_true", help="swarms and graphs of 2,000 units as well, one round")
+    parser.add_argument("--learned", action="store_true", help="learned maps at several strengths, and nothing else")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=260, help="of training the network whose profiles are laid out")
     parser.add_argument("--seed", type=int, default=0)
@@ -257,6 +295,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write all rows to this file")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.learned:
+        learned([0, 0.1, 0.3, 1, 3, 10], args.steps, args.seed)
+        return
     if args.cache and args.cache.is_file():
         with np.load(args.cache) as held:
             profiles = dict(held)

@@ -48,3 +48,9 @@ def test_a_layout_that_is_not_the_same_twice_is_an_error(bench, monkeypatch):
     monkeypatch.setitem(bench.LAYOUTS, "random", lambda profiles: draw.uniform(size=(len(profiles), 2)))
     with pytest.raises(RuntimeError, match="two maps of the same profiles differ"):
         bench.measure("random", np.ones((20, 3)), 1)
+
+
+def test_a_learned_map_beside_its_twin(bench, capsys):
+    bare, laid = bench.learned([0, 10], 12, 0)
+    assert all(own > other + 0.05 for own, other in zip(laid[2], bare[2], strict=True))
+    assert [len(values) for values in bare[2:]] == [3, 3] and len(capsys.readouterr().out.splitlines()) == 2
