@@ -151,12 +151,11 @@ def _example(drawn: TopographicMap) -> Markup:
     places = framed(drawn.points)  # as the canvas does
     radius = min(1.2, 22 / max(1, len(places)) ** 0.5)
     best = set(np.argsort(-drawn.profiles[:, group], kind="stable")[:3].tolist())
-    room = 50 / LARGEST  # the canvas ends half a spot beyond the outermost units
     dots = [
         Markup('<circle{} cx="{:.1f}" cy="{:.1f}" r="{:.2g}"/>').format(
             Markup(' class="most"') if unit in best else "",
-            room + (100 - 2 * room) * x,
-            100 - room - (100 - 2 * room) * y,
+            100 * x,
+            100 - 100 * y,
             2.6 if unit in best else radius,
         )
         for unit, (x, y) in enumerate(places.tolist())

@@ -56,13 +56,10 @@ def _interpolation(points: Array, spots: Array) -> tuple[object, NDArray[np.bool
         near = cKDTree(points).query(spots)[1]
         return csr_matrix((np.ones(len(spots)), (rows, near)), (len(spots), len(points))), np.ones(len(spots), bool)
     made = triangulate(points)
-    # Half a spot of room, so that the outermost units of a grid are seen whole.
-    middle = made.points.mean(0)
-    within = middle + (spots - middle) * (1 - 1 / np.sqrt(len(spots)))
-    triangles = made.find_simplex(within)
+    triangles = made.find_simplex(spots)
     inside = triangles >= 0
     change = made.transform[triangles]
-    first = np.einsum("sij,sj->si", change[:, :2], within - change[:, 2])
+    first = np.einsum("sij,sj->si", change[:, :2], spots - change[:, 2])
     weights = np.concatenate([first, 1 - first.sum(1, keepdims=True)], 1)
     corners = made.simplices[triangles]
     keep = inside[:, None] & np.isfinite(weights)
