@@ -218,9 +218,11 @@ class MeasuredProfiles:
         sites, noun = self.profiles.sites, self.model.task.noun
         said = f"{sum(site.units for site in sites):,} neurons at {len(sites)} sites, over {self.examples:,} {noun}s."
         best = {key: max(own, key=lambda name: own[name]) for key, own in self.explained.items() if own}
-        parts = [f"{key.replace('_', ' ')} {100 * self.explained[key][site]:.0f} % in {_short(site)}"
-                 for key, site in best.items()]  # fmt: skip
-        return said + (f" Most of a neuron's variance explained by: {', '.join(parts)}." if parts else "")
+        parts = [
+            f"{key.replace('_', ' ')}, {_short(site)} ({100 * self.explained[key][site]:.0f} % of a neuron's variance)"
+            for key, site in best.items()
+        ]
+        return said + (f" The layers that know most: {'; '.join(parts)}." if parts else "")
 
     def write(self, folder: Path, title: str, config: str, provenance: Mapping[str, Any]) -> list[Path]:
         from adapt.report.profiles import write_profiles
