@@ -1,6 +1,6 @@
 """A corpus's activations, as they come: each batch runs through the model once, and padding is never seen."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -32,7 +32,7 @@ def read_activations(
     """
     device = next(model.parameters()).device
     with eval_mode(model), torch.no_grad():  # not inference mode, whose tensors no later training could use
-        for batch in track(_batches(model, examples, loader), what):
+        for batch in track(batches(model, examples, loader), what):
             batch = batch.to(device)
             with capture(model, sites, reduce, own_steps(model, batch)):
                 model.task.loss(model, batch)
@@ -44,11 +44,8 @@ def read_means(
     """The mean of each example over its own steps, `(examples, units)` by site name, in the examples' order."""
     rows: dict[str, dict[int, Tensor]] = {site.name: {} for site in sites}
     device = next(model.parameters()).device
-    batches = _batches(model, examples, loader)
-    # By number: processes that read ahead hand over copies of the examples.
-    numbers = [[number for number, _ in batch] for batch in batches.batch_sampler]
     with eval_mode(model), torch.no_grad():
-        for own_numbers, batch in zip(numbers, track(batches, what), strict=True):
+        for numbers, batch in numbered(batches(model, examples, loader), what):
             batch = batch.to(device)
             steps = own_steps(model, batch)
             with capture(model, sites) as acts:
@@ -56,15 +53,23 @@ def read_means(
             for site in sites:
                 own = own_mask(steps(site), acts[site].shape[1]).unsqueeze(-1)
                 means = (acts[site] * own).sum(1) / own.sum(1)
-                rows[site.name] |= dict(zip(own_numbers, means, strict=True))
+                rows[site.name] |= dict(zip(numbers, means, strict=True))
     return {name: torch.stack([own[number] for number in range(len(examples))]) for name, own in rows.items()}
 
 
-def _batches(model: Model, examples: Sequence[Example], loader: Loader) -> DataLoader:
+def batches(model: Model, examples: Sequence[Example], loader: Loader) -> DataLoader:
+    """Each example once, longest first, in batches that the model reads."""
     # A network that is run on one utterance at a time puts out one at a time, whatever the batch.
     if not getattr(model, "batched", True):
         loader = replace(loader, batch_seconds=0.0)
     return loader.evaluation(examples, model.reader)
+
+
+def numbered(loaded: DataLoader, what: str) -> Iterator[tuple[list[int], Batch]]:
+    """Each batch with the numbers of its examples."""
+    # By number: processes that read ahead hand over copies of the examples.
+    numbers = [[number for number, _ in batch] for batch in loaded.batch_sampler]
+    yield from zip(numbers, track(loaded, what), strict=True)
 
 
 def own_steps(model: Model, batch: Batch) -> Callable[[Site], Tensor]:
