@@ -61,7 +61,7 @@ def weight_change(
     Raises:
         ValueError: the models differ in more than their output layer.
     """
-    old, new = _paired(before, after)
+    old, new = paired(before, after)
     rows, factors = rows or {}, factors or {}
     parameters = {name for name, _ in after.named_parameters()}
     sites = {site.name: site for site in find_sites(after)}
@@ -84,7 +84,7 @@ def weight_change(
                 buffers_changed=sum(int(changed_bits(old[n], new[n]).sum()) for n in own if n not in parameters),
                 relative=float(difference.norm() / flat_old[known].norm().clamp_min(1e-12)),
                 cosine=float(nn.functional.cosine_similarity(flat_old[known], flat_new[known], dim=0)),
-                neurons=_per_unit(_incoming(before, site, old), _incoming(after, site, new)) if site else [],
+                neurons=_per_unit(incoming(before, site, old), incoming(after, site, new)) if site else [],
                 parameters=sum(factors.get(name, count) for name, count in free.items()),
             )
         )
@@ -96,7 +96,12 @@ def _free(weight: Tensor, rows: int | None) -> int:
     return weight.numel() if rows is None else rows * weight[0].numel()
 
 
-def _paired(before: Model, after: Model) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+def paired(before: Model, after: Model) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+    """Both models' parameters and buffers by name, output units paired by character; NaN before where one is new.
+
+    Raises:
+        ValueError: the models differ in more than their output layer.
+    """
     old = {f"net.{name}": tensor.detach().cpu() for name, tensor in before.net.state_dict().items()}
     new = {f"net.{name}": tensor.detach().cpu() for name, tensor in after.net.state_dict().items()}
     head = after.head
@@ -124,7 +129,8 @@ def _alike(old: Tensor | None, new: Tensor | None, rows_may_differ: bool) -> boo
     return old is not None and new is not None and old.dim() == new.dim() and old.shape[first:] == new.shape[first:]
 
 
-def _incoming(model: Model, site: Site, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+def incoming(model: Model, site: Site, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+    """The weights and the bias that make a site's units, a row each; `tensors` are the model's by name."""
     # A weight that is computed from others (weight norm) is compared as the layer uses it.
     return [tensors[name] for name in site.rows] or [model.get_submodule(site.name).weight.detach().cpu()]
 

@@ -223,18 +223,17 @@ def _shares(answers: Tensor, labels: Tensor, groups: np.ndarray) -> np.ndarray:
     return counted
 
 
-def _mean(counted: np.ndarray) -> Any:
-    """The mean over the classes that there are of the share that is right, from counts `(..., 2, classes)`."""
-    right, all_rows = counted[..., 0, :], counted[..., 1, :]
-    share = np.divide(right, all_rows, out=np.zeros_like(right), where=all_rows > 0)
-    means = share.sum(-1) / np.maximum(1, (all_rows > 0).sum(-1))
-    return float(means) if means.ndim == 0 else means
+def _mean(counted: np.ndarray) -> float:
+    """The mean over the classes of the share that is right, from counts `(2, classes)`; each class has a row."""
+    return float((counted[0] / counted[1]).mean())
 
 
 def _interval(counted: np.ndarray, seed: int) -> tuple[float, float]:
     """The 95 % percentile interval of the accuracy, groups resampled."""
     groups = len(counted)
     draws = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), RESAMPLES)
-    means = _mean(np.tensordot(draws, counted, axes=1))
-    low, high = np.percentile(means, [2.5, 97.5])
+    drawn, whole = np.tensordot(draws, counted, axes=1), counted.sum(0)
+    # A class that is not among those drawn has the share that it has in all.
+    drawn = np.where(drawn[:, 1:] > 0, drawn, whole)
+    low, high = np.percentile((drawn[:, 0] / drawn[:, 1]).mean(1), [2.5, 97.5])
     return float(low), float(high)

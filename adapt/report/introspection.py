@@ -1,0 +1,124 @@
+"""What was measured inside a model, drawn: a matrix of similarities, a table of probes, a table of changed weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from adapt.report import figures, wording
+from adapt.report.heat_map import heat_map
+
+if TYPE_CHECKING:
+    from adapt.introspect.probes.probe import Probe, ProbeRow
+    from adapt.introspect.similarity import Similarity
+    from adapt.introspect.weight_measures import ParameterChange, WeightMeasures
+
+_NAMES = {
+    "cka": "CKA", "svcca": "SVCCA", "pwcca": "PWCCA", "procrustes": "Procrustes similarity",
+    "rsa": "Representational similarity",
+}  # fmt: skip
+
+
+def similarity_figure(similarity: Similarity) -> Markup:
+    """Every layer with every layer, the darker the more alike."""
+    title = f"{_NAMES[similarity.method]} over {wording.counted(similarity.count, similarity.per)}"
+    return heat_map(title, similarity.rows, similarity.columns, similarity.matrix.tolist())
+
+
+def probe_table(probe: Probe, after: Probe | None = None) -> Markup:
+    """A line a site: accuracy (full circle, with its interval), and what the control task has (a cross); before (open
+    circle) and `after`, where there are both. A dashed line is what guessing has.
+    """
+    scale = figures.axis(0.0, 100.0)
+    adapted = {} if after is None else {row.site: row for row in after.rows}
+    lines = []
+    for row in probe.rows:
+        second = adapted.get(row.site)
+        cells = [_accuracy(row)] + ([_accuracy(second)] if second else [Markup("<td></td>")] * (after is not None))
+        last = second or row
+        lines.append(
+            Markup(
+                '<tr><th scope="row" class="text"><code>{}</code></th><td class="picture">{}</td>{}<td>{:.1f} %</td>'
+                "<td>{}</td></tr>"
+            ).format(
+                row.site, _picture(row, second, probe.chance, scale), Markup("").join(cells), 100 * last.control,
+                f"{100 * last.selectivity:+.1f}".replace("-", "−"),
+            )
+        )  # fmt: skip
+    named = ["Accuracy"] if after is None else ["Before", "After"]
+    heads = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in named)
+    return Markup(
+        '<div class="scroll" role="region" aria-label="Sites" tabindex="0"><table class="groups"><thead><tr>'
+        '<th scope="col" class="text">Site</th><th scope="col" class="picture">{}</th>{}<th scope="col">Control</th>'
+        '<th scope="col">Selectivity</th></tr></thead><tbody>{}</tbody></table></div>'
+    ).format(figures.axis_labels(scale), heads, Markup("").join(lines))
+
+
+def _accuracy(row: ProbeRow) -> Markup:
+    low, high = (100 * end for end in row.interval)
+    return Markup("<td>{:.1f} %<small>{:.1f}–{:.1f} %</small></td>").format(100 * row.accuracy, low, high)
+
+
+def _picture(row: ProbeRow, after: ProbeRow | None, chance: float, scale: figures.Axis) -> Markup:
+    def place(value: float) -> float:
+        return 100 * scale.place(100 * value)
+
+    parts = [
+        Markup('<line class="grid" x1="{0:.2f}%" x2="{0:.2f}%" y2="100%"/>').format(100 * scale.place(tick))
+        for tick in scale.ticks
+    ]
+    parts.append(Markup('<line class="guess" x1="{0:.2f}%" x2="{0:.2f}%" y2="100%"/>').format(place(chance)))
+    shown = [(row, "after", 12)] if after is None else [(row, "before", 7), (after, "after", 17)]
+    for own, kind, y in shown:
+        low, high = (place(end) for end in own.interval)
+        parts.append(
+            Markup(
+                '<g class="{}"><line x1="{:.2f}%" x2="{:.2f}%" y1="{y}" y2="{y}"/><circle cx="{:.2f}%" cy="{y}" r="4"/>'
+                '</g><svg x="{:.2f}%" y="{y}" overflow="visible"><path class="new" d="M-3 -3l6 6m0-6l-6 6"/></svg>'
+            ).format(kind, low, high, place(own.accuracy), place(own.control), y=y)
+        )
+    label = ", ".join(f"{kind} {own.accuracy:.3f}, control {own.control:.3f}" for own, kind, _ in shown)
+    return Markup('<svg class="pair" width="100%" height="24" role="img"><title>{}</title>{}</svg>').format(
+        f"{row.site}: {label if after else label.removeprefix('after ')}", Markup("").join(parts)
+    )
+
+
+def weight_table(measures: WeightMeasures) -> Markup:
+    """A line a parameter that has two axes or more: how far it moved, beside chance where that is known, and how."""
+    rows = [row for row in measures.parameters if len(row.shape) > 1]
+    largest = max((row.relative or 0.0 for row in rows), default=0.0)
+    known = any(row.floor is not None for row in rows)
+    floor = Markup('<th scope="col">By chance</th>') if known else ""
+    lines = [_line(row, largest, known) for row in rows]
+    return Markup(
+        '<div class="scroll" role="region" aria-label="Parameters" tabindex="0"><table class="layers"><thead><tr>'
+        '<th scope="col" class="text">Parameter</th><th scope="col" class="picture">Relative change</th>'
+        '<th scope="col"></th>{}<th scope="col">Cosine</th><th scope="col">Spectral</th>'
+        '<th scope="col">Stable rank</th><th scope="col">Effective rank</th><th scope="col">Overlap</th>'
+        '<th scope="col">Changed</th></tr></thead><tbody>{}</tbody></table></div>'
+    ).format(floor, Markup("").join(lines))
+
+
+def _line(row: ParameterChange, largest: float, known: bool) -> Markup:
+    moved = bool(row.changed)
+    figured: Sequence[str] = [
+        wording.UNKNOWN if row.relative is None else wording.relative(row.relative),
+        *([wording.UNKNOWN if row.floor is None else wording.relative(row.floor)] if known else []),
+        wording.cosine(row.cosine),
+        _said(row.spectral, "{:.2g}", moved), _said(row.stable_rank, "{:.1f}", moved),
+        _said(row.effective_rank, "{:.0f}", moved), _said(row.overlap, "{:.2f}", moved),
+        f"{100 * row.changed:.0f} %" if row.changed in (0, 1) else f"{100 * row.changed:.1f} %",
+    ]  # fmt: skip
+    cells = Markup("").join(Markup("<td>{}</td>").format(figure) for figure in figured)
+    picture = figures.bar(row.relative or 0.0, largest)
+    still = Markup("") if moved else Markup(' class="frozen"')
+    shape = " × ".join(f"{size:,}" for size in row.shape)
+    return Markup(
+        '<tr{}><th scope="row" class="text"><code>{}</code><small>{}</small></th><td class="picture">{}</td>{}</tr>'
+    ).format(still, row.name, shape, picture, cells)
+
+
+def _said(value: float | None, form: str, moved: bool) -> str:
+    return wording.UNKNOWN if value is None or not moved else form.format(value)

@@ -1,0 +1,58 @@
+"""What was measured inside a model is drawn whole, with its figures, and nothing in a name can break the page."""
+
+import re
+
+import torch
+
+from adapt.introspect.probes.probe import Probe, ProbeRow
+from adapt.introspect.similarity import Similarity
+from adapt.introspect.weight_measures import ParameterChange, WeightMeasures
+from adapt.report.heat_map import SHADES, heat_map
+from adapt.report.introspection import probe_table, similarity_figure, weight_table
+from interventions.neurons import Scores
+
+
+def test_a_heat_map_has_a_cell_for_each_pair_with_its_value():
+    matrix = [[1.0, 0.5, -0.04], [0.5, 1.0, 0.004]]
+    drawn = str(heat_map("t", ["net.a.x", "net.a.y"], ["net.a.x", "net.b.x", "net.b.y"], matrix))
+    assert drawn.count("<rect") == 6 and "net.a.x, net.b.y: -0.040" in drawn
+    shades = re.findall(r'fill="(#[0-9a-f]{6})"', drawn)
+    assert shades == [SHADES[-1], SHADES[5], SHADES[0], SHADES[5], SHADES[-1], SHADES[0]]
+    assert re.findall(r">([^<]*)</text>", drawn)[-6:] == ["1.00", ".50", "−.04", ".50", "1.00", "0"]
+    assert ">x</text>" in drawn and ">a.x</text>" in drawn  # the parts that all names share are left out
+
+
+def test_many_layers_are_drawn_small_without_figures():
+    many = [f"layer{number}" for number in range(60)]
+    drawn = str(heat_map("t", many, many, torch.eye(60).tolist()))
+    assert drawn.count("<rect") == 3600 and 'class="in"' not in drawn
+    assert int(re.search(r'width="(\d+)"', drawn).group(1)) < 800
+
+
+def test_names_are_escaped():
+    similarity = Similarity("cka", ("<b>", "c"), ("<b>", "c"), torch.eye(2), 40, "step")
+    assert "<b>" not in str(similarity_figure(similarity)) and "CKA over 40 steps" in str(similarity_figure(similarity))
+    rows = (ProbeRow("<b>", 0.75, (0.5, 0.9), 0.25),)
+    assert "<b>" not in str(probe_table(Probe("x", "linear", ("a", "b"), rows, Scores({}), {}, 10, 4)))
+
+
+def test_probes_before_and_after():
+    def probe(accuracy, control):
+        rows = tuple(ProbeRow(site, accuracy, (accuracy - 0.1, accuracy + 0.1), control) for site in ("s1", "s2"))
+        return Probe("accent", "linear", ("a", "b"), rows, Scores({}), {}, 10, 4)
+
+    alone, both = str(probe_table(probe(0.75, 0.8))), str(probe_table(probe(0.75, 0.5), probe(0.85, 0.55)))
+    assert alone.count("<circle") == 2 and "75.0 %<small>65.0–85.0 %" in alone and "−5.0" in alone
+    assert both.count("<circle") == 4 and "85.0 %<small>75.0–95.0 %" in both and "+30.0" in both
+    assert "s1: before 0.750, control 0.500, after 0.850, control 0.550" in both
+
+
+def test_changed_and_unchanged_weights():
+    still = ParameterChange("a.weight", (3, 4), 0.0, 0.0, 1.0, None, 0.0, 0.0, 0.0, 1.0)
+    moved = ParameterChange("b.weight", (3, 4), 0.5, 0.125, 0.99, None, 0.2, 2.0, 2.5, 0.75)
+    bias = ParameterChange("b.bias", (3,), 1.0, 0.5, 0.9, None, None, None, None, None)
+    drawn = str(weight_table(WeightMeasures((still, moved, bias), Scores({}), Scores({}))))
+    assert drawn.count("<tr") == 3 and "b.bias" not in drawn and "By chance" not in drawn
+    assert "12.5 %" in drawn and "50.0 %" in drawn and drawn.count('class="frozen"') == 1
+    known = ParameterChange("b.weight", (3, 4), 0.5, 0.125, 0.99, 0.05, 0.2, 2.0, 2.5, 0.75)
+    assert "By chance" in str(weight_table(WeightMeasures((known,), Scores({}), Scores({}))))
