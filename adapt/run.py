@@ -75,7 +75,7 @@ def open_run(cfg: DictConfig) -> Path:
         log.info("There is no run to resume in '%s'; this one starts there.", folder)
     if cfg.overwrite:
         # Only what runs leave is taken away: the folder may hold files of the user's.
-        for name in ("checkpoints", "adaptation", "log", "scores"):
+        for name in ("checkpoints", "adaptation", "log", "scores", "maps", "probes"):
             shutil.rmtree(folder / name, ignore_errors=True)
         for name in (
             "metrics.json",
@@ -93,6 +93,12 @@ def open_run(cfg: DictConfig) -> Path:
             "profiles.safetensors",
             "profiles.json",
             "profiles.html",
+            "similarity.safetensors",
+            "similarity.html",
+            "probes.html",
+            "topography.html",
+            "attribution.html",
+            "attribution.json",
             "model.safetensors",
             "config.json",
             "config.yaml",

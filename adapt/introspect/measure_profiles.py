@@ -58,7 +58,7 @@ def profiles(
     for name, value in (("most", most), ("least", least)):
         if not isinstance(value, int) or value < 1:
             raise InputError(f"measure.{name} is a number of at least 1, got {value!r}.")
-    chosen, sets = _examples(model, splits, [examples] if isinstance(examples, str) else examples)
+    chosen, sets = examples_of(model, splits, [examples] if isinstance(examples, str) else examples)
     keys = fitting_keys(model, chosen, sets) if groups is None else [groups] if isinstance(groups, str) else groups
     made = groupings(model, chosen, [str(key) for key in keys], sets, most)
     if window is None:
@@ -81,7 +81,7 @@ def fitting_keys(model: Model, examples: Sequence[Example], sets: Sequence[str])
     return [*keys, "set"] if len(set(sets)) > 1 and not {"accent", "domain"} & set(keys) else keys
 
 
-def _examples(model: Model, splits: Splits, names: Sequence[str]) -> tuple[list[Example], list[str]]:
+def examples_of(model: Model, splits: Splits, names: Sequence[str]) -> tuple[list[Example], list[str]]:
     chosen: list[Example] = []
     sets: list[str] = []
     for name in names:

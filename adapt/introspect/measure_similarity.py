@@ -1,0 +1,91 @@
+"""`measure=similarity`: how alike the layers of a model are, or those of two models."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapt.data.loader import Loader
+from adapt.data.manifest import Splits
+from adapt.errors import InputError
+from adapt.introspect.measure_profiles import examples_of
+from adapt.introspect.similarity import FILE, Similarity
+from adapt.introspect.similarity import similarity as compare
+from adapt.models.checkpoint import Loaded, load_model
+from interventions.sites import choose_sites
+
+
+def similarity(
+    loaded: Loaded,
+    splits: Splits,
+    loader: Loader,
+    against: str | None = None,
+    method: str = "cka",
+    per: str | None = None,
+    steps: int = 8,
+    sites: str | Sequence[str] = "*",
+    part: str | None = None,
+    examples: str | Sequence[str] = ("test", "source_test"),
+) -> "MeasuredSimilarity":
+    """Compare the layers at `sites` with one another, or with those of the model `against` (a run that came of this
+    one, say); `method`, `per` and `steps` as in `adapt.introspect.similarity.similarity`.
+
+    Raises:
+        InputError: there is no such site, part or model, or there is nothing to read.
+    """
+    model = loaded.model
+    try:
+        places = choose_sites(model.sites, sites, part)
+    except ValueError as error:
+        raise InputError(f"measure.sites: {error}") from None
+    chosen, _ = examples_of(model, splits, [examples] if isinstance(examples, str) else examples)
+    after = None if against is None else load_model(against)
+    found = compare(model, chosen, loader, after and after.model, places, method, per, steps)
+    return MeasuredSimilarity(found, loaded.reference, None if after is None else after.reference)
+
+
+@dataclass(frozen=True)
+class MeasuredSimilarity:
+    """The similarity of layers, and the names of the models."""
+
+    similarity: Similarity
+    model: str
+    against: str | None
+
+    @property
+    def summary(self) -> Mapping[str, Any]:
+        own = self.similarity
+        matrix = [[None if value != value else value for value in row] for row in own.matrix.tolist()]
+        return {
+            "method": own.method, "count": own.count, "per": own.per, "against": self.against,
+            "rows": list(own.rows), "columns": list(own.columns), "matrix": matrix,
+        }  # fmt: skip
+
+    @property
+    def told(self) -> str:
+        own = self.similarity
+        if self.against is None:
+            pairs = [(own.between(a, b), a, b) for a, b in zip(own.rows, own.rows[1:], strict=False)]
+            said = "neighbouring layers are least alike between '{1}' and '{2}' ({0:.2f})."
+        else:
+            pairs = [(own.between(name, name), name, name) for name in own.rows if name in own.columns]
+            said = "what a layer represents changed most at '{1}' ({0:.2f}; 1 is no change)."
+        if not pairs:
+            return f"{len(own.rows)} by {len(own.columns)} layers compared by {own.method}."
+        return f"By {own.method}, " + said.format(*min(pairs))
+
+    def write(self, folder: Path, title: str, config: str, provenance: Mapping[str, Any]) -> list[Path]:
+        from adapt.report.introspection import similarity_figure
+        from adapt.report.sections import Section, write_sections
+
+        page = folder / "similarity.html"
+        self.similarity.save(folder)
+        rows = f"Rows are layers of {self.model}" + (f", columns of {self.against}." if self.against else ".")
+        how = (
+            f"{rows} Each number says how alike two layers represent the same examples, whatever the order of their "
+            "neurons: 1 is the same up to a turn, 0 nothing in common. Frames of one utterance are read at the same "
+            "places in all layers; padding never."
+        )
+        sections = [Section("Layer by layer", how, similarity_figure(self.similarity))]
+        write_sections(page, title, self.told[0].upper() + self.told[1:], sections, config)
+        return [page, folder / FILE]

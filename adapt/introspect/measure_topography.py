@@ -1,0 +1,135 @@
+"""`measure=topography`: topographic maps of the layers, of one model or of two beside each other."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adapt.data.loader import Loader
+from adapt.data.manifest import Splits
+from adapt.errors import InputError
+from adapt.introspect.groups import groupings
+from adapt.introspect.measure_profiles import examples_of, fitting_keys
+from adapt.introspect.profiles import Profiles
+from adapt.introspect.read_profiles import read_profiles
+from adapt.introspect.topography.align import align_layers
+from adapt.introspect.topography.layouts import LAYOUTS
+from adapt.introspect.topography.maps import TopographicMap
+from adapt.introspect.topography.quality import quality
+from adapt.models.checkpoint import Loaded, load_model
+from interventions.sites import choose_sites
+
+
+def topography(
+    loaded: Loaded,
+    splits: Splits,
+    loader: Loader,
+    groups: str | None = None,
+    against: str | None = None,
+    layout: str = "sorted_grid",
+    sites: str | Sequence[str] = "*",
+    part: str | None = None,
+    examples: str | Sequence[str] = ("test", "source_test"),
+    most: int = 40,
+    least: int = 20,
+    seed: int = 0,
+) -> "MeasuredMaps":
+    """Lay out the neurons at `sites` by their profiles over `groups` (None: the first key that fits the data).
+
+    `layout` is one of `adapt.introspect.topography.layouts.LAYOUTS`. What the model `against` does (a run that came of
+    this one) is drawn in the same places. Each layer's map is turned onto that of the layer below.
+
+    Raises:
+        InputError: there is no such site, part, key, layout or model, or fewer than two groups of `least` steps.
+    """
+    if layout not in LAYOUTS:
+        raise InputError(f"measure.layout must be one of {', '.join(LAYOUTS)}, got {layout!r}.")
+    model = loaded.model
+    try:
+        places = choose_sites(model.sites, sites, part)
+    except ValueError as error:
+        raise InputError(f"measure.sites: {error}") from None
+    chosen, sets = examples_of(model, splits, [examples] if isinstance(examples, str) else examples)
+    key = str(groups) if groups is not None else fitting_keys(model, chosen, sets)[0]
+    made = groupings(model, chosen, [key], sets, most)
+    models = [model] if against is None else [model, load_model(against).model]
+    read = [read_profiles(one, chosen, loader, made, places).pooled() for one in models]
+    return MeasuredMaps(key, len(chosen), tuple(draw_maps(read, key, layout, least, seed)), against)
+
+
+def draw_maps(
+    read: Sequence[Profiles], key: str, layout: str = "sorted_grid", least: int = 20, seed: int = 0
+) -> list[TopographicMap]:
+    """A map of each site from the profiles of one model, or of two: laid out by the first, each turned onto the last.
+
+    Raises:
+        InputError: no site has two groups of at least `least` steps.
+    """
+    maps: list[TopographicMap] = []
+    for site in read[0].sites:
+        names = [g for g in read[0].of(key) if all(own.steps(site, g) >= least for own in read)]
+        if len(names) < 2:
+            continue
+        # As nap: each group's mean less the mean over groups, in the layer's own units.
+        means = [own.mean(site, names).double().numpy().T for own in read]
+        first, *others = (own - own.mean(1, keepdims=True) for own in means)
+        try:
+            points = LAYOUTS[layout](first, seed)
+        except ValueError as error:
+            raise InputError(f"measure.layout={layout}: {error}") from None
+        if maps and maps[-1].groups == tuple(name.partition(":")[2] for name in names):
+            points = align_layers(points, first, maps[-1].points, maps[-1].profiles, square=True)
+        short = [name.partition(":")[2] for name in names]
+        maps.append(TopographicMap(site.name, np.array(short, dtype=object), points, first, *others))
+    if not maps:
+        raise InputError(f"No site has two groups of '{key}' with at least {least} steps. Give more data, or lower it.")
+    return maps
+
+
+@dataclass(frozen=True)
+class MeasuredMaps:
+    """Maps of layers, from `examples` examples."""
+
+    key: str
+    examples: int
+    maps: tuple[TopographicMap, ...]
+    against: str | None
+
+    @cached_property
+    def quality(self) -> dict[str, dict[str, float | None]]:
+        """By site, the figures of its map (`adapt.introspect.topography.quality`); None where units are too few."""
+        found = {}
+        for own in self.maps:
+            said = asdict(quality(own.points, own.profiles))
+            del said["morans"]
+            found[own.name] = {name: value if isfinite(value) else None for name, value in said.items()}
+        return found
+
+    @property
+    def summary(self) -> Mapping[str, Any]:
+        return {"groups": self.key, "examples": self.examples, "against": self.against, "quality": self.quality}
+
+    @property
+    def told(self) -> str:
+        said = (
+            f"{sum(len(own.points) for own in self.maps):,} neurons at {len(self.maps)} sites, laid out by {self.key}."
+        )
+        known = {name: own["moran"] for name, own in self.quality.items() if own["moran"] is not None}
+        if known:
+            best = max(known, key=known.__getitem__)
+            said += f" What neighbours do is most alike at '{best}' (Moran's I {known[best]:.2f})."
+        return said
+
+    def write(self, folder: Path, title: str, config: str, provenance: Mapping[str, Any]) -> list[Path]:
+        from adapt.report.maps import write_maps
+
+        page = folder / "topography.html"
+        files = [folder / "maps" / f"{own.name}.safetensors" for own in self.maps]
+        for path, own in zip(files, self.maps, strict=True):
+            own.save(path, **provenance)
+        write_maps(page, self.maps, title, self.told, "activation", config)
+        return [page, *files]
