@@ -138,8 +138,8 @@ def test_interventions(innertune, base, speech, tmp_path, name):
 
 @pytest.mark.parametrize("name", options("measure"))
 def test_measures(innertune, base, speech, tmp_path, name):
-    run = innertune("introspect", f"model.pretrained={base}", "data=manifest", f"data.test={speech['low_test']}",
-                    f"data.source_test={speech['high_test']}", f"measure={name}", f"output={tmp_path / 'run'}")  # fmt: skip
+    data = ["data=manifest", f"data.test={speech['low_test']}", f"data.source_test={speech['high_test']}"]
+    run = innertune("introspect", f"model.pretrained={base}", *data, f"measure={name}", f"output={tmp_path / 'run'}")
     assert json.loads((run / "metrics.json").read_text()) and list(run.glob("*.html"))
 
 
