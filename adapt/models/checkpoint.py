@@ -79,6 +79,9 @@ def save_adaptation(folder: Path, base: Loaded, model: Model, factors: Sequence[
     """
     from safetensors.torch import save_file
 
+    # A rebuilt output layer has other rows than the base's, into which its factors would not fit: it is written whole.
+    shapes = [{name: own.shape for name, own in one.named_parameters()} for one in (base.model, model)]
+    factors = [one for one in factors if len({each[f"{one.module}.weight"] for each in shapes}) == 1]
     merged = with_factors(base.model, factors)
     before = {**weights(base.model.net), **merged}
     different: dict[str, Tensor] = {}

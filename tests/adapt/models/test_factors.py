@@ -291,6 +291,18 @@ def test_what_trained_besides_is_stored_beside_the_factors(base, tmp_path):
     assert load_model(str(tmp_path)).fingerprint == model_fingerprint(model)
 
 
+def test_factors_of_a_rebuilt_output_layer_are_stored_as_the_layer(tmp_path):
+    base = load_model("us-english")
+    model = base.model.with_labels(base.model.labels.extended(["ä"]))
+    merged = merge_factors(trained(model, [base.model.sites[0].name, model.head]))
+    save_adaptation(tmp_path / "adaptation", base, model, merged.factors)
+    facts = json.loads((tmp_path / "adaptation" / "adaptation.json").read_text())
+    assert f"{model.head.removeprefix('net.')}.weight" in facts["tensors"]
+    assert list(facts["factors"][0]["modules"]) == [base.model.sites[0].name.removeprefix("net.")]
+    loaded = load_model(str(tmp_path))
+    assert loaded.fingerprint == model_fingerprint(model) and "ä" in loaded.model.vocabulary
+
+
 def rewrite(path, change):
     stored = {name: tensor.clone() for name, tensor in load_file(path).items()}
     change(stored)
