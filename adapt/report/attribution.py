@@ -67,7 +67,8 @@ def _spectra(attributions: Sequence[Attribution]) -> Markup:
             for end in (own.word.start, own.word.end) if end is not None
         )  # fmt: skip
         gap = "" if own.gap is None else f", completeness gap {own.gap:+.2f}".replace("-", "−")
-        said = f"log-probability {own.score:.2f}, {own.baseline:.2f} for the baseline".replace("-", "−") + gap
+        numbers = f"{own.score:.2f}, {own.baseline:.2f}".replace("-", "−")
+        said = f"log-probability {numbers} for the baseline{gap}"
         drawn = picture(data_url(diverging(values, largest)), f"What made “{own.word.text}”", 120)
         parts.append(
             Markup('<figure class="heats"><figcaption><b>{}</b> {}</figcaption>{}</figure>').format(
