@@ -18,7 +18,7 @@ from adapt.errors import InputError
 from adapt.files import write_json
 from adapt.introspect.groups import groupings
 from adapt.introspect.jackknife import Estimate, jackknife
-from adapt.introspect.profiles import ALL, Profiles
+from adapt.introspect.profiles import ALL, FOLDS, Profiles
 from adapt.introspect.read_profiles import read_profiles
 from adapt.introspect.windows import read_windows
 from adapt.models.checkpoint import Loaded
@@ -41,11 +41,13 @@ def profiles(
     most: int = 60,
     least: int = 20,
     scores: Sequence[str | Sequence[str]] = (),
+    folds: int = FOLDS,
 ) -> "MeasuredProfiles":
     """Profile the neurons at `sites` by `groups`, over the named parts of the splits.
 
     `window` (in seconds) takes whole windows around the groups of the first key, aligned in time. `scores` names
-    groups, or pairs of them, whose contrast is written to a file; the gap of a key's only two groups is anyway.
+    groups, or pairs of them, whose contrast is written to a file; the gap of a key's only two groups is anyway. Each of
+    the `folds`, which give the error bars (windows have one, and none), has sums of its own.
 
     Raises:
         InputError: there is no such site, part or group, there is nothing to read, or the model has no such windows.
@@ -55,14 +57,14 @@ def profiles(
         places = choose_sites(model.sites, sites, part)
     except ValueError as error:
         raise InputError(f"measure.sites: {error}") from None
-    for name, value in (("most", most), ("least", least)):
+    for name, value in (("most", most), ("least", least), ("folds", folds)):
         if not isinstance(value, int) or value < 1:
             raise InputError(f"measure.{name} is a number of at least 1, got {value!r}.")
     chosen, sets = examples_of(model, splits, [examples] if isinstance(examples, str) else examples)
     keys = fitting_keys(model, chosen, sets) if groups is None else [groups] if isinstance(groups, str) else groups
     made = groupings(model, chosen, [str(key) for key in keys], sets, most)
     if window is None:
-        found = read_profiles(model, chosen, loader, made, places)
+        found = read_profiles(model, chosen, loader, made, places, folds)
     else:
         found = read_windows(model, chosen, loader, made, window, places)
     measured = MeasuredProfiles(model, found, len(chosen), least, tuple(map(_pair, scores)))
@@ -140,6 +142,15 @@ class MeasuredProfiles:
     def selective(self) -> dict[str, Estimate | dict[Site, Tensor]]:
         """`Profiles.contrasts` of the groups of each key that have enough steps, with error bars where there are."""
         return {key: self._contrasts(key) for key in self.profiles.keys}
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Short names of the sites, by name: without what all of them begin with."""
+        names = [site.name.split(".") for site in self.profiles.sites]
+        shared = 0
+        while all(len(name) > shared + 1 for name in names) and len({name[shared] for name in names}) == 1:
+            shared += 1
+        return {".".join(name): ".".join(name[shared:]) for name in names}
 
     def named(self, site: Site, key: str) -> list[str]:
         """The groups of a key with enough steps at a site."""
@@ -219,10 +230,12 @@ class MeasuredProfiles:
         said = f"{sum(site.units for site in sites):,} neurons at {len(sites)} sites, over {self.examples:,} {noun}s."
         best = {key: max(own, key=lambda name: own[name]) for key, own in self.explained.items() if own}
         parts = [
-            f"{key.replace('_', ' ')}, {_short(site)} ({100 * self.explained[key][site]:.0f} % of a neuron's variance)"
+            f"{key.replace('_', ' ')}, {self.names[site]} ({100 * self.explained[key][site]:.0f} %)"
             for key, site in best.items()
         ]
-        return said + (f" The layers that know most: {'; '.join(parts)}." if parts else "")
+        return said + (
+            f" The layers that know most, in shares of a neuron's variance: {'; '.join(parts)}." if parts else ""
+        )
 
     def write(self, folder: Path, title: str, config: str, provenance: Mapping[str, Any]) -> list[Path]:
         from adapt.report.profiles import write_profiles
@@ -258,7 +271,3 @@ def _pair(given: str | Sequence[str]) -> tuple[str, str | None]:
     if len(given) != 2:
         raise InputError(f"measure.scores: expected a group or two of them, such as [accent:a, accent:b]; got {given}.")
     return str(given[0]), str(given[1])
-
-
-def _short(site: str) -> str:
-    return site.rpartition(".")[2] if site.count(".") < 3 else ".".join(site.split(".")[-3:])

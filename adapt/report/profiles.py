@@ -34,7 +34,7 @@ def write_profiles(path: Path, measured: MeasuredProfiles, title: str, config: s
     keys = [key for key in measured.profiles.keys if measured.tops[key]]
     page = environment().get_template("profiles.html.j2").render(
         title=title, summary=measured.told, config=config, noun=measured.model.task.noun,
-        curves=_curves(measured, sites), names=[_short(site.name) for site in sites],
+        curves=_curves(measured, sites), names=[measured.names[site.name] for site in sites],
         sections=[_section(measured, key, sites) for key in keys],
         scale=_scale(), limit=LIMIT, most=MOST_UNITS, least=measured.least,
         left_out=len(measured.profiles.sites) - len(sites), windows=bool(measured.profiles.windows),
@@ -76,7 +76,7 @@ def _section(measured: MeasuredProfiles, key: str, sites: Sequence[Site]) -> _Se
     for site in sites:
         groups = measured.named(site, key)
         if len(groups) > 1:
-            maps.append((_short(site.name), f"{site.units:,} neurons", heat_map(measured, site, key)))
+            maps.append((measured.names[site.name], f"{site.units:,} neurons", heat_map(measured, site, key)))
     steps = {
         group: max(measured.profiles.steps(site, group) for site in measured.profiles.sites)
         for group in measured.profiles.of(key)
@@ -84,7 +84,7 @@ def _section(measured: MeasuredProfiles, key: str, sites: Sequence[Site]) -> _Se
     rows = []
     for group, own in measured.tops[key].items():
         best = sorted(
-            ({"site": _short(site), **neuron} for site, neurons in own.items() for neuron in neurons),
+            ({"site": measured.names[site], **neuron} for site, neurons in own.items() for neuron in neurons),
             key=lambda neuron: -neuron["contrast"],
         )
         rows.append((group.partition(":")[2], steps[group], best[:4]))
@@ -161,8 +161,3 @@ def _scale() -> Markup:
 def _word(group: str) -> str:
     name = group.partition(":")[2]
     return name if len(name) <= 14 else f"{name[:8]}…{name[-4:]}"
-
-
-def _short(site: str) -> str:
-    parts = site.split(".")
-    return parts[-1] if len(parts) < 5 else ".".join(parts[-4:])

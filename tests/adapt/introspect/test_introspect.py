@@ -82,6 +82,7 @@ def test_the_page_stands_alone(run):
     assert len(re.findall(r'<svg class="heat"', page)) == 4 * 11 and "<script" not in page
     assert "http" not in page.replace("http-equiv", "") and "src=" not in page.replace("img-src", "")
     assert page.count("data:image/png;base64,") > 2 * 4 * 11 and "img-src data:" in page
+    assert "<code>conv6</code>" in page
     assert "By phoneme" in page and "By letter" in page and "nan" not in re.sub(r"base64,[^\"]*", "", page).lower()
     assert len(page) < 2e6
 
@@ -121,6 +122,7 @@ def test_what_does_not_fit_is_named(innertune, base, spoken, tmp_path):
         (["measure.examples=[validation]"], "nothing to read: give data.validation"),
         (["measure.scores=[phoneme:q]"], "measure.scores: There is no group 'phoneme:q'"),
         (["measure.scores=[[a,b,c]]"], "expected a group or two of them"),
+        (["measure.folds=0"], "measure.folds is a number of at least 1"),
         (["measure.most=0"], "measure.most is a number of at least 1"),
     ):
         with pytest.raises(InputError, match=says):
