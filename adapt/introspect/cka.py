@@ -18,7 +18,7 @@ class CKA:
     Memory is `block` rows of each layer. How rows come (in how large batches) changes nothing.
     """
 
-    def __init__(self, block: int = 128) -> None:
+    def __init__(self, block: int = 64) -> None:
         if block < 4:
             raise ValueError(f"HSIC needs blocks of 4 rows or more, got block={block}.")
         self.block, self.count = block, 0
@@ -73,11 +73,12 @@ def centred_gram(rows: Tensor) -> Tensor:
     """The Gram matrix `(n, n)` of rows `(n, units)`, without its diagonal, rows and columns centred as an unbiased
     estimate needs it (U-centring, Székely & Rizzo 2014, section 3.1). Float64; all zeros where no unit varies.
     """
-    n = len(rows)
-    centred = rows.float() - rows.float().mean(0)
-    if centred.norm() <= 1e-5 * rows.float().norm():  # rounding alone
-        return torch.zeros(n, n, dtype=torch.float64, device=rows.device)
+    n, rows = len(rows), rows.float()
+    mean = rows.mean(0)
+    centred = rows - mean
     gram = (centred @ centred.T).double()
+    if gram.trace() <= 1e-10 * n * mean.double().square().sum():  # rounding alone
+        return torch.zeros_like(gram)
     gram.fill_diagonal_(0.0)
     sums = gram.sum(0) / (n - 2)
     gram = gram - sums - sums[:, None] + gram.sum() / ((n - 1) * (n - 2))

@@ -49,11 +49,22 @@ def reads_text(model: Model, site: Site) -> bool:
     return counts[0] != counts[1]
 
 
-def evenly(own: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """A `Pick`'s answer: `count` `(batch,)` of the `own` `(batch,)` steps of each example, spread evenly over them.
+class Evenly:
+    """A `Pick`: `count` `(batch,)` of the own steps of each example, spread evenly over them.
 
     Sites with different step counts are so read at the same places of an example, each at its nearest step.
     """
-    places = torch.repeat_interleave(torch.arange(len(own), device=own.device), count)
-    numbers = torch.arange(len(places), device=own.device) - (count.cumsum(0) - count)[places]
-    return places, ((2 * numbers + 1) * own[places]).div(2 * count[places], rounding_mode="floor")
+
+    def __init__(self, count: Tensor) -> None:
+        self.count = count
+        self._found: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}  # most sites have the same steps
+
+    def __call__(self, site: Site, own: Tensor) -> tuple[Tensor, Tensor]:
+        steps = tuple(own.tolist())
+        if steps not in self._found:
+            count = self.count.to(own.device)
+            places = torch.repeat_interleave(torch.arange(len(own), device=own.device), count)
+            numbers = torch.arange(len(places), device=own.device) - (count.cumsum(0) - count)[places]
+            times = ((2 * numbers + 1) * own[places]).div(2 * count[places], rounding_mode="floor")
+            self._found[steps] = places, times
+        return self._found[steps]

@@ -15,7 +15,7 @@ from adapt.inference import eval_mode
 from adapt.introspect import cca
 from adapt.introspect.activations import batches, numbered, own_steps
 from adapt.introspect.cka import CKA
-from adapt.introspect.rows import Pick, evenly, read_rows, reads_text
+from adapt.introspect.rows import Evenly, Pick, read_rows, reads_text
 from adapt.models.model import Model
 from interventions.files import read_tensors, write_tensors
 from interventions.moments import Moments
@@ -147,7 +147,7 @@ def _alike(models: Sequence[Model], chosen: Sequence[Sequence[Site]], read: Sequ
         steps = own_steps(model, batch)
         counts += [steps(site).cpu() for site in sites]
     count = torch.stack(counts).amin(0).clamp(0, most)
-    return lambda site, own: evenly(own, count.to(own.device))
+    return Evenly(count)
 
 
 def _by_cka(read: Iterator[list[Tensor]]) -> tuple[Tensor, int]:

@@ -13,7 +13,7 @@ from adapt.data.pairs import read_pairs_file
 from adapt.errors import InputError
 from adapt.introspect.cca import Covariance, procrustes, pwcca, svcca
 from adapt.introspect.cka import CKA, centred_gram
-from adapt.introspect.rows import evenly, reads_text
+from adapt.introspect.rows import Evenly, reads_text
 from adapt.introspect.rsa import rsa
 from adapt.introspect.similarity import Similarity, similarity
 from adapt.models.checkpoint import load_model
@@ -128,8 +128,10 @@ def test_canonical_correlations_find_what_is_shared_and_projections_what_is_larg
 
 
 def test_steps_are_spread_evenly():
-    places, times = evenly(torch.tensor([10, 3, 0, 7]), torch.tensor([2, 3, 0, 1]))
+    pick = Evenly(torch.tensor([2, 3, 0, 1]))
+    places, times = pick(None, torch.tensor([10, 3, 0, 7]))
     assert places.tolist() == [0, 0, 1, 1, 1, 3] and times.tolist() == [2, 7, 0, 1, 2, 3]
+    assert pick(None, torch.tensor([20, 3, 0, 7]))[1].tolist() == [5, 15, 0, 1, 2, 3]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,232 @@
+#!/usr/bin/env python3
+"""What similarity and probes cost: CKA of all layers beyond the forward passes, and the linear probe beside its peers.
+
+    scripts/bench_similarity.py                        # both
+    scripts/bench_similarity.py --rounds 9 --only cka
+
+`cka`: torchaudio's Wav2Letter (23 M random weights), 11 x 11 layers, before x after an edit, so two passes over batches
+of 4 x 3 s, 8 steps of each utterance. A row is the median over rounds of CPU time, its ratio the median of the ratios
+within a round. `passes, again` is the bare passes a second time: how far it is from 1 is noise. `beyond` is only what
+CKA reads and reckons, timed within the passes, where that noise does not hide it.
+
+`probe`: phonemes of synthetic speech in two accents, read at layers of the embedded recogniser, on held-out utterances:
+ours; scikit-learn's LogisticRegression on the same standardised rows and on raw ones; and Adam on raw rows as NeuroX
+sets it (learning rate 0.001, 10 epochs, batches of 32, penalties of 1e-5). CPU seconds and balanced accuracy.
+"""
+
+import argparse
+import copy
+import importlib.metadata
+import json
+import logging
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from adapt.introspect.cka import CKA
+from adapt.introspect.probes.linear import linear
+from adapt.introspect.rows import Evenly
+from adapt.models.steps import steps_behind, window
+from interventions.capture import capture
+from interventions.sites import Site, find_sites
+
+
+@dataclass(frozen=True)
+class CkaRow:
+    """CPU seconds of a round, and the ratio to the bare passes."""
+
+    way: str
+    seconds: float
+    ratio: float
+
+
+@dataclass(frozen=True)
+class ProbeRow:
+    """One way of fitting a linear probe at one layer. `seconds` of CPU; `accuracy` is the mean over the classes."""
+
+    layer: str
+    rows: int
+    units: int
+    classes: int
+    way: str
+    seconds: float
+    accuracy: float
+
+
+def cka(rounds: int, batches: int, seed: int, seconds: float = 3.0, net: nn.Module | None = None) -> list[CkaRow]:
+    """Two passes over each batch, bare and read by CKA, in turn."""
+    torch.manual_seed(seed)
+    before = (net or _wav2letter()).eval()
+    after = copy.deepcopy(before)
+    sites = find_sites(before)
+    with torch.no_grad():
+        weight = after.get_submodule(sites[8].name).weight
+        weight.add_(0.5 * weight.std() * torch.randn_like(weight))
+    windows = [window(before.get_submodule(site.name)) for site in sites]
+    frames = round(100 * seconds)
+    inputs = [
+        torch.randn(4, windows[0] and before.get_submodule(sites[0].name).in_channels, frames) for _ in range(batches)
+    ]
+    own = {site.name: steps_behind(windows[: n + 1], torch.full((4,), frames)) for n, site in enumerate(sites)}
+    count = torch.stack(list(own.values())).amin(0).clamp(max=8)
+    spent = [0.0]
+
+    def bare() -> None:
+        for x in inputs:
+            before(x), after(x)
+
+    def read() -> None:
+        aligned = CKA()
+
+        def rows(model: nn.Module, x: Tensor) -> list[Tensor]:
+            found, pick = [], Evenly(count)
+
+            def keep(site: Site, activation: Tensor) -> None:
+                start = time.process_time()
+                places, times = pick(site, own[site.name])
+                found.append(activation[places, times])
+                spent[0] += time.process_time() - start
+
+            with capture(model, sites, keep):
+                model(x)
+            return found
+
+        for x in inputs:
+            both = rows(before, x) + rows(after, x)
+            start = time.process_time()
+            aligned.update(both)
+            spent[0] += time.process_time() - start
+        start = time.process_time()
+        matrix = aligned.result()
+        spent[0] += time.process_time() - start
+        assert matrix.isfinite().all() and float(matrix.diagonal().min()) > 0.999
+
+    ways: dict[str, Callable[[], None]] = {"passes": bare, "passes, again": bare, "passes with CKA": read}
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    beyond = []
+    with torch.no_grad():
+        for turn in range(rounds + 1):
+            names = list(ways)[turn % 3 :] + list(ways)[: turn % 3]
+            for way in names:
+                spent[0] = 0.0
+                start = time.process_time()
+                ways[way]()
+                if turn:  # the first warms up
+                    times[way].append(time.process_time() - start)
+                    beyond += [spent[0]] if way == "passes with CKA" else []
+    found = [
+        CkaRow(way, statistics.median(own), statistics.median(a / b for a, b in zip(own, times["passes"], strict=True)))
+        for way, own in times.items()
+    ]
+    shares = [a / b for a, b in zip(beyond, times["passes"], strict=True)]
+    return [*found, CkaRow("beyond", statistics.median(beyond), statistics.median(shares))]
+
+
+def _wav2letter() -> nn.Module:
+    from torchaudio.models import Wav2Letter
+
+    return Wav2Letter(num_classes=40, input_type="mfcc", num_features=13)
+
+
+def probe(layers: list[int], utterances: int, seed: int) -> list[ProbeRow]:
+    """Fit phonemes at some layers of the embedded recogniser in each way."""
+    from adapt.data.accents import accents
+    from adapt.data.loader import Loader
+    from adapt.introspect.probes.probe import _split, _standardised
+    from adapt.introspect.probes.target import make_target, read_target
+    from adapt.models.checkpoint import load_model
+
+    splits = accents(train=1, validation=1, test=utterances, source_test=utterances)
+    model, examples = load_model("us-english").model, (*splits.test, *splits.source_test)
+    target, _, test = _split(make_target(model, examples, "phoneme", seed=seed), examples, "example", 0.25, seed)
+    sites = [model.sites[layer] for layer in layers]
+    read = read_target(model, examples, Loader(), target, sites)
+    found, classes = [], len(target.classes)
+    for site in sites:
+        raw, scaled = read[site.name], _standardised(read[site.name], ~test)
+        ways: dict[str, Callable[[], Tensor]] = {
+            "ours": lambda x=scaled: linear(x[~test], target.labels[~test], classes).answer(x[test]),
+            "scikit-learn, standardised": lambda x=scaled: _sklearn(x, target.labels, test),
+            "scikit-learn, raw": lambda x=raw: _sklearn(x, target.labels, test),
+            "Adam, raw": lambda x=raw: _adam(x, target.labels, test, classes, seed),
+        }
+        for way, fit in ways.items():
+            start = time.process_time()
+            answers = fit()
+            seconds = time.process_time() - start
+            right = (answers == target.labels[test]).double()
+            share = [float(right[target.labels[test] == label].mean()) for label in range(classes)]
+            found.append(ProbeRow(site.name, len(target), site.units, classes, way, seconds, float(np.mean(share))))
+    return found
+
+
+def _sklearn(x: Tensor, labels: Tensor, test: Tensor) -> Tensor:
+    from sklearn.linear_model import LogisticRegression
+
+    fitted = LogisticRegression(max_iter=1000).fit(x[~test].numpy(), labels[~test].numpy())
+    return torch.from_numpy(fitted.predict(x[test].numpy()))
+
+
+def _adam(x: Tensor, labels: Tensor, test: Tensor, classes: int, seed: int) -> Tensor:
+    torch.manual_seed(seed)
+    inputs, wanted = x[~test], labels[~test]
+    fitted = nn.Linear(x.shape[1], classes)
+    optimizer = torch.optim.Adam(fitted.parameters(), lr=1e-3)
+    for _ in range(10):
+        for own in torch.randperm(len(inputs)).split(32):
+            penalty = 1e-5 * fitted.weight.abs().sum() + 1e-5 * fitted.weight.norm()
+            loss = nn.functional.cross_entropy(fitted(inputs[own]), wanted[own]) + penalty
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return fitted(x[test]).argmax(1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=["cka", "probe"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batches", type=int, default=8)
+    parser.add_argument("--layers", type=int, nargs="+", default=[0, 4, 7, 9])
+    parser.add_argument("--utterances", type=int, default=100, help="in each of two accents")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="also write all rows to this file")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(args.threads)
+    print(
+        f"torch {torch.__version__}, scikit-learn {importlib.metadata.version('scikit-learn')}; {args.threads} threads"
+    )
+    told: dict[str, list[dict[str, object]]] = {}
+    if args.only != "probe":
+        rows = cka(args.rounds, args.batches, args.seed)
+        print(f"\nCKA, 11 x 11 layers (goal of what is beyond the passes: 0.010)\n{'':20}{'CPU s':>9}{'/ passes':>10}")
+        for row in rows:
+            print(f"{row.way:20}{row.seconds:9.3f}{row.ratio:10.4f}", flush=True)
+        told["cka"] = [asdict(row) for row in rows]
+    if args.only != "cka":
+        rows = probe(args.layers, args.utterances, args.seed)
+        for layer in dict.fromkeys(row.layer for row in rows):
+            own = [row for row in rows if row.layer == layer]
+            print(f"\n{layer}: {own[0].rows:,} rows, {own[0].units} units, {own[0].classes} phonemes")
+            for row in own:
+                print(f"{row.way:28}{row.seconds:8.2f} s{row.accuracy:9.1%}", flush=True)
+        told["probe"] = [asdict(row) for row in rows]
+    if args.json:
+        args.json.write_text(json.dumps(told, indent=1))
+
+
+if __name__ == "__main__":
+    main()
