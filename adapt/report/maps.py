@@ -53,7 +53,12 @@ class _Layer:
 
 
 def write_maps(
-    path: Path, maps: Sequence[TopographicMap], title: str, summary: str, value: str = "activation", config: str = ""
+    path: Path | str,
+    maps: Sequence[TopographicMap],
+    title: str,
+    summary: str,
+    value: str = "activation",
+    config: str = "",
 ) -> None:
     """Write a page of these maps to `path`, whole or not at all; `value` names what a profile holds."""
     page = environment().get_template("maps.html.j2").render(
