@@ -122,7 +122,8 @@ def main(cfg: DictConfig) -> None:
     after = _answers(model, sets, loader)
     adapted = Loaded(model, str(folder), model_fingerprint(model), model.header())
     comparison = compare_texts(
-        base, adapted, sets, before, after, loader, grouping(cfg.data), trained, rows, merged.counts, cfg.causes,
+        base, adapted, sets, before, after, loader, grouping(cfg.data), trained, rows, merged.counts,
+        causes=cfg.causes, inside=cfg.inside,
         title=cfg.title, history=history, skipped=skipped, config=OmegaConf.to_yaml(cfg, resolve=True),
         seconds=time.perf_counter() - started, choice=sentences(choice),
     )  # fmt: skip

@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> None:
     comparison = compare_models(
         before, after, splits, build(cfg.loader), grouping(cfg.data),
         trained=after.header.get("trained", ()), rows=after.header.get("trained_rows"),
-        factors=after.header.get("trained_factors"), causes=cfg.causes,
+        factors=after.header.get("trained_factors"), causes=cfg.causes, inside=cfg.inside,
         title=cfg.title, skipped=skipped, config=OmegaConf.to_yaml(cfg, resolve=True),
     )  # fmt: skip
     comparison = replace(comparison, seconds=time.perf_counter() - started)

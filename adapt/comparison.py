@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from adapt.inference import answers
 from adapt.introspect.causes import Causes, find_causes
+from adapt.introspect.inside import Inside, look_inside
 from adapt.introspect.weights import WeightChange, weight_change
 from adapt.metrics import Metric, paired_intervals, word_edits
 from adapt.models.checkpoint import Loaded
@@ -84,6 +85,7 @@ class Comparison:
     metrics: tuple[Metric, ...] = recognition.metrics
     noun: str = recognition.noun
     title: str = "Before and after"
+    inside: Inside | None = None
     causes: Causes | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
@@ -93,7 +95,7 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for `comparison.json`."""
-        return asdict(self)
+        return asdict(replace(self, inside=None)) | {"inside": self.inside and self.inside.as_dict()}
 
     def figures(self) -> dict[str, Any]:
         """The figures of it, for `metrics.json`: `target.before.wer`, `weights.changed`, ..."""
@@ -212,14 +214,17 @@ def compare_texts(
     rows: Mapping[str, int] | None = None,
     factors: Mapping[str, int] | None = None,
     causes: int = 0,
+    inside: int = 0,
     **facts: Any,
 ) -> Comparison:
     """The comparison of two models whose answers are there already; what was trained as in `weight_change`.
 
-    `causes` is the number of examples of each set on which the causes are measured (`find_causes`); 0: not at all.
+    `causes` is the number of examples of each set on which the causes are measured (`find_causes`), and `inside` of
+    those that show what the neurons do (`look_inside`); 0: not at all.
     """
-    if not isinstance(causes, int) or causes < 0:
-        raise InputError(f"causes is a number of examples of each set, 0 or more; got {causes!r}.")
+    for name, count in (("causes", causes), ("inside", inside)):
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+            raise InputError(f"{name} is a number of examples of each set, 0 or more; got {count!r}.")
     results, groups, transcripts = compare_answers(sets, before_texts, after_texts, after.model.task, group_by)
     try:
         weights = weight_change(before.model, after.model, trained, rows, factors)
@@ -229,8 +234,14 @@ def compare_texts(
     found = None
     if causes and weights is not None and weights.changed:
         found = find_causes(before.model, after.model, sets, loader, causes)
+    neurons = None
+    if inside and weights is not None and weights.changed:
+        try:
+            neurons = look_inside(before.model, after.model, sets, loader, inside)
+        except (InputError, ValueError) as error:
+            log.warning("%s", error)
     return Comparison(
         before_name=before.reference, after_name=after.reference, sets=results, groups=groups,
-        transcripts=transcripts, weights=weights, causes=found, metrics=after.model.task.metrics,
+        transcripts=transcripts, weights=weights, inside=neurons, causes=found, metrics=after.model.task.metrics,
         noun=after.model.task.noun, **facts,
     )  # fmt: skip

@@ -45,7 +45,8 @@ def innertune() -> Callable[..., Path]:
         import importlib
 
         if command in ("adapt", "compare"):
-            overrides = ("causes=0", *overrides)  # they are an evaluation per layer, and have tests of their own
+            # Several passes over the data for each layer, which have tests of their own.
+            overrides = ("causes=0", "inside=0", *overrides)
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             cfg = compose(command, list(overrides), return_hydra_config=True)
             HydraConfig.instance().set_config(cfg)

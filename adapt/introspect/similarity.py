@@ -96,8 +96,8 @@ def similarity(
     models = [model] if after is None else [model, after]
     chosen = [list(model.sites if sites is None else sites)]
     if after is not None:
-        names = {site.name for site in chosen[0]}
-        chosen.append([site for site in after.sites if site.name in names] or after.sites)
+        known, there = {site.name: site for site in after.sites}, dict(after.named_modules())
+        chosen.append([known.get(site.name, site) for site in chosen[0] if site.name in there] or after.sites)
     clocks = {reads_text(one, site) for one, own in zip(models, chosen, strict=True) for site in own}
     per = per or ("example" if len(clocks) > 1 else "step")
     read = _read(models, chosen, examples, loader, steps if per == "step" else None)

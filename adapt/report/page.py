@@ -15,6 +15,7 @@ from adapt.report import columns, figures, wording
 if TYPE_CHECKING:
     from adapt.comparison import Comparison, GroupResult, SetResult, Transcript
     from adapt.introspect.causes import Cause, Causes
+    from adapt.introspect.inside import Inside
     from adapt.introspect.weights import LayerChange, WeightChange
     from adapt.metrics import Metric
 
@@ -46,6 +47,7 @@ def render(comparison: Comparison) -> str:
             transcripts=[_aligned(transcript) for transcript in comparison.transcripts],
             history=_learning(comparison.history, comparison.metrics),
             weights=comparison.weights and _weights(comparison.weights),
+            inside=comparison.inside and _inside(comparison.inside),
             causes=comparison.causes and _causes(comparison.causes, comparison.metrics[0]),
             shades=figures.shade_key(),
             UNITS_A_ROW=figures.UNITS_A_ROW,
@@ -290,3 +292,20 @@ def _patched(causes: Causes, name: str) -> Markup | None:
         figures.Curve("into before", "validation", {n: own.after[name] for n, own in numbered}),
     ]
     return figures.curves(f"Loss on the {name} with exchanged activations", lines, along="layer")
+
+
+def _inside(inside: Inside) -> dict[str, Any]:
+    from adapt.report.introspection import probe_table, similarity_figure
+    from adapt.report.maps import map_section
+
+    return {
+        "key": inside.key.replace("_", " "),
+        "examples": inside.examples,
+        "sites": inside.sites,
+        "flagged": sum(site.flagged for site in inside.sites),
+        "units": sum(site.units for site in inside.sites),
+        "similarity": similarity_figure(inside.similarity),
+        "target": inside.probes and inside.probes[0].target,
+        "probes": inside.probes and probe_table(*inside.probes),
+        "maps": map_section(inside.maps, f"{inside.key.replace('_', ' ')} profile") if inside.maps else None,
+    }

@@ -1,0 +1,181 @@
+"""What the neurons of a model do after an adaptation that they did not do before: the inside of a comparison."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor
+
+from adapt.data.example import Example
+from adapt.data.loader import Loader
+from adapt.errors import InputError
+from adapt.introspect.groups import ByUnit, Clock, Grouping, Seen, groupings
+from adapt.introspect.jackknife import profile_change
+from adapt.introspect.measure_profiles import fitting_keys
+from adapt.introspect.measure_topography import draw_maps
+from adapt.introspect.probes.probe import Probe, probe
+from adapt.introspect.read_profiles import read_profiles
+from adapt.introspect.similarity import Similarity, similarity
+from adapt.introspect.topography.maps import TopographicMap
+from adapt.models.model import Model
+from interventions.sites import Site, site_at
+
+LEVEL = 0.01  # of a wrong flag among all neurons together
+MOST_SITES = 16
+MOST_MAPS = 3
+_TOP = 5  # neurons of a site that are named
+
+
+@dataclass(frozen=True)
+class SiteInside:
+    """How one site changed: `alike` is the CKA of its activations before with those after (1: the same but for a turn).
+
+    `flagged` neurons have a profile that changed beyond the noise of the examples; `top` are those that changed most:
+    unit, and by how many of its standard deviations (root of the mean square over the groups).
+    """
+
+    site: str
+    units: int
+    alike: float | None
+    flagged: int
+    top: list[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What `examples` show of the neurons before and after. Profiles are by `key` (phoneme, letter, token, ...).
+
+    `maps` are of the sites that changed most, `probes` of a key of the data (accent, domain), before and after; none
+    where the data have no two values of it.
+    """
+
+    key: str
+    examples: int
+    sites: list[SiteInside]
+    similarity: Similarity
+    maps: list[TopographicMap]
+    probes: tuple[Probe, Probe] | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for `comparison.json`; without maps."""
+        matrix = [[None if value != value else value for value in row] for row in self.similarity.matrix.tolist()]
+        rows = [[asdict(row) for row in own.rows] for own in self.probes or ()]
+        probes = self.probes and {
+            "target": self.probes[0].target, "chance": self.probes[0].chance, "before": rows[0], "after": rows[1],
+        }  # fmt: skip
+        return {
+            "key": self.key, "examples": self.examples, "sites": [asdict(site) for site in self.sites],
+            "similarity": matrix, "probes": probes,
+        }  # fmt: skip
+
+
+def look_inside(
+    before: Model, after: Model, sets: Mapping[str, Sequence[Example]], loader: Loader, examples: int = 100
+) -> Inside:
+    """Profile both models on at most `examples` of each set, and compare them neuron by neuron and layer by layer.
+
+    One site stands for each layer, at most 16 of them, evenly spaced: a convolution, or what a block puts out. Where no
+    step of a site can be said to be of a group (an encoder of speech, by token), it has a CKA and no profile.
+
+    Raises:
+        InputError: the examples do not have two groups of anything, or are too few for error bars.
+    """
+    chosen = [example for found in sets.values() for example in _spread(found, examples)]
+    names = [name for name, found in sets.items() for _ in _spread(found, examples)]
+    key = fitting_keys(after, chosen, names)[0]
+    sites = _sites(after)
+    # By what is said, not by what the models write: both are to have the same steps in the same groups.
+    if key == "letter":
+        key, made = "aligned_letter", groupings(before, chosen, ["aligned_letter"], names)
+        made[-1] = _AlignedOnce(made[-1])
+    else:
+        made = groupings(before, chosen, [key], names)
+    read = [read_profiles(model, chosen, loader, made, sites) for model in (before, after)]
+    try:
+        change = profile_change(*read, key)
+    except ValueError as error:
+        raise InputError(f"The neurons cannot be compared: {error}") from None
+    flagged, size = change.beyond(LEVEL), change.scores()
+    alike = similarity(before, chosen, loader, after, sites)
+    found = []
+    for site in sites:
+        if site not in size.sites:
+            continue
+        values = size[site]
+        best = values.topk(min(_TOP, site.units)).indices.tolist()
+        own = alike.between(site.name, site.name)
+        found.append(
+            SiteInside(
+                site.name, site.units, own if own == own else None, len(flagged[site]),
+                [(unit, float(values[unit])) for unit in best],
+            )
+        )  # fmt: skip
+    most = sorted(found, key=lambda own: -float(size[_named(sites, own.site)].square().mean()))[:MOST_MAPS]
+    drawn = {own.site for own in most}
+    try:
+        maps = [own for own in draw_maps([own.pooled() for own in read], key) if own.name in drawn]
+    except InputError:  # too few steps for a picture
+        maps = []
+    return Inside(key, len(chosen), found, alike, maps, _probes(before, after, chosen, loader, sites))
+
+
+class _AlignedOnce(Grouping):
+    """Forced alignment by the model that is read first, also for the one that is read afterwards."""
+
+    def __init__(self, letters: ByUnit) -> None:
+        self.key, self.names, self.table = letters.key, letters.names, letters.table
+        self.aligned: dict[int, Tensor | None] = {}
+
+    def label(self, seen: Seen, clock: Clock, row: int, steps: int) -> Tensor | None:
+        number = seen.numbers[row]
+        if number not in self.aligned:
+            self.aligned[number] = seen.aligned[row]
+        units = self.aligned[number]
+        if units is None or clock.kind != seen.out.kind:
+            return None
+        return seen.along(clock, row, steps, self.table[units])
+
+
+def _spread(examples: Sequence[Example], most: int) -> list[Example]:
+    if len(examples) <= most:
+        return list(examples)
+    return [examples[i * len(examples) // most] for i in range(most)]
+
+
+def _sites(model: Model) -> list[Site]:
+    sites = {site.name: site for site in model.sites}
+    own = []
+    for layer in model.layers:
+        if layer.name in sites:
+            own.append(sites[layer.name])
+            continue
+        last = [sites[name] for name in layer.modules if name in sites]
+        if last:  # a block: what its last map puts out, with that map's part and step
+            try:
+                own.append(site_at(model, layer.name, part=last[-1].part, step=last[-1].step))
+            except ValueError:
+                own.append(last[-1])
+    if len(own) <= MOST_SITES:
+        return own
+    return [own[i * (len(own) - 1) // (MOST_SITES - 1)] for i in range(MOST_SITES)]
+
+
+def _named(sites: Sequence[Site], name: str) -> Site:
+    return next(site for site in sites if site.name == name)
+
+
+def _probes(
+    before: Model, after: Model, examples: Sequence[Example], loader: Loader, sites: Sequence[Site]
+) -> tuple[Probe, Probe] | None:
+    for key in ("accent", "domain"):
+        values = [example.group(key) for example in examples]
+        if sum(values.count(value) >= 10 for value in set(values) - {"unknown"}) >= 2:
+            speakers = {example.group("speaker") for example in examples}
+            split = "speaker" if key == "accent" and len(speakers) >= 8 else "example"
+            try:
+                return tuple(
+                    probe(model, examples, loader, key, sites=sites, split_by=split) for model in (before, after)
+                )  # type: ignore[return-value]
+            except InputError:  # speakers, say, that do not fall into two halves with both accents
+                return None
+    return None
