@@ -28,7 +28,7 @@ from adapt.prefix import (
     Cache,
     Prefix,
     UncachedError,
-    find_cut,
+    cut_for,
     free_bytes,
     plan,
     size,
@@ -121,9 +121,7 @@ def cost(way: str, model: Model, training: Training) -> Cost:
     try:
         if training.cache.use == "off":
             raise UncachedError("cache.use=off")
-        if training.epochs is not None and len(sets["train"][1]) >= training.epochs * len(training.splits.train):
-            raise UncachedError("no example comes a second time")
-        cut = find_cut(model)
+        cut = cut_for(model, sets, training.epochs)
         with training.context():
             prefix, total = plan(model, cut, batch, sets, free_bytes(training.folder, training.cache.gigabytes))
             once, made = _timed(lambda: prefix.record(batch), training.device)

@@ -118,6 +118,9 @@ class Prefix:
 
     def __init__(self, model: Model, cut: Cut, batch: Batch) -> None:
         self.model, self.cut = model, cut
+        names = [layer.name for layer in model.layers]
+        self._below = [own for layer in model.layers[: names.index(cut.last) + 1] for name in layer.modules
+                       for own in model.get_submodule(name).parameters(recurse=False)]  # fmt: skip
         self._outputs: dict[str, Any] = {}  # what each module put out: a tensor or a tuple of them, for their kinds
         found = [self._pass(batch, train=train) for train in (False, True, True)]
         for tap, once, *again in zip(cut.taps, *found, strict=True):
@@ -188,6 +191,10 @@ class Prefix:
         Args: stored: `(batch, time, units)` of each tap. generating: a decoder writes by itself, and only what the
         encoder put out stands in.
         """
+        if any(parameter.requires_grad for parameter in self._below):
+            raise RuntimeError(
+                f"A weight up to '{self.cut.last}' trains now, and what was stored was made before it did."
+            )
         with ExitStack() as stack:
             for tap, tensor in zip(self.cut.taps, stored or (), strict=stored is not None):
                 if generating and tap.written:
@@ -368,9 +375,7 @@ def cache_prefix(
         return None
     sets = what_is_read(model, splits, loader, epochs)
     try:
-        cut = find_cut(model)
-        if epochs is not None and len(sets["train"][1]) >= epochs * len(splits.train):
-            raise UncachedError("no example comes a second time")
+        cut = cut_for(model, sets, epochs)
         batch = next(iter(replace(loader, workers=0).once(splits.train, model.reader, sets["train"][1])))
         folder.mkdir(parents=True, exist_ok=True)
         most = processes.gather(free_bytes(folder, cache.gigabytes))[0]
@@ -391,6 +396,14 @@ def cache_prefix(
         name: store(prefix, examples, pairs, loader, folder, name, context, processes)
         for name, (examples, pairs) in sets.items()
     }
+
+
+def cut_for(model: Model, sets: Sets, epochs: int | None) -> Cut:
+    """The cut at which so many epochs gain from a cache. Raises UncachedError."""
+    cut, (examples, pairs) = find_cut(model), sets["train"]
+    if epochs is not None and len(pairs) >= epochs * len(examples):
+        raise UncachedError("no example comes a second time")
+    return cut
 
 
 def what_is_read(model: Model, splits: Splits, loader: Loader, epochs: int | None) -> Sets:

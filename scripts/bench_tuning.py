@@ -56,7 +56,7 @@ from interventions.bits import changed_bits
 from interventions.freeze import freeze_all_but
 from interventions.neurons import Neurons, Scores
 from interventions.rows import merge_rows, train_rows, why_not
-from interventions.sites import find_sites
+from interventions.sites import Layer, find_sites
 
 Loss = Callable[[nn.Module], Tensor]
 
@@ -234,6 +234,7 @@ class Bare(nn.Module):
 
     def __init__(self, case: Case, net: nn.Module) -> None:
         super().__init__()
+        self.layers = [Layer(cut.last, ()) for cut in case.cuts.values()]
         self.net, self.task = net, SimpleNamespace(loss=lambda model, batch: case.loss(model.net))
 
 

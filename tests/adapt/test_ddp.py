@@ -132,6 +132,40 @@ def test_neurons_train_alike_in_both_processes_and_no_other_bit_moves(base, spee
     assert 0 < facts["changed"] <= facts["trained"] < 0.25 * facts["total"]
 
 
+def test_a_cached_prefix_is_shared_and_a_killed_run_stores_it_anew(base, speech, tmp_path):
+    """Killed and resumed, two processes with a cache end where one does that runs the whole model."""
+    options = [
+        "tuning=head", f"model.pretrained={base}", "data=manifest",  # the layers below it have batch norms
+        f"data.train={speech['high_validation']}", f"data.validation={speech['low_validation']}",
+        f"data.test={speech['high_test']}", "loader.batch_seconds=2", "loader.speeds=[1.0]", "trainer.max_epochs=4",
+        "optimizer._target_=torch.optim.SGD",
+    ]  # fmt: skip
+    run = tmp_path / "two"
+    process = start(tmp_path, "adapt", "trainer=ddp", *options, f"output={run}")
+    for line in process.stdout:
+        if line.startswith("epoch  2/"):
+            os.kill(process.pid, signal.SIGKILL)
+            break
+    end(process)
+    left = {path.name for path in (run / "checkpoints" / "prefix").iterdir()}
+    assert left == {f"{part}-{rank}-0" for part in ("train", "validation") for rank in (0, 1)}
+    for path in (run / "checkpoints" / "prefix").iterdir():
+        path.write_bytes(b"half")
+    status, out, err = end(start(tmp_path, "adapt", "trainer=ddp", *options, f"output={run}", "resume=true"))
+    assert status == 0, err
+    assert out.count("Cached prefix: the lower 10 of 11 layers") == 1 and "epoch  1/" not in out
+    assert not (run / "checkpoints" / "prefix").exists()
+    status, out, err = end(start(
+        tmp_path, "adapt", *options, "+trainer.accumulate_grad_batches=2", "cache.use=off", f"output={tmp_path / 'one'}"
+    ))  # fmt: skip
+    assert status == 0, err
+    one, two = (load_model(str(tmp_path / name)).model.state_dict() for name in ("one", "two"))
+    for name, weights in one.items():
+        torch.testing.assert_close(two[name], weights, rtol=0, atol=1e-6)
+    one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
+    assert two["target"] == one["target"] and len(two["history"]) == 4
+
+
 def test_an_error_in_one_process_ends_both_and_is_told_once(speech, tmp_path):
     # Sped up, an utterance is too short for its text; only one process has it.
     (line, *lines) = write_tones(tmp_path, "train", 8).read_text().splitlines()

@@ -196,6 +196,16 @@ def test_what_is_random_after_all_is_found_out():
         Prefix(model, cut, batch_of(model))
 
 
+def test_what_begins_to_train_later_is_not_replayed():
+    model = wav2letter("none")
+    names = [name for name, _ in model.named_parameters()]
+    freeze_all_but(model, names[-2:])
+    prefix = Prefix(model, find_cut(model), batch_of(model))
+    model.get_parameter(names[3]).requires_grad_(True)
+    with pytest.raises(RuntimeError, match="trains now"), prefix.replayed(None):
+        pass
+
+
 def test_nothing_below_the_lowest_trained_layer_is_in_the_backward_pass(tmp_path):
     """Also in the feature encoder itself, which asks for the gradient of the waveform."""
     model = load_model(str(save_ctc(tmp_path / "model"))).model
@@ -263,6 +273,7 @@ TUNED = {"wav2letter_small": "last 2", "hf_translation": "'*.decoder.layers.1*'"
 def test_a_run_ends_as_without_the_cache(runs, caplog, family):
     # Adam would make of a gradient that is but rounding (of the bias of attention's keys) a step as long as any.
     tuning = ["tuning=layers", f"tuning.layers={TUNED[family]}", "optimizer._target_=torch.optim.SGD"]
+    tuning += ["loader.workers=1"] if family == "hf_translation" else []  # which reads the files as well
     with caplog.at_level("INFO"):
         cached = runs(family, *tuning)
     (line,) = [record.getMessage() for record in caplog.records if "ached prefix" in record.getMessage()]
