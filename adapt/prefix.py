@@ -121,7 +121,8 @@ class Prefix:
         names = [layer.name for layer in model.layers]
         self._below = [own for layer in model.layers[: names.index(cut.last) + 1] for name in layer.modules
                        for own in model.get_submodule(name).parameters(recurse=False)]  # fmt: skip
-        self._outputs: dict[str, Any] = {}  # what each module put out: a tensor or a tuple of them, for their kinds
+        # What each module puts out: the shape of the first tensor, and of how many, None where it is no tuple.
+        self._outputs: dict[str, tuple[torch.Size, int | None]] = {}
         found = [self._pass(batch, train=train) for train in (False, True, True)]
         for tap, once, *again in zip(cut.taps, *found, strict=True):
             if not all(torch.equal(once, other) for other in again):
@@ -133,11 +134,14 @@ class Prefix:
     @torch.no_grad()
     def _pass(self, batch: Batch, train: bool = False) -> list[Tensor]:
         """What the taps put out for a batch; in train mode, from another random state each time."""
-        last, caught = self.cut.taps[-1].module, {}
+        taps = [tap.module for tap in self.cut.taps]
+        last, caught = taps[-1], {}
 
         def catch(name: str, output: Any) -> None:
-            self._outputs[name] = output
-            caught[name] = output if isinstance(output, Tensor) else output[0]
+            first, count = (output, None) if isinstance(output, Tensor) else (output[0], len(output))
+            self._outputs[name] = first.shape, count
+            if name in taps:
+                caught[name] = first
             if name == last:
                 raise _ReachedError
 
@@ -211,14 +215,13 @@ class Prefix:
             return fake
         if fake == "same":
             return lambda x, *_, **__: self._like(name, x)
-        known = self._outputs[name]
-        shape = list((known if isinstance(known, Tensor) else known[0]).shape)
+        shape = list(self._outputs[name][0])
         shape[0], shape[fake] = stored.shape[:2]
         return lambda *_, **__: self._like(name, stored.new_zeros(shape))
 
     def _like(self, name: str, first: Tensor) -> Any:
-        known = self._outputs[name]
-        return first if isinstance(known, Tensor) else (first, *[None] * (len(known) - 1))
+        count = self._outputs[name][1]
+        return first if count is None else (first, *[None] * (count - 1))
 
 
 @contextmanager
