@@ -103,8 +103,10 @@ class WeightMeasures:
 
 
 @torch.no_grad()
-def weight_measures(before: Model, after: Model, noise: Model | None = None) -> WeightMeasures:
+def weight_measures(before: Model, after: Model, noise: Model | None = None, outgoing: bool = True) -> WeightMeasures:
     """Compare the weights of two models of one architecture; output units are paired by character.
+
+    Without `outgoing`, no unit is scored by what reads it, which takes two short passes for each site to find out.
 
     `noise` is a second run from the same base on the same data, with another seed. Half of how far the two runs lie
     apart is chance: with changes `a` and `b` of a unit's weights, its floor is `|a - b| / sqrt(2)` over the weights'
@@ -130,8 +132,10 @@ def weight_measures(before: Model, after: Model, noise: Model | None = None) -> 
         models = [(before, old), (after, new)] + ([(noise, second)] if noise is not None else [])
         made[site] = [_rows(incoming(model, site, tensors)) for model, tensors in models]
     into = Scores({site: _relative(*rows[:2]) for site, rows in made.items()})
-    read_by = {site: names for site, names in zip(after.sites, readers(after).values(), strict=True) if names}
-    out = {site: _relative(_columns(old, names), _columns(new, names)) for site, names in read_by.items()}
+    out = {}
+    for site, names in zip(after.sites, readers(after).values(), strict=True) if outgoing else ():
+        if names:
+            out[site] = _relative(_columns(old, names), _columns(new, names))
     if noise is None:
         return WeightMeasures(parameters, into, Scores(out))
     floor = Scores({site: _floor(*rows) for site, rows in made.items()})
