@@ -20,7 +20,7 @@ def heat_map(title: str, rows: Sequence[str], columns: Sequence[str], matrix: Se
     Names are cut to their ends, where layers differ; beyond 24 columns cells hold no figure, and each says its own
     where one points at it.
     """
-    down, along = _short(rows), _short(columns)
+    down, along = short_names(rows), short_names(columns)
     cell = _CELL if len(columns) <= 24 else max(6, 620 // len(columns))
     left, top = (round(_LETTER * max(map(len, names)) + 10) for names in (down, along))
     parts = []
@@ -62,7 +62,7 @@ def _figure(value: float) -> str:
     return "0" if float(f"{value:.2f}") == 0 else text.replace("0.", ".")
 
 
-def _short(names: Sequence[str]) -> list[str]:
+def short_names(names: Sequence[str]) -> list[str]:
     """The names without the parts that all of them begin with."""
     parts = [name.split(".") for name in names]
     same = 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from adapt.report import figures, wording
-from adapt.report.heat_map import heat_map
+from adapt.report.heat_map import heat_map, short_names
 
 if TYPE_CHECKING:
     from adapt.introspect.probes.probe import Probe, ProbeRow
@@ -91,7 +91,8 @@ def weight_table(measures: WeightMeasures) -> Markup:
     largest = max((row.relative or 0.0 for row in rows), default=0.0)
     known = any(row.floor is not None for row in rows)
     floor = Markup('<th scope="col">By chance</th>') if known else ""
-    lines = [_line(row, largest, known) for row in rows]
+    names = short_names([row.name for row in rows])
+    lines = [_line(row, name, largest, known) for row, name in zip(rows, names, strict=True)]
     return Markup(
         '<div class="scroll" role="region" aria-label="Parameters" tabindex="0"><table class="layers"><thead><tr>'
         '<th scope="col" class="text">Parameter</th><th scope="col" class="picture">Relative change</th>'
@@ -101,7 +102,7 @@ def weight_table(measures: WeightMeasures) -> Markup:
     ).format(floor, Markup("").join(lines))
 
 
-def _line(row: ParameterChange, largest: float, known: bool) -> Markup:
+def _line(row: ParameterChange, name: str, largest: float, known: bool) -> Markup:
     moved = bool(row.changed)
     figured: Sequence[str] = [
         wording.UNKNOWN if row.relative is None else wording.relative(row.relative),
@@ -116,8 +117,9 @@ def _line(row: ParameterChange, largest: float, known: bool) -> Markup:
     still = Markup("") if moved else Markup(' class="frozen"')
     shape = " × ".join(f"{size:,}" for size in row.shape)
     return Markup(
-        '<tr{}><th scope="row" class="text"><code>{}</code><small>{}</small></th><td class="picture">{}</td>{}</tr>'
-    ).format(still, row.name, shape, picture, cells)
+        '<tr{}><th scope="row" class="text"><code title="{}">{}</code><small>{}</small></th>'
+        '<td class="picture">{}</td>{}</tr>'
+    ).format(still, row.name, name, shape, picture, cells)
 
 
 def _said(value: float | None, form: str, moved: bool) -> str:

@@ -5,6 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,9 @@ def probe(
             f"Expected method {', '.join(METHODS)}, held_out above 0 and below 1, most of 2 or more, and controls of 1 "
             f"or more; got method={method!r}, held_out={held_out!r}, most={most!r}, controls={controls!r}."
         )
+    own = list(signature(METHODS[method]).parameters)[3:]
+    if not options.keys() <= set(own):
+        raise InputError(f"method={method} has {', '.join(own) or 'no options'}; got {', '.join(options)}.")
     wanted = make_target(model, examples, target, most, seed)
     sites = sites_of(model, wanted, sites)
     # Strings, so that examples and the values of a key are told apart alike.

@@ -208,6 +208,8 @@ def test_what_cannot_be_probed_is_refused(models, examples, pairs, tmp_path):
         probe(model, examples, Loader(), "accent", split_by="accent")
     with pytest.raises(InputError, match="Expected method linear, probeless"):
         probe(model, examples, Loader(), method="svm")
+    with pytest.raises(InputError, match="method=linear has strength, mix; got penalty"):
+        probe(model, examples, Loader(), penalty=1.0)
     encoder = [site for site in models["marian"].sites if not reads_text(models["marian"], site)]
     with pytest.raises(InputError, match="'token' is read at steps of a decoder's tokens"):
         probe(models["marian"], pairs, Loader(), "token", sites=encoder)
