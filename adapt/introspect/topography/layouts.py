@@ -1,6 +1,6 @@
 """Layouts: from what each unit responds to, `(units, groups)`, to its place in the unit square, `(units, 2)`.
 
-    sorted_grid      the default: linear assignment sorting; 0.02 s for 250 units, 1.3 s for 2,000
+    sorted_grid      the default: linear assignment sorting; 0.01 s for 250 units, 1.1 s for 2,000
     tsne, umap       neighbour embeddings, and then a cell of a grid for each unit (UMAP is the extra `umap`)
     pca, som, graph, random      as in the papers on topographic maps
     swarm            the papers' particle swarm, from scratch or from any other layout (swarm.py)
@@ -32,8 +32,8 @@ def sorted_grid(profiles: ArrayLike, seed: int = 0, distance: Distance = "half")
 def tsne(profiles: ArrayLike, seed: int = 0, distance: Distance = "half", grid: bool = True) -> Array:
     """t-SNE (van der Maaten & Hinton 2008; scikit-learn's Barnes-Hut) from the principal components.
 
-    One thread, whatever the machine has, for the sums of several depend on which is first. About 0.6 s for 250 units
-    and 9 s for 2,000.
+    One thread, whatever the machine has, for the sums of several depend on which is first. About 0.9 s for 250 units
+    and 13 s for 2,000.
     """
     space = vectors(profiles, distance)
     start = _components(space, seed)

@@ -1,10 +1,10 @@
 """One layer's map: where its units lie, and what each does for each group, also after an adaptation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
@@ -29,10 +29,10 @@ class TopographicMap:
     after: Array | None
 
     def __init__(
-        self, name: str, groups: ArrayLike, points: ArrayLike, profiles: ArrayLike, after: ArrayLike | None = None
+        self, name: str, groups: Sequence[str], points: ArrayLike, profiles: ArrayLike, after: ArrayLike | None = None
     ) -> None:
         own = checked(profiles)
-        names = tuple(str(group) for group in np.asarray(groups, dtype=object))
+        names = tuple(str(group) for group in groups)
         then = None if after is None else checked(after)
         if then is not None and then.shape != own.shape:
             raise ValueError(f"{name}: profiles are {own.shape} before and {then.shape} after. Give the same units.")

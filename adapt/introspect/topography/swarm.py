@@ -15,7 +15,7 @@ def swarm(profiles: ArrayLike, seed: int = 0, start: ArrayLike | None = None, st
     From nothing (`start` None: drawn evenly from `seed`), a global force by the cosine distance `D` of the profiles,
     `1.5 (1 - (D / max D)^3) - 0.5 exp(-D / 2)`, gives way to a local one by the distance `d` of the places,
     `1.5 / (d + 1)^3 - 15 exp(-d / 2)`. From another layout, `(units, 2)`, there is the local force alone, which evens
-    the spacing out. Each step costs the square of the units: 1,000 of them take 0.3 s for 250 units from a layout, 20 s
+    the spacing out. Each step costs the square of the units: 1,000 of them take 0.4 s for 250 units from a layout, 25 s
     for 2,000, in float32; memory is two float32 matrices, from nothing three.
 
     Raises:
