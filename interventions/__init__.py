@@ -19,6 +19,9 @@
     steer = fitter.fit().steer(site, 2.0)
     unfold(fold(model, steer))                                      # fold: into the weights where affine, and out again
 
+    correct(model, memory, 1, loss, right)                          # correct: what a user corrects stays so, until
+    with intervene(model, memory): model(audio)                     # ... memory.remove(1); correct_store keeps it
+
     names = train_rows(model, scores.top(0.05))                     # rows: only these neurons train, until merge_rows
     freeze_all_but(model, names)                                    # freeze: and nothing else moves a bit
 

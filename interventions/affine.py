@@ -11,13 +11,15 @@ class Affine:
     """The map of an activation `(units,)` to `scale * y + left @ (right @ y) + shift`.
 
     Each part is None where it changes nothing: `scale` and `shift` are `(units,)`, `left` is `(units, rank)` and
-    `right` `(rank, units)`, given together.
+    `right` `(rank, units)`, given together. `added` `(units, width)` is a map of what the module reads rather than of
+    its output (of the width of a row of its weight), the result of which is added.
     """
 
     scale: Tensor | None = None
     shift: Tensor | None = None
     left: Tensor | None = None
     right: Tensor | None = None
+    added: Tensor | None = None
 
     @property
     def mixes(self) -> bool:
@@ -38,11 +40,13 @@ class Affine:
             None if self.shift is None else strength * self.shift,
             None if self.left is None else strength * self.left,
             self.right,
+            None if self.added is None else strength * self.added,
         )
 
     def of_weight(self, weight: Tensor) -> Tensor:
         """The weights `(units, ...)` that make the mapped activation where `weight` made the activation."""
-        return self._linear(_wide(weight).reshape(len(weight), -1)).reshape(weight.shape).to(weight)
+        rows = self._linear(_wide(weight).reshape(len(weight), -1))
+        return (rows if self.added is None else rows + _wide(self.added)).reshape(weight.shape).to(weight)
 
     def of_bias(self, bias: Tensor) -> Tensor:
         """The bias `(units,)` that goes with `of_weight`."""

@@ -102,7 +102,7 @@ def _plan(model: nn.Module, intervention: Intervention) -> list[tuple[Site, nn.M
         module = _module(model, site)
         affine = intervention.affine(site).at_strength(intervention.strength)
         axis, rows = next(form for known, form in _FOLDABLE.items() if isinstance(module, known))
-        if affine.mixes and (not rows or getattr(module, "groups", 1) != 1):
+        if (affine.mixes or affine.added is not None) and (not rows or getattr(module, "groups", 1) != 1):
             raise ValueError(
                 f"{kind} cannot be folded at '{site.name}': it mixes units, and {module} has weights that make each "
                 "unit from a part of its input only."
@@ -152,8 +152,9 @@ def _module(model: nn.Module, site: Site) -> nn.Module:
 
 
 def _touched(module: nn.Module, affine: Affine) -> list[str]:
-    weight = ["weight"] if affine.scale is not None or affine.mixes else []
-    return weight + (["bias"] if affine.moves or (weight and module.bias is not None) else [])
+    mapped = affine.scale is not None or affine.mixes
+    weight = ["weight"] if mapped or affine.added is not None else []
+    return weight + (["bias"] if affine.moves or (mapped and module.bias is not None) else [])
 
 
 def _write(module: nn.Module, name: str, affine: Affine) -> None:

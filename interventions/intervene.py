@@ -208,10 +208,11 @@ class _On:
 class _Mark:
     """Whether an intervention ran at a site: `reached` since the last check, `ran` before, `edited` in its scope."""
 
-    __slots__ = ("what", "site", "module", "scope", "ran", "reached", "edited", "missed")
+    __slots__ = ("what", "site", "module", "scope", "reads", "ran", "reached", "edited", "missed")
 
     def __init__(self, intervention: Intervention, site: Site, module: nn.Module) -> None:
         self.what, self.site, self.module, self.scope = type(intervention).__name__, site, module, intervention.scope
+        self.reads = intervention.reads_inputs
         self.ran = self.reached = False
         self.edited = intervention.scope.everything
         self.missed = 0
@@ -220,13 +221,17 @@ class _Mark:
 def _editing(site: Site, chain: tuple[tuple[Edit, _Mark], ...], moment: Moment) -> Callable[..., Any]:
     """The hook that edits one site's activation; it is run for every call, so that it does only what it must."""
     axis = site.unit_axis
+    reads = any(mark.reads for _, mark in chain)
 
     def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
         hidden = output if isinstance(output, Tensor) else hidden_state(output, site)
         x = given = units_last(hidden, site)
+        if reads:
+            moment.inputs = inputs
         for edit, mark in chain:
             mark.reached = True
             x = edit(x, moment)
+        moment.inputs = None  # let go of it
         if x is given:
             return None
         if x.shape != given.shape or x.dtype != given.dtype:
@@ -249,7 +254,7 @@ def _guarded(intervention: Intervention, mark: _Mark, lengths: Lengths | None) -
     if strength == 0:
         edit = _unchanged
     if scope.everything and lengths is None and strength in (0, 1):
-        return uncompiled(edit) if intervention.timed else edit
+        return uncompiled(edit) if intervention.timed or intervention.reads_inputs else edit
     within = scope.at(site)
 
     def guarded(x: Tensor, now: Moment) -> Tensor:
@@ -267,7 +272,8 @@ def _guarded(intervention: Intervention, mark: _Mark, lengths: Lengths | None) -
             mask = own if mask is True else mask & own
         return edited if mask is True else torch.where(mask, edited, x)
 
-    return uncompiled(guarded) if intervention.timed or lengths is not None else guarded
+    alone = intervention.timed or intervention.reads_inputs or lengths is not None
+    return uncompiled(guarded) if alone else guarded
 
 
 def _unchanged(x: Tensor, now: Moment) -> Tensor:

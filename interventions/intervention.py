@@ -60,6 +60,11 @@ class Intervention(ABC):
         """Whether it must know the moment of a call; then the hooks keep count of generation steps."""
         return self.scope.timed
 
+    @property
+    def reads_inputs(self) -> bool:
+        """Whether its edit needs what the site's module was called with (`Moment.inputs`)."""
+        return False
+
     def parameters(self) -> list[Tensor]:
         """Its tensors that are trained (`requires_grad`), each once: what an optimizer is given."""
         found = (tensor for field in fields(self) for tensor in _tensors(getattr(self, field.name)))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,11 +21,14 @@ class Moment:
     `step` is 0 in a plain forward pass, and in the call of `generate` that reads the prompt; then it counts the calls.
     `position` is that of the call's first time step: how many the cache holds already. `cached` says whether there is a
     cache, so that a call sees a part of the sequence only. An encoder, which runs once, is at step 0, position 0.
+
+    `inputs` is what the site's module was called with, for interventions that ask for it (`reads_inputs`), else None.
     """
 
-    __slots__ = ("_step", "position", "cached")
+    __slots__ = ("_step", "position", "cached", "inputs")
 
     def __init__(self) -> None:
+        self.inputs: Any = None
         self.set(0, 0, False)
 
     def set(self, step: int | None, position: int, cached: bool) -> None:

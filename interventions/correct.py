@@ -1,0 +1,391 @@
+"""Corrections: the model keeps what a user corrected, without training, and any one of them can be taken back.
+
+    memory = Memory.new(protected)                      # protected: what must stay (interventions/correct_protect.py)
+    kept = correct(model, memory, 1, loss, right)       # from now on free decoding gives the corrected text
+    with intervene(model, memory): model(audio)         # an intervention like the others; empty, it is the identity
+    memory.remove(1)                                    # and it is as if it had never been
+
+A correction is a change of one affine layer's outputs. (A) `find_change` looks for the smallest one after which free
+decoding gives the corrected text; (B) a ridge map over all corrections generalises them (`correct_ridge.py`); (C) a
+codebook of what that map leaves keeps each exact (`correct_codebook.py`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from interventions.affine import Affine
+from interventions.correct_codebook import Codebook
+from interventions.correct_layer import layer_inputs, rms
+from interventions.correct_protect import Protected
+from interventions.correct_ridge import RidgeSums
+from interventions.intervene import intervene
+from interventions.intervention import Edit, Intervention
+from interventions.scope import Moment
+from interventions.sites import Site
+from interventions.steer import Steer
+
+Parts = Literal["both", "ridge", "codebook"]
+_REACH = 0.7  # a codebook entry's radius, as a share of the distance to the nearest protected key
+_LEAST = 0.02  # residuals below this share of the layer's usual output are not worth an entry
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the change that a correction needs is looked for.
+
+    Adam goes at most `steps` steps of `rate`, in units of the layer's usual output (its root mean square), from no
+    change at all, on the loss plus `penalty` times the mean over time of the change's squared length, a penalty that
+    falls to zero in the end. A time step may change once the loss slopes there by `concerned` of the steepest one's. It
+    stops where free decoding gives the text and the loss, per character or token, is at most `margin`. `rounds` is how
+    many times the search starts again from what the memory made of its result.
+    """
+
+    steps: int = 80
+    rate: float = 0.1
+    penalty: float = 0.02
+    concerned: float = 0.1
+    margin: float = 0.3
+    rounds: int = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What was found: `values` `(steps, units)` to add to the layer's output, whether decoding is `right` with them,
+    the loss then, and how many gradient `steps` it took.
+    """
+
+    values: Tensor
+    right: bool
+    loss: float
+    steps: int
+
+    @property
+    def touched(self) -> int:
+        """How many time steps it changes."""
+        return int(self.values.any(1).sum())
+
+
+def find_change(
+    model: nn.Module,
+    site: Site,
+    shape: tuple[int, int],
+    size: float,
+    loss: Callable[[], Tensor],
+    right: Callable[[], bool],
+    search: Search,
+    on: Sequence[Intervention] = (),
+) -> Change:
+    """The smallest change of a site's outputs, `shape` `(steps, units)`, after which free decoding is right.
+
+    `loss` runs the model on one example and gives the loss of the corrected text, `right` decodes it freely and says
+    whether that text comes out; both as the model is at that moment, with what `on` does to it and the change on top.
+    `size` is that of the site's usual output. Steps that can do without are left out of the change in the end.
+    """
+    delta = torch.zeros(shape, requires_grad=True)
+    optimizer = torch.optim.Adam([delta], search.rate)
+    steer = Steer(site, delta, size)
+    concerned = torch.zeros(shape[0], 1, dtype=torch.bool)
+    found, value, step = False, float("inf"), 0
+    with intervene(model, *on, steer):
+        for step in range(search.steps + 1):
+            now = loss()
+            value = float(now.detach())
+            if value <= search.margin:
+                found = _decodes(right)
+                if found:
+                    break
+            if step == search.steps:
+                found = _decodes(right)
+                break
+            left = 1 - step / search.steps
+            cost = now + left * search.penalty * delta.square().sum(1).mean()
+            (slope,) = torch.autograd.grad(cost, delta)
+            lengths = slope.norm(dim=1, keepdim=True)
+            concerned |= lengths > search.concerned * lengths.max()
+            delta.grad = slope * concerned
+            optimizer.step()
+    values = delta.detach()
+    if found:
+        values, value = _trimmed(model, site, values, size, value, loss, right, search, on)
+    return Change(size * values, found, value, step)
+
+
+def _trimmed(
+    model: nn.Module,
+    site: Site,
+    values: Tensor,
+    size: float,
+    value: float,
+    loss: Callable[[], Tensor],
+    right: Callable[[], bool],
+    search: Search,
+    on: Sequence[Intervention],
+) -> tuple[Tensor, float]:
+    """The change without its smallest steps: as many left out as leave decoding right, within the margin."""
+    lengths = values.norm(dim=1)
+    for share in (0.4, 0.2, 0.1, 0.05):
+        kept = torch.where((lengths > share * lengths.max())[:, None], values, 0.0)
+        with intervene(model, *on, Steer(site, kept, size)), torch.no_grad():
+            now = float(loss())
+            if now <= max(search.margin, 1.05 * value) and right():
+                return kept, now
+    return values, value
+
+
+@torch.no_grad()
+def _decodes(right: Callable[[], bool]) -> bool:
+    return right()
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A correction as it is kept: the layer's `inputs` `(time, inputs)` int8 and the change of its output, `values`
+    `(steps, units)` int16, both in steps of the grids in `Protected`; and each step's `radii` `(steps,)`.
+    """
+
+    inputs: Tensor
+    values: Tensor
+    radii: Tensor
+
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory."""
+        return sum(part.nbytes for part in (self.inputs, self.values, self.radii))
+
+
+class _Book:
+    """The entries of a memory and what is fitted to them: one object, shared by all views of the memory."""
+
+    def __init__(self, protected: Protected, strength: float) -> None:
+        self.entries: dict[int, Entry] = {}
+        self.protected, self.strength = protected, strength
+        self.sums = RidgeSums(protected)
+        self.version = 0
+        self._fitted: tuple[int, Tensor, Tensor, Codebook] | None = None
+
+    def add(self, number: int, entry: Entry) -> None:
+        self.entries[number] = entry
+        self.sums.add(entry.inputs, entry.values)
+        self.version += 1
+
+    def remove(self, number: int) -> Entry:
+        entry = self.entries.pop(number)
+        self.sums.remove(entry.inputs, entry.values)
+        self.version += 1
+        return entry
+
+    @torch.no_grad()
+    def fitted(self) -> tuple[Tensor, Tensor, Codebook]:
+        if self._fitted is None or self._fitted[0] != self.version:
+            with torch.inference_mode(False):
+                weight, bias = self.sums.solve(self.strength)
+                self._fitted = (self.version, weight, bias, self._codebook(weight, bias))
+        return self._fitted[1:]
+
+    def _codebook(self, weight: Tensor, bias: Tensor) -> Codebook:
+        protected = self.protected
+        least = _LEAST * 256 * float(protected.value_step) * weight.shape[0] ** 0.5
+        keys, radii, values = [], [], []
+        for _, entry in sorted(self.entries.items()):
+            own = protected.layer.keys(entry.inputs.float() * protected.input_step)[: len(entry.values)]
+            left = entry.values.float() * protected.value_step - (own @ weight.T + bias)
+            worth = left.norm(dim=1) > least
+            keys.append(protected.project(own[worth]))
+            radii.append(_REACH * entry.radii[worth])
+            values.append(left[worth])
+        if not keys:
+            units, dimensions = len(bias), len(protected.offset)
+            return Codebook(torch.zeros(0, dimensions), torch.zeros(0), torch.zeros(0, units))
+        return Codebook(torch.cat(keys), torch.cat(radii).clamp_min(1e-6), torch.cat(values))
+
+
+@dataclass(frozen=True, eq=False)
+class Memory(Intervention):
+    """Corrections at one layer. With none in it, activations stay as they are, bit for bit.
+
+    It stays current while it is on a model: what is added or removed holds from the next call on. `parts` says what of
+    it edits: the "ridge" map, the "codebook" of what that leaves, or "both". `folded` `(units, width + 1)` is a ridge
+    map that stands in the weights already, its bias last, which is taken off.
+
+    What it holds does not depend on the order of adding, and after a removal is what it was without, bit for bit.
+    """
+
+    protected: Protected
+    book: _Book = field(repr=False)
+    parts: Parts = "both"
+    folded: Tensor | None = None
+
+    @classmethod
+    def new(cls, protected: Protected, strength: float = 300.0, folded: Tensor | None = None) -> "Memory":
+        """An empty one. `strength`: as how many protected steps each direction of the keys is held."""
+        return cls(protected, _Book(protected, strength), folded=folded)
+
+    @property
+    def ridge_strength(self) -> float:
+        """As how many protected steps each direction of the keys is held. (`strength` is that of any intervention.)"""
+        return self.book.strength
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        return (self.protected.layer.site,)
+
+    @property
+    def reads_inputs(self) -> bool:
+        return True
+
+    @property
+    def entries(self) -> Mapping[int, Entry]:
+        """The corrections by their numbers; do not change it."""
+        return self.book.entries
+
+    def add(self, number: int, entry: Entry) -> None:
+        """Put in a correction. Raises ValueError where the number is taken."""
+        if number in self.entries:
+            raise ValueError(f"There is a correction {number} already.")
+        self.book.add(number, entry)
+
+    def remove(self, number: int) -> Entry:
+        """Take out a correction, and return it. Raises ValueError where there is none of that number."""
+        if number not in self.entries:
+            there = ", ".join(map(str, sorted(self.entries)))
+            raise ValueError(f"There is no correction {number}. There are: {there or 'none'}.")
+        return self.book.remove(number)
+
+    def rename(self, number: int, new: int) -> None:
+        """Give a correction another number. Raises ValueError where that is taken, or where there is none."""
+        if new != number:
+            self.add(new, self.remove(number))
+
+    def entry(self, inputs: Tensor, values: Tensor) -> Entry:
+        """The correction that changes the layer's outputs by `values` `(steps, units)` at `inputs` `(time, inputs)`."""
+        protected = self.protected
+        rounded = protected.round_inputs(inputs)
+        keys = protected.layer.keys(rounded.float() * protected.input_step)[: len(values)]
+        return Entry(rounded, protected.round_values(values), protected.radii(protected.project(keys)))
+
+    @torch.no_grad()
+    def change(self, inputs: Tensor) -> Tensor:
+        """What it adds to the layer's outputs, `(steps, units)`, of inputs `(time, inputs)`."""
+        layer = self.protected.layer
+        given = inputs.T[None] if layer.convolution else inputs[None]
+        units = layer.site.units
+        zero = torch.zeros(1, len(layer.keys(inputs)), units)
+        return self._edit(zero, given, self._ready(torch.device("cpu")))[0]
+
+    def at(self, site: Site) -> Edit:
+        ready: dict[str, tuple[int, _Ready | None]] = {}
+
+        def edit(x: Tensor, now: Moment) -> Tensor:
+            device = str(x.device)
+            if device not in ready or ready[device][0] != self.book.version:
+                ready[device] = (self.book.version, self._ready(x.device))
+            return self._edit(x, now.inputs[0], ready[device][1])
+
+        return edit
+
+    def _ready(self, device: torch.device) -> "_Ready | None":
+        if not self.entries and self.folded is None:
+            return None
+        weight, bias, codebook = self.book.fitted()
+        with torch.inference_mode(False), torch.no_grad():
+            if self.folded is not None:
+                weight, bias = weight - self.folded[:, :-1], bias - self.folded[:, -1]
+            ridge = self.parts != "codebook" and bool(weight.any() or bias.any())
+            looks = self.parts != "ridge" and len(codebook) > 0
+            maps = [(weight, bias)] * ridge + [(self.protected.projection, -self.protected.offset)] * looks
+            if not maps:
+                return None
+            # One pass over the inputs gives what the map adds and the keys to look up.
+            stacked = torch.cat([one for one, _ in maps]).to(device), torch.cat([one for _, one in maps]).to(device)
+            return _Ready(*stacked, len(bias) if ridge else 0, codebook.to(device) if looks else None)
+
+    def _edit(self, x: Tensor, inputs: Tensor, ready: "_Ready | None") -> Tensor:
+        if ready is None:
+            return x
+        mapped = self.protected.layer.map(inputs.float(), ready.weight, ready.bias)
+        added = mapped[..., : ready.units] if ready.units else torch.zeros((), device=x.device)
+        if ready.codebook is not None:
+            added = added + ready.codebook(mapped[..., ready.units :])
+        return x + added.to(x.dtype)
+
+    def affine(self, site: Site) -> Affine:
+        if self.parts != "ridge":
+            raise ValueError(
+                "A memory cannot be folded as a whole: its codebook is no affine map. Fold its ridge map, "
+                "replace(memory, parts='ridge'), and keep the codebook as a hook: replace(memory, parts='codebook')."
+            )
+        weight, bias, _ = self.book.fitted()
+        if self.folded is not None:
+            weight, bias = weight - self.folded[:, :-1], bias - self.folded[:, -1]
+        return Affine(added=weight.double(), shift=bias.double())
+
+
+@dataclass(frozen=True, eq=False)
+class _Ready:
+    """A memory on a device: a map of the inputs, of whose rows the first `units` are added, the others looked up."""
+
+    weight: Tensor
+    bias: Tensor
+    units: int
+    codebook: Codebook | None
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """How a correction went: whether free decoding gives the text now, the last change that was looked for, in how many
+    rounds, and the size of the whole change beside the layer's output (root mean squares over the steps it touches).
+    """
+
+    entry: Entry | None
+    fixed: bool
+    change: Change
+    rounds: int
+    size: float
+
+
+def correct(
+    model: nn.Module,
+    memory: Memory,
+    number: int,
+    loss: Callable[[], Tensor],
+    right: Callable[[], bool],
+    steps: int | None = None,
+    search: Search | None = None,
+) -> Correction:
+    """Put a correction of one example into the memory, as `number`, and see that it holds.
+
+    `loss` and `right` are as `find_change` has them; they run the model without the memory on. `steps` is how many of
+    the layer's steps are the example's own (None: all). Where it cannot be fixed, the memory is as it was before.
+    """
+    search = search or Search()
+    layer = memory.protected.layer
+    with layer_inputs(model, layer) as found, torch.no_grad():
+        loss()
+    (inputs,) = found
+    inputs = inputs[0].float().cpu()
+    if steps is not None:
+        inputs = inputs[: layer.needed(steps)]
+    total = len(layer.keys(inputs)) if steps is None else steps
+    usual = 256 * float(memory.protected.value_step)
+    for turn in range(1, search.rounds + 1):
+        change = find_change(model, layer.site, (total, layer.site.units), usual, loss, right, search, [memory])
+        before = memory.change(inputs)[:total]
+        if number in memory.entries:
+            memory.remove(number)
+        if not change.right:
+            break
+        entry = memory.entry(inputs, before + change.values)
+        memory.add(number, entry)
+        with intervene(model, memory):
+            fixed = _decodes(right)
+        if fixed:
+            touched = change.values[change.values.any(1)]
+            size = float(rms(touched)) / usual if len(touched) else 0.0
+            return Correction(entry, True, change, turn, size)
+    if number in memory.entries:
+        memory.remove(number)
+    return Correction(None, False, change, turn, 0.0)

@@ -1,0 +1,55 @@
+"""Ridge regression over corrections, by sums that are exact: any of them is taken out as if it had never been there.
+
+With keys K (steps, width) and wanted changes R (steps, units) of each correction, the map is the minimum over D of
+`sum |D k - r|^2 + strength * mean over protected keys of |D k|^2` (Meng et al. 2023, "Mass-editing memory in a
+transformer", section 4.2, for one layer): `D = B (S + strength * C)^-1` with `S = sum k k'` and `B = sum r k'`.
+
+Keys and values are whole numbers (`interventions/correct_protect.py`), so that these sums are whole numbers below 2^53,
+which float64 holds exactly: adding and subtracting in any order, on any machine, gives the same bits.
+"""
+
+import torch
+from torch import Tensor
+
+from interventions.correct_protect import Protected
+
+# So many rows of products of 8-bit numbers have a sum that float32 holds exactly (127 ** 2 * 1024 < 2 ** 24).
+_BLOCK = 1024
+_JITTER = 1e-4  # of a key's own protected size, so that a direction in which nothing varied has a solution
+
+
+class RidgeSums:
+    """The sums `S` and `B` over corrections; the number of corrections makes neither larger nor slower."""
+
+    def __init__(self, protected: Protected) -> None:
+        width, units = protected.layer.width + 1, protected.layer.site.units
+        self.protected = protected
+        self.keys = torch.zeros(width, width, dtype=torch.float64)
+        self.values = torch.zeros(units, width, dtype=torch.float64)
+
+    def add(self, inputs: Tensor, values: Tensor) -> None:
+        """Put in a correction: `inputs` `(time, inputs)` int8 and `values` `(steps, units)` int16, on their grids."""
+        self._move(inputs, values, 1)
+
+    def remove(self, inputs: Tensor, values: Tensor) -> None:
+        """Take out a correction that was put in; what is left is what it was without it, bit for bit."""
+        self._move(inputs, values, -1)
+
+    def _move(self, inputs: Tensor, values: Tensor, sign: int) -> None:
+        keys = self.protected.layer.keys(inputs.float())[: len(values)]
+        keys = torch.cat([keys, torch.ones(len(keys), 1)], 1)
+        for block in keys.split(_BLOCK):
+            self.keys += sign * (block.T @ block).double()
+        self.values += sign * (values.double().T @ keys.double())
+
+    def solve(self, strength: float) -> tuple[Tensor, Tensor]:
+        """The map's weight `(units, width)` and bias `(units,)`, float32; zeros where there is no correction."""
+        protected = self.protected
+        if not self.values.any():
+            units, width = self.values.shape
+            return torch.zeros(units, width - 1), torch.zeros(units)
+        second = protected.second.double()
+        held = strength * second + torch.diag((_JITTER * second.diagonal()).clamp_min(1e-12))
+        factor = torch.linalg.cholesky(self.keys + held)
+        whole = torch.cholesky_solve(self.values.T, factor).T * protected.value_step / protected.key_step
+        return whole[:, :-1].float().contiguous(), whole[:, -1].float()

@@ -1,0 +1,303 @@
+"""Corrections on disk: an SQLite file that holds a memory, each correction with its text, its author and its time.
+
+A correction that `add` has returned the number of is in the file whatever happens to the process or the machine
+(write-ahead log, synced at each commit), and none is there by half. Several processes may read and add at once. A
+store belongs to one model, by fingerprint. Numbers are never used twice.
+"""
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from interventions.correct import Entry, Memory
+from interventions.correct_layer import AffineLayer
+from interventions.correct_protect import Protected
+from interventions.files import FileError, read_tensors, site_from_json, site_to_json, write_tensors
+
+FORMAT = 1
+_KIND = "corrections"
+_WAIT = 60.0  # seconds for another process's write
+_TABLES = """
+CREATE TABLE memory (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    format INTEGER NOT NULL,
+    fingerprint TEXT NOT NULL,
+    header TEXT NOT NULL,
+    tensors BLOB NOT NULL,
+    folded BLOB
+);
+CREATE TABLE corrections (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    made TEXT NOT NULL,
+    author TEXT NOT NULL,
+    facts TEXT NOT NULL,
+    tensors BLOB
+);
+"""
+_PROTECTED = ("input_step", "value_step", "second", "projection", "offset", "sample")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A correction as the store lists it: its number, when it was made (UTC, ISO 8601), by whom, and what is known of it.
+
+    `bytes` is what its vectors take in the file; 0 where it has none.
+    """
+
+    number: int
+    made: str
+    author: str
+    facts: Mapping[str, Any]
+    bytes: int
+
+
+class CorrectionStore:
+    """The corrections of one model, in the file at `path`.
+
+    Raises:
+        FileError: the file is no such store, of a newer format, or of another model.
+    """
+
+    def __init__(self, path: Path | str, fingerprint: str) -> None:
+        self.path, self.fingerprint = Path(path), fingerprint
+        if not self.path.is_file():
+            raise FileError(f"There are no corrections at '{self.path}'.")
+        with self._open() as file:
+            row = file.execute("SELECT format, fingerprint FROM memory").fetchone()
+        if row is None or row[0] != FORMAT:
+            found = "nothing" if row is None else f"format {row[0]}"
+            raise FileError(f"'{self.path}' holds {found}, and this version reads format {FORMAT}. Update innertune.")
+        if row[1] != fingerprint:
+            raise FileError(
+                f"The corrections in '{self.path}' are another model's: of fingerprint {row[1][:12]}..., and this one "
+                f"has {fingerprint[:12]}.... Their vectors would mean nothing here."
+            )
+
+    @classmethod
+    def create(cls, path: Path | str, fingerprint: str, memory: Memory, **facts: Any) -> "CorrectionStore":
+        """A new store for a model; where another process has just made one, that one. `facts`, as JSON, are kept."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        header = json.dumps({**_described(memory), "facts": facts}, ensure_ascii=False)
+        tensors = _packed({name: getattr(memory.protected, name) for name in _PROTECTED})
+        folded = None if memory.folded is None else _packed({"folded": memory.folded})
+        with _connected(path) as file, _writing(file):
+            there = file.execute("SELECT 1 FROM sqlite_master WHERE name = 'memory'").fetchone()
+            if there is None:
+                for statement in _TABLES.split(";"):
+                    file.execute(statement)
+                row = (FORMAT, fingerprint, header, tensors, folded)
+                file.execute("INSERT INTO memory VALUES (1, ?, ?, ?, ?, ?)", row)
+        return cls(path, fingerprint)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What `create` was told."""
+        with self._open() as file:
+            return json.loads(file.execute("SELECT header FROM memory").fetchone()[0])["facts"]
+
+    def memory(self) -> Memory:
+        """The memory with all of the store's corrections, as an intervention."""
+        with self._open() as file:
+            header, tensors, folded = file.execute("SELECT header, tensors, folded FROM memory").fetchone()
+        memory = _memory(json.loads(header), _unpacked(tensors), _unpacked(folded).get("folded") if folded else None)
+        self.refresh(memory)
+        return memory
+
+    def refresh(self, memory: Memory) -> bool:
+        """Bring a memory up to what the store holds now; whether that was anything new."""
+        with self._open() as file:
+            there = {number for (number,) in file.execute("SELECT number FROM corrections WHERE tensors NOT NULL")}
+            new = sorted(there - memory.entries.keys())
+            rows = [
+                file.execute("SELECT tensors FROM corrections WHERE number = ?", (number,)).fetchone() for number in new
+            ]
+        gone = sorted(memory.entries.keys() - there)
+        for number in gone:
+            memory.remove(number)
+        for number, row in zip(new, rows, strict=True):
+            if row is not None:  # taken back meanwhile by another process
+                memory.add(number, Entry(**_unpacked(row[0])))
+        return bool(new or gone)
+
+    def add(self, entry: Entry | None, author: str, **facts: Any) -> int:
+        """Keep a correction, and return its number once it is on the disk. `entry` is None where it edits nothing.
+
+        `facts` are what else is known of it, as JSON.
+        """
+        blob = None if entry is None else _packed(_tensors(entry))
+        made = datetime.now(UTC).isoformat(timespec="seconds")
+        row = (made, author, json.dumps(facts, ensure_ascii=False), blob)
+        with self._open() as file, _writing(file):
+            added = file.execute("INSERT INTO corrections (made, author, facts, tensors) VALUES (?, ?, ?, ?)", row)
+            return int(added.lastrowid)
+
+    def remove(self, number: int) -> Record:
+        """Take a correction back, and return what it was. Raises FileError where there is none of that number."""
+        record = self.record(number)
+        with self._open() as file, _writing(file):
+            if not file.execute("DELETE FROM corrections WHERE number = ?", (number,)).rowcount:
+                raise self._none(number)
+        return record
+
+    def records(self) -> list[Record]:
+        """All corrections, the oldest first."""
+        with self._open() as file:
+            rows = file.execute(
+                "SELECT number, made, author, facts, ifnull(length(tensors), 0) FROM corrections ORDER BY number"
+            ).fetchall()
+        return [Record(number, made, author, json.loads(facts), size) for number, made, author, facts, size in rows]
+
+    def record(self, number: int) -> Record:
+        """One correction. Raises FileError where there is none of that number."""
+        for record in self.records():
+            if record.number == number:
+                return record
+        raise self._none(number)
+
+    def export(self, path: Path | str) -> None:
+        """Write all of it to one safetensors file, whole or not at all."""
+        with self._open() as file, _reading(file):
+            header, tensors, folded = file.execute("SELECT header, tensors, folded FROM memory").fetchone()
+            rows = file.execute(
+                "SELECT number, made, author, facts, tensors FROM corrections ORDER BY number"
+            ).fetchall()
+        found = _unpacked(tensors) | (_unpacked(folded) if folded else {})
+        entries = []
+        for number, made, author, facts, blob in rows:
+            entries.append({"number": number, "made": made, "author": author, "facts": json.loads(facts)})
+            if blob is not None:
+                found |= {f"{number}.{name}": tensor for name, tensor in _unpacked(blob).items()}
+        said = {"fingerprint": self.fingerprint, "memory": json.loads(header), "corrections": entries}
+        write_tensors(path, _KIND, said, found)
+
+    @classmethod
+    def load(cls, path: Path | str, exported: Path | str, fingerprint: str) -> tuple["CorrectionStore", list[int]]:
+        """Put what `export` wrote into the store at `path`, which is made where there is none; all of it or nothing.
+
+        Into an empty store they come with their numbers, else behind the others, with new ones, which are returned.
+
+        Raises:
+            FileError: the file is damaged, or of another model; or the store keeps its corrections at another layer or
+                with other protected keys, among which these would mean nothing.
+        """
+        said, tensors = read_tensors(exported, _KIND)
+        try:
+            given, header, rows = said["fingerprint"], said["memory"], said["corrections"]
+            own = {name: tensors[name] for name in _PROTECTED}
+            memory = _memory(header, own, tensors.get("folded"))
+            packed = [_exported(row, tensors) for row in rows]
+        except (KeyError, TypeError, ValueError) as error:
+            raise FileError(f"'{exported}' does not describe corrections: {error}") from None
+        if given != fingerprint:
+            raise FileError(
+                f"The corrections in '{exported}' are another model's: of fingerprint {str(given)[:12]}..., and this "
+                f"one has {fingerprint[:12]}...."
+            )
+        store = cls.create(path, fingerprint, memory, **header["facts"])
+        with store._open() as file, _writing(file):
+            known, blob = file.execute("SELECT header, tensors FROM memory").fetchone()
+            there = _unpacked(blob)
+            alike = all(torch.equal(there[name], own[name]) for name in _PROTECTED)
+            known = json.loads(known)
+            if not alike or any(known[key] != header[key] for key in ("layer", "strength")):
+                raise FileError(
+                    f"'{exported}' and '{store.path}' hold corrections of one model, but with other protected data, or "
+                    "at another layer. Import into a new store (corrections=PATH)."
+                )
+            empty = file.execute("SELECT count(*) FROM corrections").fetchone()[0] == 0
+            numbers = []
+            for row, (made, author, facts, tensor) in zip(rows, packed, strict=True):
+                added = file.execute(
+                    "INSERT INTO corrections (number, made, author, facts, tensors) VALUES (?, ?, ?, ?, ?)",
+                    (int(row["number"]) if empty else None, made, author, facts, tensor),
+                )
+                numbers.append(int(added.lastrowid))
+        return store, numbers
+
+    def _none(self, number: int) -> FileError:
+        there = ", ".join(str(record.number) for record in self.records())
+        return FileError(f"There is no correction {number}. There are: {there or 'none'}.")
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with _connected(self.path) as file:
+                yield file
+        except sqlite3.DatabaseError as error:
+            raise FileError(f"'{self.path}' cannot be used as a store of corrections ({error}).") from None
+
+
+@contextmanager
+def _connected(path: Path) -> Iterator[sqlite3.Connection]:
+    # Transactions are begun and ended by us, and a connection lives no longer than what it is for.
+    file = sqlite3.connect(path, timeout=_WAIT, isolation_level=None)
+    try:
+        file.execute("PRAGMA journal_mode = WAL")
+        file.execute("PRAGMA synchronous = FULL")
+        yield file
+    finally:
+        file.close()
+
+
+@contextmanager
+def _writing(file: sqlite3.Connection) -> Iterator[None]:
+    file.execute("BEGIN IMMEDIATE")  # waits for other writers here, not in the middle
+    try:
+        yield
+    except BaseException:
+        file.execute("ROLLBACK")
+        raise
+    file.execute("COMMIT")
+
+
+@contextmanager
+def _reading(file: sqlite3.Connection) -> Iterator[None]:
+    file.execute("BEGIN")  # several queries see one state
+    try:
+        yield
+    finally:
+        file.execute("ROLLBACK")
+
+
+def _described(memory: Memory) -> dict[str, Any]:
+    layer = asdict(memory.protected.layer) | {"site": site_to_json(memory.protected.layer.site)}
+    return {"layer": layer, "strength": memory.ridge_strength}
+
+
+def _memory(header: Mapping[str, Any], tensors: Mapping[str, Tensor], folded: Tensor | None) -> Memory:
+    layer = AffineLayer(**header["layer"] | {"site": site_from_json(header["layer"]["site"])})
+    protected = Protected(layer, *(tensors[name] for name in _PROTECTED))
+    return Memory.new(protected, header["strength"], folded)
+
+
+def _tensors(entry: Entry) -> dict[str, Tensor]:
+    return {"inputs": entry.inputs, "values": entry.values, "radii": entry.radii}
+
+
+def _exported(row: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[str, str, str, bytes | None]:
+    own = {name: tensors[f"{row['number']}.{name}"] for name in ("inputs", "values", "radii")
+           if f"{row['number']}.inputs" in tensors}  # fmt: skip
+    facts = json.dumps(row["facts"], ensure_ascii=False)
+    return str(row["made"]), str(row["author"]), facts, _packed(own) if own else None
+
+
+def _packed(tensors: Mapping[str, Tensor]) -> bytes:
+    from safetensors.torch import save
+
+    return zlib.compress(save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}), 6)
+
+
+def _unpacked(blob: bytes) -> dict[str, Tensor]:
+    from safetensors.torch import load
+
+    return load(zlib.decompress(blob))

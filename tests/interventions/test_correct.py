@@ -1,0 +1,216 @@
+"""Corrections hold, one by one and in padded batches; taken back, nothing is left; their order does not matter."""
+
+import copy
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+from correcting import Frames, correct_one, inputs, protected, wanted
+from torch import nn
+
+from interventions.bits import changed_bits
+from interventions.correct import Memory, Search
+from interventions.correct_layer import AffineLayer
+from interventions.fold import fold, unfold
+from interventions.intervene import Edits, intervene
+from interventions.sites import find_sites, site_at
+
+LAYERS = ["first", "second", "third"]
+
+
+@pytest.fixture(scope="module")
+def net():
+    return Frames().eval()
+
+
+@pytest.fixture(scope="module")
+def known(net):
+    return {name: protected(net, name) for name in LAYERS}
+
+
+@pytest.fixture(scope="module")
+def taught(net, known):
+    """A memory with 12 corrections."""
+    memory = Memory.new(known["second"], 3.0)
+    for number in range(12):
+        assert correct_one(net, memory, number).fixed
+    return memory
+
+
+def fitted(memory):
+    weight, bias, codebook = memory.book.fitted()
+    return weight, bias, codebook.keys, codebook.radii, codebook.values
+
+
+def same(one, other):
+    return all(a.shape == b.shape and not changed_bits(a, b).any() for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_empty_memory_is_the_identity_bit_for_bit(known, name, dtype):
+    net, x = Frames().to(dtype), inputs(0).to(dtype)
+    with intervene(net, Memory.new(known[name])):
+        under = net(x)
+    assert not changed_bits(under, net(x)).any()
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_each_correction_holds_and_changes_little_else(net, known, name):
+    memory = Memory.new(known[name], 300.0)
+    for number in range(6):
+        kept = correct_one(net, memory, number)
+        assert kept.fixed and 0 < kept.change.touched <= 20 and kept.size > 0
+    with torch.no_grad(), intervene(net, memory):
+        for number in range(6):
+            assert torch.equal(net(inputs(number)).argmax(-1)[0], labels(net, number))
+        under = torch.cat([net(inputs(number)).argmax(-1) for number in range(500, 540)])
+    with torch.no_grad():
+        bare = torch.cat([net(inputs(number)).argmax(-1) for number in range(500, 540)])
+    # Of labels that random corrections change in 4 of 20 frames each, most others stay.
+    assert (under == bare).float().mean() > 0.75
+
+
+def labels(net, number):
+    """What was wanted, found on a copy that nothing is on."""
+    return wanted(Frames().eval(), number)
+
+
+def test_a_padded_batch_gives_what_each_example_gives_alone(net, taught):
+    lengths = torch.tensor([20, 14, 17])
+    padded = torch.zeros(3, 4, 20)
+    for row, length in enumerate(lengths):
+        padded[row, :, :length] = inputs(row)[0, :, :length]
+    with torch.no_grad(), intervene(net, taught):
+        together = net(padded, lengths)
+        for row, length in enumerate(lengths):
+            alone = net(padded[row : row + 1, :, :length])
+            torch.testing.assert_close(together[row, :length], alone[0], rtol=1e-4, atol=1e-3)
+
+
+def test_taken_back_it_is_as_if_it_had_never_been(net, known, taught):
+    for number in (0, 5, 11):
+        without = Memory.new(known["second"], 3.0)
+        for other, entry in taught.entries.items():
+            if other != number:
+                without.add(other, entry)
+        entry = taught.remove(number)
+        assert same(fitted(taught), fitted(without))
+        assert torch.equal(taught.book.sums.keys, without.book.sums.keys)
+        taught.add(number, entry)
+
+
+def test_when_all_are_taken_back_nothing_is_left(net, taught):
+    memory = Memory.new(taught.protected, 3.0)
+    for number, entry in taught.entries.items():
+        memory.add(number, entry)
+    order = list(taught.entries)
+    random.Random(0).shuffle(order)
+    for number in order:
+        memory.remove(number)
+    assert not memory.book.sums.keys.any() and not memory.book.sums.values.any()
+    x = inputs(3)
+    with intervene(net, memory):
+        under = net(x)
+    assert not changed_bits(under, net(x)).any()
+
+
+def test_the_order_of_adding_does_not_matter(taught):
+    for seed in range(3):
+        order = list(taught.entries.items())
+        random.Random(seed).shuffle(order)
+        memory = Memory.new(taught.protected, 3.0)
+        for number, entry in order:
+            memory.add(number, entry)
+        assert same(fitted(memory), fitted(taught))
+
+
+def test_a_memory_that_is_on_stays_current(net, taught):
+    memory, x = Memory.new(taught.protected, 3.0), inputs(0)
+    edits = Edits(net)
+    edits.add(memory)
+    try:
+        bare = net(x)
+        memory.add(0, taught.entries[0])
+        assert changed_bits(net(x), bare).any()
+        memory.remove(0)
+        assert not changed_bits(net(x), bare).any()
+    finally:
+        edits.clear()
+
+
+def test_what_cannot_be_fixed_leaves_the_memory_as_it_was(net, taught):
+    before = fitted(taught)
+    kept = correct_one(net, taught, 77, Search(steps=1, rate=1e-4, rounds=2))
+    assert not kept.fixed and kept.entry is None and 77 not in taught.entries
+    assert same(fitted(taught), before)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_ridge_map_folds_and_unfolds(known, name):
+    net = Frames().eval()
+    memory = Memory.new(known[name], 3.0)
+    for number in range(3):
+        correct_one(net, memory, number)
+    before, x = copy.deepcopy(net.state_dict()), inputs(1)
+    with pytest.raises(ValueError, match="codebook is no affine map"):
+        fold(net, memory)
+    with torch.no_grad():
+        with intervene(net, memory):
+            live = net(x)
+        folded = fold(net, replace(memory, parts="ridge"))
+        with intervene(net, replace(memory, parts="codebook")):
+            torch.testing.assert_close(net(x), live, rtol=1e-4, atol=1e-4)
+        # With what stands in the weights taken off, the whole memory says the same, and follows what is taken back.
+        weight, bias, _ = memory.book.fitted()
+        rest = replace(memory, folded=torch.cat([weight, bias[:, None]], 1))
+        with intervene(net, rest):
+            torch.testing.assert_close(net(x), live, rtol=1e-4, atol=1e-4)
+        for number in range(3):
+            rest.remove(number)
+        with intervene(net, rest):
+            gone = net(x)
+    unfold(folded)
+    assert not any(changed_bits(tensor, before[key]).any() for key, tensor in net.state_dict().items())
+    torch.testing.assert_close(gone, net(x), rtol=1e-4, atol=1e-4)
+
+
+def test_more_strength_moves_protected_outputs_less(net, taught):
+    moved = []
+    for strength in (1.0, 30.0, 1000.0):
+        memory = Memory.new(taught.protected, strength)
+        for number, entry in taught.entries.items():
+            memory.add(number, entry)
+        with torch.no_grad(), intervene(net, replace(memory, parts="ridge")):
+            under = net(inputs(600))
+        moved.append(float((under - net(inputs(600))).norm()))
+    assert moved[0] > moved[1] > moved[2] > 0
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_keys_are_what_the_layers_output_is_made_of(net, name):
+    layer = AffineLayer.of(net, site_at(net, name))
+    module, time = net.get_submodule(name), 9
+    given = torch.randn(2, *((layer.inputs, time) if layer.convolution else (time, layer.inputs)))
+    put = module(given).mT if layer.convolution else module(given)
+    weight = module.weight.flatten(1)
+    torch.testing.assert_close(layer.map(given, weight, module.bias), put)
+    own = layer.steps_last(given)[0]
+    torch.testing.assert_close(layer.keys(own) @ weight.T + module.bias, put[0])
+    few = layer.keys(own[: layer.needed(4)])[:4]
+    torch.testing.assert_close(few, layer.keys(own)[:4])
+
+
+def test_layers_that_cannot_hold_corrections_are_refused():
+    net = nn.ModuleList([nn.Conv1d(4, 4, 3, groups=2), nn.LayerNorm(4)])
+    for site in (find_sites(net)[0], site_at(net, "1")):
+        with pytest.raises(ValueError, match="cannot hold corrections"):
+            AffineLayer.of(net, site)
+
+
+def test_numbers_are_checked(taught):
+    with pytest.raises(ValueError, match="a correction 3 already"):
+        taught.add(3, taught.entries[3])
+    with pytest.raises(ValueError, match="no correction 99. There are: 0, 1"):
+        taught.remove(99)

@@ -1,0 +1,96 @@
+"""The ridge map is the closed form, on sums that are exact; a codebook's entries hold, and reach no further than said."""
+
+import pytest
+import torch
+from correcting import Frames, protected
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interventions.correct_codebook import Codebook
+from interventions.correct_layer import power_of_two
+from interventions.correct_ridge import RidgeSums
+
+
+@pytest.fixture(scope="module")
+def known():
+    return protected(Frames().eval())
+
+
+def entry(known, seed, time=30):
+    draw = torch.Generator().manual_seed(seed)
+    inputs = torch.randint(-127, 128, (time, known.layer.inputs), generator=draw, dtype=torch.int8)
+    values = torch.randint(-32767, 32768, (time, known.layer.site.units), generator=draw, dtype=torch.int16)
+    return inputs, values
+
+
+@given(st.permutations(range(8)), st.integers(1, 7))
+def test_sums_are_exact_in_any_order(known, order, removed):
+    sums, straight = RidgeSums(known), RidgeSums(known)
+    for number in range(removed, 8):
+        straight.add(*entry(known, number))
+    for number in order:
+        sums.add(*entry(known, number))
+    for number in range(removed):
+        sums.remove(*entry(known, number))
+    assert torch.equal(sums.keys, straight.keys) and torch.equal(sums.values, straight.values)
+
+
+def test_sums_of_many_steps_at_the_ends_of_their_grids_are_exact(known):
+    inputs = torch.full((5000, known.layer.inputs), 127, dtype=torch.int8)
+    values = torch.full((5000, known.layer.site.units), 32767, dtype=torch.int16)
+    sums = RidgeSums(known)
+    sums.add(inputs, values)
+    middle = known.layer.kernel // 2  # of the first input
+    assert int(sums.keys[middle, middle]) == 5000 * 127**2 and int(sums.values[0, middle]) == 5000 * 127 * 32767
+
+
+def test_the_map_is_the_minimum_of_the_ridge_regression(known):
+    sums, strength = RidgeSums(known), 7.0
+    pairs = [entry(known, seed, 50) for seed in range(3)]
+    for pair in pairs:
+        sums.add(*pair)
+    weight, bias = sums.solve(strength)
+    found = torch.cat([weight, bias[:, None]], 1).double().requires_grad_()
+    step = known.key_step.double()
+    keys = torch.cat([torch.cat([known.layer.keys(i.double()), torch.ones(len(i), 1)], 1) for i, _ in pairs]) * step
+    wanted = torch.cat([values for _, values in pairs]).double() * known.value_step
+    second = known.second.double() * torch.outer(step, step)
+    cost = (keys @ found.T - wanted).square().sum() + strength * torch.trace(found @ second @ found.T)
+    (slope,) = torch.autograd.grad(cost, found)
+    # Flat there, beside what it is at no map at all; what is left is the jitter's.
+    start = (2 * wanted.T @ keys).norm()
+    assert slope.norm() < 1e-2 * start
+
+
+def test_without_corrections_the_map_is_zero(known):
+    weight, bias = RidgeSums(known).solve(1.0)
+    assert not weight.any() and not bias.any()
+
+
+def test_an_entry_gives_its_value_at_its_key_and_fades_over_its_radius():
+    torch.manual_seed(0)
+    keys, values, radii = 10 * torch.randn(50, 8), torch.randn(50, 3), 0.5 + torch.rand(50)
+    codebook = Codebook(keys, radii, values)
+    torch.testing.assert_close(codebook(keys), values, rtol=1e-3, atol=1e-3)
+    direction = torch.nn.functional.normalize(torch.randn(50, 8), dim=1)
+    for distance, left in ((0.5, 0.7788), (1.0, 0.3679), (4.0, 0.0)):
+        away = keys + distance * radii[:, None] * direction
+        torch.testing.assert_close(codebook(away), left * values, rtol=1e-2, atol=1e-3)
+
+
+def test_tables_of_distances_are_made_in_blocks(monkeypatch):
+    torch.manual_seed(0)
+    codebook = Codebook(torch.randn(40, 4), torch.ones(40), torch.randn(40, 3))
+    keys = torch.randn(2, 30, 4)
+    whole = codebook(keys)
+    monkeypatch.setattr("interventions.correct_codebook._ELEMENTS", 100)
+    torch.testing.assert_close(codebook(keys), whole)
+
+
+def test_grids_are_powers_of_two_and_reach_what_they_should(known):
+    steps = torch.cat([known.input_step, known.value_step.reshape(1)])
+    assert torch.equal(steps, torch.exp2(steps.log2().round()))
+    assert torch.equal(power_of_two(torch.tensor([0.0, 1.0, 1.1, 0.3])), torch.tensor([1.0, 1.0, 2.0, 0.5]))
+    values = torch.randn(7, known.layer.site.units)
+    back = known.round_values(values) * known.value_step
+    assert (back - values).abs().max() <= known.value_step / 2

@@ -1,0 +1,198 @@
+"""What is acknowledged is there, whatever is killed; two processes add at once; a file goes from hand to hand whole."""
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from correcting import Frames, correct_one, inputs, protected
+
+from interventions.bits import changed_bits
+from interventions.correct import Memory
+from interventions.correct_store import CorrectionStore
+from interventions.files import FileError
+from interventions.intervene import intervene
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def net():
+    return Frames().eval()
+
+
+@pytest.fixture(scope="module")
+def taught(net):
+    memory = Memory.new(protected(net), 30.0)
+    for number in range(1, 6):
+        assert correct_one(net, memory, number).fixed
+    return memory
+
+
+@pytest.fixture
+def store(tmp_path, taught):
+    """A store with five corrections."""
+    store = CorrectionStore.create(tmp_path / "corrections.db", "model", taught, protected=["a", "b"])
+    for number, entry in taught.entries.items():
+        assert store.add(entry, "ann", text=f"text {number}") == number
+    return store
+
+
+def put(net, memory, number=2):
+    with torch.no_grad(), intervene(net, memory):
+        return net(inputs(number))
+
+
+def test_what_is_read_is_what_was_kept(net, taught, store):
+    read = CorrectionStore(store.path, "model")
+    assert not changed_bits(put(net, read.memory()), put(net, taught)).any()
+    assert changed_bits(put(net, read.memory()), net(inputs(2))).any()
+    records = read.records()
+    assert [(one.number, one.author, one.facts) for one in records] == [
+        (number, "ann", {"text": f"text {number}"}) for number in range(1, 6)
+    ]
+    assert all(0 < one.bytes < 20_000 and one.made.endswith("+00:00") for one in records)
+    assert read.facts == {"protected": ["a", "b"]}
+
+
+def test_taken_back_it_is_gone_from_every_memory_and_its_number_is_not_used_again(net, taught, store):
+    mine, others = store.memory(), CorrectionStore(store.path, "model").memory()
+    assert store.remove(5).facts == {"text": "text 5"}
+    assert store.refresh(mine) and store.refresh(others) and not store.refresh(mine)
+    assert sorted(mine.entries) == sorted(others.entries) == [1, 2, 3, 4]
+    with pytest.raises(FileError, match="no correction 5. There are: 1, 2, 3, 4"):
+        store.remove(5)
+    assert store.add(taught.entries[5], "ann") == 6
+    for number in (1, 2, 3, 4, 6):
+        store.remove(number)
+    assert not changed_bits(put(net, store.memory()), net(inputs(2))).any()
+
+
+def test_one_without_vectors_edits_nothing(store):
+    number = store.add(None, "ann", hint=True)
+    assert store.record(number).bytes == 0 and number not in store.memory().entries
+
+
+def test_another_models_store_is_refused(store):
+    with pytest.raises(FileError, match="another model's: of fingerprint model..., and this one has other"):
+        CorrectionStore(store.path, "other")
+
+
+def test_what_is_no_store_is_refused(tmp_path):
+    with pytest.raises(FileError, match="There are no corrections at"):
+        CorrectionStore(tmp_path / "none.db", "model")
+    (tmp_path / "text.db").write_text("a text that is long enough to be no database at all" * 30)
+    with pytest.raises(FileError, match="cannot be used as a store"):
+        CorrectionStore(tmp_path / "text.db", "model")
+    with sqlite3.connect(tmp_path / "other.db") as file:
+        file.execute("CREATE TABLE words (word TEXT)")
+    file.close()
+    with pytest.raises(FileError, match="cannot be used as a store"):
+        CorrectionStore(tmp_path / "other.db", "model")
+
+
+ADD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from interventions.correct_store import CorrectionStore
+store = CorrectionStore(sys.argv[2], "model")
+entry = store.memory().entries[1]
+print("ready", flush=True)
+while True:
+    print(store.add(entry, sys.argv[3], text="x" * 10_000), flush=True)
+"""
+
+
+def adding(store, name):
+    command = [sys.executable, "-c", ADD, str(HERE), str(store.path), name]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_killed_at_any_instant_nothing_acknowledged_is_lost_and_nothing_is_there_by_half(store):
+    """Two processes add at once, and are killed; what they had been told the number of is there, and whole."""
+    processes = [adding(store, name) for name in ("ann", "bob")]
+    told = {}
+    for process, name in zip(processes, ("ann", "bob"), strict=True):
+        for _ in range(5):
+            told[int(process.stdout.readline())] = name
+    for process in processes:
+        process.send_signal(signal.SIGKILL)
+    for process, name in zip(processes, ("ann", "bob"), strict=True):
+        told |= {int(line): name for line in process.stdout.read().splitlines() if line.strip()}
+        process.wait()
+        process.stdout.close()
+    records = {record.number: record for record in CorrectionStore(store.path, "model").records()}
+    assert len(told) >= 10 and all(records[number].author == name for number, name in told.items())
+    # What a process was killed before it could say may be there too, and is then whole.
+    assert len(records) - len(told) - 5 <= 2
+    memory = store.memory()
+    assert memory.entries.keys() == records.keys()
+    assert all(torch.equal(entry.values, memory.entries[1].values) for n, entry in memory.entries.items() if n in told)
+    assert all(record.facts == {"text": "x" * 10_000} for n, record in records.items() if n > 5)
+
+
+READ = """
+import sys, torch
+from safetensors.torch import save_file
+sys.path.insert(0, sys.argv[1])
+from correcting import Frames, inputs
+from interventions.correct_store import CorrectionStore
+from interventions.intervene import intervene
+store, numbers = CorrectionStore.load(sys.argv[2], sys.argv[3], "model")
+net = Frames().eval()
+with torch.no_grad(), intervene(net, store.memory()):
+    save_file({"put": net(inputs(2)), "numbers": torch.tensor(numbers)}, sys.argv[4])
+"""
+
+
+def test_exported_and_imported_in_a_fresh_process_it_does_the_same(net, store, tmp_path):
+    from safetensors.torch import load_file
+
+    store.remove(3)
+    hint = store.add(None, "ann", hint=True)
+    exported, out = tmp_path / "corrections.safetensors", tmp_path / "out.safetensors"
+    store.export(exported)
+    command = [sys.executable, "-c", READ, str(HERE), str(tmp_path / "new" / "c.db"), str(exported), str(out)]
+    subprocess.run(command, check=True)
+    found = load_file(out)
+    assert not changed_bits(found["put"], put(net, store.memory())).any()
+    assert found["numbers"].tolist() == [1, 2, 4, 5, hint]
+    there = CorrectionStore(tmp_path / "new" / "c.db", "model")
+    assert there.records() == store.records() and there.facts == store.facts
+
+
+def test_imported_beside_others_they_get_new_numbers(store, tmp_path):
+    store.export(tmp_path / "c.safetensors")
+    again, numbers = CorrectionStore.load(store.path, tmp_path / "c.safetensors", "model")
+    assert numbers == [6, 7, 8, 9, 10] and len(again.memory().entries) == 10
+
+
+def test_what_cannot_be_imported_leaves_the_store_as_it_was(net, store, taught, tmp_path):
+    store.export(tmp_path / "c.safetensors")
+    with pytest.raises(FileError, match="another model's"):
+        CorrectionStore.load(tmp_path / "new.db", tmp_path / "c.safetensors", "other")
+    assert not (tmp_path / "new.db").exists()
+    other = CorrectionStore.create(tmp_path / "other.db", "model", Memory.new(protected(net, "third"), 30.0))
+    with pytest.raises(FileError, match="with other protected data, or at another layer"):
+        CorrectionStore.load(other.path, tmp_path / "c.safetensors", "model")
+    assert not other.records()
+
+
+def test_who_comes_second_finds_the_first_ones_store(store, net):
+    again = CorrectionStore.create(store.path, "model", Memory.new(protected(net, "third"), 1.0))
+    assert again.memory().protected.layer.site.name == "second" and len(again.records()) == 5
+
+
+def test_what_is_folded_is_kept(net, taught, tmp_path):
+    weight, bias, _ = taught.book.fitted()
+    folded = torch.cat([weight, bias[:, None]], 1)
+    store = CorrectionStore.create(tmp_path / "f.db", "model", Memory.new(taught.protected, 30.0, folded))
+    assert torch.equal(store.memory().folded, folded)
+    store.export(tmp_path / "f.safetensors")
+    again, _ = CorrectionStore.load(tmp_path / "again.db", tmp_path / "f.safetensors", "model")
+    assert torch.equal(again.memory().folded, folded)
