@@ -48,7 +48,7 @@ _PROTECTED = ("input_step", "value_step", "second", "projection", "offset", "sam
 
 @dataclass(frozen=True)
 class Record:
-    """A correction as the store lists it: its number, when it was made (UTC, ISO 8601), by whom, and what is known of it.
+    """A correction as the store lists it: its number, when it was made (UTC, ISO 8601), by whom, and what is known.
 
     `bytes` is what its vectors take in the file; 0 where it has none.
     """

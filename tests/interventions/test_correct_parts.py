@@ -1,4 +1,4 @@
-"""The ridge map is the closed form, on sums that are exact; a codebook's entries hold, and reach no further than said."""
+"""The ridge map is the closed form, on sums that are exact; a codebook's entries hold, and reach as far as said."""
 
 import pytest
 import torch
