@@ -14,6 +14,8 @@ COMMANDS = {
     "evaluate": "measure a model's error rates, or BLEU and chrF, by group, with intervals",
     "transcribe": "write down what is said in audio files",
     "translate": "translate sentences",
+    "correct": "say what a transcript or a translation should have been; the model keeps it",
+    "corrections": "list, take back, pass on or fold in what a user corrected",
     "steer": "fit a steering vector between two groups, and measure it on both",
     "choose": "score every neuron by one or several measures, choose, and draw who was chosen",
     "introspect": "measure what a model's neurons do: profiles by phoneme, letter, accent, ...",
@@ -43,7 +45,7 @@ def main() -> None:
     # Lightning starts further processes by the command line as we leave it below, Hydra's option first.
     command = sys.argv[1].removeprefix("--config-name=") if len(sys.argv) > 1 else "--help"
     if command in ("--help", "-h", "help"):
-        lines = [f"  {name:<12}{what}" for name, what in COMMANDS.items()]
+        lines = [f"  {name:<13}{what}" for name, what in COMMANDS.items()]
         print(_HELP.format(commands="\n".join(lines)), end="")
         return
     if command == "--version":
@@ -56,20 +58,30 @@ def main() -> None:
         raise SystemExit(2)
     if command == "show":
         raise SystemExit(show(sys.argv[2:]))
+    options = _named(sys.argv[2:]) if command == "corrections" else sys.argv[2:]
     # argv[0] stays: it is part of that command line.
-    sys.argv = [sys.argv[0], f"--config-name={command}", *map(_plain_text, sys.argv[2:])]
+    sys.argv = [sys.argv[0], f"--config-name={command}", *map(_plain_text, options)]
     _run(command)
+
+
+def _named(words: list[str]) -> list[str]:
+    """`undo 3` as `action=undo of=3`: up to two words before the options."""
+    plain = next((n for n, word in enumerate(words) if "=" in word or word.startswith("-")), len(words))
+    return [
+        *(f"{key}={word}" for key, word in zip(("action", "of"), words[:plain], strict=False)),
+        *words[min(plain, 2) :],
+    ]
 
 
 def _plain_text(option: str) -> str:
     """`text=It's cold, isn't it?` as an option that Hydra takes as it is; a quoted text or a list is left to it."""
     key, _, text = option.partition("=")
     quoted = len(text) > 1 and text[0] + text[-1] in ("''", '""', "[]")
-    if key != "text" or quoted or text in ("", "null"):
+    if key not in ("text", "source", "target") or quoted or text in ("", "null"):
         return option
     # A backslash is itself, unless a quotation mark is behind it.
     escaped = re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), text)
-    return f"text='{escaped}'"
+    return f"{key}='{escaped}'"
 
 
 def _run(command: str) -> None:

@@ -11,12 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 from adapt.build import build, build_splits, grouping
 from adapt.comparison import by_group, signatures
 from adapt.data.example import Example
+from adapt.data.manifest import Splits
 from adapt.data.pairs import Pair
 from adapt.data.splits import check_splits
 from adapt.errors import InputError
 from adapt.files import write_text
 from adapt.inference import answers
+from adapt.memory import corrected
 from adapt.metrics import Metric
+from adapt.models.checkpoint import Loaded
 from adapt.report.sweep import write_sweep
 from adapt.run import check_output, close_run, command_line, open_run
 from adapt.sweep import Point, measure
@@ -28,13 +31,18 @@ def main(cfg: DictConfig) -> None:
     """Evaluate as `conf/evaluate.yaml` says. Leaves `metrics.json`, `card.json` and `transcripts.jsonl`, and where
     there are interventions `sweep.html`.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     started = time.perf_counter()
     check_output(cfg)
     loaded = build(cfg.model)
     splits, skipped = check_splits(build_splits(cfg.data), loaded.model, cfg.data.on_error)
+    with corrected(loaded, str(cfg.corrections)):
+        _evaluate(cfg, loaded, splits, skipped, started)
+
+
+def _evaluate(cfg: DictConfig, loaded: Loaded, splits: Splits, skipped: Sequence[str], started: float) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     sets = {name: part for name, part in (("target", splits.test), ("source", splits.source_test)) if part}
     if not sets:
         raise InputError("There is nothing to evaluate on: give data.test=test.jsonl.")

@@ -11,6 +11,7 @@ from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.splits import check, report
 from adapt.errors import InputError
 from adapt.inference import answers
+from adapt.memory import corrected
 
 AUDIO = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 
@@ -26,13 +27,15 @@ def main(cfg: DictConfig) -> None:
     report(problems, cfg.on_error, "on_error")
     for problem in problems:
         print(f"Skipped: {problem}", file=sys.stderr)  # standard output is for the texts
-    texts = answers(model, model.task, fit, build(cfg.loader), "transcribing")
+    with corrected(loaded, str(cfg.corrections)):
+        texts = answers(model, model.task, fit, build(cfg.loader), "transcribing")
     for utterance, text in zip(fit, texts, strict=True):
         print(text if len(utterances) == 1 else f"{utterance.audio_filepath}\t{text}")
 
 
-def find_audio(places: list[str]) -> tuple[list[Utterance], list[str]]:
+def find_audio(places: list[str], option: str = "audio") -> tuple[list[Utterance], list[str]]:
     """The utterances that files, folders, globs and manifests name, in their order, and a sentence on each bad line.
+    `option` is what a user named them by.
 
     Raises:
         InputError: a place names no audio.
@@ -52,7 +55,7 @@ def find_audio(places: list[str]) -> tuple[list[Utterance], list[str]]:
             paths = [path] if path.is_file() else [Path(name) for name in sorted(glob(str(path), recursive=True))]
         if not paths:
             raise InputError(
-                f"audio={place}: there is no such file, and no {', '.join(sorted(AUDIO))} in such a folder or glob."
+                f"{option}={place}: there is no such file, and no {', '.join(sorted(AUDIO))} in such a folder or glob."
             )
         found += [Utterance(path, "") for path in paths]
     return found, problems

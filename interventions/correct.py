@@ -11,7 +11,7 @@ codebook of what that map leaves keeps each exact (`correct_codebook.py`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -200,7 +200,7 @@ class _Book:
         if not keys:
             units, dimensions = len(bias), len(protected.offset)
             return Codebook(torch.zeros(0, dimensions), torch.zeros(0), torch.zeros(0, units))
-        return Codebook(torch.cat(keys), torch.cat(radii).clamp_min(1e-6), torch.cat(values))
+        return Codebook(torch.cat(keys), torch.cat(radii), torch.cat(values))
 
 
 @dataclass(frozen=True, eq=False)
@@ -372,7 +372,9 @@ def correct(
     total = len(layer.keys(inputs)) if steps is None else steps
     usual = 256 * float(memory.protected.value_step)
     for turn in range(1, search.rounds + 1):
-        change = find_change(model, layer.site, (total, layer.site.units), usual, loss, right, search, [memory])
+        # What the memory does not keep well enough is looked for again with more to spare.
+        harder = replace(search, margin=search.margin / turn)
+        change = find_change(model, layer.site, (total, layer.site.units), usual, loss, right, harder, [memory])
         before = memory.change(inputs)[:total]
         if number in memory.entries:
             memory.remove(number)

@@ -101,5 +101,9 @@ class Protected:
         return (values / self.value_step).round().clamp(-32767, 32767).to(torch.int16)
 
     def radii(self, projected: Tensor) -> Tensor:
-        """How far each of `(number, dimensions)` is from the nearest protected key, `(number,)`."""
-        return torch.cdist(projected, self.sample).amin(1)
+        """How far each of `(number, dimensions)` is from the nearest protected key, `(number,)`; at least several times
+        as far as rounding moves a key.
+        """
+        steps = self.input_step.repeat_interleave(self.layer.kernel)
+        moved = (self.projection * steps).square().sum().div(12).sqrt()
+        return torch.cdist(projected, self.sample).amin(1).clamp_min(6 * float(moved))

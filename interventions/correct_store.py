@@ -21,7 +21,7 @@ from torch import Tensor
 from interventions.correct import Entry, Memory
 from interventions.correct_layer import AffineLayer
 from interventions.correct_protect import Protected
-from interventions.files import FileError, read_tensors, site_from_json, site_to_json, write_tensors
+from interventions.files import FileError, atomic, read_tensors, site_from_json, site_to_json, write_tensors
 
 FORMAT = 1
 _KIND = "corrections"
@@ -223,6 +223,19 @@ class CorrectionStore:
                 )
                 numbers.append(int(added.lastrowid))
         return store, numbers
+
+    def copy(self, path: Path | str, fingerprint: str, folded: Tensor) -> None:
+        """Write a copy, for the model in whose weights the ridge map of all stands: `folded` `(units, width + 1)`."""
+        with atomic(path) as part, self._open() as file:
+            other = sqlite3.connect(part, isolation_level=None)
+            try:
+                file.backup(other)
+                other.execute(
+                    "UPDATE memory SET fingerprint = ?, folded = ?", (fingerprint, _packed({"folded": folded}))
+                )
+                other.execute("PRAGMA journal_mode = DELETE")  # all of it in the one file that is moved
+            finally:
+                other.close()
 
     def _none(self, number: int) -> FileError:
         there = ", ".join(str(record.number) for record in self.records())

@@ -96,5 +96,6 @@ def language(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Tests neither use nor fill the user's cache."""
+    """Tests neither use nor fill the user's cache, nor their corrections."""
     os.environ["INNERTUNE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["INNERTUNE_DATA"] = str(tmp_path_factory.mktemp("data"))

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 COMMANDS = {
     "adapt", "pretrain", "evaluate", "transcribe", "translate", "compare", "sites", "steer", "choose", "introspect",
-    "apply", "remove", "export",
+    "apply", "remove", "export", "correct", "corrections",
 }  # fmt: skip
 
 

@@ -40,6 +40,55 @@ def ctc_decode(model: nn.Module, batch: Batch) -> list[str]:
     return [model.decode(path[:length].tolist()) for path, length in zip(best, emissions.lengths.tolist(), strict=True)]
 
 
+def ctc_greedy_loss(model: nn.Module, batch: Batch, margin: float = 0.5) -> Tensor:
+    """The CTC loss of a batch's one example, and what keeps greedy decoding from its text: a low loss alone does not.
+
+    It may be shared out over many alignments, of which none is the likeliest (a doubled letter, say). So where the loss
+    is low already, each time step adds what the unit of the likeliest right alignment lacks to be ahead of all others
+    by `margin` nats. By character, as the loss is.
+    """
+    emissions = model(batch.inputs, batch.lengths)
+    log_probs = emissions.log_probs[0, : int(emissions.lengths[0])]
+    target = model.encode(batch.examples[0].text)
+    loss = nn.functional.ctc_loss(
+        log_probs, torch.tensor(target), torch.tensor(len(log_probs)), torch.tensor(len(target)), blank=model.blank
+    )
+    if not float(loss.detach()) < 1:
+        return loss
+    path = ctc_path(log_probs.detach(), target, model.blank).to(log_probs.device).unsqueeze(1)
+    others = log_probs.scatter(1, path, float("-inf")).amax(1)
+    return loss + (others - log_probs.gather(1, path).squeeze(1) + margin).clamp_min(0).sum() / len(target)
+
+
+def ctc_path(log_probs: Tensor, target: list[int], blank: int) -> Tensor:
+    """The likeliest alignment of a text (Viterbi): an output unit for each time step, `(time,)`.
+
+    `log_probs` is `(time, units)`; there must be as many steps as the text needs (`ctc_steps`).
+    """
+    states = torch.full((2 * len(target) + 1,), blank)
+    states[1::2] = torch.tensor(target)
+    emitted = log_probs.cpu()[:, states]
+    # A blank between two different letters may be left out.
+    skips = torch.zeros(len(states), dtype=torch.bool)
+    skips[3::2] = states[3::2] != states[1:-2:2]
+    worst = torch.tensor([float("-inf")])
+    score = torch.full((len(states),), float("-inf"))
+    score[:2] = emitted[0, :2]
+    back = []
+    for now in emitted[1:]:
+        one = torch.cat([worst, score[:-1]])
+        two = torch.cat([worst, worst, score[:-2]]).masked_fill(~skips, float("-inf"))
+        best, step = torch.stack([score, one, two]).max(0)
+        score = best + now
+        back.append(step)
+    state = len(states) - 1 if score[-1] >= score[-2] else len(states) - 2
+    path = [state]
+    for step in reversed(back):
+        state -= int(step[state])
+        path.append(state)
+    return states[path[::-1]]
+
+
 def ctc_steps(target: list[int]) -> int:
     """The fewest time steps that can spell a target: one a character, and a blank between equal neighbours."""
     return len(target) + sum(left == right for left, right in zip(target, target[1:], strict=False))
