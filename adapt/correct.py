@@ -105,7 +105,7 @@ def _own_protected(loaded: Loaded) -> list[Example]:
     if loaded.reference == "weather-en-de":
         from adapt.data.domains import domains
 
-        return list(domains(train=0, validation=0, test=0, source_test=0, source_train=100).train)
+        return list(domains(train=0, validation=0, test=0, source_test=0, source_train=300).train)
     kind = "sentences (a file)" if loaded.model.reader.unit == "tokens" else "audio (a folder, files, or a manifest)"
     raise InputError(
         f"This is the first correction of '{loaded.reference}'. Say what corrections should leave alone: "

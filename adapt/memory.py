@@ -50,7 +50,7 @@ _PLACES = (
     ("*.encoder_attn.out_proj", 1.0),  # decoders as BART's, Marian's and Whisper's
     ("*.EncDecAttention.o", 1.0),  # T5's
     ("*.crossattention.output.dense", 1.0),  # BERT's
-    ("*.attention.out_proj", 0.4),  # encoders as wav2vec2's
+    ("*.feature_projection.projection", 0.0),  # encoders as wav2vec2's
     ("*.acoustic_model.*", 0.3),  # Wav2Letter's convolutions
 )
 

@@ -28,8 +28,8 @@ class Codebook:
     def __call__(self, projected: Tensor) -> Tensor:
         """What is added at each step, `(..., units)`, of projected keys `(..., dimensions)`.
 
-        It is the value of the nearest entry, distances measured in that entry's radius r, times exp(-r^2): its own
-        value at an entry's key, next to nothing at thrice its radius.
+        It is the value of the nearest entry, times exp(-r^4) where that is r of its own radii away: its value at and
+        around an entry's key, as rounding moves keys, and next to nothing at twice its radius.
         """
         flat = projected.reshape(-1, projected.shape[-1])
         scaled = 1 / self.radii.square()
@@ -41,7 +41,7 @@ class Codebook:
         nearest = [(block @ right.T).min(1) for block in left.split(max(1, _ELEMENTS // max(1, len(right))))]
         near = torch.cat([one.values for one in nearest]).clamp_min(0)
         found = self.values[torch.cat([one.indices for one in nearest])]
-        return (found * torch.exp(-near).unsqueeze(1)).view(*projected.shape[:-1], -1)
+        return (found * torch.exp(-near.square()).unsqueeze(1)).view(*projected.shape[:-1], -1)
 
     def to(self, device: torch.device) -> "Codebook":
         """The same on another device."""

@@ -71,10 +71,11 @@ class Protected:
         second[-1, -1] = 1
         variances, axes = torch.linalg.eigh(covariance)
         axes, deviations = axes[:, -dimensions:], variances[-dimensions:].clamp_min(0).sqrt()
-        # Directions that hardly vary would be drowned in what they do vary by.
-        projection = (axes / (deviations + 1e-3 * deviations[-1])).T
         input_step = power_of_two(_HEADROOM * most / 127)
         steps_of_key = torch.cat([input_step.repeat_interleave(layer.kernel), torch.ones(1)]).double()
+        # A direction that varies little beside what rounding moves keys by says little.
+        rounding = ((axes * steps_of_key[:-1, None]).square().sum(0) / 12).sqrt()
+        projection = (axes / (deviations + 8 * rounding + 1e-6 * deviations[-1] + 1e-30)).T
         offset = projection @ mean
         projected = torch.cat(drawn).double() @ projection.T - offset
         return cls(
@@ -106,4 +107,4 @@ class Protected:
         """
         steps = self.input_step.repeat_interleave(self.layer.kernel)
         moved = (self.projection * steps).square().sum().div(12).sqrt()
-        return torch.cdist(projected, self.sample).amin(1).clamp_min(6 * float(moved))
+        return torch.cdist(projected, self.sample).amin(1).clamp_min(4 * float(moved))
