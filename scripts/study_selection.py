@@ -48,6 +48,7 @@ WAYS = (
 COLUMNS = ("share", "way", "trained", "WER target", "WER source", "of full's gain", "of full's forgetting", "rate", "s",
            "seeds")  # fmt: skip
 OF_FULL = ("gain_of_full", "forgetting_of_full")
+BARE = ("causes=0", "inside=0")  # what the report would look at besides takes longer than a short run
 WHOLE = ("surgical", "full")  # whose number of weights is their own
 T_975 = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # Student's, by degrees of freedom
 SECONDS = {"accents": 110.0, "fsdd": 40.0}  # of a run, before any was timed here: one thread of a machine of 2026
@@ -274,7 +275,7 @@ def work(runs: Sequence[Run], args: argparse.Namespace) -> Iterator[dict[str, An
             place = [f"data.folder={args.fsdd}"] if run.data == "fsdd" else []
             options = overrides(run, args.folder, base)
             log = folder.with_name(f"{folder.name}.log")
-            given = [*options, *place, f"output={folder}", "resume=true", "logger=csv", *args.options]
+            given = [*options, *place, f"output={folder}", "resume=true", "logger=csv", *BARE, *args.options]
             if innertune("adapt", *given, quiet=log):
                 last = log.read_text(encoding="utf-8").strip().splitlines()[-1:]
                 print(f"  {run.name}: left out. {' '.join(last)}", flush=True)
