@@ -10,7 +10,7 @@ from test_ddp import end, start
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
 from adapt.tuning.agreement import overlap
-from adapt.tuning.choice import sentence, tunable
+from adapt.tuning.choice import sentences, tunable
 from adapt.tuning.neurons import neurons
 from interventions.neurons import Neurons, Scores
 from interventions.rows import merge_rows
@@ -53,7 +53,7 @@ def test_leaves_scores_a_choice_and_figures(chosen, base):
     pair = told["pairs"][0]
     assert (pair["one"], pair["other"], pair["both"]) == ("rgn", "activation_gap", len(choice & by_measure[1]))
     assert pair["overlap"] == overlap(choice, by_measure[1])
-    said = sentence(chosen / "choice.safetensors")
+    said = sentences(chosen / "choice.safetensors")
     assert said == told["measures"]["rgn"]["said"] == json.loads((chosen / "card.json").read_text())["choice"]
     assert re.fullmatch(r"Chosen by rgn, measured on 4 examples of the target: \d+ of \d+ neurons, 10.0 % .*", said)
 
