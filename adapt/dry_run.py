@@ -4,8 +4,6 @@ Weights and FLOPs are counted, memory and time measured in a few real steps on c
 """
 
 import copy
-import importlib
-import importlib.util
 import logging
 import statistics
 import time
@@ -36,6 +34,7 @@ from adapt.prefix import (
     what_is_read,
 )
 from adapt.tuning.layers import full
+from adapt.tuning.lora import lora
 from interventions.freeze import freeze_all_but
 
 log = logging.getLogger(__name__)
@@ -88,13 +87,12 @@ class Training:
 
 
 def dry_run(chosen: Model, plain: Model, training: Training) -> list[Cost]:
-    """The costs of a model whose chosen parameters train, and of a plain copy of it under full fine-tuning and, where
-    `tuning=lora` is there, LoRA of rank 8. Neither model is changed.
+    """The costs of a model whose chosen parameters train, and of a plain copy of it under full fine-tuning and under
+    LoRA of rank 8, where it can have that. Neither model is changed.
     """
     ways: dict[str, Callable[[], Model]] = {"this tuning": lambda: copy.deepcopy(chosen)}
     ways["full fine-tuning"] = lambda: _tuned(plain, full)
-    if importlib.util.find_spec("adapt.tuning.lora") is not None:
-        ways["LoRA, r=8"] = lambda: _tuned(plain, importlib.import_module("adapt.tuning.lora").lora)
+    ways["LoRA, r=8"] = lambda: _tuned(plain, lora)
     costs = []
     for way, make in ways.items():
         try:

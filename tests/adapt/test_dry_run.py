@@ -1,8 +1,5 @@
 """`dry_run=true` says what a run would cost, and runs nothing."""
 
-import sys
-import types
-
 import pytest
 import torch
 from torch import nn
@@ -12,11 +9,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits, read_manifest
 from adapt.dry_run import Training, dry_run, duration
+from adapt.errors import InputError
 from adapt.flops import counted_flops
 from adapt.models.checkpoint import load_model
 from adapt.prefix import Cache
 from adapt.tuning.layers import full, layers
 from interventions.freeze import freeze_all_but
+
+WAYS = ["this tuning", "full fine-tuning", "LoRA, r=8"]
 
 
 def chosen(reference, which):
@@ -39,7 +39,7 @@ def test_counts_are_those_of_the_model(base, training, tmp_path):
     before = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
     model = chosen(base, "last 2")
     last = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    own, whole = dry_run(model, plain, training())
+    own, whole, lora = dry_run(model, plain, training())
     total = sum(p.numel() for p in plain.parameters())
     assert (own.trained, whole.trained) == (last, total)
     assert (own.weight_bytes, own.gradient_bytes) == (4 * total, 4 * last)
@@ -48,6 +48,7 @@ def test_counts_are_those_of_the_model(base, training, tmp_path):
     # The upper two layers are all that runs; the input gradient stops above the first of them.
     assert own.forward_flops < 0.2 * whole.forward_flops and own.backward_flops < 2 * own.forward_flops
     assert 1.5 * whole.forward_flops < whole.backward_flops < 2 * whole.forward_flops
+    assert 0 < lora.trained < total and lora.gradient_bytes == 4 * lora.trained
     assert own.activation_bytes < whole.activation_bytes and own.bytes < whole.bytes
     assert own.total_seconds > 5 * own.epoch_seconds > own.step_seconds > 0  # the cache is filled first
     assert whole.total_seconds == pytest.approx(5 * whole.epoch_seconds)
@@ -57,20 +58,20 @@ def test_counts_are_those_of_the_model(base, training, tmp_path):
 
 
 def test_without_the_cache_the_lower_layers_run(base, training):
-    cached, _ = dry_run(chosen(base, "last 2"), load_model(str(base)).model, training())
-    whole, _ = dry_run(chosen(base, "last 2"), load_model(str(base)).model, training(cache=Cache("off")))
+    cached, *_ = dry_run(chosen(base, "last 2"), load_model(str(base)).model, training())
+    whole, *_ = dry_run(chosen(base, "last 2"), load_model(str(base)).model, training(cache=Cache("off")))
     assert whole.prefix == "no: cache.use=off"
     assert whole.forward_flops > 5 * cached.forward_flops and whole.backward_flops == cached.backward_flops
 
 
-def test_lora_is_a_column_where_there_is_one(base, training, monkeypatch):
-    module = types.ModuleType("adapt.tuning.lora")
-    module.lora = lambda model: layers(model, [3])
-    module.__spec__ = types.SimpleNamespace(name=module.__name__)
-    monkeypatch.setitem(sys.modules, "adapt.tuning.lora", module)
-    costs = dry_run(chosen(base, "last 2"), load_model(str(base)).model, training())
-    assert [one.way for one in costs] == ["this tuning", "full fine-tuning", "LoRA, r=8"]
-    assert costs[2].trained == sum(p.numel() for p in chosen(base, [3]).parameters() if p.requires_grad)
+def test_lora_is_left_out_where_a_model_cannot_have_it(base, training, monkeypatch):
+    def refused(model):
+        raise InputError("no site")
+
+    chosen_ = chosen(base, "last 2")
+    assert [one.way for one in dry_run(chosen_, load_model(str(base)).model, training())] == WAYS
+    monkeypatch.setattr("adapt.dry_run.lora", refused)
+    assert [one.way for one in dry_run(chosen_, load_model(str(base)).model, training())] == WAYS[:2]
 
 
 @pytest.mark.parametrize("family", ["hf_ctc", "hf_speech_seq2seq", "hf_translation"])
