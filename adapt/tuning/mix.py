@@ -7,6 +7,7 @@ from torch import nn
 from adapt.errors import InputError
 from adapt.models.model import Model
 from adapt.tuning.lora import lora, peft
+from adapt.tuning.neurons import neurons
 from adapt.tuning.sample import Sample
 
 
@@ -26,8 +27,7 @@ def mix(model: Model, parts: Mapping[str, Callable[..., list[str]]], sample: Sam
         )
     trained: dict[str, nn.Parameter] = {}
     owners: dict[str, tuple[str, bool]] = {}  # of a weight: the part, and whether it trains the whole of it
-    for name, part in sorted(parts.items(), key=lambda item: getattr(item[1], "func", None) in (lora, peft)):
-        # Factors come last: they give new names to what others choose by name.
+    for name, part in sorted(parts.items(), key=lambda item: _turn(item[1])):
         try:
             chosen = part(model, sample=None if sample is None else sample.of_part(name))
         except InputError as error:
@@ -46,6 +46,13 @@ def mix(model: Model, parts: Mapping[str, Callable[..., list[str]]], sample: Sam
     # By what they are: a module with factors is one level further down.
     kept = {id(parameter) for parameter in trained.values()}
     return [name for name, parameter in model.named_parameters() if id(parameter) in kept]
+
+
+def _turn(part: Callable[..., list[str]]) -> int:
+    # Rows come after what trains whole: where some train, no others can be scored, and a measure of all layers would
+    # find none there. Factors come last: they give new names to what others choose by name.
+    kind = getattr(part, "func", part)
+    return 2 if kind in (lora, peft) else 1 if kind is neurons else 0
 
 
 def _weights(model: Model, name: str) -> tuple[list[str], bool]:

@@ -5,6 +5,8 @@ from functools import partial
 import pytest
 import torch
 
+from adapt.data.loader import Loader
+from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from adapt.introspect.weights import weight_change
 from adapt.models.checkpoint import load_model, model_fingerprint, save_adaptation
@@ -14,6 +16,7 @@ from adapt.tuning.layers import head, layers
 from adapt.tuning.lora import lora, peft
 from adapt.tuning.mix import mix
 from adapt.tuning.neurons import neurons
+from adapt.tuning.sample import Sample
 from interventions.freeze import freeze_all_but
 from interventions.rows import merge_rows
 
@@ -67,6 +70,15 @@ def test_biases_train_beside_lora(model):
     kept = {id(own) for own in model.parameters() if own.requires_grad}
     merge_factors(model)
     assert {name for name, own in model.named_parameters() if id(own) in kept} == set(bias(model))
+
+
+def test_layers_are_chosen_before_rows_begin_to_train(model, marian):
+    measured = partial(layers, choose="rgn", amount=1)
+    sample = Sample([Pair("ab cd", "ef gh")], (), Loader())
+    expected = mix(load_model(str(marian)).model, {"a": measured, "b": UPPER}, sample=sample)
+    assert mix(model, {"a": UPPER, "b": measured}, sample=sample) == expected
+    assert any(name.endswith(".rows") for name in expected)
+    assert set(layers(load_model(str(marian)).model, choose="rgn", amount=1, sample=sample)) < set(expected)
 
 
 @pytest.mark.parametrize(
