@@ -173,7 +173,7 @@ def _dry_run(cfg: DictConfig, model: Any, plain: Any, splits: Splits, loader: An
     epochs = trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None
     training = Training(
         splits, loader, build(cfg.optimizer), build(cfg.cache), epochs, Path.cwd(), trainer.strategy.root_device,
-        trainer.precision_plugin.forward_context,
+        trainer.precision_plugin.forward_context, cfg.replay,
     )  # fmt: skip
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(table(dry_run(model, plain, training)))

@@ -9,7 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 
 from adapt.data.loader import Batch, Loader, collate
 from adapt.data.manifest import Splits
+from adapt.data.replay import Replay
 from adapt.errors import InputError
 from adapt.flops import counted_flops
 from adapt.models.model import Model
@@ -73,7 +74,7 @@ class Training:
     """What a run trains on and how, as far as it bears on cost.
 
     `epochs` None: their number is not known. `folder` is where a cache would be. `context` is entered around a forward
-    pass, for mixed precision.
+    pass, for mixed precision. `replay` says how much of `splits.source_train` each epoch has besides.
     """
 
     splits: Splits
@@ -84,6 +85,7 @@ class Training:
     folder: Path
     device: torch.device = torch.device("cpu")
     context: Callable[[], AbstractContextManager] = nullcontext
+    replay: Replay = 0.0
 
 
 def dry_run(chosen: Model, plain: Model, training: Training) -> list[Cost]:
@@ -114,7 +116,9 @@ def cost(way: str, model: Model, training: Training) -> Cost:
     """What it costs to train a model's free parameters, which are trained a few steps."""
     batch, share = _middle_batch(model, training)
     batch = batch.to(training.device)
-    sets = what_is_read(model, training.splits, training.loader, training.epochs)
+    again = training.splits.source_train if training.replay else ()
+    read = replace(training.splits, train=(*training.splits.train, *again))
+    sets = what_is_read(model, read, training.loader, training.epochs)
     prefix, first, said = None, 0.0, ""
     try:
         if training.cache.use == "off":
@@ -123,8 +127,8 @@ def cost(way: str, model: Model, training: Training) -> Cost:
         with training.context():
             prefix, total = plan(model, cut, batch, sets, free_bytes(training.folder, training.cache.gigabytes))
             once, made = _timed(lambda: prefix.record(batch), training.device)
-        read = sum(model.reader.length(examples[n]) / speed for examples, pairs in sets.values() for n, speed in pairs)
-        first = once * read / sum(map(model.reader.length, batch.examples))
+        heard = sum(model.reader.length(examples[n]) / speed for examples, pairs in sets.values() for n, speed in pairs)
+        first = once * heard / sum(map(model.reader.length, batch.examples))
         names = [layer.name for layer in model.layers]
         said = f"{names.index(cut.last) + 1} of {len(names)} layers, {size(total)}"
         batch = replayed(batch, made, model).to(training.device)
@@ -200,7 +204,8 @@ class _Stepper:
 
 def _middle_batch(model: Model, training: Training) -> tuple[Batch, float]:
     """A training batch of middle length, and its share of an epoch's padded length."""
-    batches = training.loader.training(training.splits.train, model.reader)
+    splits = training.splits
+    batches = training.loader.training(splits.train, model.reader, splits.source_train, training.replay)
     sampler = batches.batch_sampler
     sizes = {n: max(sampler.lengths[k] for k, _ in keys) * len(keys) for n, keys in enumerate(sampler)}
     middle = sorted(sizes, key=sizes.get)[len(sizes) // 2]

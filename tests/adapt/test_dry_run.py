@@ -1,5 +1,7 @@
 """`dry_run=true` says what a run would cost, and runs nothing."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -62,6 +64,22 @@ def test_without_the_cache_the_lower_layers_run(base, training):
     whole, *_ = dry_run(chosen(base, "last 2"), load_model(str(base)).model, training(cache=Cache("off")))
     assert whole.prefix == "no: cache.use=off"
     assert whole.forward_flops > 5 * cached.forward_flops and whole.backward_flops == cached.backward_flops
+
+
+def test_what_is_replayed_costs_too(base, speech, training, monkeypatch):
+    target, source = (read_manifest(speech[f"{name}_validation"])[0] for name in ("high", "low"))
+    monkeypatch.setattr("adapt.dry_run._timed", lambda run, device: (1.0, run()))  # so that times are numbers of steps
+    alone, replayed = (
+        dry_run(
+            chosen(base, "last 2"),
+            load_model(str(base)).model,
+            replace(training(), splits=Splits(tuple(target), source_train=tuple(source)), replay=replay),
+        )[0]
+        for replay in (0, "all")
+    )
+    assert replayed.epoch_seconds > 1.5 * alone.epoch_seconds  # eight examples more than eight
+    held = [float(one.prefix.split()[-2]) for one in (alone, replayed)]
+    assert held[1] == pytest.approx(2 * held[0], rel=0.2)
 
 
 def test_lora_is_left_out_where_a_model_cannot_have_it(base, training, monkeypatch):
