@@ -211,5 +211,6 @@ def test_a_run_keeps_its_choice_and_says_it(innertune, base, speech, tmp_path, m
     innertune("adapt", *options, "resume=true")
     assert json.loads((run / "card.json").read_text())["choice"] == "Chosen by a test."
     assert load_model(str(run)).fingerprint != first
-    innertune("adapt", *options, "overwrite=true")
+    other.save(run / "choice.safetensors", said="Chosen by a test.")
+    innertune("adapt", *options, "overwrite=true", "resume=true")
     assert Neurons.load(run / "choice.safetensors") == chosen and load_model(str(run)).fingerprint == first
