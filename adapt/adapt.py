@@ -17,7 +17,7 @@ from adapt.inference import answers
 from adapt.models.checkpoint import Loaded, model_fingerprint, save_adaptation
 from adapt.models.factors import merge_factors
 from adapt.models.labels import Labels
-from adapt.models.module import AdaptationModule
+from adapt.models.module import AdaptationModule, checked_optimizer
 from adapt.ranks import is_first
 from adapt.report.finish import finish
 from adapt.run import check_output, open_run, output_folder
@@ -62,9 +62,14 @@ def main(cfg: DictConfig) -> None:
     again = replayed(cfg.replay, len(splits.train), len(splits.source_train))
     model = model if model is not base.model else copy.deepcopy(model)
     weights = sum(p.numel() for p in model.parameters())
-    loader, make_trainer = build(cfg.loader), build(cfg.trainer)
+    loader, make_trainer, cache = build(cfg.loader), build(cfg.trainer), build(cfg.cache)
+    make_optimizer = checked_optimizer(build(cfg.optimizer))
     choice = output_folder(cfg) / "choice.safetensors"
-    if not cfg.dry_run and is_first() and not (cfg.resume and (choice.parent / "config.yaml").is_file()):
+    if (
+        not cfg.dry_run
+        and is_first()
+        and (cfg.overwrite or not (cfg.resume and (choice.parent / "config.yaml").is_file()))
+    ):
         for other in (*choice.parent.glob("choice*.safetensors"), choice.with_name(KEPT_RATES)):
             other.unlink(missing_ok=True)  # of another run: this one's is kept, and read by all that belong to it
     plain = copy.deepcopy(model) if cfg.dry_run else None
@@ -77,12 +82,12 @@ def main(cfg: DictConfig) -> None:
     rates = layer_rates(model, trained, cfg.layer_decay, None if cfg.rates == "auto" else cfg.rates, measured)
     unfreeze = None if cfg.unfreeze is None else gradual(model, trained, cfg.unfreeze)
     module = AdaptationModule(
-        model, model.task, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed, rates, keep, unfreeze
+        model, model.task, make_optimizer, cfg.schedule, cfg.warmup, cfg.seed, rates, keep, unfreeze
     )
     watch(model.task.metrics, cfg.monitor, cfg.patience)
     if plain is not None:
         plain.set_augment(build(cfg.augment))
-        _dry_run(cfg, model, plain, splits, loader, make_trainer)
+        _dry_run(cfg, model, plain, splits, loader, make_trainer, make_optimizer, cache)
         return
     folder = open_run(cfg)
     logger = build(cfg.logger)(folder)
@@ -104,7 +109,7 @@ def main(cfg: DictConfig) -> None:
         log.info("All layers would train from epoch %d on; there are not as many.", unfreeze.epochs)
     history = fit(
         module, splits, loader, make_trainer, folder / "checkpoints", cfg.monitor, cfg.patience, logger, cfg.replay,
-        build(cfg.cache),
+        cache,
     )  # fmt: skip
     if not is_first():
         return
@@ -160,7 +165,10 @@ def with_alphabet(model: Any, alphabet: str, splits: Splits) -> Any:
     return model.with_labels(labels)
 
 
-def _dry_run(cfg: DictConfig, model: Any, plain: Any, splits: Splits, loader: Any, make_trainer: Any) -> None:
+def _dry_run(
+    cfg: DictConfig, model: Any, plain: Any, splits: Splits, loader: Any, make_trainer: Any, make_optimizer: Any,
+    cache: Any,
+) -> None:  # fmt: skip
     from pathlib import Path
 
     from rich.console import Console
@@ -172,7 +180,7 @@ def _dry_run(cfg: DictConfig, model: Any, plain: Any, splits: Splits, loader: An
     )
     epochs = trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None
     training = Training(
-        splits, loader, build(cfg.optimizer), build(cfg.cache), epochs, Path.cwd(), trainer.strategy.root_device,
+        splits, loader, make_optimizer, cache, epochs, Path.cwd(), trainer.strategy.root_device,
         trainer.precision_plugin.forward_context, cfg.replay,
     )  # fmt: skip
     console = Console()

@@ -1,5 +1,6 @@
 """From a config node to the object it names: the only place that calls Hydra's `instantiate`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from adapt.errors import InputError
@@ -14,6 +15,8 @@ def build(node: Any, **extra: Any) -> Any:
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
+    if not isinstance(node, Mapping):
+        raise InputError(f"{node!r} stands where several options belong. Give one of these, as cache.use=off.")
     try:
         return instantiate(node, _convert_="all", **extra)
     except InstantiationException as error:

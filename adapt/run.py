@@ -29,6 +29,8 @@ def check_output(cfg: DictConfig) -> Path:
             given; the run to resume was started with another config; or a multirun is to train in several processes.
     """
     folder = output_folder(cfg)
+    if not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
+        raise InputError(f"seed is a whole number from 0 to {2**32 - 1}; got {cfg.seed!r}.")
     if not is_first():
         return folder
     if _is_multirun() and cfg.get("trainer", {}).get("devices", 1) not in (1, "1"):

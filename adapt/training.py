@@ -13,6 +13,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
 from adapt.data.loader import Loader
@@ -66,7 +67,8 @@ def fit(
     callbacks: list[Callback] = [_EpochBar(), history, *_checkpoints(folder, watched)]
     if patience is not None and watched is not None:
         callbacks.append(EarlyStopping(**watched, patience=patience))
-    trainer = make_trainer(
+    trainer = _made(
+        make_trainer,
         callbacks=callbacks,
         logger=logger,
         plugins=[_AtomicCheckpoints()],
@@ -117,6 +119,21 @@ def watch(metrics: Sequence[Metric], monitor: str | None, patience: int | None) 
     if monitor not in better:
         raise InputError(f"monitor={monitor} is not measured here. Give one of {', '.join(better)}.")
     return {"monitor": monitor, "mode": better[monitor]}
+
+
+def _made(make_trainer: Callable[..., pl.Trainer], **options: Any) -> pl.Trainer:
+    try:
+        trainer = make_trainer(**options)
+        epochs, steps = trainer.max_epochs, trainer.max_steps
+        if any(not isinstance(n, int) for n in (epochs or 0, steps)) or (epochs == -1 == steps):
+            raise ValueError(
+                f"max_epochs is a number of epochs, 0 or more; got {epochs!r}"
+            )  # rates fall with the steps
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise InputError(
+            f"trainer: {' '.join(str(error).split())}. innertune adapt --cfg job shows the options."
+        ) from None
+    return trainer
 
 
 def _checkpoints(folder: Path, watched: dict[str, str] | None) -> list[Callback]:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from adapt.data.example import Example
 from adapt.data.replay import Replay, draw_replayed, replayed
+from adapt.errors import InputError
 
 
 class Reader(Protocol):
@@ -88,6 +89,18 @@ class Loader:
     workers: int = 0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        speeds = [self.speeds] if isinstance(self.speeds, (int, float, str)) else list(self.speeds)
+        for name in ("batch_seconds", "batch_tokens", "workers"):
+            value = getattr(self, name)
+            if not _number(value) or value < 0 or (name == "workers" and not isinstance(value, int)):
+                raise InputError(f"loader.{name} is a number of 0 or more; got {value!r}.")
+        if not speeds or not all(_number(speed) and speed > 0 for speed in speeds):
+            raise InputError(
+                f"loader.speeds are numbers above 0, as [0.9,1.0,1.1], or [1.0] for none; got {self.speeds}."
+            )
+        object.__setattr__(self, "speeds", speeds)
+
     def training(
         self,
         examples: Sequence[Example],
@@ -157,6 +170,10 @@ class Loader:
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # else every epoch would draw from, and so move, the global one
         )
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 class BatchesByLength(Sampler[list[tuple[int, int]]]):

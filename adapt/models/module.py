@@ -49,10 +49,11 @@ class AdaptationModule(pl.LightningModule):
         unfreeze: Callable[[nn.Module, int], None] | None = None,
     ) -> None:
         super().__init__()
-        if schedule not in ("constant", "linear", "cosine") or not 0 <= warmup < 1:
+        share = isinstance(warmup, (int, float)) and not isinstance(warmup, bool) and 0 <= warmup < 1
+        if schedule not in ("constant", "linear", "cosine") or not share:
             raise InputError(
                 "schedule must be constant, linear or cosine, and warmup a share from 0 to below 1; "
-                f"got {schedule!r} and {warmup}."
+                f"got {schedule!r} and {warmup!r}."
             )
         self.model, self.task = model, task
         self.make_optimizer, self.schedule, self.warmup, self.seed = optimizer, schedule, warmup, seed
@@ -132,6 +133,15 @@ class AdaptationModule(pl.LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         rate = LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps, self.schedule, self.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
+
+
+def checked_optimizer(make: Callable[[Iterable[nn.Parameter]], Optimizer]) -> Callable[..., Optimizer]:
+    """The same, tried on a parameter of its own. Raises InputError where an option is none of this optimizer."""
+    try:
+        make([{"params": [nn.Parameter(torch.zeros(1))]}])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"optimizer: {' '.join(str(error).split())}. Give optimizer.lr=0.001 and its like.") from None
+    return make
 
 
 def learning_rate_factor(step: int, steps: int, schedule: Schedule, warmup: float) -> float:

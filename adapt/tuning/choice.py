@@ -53,7 +53,7 @@ def score(
         InputError: there is no such measure, or nothing to measure it on.
         ValueError: the file is none of scores, or there are no such sites.
     """
-    path = Path(choose).expanduser()
+    path = Path(str(choose)).expanduser()
     if choose == "random":
         return measures.random(tunable(model, sites), seed), f"at random (seed {seed})"
     if choose in measures.MEASURES:

@@ -38,6 +38,8 @@ def lora(
     Raises:
         InputError: no site is chosen, or none of those can have factors, and why.
     """
+    if not isinstance(options, (Mapping, type(None))):
+        raise InputError(f"tuning.options are names and values, as '{{init_lora_weights: gaussian}}'; got {options!r}.")
     own: dict[str, Any] = {"r": r, "lora_alpha": alpha, "lora_dropout": dropout, "use_dora": use_dora}
     own |= {"use_rslora": use_rslora, **(options or {})}
     return peft(model, "LORA", own, sites, layers, seed, sample)

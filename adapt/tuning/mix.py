@@ -20,7 +20,7 @@ def mix(model: Model, parts: Mapping[str, Callable[..., list[str]]], sample: Sam
         InputError: there are no parts, one of them cannot be done, or two train one weight in ways that exclude each
             other; both are named.
     """
-    if not parts:
+    if not isinstance(parts, Mapping) or not parts or not all(map(callable, parts.values())):
         raise InputError(
             "tuning=mix needs parts: +tuning@tuning.parts.NAME=TUNING for each, with options as "
             "tuning.parts.NAME.layers=..."

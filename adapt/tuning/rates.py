@@ -26,6 +26,10 @@ def layer_rates(
     Raises:
         InputError: a factor is no number from 0 on, or one of `rates` fits nothing that trains.
     """
+    if not isinstance(rates, (Mapping, type(None))):
+        raise InputError(
+            f"rates are factors by layer or parameter, as '{{first 3: 0.1}}', or auto, or null; got {rates!r}."
+        )
     for what, factor in (("layer_decay", decay), *((f"rates.{key}", value) for key, value in (rates or {}).items())):
         if not isinstance(factor, (int, float)) or isinstance(factor, bool) or not (isfinite(factor) and factor >= 0):
             raise InputError(f"{what} is a factor of the learning rate, a number from 0 on; got {factor!r}.")

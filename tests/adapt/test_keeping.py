@@ -68,6 +68,13 @@ def test_replay_changes_what_is_learned_and_nothing_else_does(options, innertune
         ("replay=1.0", "replay is the share"), ("replay=often", "replay is the share"),
         ("keep=l2sp keep.strength=-1", "keep.strength"), ("unfreeze=0", "unfreeze is a number of epochs"),
         ("layer_decay=-1", "layer_decay"), ("rates={conv99: 2}", "fits no layer"),
+        ("rates=0.5", "rates are factors"), ("warmup=x", "warmup a share"), ("seed=-1", "seed is a whole number"),
+        ("optimizer.lr=-1", "optimizer: Invalid learning rate"), ("optimizer.lr=x", "optimizer: "),
+        ("cache=off", "'off' stands where several options belong"), ("cache.use=on", "cache.use must be auto or off"),
+        ("loader.speeds=[]", "loader.speeds"), ("loader.speeds=[0]", "loader.speeds"),
+        ("loader.batch_seconds=x", "loader.batch_seconds"), ("loader.workers=-1", "loader.workers"),
+        ("tuning=lora tuning.options=x", "tuning.options are names"), ("tuning=mix tuning.parts=x", "needs parts"),
+        ("tuning=mix +tuning.parts.a=x", "needs parts"), ("tuning=neurons tuning.choose=3", "no such measure"),
         ("data.source_train=null keep=ewc", "data.source_train"),
         ("data.source_train=null replay=0.5", "data.source_train"),
     ],
@@ -77,3 +84,10 @@ def test_what_cannot_be_is_refused_before_the_folder_is_claimed(options, innertu
     with pytest.raises(InputError, match=says):
         innertune("adapt", *options, *more, f"output={tmp_path / 'run'}")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", ["max_epochs=x", "max_epochs=-1", "accelerator=foo", "devices=0", "+oops=1"])
+def test_a_trainer_that_cannot_be_is_named(options, innertune, tmp_path, option):
+    plus, name = ("+", option[1:]) if option[0] == "+" else ("", option)
+    with pytest.raises(InputError, match="trainer"):
+        innertune("adapt", *options, f"{plus}trainer.{name}", f"output={tmp_path / 'run'}")
