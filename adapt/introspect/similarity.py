@@ -8,11 +8,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+import adapt.introspect.cca as cca
 from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader, collate
 from adapt.errors import InputError
 from adapt.inference import eval_mode
-from adapt.introspect import cca
 from adapt.introspect.activations import batches, numbered, own_steps
 from adapt.introspect.cka import CKA
 from adapt.introspect.rows import Evenly, Pick, read_rows, reads_text
