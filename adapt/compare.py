@@ -18,6 +18,9 @@ def main(cfg: DictConfig) -> None:
     started = time.perf_counter()
     check_output(cfg)
     before, after = load_model(cfg.before), load_model(cfg.after)
+    base = after.header.get("base", {})
+    if base.get("fingerprint") == before.fingerprint:
+        before.model.described(base["model"])  # in the language, say, in which that run used it
     splits, skipped = check_splits(build_splits(cfg.data), after.model, cfg.data.on_error)
     folder = open_run(cfg)
     comparison = compare_models(

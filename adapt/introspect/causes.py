@@ -135,7 +135,8 @@ def find_causes(
             )
         )  # fmt: skip
     patched, losses = [], {}
-    if before.vocabulary == after.vocabulary:
+    # Told of another language, say, they take other steps, and activations of the one do not fit into the other.
+    if before.vocabulary == after.vocabulary and before.header() == after.header():
         patched, losses = _patched(before, after, sets, loader)
     return Causes(
         {name: len(found) for name, found in sets.items()},

@@ -40,3 +40,21 @@ def test_a_number_of_examples_is_asked_for(base, speech, innertune, tmp_path):
     with pytest.raises(InputError, match="causes is a number of examples"):
         innertune("compare", f"before={base}", f"after={base}", "data=manifest", f"data.test={speech['low_test']}",
                   "causes=all", f"output={tmp_path / 'run'}")  # fmt: skip
+
+
+def test_a_base_is_used_as_its_adaptation_used_it(whisper, speech, innertune, tmp_path):
+    """A Whisper that is told a language reads one token more; what its folder says of itself is none."""
+    data = ["data=manifest", f"data.test={speech['high_test']}", "loader.batch_seconds=12"]
+    options = [*data, f"data.train={speech['high_validation']}", "tuning=head", "trainer.max_epochs=1"]
+    model = ["model=hf_speech_seq2seq", f"model.pretrained={whisper}", "model.language=de"]
+    first = innertune("adapt", *model, *options, f"output={tmp_path / 'first'}")
+    compared = innertune("compare", f"before={whisper}", f"after={first}", *data, f"output={tmp_path / 'compared'}",
+                         "causes=2")  # fmt: skip
+    adapted, again = (json.loads((run / "comparison.json").read_text()) for run in (first, compared))
+    assert again["sets"] == adapted["sets"] and again["causes"]["patched"]
+    # Of an adaptation of that adaptation it is not the base, and the two cannot be patched into each other.
+    second = innertune("adapt", *model[:1], f"model.pretrained={first}", *options, f"output={tmp_path / 'second'}")
+    compared = innertune("compare", f"before={whisper}", f"after={second}", *data, f"output={tmp_path / 'other'}",
+                         "causes=2")  # fmt: skip
+    causes = json.loads((compared / "comparison.json").read_text())["causes"]
+    assert causes["parts"] and not causes["patched"]
