@@ -220,7 +220,16 @@ def _read_header(path: Path) -> dict[str, Any]:
         raise InputError(f"'{path}' is not a whole safetensors file ({error}).") from None
     if not isinstance(header, dict):
         raise InputError(f"'{path}' has a header that is not ours: expected a JSON object, got {str(header)[:60]!r}.")
-    return header
+    return header or _exported(path.with_name("model.json"))
+
+
+def _exported(path: Path) -> dict[str, Any]:
+    """What `innertune export` says of a plain state dict beside it; nothing where it did not write there."""
+    try:
+        header = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise InputError(f"'{path}' is not JSON ({error}).") from None
+    return header if isinstance(header, dict) and {"class", "family"} <= header.keys() else {}
 
 
 def _damaged(where: str) -> InputError:

@@ -154,6 +154,8 @@ def _loaded(part: Path, place: Path, model: Path) -> Loaded:
         trial = Path(folder)
         (trial / place.name).symlink_to(part.absolute())
         if not model.is_dir():
+            if place.with_name("model.json").is_file():  # what an export says of the weights
+                (trial / "model.json").symlink_to(place.with_name("model.json").absolute())
             return load_model(str(trial / place.name))
         for other in model.iterdir():
             if other.is_file() and other.suffix != ".safetensors" and not other.name.startswith("."):

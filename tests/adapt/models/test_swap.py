@@ -234,3 +234,20 @@ def test_layers_of_a_wav2letter_take_their_batch_norm_along(tmp_path):
     applied = apply(base.model, path)
     assert {name.split(".")[1] for name in applied._before} == {"conv3", "norm3"}
     applied.remove()
+
+
+@pytest.mark.parametrize("place", ["", "model.safetensors"])
+def test_the_export_of_an_embedded_model_can_be_read_and_changed(innertune, tmp_path, place):
+    path = adaptation("us-english", tmp_path / "a", head)
+    innertune("export", "model.pretrained=us-english", f"output={tmp_path / 'out'}")
+    exported = str(tmp_path / "out" / place) if place else str(tmp_path / "out")
+    base = load_model("us-english").fingerprint
+    assert load_model(exported).fingerprint == base
+    apply_to_file(exported, path)
+    assert load_model(exported).fingerprint == load_model(path).fingerprint != base
+    remove_from_file(exported)
+    assert load_model(exported).fingerprint == base
+    assert same(load_model(exported).model.state_dict(), load_model("us-english").model.state_dict())
+    (tmp_path / "out" / "model.json").unlink()
+    with pytest.raises(InputError, match="does not say of which model"):
+        load_model(exported)
