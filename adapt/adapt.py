@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits, grouping
-from adapt.comparison import compare_texts
+from adapt.comparison import check_counts, compare_texts
 from adapt.data.manifest import Splits
 from adapt.data.replay import replayed
 from adapt.data.splits import check_splits
@@ -45,6 +45,7 @@ def main(cfg: DictConfig) -> None:
     started = time.perf_counter()
     if not cfg.dry_run:
         check_output(cfg)
+    check_counts(causes=cfg.causes, inside=cfg.inside)
     pl.seed_everything(cfg.seed, verbose=False)
     base: Loaded = build(cfg.model)
     if base.reference == "new":
@@ -123,6 +124,10 @@ def main(cfg: DictConfig) -> None:
         for name, parameter in model.named_parameters()
         if id(parameter) in whole or name in rows or name in merged.counts
     ]
+    save_adaptation(
+        folder / "adaptation", base, model, merged.factors,
+        trained=trained, trained_rows=rows, trained_factors=merged.counts,
+    )  # fmt: skip
     log.info("After:")
     after = _answers(model, sets, loader)
     adapted = Loaded(model, str(folder), model_fingerprint(model), model.header())
@@ -131,10 +136,6 @@ def main(cfg: DictConfig) -> None:
         causes=cfg.causes, inside=cfg.inside,
         title=cfg.title, history=history, skipped=skipped, config=OmegaConf.to_yaml(cfg, resolve=True),
         seconds=time.perf_counter() - started, choice=sentences(choice),
-    )  # fmt: skip
-    save_adaptation(
-        folder / "adaptation", base, model, merged.factors,
-        trained=trained, trained_rows=rows, trained_factors=merged.counts,
     )  # fmt: skip
     finish(folder, cfg, comparison, adapted, logger)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits, grouping
-from adapt.comparison import compare_models
+from adapt.comparison import check_counts, compare_models
 from adapt.data.splits import check_splits
 from adapt.models.checkpoint import load_model
 from adapt.report.finish import finish
@@ -17,6 +17,7 @@ def main(cfg: DictConfig) -> None:
     """Compare as `conf/compare.yaml` says. Leaves `comparison.json`, `report.html`, `metrics.json`, `card.json`."""
     started = time.perf_counter()
     check_output(cfg)
+    check_counts(causes=cfg.causes, inside=cfg.inside)
     before, after = load_model(cfg.before), load_model(cfg.after)
     base = after.header.get("base", {})
     if base.get("fingerprint") == before.fingerprint:

@@ -1,7 +1,7 @@
 """Before against after, as plain data: quality by set and group, transcripts that changed, weights that changed."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -220,28 +220,38 @@ def compare_texts(
     """The comparison of two models whose answers are there already; what was trained as in `weight_change`.
 
     `causes` is the number of examples of each set on which the causes are measured (`find_causes`), and `inside` of
-    those that show what the neurons do (`look_inside`); 0: not at all.
+    those that show what the neurons do (`look_inside`); 0: not at all. Where one of them fails, the comparison is
+    without it: what was trained and measured before is not to be lost for that.
     """
-    for name, count in (("causes", causes), ("inside", inside)):
-        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-            raise InputError(f"{name} is a number of examples of each set, 0 or more; got {count!r}.")
+    check_counts(causes=causes, inside=inside)
     results, groups, transcripts = compare_answers(sets, before_texts, after_texts, after.model.task, group_by)
     try:
         weights = weight_change(before.model, after.model, trained, rows, factors)
     except ValueError as error:
         log.warning("The weights cannot be compared: %s", error)
         weights = None
-    found = None
-    if causes and weights is not None and weights.changed:
-        found = find_causes(before.model, after.model, sets, loader, causes)
-    neurons = None
-    if inside and weights is not None and weights.changed:
-        try:
-            neurons = look_inside(before.model, after.model, sets, loader, inside)
-        except (InputError, ValueError) as error:
-            log.warning("%s", error)
+    models, changed = (before.model, after.model), weights is not None and weights.changed > 0
+    neurons = _tried("inside", look_inside, *models, sets, loader, inside) if inside and changed else None
+    found = _tried("causes", find_causes, *models, sets, loader, causes) if causes and changed else None
     return Comparison(
         before_name=before.reference, after_name=after.reference, sets=results, groups=groups,
         transcripts=transcripts, weights=weights, inside=neurons, causes=found, metrics=after.model.task.metrics,
         noun=after.model.task.noun, **facts,
     )  # fmt: skip
+
+
+def check_counts(**counts: Any) -> None:
+    """Raise InputError for what is no number of examples; a command asks before it does anything that takes long."""
+    for name, count in counts.items():
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+            raise InputError(f"{name} is a number of examples of each set, 0 or more; got {count!r}.")
+
+
+def _tried(name: str, measure: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return measure(*arguments)
+    except (InputError, ValueError) as error:
+        log.warning("The report is without %s: %s", name, error)
+    except Exception:
+        log.exception("The report is without %s, which failed (%s=0 leaves it out). All else is there.", name, name)
+    return None

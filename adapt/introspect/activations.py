@@ -35,7 +35,7 @@ def read_activations(
         for batch in track(batches(model, examples, loader), what):
             batch = batch.to(device)
             with capture(model, sites, reduce, own_steps(model, batch)):
-                model.task.loss(model, batch)
+                run(model, batch)
 
 
 def read_means(
@@ -49,7 +49,7 @@ def read_means(
             batch = batch.to(device)
             steps = own_steps(model, batch)
             with capture(model, sites) as acts:
-                model.task.loss(model, batch)
+                run(model, batch)
             for site in sites:
                 own = own_mask(steps(site), acts[site].shape[1]).unsqueeze(-1)
                 means = (acts[site] * own).sum(1) / own.sum(1)
@@ -70,6 +70,14 @@ def numbered(loaded: DataLoader, what: str) -> Iterator[tuple[list[int], Batch]]
     # By number: processes that read ahead hand over copies of the examples.
     numbers = [[number for number, _ in batch] for batch in loaded.batch_sampler]
     yield from zip(numbers, track(loaded, what), strict=True)
+
+
+def run(model: Model, batch: Batch) -> None:
+    """A forward pass, in which a decoder reads the references; a CTC model needs no text for it."""
+    if hasattr(model, "generate"):
+        model.task.loss(model, batch)
+    else:
+        model(batch.inputs, batch.lengths)
 
 
 def own_steps(model: Model, batch: Batch) -> Callable[[Site], Tensor]:

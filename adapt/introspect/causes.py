@@ -13,6 +13,7 @@ from torch import Tensor
 from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.inference import answers, eval_mode
+from adapt.introspect.reading import evenly, learnable
 from adapt.metrics import Quality, paired_intervals
 from adapt.models.checkpoint import weights
 from adapt.models.model import Model
@@ -100,15 +101,18 @@ def find_causes(
     old, own = weights(before.net), weights(after.net)
     if old.keys() != own.keys():
         raise ValueError(f"Expected two models of one architecture; they differ in '{min(old.keys() ^ own.keys())}'.")
-    kept = sorted(name for name in own if old[name].shape != own[name].shape)
+    # Rows of an output layer mean other characters where the alphabet is another, whatever its shape.
+    head = after.head.removeprefix("net.") if before.vocabulary != after.vocabulary else None
+    kept = sorted(n for n in own if old[n].shape != own[n].shape or (head and n.startswith(f"{head}.")))
     changed = {
         name: changed_bits(old[name].cpu(), own[name].cpu())
         for name in own
         if name not in kept and not torch.equal(old[name].cpu(), own[name].cpu())
     }
     if not changed:
-        raise ValueError("No weight differs between the two models, so nothing can have caused a difference.")
-    sets = {name: _spread(found, examples) for name, found in sets.items()}
+        besides = ", but those of an output layer for another alphabet, which no mixture can put back" if kept else ""
+        raise ValueError(f"No weight differs between the two models{besides}. There are no causes to tell apart.")
+    sets = {name: evenly(found, examples) for name, found in sets.items()}
     parts = [(name, "layer", mask) for name, mask in _layers(after, changed)]
     for name, chosen in (neurons or {}).items():
         parts.append((name, "random" if name.startswith("random") else "neurons", _rows(chosen, changed)))
@@ -137,19 +141,16 @@ def find_causes(
     patched, losses = [], {}
     # Told of another language, say, they take other steps, and activations of the one do not fit into the other.
     if before.vocabulary == after.vocabulary and before.header() == after.header():
-        patched, losses = _patched(before, after, sets, loader)
+        # A text that cannot be learned has no loss.
+        texts = {name: found for name, own in sets.items() if (found := learnable(after, own))}
+        if texts:
+            patched, losses = _patched(before, after, texts, loader)
     return Causes(
         {name: len(found) for name, found in sets.items()},
         {name: quality.values() for name, quality in bare.items()},
         {name: quality.values() for name, quality in whole.items()},
         causes, patched, losses, kept,
     )  # fmt: skip
-
-
-def _spread(examples: Sequence[Example], most: int) -> list[Example]:
-    if len(examples) <= most:
-        return list(examples)
-    return [examples[i * len(examples) // most] for i in range(most)]
 
 
 def _effects(from_: Mapping[str, Quality], to: Mapping[str, Quality]) -> dict[str, Effect]:

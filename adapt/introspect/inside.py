@@ -15,6 +15,7 @@ from adapt.introspect.measure_profiles import fitting_keys
 from adapt.introspect.measure_topography import draw_maps
 from adapt.introspect.probes.probe import Probe, probe
 from adapt.introspect.read_profiles import read_profiles
+from adapt.introspect.reading import evenly, learnable
 from adapt.introspect.similarity import Similarity, similarity
 from adapt.introspect.topography.maps import TopographicMap
 from adapt.models.model import Model
@@ -75,24 +76,31 @@ def look_inside(
     """Profile both models on at most `examples` of each set, and compare them neuron by neuron and layer by layer.
 
     One site stands for each layer, at most 16 of them, evenly spaced: a convolution, or what a block puts out. Where no
-    step of a site can be said to be of a group (an encoder of speech, by token), it has a CKA and no profile.
+    step of a site can be said to be of a group (an encoder of speech, by token), it has a CKA and no profile. An output
+    layer that was rebuilt for another alphabet is left out: its units are others.
 
     Raises:
         InputError: the examples do not have two groups of anything, or are too few for error bars.
     """
-    chosen = [example for found in sets.values() for example in _spread(found, examples)]
-    names = [name for name, found in sets.items() for _ in _spread(found, examples)]
+    read = {name: evenly(found, examples) for name, found in sets.items()}
+    if hasattr(after, "generate"):  # a decoder reads the references
+        read = {name: learnable(after, found) for name, found in read.items()}
+    chosen = [example for found in read.values() for example in found]
+    names = [name for name, found in read.items() for _ in found]
+    if not chosen:
+        raise InputError("The neurons cannot be compared: there is no example whose text the models can read.")
     key = fitting_keys(after, chosen, names)[0]
-    sites = _sites(after)
+    theirs = {site.name: site.units for site in before.sites}
+    sites = [site for site in _sites(after) if theirs.get(site.name, site.units) == site.units]
     # By what is said, not by what the models write: both are to have the same steps in the same groups.
     if key == "letter":
         key, made = "aligned_letter", groupings(before, chosen, ["aligned_letter"], names)
         made[-1] = _AlignedOnce(made[-1])
     else:
         made = groupings(before, chosen, [key], names)
-    read = [read_profiles(model, chosen, loader, made, sites) for model in (before, after)]
+    profiles = [read_profiles(model, chosen, loader, made, sites) for model in (before, after)]
     try:
-        change = profile_change(*read, key)
+        change = profile_change(*profiles, key)
     except ValueError as error:
         raise InputError(f"The neurons cannot be compared: {error}") from None
     flagged, size = change.beyond(LEVEL), change.scores()
@@ -113,7 +121,7 @@ def look_inside(
     most = sorted(found, key=lambda own: -float(size[_named(sites, own.site)].square().mean()))[:MOST_MAPS]
     drawn = {own.site for own in most}
     try:
-        maps = [own for own in draw_maps([own.pooled() for own in read], key) if own.name in drawn]
+        maps = [own for own in draw_maps([own.pooled() for own in profiles], key) if own.name in drawn]
     except InputError:  # too few steps for a picture
         maps = []
     return Inside(key, len(chosen), found, alike, maps, _probes(before, after, chosen, loader, sites))
@@ -134,12 +142,6 @@ class _AlignedOnce(Grouping):
         if units is None or clock.kind != seen.out.kind:
             return None
         return seen.along(clock, row, steps, self.table[units])
-
-
-def _spread(examples: Sequence[Example], most: int) -> list[Example]:
-    if len(examples) <= most:
-        return list(examples)
-    return [examples[i * len(examples) // most] for i in range(most)]
 
 
 def _sites(model: Model) -> list[Site]:

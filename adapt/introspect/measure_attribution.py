@@ -13,11 +13,10 @@ from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.introspect.attribution import Attribution, attribute, written
 from adapt.introspect.conductance import Conducted, conductance
-from adapt.introspect.measure_profiles import examples_of
+from adapt.introspect.reading import examples_of, sites_named, whole_numbers
 from adapt.models.checkpoint import Loaded
 from adapt.progress import track
 from interventions.neurons import Scores
-from interventions.sites import choose_sites
 
 _TOP = 5  # neurons of a layer that are named
 
@@ -45,14 +44,11 @@ def attribution(
             nothing.
     """
     model = loaded.model
-    for name, value in (("count", count), ("words", words), ("steps", steps)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InputError(f"measure.{name} is a number of at least 1, got {value!r}.")
-    try:
-        places = choose_sites(model.sites, sites, part)
-    except ValueError as error:
-        raise InputError(f"measure.sites: {error}") from None
-    chosen, _ = examples_of(model, splits, [examples] if isinstance(examples, str) else examples)
+    whole_numbers(count=count, words=words, steps=steps)
+    if not isinstance(neurons, bool):
+        raise InputError(f"measure.neurons is true or false, got {neurons!r}.")
+    places = sites_named(model, sites, part)
+    chosen, _ = examples_of(model, splits, examples)
     answers = [(example, word) for example in chosen[:count] for word in written(model, example)[:words]]
     if not answers:
         raise InputError("The model wrote no word for these examples, so there is nothing to explain.")

@@ -8,10 +8,9 @@ from typing import Any
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
-from adapt.introspect.measure_profiles import examples_of
 from adapt.introspect.probes.probe import Probe, probe
+from adapt.introspect.reading import examples_of, sites_named, sites_of_both, whole_numbers
 from adapt.models.checkpoint import Loaded, load_model
-from interventions.sites import choose_sites
 
 
 def probes(
@@ -37,14 +36,21 @@ def probes(
     Raises:
         InputError: there is no such site, part, model or target, or there is nothing to read.
     """
+    whole_numbers(controls=controls)
+    whole_numbers(2, most=most)
+    whole_numbers(0, seed=seed)
+    if not isinstance(held_out, float):
+        raise InputError(f"measure.held_out is a share above 0 and below 1, got {held_out!r}.")
     model = loaded.model
-    try:
-        places = choose_sites(model.sites, sites, part)
-    except ValueError as error:
-        raise InputError(f"measure.sites: {error}") from None
-    chosen, _ = examples_of(model, splits, [examples] if isinstance(examples, str) else examples)
-    models = [model] if against is None else [model, load_model(against).model]
-    named = [targets] if isinstance(targets, str) else list(targets)
+    places = sites_named(model, sites, part)
+    chosen, _ = examples_of(model, splits, examples)
+    models = [model]
+    if against is not None:
+        models.append(load_model(against).model)
+        places = sites_of_both(places, models[1], against)
+    named = [targets] if isinstance(targets, str) else list(targets) if isinstance(targets, Sequence) else []
+    if not named:
+        raise InputError(f"measure.targets names one or more (accent, phoneme, speaker, ...); got {targets!r}.")
     found = {
         name: [
             probe(one, chosen, loader, name, method, places, split_by, held_out, most, controls, seed, **options)
@@ -103,9 +109,16 @@ class MeasuredProbes:
                 f"How often a {own[0].method} probe is right about {name} on examples that it was not trained on, "
                 f"{own[0].tested:,} of them, all of the {len(own[0].classes)} classes counting the same. The control "
                 "task has labels drawn at random for each type: what a probe gets right there it has learned by heart, "
-                "and selectivity is the accuracy less that. The dashed line is guessing."
+                f"and selectivity is the accuracy less that. {_drawn(len(own) > 1)} a cross is the control task, the "
+                "dashed line guessing."
             )
-            heading = f"{name[0].upper()}{name[1:]}" + (", before and after" if len(own) > 1 else "")
+            heading = f"{name[0].upper()}{name[1:]}" + (f", and in {self.against} (after)" if len(own) > 1 else "")
             sections.append(Section(heading, how, probe_table(*own)))
         write_sections(page, title, self.told, sections, config)
         return [page, *files]
+
+
+def _drawn(two: bool) -> str:
+    if two:
+        return "An open circle is the model, a full one the other (as are control and selectivity),"
+    return "The circle is the accuracy with its 95 % interval,"

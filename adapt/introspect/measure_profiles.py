@@ -13,18 +13,18 @@ from torch import Tensor
 from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
-from adapt.data.splits import check, report
 from adapt.errors import InputError
 from adapt.files import write_json
 from adapt.introspect.groups import groupings
 from adapt.introspect.jackknife import Estimate, jackknife
 from adapt.introspect.profiles import ALL, FOLDS, Profiles
 from adapt.introspect.read_profiles import read_profiles
+from adapt.introspect.reading import examples_of, sites_named, whole_numbers
 from adapt.introspect.windows import read_windows
 from adapt.models.checkpoint import Loaded
 from adapt.models.model import Model
 from interventions.neurons import Scores
-from interventions.sites import Site, choose_sites
+from interventions.sites import Site
 
 _TOP = 5  # neurons of each group and site that are named
 
@@ -53,21 +53,23 @@ def profiles(
         InputError: there is no such site, part or group, there is nothing to read, or the model has no such windows.
     """
     model = loaded.model
-    try:
-        places = choose_sites(model.sites, sites, part)
-    except ValueError as error:
-        raise InputError(f"measure.sites: {error}") from None
-    for name, value in (("most", most), ("least", least), ("folds", folds)):
-        if not isinstance(value, int) or value < 1:
-            raise InputError(f"measure.{name} is a number of at least 1, got {value!r}.")
-    chosen, sets = examples_of(model, splits, [examples] if isinstance(examples, str) else examples)
+    places = sites_named(model, sites, part)
+    whole_numbers(most=most, least=least, folds=folds)
+    if window is not None and not (isinstance(window, (int, float)) and window > 0):
+        raise InputError(f"measure.window is a time in seconds above 0, or null; got {window!r}.")
+    for name, value in (("groups", groups), ("scores", scores)):
+        if value is not None and not isinstance(value, (str, Sequence)):
+            raise InputError(f"measure.{name} is a name or a list of them; got {value!r}.")
+    chosen, sets = examples_of(model, splits, examples)
     keys = fitting_keys(model, chosen, sets) if groups is None else [groups] if isinstance(groups, str) else groups
     made = groupings(model, chosen, [str(key) for key in keys], sets, most)
     if window is None:
         found = read_profiles(model, chosen, loader, made, places, folds)
     else:
         found = read_windows(model, chosen, loader, made, window, places)
-    measured = MeasuredProfiles(model, found, len(chosen), least, tuple(map(_pair, scores)))
+    measured = MeasuredProfiles(
+        model, found, len(chosen), least, tuple(map(_pair, [scores] if isinstance(scores, str) else scores))
+    )
     measured.named_scores()  # before anything is written
     return measured
 
@@ -81,29 +83,6 @@ def fitting_keys(model: Model, examples: Sequence[Example], sets: Sequence[str])
         if 2 <= len(there) <= 12:
             keys.append(key)
     return [*keys, "set"] if len(set(sets)) > 1 and not {"accent", "domain"} & set(keys) else keys
-
-
-def examples_of(model: Model, splits: Splits, names: Sequence[str]) -> tuple[list[Example], list[str]]:
-    chosen: list[Example] = []
-    sets: list[str] = []
-    for name in names:
-        part = getattr(splits, str(name), None)
-        if not isinstance(part, tuple) or name == "problems":
-            raise InputError(
-                f"measure.examples: there is no '{name}'. Name some of train, validation, test, source_test."
-            )
-        if hasattr(model, "generate"):
-            # A decoder reads the references, which may be too long for it; a test set is not asked for that else.
-            problems: list[str] = []
-            part = check(part, model, True, problems, name)
-            report(problems, "stop")
-        chosen += part
-        sets += [{"test": "target", "source_test": "source"}.get(name, name)] * len(part)
-    if not chosen:
-        raise InputError(
-            f"There is nothing to read: give data.{', data.'.join(map(str, names))}, or measure.examples=..."
-        )
-    return chosen, sets
 
 
 @dataclass(frozen=True)
@@ -268,6 +247,6 @@ def _interval(ends: tuple[Tensor, Tensor], row: int, unit: int) -> list[float] |
 def _pair(given: str | Sequence[str]) -> tuple[str, str | None]:
     if isinstance(given, str):
         return given, None
-    if len(given) != 2:
+    if not isinstance(given, Sequence) or len(given) != 2:
         raise InputError(f"measure.scores: expected a group or two of them, such as [accent:a, accent:b]; got {given}.")
     return str(given[0]), str(given[1])

@@ -7,12 +7,10 @@ from typing import Any
 
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
-from adapt.errors import InputError
-from adapt.introspect.measure_profiles import examples_of
-from adapt.introspect.similarity import FILE, Similarity
+from adapt.introspect.reading import examples_of, sites_named, whole_numbers
+from adapt.introspect.similarity import FILE, NAMES, Similarity
 from adapt.introspect.similarity import similarity as compare
 from adapt.models.checkpoint import Loaded, load_model
-from interventions.sites import choose_sites
 
 
 def similarity(
@@ -33,12 +31,10 @@ def similarity(
     Raises:
         InputError: there is no such site, part or model, or there is nothing to read.
     """
+    whole_numbers(steps=steps)
     model = loaded.model
-    try:
-        places = choose_sites(model.sites, sites, part)
-    except ValueError as error:
-        raise InputError(f"measure.sites: {error}") from None
-    chosen, _ = examples_of(model, splits, [examples] if isinstance(examples, str) else examples)
+    places = sites_named(model, sites, part)
+    chosen, _ = examples_of(model, splits, examples)
     after = None if against is None else load_model(against)
     found = compare(model, chosen, loader, after and after.model, places, method, per, steps)
     return MeasuredSimilarity(found, loaded.reference, None if after is None else after.reference)
@@ -71,8 +67,8 @@ class MeasuredSimilarity:
             pairs = [(own.between(name, name), name, name) for name in own.rows if name in own.columns]
             said = "what a layer represents changed most at '{1}' ({0:.2f}; 1 is no change)."
         if not pairs:
-            return f"{len(own.rows)} by {len(own.columns)} layers compared by {own.method}."
-        return f"By {own.method}, " + said.format(*min(pairs))
+            return f"{len(own.rows)} by {len(own.columns)} layers compared by {NAMES[own.method]}."
+        return f"By {NAMES[own.method]}, " + said.format(*min(pairs))
 
     def write(self, folder: Path, title: str, config: str, provenance: Mapping[str, Any]) -> list[Path]:
         from adapt.report.introspection import similarity_figure

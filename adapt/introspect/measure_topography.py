@@ -13,15 +13,15 @@ from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.introspect.groups import groupings
-from adapt.introspect.measure_profiles import examples_of, fitting_keys
+from adapt.introspect.measure_profiles import fitting_keys
 from adapt.introspect.profiles import Profiles
 from adapt.introspect.read_profiles import read_profiles
+from adapt.introspect.reading import examples_of, sites_named, sites_of_both, whole_numbers
 from adapt.introspect.topography.align import align_layers
 from adapt.introspect.topography.layouts import LAYOUTS
 from adapt.introspect.topography.maps import TopographicMap
 from adapt.introspect.topography.quality import quality
 from adapt.models.checkpoint import Loaded, load_model
-from interventions.sites import choose_sites
 
 
 def topography(
@@ -48,16 +48,21 @@ def topography(
     """
     if layout not in LAYOUTS:
         raise InputError(f"measure.layout must be one of {', '.join(LAYOUTS)}, got {layout!r}.")
+    whole_numbers(most=most, least=least)
+    whole_numbers(0, seed=seed)
     model = loaded.model
-    try:
-        places = choose_sites(model.sites, sites, part)
-    except ValueError as error:
-        raise InputError(f"measure.sites: {error}") from None
-    chosen, sets = examples_of(model, splits, [examples] if isinstance(examples, str) else examples)
-    key = str(groups) if groups is not None else fitting_keys(model, chosen, sets)[0]
-    made = groupings(model, chosen, [key], sets, most)
-    models = [model] if against is None else [model, load_model(against).model]
-    read = [read_profiles(one, chosen, loader, made, places).pooled() for one in models]
+    places = sites_named(model, sites, part)
+    chosen, sets = examples_of(model, splits, examples)
+    if groups is not None and not isinstance(groups, str):
+        raise InputError(f"measure.groups is one key here, such as letter or accent; got {groups!r}.")
+    key = groups or fitting_keys(model, chosen, sets)[0]
+    models = [model]
+    if against is not None:
+        models.append(load_model(against).model)
+        places = sites_of_both(places, models[1], against)
+    # Each by its own output units: a rebuilt alphabet has others.
+    made = [groupings(one, chosen, [key], sets, most) for one in models]
+    read = [read_profiles(one, chosen, loader, own, places).pooled() for one, own in zip(models, made, strict=True)]
     return MeasuredMaps(key, len(chosen), tuple(draw_maps(read, key, layout, least, seed)), against)
 
 
@@ -71,7 +76,7 @@ def draw_maps(
     """
     maps: list[TopographicMap] = []
     for site in read[0].sites:
-        names = [g for g in read[0].of(key) if all(own.steps(site, g) >= least for own in read)]
+        names = [g for g in read[0].of(key) if all(g in own.groups and own.steps(site, g) >= least for own in read)]
         if len(names) < 2:
             continue
         # As nap: each group's mean less the mean over groups, in the layer's own units.

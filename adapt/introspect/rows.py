@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from adapt.data.loader import Batch
-from adapt.introspect.activations import own_steps
+from adapt.introspect.activations import own_steps, run
 from adapt.models.model import Model
 from interventions.capture import capture
 from interventions.sites import Site, own_mask
@@ -35,7 +35,7 @@ def read_rows(model: Model, batch: Batch, sites: Sequence[Site], pick: Pick | No
             rows[site.name] = x[places, times]
 
     with capture(model, sites, keep):
-        model.task.loss(model, batch)
+        run(model, batch)
     return rows
 
 

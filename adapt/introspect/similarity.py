@@ -24,6 +24,10 @@ from interventions.sites import Site
 Method = Literal["cka", "svcca", "pwcca", "procrustes"]
 Per = Literal["step", "example"]
 FILE = "similarity.safetensors"
+NAMES = {
+    "cka": "CKA", "svcca": "SVCCA", "pwcca": "PWCCA", "procrustes": "Procrustes similarity",
+    "rsa": "representational similarity",
+}  # fmt: skip
 MOST_UNITS = 8192  # of all layers together, where their covariances are gathered: 512 MB
 
 
@@ -91,7 +95,7 @@ def similarity(
     if method not in get_args(Method) or per not in (None, *get_args(Per)) or steps < 1:
         raise InputError(
             f"Expected method {', '.join(get_args(Method))}, per step, example or null, and steps of 1 or more; got "
-            f"method={method!r}, per={per!r}, steps={steps!r}. Representational similarity is measure=rsa."
+            f"method={method!r}, per={per!r}, steps={steps!r}. Representational similarity is adapt.introspect.rsa."
         )
     models = [model] if after is None else [model, after]
     chosen = [list(model.sites if sites is None else sites)]

@@ -30,11 +30,14 @@ def attribution_sections(
         example, attributions = entries[0][0], [own for _, own, _ in entries]
         body = _source(attributions) if attributions[0].tokens else _spectra(attributions)
         how = (
-            "Rows are the words that the model wrote, columns those that it read. Positive: the word read made the "
-            "word written likelier; in natural logarithms of probability."
+            "Rows are the words that the model wrote, columns those that it read. Red, a number above 0: the word read "
+            "made the word written likelier; blue, less likely. The numbers of a row add up to how much likelier (in "
+            "natural logarithms of probability: 0.7 is twice, 2.3 ten times) the word is than for an empty source."
             if attributions[0].tokens
             else "Time runs from left to right, frequency from below to above. Red made the word likelier, blue less "
-            "likely; the lines are where the model wrote it. Each picture has its own scale."
+            "likely; between the dotted lines the model wrote it. Each picture has its own scale. All of it together "
+            "is the difference between the word's log-probability (0 is certain) and what it is for the baseline, a "
+            "sound without the speech in it; the gap is what the method misses of that."
         )
         sections.append(Section(f"{example.name.rpartition('/')[2]}: {example.text}", how, body))
     if scores is not None:
@@ -43,8 +46,9 @@ def attribution_sections(
 
 
 _CARRIED = (
-    "Conductance: how much of a word's log-probability flows from the input through each neuron, the mean over the "
-    "words above. The sum of a layer is all that flows through it."
+    "Conductance: how much of a word's log-probability, less the baseline's, flows from the input through each neuron, "
+    "the mean over the words above; below 0, the neuron speaks against them. The sum of a layer is all that flows "
+    "through it."
 )
 
 
@@ -52,7 +56,7 @@ def _source(attributions: Sequence[Attribution]) -> Markup:
     columns = [name for name, _ in attributions[0].by_source_word()]
     rows = [own.word.text for own in attributions]
     return heat_map(
-        "Words by source words", rows, columns, [[v for _, v in own.by_source_word()] for own in attributions]
+        "Words by source words", rows, columns, [[v for _, v in own.by_source_word()] for own in attributions], True
     )
 
 
@@ -67,7 +71,7 @@ def _spectra(attributions: Sequence[Attribution]) -> Markup:
             for end in (own.word.start, own.word.end) if end is not None
         )  # fmt: skip
         gap = "" if own.gap is None else f", completeness gap {own.gap:+.2f}".replace("-", "−")
-        numbers = f"{own.score:.2f}, {own.baseline:.2f}".replace("-", "−")
+        numbers = f"{own.score:.2f}, and {own.baseline:.2f}".replace("-", "−")
         said = f"log-probability {numbers} for the baseline{gap}"
         drawn = picture(data_url(diverging(values, largest)), f"What made “{own.word.text}”", 120)
         parts.append(

@@ -1,10 +1,12 @@
-"""A matrix of similarities as inline SVG: a cell for each pair of layers, the darker the more alike."""
+"""A matrix as inline SVG, a cell for each pair: of layers, the darker the more alike, or of words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from markupsafe import Markup
+
+from adapt.report.png import BLUE, RED, WHITE
 
 # From nothing in common to the same, evenly; fixed, so that the same shade is the same value in every picture.
 SHADES = (
@@ -14,13 +16,17 @@ SHADES = (
 _CELL, _LETTER = 26, 6.2
 
 
-def heat_map(title: str, rows: Sequence[str], columns: Sequence[str], matrix: Sequence[Sequence[float]]) -> Markup:
+def heat_map(
+    title: str, rows: Sequence[str], columns: Sequence[str], matrix: Sequence[Sequence[float]], signed: bool = False
+) -> Markup:
     """The cells of `matrix`, rows from above, from white (0 or less) to dark (1), each with its value.
 
     Names are cut to their ends, where layers differ; beyond 24 columns cells hold no figure, and each says its own
-    where one points at it.
+    where one points at it. `signed` numbers, of words and of any size, are blue below 0 and red above it, the strongest
+    where the largest is, and their names are whole.
     """
-    down, along = short_names(rows), short_names(columns)
+    down, along = (rows, columns) if signed else (short_names(rows), short_names(columns))
+    largest = max((abs(value) for row in matrix for value in row), default=0.0) if signed else 1.0
     cell = _CELL if len(columns) <= 24 else max(6, 620 // len(columns))
     left, top = (round(_LETTER * max(map(len, names)) + 10) for names in (down, along))
     parts = []
@@ -36,7 +42,8 @@ def heat_map(title: str, rows: Sequence[str], columns: Sequence[str], matrix: Se
     for i, row in enumerate(matrix):
         for j, value in enumerate(row):
             x, y = left + cell * j, top + cell * i
-            shade = SHADES[round(min(1.0, max(0.0, value)) * (len(SHADES) - 1))]
+            share = value / (largest or 1.0)
+            shade = _diverging(share) if signed else SHADES[round(min(1.0, max(0.0, share)) * (len(SHADES) - 1))]
             label = f"{rows[i]}, {columns[j]}: {value:.3f}"
             parts.append(
                 Markup('<rect x="{}" y="{}" width="{s}" height="{s}" fill="{}"><title>{}</title></rect>').format(
@@ -44,22 +51,31 @@ def heat_map(title: str, rows: Sequence[str], columns: Sequence[str], matrix: Se
                 )
             )
             if cell == _CELL:
-                dark = value >= 0.65
+                dark = abs(share) >= 0.65 if signed else share >= 0.65
                 parts.append(
                     Markup('<text class="{}" x="{:.1f}" y="{:.0f}">{}</text>').format(
                         "on" if dark else "in", x + (cell - 1) / 2, y + cell / 2 + 3, _figure(value)
                     )
                 )
     width, height = left + cell * len(columns) + 4, top + cell * len(rows) + 4
-    return Markup('<svg class="heat" viewBox="0 0 {w} {h}" width="{w}" role="img"><title>{}</title>{}</svg>').format(
+    return Markup('<svg class="matrix" viewBox="0 0 {w} {h}" width="{w}" role="img"><title>{}</title>{}</svg>').format(
         title, Markup("").join(parts), w=width, h=height
     )
 
 
 def _figure(value: float) -> str:
-    # .97 rather than 0.97: a cell has room for three letters.
-    text = f"{value:.2f}".replace("-", "−")
-    return "0" if float(f"{value:.2f}") == 0 else text.replace("0.", ".")
+    # .97 rather than 0.97: a cell has room for four letters.
+    if abs(value) >= 9.995:
+        return f"{value:.0f}".replace("-", "−")
+    text = f"{value:.2f}"
+    return "0" if float(text) == 0 else text.replace("-", "−").replace("−0.", "−.").removeprefix("0")
+
+
+def _diverging(share: float) -> str:
+    end = RED if share > 0 else BLUE
+    return "#" + "".join(
+        f"{round(white + abs(share) * (own - white)):02x}" for white, own in zip(WHITE, end, strict=True)
+    )
 
 
 def short_names(names: Sequence[str]) -> list[str]:

@@ -15,15 +15,12 @@ if TYPE_CHECKING:
     from adapt.introspect.similarity import Similarity
     from adapt.introspect.weight_measures import ParameterChange, WeightMeasures
 
-_NAMES = {
-    "cka": "CKA", "svcca": "SVCCA", "pwcca": "PWCCA", "procrustes": "Procrustes similarity",
-    "rsa": "Representational similarity",
-}  # fmt: skip
-
 
 def similarity_figure(similarity: Similarity) -> Markup:
     """Every layer with every layer, the darker the more alike."""
-    title = f"{_NAMES[similarity.method]} over {wording.counted(similarity.count, similarity.per)}"
+    from adapt.introspect.similarity import NAMES
+
+    title = f"{NAMES[similarity.method]} over {wording.counted(similarity.count, similarity.per)}"
     return heat_map(title, similarity.rows, similarity.columns, similarity.matrix.tolist())
 
 

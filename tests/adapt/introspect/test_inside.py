@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -68,6 +69,8 @@ def test_two_examples_are_too_few(whole, sets):
 @pytest.mark.parametrize("family", ["wav2vec2", "whisper", "marian"])
 def test_every_family_can_be_looked_into(family, request, speech, language):
     before = load_model(str(request.getfixturevalue(family))).model
+    if family == "whisper":  # what is written must be said
+        before.writing = replace(before.writing, language="de")
     after = copy.deepcopy(before)
     with torch.no_grad():
         for name, weight in after.named_parameters():

@@ -1,12 +1,14 @@
 """What was measured inside a model is drawn whole, with its figures, and nothing in a name can break the page."""
 
 import re
+from pathlib import Path
 
 import torch
 
 from adapt.introspect.probes.probe import Probe, ProbeRow
 from adapt.introspect.similarity import Similarity
 from adapt.introspect.weight_measures import ParameterChange, WeightMeasures
+from adapt.report import page
 from adapt.report.heat_map import SHADES, heat_map
 from adapt.report.introspection import probe_table, similarity_figure, weight_table
 from interventions.neurons import Scores
@@ -56,3 +58,17 @@ def test_changed_and_unchanged_weights():
     assert "12.5 %" in drawn and "50.0 %" in drawn and drawn.count('class="frozen"') == 1
     known = ParameterChange("b.weight", (3, 4), 0.5, 0.125, 0.99, 0.05, 0.2, 2.0, 2.5, 0.75)
     assert "By chance" in str(weight_table(WeightMeasures((known,), Scores({}), Scores({}))))
+
+
+def test_numbers_of_words_keep_their_digits_their_sign_and_their_names():
+    drawn = str(heat_map("t", ["z.B.", "z.T."], ["a", "b"], [[10.23, -0.97], [-12.4, 0.03]], signed=True))
+    assert re.findall(r">([^<]*)</text>", drawn) == ["z.B.", "z.T.", "a", "b", "10", "−.97", "−12", ".03"]
+    red, pale, blue, white = re.findall(r'fill="#([0-9a-f]{6})"', drawn)
+    assert int(red[:2], 16) > int(red[4:], 16) and int(blue[:2], 16) < int(blue[4:], 16)
+    assert int(pale[:2], 16) > 200 and int(white[:2], 16) > 250
+
+
+def test_the_two_kinds_of_pictures_have_styles_of_their_own():
+    style = (Path(page.__file__).parent / "style.css").read_text()
+    assert 'class="matrix"' in str(heat_map("t", ["a"], ["a"], [[1.0]]))
+    assert len(re.findall(r"^\.heat \{", style, re.M)) == len(re.findall(r"^\.matrix \{", style, re.M)) == 1

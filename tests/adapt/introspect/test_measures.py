@@ -1,0 +1,42 @@
+"""Every measure names what it cannot do, in a sentence, before it has read anything."""
+
+import pytest
+
+from adapt.errors import InputError
+
+ASKED = {
+    "measure=similarity measure.steps=two": "measure.steps is a number of at least 1",
+    "measure=similarity measure.steps=1.5": "measure.steps is a number of at least 1",
+    "measure=similarity measure.sites=3": "measure.sites is a glob over names",
+    "measure=similarity measure.method=rsa": "adapt.introspect.rsa",
+    "measure=probes measure.targets=[]": "measure.targets names one or more",
+    "measure=probes measure.held_out=x": "measure.held_out is a share",
+    "measure=probes measure.most=2.5": "measure.most is a number of at least 2",
+    "measure=probes measure.seed=x": "measure.seed is a number of at least 0",
+    "measure=probes +measure.depth=1": "A linear probe has no option 'depth'",
+    "measure=topography measure.most=0": "measure.most is a number of at least 1",
+    "measure=topography measure.least=x": "measure.least is a number of at least 1",
+    "measure=topography measure.groups=[letter,accent]": "measure.groups is one key here",
+    "measure=attribution measure.neurons=maybe": "measure.neurons is true or false",
+    "measure=profiles measure.window=x": "measure.window is a time in seconds",
+    "measure=profiles measure.least=true": "measure.least is a number of at least 1",
+    "measure=profiles measure.groups=3": "measure.groups is a name or a list",
+    "measure=profiles measure.scores=3": "measure.scores is a name or a list",
+}
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_what_cannot_be_asked(innertune, base, speech, tmp_path, asked):
+    data = ["data=manifest", f"data.test={speech['high_test']}", f"data.source_test={speech['low_test']}"]
+    with pytest.raises(InputError, match=ASKED[asked]):
+        innertune("introspect", f"model.pretrained={base}", *data, *asked.split(), f"output={tmp_path / 'run'}")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("measure", ["probes", "topography"])
+def test_a_model_of_another_kind_is_named(innertune, base, wav2vec2, speech, tmp_path, measure):
+    with pytest.raises(InputError, match="measure.against: .* has none of these sites"):
+        innertune(
+            "introspect", f"model.pretrained={base}", f"measure={measure}", f"measure.against={wav2vec2}",
+            "data=manifest", f"data.test={speech['high_test']}", f"output={tmp_path / 'run'}",
+        )  # fmt: skip
