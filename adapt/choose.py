@@ -30,7 +30,7 @@ def main(cfg: DictConfig) -> None:
     names = [str(name) for name in (cfg.measures if isinstance(cfg.measures, ListConfig) else [cfg.measures])]
     labels = [Path(name).name for name in names]
     if not names or len(set(labels)) < len(labels):
-        raise InputError(f"measure: expected one or several different measures, got {', '.join(names) or 'none'}.")
+        raise InputError(f"measures: expected one or several different measures, got {', '.join(names) or 'none'}.")
     loaded = build(cfg.model)
     model = loaded.model
     splits, skipped = check_splits(build_splits(cfg.data), model, cfg.data.on_error)

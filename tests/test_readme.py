@@ -1,6 +1,7 @@
 """What the README says to type: the Python under "Interventions" runs as it stands."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,3 +15,19 @@ def test_the_interventions_example_runs(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "torch.Size([1, 1, 128])" in done.stdout and (tmp_path / "edits.safetensors").is_file()
+
+
+def test_every_command_has_the_options_that_the_readme_gives_it():
+    """What is typed is composed, and not run: an option of another name, or of another command, is found."""
+    from hydra import compose, initialize_config_dir
+
+    from adapt.show import config_folder
+
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    lines = [line for kind, block in blocks if not kind for line in block.replace("\\\n", " ").splitlines()]
+    typed = [shlex.split(line, comments=True)[1:] for line in lines if re.match(r"innertune [a-z]+( |$)", line)]
+    assert len(typed) > 30
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        for command, *options in typed:
+            # "-m" runs several, and "key=..." stands for a value.
+            compose(command, [re.sub(r"=\.\.\.$", "=x", option) for option in options if "=" in option])
