@@ -157,8 +157,8 @@ class ModelMemory:
         """
         model, loader = loaded.model, loader or Loader()
         texts = answers(model, model.task, protected, loader, "answering")
-        answered = [_with_text(example, text) for example, text in zip(protected, texts, strict=True) if text]
-        layer = _layer(model, site)
+        answered = [with_text(example, text) for example, text in zip(protected, texts, strict=True) if text]
+        layer = layer_of(model, site)
         known = protect(model, layer, answered)
         rows = [_to_row(example) for example in answered[:: max(1, len(answered) // WATCHED)][:WATCHED]]
         store = CorrectionStore.create(
@@ -354,10 +354,10 @@ def unsupported(model: Model, batch: Batch, before: str, others: Sequence[Exampl
 
     def loss(of: Example) -> float:
         read = model.reader.read(of)
-        return float(task.loss(model, collate([(_with_text(of, text), read)]).to(batch.inputs.device)))
+        return float(task.loss(model, collate([(with_text(of, text), read)]).to(batch.inputs.device)))
 
     if hasattr(model, "blank"):
-        answered = replace(batch, examples=[_with_text(example, before)])
+        answered = replace(batch, examples=[with_text(example, before)])
         own = float(task.loss(model, answered)) * len(before) if before else 0.0
         more = (float(task.loss(model, batch)) * len(text) - own) / max(1, _differing(before, text))
         if more > LIMIT or not isfinite(more):
@@ -378,7 +378,8 @@ def _differing(one: str, other: str) -> int:
     return sum(max(i2 - i1, j2 - j1) for kind, i1, i2, j1, j2 in pieces if kind != "equal")
 
 
-def _layer(model: Model, name: str | None) -> AffineLayer:
+def layer_of(model: Model, name: str | None = None) -> AffineLayer:
+    """The layer at which a model's corrections are kept; `name` is a glob, None the family's usual one. InputError."""
     there = [site for site in model.sites if _holds(model, site)]
     if name is not None:
         chosen = [site for site in model.sites if fnmatchcase(site.name, name)]
@@ -412,7 +413,8 @@ def _hinted(texts: list[str], hints: Mapping[str, str]) -> list[str]:
     return [hints.get(" ".join(text.split()), text) for text in texts]
 
 
-def _with_text(example: Example, text: str) -> Example:
+def with_text(example: Example, text: str) -> Example:
+    """An example with another text."""
     return replace(example, target=text) if isinstance(example, Pair) else replace(example, text=text)
 
 

@@ -151,11 +151,6 @@ class Entry:
     values: Tensor
     radii: Tensor
 
-    @property
-    def bytes(self) -> int:
-        """What it takes in memory."""
-        return sum(part.nbytes for part in (self.inputs, self.values, self.radii))
-
 
 class _Book:
     """The entries of a memory and what is fitted to them: one object, shared by all views of the memory."""

@@ -134,7 +134,7 @@ class CorrectionStore:
 
         `facts` are what else is known of it, as JSON.
         """
-        blob = None if entry is None else _packed(_tensors(entry))
+        blob = None if entry is None else packed(entry)
         made = datetime.now(UTC).isoformat(timespec="seconds")
         row = (made, author, json.dumps(facts, ensure_ascii=False), blob)
         with self._open() as file, _writing(file):
@@ -293,8 +293,9 @@ def _memory(header: Mapping[str, Any], tensors: Mapping[str, Tensor], folded: Te
     return Memory.new(protected, header["strength"], folded)
 
 
-def _tensors(entry: Entry) -> dict[str, Tensor]:
-    return {"inputs": entry.inputs, "values": entry.values, "radii": entry.radii}
+def packed(entry: Entry) -> bytes:
+    """A correction's vectors as the store has them: safetensors, compressed."""
+    return _packed({"inputs": entry.inputs, "values": entry.values, "radii": entry.radii})
 
 
 def _exported(row: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[str, str, str, bytes | None]:

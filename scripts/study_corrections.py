@@ -1,0 +1,508 @@
+#!/usr/bin/env python3
+"""What becomes of a stream of corrections: of ours, of fine-tuning on them, and of other ways to edit hidden states.
+
+    scripts/study_corrections.py                                             # 100 corrections of Scottish English
+    scripts/study_corrections.py --data domains --corrections 100            # of translations from another domain
+    scripts/study_corrections.py --data fsdd --folder FSDD --model BASE      # innertune pretrain experiment=fsdd_base
+    scripts/study_corrections.py --methods ridge+codebook tuning --corrections 10 --test 20      # a small one
+
+Examples of the target come one by one; one is corrected only if the model, with what it was taught so far, gets it
+wrong. All answers are decoded freely. Columns:
+
+- fixed: right at once; kept: right after all corrections, decoded alone, and in padded batches;
+- same: relative change of the error on other examples of the stream's own speakers or domain (accents: the validation
+  split), new: on speakers that no correction is of (the test split); the error is the WER, for translations the TER;
+- unchanged: the share of unrelated test examples that are answered as before, and their error before and after;
+- s and kB a correction; slower: answering the unrelated with all of it on, beside the bare model;
+- undo: what is left in the answers to the unrelated after all is taken back one by one, as a share of them that differ.
+
+Methods: ours is `ridge+codebook`; `ridge` and `codebook` are its parts alone (the soft codebook, after no ridge map);
+`hard codebook` adds a value within a radius and nothing outside (GRACE: Hartvigsen et al. 2023); `constant` adds the
+mean of all changes found; `knn` interpolates the output with the labels of the nearest corrected steps (kNN-MT:
+Khandelwal et al. 2021); `tuning` steps on each correction until it is decoded, `replay` with protected examples too.
+"""
+
+import argparse
+import copy
+import json
+import logging
+import random
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+from torch import Tensor
+
+from adapt.data.loader import Batch, Loader, collate
+from adapt.inference import answers
+from adapt.introspect.activations import own_steps
+from adapt.memory import SEARCHES, layer_of, protect, with_text
+from adapt.models.checkpoint import load_model
+from adapt.models.ctc import ctc_greedy_loss, ctc_path
+from adapt.models.model import Model
+from interventions.capture import capture
+from interventions.correct import Memory, Search, correct, find_change
+from interventions.correct_layer import AffineLayer, layer_inputs
+from interventions.correct_protect import Protected
+from interventions.correct_store import packed
+from interventions.intervene import Edits
+from interventions.intervention import Edit, Intervention
+from interventions.scope import Moment
+from interventions.sites import Site
+from interventions.steer import Steer
+
+ALONE = Loader(batch_seconds=0, batch_tokens=0)
+NO_RIDGE = 1e9  # a ridge map held so firmly is none
+
+
+@dataclass
+class Row:
+    """A method after so many corrections; the columns are the script's."""
+
+    method: str
+    corrections: int
+    fixed: float
+    kept: float
+    kept_in_batches: float
+    same: float
+    new: float
+    unchanged: float
+    error_before: float
+    error_after: float
+    seconds: float
+    kilobytes: float
+    slower: float
+    undo: float | None = None
+
+
+@dataclass
+class Case:
+    """A model, its stream of corrections, and what they are measured on. `bare` are the model's answers as it is."""
+
+    model: Model
+    layer: AffineLayer
+    protected: Protected
+    stream: Sequence[Any]
+    rehearsal: Sequence[Any]
+    same: Sequence[Any]
+    new: Sequence[Any]
+    unrelated: Sequence[Any]
+    search: Search
+    bare: dict[str, list[str]] = field(default_factory=dict)
+
+    def error(self, texts: Sequence[str], examples: Sequence[Any]) -> float:
+        """The WER, or the TER as a fraction."""
+        values = self.model.task.judge([example.text for example in examples], texts).values()
+        return values["wer"] if "wer" in values else values["ter"] / 100
+
+    def answer(self, examples: Sequence[Any], loader: Loader | None = None) -> list[str]:
+        return answers(self.model, self.model.task, examples, loader or Loader(batch_seconds=60, batch_tokens=3000))
+
+    def batch(self, example: Any) -> Batch:
+        return collate([(example, self.model.reader.read(example))])
+
+    def right(self, example: Any) -> bool:
+        tidy = self.model.task.tidy
+        with torch.no_grad():
+            return tidy(self.model.task.decode(self.model, self.batch(example))[0]) == tidy(example.text)
+
+    def loss(self, batch: Batch) -> Tensor:
+        greedy = hasattr(self.model, "blank")
+        return ctc_greedy_loss(self.model, batch) if greedy else self.model.task.loss(self.model, batch)
+
+
+class Method:
+    """Learns corrections one by one; `on` is the interventions that answer with them."""
+
+    def __init__(self, case: Case) -> None:
+        self.case, self.kilobytes = case, 0.0
+
+    def learn(self, number: int, example: Any) -> None:
+        """Take in a correction."""
+
+    def on(self) -> list[Intervention]:
+        """What is put on the model."""
+        return []
+
+    def undo(self, number: int) -> bool:
+        """Take a correction back; False where that cannot be."""
+        return False
+
+
+class Remembering(Method):
+    """`Memory`, all of it or a part."""
+
+    def __init__(self, case: Case, strength: float, parts: str = "both", rounds: int = 3) -> None:
+        super().__init__(case)
+        self.memory = Memory.new(case.protected, strength)
+        self.view = replace(self.memory, parts=parts)
+        self.search = replace(case.search, rounds=rounds)
+
+    def learn(self, number: int, example: Any) -> None:
+        case = self.case
+        batch = case.batch(example)
+        steps = int(own_steps(case.model, batch)(case.layer.site))
+        found = correct(
+            case.model, self.view, number, lambda: case.loss(batch), lambda: case.right(example), steps, self.search
+        )
+        if found.entry is not None:
+            self.kilobytes += len(packed(found.entry)) / 1000
+
+    def on(self) -> list[Intervention]:
+        return [self.view]
+
+    def undo(self, number: int) -> bool:
+        if number in self.memory.entries:
+            self.memory.remove(number)
+        return True
+
+
+class Found(Method):
+    """What keeps the change that `find_change` finds in a way of its own."""
+
+    def learn(self, number: int, example: Any) -> None:
+        case = self.case
+        batch = case.batch(example)
+        with layer_inputs(case.model, case.layer) as found, torch.no_grad():
+            case.loss(batch)
+        steps = int(own_steps(case.model, batch)(case.layer.site))
+        inputs = found[0][0][: case.layer.needed(steps)]
+        usual, shape = 256 * float(case.protected.value_step), (steps, case.layer.site.units)
+        change = find_change(
+            case.model, case.layer.site, shape, usual, lambda: case.loss(batch), lambda: case.right(example),
+            case.search, self.on(),
+        )  # fmt: skip
+        if change.right:
+            self.keep(number, example, inputs, change.values)
+
+    def keep(self, number: int, example: Any, inputs: Tensor, values: Tensor) -> None:
+        """Keep a change `(steps, units)` at the layer's inputs."""
+
+
+class Constant(Found):
+    """The mean over all corrections and their steps of what they add."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__(case)
+        self.vectors: dict[int, Tensor] = {}
+
+    def keep(self, number: int, example: Any, inputs: Tensor, values: Tensor) -> None:
+        self.vectors[number] = values.mean(0) + (self._mean() if self.vectors else 0)
+        self.kilobytes += values.shape[1] * 4 / 1000
+
+    def _mean(self) -> Tensor:
+        return torch.stack(list(self.vectors.values())).mean(0)
+
+    def on(self) -> list[Intervention]:
+        return [Steer(self.case.layer.site, self._mean())] if self.vectors else []
+
+    def undo(self, number: int) -> bool:
+        self.vectors.pop(number, None)
+        return True
+
+
+@dataclass(frozen=True, eq=False)
+class Keyed(Intervention):
+    """Edits a site by a function of its output and its module's inputs."""
+
+    site: Site
+    function: Any
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        return (self.site,)
+
+    @property
+    def reads_inputs(self) -> bool:
+        return True
+
+    def at(self, site: Site) -> Edit:
+        def edit(x: Tensor, now: Moment) -> Tensor:
+            return self.function(x, now.inputs[0])
+
+        return edit
+
+
+class HardCodebook(Found):
+    """Within half the distance to the nearest protected key the value is added, outside nothing; keys are whole."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__(case)
+        self.kept: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+
+    def keep(self, number: int, example: Any, inputs: Tensor, values: Tensor) -> None:
+        keys = self.case.layer.keys(inputs.float())[: len(values)]
+        values = values + self._added(keys)
+        changed = values.norm(dim=1) > 0.15 * values.norm(dim=1).max()
+        keys, values = self.case.protected.project(keys[changed]), values[changed]
+        self.kept[number] = keys, values, 0.5 * self.case.protected.radii(keys)
+        self.kilobytes += (keys.numel() + values.numel()) * 2 / 1000
+
+    def _added(self, keys: Tensor) -> Tensor:
+        if not self.kept:
+            return torch.zeros(len(keys), self.case.layer.site.units)
+        known, values, radii = (torch.cat(parts) for parts in zip(*self.kept.values(), strict=True))
+        near, place = (torch.cdist(self.case.protected.project(keys), known) / radii).min(1)
+        return values[place] * (near <= 1).unsqueeze(1)
+
+    def _edit(self, x: Tensor, inputs: Tensor) -> Tensor:
+        own = self.case.layer.steps_last(inputs)
+        return x + torch.stack([self._added(self.case.layer.keys(one)) for one in own]).view_as(x)
+
+    def on(self) -> list[Intervention]:
+        return [Keyed(self.case.layer.site, self._edit)] if self.kept else []
+
+    def undo(self, number: int) -> bool:
+        self.kept.pop(number, None)
+        return True
+
+
+class Neighbours(Method):
+    """The labels of the nearest of all corrected steps, by the output layer's input, mixed into the output."""
+
+    share, nearest = 0.5, 8
+
+    def __init__(self, case: Case) -> None:
+        super().__init__(case)
+        self.site = next(site for site in reversed(case.model.sites))
+        self.layer = AffineLayer.of(case.model, self.site)
+        self.kept: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def learn(self, number: int, example: Any) -> None:
+        model, batch = self.case.model, self.case.batch(example)
+        target = model.encode(example.text)
+        with layer_inputs(model, self.layer) as found, capture(model, self.site) as acts, torch.no_grad():
+            self.case.loss(batch)
+        keys = self.layer.keys(found[0][0])
+        labels = torch.tensor(target)
+        if hasattr(model, "blank"):
+            labels = ctc_path(acts[self.site][0].log_softmax(-1), target, model.blank)
+            keys, labels = keys[labels != model.blank], labels[labels != model.blank]
+        self.kept[number] = keys[: len(labels)], labels
+        self.kilobytes += keys.numel() * 2 / 1000
+
+    def _edit(self, x: Tensor, inputs: Tensor) -> Tensor:
+        known, labels = (torch.cat(parts) for parts in zip(*self.kept.values(), strict=True))
+        keys = torch.stack([self.layer.keys(one) for one in self.layer.steps_last(inputs)])
+        count = min(self.nearest, len(known))
+        away, place = torch.cdist(keys, known.expand(len(keys), -1, -1)).topk(count, largest=False)
+        scale = known.norm(dim=1).mean() / 10
+        found = torch.zeros_like(x).scatter_add_(2, labels[place], (-away / scale).softmax(-1))
+        near = self.share * torch.sigmoid(4 - away[..., :1] / scale)
+        return ((1 - near) * x.softmax(-1) + near * found).clamp_min(1e-9).log()
+
+    def on(self) -> list[Intervention]:
+        return [Keyed(self.site, self._edit)] if self.kept else []
+
+    def undo(self, number: int) -> bool:
+        self.kept.pop(number, None)
+        return True
+
+
+class Tuning(Method):
+    """Adam steps on a correction until it is decoded, with protected examples besides where there is `replay`."""
+
+    def __init__(self, case: Case, replay: int = 0, rate: float = 1e-4) -> None:
+        super().__init__(case)
+        self.replay, self.draw = replay, random.Random(0)
+        case.model.requires_grad_(True)
+        self.optimizer = torch.optim.Adam(case.model.parameters(), rate)
+        self.kilobytes = sum(parameter.nbytes for parameter in case.model.parameters()) / 1000
+
+    def learn(self, number: int, example: Any) -> None:
+        case, batch = self.case, self.case.batch(example)
+        for _ in range(60):
+            loss = case.model.task.loss(case.model, batch)
+            if float(loss.detach()) < case.search.margin and case.right(example):
+                return
+            if self.replay:
+                others = self.draw.sample(case.rehearsal, self.replay)
+                more = collate([(other, case.model.reader.read(other)) for other in others])
+                loss = loss + self.replay * case.model.task.loss(case.model, more)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+
+
+def methods(strength: float) -> dict[str, Any]:
+    """Each method's maker."""
+    return {
+        "ridge+codebook": lambda case: Remembering(case, strength),
+        "ridge": lambda case: Remembering(case, strength, "ridge"),
+        "codebook": lambda case: Remembering(case, NO_RIDGE),
+        "hard codebook": HardCodebook,
+        "constant": Constant,
+        "knn": Neighbours,
+        "tuning": Tuning,
+        "replay": lambda case: Tuning(case, 4),
+    }
+
+
+def case_of(args: argparse.Namespace) -> Case:
+    """The model and the data that are asked for."""
+    if args.data == "accents":
+        from adapt.data.accents import accents
+
+        given = accents(train=8 * args.corrections, validation=args.test, test=args.test, source_train=args.protected,
+                        source_test=args.test)  # fmt: skip
+        reference = args.model or "us-english"
+    elif args.data == "domains":
+        from adapt.data.domains import domains
+
+        given = domains(train=2 * args.corrections, validation=args.test, test=args.test, source_train=args.protected,
+                        source_test=args.test)  # fmt: skip
+        reference = args.model or "weather-en-de"
+    else:
+        from adapt.data.fsdd import prepare_fsdd
+
+        own = prepare_fsdd(args.folder, target=None, validation=1)
+        given = prepare_fsdd(args.folder, utterances=250, validation=150)
+        given = replace(given, train=(*given.train, *own.train[: args.protected]))
+        reference = args.model
+    model = load_model(reference).model.requires_grad_(False)
+    if args.data == "domains":  # what it has no words for, it goes on about
+        model.set_translating(replace(model.translating, max_tokens=48))
+    last = args.protected
+    stream, rehearsal = given.train[:-last], given.train[-last:]
+    layer = layer_of(model, args.site)
+    texts = answers(model, model.task, rehearsal, Loader())
+    answered = [with_text(example, text) for example, text in zip(rehearsal, texts, strict=True) if text]
+    known = protect(model, layer, answered)
+    search = SEARCHES[layer.site.step.unit]
+    sets = {"same": given.validation, "new": given.test, "unrelated": given.source_test}
+    case = Case(model, layer, known, stream, rehearsal, **{name: own[: args.test] for name, own in sets.items()},
+                search=search)  # fmt: skip
+    case.bare = {name: case.answer(getattr(case, name)) for name in sets}
+    return case
+
+
+def measure(case: Case, name: str, make: Any, at: Sequence[int]) -> list[Row]:
+    """Stream corrections through a method; a row after each number in `at`."""
+    case = replace(case, model=copy.deepcopy(case.model))
+    method, rows = make(case), []
+    learned: list[tuple[int, Any]] = []
+    fixed, seconds = 0, 0.0
+    edits = Edits(case.model)
+
+    def put_on() -> None:
+        edits.clear()
+        for one in method.on():
+            edits.add(one)
+
+    for number, example in enumerate(case.stream):
+        put_on()
+        if case.right(example):
+            continue
+        edits.clear()
+        started = time.perf_counter()
+        method.learn(number, example)
+        seconds += time.perf_counter() - started
+        learned.append((number, example))
+        put_on()
+        fixed += case.right(example)
+        if len(learned) in at:
+            rows.append(_row(case, name, method, [example for _, example in learned], fixed, seconds, edits))
+        if len(learned) == max(at):
+            break
+    if rows:
+        random.Random(0).shuffle(learned)
+        gone = [method.undo(number) for number, _ in learned]
+        put_on()
+        if all(gone):
+            after, before = case.answer(case.unrelated), case.bare["unrelated"]
+            rows[-1].undo = sum(one != other for one, other in zip(after, before, strict=True)) / len(before)
+    edits.clear()
+    return rows
+
+
+def _row(
+    case: Case, name: str, method: Method, learned: Sequence[Any], fixed: int, seconds: float, edits: Edits
+) -> Row:
+    tidy, count = case.model.task.tidy, len(learned)
+
+    def kept(loader: Loader | None) -> float:
+        texts = case.answer(learned, loader)
+        return sum(tidy(text) == tidy(example.text) for text, example in zip(texts, learned, strict=True)) / count
+
+    def relative(which: str) -> float:
+        examples = getattr(case, which)
+        return case.error(case.answer(examples), examples) / case.error(case.bare[which], examples) - 1
+
+    before = case.bare["unrelated"]
+    started = time.perf_counter()
+    after = case.answer(case.unrelated)
+    live = time.perf_counter() - started
+    told = {"kept": kept(ALONE), "kept_in_batches": kept(None), "same": relative("same"), "new": relative("new")}
+    edits.clear()
+    started = time.perf_counter()
+    case.answer(case.unrelated)
+    bare = time.perf_counter() - started
+    return Row(
+        name, count, fixed / count, **told,
+        unchanged=sum(one == other for one, other in zip(before, after, strict=True)) / len(before),
+        error_before=case.error(before, case.unrelated), error_after=case.error(after, case.unrelated),
+        seconds=seconds / count, kilobytes=method.kilobytes / count, slower=live / bare,
+    )  # fmt: skip
+
+
+def show(rows: Sequence[Row]) -> None:
+    """Print rows as a table."""
+    for row in rows:
+        undo = "-" if row.undo is None else f"{row.undo:.3f}"
+        print(
+            f"{row.method:<15}{row.corrections:>5}{row.fixed:>7.2f}{row.kept:>7.2f} ({row.kept_in_batches:.2f})"
+            f"{100 * row.same:>+7.0f} %{100 * row.new:>+6.0f} %{100 * row.unchanged:>8.1f} %"
+            f"{100 * row.error_before:>7.1f} -> {100 * row.error_after:<5.1f}{row.seconds:>6.2f} s"
+            f"{row.kilobytes:>8.1f} kB{row.slower:>6.2f} x{undo:>7}",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Run the study."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", choices=["accents", "fsdd", "domains"], default="accents")
+    parser.add_argument("--model", help="default: the embedded one; of fsdd, a base of its own")
+    parser.add_argument("--folder", help="of fsdd")
+    parser.add_argument("--site", help="default: the family's")
+    parser.add_argument("--strength", type=float, default=300.0)
+    parser.add_argument("--methods", nargs="+", choices=methods(0), default=list(methods(0)))
+    parser.add_argument("--corrections", type=int, default=100)
+    parser.add_argument("--at", type=int, nargs="+", help="default: a tenth, 30 %% and all of them")
+    parser.add_argument("--test", type=int, default=200, help="examples of each test set")
+    parser.add_argument("--protected", type=int, default=200)
+    parser.add_argument("--json", type=Path, help="also write all rows to this file")
+    args = parser.parse_args()
+    if args.data == "fsdd" and not (args.folder and args.model):
+        parser.error("fsdd needs --folder and --model")
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(1)
+    at = sorted({*(args.at or (max(1, args.corrections // 10), max(1, 3 * args.corrections // 10))), args.corrections})
+    case = case_of(args)
+    print(f"{case.layer.site.name}, strength {args.strength:g}; error as it is: " + ", ".join(
+        f"{name} {100 * case.error(texts, getattr(case, name)):.1f}" for name, texts in case.bare.items()
+    ))  # fmt: skip
+    print(
+        "method         corr.  fixed   kept (batch)   same    new  unchanged  error     a correction      slower  undo"
+    )
+    rows: list[Row] = []
+    for name in args.methods:
+        found = measure(case, name, methods(args.strength)[name], at)
+        show(found)
+        rows += found
+    if args.json:
+        args.json.write_text(
+            json.dumps({"site": case.layer.site.name, "rows": [asdict(row) for row in rows]}, indent=1)
+        )
+
+
+if __name__ == "__main__":
+    main()
