@@ -157,18 +157,20 @@ class _Book:
 
     def __init__(self, protected: Protected, strength: float) -> None:
         self.entries: dict[int, Entry] = {}
+        self.projected: dict[int, Tensor] = {}
         self.protected, self.strength = protected, strength
         self.sums = RidgeSums(protected)
         self.version = 0
         self._fitted: tuple[int, Tensor, Tensor, Codebook] | None = None
 
     def add(self, number: int, entry: Entry) -> None:
-        self.entries[number] = entry
+        keys = self.protected.layer.keys(entry.inputs.float() * self.protected.input_step)
+        self.entries[number], self.projected[number] = entry, self.protected.project(keys[: len(entry.values)])
         self.sums.add(entry.inputs, entry.values)
         self.version += 1
 
     def remove(self, number: int) -> Entry:
-        entry = self.entries.pop(number)
+        entry, _ = self.entries.pop(number), self.projected.pop(number)
         self.sums.remove(entry.inputs, entry.values)
         self.version += 1
         return entry
@@ -183,13 +185,13 @@ class _Book:
 
     def _codebook(self, weight: Tensor, bias: Tensor) -> Codebook:
         protected = self.protected
-        least = _LEAST * 256 * float(protected.value_step) * weight.shape[0] ** 0.5
+        least = _LEAST * protected.usual * weight.shape[0] ** 0.5
         keys, radii, values = [], [], []
-        for _, entry in sorted(self.entries.items()):
+        for number, entry in sorted(self.entries.items()):
             own = protected.layer.keys(entry.inputs.float() * protected.input_step)[: len(entry.values)]
             left = entry.values.float() * protected.value_step - (own @ weight.T + bias)
             worth = left.norm(dim=1) > least
-            keys.append(protected.project(own[worth]))
+            keys.append(self.projected[number][worth])
             radii.append(_REACH * entry.radii[worth])
             values.append(left[worth])
         if not keys:
@@ -365,7 +367,7 @@ def correct(
     if steps is not None:
         inputs = inputs[: layer.needed(steps)]
     total = len(layer.keys(inputs)) if steps is None else steps
-    usual = 256 * float(memory.protected.value_step)
+    usual = memory.protected.usual
     for turn in range(1, search.rounds + 1):
         # What the memory does not keep well enough is looked for again with more to spare.
         harder = replace(search, margin=search.margin / turn)

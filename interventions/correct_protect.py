@@ -14,6 +14,7 @@ from interventions.moments import Moments
 
 DIMENSIONS = 64  # of projected keys
 SAMPLE = 4000  # keys that are kept
+_GRAIN = 256  # how many steps of their grid values have for the usual size
 _HEADROOM = 1.25  # how far beyond the protected ones an input may go before it is cut off
 
 
@@ -79,10 +80,15 @@ class Protected:
         offset = projection @ mean
         projected = torch.cat(drawn).double() @ projection.T - offset
         return cls(
-            layer, input_step, power_of_two(rms(torch.cat(list(outputs)).float().cpu()) / 256).float(),
+            layer, input_step, power_of_two(rms(torch.cat(list(outputs)).float().cpu()) / _GRAIN).float(),
             (second / torch.outer(steps_of_key, steps_of_key)).float(),
             projection.float(), offset.float(), projected.float(),
         )  # fmt: skip
+
+    @property
+    def usual(self) -> float:
+        """The size of the layer's usual output: its root mean square, brought up to a power of two."""
+        return _GRAIN * float(self.value_step)
 
     @property
     def key_step(self) -> Tensor:

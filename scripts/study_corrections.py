@@ -174,7 +174,7 @@ class Found(Method):
             case.loss(batch)
         steps = int(own_steps(case.model, batch)(case.layer.site))
         inputs = found[0][0][: case.layer.needed(steps)]
-        usual, shape = 256 * float(case.protected.value_step), (steps, case.layer.site.units)
+        usual, shape = case.protected.usual, (steps, case.layer.site.units)
         change = find_change(
             case.model, case.layer.site, shape, usual, lambda: case.loss(batch), lambda: case.right(example),
             case.search, self.on(),
