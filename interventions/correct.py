@@ -252,11 +252,6 @@ class Memory(Intervention):
             raise ValueError(f"There is no correction {number}. There are: {there or 'none'}.")
         return self.book.remove(number)
 
-    def rename(self, number: int, new: int) -> None:
-        """Give a correction another number. Raises ValueError where that is taken, or where there is none."""
-        if new != number:
-            self.add(new, self.remove(number))
-
     def entry(self, inputs: Tensor, values: Tensor) -> Entry:
         """The correction that changes the layer's outputs by `values` `(steps, units)` at `inputs` `(time, inputs)`."""
         protected = self.protected
@@ -333,8 +328,9 @@ class _Ready:
 
 @dataclass(frozen=True, eq=False)
 class Correction:
-    """How a correction went: whether free decoding gives the text now, the last change that was looked for, in how many
-    rounds, and the size of the whole change beside the layer's output (root mean squares over the steps it touches).
+    """How a correction went: whether free decoding gives the text now, the change that was looked for last, in which
+    round that was, and its size beside the layer's usual output (root mean square over the steps it touches). `entry`
+    is what the memory holds of it, None where it is not fixed.
     """
 
     entry: Entry | None

@@ -231,7 +231,8 @@ def _editing(site: Site, chain: tuple[tuple[Edit, _Mark], ...], moment: Moment) 
         for edit, mark in chain:
             mark.reached = True
             x = edit(x, moment)
-        moment.inputs = None  # let go of it
+        if reads:
+            moment.inputs = None  # let go of it
         if x is given:
             return None
         if x.shape != given.shape or x.dtype != given.dtype:
