@@ -101,11 +101,11 @@ def _own_protected(loaded: Loaded) -> list[Example]:
     if loaded.reference == "us-english":
         from adapt.data.accents import accents
 
-        return list(accents(train=0, validation=0, test=0, source_train=100, source_test=0).train)
+        return list(accents(train=0, validation=0, test=0, source_train=100, source_test=0).source_train)
     if loaded.reference == "weather-en-de":
         from adapt.data.domains import domains
 
-        return list(domains(train=0, validation=0, test=0, source_test=0, source_train=300).train)
+        return list(domains(train=0, validation=0, test=0, source_test=0, source_train=300).source_train)
     kind = "sentences (a file)" if loaded.model.reader.unit == "tokens" else "audio (a folder, files, or a manifest)"
     raise InputError(
         f"This is the first correction of '{loaded.reference}'. Say what corrections should leave alone: "

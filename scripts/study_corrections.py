@@ -364,13 +364,12 @@ def case_of(args: argparse.Namespace) -> Case:
 
         own = prepare_fsdd(args.folder, target=None, validation=1)
         given = prepare_fsdd(args.folder, utterances=250, validation=150)
-        given = replace(given, train=(*given.train, *own.train[: args.protected]))
+        given = replace(given, source_train=own.train[: args.protected])
         reference = args.model
     model = load_model(reference).model.requires_grad_(False)
     if args.data == "domains":  # what it has no words for, it goes on about
         model.set_translating(replace(model.translating, max_tokens=48))
-    last = args.protected
-    stream, rehearsal = given.train[:-last], given.train[-last:]
+    stream, rehearsal = given.train, given.source_train
     layer = layer_of(model, args.site)
     texts = answers(model, model.task, rehearsal, Loader())
     answered = [with_text(example, text) for example, text in zip(rehearsal, texts, strict=True) if text]

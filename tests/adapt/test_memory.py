@@ -33,7 +33,7 @@ def tones(tmp_path_factory):
 def weather():
     """The embedded translation model with a memory, and sentences that it translates."""
     sentences = domains(train=0, validation=0, test=0, source_test=40, source_train=120)
-    return load_model("weather-en-de"), list(sentences.train), list(sentences.source_test)
+    return load_model("weather-en-de"), list(sentences.source_train), list(sentences.source_test)
 
 
 @pytest.mark.parametrize(("family", "beams"), [("wav2vec2", 1), ("whisper", 1), ("whisper", 3)])
