@@ -33,6 +33,9 @@ def check_output(cfg: DictConfig) -> Path:
         raise InputError(f"seed is a whole number from 0 to {2**32 - 1}; got {cfg.seed!r}.")
     if not is_first():
         return folder
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise InputError(f"output={folder}: '{place}' is a file. Give a folder.")
     if _is_multirun() and cfg.get("trainer", {}).get("devices", 1) not in (1, "1"):
         raise InputError(
             f"-m and trainer.devices={cfg.trainer.devices} do not go together: the processes that help to train are "

@@ -68,7 +68,7 @@ def peft(
         options = dict(options or {})
         if method == "IA3":
             inside = options.get("feedforward_modules") or []
-            globs = [inside] if isinstance(inside, str) else inside
+            globs = [str(one) for one in ([inside] if isinstance(inside, (str, int, float)) else inside)]
             options["feedforward_modules"] = [name for name in targets if any(fnmatchcase(name, one) for one in globs)]
         return add_factors(model, targets, method, options, seed)
     except ValueError as error:

@@ -69,6 +69,7 @@ def test_replay_changes_what_is_learned_and_nothing_else_does(options, innertune
         ("keep=l2sp keep.strength=-1", "keep.strength"), ("unfreeze=0", "unfreeze is a number of epochs"),
         ("layer_decay=-1", "layer_decay"), ("rates={conv99: 2}", "fits no layer"),
         ("rates=0.5", "rates are factors"), ("warmup=x", "warmup a share"), ("seed=-1", "seed is a whole number"),
+        ("tuning=peft tuning.method=IA3 tuning.options={feedforward_modules:3}", "cannot have factors by IA3"),
         ("optimizer.lr=-1", "optimizer: Invalid learning rate"), ("optimizer.lr=x", "optimizer: "),
         ("cache=off", "'off' stands where several options belong"), ("cache.use=on", "cache.use must be auto or off"),
         ("loader.speeds=[]", "loader.speeds"), ("loader.speeds=[0]", "loader.speeds"),
@@ -91,3 +92,11 @@ def test_a_trainer_that_cannot_be_is_named(options, innertune, tmp_path, option)
     plus, name = ("+", option[1:]) if option[0] == "+" else ("", option)
     with pytest.raises(InputError, match="trainer"):
         innertune("adapt", *options, f"{plus}trainer.{name}", f"output={tmp_path / 'run'}")
+
+
+@pytest.mark.parametrize("below", ["", "run"])
+def test_an_output_that_is_a_file_is_named(options, innertune, tmp_path, below):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="'.*file' is a file. Give a folder"):
+        innertune("adapt", *options, f"output={tmp_path / 'file' / below}")
+    assert (tmp_path / "file").read_text() == "mine"
