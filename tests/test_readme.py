@@ -18,7 +18,10 @@ def test_the_interventions_example_runs(tmp_path):
 
 
 def test_every_command_has_the_options_that_the_readme_gives_it():
-    """What is typed is composed, and not run: an option of another name, or of another command, is found."""
+    """What is typed is composed, and not run: an option of another name, or of another command, is found.
+
+    `key=...` stands for a value.
+    """
     from hydra import compose, initialize_config_dir
 
     from adapt.show import config_folder
