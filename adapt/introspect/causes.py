@@ -14,6 +14,7 @@ from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.inference import answers, eval_mode
 from adapt.introspect.reading import evenly, learnable
+from adapt.introspect.scores import change
 from adapt.metrics import Quality, paired_intervals
 from adapt.models.checkpoint import weights
 from adapt.models.model import Model
@@ -23,7 +24,7 @@ from interventions.capture import capture
 from interventions.intervene import intervene
 from interventions.neurons import Neurons
 from interventions.patch import Patch
-from interventions.sites import Site, site_at
+from interventions.sites import Site, find_sites, site_at
 
 Kind = Literal["layer", "neurons", "random"]
 MOST_PARTS = 16
@@ -91,7 +92,7 @@ def find_causes(
     """Put back the change of each layer, and make it alone, and measure both; likewise for sets of `neurons` by name.
 
     At most `examples` of each set are answered, spread evenly over it. Of more than 16 changed layers neighbours are
-    taken together. A name in `neurons` that starts with "random" is shown as a control.
+    taken together. A name in `neurons` (None: `changed_neurons`) that starts with "random" is shown as a control.
 
     The layers of a deep network depend on each other, so the parts' effects need not add up to the whole.
 
@@ -114,7 +115,7 @@ def find_causes(
         raise ValueError(f"No weight differs between the two models{besides}. There are no causes to tell apart.")
     sets = {name: evenly(found, examples) for name, found in sets.items()}
     parts = [(name, "layer", mask) for name, mask in _layers(after, changed)]
-    for name, chosen in (neurons or {}).items():
+    for name, chosen in (changed_neurons(before, after) if neurons is None else neurons).items():
         parts.append((name, "random" if name.startswith("random") else "neurons", _rows(chosen, changed)))
     model = copy.deepcopy(after)
 
@@ -151,6 +152,31 @@ def find_causes(
         {name: quality.values() for name, quality in whole.items()},
         causes, patched, losses, kept,
     )  # fmt: skip
+
+
+def changed_neurons(before: Model, after: Model, share: float = 0.05, seed: int = 0) -> dict[str, Neurons]:
+    """That share of the neurons that changed which changed most (`adapt.introspect.scores.change`), and as many random
+    ones of those that changed, as their control; nothing where these would be the half of them.
+    """
+    old, new = (dict(model.named_parameters(remove_duplicate=False)) for model in (before, after))
+    sites = [
+        site
+        for site in find_sites(after)
+        if site.rows and all(name in old and old[name].shape == new[name].shape for name in site.rows)
+    ]
+    scores = change(before, after, sites)
+    places = [(site, unit) for site in sites for unit in (scores[site] > 0).nonzero().flatten().tolist()]
+    count = round(share * len(places))
+    if not 0 < count < len(places) / 2:
+        return {}
+    order = torch.randperm(len(places), generator=torch.Generator().manual_seed(seed))[:count].tolist()
+    drawn: dict[Site, list[int]] = {site: [] for site in sites}
+    for site, unit in (places[number] for number in order):
+        drawn[site].append(unit)
+    return {
+        f"the {count:,} neurons that changed most": scores.top(count, None),
+        f"random {count:,} of those that changed": Neurons(drawn),
+    }
 
 
 def _effects(from_: Mapping[str, Quality], to: Mapping[str, Quality]) -> dict[str, Effect]:

@@ -24,6 +24,7 @@ from interventions.sites import Site, site_at
 LEVEL = 0.01  # of a wrong flag among all neurons together
 MOST_SITES = 16
 MOST_MAPS = 3
+FEWEST_PROBED = 20  # examples of each of two accents or domains
 _TOP = 5  # neurons of a site that are named
 
 
@@ -171,7 +172,8 @@ def _probes(
 ) -> tuple[Probe, Probe] | None:
     for key in ("accent", "domain"):
         values = [example.group(key) for example in examples]
-        if sum(values.count(value) >= 10 for value in set(values) - {"unknown"}) >= 2:
+        # From fewer, a quarter of which is tested, nobody should conclude anything.
+        if sum(values.count(value) >= FEWEST_PROBED for value in set(values) - {"unknown"}) >= 2:
             speakers = {example.group("speaker") for example in examples}
             split = "speaker" if key == "accent" and len(speakers) >= 8 else "example"
             try:

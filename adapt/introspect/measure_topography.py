@@ -56,6 +56,8 @@ def topography(
     if groups is not None and not isinstance(groups, str):
         raise InputError(f"measure.groups is one key here, such as letter or accent; got {groups!r}.")
     key = groups or fitting_keys(model, chosen, sets)[0]
+    if against is not None and key == "letter":  # by what is said: the two models write other letters
+        key = "aligned_letter"
     models = [model]
     if against is not None:
         models.append(load_model(against).model)

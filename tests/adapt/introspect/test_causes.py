@@ -9,7 +9,7 @@ import torch
 from adapt.data.loader import Loader
 from adapt.data.manifest import read_manifest
 from adapt.data.pairs import read_pairs
-from adapt.introspect.causes import MOST_PARTS, find_causes
+from adapt.introspect.causes import MOST_PARTS, changed_neurons, find_causes
 from adapt.models.checkpoint import load_model, model_fingerprint
 from interventions.neurons import Neurons
 from interventions.sites import find_sites
@@ -43,7 +43,7 @@ def test_the_layer_that_was_mended_is_the_cause(whole, sets):
     with torch.no_grad():  # something changed there too, and does not matter
         before.get_parameter(f"{idle}.bias").add_(1e-6)
     marks = model_fingerprint(before), model_fingerprint(whole)
-    found = find_causes(before, whole, sets, Loader())
+    found = find_causes(before, whole, sets, Loader(), neurons={})
     assert marks == (model_fingerprint(before), model_fingerprint(whole))
     causes = {cause.part: cause for cause in found.parts}
     assert list(causes) == [idle, mended] and found.examples == {"target": 12, "source": 3} and found.kept == []
@@ -73,6 +73,7 @@ def test_neurons_that_were_mended_are_found_beside_a_control(whole, sets):
         before.get_parameter(site.rows[0])[6:] += 1e-7
     chosen = {"top": Neurons({site: range(6)}), "random 0": Neurons({site: range(6, 12)})}
     layer, top, random = find_causes(before, whole, sets, Loader(), neurons=chosen).parts
+    assert all(own.kind == "layer" for own in find_causes(before, whole, sets, Loader(), neurons={}).parts)
     assert [layer.kind, top.kind, random.kind] == ["layer", "neurons", "random"]
     assert top.weights == whole.get_parameter(site.rows[0])[:6].numel()
     for effects in ("without", "alone"):
@@ -81,10 +82,23 @@ def test_neurons_that_were_mended_are_found_beside_a_control(whole, sets):
     assert top.without["target"].values["wer"] > random.without["target"].values["wer"]
 
 
+def test_without_saying_which_they_are_those_that_changed_most(whole):
+    sites = find_sites(whole)
+    before = copy.deepcopy(whole)
+    with torch.no_grad():
+        for site in sites[:3]:
+            before.get_parameter(site.rows[0]).add_(1e-4)
+        before.get_parameter(sites[1].rows[0])[[4, 9]] += 1
+    most, random = changed_neurons(before, whole, share=2 / sum(site.units for site in sites[:3])).items()
+    assert most[0] == "the 2 neurons that changed most" and list(most[1][sites[1]]) == [4, 9] and len(most[1]) == 2
+    assert random[0].startswith("random 2 ") and len(random[1]) == 2 and random[1] != most[1]
+    assert changed_neurons(whole, copy.deepcopy(whole)) == {}
+
+
 def test_many_layers_are_taken_together_and_few_examples_are_spread(whole, sets, monkeypatch):
     monkeypatch.setattr("adapt.introspect.causes.MOST_PARTS", 2)
     before = damaged(whole, [name for name, weight in whole.named_parameters() if weight.dim() > 1])
-    found = find_causes(before, whole, sets, Loader(), examples=4)
+    found = find_causes(before, whole, sets, Loader(), examples=4, neurons={})
     assert found.examples == {"target": 4, "source": 3}
     assert len(found.parts) == 2 < MOST_PARTS and " to " in found.parts[0].part
     assert sum(cause.weights for cause in found.parts) > 0.9 * sum(p.numel() for p in whole.parameters() if p.dim() > 1)
@@ -106,7 +120,7 @@ def test_every_family_can_be_asked(family, request, speech, language):
     examples = (pairs if family == "marian" else heard)[:2]
     matrices = [name for name, weight in after.named_parameters() if weight.dim() > 1 and ".layers." in name]
     before = damaged(after, [matrices[0], matrices[-1]])
-    found = find_causes(before, after, {"target": examples}, Loader())
+    found = find_causes(before, after, {"target": examples}, Loader(), neurons={})
     assert len(found.parts) == 2 and all(cause.weights for cause in found.parts)
     blocks = {layer.name for layer in after.layers if ".layers." in layer.name}
     assert blocks <= {own.layer for own in found.patched}
