@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -135,8 +136,9 @@ def main(cfg: DictConfig) -> None:
         base, adapted, sets, before, after, loader, grouping(cfg.data), trained, rows, merged.counts,
         causes=cfg.causes, inside=cfg.inside,
         title=cfg.title, history=history, skipped=skipped, config=OmegaConf.to_yaml(cfg, resolve=True),
-        seconds=time.perf_counter() - started, choice=sentences(choice),
+        choice=sentences(choice),
     )  # fmt: skip
+    comparison = replace(comparison, seconds=time.perf_counter() - started)
     finish(folder, cfg, comparison, adapted, logger)
 
 
