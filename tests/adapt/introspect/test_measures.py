@@ -13,7 +13,7 @@ ASKED = {
     "measure=probes measure.held_out=x": "measure.held_out is a share",
     "measure=probes measure.most=2.5": "measure.most is a number of at least 2",
     "measure=probes measure.seed=x": "measure.seed is a number of at least 0",
-    "measure=probes +measure.depth=1": "A linear probe has no option 'depth'",
+    "measure=probes +measure.depth=1": "method=linear has strength, mix",
     "measure=topography measure.most=0": "measure.most is a number of at least 1",
     "measure=topography measure.least=x": "measure.least is a number of at least 1",
     "measure=topography measure.groups=[letter,accent]": "measure.groups is one key here",
