@@ -177,9 +177,8 @@ def _probes(
             speakers = {example.group("speaker") for example in examples}
             split = "speaker" if key == "accent" and len(speakers) >= 8 else "example"
             try:
-                return tuple(
-                    probe(model, examples, loader, key, sites=sites, split_by=split) for model in (before, after)
-                )  # type: ignore[return-value]
+                old = probe(before, examples, loader, key, sites=sites, split_by=split)
+                return old, probe(after, examples, loader, key, sites=sites, split_by=split)
             except InputError:  # speakers, say, that do not fall into two halves with both accents
                 return None
     return None

@@ -11,7 +11,7 @@ from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
-from adapt.introspect.attribution import Attribution, attribute, written
+from adapt.introspect.attribution import Attribution, Baseline, Method, attribute, written
 from adapt.introspect.conductance import Conducted, conductance
 from adapt.introspect.reading import examples_of, sites_named, whole_numbers
 from adapt.models.checkpoint import Loaded
@@ -28,8 +28,8 @@ def attribution(
     examples: str | Sequence[str] = "test",
     count: int = 3,
     words: int = 12,
-    method: str = "integrated_gradients",
-    baseline: str = "even",
+    method: Method = "integrated_gradients",
+    baseline: Baseline = "even",
     steps: int = 64,
     neurons: bool = True,
     sites: str | Sequence[str] = "*",
@@ -54,8 +54,8 @@ def attribution(
         raise InputError("The model wrote no word for these examples, so there is nothing to explain.")
     found: list[tuple[Example, Attribution, Conducted | None]] = []
     for example, word in track(answers, "attribution"):
-        carried = conductance(model, example, word, places, baseline, max(1, steps // 2)) if neurons else None  # type: ignore[arg-type]
-        found.append((example, attribute(model, example, word, method, baseline, steps), carried))  # type: ignore[arg-type]
+        carried = conductance(model, example, word, places, baseline, max(1, steps // 2)) if neurons else None
+        found.append((example, attribute(model, example, word, method, baseline, steps), carried))
     return MeasuredAttribution(method, baseline, found)
 
 
