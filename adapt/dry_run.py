@@ -23,17 +23,8 @@ from adapt.data.replay import Replay
 from adapt.errors import InputError
 from adapt.flops import counted_flops
 from adapt.models.model import Model
-from adapt.prefix import (
-    Cache,
-    Prefix,
-    UncachedError,
-    cut_for,
-    free_bytes,
-    plan,
-    size,
-    train_mode,
-    what_is_read,
-)
+from adapt.prefix import Prefix, UncachedError, train_mode
+from adapt.prefix_cache import Cache, cut_for, free_bytes, plan, size, what_is_read
 from adapt.tuning.layers import full
 from adapt.tuning.lora import lora
 from interventions.freeze import freeze_all_but

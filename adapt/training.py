@@ -23,7 +23,8 @@ from adapt.errors import InputError
 from adapt.files import atomic
 from adapt.metrics import Metric
 from adapt.models.module import AdaptationModule
-from adapt.prefix import Cache, Processes, Stored, cache_prefix
+from adapt.prefix_cache import Cache, cache_prefix
+from adapt.prefix_store import Processes, Stored
 from adapt.progress import track
 from adapt.ranks import ending_together, is_first
 

@@ -40,13 +40,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from torch import Tensor
 
+from adapt.data.kinds import with_text
 from adapt.data.loader import Batch, Loader, collate
 from adapt.inference import answers
 from adapt.introspect.activations import own_steps
-from adapt.memory import SEARCHES, layer_of, protect, with_text
+from adapt.memory import SEARCHES
 from adapt.models.checkpoint import load_model
 from adapt.models.ctc import ctc_greedy_loss, ctc_path
 from adapt.models.model import Model
+from adapt.protect import layer_of, protect
 from interventions.capture import capture
 from interventions.correct import Memory, Search, correct, find_change
 from interventions.correct_layer import AffineLayer, layer_inputs

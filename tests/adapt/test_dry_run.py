@@ -14,7 +14,7 @@ from adapt.dry_run import Training, dry_run, duration
 from adapt.errors import InputError
 from adapt.flops import counted_flops
 from adapt.models.checkpoint import load_model
-from adapt.prefix import Cache
+from adapt.prefix_cache import Cache
 from adapt.tuning.layers import full, layers
 from interventions.freeze import freeze_all_but
 

@@ -12,10 +12,11 @@ from adapt.data.manifest import read_manifest
 from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from adapt.inference import answers
-from adapt.memory import ModelMemory, corrected, store_path, unsupported
+from adapt.memory import ModelMemory, corrected, store_path
 from adapt.models.checkpoint import load_model
 from adapt.models.ctc import ctc_greedy_loss, ctc_path, ctc_steps
 from adapt.models.labels import spelled
+from adapt.unsupported import unsupported
 from interventions.correct import Search
 
 # Random networks are far from any text, and must be moved further than those that have learned something.

@@ -22,18 +22,9 @@ from adapt.models.hf_speech_seq2seq import hf_speech_seq2seq
 from adapt.models.hf_translation import hf_translation
 from adapt.models.labels import Labels
 from adapt.models.wav2letter import Wav2LetterCTC, Wav2LetterShape
-from adapt.prefix import (
-    Cache,
-    Prefix,
-    Processes,
-    Stored,
-    UncachedError,
-    cache_prefix,
-    find_cut,
-    needed,
-    store,
-    train_mode,
-)
+from adapt.prefix import Prefix, UncachedError, find_cut, train_mode
+from adapt.prefix_cache import Cache, cache_prefix, needed
+from adapt.prefix_store import Processes, Stored, store
 from interventions.freeze import freeze_all_but
 
 DROPOUT = {"hidden_dropout": 0.1, "attention_dropout": 0.1, "mask_time_prob": 0.3, "layerdrop": 0.5}
