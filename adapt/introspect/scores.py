@@ -25,6 +25,7 @@ from adapt.data.loader import Batch, Loader
 from adapt.errors import InputError
 from adapt.inference import eval_mode
 from adapt.introspect.activations import own_steps, read_activations
+from adapt.introspect.weights import incoming, relative_change
 from adapt.models.model import Model
 from adapt.progress import track
 from adapt.tuning.sample import Sample
@@ -137,9 +138,8 @@ def ablation(model: Model, sample: Sample, sites: Sequence[Site]) -> Scores:
 
 
 def change(model: Model, other: Model, sites: Sequence[Site]) -> Scores:
-    """How far a neuron's weights in another model are from those in this one, relative to the layer's size, as `rgn`.
-
-    The other is what a previous run made of this one.
+    """How far a neuron's weights in another model are from those in this one, relative to the layer's size, as `rgn`
+    (`adapt.introspect.weights.relative_change`). The other is what a previous run made of this one.
 
     Raises:
         InputError: the other has no such weights.
@@ -148,8 +148,8 @@ def change(model: Model, other: Model, sites: Sequence[Site]) -> Scores:
     unlike = [n for site in sites for n in site.rows if n not in after or after[n].shape != before[n].shape]
     if unlike:
         raise InputError(f"The other model has no '{unlike[0]}' of this one's shape. Leave it out by sites=...")
-    moved = {n: after[n].detach().cpu().double() - before[n].detach().cpu() for site in sites for n in site.rows}
-    return Scores({site: (_squares(moved, site) / _size(before, site)).sqrt() for site in sites})
+    rows = {site: (incoming(model, site, before), incoming(other, site, after)) for site in sites}
+    return Scores({site: relative_change(old, new, to="layer") for site, (old, new) in rows.items()})
 
 
 MEASURES: Mapping[str, Measure] = {

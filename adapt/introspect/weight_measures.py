@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adapt.files import write_json
 from adapt.introspect.readers import readers
-from adapt.introspect.weights import incoming, paired
+from adapt.introspect.weights import incoming, paired, relative_change, vector_change
 from adapt.models.model import Model
 from interventions.bits import changed_bits
 from interventions.files import FileError
@@ -130,7 +130,7 @@ def weight_measures(before: Model, after: Model, noise: Model | None = None, out
     made: dict[Site, list[Tensor]] = {}
     for site in after.sites:
         models = [(before, old), (after, new)] + ([(noise, second)] if noise is not None else [])
-        made[site] = [_rows(incoming(model, site, tensors)) for model, tensors in models]
+        made[site] = [incoming(model, site, tensors) for model, tensors in models]
     into = Scores({site: _relative(*rows[:2]) for site, rows in made.items()})
     out = {}
     for site, names in zip(after.sites, readers(after).values(), strict=True) if outgoing else ():
@@ -144,21 +144,13 @@ def weight_measures(before: Model, after: Model, noise: Model | None = None, out
     )
 
 
-def _rows(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.cat([own.double().flatten(1) if own.dim() > 1 else own.double()[:, None] for own in tensors], 1)
-
-
 def _columns(tensors: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
     # (units, weights that read them); a new output unit's have no counterpart before, and are NaN there.
     return torch.cat([tensors[name].double().transpose(0, 1).flatten(1) for name in names], 1)
 
 
 def _relative(old: Tensor, new: Tensor) -> Tensor:
-    """The relative change of each row, 1 where a row is new; single new weights in a row do not count."""
-    known = ~old.isnan()
-    size = torch.where(known, old, 0.0).norm(dim=1)
-    change = torch.where(known, new - old, 0.0).norm(dim=1)
-    return torch.where(known.any(1), change / size.clamp(min=1e-12), 1.0)
+    return relative_change(old, new).nan_to_num(1.0)  # a new unit is wholly new
 
 
 def _floor(old: Tensor, new: Tensor, second: Tensor) -> Tensor:
@@ -178,22 +170,18 @@ def _evidence(old: Tensor, new: Tensor, second: Tensor) -> Tensor:
 
 def _parameter(name: str, old: Tensor, new: Tensor, second: Tensor | None) -> ParameterChange:
     known = ~old.isnan()
-    flat_old, flat_new = old[known].double(), new[known].double()
-    size, change = float(flat_old.norm()), float((flat_new - flat_old).norm())
+    relative, cosine = vector_change(old, new)
     matrix = {"spectral": None, "stable_rank": None, "effective_rank": None, "overlap": None}
     if old.dim() > 1:
         rows = known.flatten(1).all(1)
         matrix = _spectra(old[rows].double().flatten(1), new[rows].double().flatten(1))
     floor = None
-    if second is not None and size:
-        floor = float((flat_new - second[known].double()).norm()) / 2**0.5 / size
-    lengths = size * float(flat_new.norm())
+    if second is not None and (size := float(old[known].double().norm())):
+        floor = float((new[known].double() - second[known].double()).norm()) / 2**0.5 / size
     return ParameterChange(
         name, tuple(new.shape),
         changed=float(changed_bits(old, new).double().mean()),
-        relative=change / size if size else (None if change else 0.0),
-        cosine=float(flat_old @ flat_new) / lengths if lengths else float(change == 0),
-        floor=floor, **matrix,
+        relative=relative, cosine=cosine, floor=floor, **matrix,
     )  # fmt: skip
 
 

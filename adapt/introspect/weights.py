@@ -1,7 +1,13 @@
-"""Which weights changed, counted bit by bit, and how far: per layer and per neuron."""
+"""Which weights changed, counted bit by bit, and how far: per layer and per neuron.
+
+Whatever says how far weights moved says it by `relative_change` of rows and `vector_change` of whole tensors: the
+report (here), `measure=weights` (`adapt/introspect/weight_measures.py`), and the measure `change` by which neurons are
+chosen (`adapt/introspect/scores.py`).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,16 +16,18 @@ from adapt.models.model import Model
 from interventions.bits import changed_bits
 from interventions.sites import Site, find_sites
 
+_TINY = 1e-12
+
 
 @dataclass(frozen=True)
 class LayerChange:
     """How one layer's weights differ after from before. `total`, `trained` and `changed` count weights.
 
     `relative` is the Frobenius norm of the difference over that of the weights before, `cosine` the cosine between the
-    two as vectors. `neurons` has a number per unit: the same relative change of the unit's incoming weights and bias;
-    None where the unit is new. `buffers_changed` counts values that no optimizer trains, such as batch-norm statistics.
-    `trained` are the weights that could change, `parameters` the numbers that an optimizer had for them: fewer where
-    factors (LoRA) stand for weights.
+    two as vectors; a layer that was all 0 has changed by 1. `neurons` has a number per unit: the same relative change
+    of the unit's incoming weights and bias; None where the unit is new. `buffers_changed` counts values that no
+    optimizer trains, such as batch-norm statistics. `trained` are the weights that could change, `parameters` the
+    numbers that an optimizer had for them: fewer where factors (LoRA) stand for weights.
     """
 
     name: str
@@ -71,8 +79,7 @@ def weight_change(
         weights = [name for name in own if name in parameters]
         flat_old = torch.cat([old[name].double().flatten() for name in weights])
         flat_new = torch.cat([new[name].double().flatten() for name in weights])
-        known = ~flat_old.isnan()  # what has no counterpart before is NaN there
-        difference = (flat_new - flat_old)[known]
+        relative, cosine = vector_change(flat_old, flat_new)
         site = sites.get(layer.site or layer.name)
         free = {name: _free(new[name], rows.get(name)) for name in weights if name in trained}
         layers.append(
@@ -82,8 +89,8 @@ def weight_change(
                 trained=sum(free.values()),
                 changed=sum(int(changed_bits(old[name], new[name]).sum()) for name in weights),
                 buffers_changed=sum(int(changed_bits(old[n], new[n]).sum()) for n in own if n not in parameters),
-                relative=float(difference.norm() / flat_old[known].norm().clamp_min(1e-12)),
-                cosine=float(nn.functional.cosine_similarity(flat_old[known], flat_new[known], dim=0)),
+                relative=1.0 if relative is None else relative,
+                cosine=cosine,
                 neurons=_per_unit(incoming(before, site, old), incoming(after, site, new)) if site else [],
                 parameters=sum(factors.get(name, count) for name, count in free.items()),
             )
@@ -129,18 +136,41 @@ def _alike(old: Tensor | None, new: Tensor | None, rows_may_differ: bool) -> boo
     return old is not None and new is not None and old.dim() == new.dim() and old.shape[first:] == new.shape[first:]
 
 
-def incoming(model: Model, site: Site, tensors: Mapping[str, Tensor]) -> list[Tensor]:
-    """The weights and the bias that make a site's units, a row each; `tensors` are the model's by name."""
+def incoming(model: Model, site: Site, tensors: Mapping[str, Tensor]) -> Tensor:
+    """The weights and the bias that make each of a site's units, `(units, weights)`, in 64 bits; `tensors` are the
+    model's by name.
+    """
     # A weight that is computed from others (weight norm) is compared as the layer uses it.
-    return [tensors[name] for name in site.rows] or [model.get_submodule(site.name).weight.detach().cpu()]
+    own = [tensors[name] for name in site.rows] or [model.get_submodule(site.name).weight]
+    rows = [tensor.detach().double() for tensor in own]
+    return torch.cat([row.flatten(1) if row.dim() > 1 else row[:, None] for row in rows], 1).cpu()
 
 
-def _per_unit(old: Sequence[Tensor], new: Sequence[Tensor]) -> list[float | None]:
-    before = torch.cat(
-        [tensor.double().flatten(1) if tensor.dim() > 1 else tensor.double()[:, None] for tensor in old], 1
-    )
-    after = torch.cat(
-        [tensor.double().flatten(1) if tensor.dim() > 1 else tensor.double()[:, None] for tensor in new], 1
-    )
-    change = (after - before).norm(dim=1) / before.norm(dim=1).clamp_min(1e-12)
-    return [None if value != value else value for value in change.tolist()]
+def relative_change(old: Tensor, new: Tensor, to: Literal["unit", "layer"] = "unit") -> Tensor:
+    """How far each row of `(units, weights)` moved, `(units,)`: the length of its change, relative `to` its own length
+    before, or to the root mean square of the lengths of all rows of its layer.
+
+    NaN in `old` is what has no counterpart there: single such weights do not count, and a row of them gives NaN.
+    """
+    known = ~old.isnan()
+    size = torch.where(known, old, 0.0).norm(dim=1)
+    moved = torch.where(known, new - old, 0.0).norm(dim=1)
+    size = size if to == "unit" else size.square().mean().sqrt()
+    return torch.where(known.any(1), moved / size.clamp(min=_TINY), float("nan"))
+
+
+def vector_change(old: Tensor, new: Tensor) -> tuple[float | None, float]:
+    """Of two tensors as vectors: the length of the difference relative to that of `old` (None where this is 0 and the
+    difference is not), and their cosine. What is NaN in `old` does not count.
+    """
+    known = ~old.isnan()
+    old, new = old[known].double(), new[known].double()
+    size, change = float(old.norm()), float((new - old).norm())
+    relative = change / max(size, _TINY) if size or not change else None
+    if not size or not float(new.norm()):
+        return relative, float(change == 0)
+    return relative, float(nn.functional.cosine_similarity(old, new, dim=0))
+
+
+def _per_unit(old: Tensor, new: Tensor) -> list[float | None]:
+    return [None if value != value else value for value in relative_change(old, new).tolist()]

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from adapt.introspect.scores import change
+from adapt.introspect.weight_measures import weight_measures
 from adapt.introspect.weights import weight_change
 from adapt.models.checkpoint import load_model
 from adapt.models.labels import Labels
@@ -188,3 +190,25 @@ def test_weights_that_were_zero_give_numbers(pair):
     norm.weight.data += 1
     layer = weight_change(before, after).layers[1]
     assert math.isfinite(layer.relative) and math.isfinite(layer.cosine)
+
+
+def test_the_report_the_measure_and_the_choice_say_one_thing(pair):
+    """By which neurons are chosen is the same change, relative to the layer's size instead of the neuron's own."""
+    before, after = pair
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in after.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    sites = before.sites
+    scores, measured = change(before, after, sites), weight_measures(before, after, outgoing=False).incoming
+    for layer, site in zip(weight_change(before, after).layers, sites, strict=True):
+        old, new = (
+            torch.cat([own.get_parameter(name).detach().double().flatten(1) if name.endswith("weight")
+                       else own.get_parameter(name).detach().double()[:, None] for name in site.rows], 1)
+            for own in (before, after)
+        )  # fmt: skip
+        moved, size = (new - old).square().sum(1).sqrt(), old.square().sum(1).sqrt()
+        assert layer.neurons == measured[site].tolist() == pytest.approx((moved / size).tolist())
+        torch.testing.assert_close(scores[site], moved / size.square().mean().sqrt())
+        order = scores[site].sort(descending=True, stable=True).indices
+        assert torch.equal(order, moved.sort(descending=True, stable=True).indices)
