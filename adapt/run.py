@@ -102,6 +102,8 @@ def open_run(cfg: DictConfig) -> Path:
             "similarity.html",
             "probes.html",
             "topography.html",
+            "weights.html",
+            "weights.json",
             "attribution.html",
             "attribution.json",
             "model.safetensors",

@@ -2,6 +2,8 @@
 
 import logging
 import time
+from functools import partial
+from inspect import signature
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -19,8 +21,11 @@ def main(cfg: DictConfig) -> None:
     started = time.perf_counter()
     check_output(cfg)
     loaded: Loaded = build(cfg.model)
-    splits, skipped = check_splits(build_splits(cfg.data), loaded.model, cfg.data.on_error)
-    measured: Measured = build(cfg.measure)(loaded, splits, build(cfg.loader))
+    measure, skipped = build(cfg.measure), []
+    if "splits" in signature(measure).parameters:
+        splits, skipped = check_splits(build_splits(cfg.data), loaded.model, cfg.data.on_error)
+        measure = partial(measure, splits=splits, loader=build(cfg.loader))
+    measured: Measured = measure(loaded)
     folder = open_run(cfg)
     card = {
         "model": {"reference": loaded.reference, "fingerprint": loaded.fingerprint},

@@ -8,6 +8,7 @@ from typing import Any
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.introspect.reading import examples_of, sites_named, whole_numbers
+from adapt.introspect.rsa import rsa
 from adapt.introspect.similarity import FILE, NAMES, Similarity
 from adapt.introspect.similarity import similarity as compare
 from adapt.models.checkpoint import Loaded, load_model
@@ -21,6 +22,9 @@ def similarity(
     method: str = "cka",
     per: str | None = None,
     steps: int = 8,
+    target: str | None = None,
+    most: int = 200,
+    seed: int = 0,
     sites: str | Sequence[str] = "*",
     part: str | None = None,
     examples: str | Sequence[str] = ("test", "source_test"),
@@ -28,15 +32,24 @@ def similarity(
     """Compare the layers at `sites` with one another, or with those of the model `against` (a run that came of this
     one, say); `method`, `per` and `steps` as in `adapt.introspect.similarity.similarity`.
 
+    With `method` "rsa" it is the distances between groups that are compared: the classes of `target` (None: phonemes,
+    or the tokens of a model that reads text), of each at most `most` rows, drawn by `seed` (`adapt.introspect.rsa`).
+
     Raises:
         InputError: there is no such site, part or model, or there is nothing to read.
     """
     whole_numbers(steps=steps)
+    whole_numbers(2, most=most)
+    whole_numbers(0, seed=seed)
     model = loaded.model
     places = sites_named(model, sites, part)
     chosen, _ = examples_of(model, splits, examples)
     after = None if against is None else load_model(against)
-    found = compare(model, chosen, loader, after and after.model, places, method, per, steps)
+    if method == "rsa":
+        target = target or ("token" if model.reader.unit == "tokens" else "phoneme")
+        found = rsa(model, chosen, loader, str(target), after and after.model, places, most, seed)
+    else:
+        found = compare(model, chosen, loader, after and after.model, places, method, per, steps)
     return MeasuredSimilarity(found, loaded.reference, None if after is None else after.reference)
 
 
@@ -77,11 +90,17 @@ class MeasuredSimilarity:
         page = folder / "similarity.html"
         self.similarity.save(folder)
         rows = f"Rows are layers of {self.model}" + (f", columns of {self.against}." if self.against else ".")
-        how = (
-            f"{rows} Each number says how alike two layers represent the same examples, whatever the order of their "
-            "neurons: 1 is the same up to a turn, 0 nothing in common. Frames of one utterance are read at the same "
-            "places in all layers; padding never."
+        alike = (
+            "Each number says how alike two layers represent the same examples, whatever the order of their neurons: 1 "
+            "is the same up to a turn, 0 nothing in common. Frames of one utterance are read at the same places in all "
+            "layers; padding never."
         )
+        if self.similarity.method == "rsa":
+            alike = (
+                "Each number says how alike two layers tell the groups apart (Spearman's correlation of the distances "
+                "between all pairs of them): 1 where the same ones are near each other, 0 where that says nothing."
+            )
+        how = f"{rows} {alike}"
         sections = [Section("Layer by layer", how, similarity_figure(self.similarity))]
         write_sections(page, title, self.told[0].upper() + self.told[1:], sections, config)
         return [page, folder / FILE]

@@ -41,7 +41,7 @@ def rsa(
     if len(wanted.classes) < _FEWEST:
         raise InputError(
             f"RSA compares distances between groups and needs {_FEWEST} of them or more; '{target}' has "
-            f"{', '.join(wanted.classes)}. Take phoneme or speaker, or measure=similarity."
+            f"{', '.join(wanted.classes)}. Take phoneme or speaker, or another method."
         )
     sites = sites_of(model, wanted, sites)
     first = _distances(model, examples, loader, wanted, sites)

@@ -95,7 +95,8 @@ def similarity(
     if method not in get_args(Method) or per not in (None, *get_args(Per)) or steps < 1:
         raise InputError(
             f"Expected method {', '.join(get_args(Method))}, per step, example or null, and steps of 1 or more; got "
-            f"method={method!r}, per={per!r}, steps={steps!r}. Representational similarity is adapt.introspect.rsa."
+            f"method={method!r}, per={per!r}, steps={steps!r}. Representational similarity (rsa) is of groups, and has "
+            "a function of its own, adapt.introspect.rsa.rsa."
         )
     models = [model] if after is None else [model, after]
     chosen = [list(model.sites if sites is None else sites)]

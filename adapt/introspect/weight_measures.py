@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ from interventions.neurons import Neurons, Scores
 from interventions.sites import Site
 
 DIRECTIONS = 8  # how many leading ones `overlap` compares
+FILE = "weights.json"
+_SCORES = ("incoming", "outgoing", "turned", "changed", "floor", "evidence")
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,17 @@ class WeightMeasures:
     """How two models' weights differ, by parameter and by neuron.
 
     `incoming` scores each unit by the relative change of the weights and the bias that make it, `outgoing` by that of
-    the weights that read it (where some do; see `adapt.introspect.readers`). A new output unit scores 1. With a second
-    run, `floor` is what `incoming` is by chance, and `evidence` says how sure it is that more than chance moved a unit:
-    minus the decimal logarithm of the p-value, see `weight_measures`.
+    the weights that read it (where some do; see `adapt.introspect.readers`). Of the weights and the bias that make it,
+    `turned` is 1 less the cosine of before and after, and `changed` the share that differs in any bit. A new output
+    unit scores 1. With a second run, `floor` is what `incoming` is by chance, and `evidence` says how sure it is that
+    more than chance moved a unit: minus the decimal logarithm of the p-value, see `weight_measures`.
     """
 
     parameters: tuple[ParameterChange, ...]
     incoming: Scores
     outgoing: Scores
+    turned: Scores
+    changed: Scores
     floor: Scores | None = None
     evidence: Scores | None = None
 
@@ -71,44 +77,50 @@ class WeightMeasures:
             ValueError: there was no second run.
         """
         if self.evidence is None:
-            raise ValueError("What chance does is known from a second run with another seed: give it as noise=.")
+            raise ValueError("What chance does is known from a second run with another seed: give it as floor=.")
         least = -math.log10(level / len(self.evidence))
         return Neurons({site: (self.evidence[site] >= least).nonzero()[:, 0].tolist() for site in self.evidence.sites})
 
-    def save(self, folder: Path | str) -> None:
-        """Write `weights.json` (the parameters), and a file of `Scores` each: `incoming`, `outgoing`, `floor`,
-        `evidence`.
+    def files(self, folder: Path | str) -> list[Path]:
+        """What `save` writes to a folder."""
+        named = [name for name in _SCORES if getattr(self, name) is not None]
+        return [Path(folder) / FILE, *(_path(folder, name) for name in named)]
+
+    def save(self, folder: Path | str, **facts: Any) -> None:
+        """Write `weights.json` (the parameters), and a file of `Scores` each to `scores/`: `incoming`, `outgoing`,
+        `turned`, `changed`, and with a second run `floor` and `evidence`. `facts` go into their headers.
         """
-        folder = Path(folder)
-        for name in ("incoming", "outgoing", "floor", "evidence"):
+        for name in _SCORES:
             scores = getattr(self, name)
             if scores is not None:
-                scores.save(folder / f"{name}.safetensors", of=f"weights: {name}")
-        write_json(folder / "weights.json", {"parameters": [asdict(parameter) for parameter in self.parameters]})
+                scores.save(_path(folder, name), scores=f"weights: {name}", **facts)
+        write_json(Path(folder) / FILE, {"parameters": [asdict(parameter) for parameter in self.parameters]})
 
     @classmethod
     def load(cls, folder: Path | str) -> "WeightMeasures":
         """Read what `save` wrote. Raises FileError where a file is missing, another or damaged."""
-        folder = Path(folder)
+        path = Path(folder) / FILE
         try:
-            rows = json.loads((folder / "weights.json").read_text(encoding="utf-8"))["parameters"]
+            rows = json.loads(path.read_text(encoding="utf-8"))["parameters"]
             parameters = tuple(ParameterChange(**row | {"shape": tuple(row["shape"])}) for row in rows)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise FileError(f"'{folder / 'weights.json'}' is not a table of changed weights ({error}).") from None
-        there = {
-            name: Scores.load(folder / f"{name}.safetensors") for name in ("incoming", "outgoing", "floor", "evidence")
-            if name in ("incoming", "outgoing") or (folder / f"{name}.safetensors").is_file()
-        }  # fmt: skip
-        return cls(parameters, **there)
+            raise FileError(f"'{path}' is not a table of changed weights ({error}).") from None
+        always = _SCORES[:4]
+        there = [name for name in _SCORES if name in always or _path(folder, name).is_file()]
+        return cls(parameters, **{name: Scores.load(_path(folder, name)) for name in there})
+
+
+def _path(folder: Path | str, name: str) -> Path:
+    return Path(folder) / "scores" / f"{name}.safetensors"
 
 
 @torch.no_grad()
-def weight_measures(before: Model, after: Model, noise: Model | None = None, outgoing: bool = True) -> WeightMeasures:
+def weight_measures(before: Model, after: Model, floor: Model | None = None, outgoing: bool = True) -> WeightMeasures:
     """Compare the weights of two models of one architecture; output units are paired by character.
 
     Without `outgoing`, no unit is scored by what reads it, which takes two short passes for each site to find out.
 
-    `noise` is a second run from the same base on the same data, with another seed. Half of how far the two runs lie
+    `floor` is a second run from the same base on the same data, with another seed. Half of how far the two runs lie
     apart is chance: with changes `a` and `b` of a unit's weights, its floor is `|a - b| / sqrt(2)` over the weights'
     norm before. And if chance alone moved them, `a + b` would be as long as `a - b`; that it is longer is tested by the
     ratio of their squares, which then has an F distribution with as many degrees of freedom as there are weights. This
@@ -118,10 +130,10 @@ def weight_measures(before: Model, after: Model, noise: Model | None = None, out
     Raises:
         ValueError: the models differ in more than their output layer, or the two runs in that as well.
     """
-    if noise is not None and noise.vocabulary != after.vocabulary:
+    if floor is not None and floor.vocabulary != after.vocabulary:
         raise ValueError("The second run has another alphabet than the first: adapt it with the same data and options.")
     old, new = paired(before, after)
-    second = None if noise is None else paired(before, noise)[1]
+    second = None if floor is None else paired(before, floor)[1]
     parameters = tuple(
         _parameter(name, old[name], new[name], None if second is None else second[name])
         for name, _ in after.named_parameters()
@@ -129,19 +141,22 @@ def weight_measures(before: Model, after: Model, noise: Model | None = None, out
     # Rows of each unit before, after, and in the second run.
     made: dict[Site, list[Tensor]] = {}
     for site in after.sites:
-        models = [(before, old), (after, new)] + ([(noise, second)] if noise is not None else [])
+        models = [(before, old), (after, new)] + ([(floor, second)] if floor is not None else [])
         made[site] = [incoming(model, site, tensors) for model, tensors in models]
     into = Scores({site: _relative(*rows[:2]) for site, rows in made.items()})
     out = {}
     for site, names in zip(after.sites, readers(after).values(), strict=True) if outgoing else ():
         if names:
             out[site] = _relative(_columns(old, names), _columns(new, names))
-    if noise is None:
-        return WeightMeasures(parameters, into, Scores(out))
-    floor = Scores({site: _floor(*rows) for site, rows in made.items()})
-    return WeightMeasures(
-        parameters, into, Scores(out), floor, Scores({site: _evidence(*rows) for site, rows in made.items()})
-    )
+    each = {
+        "outgoing": Scores(out),
+        "turned": Scores({site: 1 - _cosine(*rows[:2]) for site, rows in made.items()}),
+        "changed": Scores({site: changed_bits(*rows[:2]).double().mean(1) for site, rows in made.items()}),
+    }
+    if floor is not None:
+        each["floor"] = Scores({site: _floor(*rows) for site, rows in made.items()})
+        each["evidence"] = Scores({site: _evidence(*rows) for site, rows in made.items()})
+    return WeightMeasures(parameters, into, **each)
 
 
 def _columns(tensors: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
@@ -151,6 +166,11 @@ def _columns(tensors: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
 
 def _relative(old: Tensor, new: Tensor) -> Tensor:
     return relative_change(old, new).nan_to_num(1.0)  # a new unit is wholly new
+
+
+def _cosine(old: Tensor, new: Tensor) -> Tensor:
+    still = (old == new).all(1)  # also where all are 0
+    return torch.where(still, 1.0, torch.cosine_similarity(old, new, dim=1).nan_to_num(0.0))
 
 
 def _floor(old: Tensor, new: Tensor, second: Tensor) -> Tensor:

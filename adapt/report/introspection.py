@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from adapt.introspect.probes.probe import Probe, ProbeRow
     from adapt.introspect.similarity import Similarity
     from adapt.introspect.weight_measures import ParameterChange, WeightMeasures
+    from interventions.neurons import Neurons, Scores
+
+_SHOWN = 12  # flagged neurons of a site that are named
 
 
 def similarity_figure(similarity: Similarity) -> Markup:
@@ -121,3 +124,44 @@ def _line(row: ParameterChange, name: str, largest: float, known: bool) -> Marku
 
 def _said(value: float | None, form: str, moved: bool) -> str:
     return wording.UNKNOWN if value is None or not moved else form.format(value)
+
+
+def neuron_strips(changes: Scores) -> Markup:
+    """A layer at a time, a cell for each neuron: the darker, the larger its relative change."""
+    key = Markup("").join(Markup("<li>{}{}</li>").format(swatch, name) for name, swatch in figures.shade_key()[:-1])
+    parts = []
+    for site in changes.sites:
+        values = changes[site].tolist()
+        strip = figures.neuron_strip(site.name, values) if any(values) else Markup("")
+        parts.append(
+            Markup('<div class="units"><header><h4><code>{0}</code></h4><p>{1}</p></header>{2}</div>').format(
+                site.name, figures.describe(values), strip and Markup(
+                    '<div class="scroll" role="group" aria-label="Neurons of {}" tabindex="0">{}</div>'
+                ).format(site.name, strip),
+            )
+        )  # fmt: skip
+    return Markup('<ul class="key">{}</ul>{}').format(key, Markup("").join(parts))
+
+
+def chance_table(measures: WeightMeasures, flagged: Neurons) -> Markup:
+    """A line a site: how far the middle neuron moved, and by chance; which were moved beyond it, the surest first."""
+    lines = []
+    for site in measures.incoming.sites:
+        order = measures.evidence[site].sort(descending=True, stable=True).indices.tolist()
+        chosen = [str(unit) for unit in order if unit in flagged[site]]
+        shown = ", ".join(chosen[:_SHOWN]) + ", ..." * (len(chosen) > _SHOWN)
+        lines.append(
+            Markup(
+                '<tr><th scope="row" class="text"><code>{}</code></th><td>{:,}</td><td>{}</td><td>{}</td><td>{:,}</td>'
+                '<td class="text">{}</td></tr>'
+            ).format(
+                site.name, site.units, wording.relative(float(measures.incoming[site].median())),
+                wording.relative(float(measures.floor[site].median())), len(chosen), shown,
+            )
+        )  # fmt: skip
+    return Markup(
+        '<div class="scroll" role="region" aria-label="Sites" tabindex="0"><table class="groups"><thead><tr>'
+        '<th scope="col" class="text">Site</th><th scope="col">Neurons</th><th scope="col">Median change</th>'
+        '<th scope="col">By chance</th><th scope="col">Flagged</th><th scope="col" class="text">Which</th></tr></thead>'
+        "<tbody>{}</tbody></table></div>"
+    ).format(Markup("").join(lines))

@@ -8,11 +8,15 @@ import pytest
 import torch
 from tone_speech import write_tones
 
+from adapt.data.loader import Loader
 from adapt.data.manifest import Phoneme, read_manifest, write_manifest
 from adapt.errors import InputError
 from adapt.introspect.profiles import Profiles
+from adapt.introspect.rsa import rsa
+from adapt.introspect.similarity import Similarity
 from adapt.models.checkpoint import load_model
 from interventions.neurons import Scores
+from interventions.sites import choose_sites
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +132,18 @@ def test_what_does_not_fit_is_named(innertune, base, spoken, tmp_path):
         with pytest.raises(InputError, match=says):
             innertune("introspect", f"model.pretrained={base}", *spoken, f"output={tmp_path / 'run'}", *options)
     assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_rsa_by_command(innertune, base, spoken, tmp_path):
+    run = innertune(
+        "introspect", f"model.pretrained={base}", *spoken, "measure=similarity", "measure.method=rsa",
+        "measure.sites='*.conv[2-5]'", f"output={tmp_path / 'run'}",
+    )  # fmt: skip
+    found = Similarity.load(run)
+    model, examples = load_model(str(base)).model, [read_manifest(one.partition("=")[2])[0] for one in spoken[1:]]
+    sites = choose_sites(model.sites, "*.conv[2-5]")
+    here = rsa(model, [*examples[0], *examples[1]], Loader(), "phoneme", sites=sites)
+    assert found.method == "rsa" and found.rows == here.rows and torch.equal(found.matrix, here.matrix)
+    told = json.loads((run / "metrics.json").read_text())
+    assert (told["method"], told["per"], told["count"]) == ("rsa", "group", 5)
+    assert "distances between all pairs" in " ".join((run / "similarity.html").read_text().split())

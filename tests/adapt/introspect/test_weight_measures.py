@@ -63,10 +63,10 @@ def test_20_of_2000_rows_that_moved_more_are_on_top(before):
 
 def test_what_both_runs_moved_is_flagged_and_what_chance_moved_is_not(before):
     first, second = (planted(shaken(before, seed), ROWS) for seed in (1, 2))
-    found = weight_measures(before, first, noise=second)
+    found = weight_measures(before, first, floor=second)
     expected = {(before.layers[layer].name, unit) for layer, unit in ROWS}
     assert set(found.flagged()) == expected == set(found.evidence.top(20))
-    by_chance = weight_measures(before, shaken(before, 1), noise=shaken(before, 2))
+    by_chance = weight_measures(before, shaken(before, 1), floor=shaken(before, 2))
     assert len(by_chance.flagged()) == 0
     for parameter in by_chance.parameters:
         if len(parameter.shape) > 1:
@@ -76,9 +76,9 @@ def test_what_both_runs_moved_is_flagged_and_what_chance_moved_is_not(before):
 
 
 def test_an_unchanged_model(before, tmp_path):
-    found = weight_measures(before, copy.deepcopy(before), noise=copy.deepcopy(before))
+    found = weight_measures(before, copy.deepcopy(before), floor=copy.deepcopy(before))
     assert len(found.flagged()) == 0
-    for scores in (found.incoming, found.outgoing, found.floor, found.evidence):
+    for scores in (found.incoming, found.outgoing, found.turned, found.changed, found.floor, found.evidence):
         assert all(float(scores[site].abs().max()) == 0 for site in scores.sites)
     for parameter in found.parameters:
         assert (parameter.changed, parameter.relative, parameter.floor or 0) == (0, 0, 0)
@@ -87,11 +87,12 @@ def test_an_unchanged_model(before, tmp_path):
             assert (parameter.spectral, parameter.stable_rank, parameter.overlap) == (0, 0, 1)
     alone = weight_measures(before, before, outgoing=False)
     assert alone.incoming == found.incoming and alone.outgoing.sites == () and alone.floor is None
-    with pytest.raises(ValueError, match="give it as noise="):
+    with pytest.raises(ValueError, match="give it as floor="):
         alone.flagged()
     found.save(tmp_path)
     read = WeightMeasures.load(tmp_path)
     assert read.parameters == found.parameters and read.evidence == found.evidence and read.outgoing == found.outgoing
+    assert read.turned == found.turned and read.changed == found.changed
     (tmp_path / "weights.json").unlink()
     with pytest.raises(FileError, match=r"weights\.json"):
         WeightMeasures.load(tmp_path)
@@ -147,7 +148,7 @@ def test_new_output_units_are_wholly_new(before):
     assert float(found.outgoing[after.sites[-2]].max()) == 0  # the weights to new units have none to differ from
     assert next(own for own in found.parameters if own.name == f"{after.head}.weight").relative == 0
     with pytest.raises(ValueError, match="another alphabet"):
-        weight_measures(before, after, noise=before)
+        weight_measures(before, after, floor=before)
     with pytest.raises(ValueError, match="one architecture"):
         weight_measures(before, small(inner=12))
 

@@ -53,11 +53,11 @@ def test_changed_and_unchanged_weights():
     still = ParameterChange("a.weight", (3, 4), 0.0, 0.0, 1.0, None, 0.0, 0.0, 0.0, 1.0)
     moved = ParameterChange("b.weight", (3, 4), 0.5, 0.125, 0.99, None, 0.2, 2.0, 2.5, 0.75)
     bias = ParameterChange("b.bias", (3,), 1.0, 0.5, 0.9, None, None, None, None, None)
-    drawn = str(weight_table(WeightMeasures((still, moved, bias), Scores({}), Scores({}))))
+    drawn = str(weight_table(WeightMeasures((still, moved, bias), *(Scores({}),) * 4)))
     assert drawn.count("<tr") == 3 and "b.bias" not in drawn and "By chance" not in drawn
     assert "12.5 %" in drawn and "50.0 %" in drawn and drawn.count('class="frozen"') == 1
     known = ParameterChange("b.weight", (3, 4), 0.5, 0.125, 0.99, 0.05, 0.2, 2.0, 2.5, 0.75)
-    assert "By chance" in str(weight_table(WeightMeasures((known,), Scores({}), Scores({}))))
+    assert "By chance" in str(weight_table(WeightMeasures((known,), *(Scores({}),) * 4)))
 
 
 def test_numbers_of_words_keep_their_digits_their_sign_and_their_names():
