@@ -26,9 +26,7 @@ choosing and evaluating come on top (`seconds` of a run in the JSON is all of it
 import argparse
 import json
 import math
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -36,8 +34,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from studies import best_rates, drop_checkpoints, innertune, mean_interval, said, say_left_out, write_results
 
 MEASURES = ("random", "weight", "rgn", "fisher", "activation_gap", "gradient_gap", "ablation")
 FREE = ("rgn", "fisher", "gradient_gap", "ablation")
@@ -50,7 +50,6 @@ COLUMNS = ("share", "way", "trained", "WER target", "WER source", "of full's gai
 OF_FULL = ("gain_of_full", "forgetting_of_full")
 BARE = ("causes=0", "inside=0")  # what the report would look at besides takes longer than a short run
 WHOLE = ("surgical", "full")  # whose number of weights is their own
-T_975 = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # Student's, by degrees of freedom
 SECONDS = {"accents": 110.0, "fsdd": 40.0}  # of a run, before any was timed here: one thread of a machine of 2026
 LENGTH = {"accents": ["data.source_train=200"], "fsdd": ["experiment=fsdd_accent", "data.source_train=60"]}
 
@@ -137,17 +136,6 @@ def rank(base: str, share: float) -> int:
     return max(1, round(share * sum(parameter.numel() for parameter in model.parameters()) / one))
 
 
-def innertune(*arguments: str, quiet: Path | None = None) -> int:
-    """Run a command as a user would; its output goes to the file `quiet`."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    quiet.parent.mkdir(parents=True, exist_ok=True)
-    with quiet.open("a") as out:
-        done = subprocess.run(
-            [sys.executable, "-m", "adapt.cli", *arguments], env=environment, stdout=out, stderr=subprocess.STDOUT
-        )
-    return done.returncode
-
-
 def result(folder: Path, run: Run) -> dict[str, Any] | None:
     """What a finished run found; None where it is not finished."""
     path = folder / run.name / "metrics.json"
@@ -163,33 +151,16 @@ def result(folder: Path, run: Run) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The mean, and half of the 95 % interval around it; NaN where there is one value alone."""
-    if len(values) < 2:
-        return statistics.fmean(values), math.nan
-    factor = T_975[len(values) - 1] if len(values) <= len(T_975) else 1.96
-    return statistics.fmean(values), factor * statistics.stdev(values) / math.sqrt(len(values))
-
-
-def best_rates(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of each way and share, the runs at the learning rate with the lowest mean WER on the validation set."""
-    by_way: dict[Any, dict[Any, list[dict[str, Any]]]] = {}
-    for found in results:
-        rates = by_way.setdefault((found["data"], found["share"], found["way"]), {})
-        rates.setdefault(found["rate"], []).append(found)
-    chosen = []
-    for rates in by_way.values():
-        most = max(map(len, rates.values()))  # those that were tried on all seeds
-        whole = [own for own in rates.values() if len(own) == most]
-        chosen += min(whole, key=lambda own: statistics.fmean(found["validation_wer"] for found in own))
-    return chosen
+def way_of(found: dict[str, Any]) -> tuple[str, float | None, str]:
+    """What a row of the table is of."""
+    return found["data"], found["share"], found["way"]
 
 
 def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """A row for each way and share of each data: means over seeds, also beside full fine-tuning on the same seeds."""
-    rows, results = [], best_rates(results)
-    for key in dict.fromkeys((found["data"], found["share"], found["way"]) for found in results):
-        own = [found for found in results if (found["data"], found["share"], found["way"]) == key]
+    rows, results = [], best_rates(results, way_of)
+    for key in dict.fromkeys(map(way_of, results)):
+        own = [found for found in results if way_of(found) == key]
         full = {found["seed"]: found for found in results if (found["data"], found["way"]) == (key[0], "full")}
         both = [(found, full[found["seed"]]) for found in own if found["seed"] in full]
         row = {"data": key[0], "share": key[1], "way": key[2], "rate": own[0]["rate"], "seeds": len(own)}
@@ -213,10 +184,6 @@ def forgetting(run: dict[str, Any]) -> float:
 
 def table(rows: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]]) -> str:
     """The same as Markdown, a table for each data: of each share the best on the target first."""
-
-    def said(value: tuple[float, float]) -> str:
-        return f"{value[0]:.1f}" if math.isnan(value[1]) else f"{value[0]:.1f} ± {value[1]:.1f}"
-
     lines = []
     for data in dict.fromkeys(row["data"] for row in rows):
         one = next(r for r in results if r["data"] == data)
@@ -277,11 +244,9 @@ def work(runs: Sequence[Run], args: argparse.Namespace) -> Iterator[dict[str, An
             log = folder.with_name(f"{folder.name}.log")
             given = [*options, *place, f"output={folder}", "resume=true", "logger=csv", *BARE, *args.options]
             if innertune("adapt", *given, quiet=log):
-                last = log.read_text(encoding="utf-8").strip().splitlines()[-1:]
-                print(f"  {run.name}: left out. {' '.join(last)}", flush=True)
+                say_left_out(run.name, log)
                 continue
-            for checkpoint in (folder / "checkpoints").glob("*.ckpt"):
-                checkpoint.unlink()  # finished, and six times the model's size
+            drop_checkpoints(folder)
         yield result(args.folder, run)
 
 
@@ -324,22 +289,11 @@ def main() -> None:
             rest = cost([other for other in left if result(args.folder, other) is None], results) / 60
             print(f"  {run.name}: target {wer['target']:.1f}, source {wer['source']:.1f}, "
                   f"{100 * found['trained']:.1f} % trained; {rest:.0f} minutes left", flush=True)  # fmt: skip
-        write(args, results)
+        write_results(args.json or args.folder / "result.json", summary(results), results)
     print(table(summary(results), results))
     print(
         f"\n{new} runs in {(time.perf_counter() - began) / 60:.0f} minutes; {args.json or args.folder / 'result.json'}"
     )
-
-
-def write(args: argparse.Namespace, results: Sequence[dict[str, Any]]) -> None:
-    """Keep what is known so far."""
-    from adapt.files import write_json
-
-    rows = summary(results)
-    for row in rows:
-        for name in ("target", "source"):
-            row[name] = [None if math.isnan(value) else value for value in row[name]]
-    write_json(args.json or args.folder / "result.json", {"rows": rows, "runs": list(results)})
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def test_the_learning_rate_is_chosen_on_validation_data(study):
     results = [found("rgn", 0.05, seed, 30, rate=0.001, validation=0.4) for seed in (0, 1)]
     results += [found("rgn", 0.05, seed, 20, rate=0.003, validation=0.6) for seed in (0, 1)]
     results += [found("rgn", 0.05, 0, 10, rate=0.01, validation=0.1)]  # not tried on every seed
-    assert {own["rate"] for own in study.best_rates(results)} == {0.001}
+    assert {own["rate"] for own in study.best_rates(results, study.way_of)} == {0.001}
 
 
 def test_what_is_done_is_not_done_again_and_what_fails_is_left_out(study, tmp_path, monkeypatch, capsys):
