@@ -13,9 +13,9 @@ layer keeps its batch norm's statistics too.
 
 Every run of a pair takes about as many steps: on a fifth of the data, five times the epochs. That is what `scratch`
 means too; `scratch x4` takes four times the steps, on all of the data (`--times`). The epoch with the lowest WER on the
-validation set counts. Adaptations are `innertune adapt`, the others `innertune pretrain`, each with the optimizer and the learning
-rate of its own config (AdamW at 1e-3; Adam at 2e-3, with which the base was trained too) whatever k is; with several
-`--rates`, each is tried everywhere, and of each row the one with the best validation WER is reported.
+validation set counts. Adaptations are `innertune adapt`, the others `innertune pretrain`, each with the optimizer and
+the learning rate of its own config (AdamW at 1e-3; Adam at 2e-3, with which the base was trained too) whatever k is;
+with several `--rates`, each is tried everywhere, and of each row the one with the best validation WER is reported.
 
 Each run is in a folder of its own below `--folder`. What is finished stays and is not done again; a run that was killed
 goes on. Columns: WER on the target and, of adaptations, on the source, means over seeds with their 95 % intervals
