@@ -18,13 +18,13 @@ the learning rate of its own config (AdamW at 1e-3; Adam at 2e-3, with which the
 with several `--rates`, each is tried everywhere, and of each row the one with the best validation WER is reported.
 
 Each run is in a folder of its own below `--folder`. What is finished stays and is not done again; a run that was killed
-goes on. Columns: WER on the target and, of adaptations, on the source, means over seeds with their 95 % intervals
-(Student's t), of one seed the bootstrap interval over utterances; `caught up` is the share of its steps after which a
-run's validation WER is as low as that of `scratch` ever becomes; `s` is training alone, from its start to the last
-epoch's end, a cached prefix included. Seeds are of the order of the data, of augmentation and of a new network's
-weights; the data are the same. The picture, `transfer.svg` in the folder (`scripts/transfer_figure.py`), shows these
-WERs, how far each layer's weights moved where all may, and what each layer's change put back, or made alone, does
-(`causes=` of `innertune adapt`).
+goes on. What earlier calls found there (`result.json`) is shown with what this one finds. Columns: WER on the target
+and, of adaptations, on the source, means over seeds with their 95 % intervals (Student's t), of one seed the bootstrap
+interval over utterances; `caught up` is the share of its steps after which a run's validation WER is as low as that of
+`scratch` ever becomes; `s` is training alone, from its start to the last epoch's end, a cached prefix included. Seeds
+are of the order of the data, of augmentation and of a new network's weights; the data are the same. The picture,
+`transfer.svg` in the folder (`scripts/transfer_figure.py`), shows these WERs, how far each layer's weights moved where
+all may, and what each layer's change put back, or made alone, does (`causes=` of `innertune adapt`).
 """
 
 import argparse
@@ -159,7 +159,7 @@ def result(folder: Path, run: Run) -> dict[str, Any] | None:
 
 def row_of(found: dict[str, Any]) -> tuple[Any, ...]:
     """What a row of the table is of."""
-    return tuple(found[name] for name in ("pair", "share", "frozen", "times"))
+    return tuple(found[name] for name in ("pair", "share", "frozen", "times", "train", "epochs"))
 
 
 def caught_up(validation: Sequence[float], goal: float) -> float | None:
@@ -171,7 +171,7 @@ def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """A row for each pair, share, and number of frozen layers or way from scratch: means over seeds."""
     results = best_rates(results, row_of)
     scratch = {
-        (found["pair"], found["share"], found["seed"]): found["validation_wer"]
+        (found["pair"], found["train"], found["epochs"], found["seed"]): found["validation_wer"]
         for found in results
         if found["frozen"] is None and found["times"] == 1
     }
@@ -186,7 +186,7 @@ def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if first["source"] is not None:
             row["source"] = mean_interval([100 * found["source"]["after"] for found in own])
         row |= {name: statistics.fmean(found[name] for found in own) for name in ("trained", "training_seconds")}
-        goals = [scratch.get((found["pair"], found["share"], found["seed"])) for found in own]
+        goals = [scratch.get((found["pair"], found["train"], found["epochs"], found["seed"])) for found in own]
         when = [
             None if goal is None else caught_up(found["validation"], goal)
             for found, goal in zip(own, goals, strict=True)
@@ -262,6 +262,17 @@ def work(runs: Sequence[Run], args: argparse.Namespace) -> Iterator[dict[str, An
         yield result(args.folder, run)
 
 
+def earlier(path: Path, runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """What earlier calls found of other runs than these."""
+    known = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.is_file() else []
+    return [found for found in known if run_of(found) not in runs]
+
+
+def run_of(found: dict[str, Any]) -> Run:
+    """The run that found it."""
+    return Run(*(found[field.name] for field in fields(Run)))
+
+
 def amounts(args: argparse.Namespace, parser: argparse.ArgumentParser) -> dict[str, tuple[int, int]]:
     """How many utterances and epochs each pair has: those that are given, one for all pairs or one for each."""
     given = {}
@@ -298,12 +309,11 @@ def main() -> None:
     print(f"{len(runs)} runs, {len(done)} of them done; the others will take some {cost(left, done) / 3600:.1f} hours.")
     if args.estimate:
         return
-    results: list[dict[str, Any]] = []
+    results = earlier(args.json, runs)
     began, new = time.perf_counter(), 0
     for found in work(runs, args):
         results.append(found)
-        run = Run(*(found[field.name] for field in fields(Run)))
-        if run in left:
+        if (run := run_of(found)) in left:
             new += 1
             rest = cost([other for other in left if result(args.folder, other) is None], results) / 60
             print(f"  {run.name}: target {100 * found['wer']:.1f}, {100 * found['trained']:.1f} % trained; "

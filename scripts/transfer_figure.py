@@ -16,9 +16,9 @@ from adapt.report.figures import Axis, axis
 STYLES = (("#0072b2", "circle"), ("#d55e00", "square"), ("#009e73", "triangle"), ("#cc79a7", "diamond"))
 INK, PALE = "#222222", "#d9dde1"
 WIDTH, ROW, TOP = 1200, 400, 44  # in the picture's units, as everything here
-PANELS = ((60, 390), (500, 770), (860, 1180))  # from where to where each column is
+PANELS = ((60, 370), (500, 770), (850, 1140))  # from where to where each column is
 UPPER, LOWER = 62, 318  # of a panel, within its row
-LETTER = 16  # the least distance between the names of lines
+LETTER = 17  # the least distance between the names of lines
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def draw(rows: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]
 def _wer(rows: Sequence[Mapping[str, Any]], styles: Mapping[float, tuple[str, str]], top: float) -> list[str]:
     values = [row["target"][0] for row in rows]
     counts = sorted({row["frozen"] for row in rows if row["frozen"] is not None}) or [0]
-    panel = _panel(0, top, Axis((counts[0] - 0.4, counts[-1] + 0.4)), axis(0, max(values)))
-    parts = _frame(panel, "WER on the target, %", "frozen layers, from the input", counts, "{:g}")
+    panel = _panel(0, top, Axis((counts[0] - 0.4, counts[-1] + 0.4)), axis(0, max(values), most=8))
+    parts = _frame(panel, "WER on the target, %", "frozen layers, from the input", {n: str(n) for n in counts})
     names = []
     for share, (colour, shape) in styles.items():
         own = {row["frozen"]: row["target"][0] for row in rows if row["share"] == share and row["frozen"] is not None}
@@ -84,7 +84,7 @@ def _wer(rows: Sequence[Mapping[str, Any]], styles: Mapping[float, tuple[str, st
                 times = "" if row["times"] == 1 else f" ×{row['times']:g}"
                 names.append((y, f"scratch{times}", colour))
     for y, (_, name, colour) in zip(_apart([name[0] for name in names]), sorted(names), strict=True):
-        parts.append(_text(panel.right + 5, y + 5, name, colour=colour, size=13))
+        parts.append(_text(panel.right + 5, y + 5, name, colour=colour, size=15))
     return parts
 
 
@@ -99,8 +99,9 @@ def _moved(found: Sequence[Mapping[str, Any]], styles: Mapping[float, tuple[str,
         if own:
             lines[share] = {n: 100 * statistics.fmean(one[name] for one in own) for n, name in enumerate(layers)}
     highest = max(value for line in lines.values() for value in line.values())
-    panel = _panel(1, top, Axis((-0.4, len(layers) - 0.6)), axis(0, highest))
-    parts = _frame(panel, "change of weights, % of their norm", "layer (conv), none frozen", range(len(layers)), "{:g}")
+    panel = _panel(1, top, Axis((-0.4, len(layers) - 0.6)), axis(0, highest, most=8))
+    numbers = {n: name.removeprefix("conv") for n, name in enumerate(layers)}
+    parts = _frame(panel, "change of weights, % of their norm", "layer, none frozen", numbers)
     return parts + [_line(panel, line, *styles[share]) for share, line in lines.items()]
 
 
@@ -110,38 +111,33 @@ def _causes(found: Sequence[Mapping[str, Any]], top: float) -> list[str]:
     charts = [one["causes"] for one in found if one["share"] == most and one["causes"]]
     if not charts:
         return []
-    parts = [part["part"] for part in charts[0]["parts"] if part["kind"] == "layer"]
+    layers = [part["part"].removeprefix("conv") for part in charts[0]["parts"] if part["kind"] == "layer"]
 
     def mean(of: Callable[[Mapping[str, Any]], float]) -> float:
         return 100 * statistics.fmean(of(chart) for chart in charts)
 
     ends = {when: mean(lambda chart, when=when: chart[when]) for when in ("before", "after")}
     causes = {
-        way: [mean(lambda chart, n=n, way=way: chart["parts"][n][way]) for n in range(len(parts))]
-        for way in ("without", "alone")
+        way: [mean(lambda chart, n=n, way=way: chart["parts"][n][way]) for n in range(len(layers))]
+        for way in ("alone", "without")
     }
-    panel = _panel(
-        2, top, Axis((-0.6, len(parts) - 0.4)), axis(0, max(*ends.values(), *causes["without"], *causes["alone"]))
-    )
-    drawn = _frame(panel, "WER on the target, %", "layer (conv)", range(len(parts)), "{:g}")
-    for y in ends.values():
-        drawn.append(_stroke(panel.left, panel.y(y), panel.right, panel.y(y), INK, 1.2, "4 3"))
-    for n in range(len(parts)):
-        for way, end, colour, shift in (("alone", "before", "#8a5a00", -4.5), ("without", "after", "#0072b2", 4.5)):
-            x, y = panel.x(n) + shift, panel.y(causes[way][n])
+    highest = max(*ends.values(), *causes["alone"], *causes["without"])
+    panel = _panel(2, top, Axis((-0.6, len(layers) - 0.4)), axis(0, highest, most=8))
+    drawn = _frame(panel, "WER, %:", "layer, none frozen", dict(enumerate(layers)))
+    for when, value in ends.items():
+        drawn.append(_stroke(panel.left, panel.y(value), panel.right, panel.y(value), INK, 1.2, "4 3"))
+        drawn.append(_text(panel.right + 5, panel.y(value) + 5, when, size=15))
+    ways = (("alone", "before", "#8a5a00", "white", -4.5), ("without", "after", "#0072b2", "#0072b2", 4.5))
+    key = {"alone": (panel.left + 34, "its change alone"), "without": (panel.left + 190, "put back")}
+    for way, end, colour, fill, aside in ways:
+        circle = f'r="4.5" fill="{fill}" stroke="{colour}" stroke-width="2"/>'
+        for n, value in enumerate(causes[way]):
+            x, y = panel.x(n) + aside, panel.y(value)
             drawn.append(_stroke(x, panel.y(ends[end]), x, y, colour, 2))
-            fill = colour if way == "without" else "white"
-            drawn.append(
-                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{fill}" stroke="{colour}" stroke-width="2"/>'
-            )
-    # What the two kinds are, in words, where the panels' titles are.
-    y = top + UPPER - 14
-    drawn.append(f'<circle cx="{panel.left + 118}" cy="{y - 5}" r="4.5" fill="#0072b2"/>')
-    drawn.append(_text(panel.left + 127, y, "put back (from after)", size=13))
-    drawn.append(
-        f'<circle cx="{panel.left + 118}" cy="{y - 21}" r="4.5" fill="white" stroke="#8a5a00" stroke-width="2"/>'
-    )
-    drawn.append(_text(panel.left + 127, y - 16, "alone (from before)", size=13))
+            drawn.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" {circle}')
+        x, said = key[way]
+        drawn.append(f'<circle cx="{x}" cy="{panel.upper - 19}" {circle}')
+        drawn.append(_text(x + 10, panel.upper - 14, said, size=16))
     return drawn
 
 
@@ -150,15 +146,15 @@ def _panel(column: int, top: float, along: Axis, up: Axis) -> Panel:
     return Panel(left, right, top + UPPER, top + LOWER, along, up)
 
 
-def _frame(panel: Panel, title: str, below: str, marks: Sequence[float], form: str) -> list[str]:
-    parts = [_text(panel.left - 40, panel.upper - 14, title, size=14)]
+def _frame(panel: Panel, title: str, below: str, marks: Mapping[float, str]) -> list[str]:
+    parts = [_text(panel.left - 46, panel.upper - 14, title, size=16)]
     for tick in panel.up.ticks:
         y = panel.y(tick)
         parts.append(_stroke(panel.left, y, panel.right, y, PALE, 1))
-        parts.append(_text(panel.left - 7, y + 5, f"{round(tick, 6):g}", anchor="end", size=14))
-    for mark in marks:
-        parts.append(_text(panel.x(mark), panel.lower + 20, form.format(mark), anchor="middle", size=14))
-    parts.append(_text((panel.left + panel.right) / 2, panel.lower + 42, below, anchor="middle", size=14))
+        parts.append(_text(panel.left - 7, y + 5, f"{round(tick, 6):g}", anchor="end", size=16))
+    for place, mark in marks.items():
+        parts.append(_text(panel.x(place), panel.lower + 20, mark, anchor="middle", size=16))
+    parts.append(_text((panel.left + panel.right) / 2, panel.lower + 42, below, anchor="middle", size=16))
     return parts
 
 
@@ -167,11 +163,11 @@ def _key(styles: Mapping[float, tuple[str, str]]) -> str:
     for share, (colour, shape) in styles.items():
         parts += [_stroke(x, 22, x + 30, 22, colour, 2.5), _mark(x + 15, 22, colour, shape)]
         name = f"{100 * share:g} % of the data"
-        parts.append(_text(x + 38, 27, name, size=15))
-        x += 60 + 8 * len(name)
-    parts += [_stroke(x, 22, x + 30, 22, INK, 1.8, "7 4"), _text(x + 38, 27, "from scratch, as many steps", size=15)]
-    x += 258
-    parts += [_stroke(x, 22, x + 30, 22, INK, 1.8, "2 4"), _text(x + 38, 27, "more steps", size=15)]
+        parts.append(_text(x + 38, 27, name))
+        x += 64 + 8.4 * len(name)
+    parts += [_stroke(x, 22, x + 30, 22, INK, 1.8, "7 4"), _text(x + 38, 27, "from scratch, as many steps")]
+    x += 282
+    parts += [_stroke(x, 22, x + 30, 22, INK, 1.8, "2 4"), _text(x + 38, 27, "more steps")]
     return "".join(parts)
 
 
@@ -197,7 +193,7 @@ def _stroke(x1: float, y1: float, x2: float, y2: float, colour: str, width: floa
 
 
 def _text(
-    x: float, y: float, text: str, anchor: str = "start", size: int = 15, colour: str = INK, weight: str = "normal"
+    x: float, y: float, text: str, anchor: str = "start", size: int = 16, colour: str = INK, weight: str = "normal"
 ) -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" font-weight="{weight}" '

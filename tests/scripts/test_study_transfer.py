@@ -163,6 +163,11 @@ def test_what_is_done_is_not_done_again_and_all_is_read(study, tmp_path, monkeyp
     assert last["trained"] == 1 and last["source"] is None
     assert [row["caught_up"] for row in result["rows"]] == [1, 1, None] and result["rows"][0]["target"] == [30, None]
     assert (tmp_path / "transfer.svg").read_text().startswith("<svg")
+    arguments[arguments.index("8")] = "10"  # one more, and what there is already is shown with it
+    monkeypatch.setattr(sys, "argv", ["study_transfer", *arguments])
+    study.main()
+    assert calls[3:] == ["frozen-10-100-2-0"] and "| first 8 |" in capsys.readouterr().out
+    assert len(json.loads((tmp_path / "result.json").read_text())["runs"]) == 4
 
 
 def test_numbers_for_each_pair_or_for_all(study, tmp_path, monkeypatch, capsys):
