@@ -7,9 +7,9 @@
 
 The embedded base, US English, is adapted to German and to Scottish English (synthetic voices), its first k layers of 11
 frozen, on all of the training utterances, on half and on a fifth of them; beside it the same network is trained from
-scratch on the same utterances. Kunze et al. (arXiv 1706.00290) did this with a Wav2Letter 15 times as large, 1,000
-hours of English and 100 hours of German. k counts from the input; 10 leaves the output layer alone to train. A frozen
-layer keeps its batch norm's statistics too.
+scratch on the same utterances. Kunze et al. (arXiv 1706.00290) did this with as many layers, 250 and 2,000 units wide,
+from 1,000 hours of English to corpora of German, of which two runs took 50,000 and 10,000 utterances. k counts from the
+input; 10 leaves the output layer alone to train. A frozen layer keeps its batch norm's statistics too.
 
 Every run of a pair takes about as many steps: on a fifth of the data, five times the epochs. That is what `scratch`
 means too; `scratch x4` takes four times the steps, on all of the data (`--times`). The epoch with the lowest WER on the
