@@ -327,9 +327,9 @@ def keep(args: argparse.Namespace, results: Sequence[dict[str, Any]]) -> None:
     """Write what is known so far, as numbers and as the picture."""
     from adapt.files import write_text
 
-    rows = summary(results)
+    rows, titles = summary(results), {name: pair.title for name, pair in PAIRS.items()}
     write_results(args.json, rows, results)
-    write_text(args.folder / "transfer.svg", draw(rows, results, {name: pair.title for name, pair in PAIRS.items()}))
+    write_text(args.folder / "transfer.svg", draw(rows, best_rates(results, row_of), titles))
 
 
 if __name__ == "__main__":
