@@ -15,6 +15,7 @@ from adapt.data.splits import check_splits
 from adapt.dry_run import Training, dry_run, table
 from adapt.errors import InputError
 from adapt.inference import answers
+from adapt.introspect.topography.cells import cells_of_model, cells_to_text
 from adapt.models.checkpoint import Loaded, model_fingerprint, save_adaptation
 from adapt.models.factors import merge_factors
 from adapt.models.labels import Labels
@@ -81,10 +82,12 @@ def main(cfg: DictConfig) -> None:
     freeze_all_but(model, trained)
     model.set_augment(build(cfg.augment))
     keep = build(cfg.keep)(model, sample=sample)
+    learned = cells_of_model(base.header, base.reference)
+    topographic = build(cfg.topographic)(model, learned=learned)
     rates = layer_rates(model, trained, cfg.layer_decay, None if cfg.rates == "auto" else cfg.rates, measured)
     unfreeze = None if cfg.unfreeze is None else gradual(model, trained, cfg.unfreeze)
     module = AdaptationModule(
-        model, model.task, make_optimizer, cfg.schedule, cfg.warmup, cfg.seed, rates, keep, unfreeze
+        model, model.task, make_optimizer, cfg.schedule, cfg.warmup, cfg.seed, rates, keep, unfreeze, topographic
     )
     watch(model.task.metrics, cfg.monitor, cfg.patience)
     if plain is not None:
@@ -95,6 +98,9 @@ def main(cfg: DictConfig) -> None:
     logger = build(cfg.logger)(folder)
     if keep is not None:
         keep.prepare(folder / "checkpoints")
+    if topographic is not None:
+        topographic.prepare(folder / "checkpoints")
+        learned |= topographic.cells
 
     sets = {name: part for name, part in (("target", splits.test), ("source", splits.source_test)) if part}
     before: dict[str, list[str]] = {}
@@ -125,13 +131,15 @@ def main(cfg: DictConfig) -> None:
         for name, parameter in model.named_parameters()
         if id(parameter) in whole or name in rows or name in merged.counts
     ]
+    # Of units that lay on a grid before and do not now, it is still the best map there is.
+    grids = {"topographic": cells_to_text(learned)} if learned else {}
     save_adaptation(
         folder / "adaptation", base, model, merged.factors,
-        trained=trained, trained_rows=rows, trained_factors=merged.counts,
+        trained=trained, trained_rows=rows, trained_factors=merged.counts, **grids,
     )  # fmt: skip
     log.info("After:")
     after = _answers(model, sets, loader)
-    adapted = Loaded(model, str(folder), model_fingerprint(model), model.header())
+    adapted = Loaded(model, str(folder), model_fingerprint(model), {**model.header(), **grids})
     comparison = compare_texts(
         base, adapted, sets, before, after, loader, grouping(cfg.data), trained, rows, merged.counts,
         causes=cfg.causes, inside=cfg.inside,

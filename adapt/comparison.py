@@ -15,6 +15,8 @@ from adapt.errors import InputError
 from adapt.inference import answers
 from adapt.introspect.causes import Causes, find_causes
 from adapt.introspect.inside import Inside, look_inside
+from adapt.introspect.order import Order, measure_order
+from adapt.introspect.topography.cells import cells_of_model
 from adapt.introspect.weights import WeightChange, weight_change
 from adapt.metrics import Metric, paired_intervals, word_edits
 from adapt.models.checkpoint import Loaded
@@ -86,6 +88,7 @@ class Comparison:
     noun: str = recognition.noun
     title: str = "Before and after"
     inside: Inside | None = None
+    order: Order | None = None
     causes: Causes | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
@@ -95,7 +98,8 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for `comparison.json`."""
-        return asdict(replace(self, inside=None)) | {"inside": self.inside and self.inside.as_dict()}
+        plain = asdict(replace(self, inside=None, order=None))
+        return plain | {name: own and own.as_dict() for name, own in (("inside", self.inside), ("order", self.order))}
 
     def figures(self) -> dict[str, Any]:
         """The figures of it, for `metrics.json`: `target.before.wer`, `weights.changed`, ..."""
@@ -104,6 +108,7 @@ class Comparison:
             names = ("total", "trained", "parameters", "changed", "buffers_changed")
             values["weights"] = {name: getattr(self.weights, name) for name in names}
         values |= signatures(self.metrics)
+        values |= {"topographic": self.order.as_dict()} if self.order is not None else {}
         return values | {"seconds": self.seconds, "skipped": self.skipped, "history": self.history}
 
 
@@ -220,8 +225,9 @@ def compare_texts(
     """The comparison of two models whose answers are there already; what was trained as in `weight_change`.
 
     `causes` is the number of examples of each set on which the causes are measured (`find_causes`), and `inside` of
-    those that show what the neurons do (`look_inside`); 0: not at all. Where one of them fails, the comparison is
-    without it: what was trained and measured before is not to be lost for that.
+    those that show what the neurons do (`look_inside`); 0: not at all. Where the header of `after` says that it was
+    laid out on grids, their order is measured (`measure_order`). Where one of them fails, the comparison is without it:
+    what was trained and measured before is not to be lost for that.
     """
     check_counts(causes=causes, inside=inside)
     results, groups, transcripts = compare_answers(sets, before_texts, after_texts, after.model.task, group_by)
@@ -231,12 +237,13 @@ def compare_texts(
         log.warning("The weights cannot be compared: %s", error)
         weights = None
     models, changed = (before.model, after.model), weights is not None and weights.changed > 0
-    neurons = _tried("inside", look_inside, *models, sets, loader, inside) if inside and changed else None
-    found = _tried("causes", find_causes, *models, sets, loader, causes) if causes and changed else None
+    neurons = tried("inside", look_inside, *models, sets, loader, inside) if inside and changed else None
+    found = tried("causes", find_causes, *models, sets, loader, causes) if causes and changed else None
+    order = tried("order", _order, before, after, sets, loader) if "topographic" in after.header else None
     return Comparison(
         before_name=before.reference, after_name=after.reference, sets=results, groups=groups,
-        transcripts=transcripts, weights=weights, inside=neurons, causes=found, metrics=after.model.task.metrics,
-        noun=after.model.task.noun, **facts,
+        transcripts=transcripts, weights=weights, inside=neurons, order=order, causes=found,
+        metrics=after.model.task.metrics, noun=after.model.task.noun, **facts,
     )  # fmt: skip
 
 
@@ -247,11 +254,18 @@ def check_counts(**counts: Any) -> None:
             raise InputError(f"{name} is a number of examples of each set, 0 or more; got {count!r}.")
 
 
-def _tried(name: str, measure: Callable[..., Any], *arguments: Any) -> Any:
+def _order(before: Loaded, after: Loaded, sets: Mapping[str, Sequence[Example]], loader: Loader) -> Order:
+    examples = [example for found in sets.values() for example in found]
+    return measure_order(before.model, after.model, cells_of_model(after.header, after.reference), examples, loader)
+
+
+def tried(name: str, measure: Callable[..., Any], *arguments: Any) -> Any:
+    """What `measure` returns; None, and a line in the log, where it fails after all that took long is done."""
     try:
         return measure(*arguments)
     except (InputError, ValueError) as error:
         log.warning("The report is without %s: %s", name, error)
     except Exception:
-        log.exception("The report is without %s, which failed (%s=0 leaves it out). All else is there.", name, name)
+        without = "" if name == "order" else f" ({name}=0 leaves it out)"
+        log.exception("The report is without %s, which failed%s. All else is there.", name, without)
     return None

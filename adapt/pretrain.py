@@ -7,10 +7,12 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits
-from adapt.comparison import signatures
+from adapt.comparison import signatures, tried
 from adapt.data.splits import check_splits
 from adapt.errors import InputError
 from adapt.inference import answers
+from adapt.introspect.order import measure_order
+from adapt.introspect.topography.cells import cells_to_text
 from adapt.logger import log_result
 from adapt.models.checkpoint import load_model, model_fingerprint, save_model
 from adapt.models.module import AdaptationModule
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 
 def main(cfg: DictConfig) -> None:
     """Train as `conf/pretrain.yaml` says. Leaves `model.safetensors`, `metrics.json`, `card.json` and checkpoints."""
+    import copy
+
     import pytorch_lightning as pl
 
     started = time.perf_counter()
@@ -43,17 +47,25 @@ def main(cfg: DictConfig) -> None:
         raise InputError("There is nothing to train on: give data.train=train.jsonl.")
     freeze_all_but(model, full(model))
     model.set_augment(build(cfg.augment))
-    module = AdaptationModule(model, model.task, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed)
+    topographic = build(cfg.topographic)(model)
+    untrained = None if topographic is None else copy.deepcopy(model)
+    module = AdaptationModule(
+        model, model.task, build(cfg.optimizer), cfg.schedule, cfg.warmup, cfg.seed, topographic=topographic
+    )
     watch(model.task.metrics, cfg.monitor, cfg.patience)
     loader, make_trainer = build(cfg.loader), build(cfg.trainer)
     folder = open_run(cfg)
     logger = build(cfg.logger)(folder)
+    if topographic is not None:
+        topographic.prepare(folder / "checkpoints")
     weights = sum(p.numel() for p in model.parameters())
     log.info("Training %s weights on %d %ss.", f"{weights:,}", len(splits.train), model.task.noun)
     history = fit(module, splits, loader, make_trainer, folder / "checkpoints", cfg.monitor, cfg.patience, logger)
     if not is_first():
         return
     facts = {"seed": cfg.seed, "training": OmegaConf.to_container(cfg.data, resolve=True)}
+    if topographic is not None:
+        facts["topographic"] = cells_to_text(topographic.cells)
     save_model(folder / "model.safetensors", model, cfg.half, **facts)
     # What is measured is what was saved, rounding included.
     saved = load_model(str(folder)).model
@@ -68,6 +80,10 @@ def main(cfg: DictConfig) -> None:
             quality = saved.task.judge([example.text for example in examples], texts)
             metrics[name] = {"after": quality.as_dict()}
             log.info("%s test: %s (%d %ss)", name, quality, len(quality), saved.task.noun)
+    measured = splits.test or splits.validation
+    if topographic is not None and measured:
+        order = tried("order", measure_order, untrained, saved, topographic.cells, measured, loader)
+        metrics |= {"topographic": order.as_dict()} if order is not None else {}
     metrics |= signatures(saved.task.metrics)
     metrics["seconds"] = time.perf_counter() - started
     card = {
@@ -75,7 +91,7 @@ def main(cfg: DictConfig) -> None:
         "fingerprint": model_fingerprint(saved),
         "command": command_line(),
         **facts,
-        "results": {name: metrics[name] for name in ("target", "source") if name in metrics},
+        "results": {name: metrics[name] for name in ("target", "source", "topographic") if name in metrics},
     }
     close_run(folder, metrics, card)
     log_result(logger, folder, OmegaConf.to_container(cfg, resolve=True), metrics)

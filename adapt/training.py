@@ -257,7 +257,8 @@ class _History(Callback):
         self.started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
-        names = {"train_loss_epoch": "train_loss", "keep_loss_epoch": "keep_loss", "val_loss": "val_loss"}
+        names = {f"{name}_epoch": name for name in ("train_loss", "keep_loss", "topographic_loss")}
+        names |= {"val_loss": "val_loss"}
         names |= {f"val_{metric.key}": f"val_{metric.key}" for metric in self.metrics}
         row = {
             name: float(trainer.callback_metrics[key]) for key, name in names.items() if key in trainer.callback_metrics

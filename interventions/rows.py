@@ -91,6 +91,16 @@ def merge_rows(model: nn.Module) -> dict[str, tuple[int, ...]]:
     return trained
 
 
+def full_weight(module: nn.Module) -> Tensor:
+    """The whole weight of a module as it is now, with a gradient to what of it trains: all, some rows, or nothing.
+
+    Of a module with trained rows it is a copy; its `weight` alone would lead no gradient to them.
+    """
+    if not isinstance(module, _Rows):
+        return module.weight
+    return module.weight.detach().index_copy(0, module.units, module.rows)
+
+
 def why_not(model: nn.Module, site: Site) -> str | None:
     """Why rows of a site's module cannot train alone, as `train_rows` says it; None where they can."""
     try:

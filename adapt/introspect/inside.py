@@ -90,15 +90,9 @@ def look_inside(
     names = [name for name, found in read.items() for _ in found]
     if not chosen:
         raise InputError("The neurons cannot be compared: there is no example whose text the models can read.")
-    key = fitting_keys(after, chosen, names)[0]
     theirs = {site.name: site.units for site in before.sites}
     sites = [site for site in _sites(after) if theirs.get(site.name, site.units) == site.units]
-    # By what is said, not by what the models write: both are to have the same steps in the same groups.
-    if key == "letter":
-        key, made = "aligned_letter", groupings(before, chosen, ["aligned_letter"], names)
-        made[-1] = _AlignedOnce(made[-1])
-    else:
-        made = groupings(before, chosen, [key], names)
+    key, made = common_groupings(before, chosen, names)
     profiles = [read_profiles(model, chosen, loader, made, sites) for model in (before, after)]
     try:
         change = profile_change(*profiles, key)
@@ -126,6 +120,19 @@ def look_inside(
     except InputError:  # too few steps for a picture
         maps = []
     return Inside(key, len(chosen), found, alike, maps, _probes(before, after, chosen, loader, sites))
+
+
+def common_groupings(first: Model, examples: Sequence[Example], sets: Sequence[str]) -> tuple[str, list[Grouping]]:
+    """What steps are grouped by, and the groupings, for two models of which `first` is read first.
+
+    By what is said, not by what the models write: both are to have the same steps in the same groups.
+    """
+    key = fitting_keys(first, examples, sets)[0]
+    if key != "letter":
+        return key, groupings(first, examples, [key], sets)
+    made = groupings(first, examples, ["aligned_letter"], sets)
+    made[-1] = _AlignedOnce(made[-1])
+    return "aligned_letter", made
 
 
 class _AlignedOnce(Grouping):

@@ -18,10 +18,14 @@ from adapt.introspect.profiles import Profiles
 from adapt.introspect.read_profiles import read_profiles
 from adapt.introspect.reading import examples_of, sites_named, sites_of_both, whole_numbers
 from adapt.introspect.topography.align import align_layers
+from adapt.introspect.topography.cells import cells_of_model
+from adapt.introspect.topography.grid import grid_points
 from adapt.introspect.topography.layouts import LAYOUTS
 from adapt.introspect.topography.maps import TopographicMap
 from adapt.introspect.topography.quality import quality
 from adapt.models.checkpoint import Loaded, load_model
+
+LEARNED = "learned"
 
 
 def topography(
@@ -40,14 +44,16 @@ def topography(
 ) -> "MeasuredMaps":
     """Lay out the neurons at `sites` by their profiles over `groups` (None: the first key that fits the data).
 
-    `layout` is one of `adapt.introspect.topography.layouts.LAYOUTS`. What the model `against` does (a run that came of
-    this one) is drawn in the same places. Each layer's map is turned onto that of the layer below.
+    `layout` is one of `adapt.introspect.topography.layouts.LAYOUTS`, or "learned": the grids that the model, or the one
+    that it is drawn `against`, was laid out on while it trained (`topographic=grid`), at the sites that have one. What
+    the model `against` does (a run that came of this one) is drawn in the same places. Each layer's map is turned onto
+    that of the layer below, but for learned ones.
 
     Raises:
         InputError: there is no such site, part, key, layout or model, or fewer than two groups of `least` steps.
     """
-    if layout not in LAYOUTS:
-        raise InputError(f"measure.layout must be one of {', '.join(LAYOUTS)}, got {layout!r}.")
+    if layout not in LAYOUTS and layout != LEARNED:
+        raise InputError(f"measure.layout must be one of {', '.join((*LAYOUTS, LEARNED))}, got {layout!r}.")
     whole_numbers(most=most, least=least)
     whole_numbers(0, seed=seed)
     model = loaded.model
@@ -58,20 +64,35 @@ def topography(
     key = groups or fitting_keys(model, chosen, sets)[0]
     if against is not None and key == "letter":  # by what is said: the two models write other letters
         key = "aligned_letter"
-    models = [model]
+    models, cells = [model], cells_of_model(loaded.header, loaded.reference) if layout == LEARNED else {}
     if against is not None:
-        models.append(load_model(against).model)
+        other = load_model(against)
+        models.append(other.model)
         places = sites_of_both(places, models[1], against)
+        if layout == LEARNED:
+            cells = cells or cells_of_model(other.header, against)
+    if layout == LEARNED:
+        places = [site for site in places if len(cells.get(site.name, ())) == site.units]
+        if not places:
+            there = f"It has them at {', '.join(cells)}." if cells else "Lay it out while it trains: topographic=grid."
+            raise InputError(f"measure.layout=learned: no grids were learned at these sites. {there}")
     # Each by its own output units: a rebuilt alphabet has others.
     made = [groupings(one, chosen, [key], sets, most) for one in models]
     read = [read_profiles(one, chosen, loader, own, places).pooled() for one, own in zip(models, made, strict=True)]
-    return MeasuredMaps(key, len(chosen), tuple(draw_maps(read, key, layout, least, seed)), against)
+    return MeasuredMaps(key, len(chosen), tuple(draw_maps(read, key, layout, least, seed, cells)), against)
 
 
 def draw_maps(
-    read: Sequence[Profiles], key: str, layout: str = "sorted_grid", least: int = 20, seed: int = 0
+    read: Sequence[Profiles],
+    key: str,
+    layout: str = "sorted_grid",
+    least: int = 20,
+    seed: int = 0,
+    cells: Mapping[str, Sequence[int]] | None = None,
 ) -> list[TopographicMap]:
     """A map of each site from the profiles of one model, or of two: laid out by the first, each turned onto the last.
+
+    Sites in `cells` are laid out already: there a unit's cell, by number, is its place.
 
     Raises:
         InputError: no site has two groups of at least `least` steps.
@@ -85,10 +106,11 @@ def draw_maps(
         means = [own.mean(site, names).double().numpy().T for own in read]
         first, *others = (own - own.mean(1, keepdims=True) for own in means)
         try:
-            points = LAYOUTS[layout](first, seed)
+            known = (cells or {}).get(site.name)
+            points = LAYOUTS[layout](first, seed) if known is None else grid_points(site.units)[list(known)]
         except ValueError as error:
             raise InputError(f"measure.layout={layout}: {error}") from None
-        if maps and maps[-1].groups == tuple(name.partition(":")[2] for name in names):
+        if known is None and maps and maps[-1].groups == tuple(name.partition(":")[2] for name in names):
             points = align_layers(points, first, maps[-1].points, maps[-1].profiles, square=True)
         short = [name.partition(":")[2] for name in names]
         maps.append(TopographicMap(site.name, np.array(short, dtype=object), points, first, *others))

@@ -156,7 +156,8 @@ def _load(pretrained: str, base: str | None, described: Any, visited: frozenset[
             raise _damaged(f"in '{ours}'")
         if "family" in header:  # a run of ours, which also knows how the model is to be used
             model = loaded.model.described(header)
-            loaded = replace(loaded, model=model, header={**loaded.header, **model.header()})
+            own = {"topographic": header["topographic"]} if "topographic" in header else {}
+            loaded = replace(loaded, model=model, header={**loaded.header, **model.header(), **own})
         return replace(loaded, reference=pretrained) if path.is_relative_to(EMBEDDED) else loaded
     if path.name == "adaptation.json":
         if path.resolve() in visited:

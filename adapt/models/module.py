@@ -30,7 +30,8 @@ class AdaptationModule(pl.LightningModule):
     state that follows from `seed`, the epoch and the process alone, so that a resumed run equals an uninterrupted one.
 
     `rates` are factors of the learning rate by parameter name, 1 where there is none. `keep` is a penalty that is added
-    to the loss, and logged by itself. `unfreeze(model, epoch)` says at the start of each epoch what trains in it.
+    to the loss, and logged by itself, as is `topographic`. `unfreeze(model, epoch)` says at the start of each epoch
+    what trains in it.
 
     Where several processes train, each gives its share of the batches, the gradient is the mean over them, and what is
     validated is what one process alone would have: every example once, in the same batches and order.
@@ -47,6 +48,7 @@ class AdaptationModule(pl.LightningModule):
         rates: Mapping[str, float] | None = None,
         keep: nn.Module | None = None,
         unfreeze: Callable[[nn.Module, int], None] | None = None,
+        topographic: Callable[[], Tensor] | None = None,
     ) -> None:
         super().__init__()
         share = isinstance(warmup, (int, float)) and not isinstance(warmup, bool) and 0 <= warmup < 1
@@ -58,6 +60,7 @@ class AdaptationModule(pl.LightningModule):
         self.model, self.task = model, task
         self.make_optimizer, self.schedule, self.warmup, self.seed = optimizer, schedule, warmup, seed
         self.rates, self.keep, self.unfreeze = dict(rates or {}), keep, unfreeze
+        self.topographic = topographic
         self.prefix: Prefix | None = None  # of which what it puts out is stored
         self.validated: list[tuple[float, list[str], list[str]]] = []  # a batch's loss, references and answers
 
@@ -89,11 +92,12 @@ class AdaptationModule(pl.LightningModule):
             )
         often = {"on_step": True, "on_epoch": True, "batch_size": len(batch.examples), "sync_dist": True}
         self.log("train_loss", loss, **often)
-        if self.keep is None:
-            return loss
-        penalty = self.keep()
-        self.log("keep_loss", penalty, **often)
-        return loss + penalty
+        for name, penalty in (("keep", self.keep), ("topographic", self.topographic)):
+            if penalty is not None:
+                added = penalty()
+                self.log(f"{name}_loss", added, **often)
+                loss = loss + added
+        return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
         with self._replayed(batch):

@@ -27,7 +27,7 @@ def finish(folder: Path, cfg: DictConfig, comparison: Comparison, adapted: Loade
         "data": OmegaConf.to_container(cfg.data, resolve=True),
         "seed": cfg.seed,
         **({"choice": comparison.choice} if comparison.choice else {}),
-        "results": {name: metrics[name] for name in comparison.sets},
+        "results": {name: metrics[name] for name in (*comparison.sets, "topographic") if name in metrics},
     }
     close_run(folder, metrics, card)
     log_result(logger, folder, OmegaConf.to_container(cfg, resolve=True), metrics)

@@ -190,7 +190,8 @@ def _learning(history: Sequence[dict[str, float]], metrics: Sequence[Metric]) ->
     ]
     sign = -1 if metrics[0].higher else 1
     values = quality[0].values
-    names = {"train_loss": "Training loss", "keep_loss": "Penalty", "val_loss": "Validation loss"}
+    names = {"train_loss": "Training loss", "keep_loss": "Penalty", "topographic_loss": "Topographic loss"}
+    names |= {"val_loss": "Validation loss"}
     names |= {f"val_{metric.key}": f"Validation {metric.label}" for metric in metrics}
     names |= {"learning_rate": "Learning rate", "seconds": "Time"}
     return {

@@ -24,6 +24,14 @@ def grid_points(units: int) -> Array:
     return np.stack([column, row], 1) / max(1, columns - 1)
 
 
+def cells_of(points: ArrayLike) -> list[int]:
+    """The number of each point's cell, row after row; the points are on the grid for so many, as `onto_grid`'s are."""
+    points = np.asarray(points, dtype=np.float64)
+    columns = grid_size(len(points))[1]
+    column, row = np.rint(points * max(1, columns - 1)).astype(int).T
+    return (row * columns + column).tolist()
+
+
 def onto_grid(points: ArrayLike) -> Array:
     """Give each point `(units, 2)` its own cell of the grid so that the sum of squared ways is least.
 

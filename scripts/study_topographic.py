@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""What does a learned map cost? Twins of one run, laid out on grids with several strengths, and not at all.
+
+    scripts/study_topographic.py                                     # the embedded base, to Scottish English: 10 minutes
+    scripts/study_topographic.py --strengths 0 1 --options data.train=200 trainer.max_epochs=5
+    scripts/study_topographic.py --command pretrain --options data.train=2000     # the same, from scratch
+
+Each run is an `innertune adapt topographic=grid` of the same seed, in a folder of its own below `--folder`; what is
+finished stays and is not done again, and a run that was killed goes on. Strength 0 pulls at nothing: the twin, bit for
+bit a run without the option. `weights` starts units where their weights put them, `number` in the order of their
+numbers; the first strength above 0 that is in the middle is tried by number too.
+
+For each run: WER on the target and on the source, and for each layer on a grid, the mean cosine of neighbours' weights
+and Moran's I of its phoneme profiles, before training and after. Before is the base, or a network that has not learned.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Run:
+    """One of the twins."""
+
+    strength: float
+    start: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.start}-{self.strength:g}"
+
+    @property
+    def overrides(self) -> list[str]:
+        return ["topographic=grid", f"topographic.strength={self.strength:g}", f"topographic.start={self.start}"]
+
+
+def plan(strengths: Sequence[float]) -> list[Run]:
+    """All strengths by weights, and the middle one of those above 0 by number."""
+    above = sorted(strength for strength in strengths if strength > 0)
+    by_number = [Run(above[(len(above) - 1) // 2], "number")] if above else []
+    return [*(Run(strength, "weights") for strength in strengths), *by_number]
+
+
+def done(run: Run, command: str, folder: Path, options: Sequence[str]) -> dict[str, Any]:
+    """What a run found, which is done first where it is not finished. Raises SystemExit where it fails."""
+    place = folder / run.name
+    if not (place / "metrics.json").is_file():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        bare = ["causes=0", "inside=0"] if command == "adapt" else []
+        given = [command, *bare, *run.overrides, *options, f"output={place}", "resume=true"]
+        with place.with_suffix(".log").open("a", encoding="utf-8") as log:
+            code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from adapt.cli import main; main()"
+            failed = subprocess.run([sys.executable, "-c", code, str(ROOT), *given], stdout=log, stderr=log).returncode
+        if failed:
+            raise SystemExit(f"{run.name} failed: see {place.with_suffix('.log')}")
+        for checkpoint in (place / "checkpoints").glob("*.ckpt"):
+            checkpoint.unlink()  # finished, and several times the model's size
+    return json.loads((place / "metrics.json").read_text(encoding="utf-8"))
+
+
+def row(run: Run, found: dict[str, Any]) -> dict[str, Any]:
+    """WER in per cent by set, and by site the cosines and Moran's I, before and after."""
+    wer = {name: 100 * found[name]["after"]["wer"] for name in ("target", "source") if name in found}
+    return {"strength": run.strength, "start": run.start, "wer": wer, **found["topographic"]}
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as Markdown; of each layer the cosine, and Moran's I, a column a run."""
+    sets, sites = rows[0]["wer"], rows[0]["sites"]
+    lines = [
+        f"| | {' | '.join(f'{own["strength"]:g}, {own["start"]}' for own in rows)} |",
+        "|---" * (len(rows) + 1) + "|",
+        *(f"| WER {name}, % | {' | '.join(f'{own["wer"][name]:.1f}' for own in rows)} |" for name in sets),
+    ]
+    for what, called in (("alike", "cosine of neighbours"), ("moran", f"Moran's I by {rows[0]['key']}")):
+        for site in sites:
+            values = [own["sites"][site].get(what, {}) for own in rows]
+            cells = (f"{v['before']:.2f} → {v['after']:.2f}" if v else "—" for v in values)
+            lines.append(f"| {called}, {site.rpartition('.')[2]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--command", choices=("adapt", "pretrain"), default="adapt")
+    parser.add_argument("--strengths", nargs="+", type=float, default=[0, 0.3, 1, 3])
+    parser.add_argument("--folder", type=Path, default=Path("outputs/study_topographic"))
+    parser.add_argument("--options", nargs="+", default=[], help="further ones of every run")
+    args = parser.parse_args()
+    rows = []
+    for run in plan(args.strengths):
+        rows.append(row(run, done(run, args.command, args.folder.absolute(), args.options)))
+        wer = ", ".join(f"WER {name} {value:.1f} %" for name, value in rows[-1]["wer"].items())
+        print(f"{run.name}: {wer}", flush=True)
+        (args.folder / "result.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
