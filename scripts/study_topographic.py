@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What does a learned map cost? Twins of one run, laid out on grids with several strengths, and not at all.
 
-    scripts/study_topographic.py                                     # the embedded base, to Scottish English: 10 minutes
+    scripts/study_topographic.py                     # the embedded base, to Scottish English: ten minutes or more
     scripts/study_topographic.py --strengths 0 1 --options data.train=200 trainer.max_epochs=5
     scripts/study_topographic.py --command pretrain --options data.train=2000     # the same, from scratch
 
@@ -75,17 +75,19 @@ def row(run: Run, found: dict[str, Any]) -> dict[str, Any]:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as Markdown; of each layer the cosine, and Moran's I, a column a run."""
     sets, sites = rows[0]["wer"], rows[0]["sites"]
-    lines = [
-        f"| | {' | '.join(f'{own["strength"]:g}, {own["start"]}' for own in rows)} |",
-        "|---" * (len(rows) + 1) + "|",
-        *(f"| WER {name}, % | {' | '.join(f'{own["wer"][name]:.1f}' for own in rows)} |" for name in sets),
-    ]
+    lines = [line("", [f"{own['strength']:g}, {own['start']}" for own in rows]), "|---" * (len(rows) + 1) + "|"]
+    lines += [line(f"WER {name}, %", [f"{own['wer'][name]:.1f}" for own in rows]) for name in sets]
     for what, called in (("alike", "cosine of neighbours"), ("moran", f"Moran's I by {rows[0]['key']}")):
         for site in sites:
             values = [own["sites"][site].get(what, {}) for own in rows]
-            cells = (f"{v['before']:.2f} → {v['after']:.2f}" if v else "—" for v in values)
-            lines.append(f"| {called}, {site.rpartition('.')[2]} | {' | '.join(cells)} |")
+            cells = [f"{v['before']:.2f} → {v['after']:.2f}" if v else "—" for v in values]
+            lines.append(line(f"{called}, {site.rpartition('.')[2]}", cells))
     return "\n".join(lines)
+
+
+def line(first: str, cells: Sequence[str]) -> str:
+    """A line of a Markdown table."""
+    return f"| {' | '.join((first, *cells))} |"
 
 
 def main() -> None:
