@@ -56,6 +56,12 @@ class Quality:
         """The quality of some examples, picked by an index or bool array."""
         return Quality(self.metrics, tuple(own[chosen] for own in self.statistics), self.figures)
 
+    def together(self, groups: Sequence[np.ndarray]) -> "Quality":
+        """The same with the examples of each group taken together as one, by index arrays: to resample speakers."""
+        return Quality(
+            self.metrics, tuple(np.stack([own[g].sum(0) for g in groups]) for own in self.statistics), self.figures
+        )
+
     def values(self) -> dict[str, float]:
         """Each metric over all examples, by its key."""
         each = zip(self.metrics, self.statistics, self.figures, strict=True)
@@ -185,6 +191,15 @@ def paired_intervals(before: Quality, after: Quality, seed: int = 0) -> dict[str
     return {
         metric.key: _percentiles(_resampled(new, figure, seed) - _resampled(old, figure, seed))
         for metric, old, new, figure in each
+    }
+
+
+def unpaired_intervals(one: Quality, other: Quality, seed: int = 0) -> dict[str, tuple[float, float]]:
+    """The 95 % interval of each metric of one minus the other, of different examples, each resampled by itself."""
+    each = zip(one.metrics, one.statistics, other.statistics, one.figures, strict=True)
+    return {
+        metric.key: _percentiles(_resampled(own, figure, seed) - _resampled(theirs, figure, seed + 1))
+        for metric, own, theirs, figure in each
     }
 
 

@@ -139,8 +139,10 @@ def test_interventions(innertune, base, speech, tmp_path, name):
 @pytest.mark.parametrize("name", options("measure"))
 def test_measures(innertune, base, speech, tmp_path, name):
     data = ["data=manifest", f"data.test={speech['low_test']}", f"data.source_test={speech['high_test']}"]
-    data += [f"measure.before={base}"] if name == "weights" else []  # it is no run that has a base
-    run = innertune("introspect", f"model.pretrained={base}", *data, f"measure={name}", f"output={tmp_path / 'run'}")
+    own = {"weights": [f"measure.before={base}"], "bias": ["measure.least=10"]}.get(name, [])  # no run that has a base
+    run = innertune(
+        "introspect", f"model.pretrained={base}", *data, f"measure={name}", *own, f"output={tmp_path / 'run'}"
+    )
     assert json.loads((run / "metrics.json").read_text()) and list(run.glob("*.html"))
 
 

@@ -100,6 +100,20 @@ def interval_pair(
     )
 
 
+def interval(name: str, own: Mapping[str, Any], metric: Metric, scale: Axis) -> Markup:
+    """A metric (full circle) with its 95 % interval, on a shared scale."""
+    places = (own[metric.key], *own[f"{metric.key}_interval"])
+    middle, low, high = (100 * scale.place(metric.scale * value) for value in places)
+    grid = [
+        Markup('<line class="grid" x1="{0:.2f}%" x2="{0:.2f}%" y2="100%"/>').format(100 * scale.place(tick))
+        for tick in scale.ticks
+    ]
+    return Markup(
+        '<svg class="pair" width="100%" height="24" role="img"><title>{}</title>{}<g class="after">'
+        '<line x1="{:.2f}%" x2="{:.2f}%" y1="12" y2="12"/><circle cx="{:.2f}%" cy="12" r="4"/></g></svg>'
+    ).format(f"{name}: {amount(own[metric.key], metric)}", Markup("").join(grid), low, high, middle)
+
+
 def cause_row(name: str, cause: tuple[float, float], ends: tuple[float, float], metric: Metric, scale: Axis) -> Markup:
     """A part's change alone (open circle) and put back (full circle), each with a line from the model it was made of.
 

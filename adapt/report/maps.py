@@ -67,18 +67,21 @@ def write_maps(
     write_text(path, page)
 
 
-def map_section(maps: Sequence[TopographicMap], value: str = "activation") -> Markup:
+def map_section(
+    maps: Sequence[TopographicMap], value: str = "activation", sides: tuple[str, str] = ("before", "after")
+) -> Markup:
     """The maps, a key, and how to read them, for someone who has never seen one: a `<section>`.
 
     Where a map holds what its units do after an adaptation, each group has its picture before, after, and of the
     difference, on one scale, the most changed groups first; else groups that the units tell least apart are neighbours.
+    `sides` are other words for before and after, where a map holds two sets of people.
 
     Raises:
         ValueError: there is no map.
     """
     if not maps:
         raise ValueError("There is no map to draw.")
-    layers = [_layer(each) for each in maps]
+    layers = [_layer(each, sides) for each in maps]
     return Markup(
         environment()
         .get_template("maps_section.html.j2")
@@ -89,11 +92,13 @@ def map_section(maps: Sequence[TopographicMap], value: str = "activation") -> Ma
             example=_example(maps[0]),
             counted=wording.counted,
             figure=_figure,
+            sides=sides,
+            adapted=sides == ("before", "after"),
         )
     )
 
 
-def _layer(drawn: TopographicMap) -> _Layer:
+def _layer(drawn: TopographicMap, sides: tuple[str, str]) -> _Layer:
     size = int(np.clip(2 * math.sqrt(len(drawn.points)), SMALLEST, LARGEST))
     canvas, after = Canvas(drawn.points, size), drawn.after
     if after is None:
@@ -104,8 +109,9 @@ def _layer(drawn: TopographicMap) -> _Layer:
         shown = np.argsort(-change, kind="stable")[:MOST_CHANGED]
         # Not of the group's own length: of one that the layer hardly responds to, any change is large.
         usual = np.sqrt(np.square(drawn.profiles).sum(0).mean())
-        said = [f"changed by {100 * value / usual:.0f} %" if usual else "silent before" for value in change]
-        stacks = {"before": drawn.profiles, "after": after, "difference": after - drawn.profiles}
+        word = "changed" if sides == ("before", "after") else "differs"
+        said = [f"{word} by {100 * value / usual:.0f} %" if usual else f"silent {sides[0]}" for value in change]
+        stacks = {sides[0]: drawn.profiles, sides[1]: after, "difference": after - drawn.profiles}
     end = limit(*(stacks[when] for when in stacks if when != "difference"))
     images = {when: shades(canvas.images(values), end) for when, values in stacks.items()}
     groups = []

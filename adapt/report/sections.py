@@ -11,6 +11,8 @@ from markupsafe import Markup
 from adapt.files import write_text
 from adapt.report.page import environment
 
+NOTHING = Markup("")
+
 
 @dataclass(frozen=True)
 class Section:
@@ -21,10 +23,15 @@ class Section:
     body: Markup
 
 
-def write_sections(path: Path, title: str, summary: str, sections: Sequence[Section], config: str = "") -> None:
-    """Write a page of sections to `path`, whole or not at all; its pictures may be part of it as `data:`."""
+def write_sections(
+    path: Path, title: str, summary: str, sections: Sequence[Section], config: str = "", after: Markup = NOTHING
+) -> None:
+    """Write a page of sections to `path`, whole or not at all; its pictures may be part of it as `data:`.
+
+    `after` is a section that was made elsewhere, such as `adapt.report.maps.map_section`.
+    """
     template = environment().get_template("sections.html.j2")
-    write_text(path, template.render(title=title, summary=summary, sections=sections, config=config))
+    write_text(path, template.render(title=title, summary=summary, sections=sections, after=after, config=config))
 
 
 def picture(address: str, label: str, height: int = 160) -> Markup:

@@ -1,0 +1,138 @@
+"""Which of a group's neurons go with its errors: within the group, the further an example parts, the worse it is read.
+
+A neuron that merely knows who speaks parts alike in all examples of the group, well read or not. So for each example of
+the group, and each neuron that parts, let y be how far the example is along the parting: the mean over its steps of the
+activation less the group's mean for that content, times the parting's difference for that content. What is told is the
+correlation of y with the example's error rate, over the group's examples. Both are of the group alone, so that what
+parts it from others has no part in it.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from adapt.data.example import Example
+from adapt.data.loader import Loader
+from adapt.inference import eval_mode
+from adapt.introspect.activations import own_steps
+from adapt.introspect.groups import Grouping, clock_of
+from adapt.introspect.parting import Parting
+from adapt.introspect.read_profiles import batches_of, forward, group_names, membership
+from adapt.models.model import Model
+from interventions.capture import capture
+from interventions.sites import Site
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    """Correlations with errors at a site, `(units,)`, over so many examples; 0 where either does not vary."""
+
+    correlation: Tensor
+    examples: int
+
+    @property
+    def p(self) -> Tensor:
+        """How often chance gets a correlation as high or higher, `(units,)`, by Student's t."""
+        from scipy.special import stdtr
+
+        if self.examples < 4:
+            return torch.ones_like(self.correlation)
+        freedom = self.examples - 2
+        r = self.correlation.clamp(-1 + 1e-12, 1 - 1e-12)
+        return torch.from_numpy(stdtr(freedom, (-r * (freedom / (1 - r * r)).sqrt()).numpy()))
+
+    def interval(self, unit: int) -> tuple[float, float]:
+        """The 95 % interval of a correlation (Fisher's z)."""
+        if self.examples < 4:
+            return -1.0, 1.0
+        z = math.atanh(max(-1 + 1e-12, min(1 - 1e-12, float(self.correlation[unit]))))
+        far = 1.96 / math.sqrt(self.examples - 3)
+        return math.tanh(z - far), math.tanh(z + far)
+
+
+def link_errors(
+    model: Model,
+    examples: Sequence[Example],
+    errors: Sequence[float],
+    loader: Loader,
+    contents: Sequence[Grouping],
+    groups: Sequence[int],
+    partings: Mapping[int, Sequence[Parting]],
+) -> dict[int, dict[Site, Link]]:
+    """The links of each group's partings (by the group's number) with its examples' errors; one forward pass a batch.
+
+    `groups` has the number of each example's group; examples of groups without partings are not read.
+    """
+    chosen = [number for number, group in enumerate(groups) if group in partings]
+    sites = list({own.site: None for found in partings.values() for own in found})
+    if not chosen:
+        return {}
+    names = group_names(contents)
+    tables = {
+        (group, own.site): (_rows(own, names), own.difference.float(), (own.means[0]).float())
+        for group, found in partings.items()
+        for own in found
+    }
+    sums = {key: _Sums(key[1].units) for key in tables}
+    with eval_mode(model), torch.no_grad():
+        batches = batches_of(model, [examples[number] for number in chosen], loader, "errors")
+        for numbers, batch in batches:
+            own_numbers = [chosen[number] for number in numbers]
+            with capture(model, sites) as acts:
+                seen, _ = forward(model, batch, own_numbers)
+            steps = own_steps(model, batch)
+            for site in sites:
+                lengths = steps(site).tolist()
+                members = membership(contents, seen, clock_of(model, site), lengths, acts[site].shape[1])
+                for row, number in enumerate(own_numbers):
+                    if (groups[number], site) not in tables:
+                        continue
+                    rows, direction, mean = tables[groups[number], site]
+                    # (own contents, time) -> the content of each step, and nothing of steps that have none of these.
+                    inside = members[row, rows].to(acts[site])
+                    if not inside.any():
+                        continue
+                    at = inside.any(0)
+                    content = inside[:, at].argmax(0)
+                    from_mean = acts[site][row, at].float() - mean.to(acts[site].device)[content]
+                    y = (from_mean * direction.to(from_mean)[content]).mean(0)
+                    sums[groups[number], site].add(y.double().cpu(), errors[number])
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        for own in sums.values():
+            own.all_reduce()
+    found: dict[int, dict[Site, Link]] = {}
+    for (group, site), own in sums.items():
+        found.setdefault(group, {})[site] = own.link()
+    return found
+
+
+def _rows(parting: Parting, names: Sequence[str]) -> list[int]:
+    return [names.index(content) for content in parting.contents]
+
+
+class _Sums:
+    """Sums for a correlation of one number with each of several: of y, y * y and y * e, `(units,)`, and of e."""
+
+    def __init__(self, units: int) -> None:
+        self.y = torch.zeros(3, units, dtype=torch.float64)
+        self.e = torch.zeros(3, dtype=torch.float64)  # how many, of e, of e * e
+
+    def add(self, y: Tensor, e: float) -> None:
+        self.y += torch.stack([y, y * y, y * e])
+        self.e += torch.tensor([1.0, e, e * e], dtype=torch.float64)
+
+    def all_reduce(self) -> None:
+        torch.distributed.all_reduce(self.y)
+        torch.distributed.all_reduce(self.e)
+
+    def link(self) -> Link:
+        count = max(1.0, float(self.e[0]))
+        mean, of_e = self.y[0] / count, float(self.e[1]) / count
+        variance = (self.y[1] / count - mean.square()).clamp_min(0)
+        variance = variance.where(variance > 1e-12 * (self.y[1] / count), 0)
+        spread = variance.sqrt() * math.sqrt(max(0.0, float(self.e[2]) / count - of_e**2))
+        correlation = ((self.y[2] / count - mean * of_e) / spread.where(spread > 0, 1)).where(spread > 0, 0)
+        return Link(correlation.clamp(-1, 1), int(self.e[0]))

@@ -1,0 +1,231 @@
+"""The page on groups that part: who is read worse, at which layers and neurons each parts, and do these make errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup
+
+from adapt.introspect.topography.layouts import sorted_grid
+from adapt.introspect.topography.maps import TopographicMap
+from adapt.report import figures, wording
+from adapt.report.maps import map_section
+from adapt.report.sections import NOTHING, Section, write_sections
+
+if TYPE_CHECKING:
+    from adapt.introspect.measure_bias import Compared, MeasuredBias
+    from adapt.introspect.move import Moved
+
+MOST_NEURONS = 20  # of a group, that are listed
+MOST_MAPS = 3
+
+
+def write_bias(path: Path, measured: MeasuredBias, title: str, config: str = "") -> None:
+    """Write the page, whole or not at all."""
+    sections = [Section("Who is read worse", _how_rates(measured), _rates(measured))]
+    for own in measured.ordered:
+        if own.partings:
+            how = measured.told_of(own).partition("; ")[2]
+            heading = f"{own.group} against {own.against}"
+            sections.append(Section(heading, how[0].upper() + how[1:], _compared(measured, own)))
+    maps = _maps(measured)
+    drawn = map_section(maps, "activation", ("the others", "the group")) if maps else NOTHING
+    write_sections(path, title, measured.told, sections, config, drawn)
+
+
+def _how_rates(measured: MeasuredBias) -> str:
+    noun = measured.model.task.noun
+    unit = noun if measured.unit == "example" else measured.unit
+    said = (
+        f"{measured.errors.metric.label} by {measured.by}, with 95 % intervals ({unit}s resampled), and the difference "
+        "from whom the group is held against. "
+    )
+    if measured.unit == "example" and measured.by != "speaker":
+        said += "What holds for these speakers need not hold for others of their group. "
+    if measured.left_out:
+        left = ", ".join(f"{wording.short(name)} ({size})" for name, size in list(measured.left_out.items())[:12])
+        more = f" and {len(measured.left_out) - 12} more" if len(measured.left_out) > 12 else ""
+        said += f"Too small or too many, and left out: {left}{more}."
+    return said
+
+
+def _rates(measured: MeasuredBias) -> Markup:
+    metric = measured.errors.metric
+    rows = measured.rates
+    scale = figures.metric_axis(rows, [metric])
+    unit = measured.unit + "s"
+    lines = []
+    for row in rows:
+        picture = figures.interval(row["group"], row, metric, scale)
+        against = Markup("<td>{}</td><td></td>").format(wording.UNKNOWN)
+        if "against" in row:
+            against = Markup('<td>{}<small>{}</small></td><td class="text">{}</td>').format(
+                wording.points(row["difference"], metric), wording.points_range(row["difference_interval"], metric),
+                wording.short(row["against"]),
+            )  # fmt: skip
+        counts = Markup("<td>{}</td>").format(wording.count(row["examples"]))
+        counts += Markup("<td>{}</td>").format(wording.count(row[unit])) if unit != "examples" else Markup("")
+        lines.append(
+            Markup(
+                '<tr><th scope="row" class="text">{}</th><td class="picture">{}</td>'
+                "<td>{}<small>{}</small></td>{}{}</tr>"
+            ).format(
+                wording.short(row["group"]), picture, wording.amount(row[metric.key], metric),
+                wording.amount_range(row[f"{metric.key}_interval"], metric), against, counts,
+            )
+        )  # fmt: skip
+    heads = [metric.label, "More", "Than", measured.model.task.noun.capitalize() + "s"]
+    heads += [unit.capitalize()] if unit != "examples" else []
+    head = Markup('<th scope="col" class="text">{}</th><th scope="col" class="picture">{}</th>').format(
+        measured.by.capitalize(), figures.axis_labels(scale)
+    )
+    return _table("Groups", head + _heads(heads, text={"Than"}), lines, "groups")
+
+
+def _compared(measured: MeasuredBias, own: Compared) -> Markup:
+    parts = [
+        _subhead(
+            "By layer",
+            "How far apart the group's profile is from the other's, in standard deviations of a step: the root of the "
+            "mean square difference over contents and neurons, freed of noise, with its 95 % interval. The neurons "
+            f"that part do so beyond chance: of all that are named, at most {100 * measured.level:g} % are expected to "
+            "be false. Those with errors part further in the group's worse examples than in its better ones.",
+        ),
+        _layers(measured, own),
+    ]
+    if len(own.neurons):
+        parts += [
+            _subhead(
+                "The neurons",
+                "Those that go with errors, in bold, and then the others, the farthest first. Apart as above; more "
+                "active (+) or less in the group, over all contents; where it parts most; and the correlation, within "
+                "the group, of how far an example parts with its error rate. Picked as the farthest of many, they lie "
+                "a little nearer on other data.",
+            ),
+            _neurons(measured, own),
+        ]
+    if own.moved:
+        parts += [
+            _subhead(
+                "Moved towards the other group",
+                "The neurons of one layer that part are shifted by their mean difference, and the group's examples are "
+                "answered anew; beside it as many random neurons of the layer, shifted as far. Where the errors fall "
+                "by the one and not by the other, the parting caused them.",
+            ),
+            _moved(measured, own.moved),
+        ]
+    return Markup("").join(parts)
+
+
+def _layers(measured: MeasuredBias, own: Compared) -> Markup:
+    rows = own.layers()
+    largest = max(row["interval"][1] for row in rows)
+    lines = []
+    for row in rows:
+        within = f"{row['contents']} × {row['content'].replace('_', ' ')}" if row["content"] != "all" else "all steps"
+        lines.append(
+            Markup(
+                '<tr><th scope="row" class="text"><code>{}</code></th><td class="picture">{}</td>'
+                "<td>{:.2f}<small>{:.2f}–{:.2f}</small></td><td>{:,} of {:,}</td><td>{}</td>"
+                '<td class="text">{}</td></tr>'
+            ).format(
+                measured.names[row["site"]], figures.bar(row["apart"], largest), row["apart"], *row["interval"],
+                row["parted"], row["units"], wording.count(row["with_errors"]), within,
+            )
+        )  # fmt: skip
+    head = Markup('<th scope="col" class="text">Layer</th><th scope="col" class="picture">Apart</th>')
+    heads = _heads(["", "Neurons that part", "With errors", "Compared within"], text={"Compared within"})
+    return _table("Layers", head + heads, lines, "layers")
+
+
+def _neurons(measured: MeasuredBias, own: Compared) -> Markup:
+    lines = []
+    for site, unit in own.ranked()[:MOST_NEURONS]:
+        told = own.neuron(site, unit)
+        most = ", ".join(f"{one['content']} {_signed(one['difference'])}" for one in told["most_in"])
+        link = Markup("<td>{}</td>").format(wording.UNKNOWN)
+        if "error_correlation" in told:
+            strong = Markup("<b>{}</b>") if told["with_errors"] else Markup("{}")
+            link = Markup("<td>{}<small>{} to {}</small></td>").format(
+                strong.format(_signed(told["error_correlation"])), *map(_signed, told["error_interval"])
+            )
+        lines.append(
+            Markup(
+                '<tr><th scope="row" class="text"><code>{}</code> {}</th><td>{:.2f}<small>{:.2f}–{:.2f}</small></td>'
+                '<td>{}</td><td>{}<small>{} to {}</small></td><td class="text">{}</td>{}</tr>'
+            ).format(
+                measured.names[site.name], unit, told["apart"], *told["interval"], _small(told["q"]),
+                _signed(told["shift"]), *map(_signed, told["shift_interval"]), most, link,
+            )
+        )  # fmt: skip
+    head = Markup('<th scope="col" class="text">Neuron</th>')
+    heads = ["Apart", "q", "More active", "Most in", "With errors"]
+    left = len(own.neurons) - len(lines)
+    note = Markup('<p class="note">{} more are in <code>bias.json</code>.</p>').format(wording.count(left))
+    return _table("Neurons", head + _heads(heads, text={"Most in"}), lines, "layers") + (note if left else Markup(""))
+
+
+def _moved(measured: MeasuredBias, moved: Sequence[Moved]) -> Markup:
+    metric = measured.errors.metric
+    lines = []
+    for own in moved:
+        cells = [
+            Markup("<td>{}</td><td>{}</td>").format(
+                wording.amount(values[metric.key], metric), wording.points_range(difference[metric.key], metric)
+            )
+            for values, difference in ((own.values, own.difference), (own.random, own.random_difference))
+        ]
+        lines.append(
+            Markup('<tr><th scope="row" class="text"><code>{}</code></th><td>{:,}</td>{}</tr>').format(
+                measured.names[own.site], own.neurons, Markup("").join(cells)
+            )
+        )
+    head = Markup('<th scope="col" class="text">Layer</th>')
+    heads = ["Neurons", metric.label, "Change", "Random ones", "Change"]
+    return _table("Moved neurons", head + _heads(heads), lines, "layers")
+
+
+def _maps(measured: MeasuredBias) -> list[TopographicMap]:
+    """Of the groups that part, at the layer where they part most: the contents as pictures, others and group."""
+    found = []
+    for own in [one for one in measured.ordered if len(one.neurons)][:MOST_MAPS]:
+        parting = own.partings[own.site]
+        # As a profile: each content's mean less the mean over contents, the same for both, so that shifts are seen.
+        group, others = (parting.means / parting.spread).double().numpy()
+        middle = others.mean(0)
+        names = [content.partition(":")[2] or content for content in parting.contents]
+        profiles = (others - middle).T
+        try:
+            points = sorted_grid(profiles, 0)
+        except ValueError:  # too few neurons to lay out
+            continue
+        label = f"{measured.names[own.site.name]}, {own.group}"
+        found.append(TopographicMap(label, np.array(names, dtype=object), points, profiles, (group - middle).T))
+    return found
+
+
+def _subhead(heading: str, how: str) -> Markup:
+    return Markup('<h3>{}</h3><p class="how">{}</p>').format(heading, how.replace(" %", "\u00a0%"))
+
+
+def _heads(names: Sequence[str], text: Any = ()) -> Markup:
+    each = Markup('<th scope="col"{}>{}</th>')
+    return Markup("").join(each.format(Markup(' class="text"') if name in text else "", name) for name in names)
+
+
+def _table(label: str, head: Markup, lines: Sequence[Markup], style: str) -> Markup:
+    return Markup(
+        '<div class="scroll" role="region" aria-label="{}" tabindex="0"><table class="{}"><thead><tr>{}</tr></thead>'
+        "<tbody>{}</tbody></table></div>"
+    ).format(label, style, head, Markup("").join(lines))
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def _small(q: float) -> str:
+    return f"{q:.4f}" if q >= 0.0001 else "< 0.0001"
