@@ -47,7 +47,7 @@ def main(cfg: DictConfig) -> None:
     started = time.perf_counter()
     if not cfg.dry_run:
         check_output(cfg)
-    check_counts(causes=cfg.causes, inside=cfg.inside)
+    check_counts(causes=cfg.causes, inside=cfg.inside, players=cfg.players)
     pl.seed_everything(cfg.seed, verbose=False)
     base: Loaded = build(cfg.model)
     if base.reference == "new":
@@ -142,7 +142,7 @@ def main(cfg: DictConfig) -> None:
     adapted = Loaded(model, str(folder), model_fingerprint(model), {**model.header(), **grids})
     comparison = compare_texts(
         base, adapted, sets, before, after, loader, grouping(cfg.data), trained, rows, merged.counts,
-        causes=cfg.causes, inside=cfg.inside,
+        causes=cfg.causes, inside=cfg.inside, players=cfg.players,
         title=cfg.title, history=history, skipped=skipped, config=OmegaConf.to_yaml(cfg, resolve=True),
         choice=sentences(choice),
     )  # fmt: skip

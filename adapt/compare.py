@@ -17,7 +17,7 @@ def main(cfg: DictConfig) -> None:
     """Compare as `conf/compare.yaml` says. Leaves `comparison.json`, `report.html`, `metrics.json`, `card.json`."""
     started = time.perf_counter()
     check_output(cfg)
-    check_counts(causes=cfg.causes, inside=cfg.inside)
+    check_counts(causes=cfg.causes, inside=cfg.inside, players=cfg.players)
     before, after = load_model(cfg.before), load_model(cfg.after)
     base = after.header.get("base", {})
     if base.get("fingerprint") == before.fingerprint:
@@ -27,7 +27,7 @@ def main(cfg: DictConfig) -> None:
     comparison = compare_models(
         before, after, splits, build(cfg.loader), grouping(cfg.data),
         trained=after.header.get("trained", ()), rows=after.header.get("trained_rows"),
-        factors=after.header.get("trained_factors"), causes=cfg.causes, inside=cfg.inside,
+        factors=after.header.get("trained_factors"), causes=cfg.causes, inside=cfg.inside, players=cfg.players,
         title=cfg.title, skipped=skipped, config=OmegaConf.to_yaml(cfg, resolve=True),
     )  # fmt: skip
     comparison = replace(comparison, seconds=time.perf_counter() - started)

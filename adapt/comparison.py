@@ -21,6 +21,8 @@ from adapt.introspect.weights import WeightChange, weight_change
 from adapt.metrics import Metric, paired_intervals, word_edits
 from adapt.models.checkpoint import Loaded
 from adapt.models.task import Task, recognition
+from adapt.recordings import Recording, recordings
+from adapt.words import Word, WordChanges, align, word_changes
 
 log = logging.getLogger(__name__)
 MOST_CHANGED = 12
@@ -47,18 +49,10 @@ class SetResult:
 
 
 @dataclass(frozen=True)
-class Word:
-    """One place of an alignment: what should stand there, and what does; either may be empty."""
-
-    expected: str
-    written: str
-
-
-@dataclass(frozen=True)
 class Transcript:
     """One example before and after, aligned with its reference word by word. `better` counts word edits saved.
 
-    `name` is its audio file or its id, `source` the text that was translated.
+    `name` is its audio file or its id, `source` the text that was translated, `number` its place in the set.
     """
 
     set: str
@@ -68,14 +62,16 @@ class Transcript:
     before: list[Word]
     after: list[Word]
     source: str = ""
+    number: int = 0
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Everything the report shows, as plain data. Rates are fractions (0.1 is 10 %), times seconds.
 
-    `metrics` say what the figures are, the one that counts most first; `noun` what one example is called. `choice` is a
-    sentence on how what trained was chosen.
+    `metrics` say what the figures are, the one that counts most first; `noun` what one example is called. `words` has
+    each set's words, `recordings` those of some transcripts by their place among them. `choice` is a sentence on how
+    what trained was chosen.
     """
 
     before_name: str
@@ -87,6 +83,8 @@ class Comparison:
     metrics: tuple[Metric, ...] = recognition.metrics
     noun: str = recognition.noun
     title: str = "Before and after"
+    words: dict[str, WordChanges] = field(default_factory=dict)
+    recordings: dict[int, Recording] = field(default_factory=dict)
     inside: Inside | None = None
     order: Order | None = None
     causes: Causes | None = None
@@ -97,8 +95,9 @@ class Comparison:
     choice: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for `comparison.json`."""
-        plain = asdict(replace(self, inside=None, order=None))
+        """Plain values, for `comparison.json`; without recordings."""
+        plain = asdict(replace(self, inside=None, order=None, recordings={}))
+        del plain["recordings"]
         return plain | {name: own and own.as_dict() for name, own in (("inside", self.inside), ("order", self.order))}
 
     def figures(self) -> dict[str, Any]:
@@ -146,21 +145,6 @@ def by_group(examples: Sequence[Example], key: str) -> dict[str, np.ndarray]:
     return {value: np.array([i for i, own in enumerate(values) if own == value]) for value in sorted(set(values))}
 
 
-def align(reference: str, answer: str) -> list[Word]:
-    """Align two texts word by word with the fewest edits; the places that differ are as many as the WER's numerator."""
-    import jiwer
-
-    words = jiwer.process_words(reference, answer)
-    expected, written = words.references[0], words.hypotheses[0]
-    places = []
-    for chunk in words.alignments[0]:
-        left = expected[chunk.ref_start_idx : chunk.ref_end_idx]
-        right = written[chunk.hyp_start_idx : chunk.hyp_end_idx]
-        for number in range(max(len(left), len(right))):
-            places.append(Word(left[number] if left else "", right[number] if right else ""))
-    return places
-
-
 def _most_changed(
     name: str, examples: Sequence[Example], before: Sequence[str], after: Sequence[str], task: Task
 ) -> list[Transcript]:
@@ -175,7 +159,7 @@ def _most_changed(
         Transcript(
             name, examples[i].name, examples[i].text, int(better[i]),
             align(said[i], before[i]), align(said[i], after[i]),
-            examples[i].source if isinstance(examples[i], Pair) else "",
+            examples[i].source if isinstance(examples[i], Pair) else "", i,
         )
         for i in gained + lost
     ]  # fmt: skip
@@ -220,38 +204,47 @@ def compare_texts(
     factors: Mapping[str, int] | None = None,
     causes: int = 0,
     inside: int = 0,
+    players: int = 0,
     **facts: Any,
 ) -> Comparison:
     """The comparison of two models whose answers are there already; what was trained as in `weight_change`.
 
     `causes` is the number of examples of each set on which the causes are measured (`find_causes`), and `inside` of
-    those that show what the neurons do (`look_inside`); 0: not at all. Where the header of `after` says that it was
-    laid out on grids, their order is measured (`measure_order`). Where one of them fails, the comparison is without it:
-    what was trained and measured before is not to be lost for that.
+    those that show what the neurons do (`look_inside`); `players` of all transcripts' recordings that are kept; 0: not
+    at all. Where the header of `after` says that it was laid out on grids, their order is measured (`measure_order`).
+    Where one of them fails, the comparison is without it: what was trained and measured before is not to be lost for
+    that.
     """
-    check_counts(causes=causes, inside=inside)
+    check_counts(causes=causes, inside=inside, players=players)
     results, groups, transcripts = compare_answers(sets, before_texts, after_texts, after.model.task, group_by)
     try:
         weights = weight_change(before.model, after.model, trained, rows, factors)
     except ValueError as error:
         log.warning("The weights cannot be compared: %s", error)
         weights = None
+    words = {
+        name: word_changes([example.text for example in found], before_texts[name], after_texts[name], after.model.task)
+        for name, found in sets.items()
+    }
+    rate = getattr(after.model.reader, "sample_rate", 0)  # what reads text has none
+    heard = tried("players", recordings, transcripts, sets, rate, players) if players and rate else None
     models, changed = (before.model, after.model), weights is not None and weights.changed > 0
     neurons = tried("inside", look_inside, *models, sets, loader, inside) if inside and changed else None
     found = tried("causes", find_causes, *models, sets, loader, causes) if causes and changed else None
     order = tried("order", _order, before, after, sets, loader) if "topographic" in after.header else None
     return Comparison(
         before_name=before.reference, after_name=after.reference, sets=results, groups=groups,
-        transcripts=transcripts, weights=weights, inside=neurons, order=order, causes=found,
+        transcripts=transcripts, words=words, recordings=heard or {}, weights=weights, inside=neurons, order=order,
+        causes=found,
         metrics=after.model.task.metrics, noun=after.model.task.noun, **facts,
     )  # fmt: skip
 
 
 def check_counts(**counts: Any) -> None:
-    """Raise InputError for what is no number of examples; a command asks before it does anything that takes long."""
+    """Raise InputError for what is no number of something; a command asks before it does anything that takes long."""
     for name, count in counts.items():
         if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-            raise InputError(f"{name} is a number of examples of each set, 0 or more; got {count!r}.")
+            raise InputError(f"{name} is a whole number, 0 or more; got {count!r}.")
 
 
 def _order(before: Loaded, after: Loaded, sets: Mapping[str, Sequence[Example]], loader: Loader) -> Order:

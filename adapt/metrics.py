@@ -133,6 +133,11 @@ def translation_quality(references: Sequence[str], answers: Sequence[str], token
     )
 
 
+def translation_words(text: str, tokenize: str = "13a") -> list[str]:
+    """The words that BLEU finds in a text, without its punctuation."""
+    return [word for word in _sacrebleu(tokenize)[0].tokenizer(text).split() if any(map(str.isalnum, word))]
+
+
 @cache
 def _sacrebleu(tokenize: str) -> tuple[Any, ...]:
     from sacrebleu.metrics import BLEU, CHRF, TER

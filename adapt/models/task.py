@@ -7,7 +7,16 @@ from functools import partial
 from torch import Tensor, nn
 
 from adapt.data.loader import Batch
-from adapt.metrics import CER, WER, Metric, Quality, error_rates, translation_metrics, translation_quality
+from adapt.metrics import (
+    CER,
+    WER,
+    Metric,
+    Quality,
+    error_rates,
+    translation_metrics,
+    translation_quality,
+    translation_words,
+)
 from adapt.models.ctc import ctc_decode, ctc_loss
 from adapt.models.labels import tidy
 from adapt.models.seq2seq import seq2seq_decode, seq2seq_loss
@@ -19,7 +28,8 @@ class Task:
 
     `loss(model, batch)` is a scalar to minimise, `decode(model, batch)` the answers as texts in the batch's order, and
     `judge(references, answers)` their quality in `metrics`, the first of which counts most. `tidy` makes two texts
-    comparable word by word. `noun` is what one example is called.
+    comparable word by word, `words` splits a text into those that are counted; a right answer has the reference's
+    `in_order`, or may have another order. `noun` is what one example is called.
     """
 
     loss: Callable[[nn.Module, Batch], Tensor]
@@ -27,15 +37,22 @@ class Task:
     judge: Callable[[Sequence[str], Sequence[str]], Quality]
     metrics: tuple[Metric, ...]
     tidy: Callable[[str], str]
+    words: Callable[[str], list[str]]
+    in_order: bool
     noun: str
 
 
-recognition = Task(ctc_loss, ctc_decode, error_rates, (WER, CER), tidy, "utterance")
-dictation = Task(seq2seq_loss, seq2seq_decode, error_rates, (WER, CER), tidy, "utterance")
+def _tidy_words(text: str) -> list[str]:
+    return tidy(text).split()
+
+
+recognition = Task(ctc_loss, ctc_decode, error_rates, (WER, CER), tidy, _tidy_words, True, "utterance")
+dictation = Task(seq2seq_loss, seq2seq_decode, error_rates, (WER, CER), tidy, _tidy_words, True, "utterance")
 
 
 def translation(tokenize: str = "13a") -> Task:
     """To translate; `tokenize` is how BLEU finds words. Raises ValueError where sacrebleu does not know it."""
     metrics = translation_metrics(tokenize)
-    judge = partial(translation_quality, tokenize=tokenize)
-    return Task(seq2seq_loss, seq2seq_decode, judge, metrics, lambda text: " ".join(text.split()), "sentence")
+    judge, words = partial(translation_quality, tokenize=tokenize), partial(translation_words, tokenize=tokenize)
+    tidied = lambda text: " ".join(text.split())  # noqa: E731
+    return Task(seq2seq_loss, seq2seq_decode, judge, metrics, tidied, words, False, "sentence")

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from adapt.files import write_text
-from adapt.report import columns, figures, wording
+from adapt.report import figures, wording
+from adapt.report.words import SHOWN, transcript_rows, word_tables
+from adapt.words import FEWEST
 
 if TYPE_CHECKING:
-    from adapt.comparison import Comparison, GroupResult, SetResult, Transcript
+    from adapt.comparison import Comparison, GroupResult, SetResult
     from adapt.introspect.causes import Cause, Causes
     from adapt.introspect.inside import Inside
     from adapt.introspect.weights import LayerChange, WeightChange
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 MOST_GROUPS = 100
 _FILTERS = (
     wording.amount, wording.amount_range, wording.points, wording.points_range, wording.count, wording.relative,
-    wording.cosine, wording.duration, wording.better, wording.short,
+    wording.cosine, wording.duration, wording.better, wording.short, wording.probability,
 )  # fmt: skip
 
 
@@ -44,7 +46,10 @@ def render(comparison: Comparison) -> str:
             few=[name for name, result in comparison.sets.items() if result.before["examples"] < wording.FEW_EXAMPLES],
             FEW_EXAMPLES=wording.FEW_EXAMPLES,
             tables=_group_tables(comparison.groups, comparison.metrics[0]),
-            transcripts=[_aligned(transcript) for transcript in comparison.transcripts],
+            words=word_tables(comparison.words),
+            transcripts=transcript_rows(comparison),
+            FEWEST=FEWEST,
+            SHOWN=SHOWN,
             history=_learning(comparison.history, comparison.metrics),
             weights=comparison.weights and _weights(comparison.weights),
             inside=comparison.inside and _inside(comparison.inside),
@@ -167,11 +172,6 @@ def _group_table(name: str, key: str, found: Sequence[GroupResult], metric: Metr
         for change, value, group in changes
     ]
     return _GroupTable(name, key, figures.axis_labels(scale), rows, left_out)
-
-
-def _aligned(transcript: Transcript) -> tuple[Transcript, str, list[list[columns.Column]]]:
-    # The file's name is enough to recognise it by; where it lies is in comparison.json.
-    return transcript, Path(transcript.name).name, list(columns.lines(columns.columns(transcript)))
 
 
 _STYLES = ("validation", "second", "third")  # of a metric's curve, in the metrics' order

@@ -81,6 +81,11 @@ def cosine(value: float) -> str:
     return f"{value:.4f}".replace("-", "−") if math.isfinite(value) else UNKNOWN
 
 
+def probability(value: float) -> str:
+    """A p-value with two meaningful digits: `0.031`, `under 0.001`."""
+    return "under 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
 def duration(seconds: float) -> str:
     """A time in words: `6 min 12 s`."""
     whole = round(seconds)

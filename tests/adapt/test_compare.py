@@ -20,11 +20,11 @@ def test_a_model_with_itself_changes_nothing(base, speech, innertune, tmp_path):
 def test_compare_repeats_what_adapt_reported(base, speech, innertune, tmp_path):
     data = ["data=manifest", f"data.test={speech['high_test']}", f"data.source_test={speech['low_test']}"]
     adapted = innertune("adapt", f"model.pretrained={base}", *data, f"data.train={speech['high_train']}", "tuning=head",
-                        "trainer.max_epochs=1", f"output={tmp_path / 'adapted'}")  # fmt: skip
+                        "trainer.max_epochs=1", "optimizer.lr=0.05", f"output={tmp_path / 'adapted'}")  # fmt: skip
     compared = innertune("compare", f"before={base}", f"after={adapted}", *data, f"output={tmp_path / 'compared'}",
                          "causes=5")  # fmt: skip
     first, second = (json.loads((run / "comparison.json").read_text()) for run in (adapted, compared))
-    for key in ("sets", "groups", "transcripts", "weights"):
+    for key in ("sets", "groups", "transcripts", "words", "weights"):
         assert first[key] == second[key]
     # Only the head trained, so that all of the change is its, put back and alone.
     causes = second["causes"]
@@ -34,10 +34,16 @@ def test_compare_repeats_what_adapt_reported(base, speech, innertune, tmp_path):
         assert causes["parts"][0]["alone"][name]["values"] == causes["after"][name]
     assert first["causes"] is None and "What caused it" not in (adapted / "report.html").read_text()
     assert "What caused it" in (compared / "report.html").read_text()
+    # Every word of the references is counted; what changed most can be listened to, and is in the page alone.
+    words = first["words"]["target"]["words"]
+    read = [json.loads(line)["text"].split() for line in speech["high_test"].read_text().splitlines()]
+    assert sum(word["count"] for word in words) == sum(map(len, read))
+    assert first["transcripts"] and "recordings" not in first
+    assert (adapted / "report.html").read_text().count("<audio controls") == min(6, len(first["transcripts"]))
 
 
 def test_a_number_of_examples_is_asked_for(base, speech, innertune, tmp_path):
-    with pytest.raises(InputError, match="causes is a number of examples"):
+    with pytest.raises(InputError, match="causes is a whole number, 0 or more; got"):
         innertune("compare", f"before={base}", f"after={base}", "data=manifest", f"data.test={speech['low_test']}",
                   "causes=all", f"output={tmp_path / 'run'}")  # fmt: skip
 

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapt.comparison import Word, align, by_group, compare_answers
+from adapt.comparison import by_group, compare_answers
 from adapt.data.manifest import Utterance
 from adapt.metrics import error_rates, paired_intervals
+from adapt.words import Word, align
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "ab"]), max_size=7)
 

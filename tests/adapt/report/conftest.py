@@ -2,9 +2,11 @@
 
 import pytest
 
-from adapt.comparison import Comparison, GroupResult, SetResult, Transcript, Word
+from adapt.comparison import Comparison, GroupResult, SetResult, Transcript
 from adapt.introspect.causes import Cause, Causes, Effect, Patched
 from adapt.introspect.weights import LayerChange, WeightChange
+from adapt.recordings import Recording
+from adapt.words import Word, WordChange, WordChanges
 
 
 def rates(wer: float, examples: int = 412) -> dict[str, object]:
@@ -75,6 +77,20 @@ def comparison() -> Comparison:
             ),
         ],
         weights=weights(FROZEN, TRAINED, REBUILT),
+        words={
+            "target": WordChanges(
+                [
+                    WordChange(
+                        "straße", 40, 38, 3, 31, 2, 0, 28, 0, 7.5e-9, True, [("stras", 20), ("", 4)], [("strase", 9)]
+                    ),
+                    WordChange("nein", 9, 9, 4, 8, 0, 0, 4, 0, None, False, [("nine", 5)], [("nine", 1)]),
+                    WordChange("selten", 1, 1, 0, 1, 0, 0, 1, 0, None, False, [("", 1)], []),
+                    WordChange("und", 88, 80, 80, 71, 0, 3, 1, 10, 0.0117, True, [("un", 8)], [("ont", 17)]),
+                ],
+                31, 12, True,
+            ),
+        },  # fmt: skip
+        recordings={0: Recording(b"mp3", 2.3)},
         causes=CAUSES,
         history=[
             dict(zip(LOGGED, values, strict=True))

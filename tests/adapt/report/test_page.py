@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from adapt.comparison import Comparison, GroupResult, SetResult, Transcript, Word
+from adapt.comparison import Comparison, GroupResult, SetResult, Transcript
 from adapt.introspect.weights import LayerChange, WeightChange
 from adapt.report.page import MOST_GROUPS, render, write_report
+from adapt.words import Word
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 DRAWN = {"line", "circle", "rect", "path", "polyline"}
@@ -69,7 +70,9 @@ def test_it_needs_nothing_else(comparison: Comparison) -> None:
     document = Page(page)
     tags = {tag for tag, _ in document.tags}
     assert not tags & {"script", "link", "img", "iframe", "object", "embed", "base", "form"}
-    assert not any({"src", "href", "xlink:href", "srcset"} & attributes.keys() for _, attributes in document.tags)
+    addresses = [(tag, attributes[key]) for tag, attributes in document.tags
+                 for key in ("src", "href", "xlink:href", "srcset") if key in attributes]  # fmt: skip
+    assert all(address.startswith("data:audio/mpeg;base64," if tag == "audio" else "#") for tag, address in addresses)
     policy = next(meta["content"] for meta in document.all("meta") if "http-equiv" in meta)
     assert policy.startswith("default-src 'none'")
 
@@ -310,3 +313,34 @@ def test_it_is_imported_without_the_heavy_libraries() -> None:
     code = "import sys, adapt.report.page; print([m for m in ('torch', 'matplotlib', 'jiwer') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_words_are_counted_and_only_what_chance_does_not_explain_is_coloured(
+    comparison: Comparison,
+) -> None:
+    page = render(comparison)
+    text = section(page, "words")
+    assert "Of 4 different words, 1 became right more often and 1 less often" in text
+    assert "Extra words, in all: 31 before, 12 after." in text
+    gains, losses = text.partition("Right more often")[2].split("Right less often")
+    assert "straße 40 3 31 under 0.001 stras 20×, nothing 4× 2 → 0 nein 9 4 8 — nine 5× 0" in gains
+    assert "und 88 80 71 0.012 ont 17× 0 → 3" in losses.partition("Some utterances")[0]
+    assert "selten" not in text  # one utterance tells nothing
+    assert re.findall(r'<th scope="row" class="text (\w+)">(\w+)', page) == [("better", "straße"), ("worse", "und")]
+
+
+def test_words_of_translations_have_nothing_in_their_place(comparison: Comparison) -> None:
+    words = {"target": replace(comparison.words["target"], in_order=False)}
+    text = section(render(replace(comparison, words=words)), "words")
+    assert "stras 20×" not in text and "wherever it stands" in text and "Instead" not in text
+
+
+def test_a_recording_can_be_played_where_there_is_one_and_nothing_else_may_be(comparison: Comparison) -> None:
+    document = Page(render(comparison))
+    (player,) = document.all("audio")
+    assert player["src"] == "data:audio/mpeg;base64,bXAz" and "controls" in player
+    assert player["aria-label"] == "Recording one.wav, 2.3 s"
+    silent = Page(render(replace(comparison, recordings={})))
+    policies = [next(meta["content"] for meta in own.all("meta") if "http-equiv" in meta) for own in (document, silent)]
+    assert ["media-src data:" in policy for policy in policies] == [True, False]
+    assert not list(silent.all("audio")) and "part of this page" not in silent.text
