@@ -1,5 +1,6 @@
 """`innertune <command> [Hydra overrides]`."""
 
+import errno
 import logging
 import os
 import re
@@ -106,8 +107,30 @@ def _run(command: str) -> None:
             raise SystemExit(2) from None
         except KeyboardInterrupt:
             raise SystemExit(130) from None
+        except Exception as error:
+            if (refused := _refused(error)) is None:
+                raise
+            print(
+                f"innertune {command}: {refused}. Every file that was written before is whole; a run that was begun "
+                "goes on with resume=true.",
+                file=sys.stderr,
+            )
+            raise SystemExit(1) from None
 
     run()
+
+
+def _refused(error: BaseException | None) -> str | None:
+    """What the system refused (a full disk, no permission), where an error comes of that; None where it does not."""
+    while error is not None:
+        number = error.errno if isinstance(error, OSError) else None
+        if type(error).__name__ == "SafetensorError" and (found := re.search(r"os error (\d+)", str(error))):
+            number = int(found[1])
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM):
+            named = getattr(error, "filename", None)
+            return os.strerror(number) + (f": '{named}'" if named else "")
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _set_up() -> None:

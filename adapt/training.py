@@ -214,8 +214,9 @@ def _gather(own: Any) -> list[Any]:
 
 class _AtomicCheckpoints(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str, storage_options: Any = None) -> None:
-        with atomic(path) as part:
-            torch.save(checkpoint, part)
+        # To a file that Python opened: of one that torch opens itself, a full disk is told as a wrong position.
+        with atomic(path) as part, open(part, "wb") as file:
+            torch.save(checkpoint, file)
 
 
 class _EpochBar(Callback):

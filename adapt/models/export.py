@@ -38,7 +38,10 @@ def export(
     """
     if dtype not in get_args(DType):
         raise InputError(f"dtype must be {', '.join(get_args(DType))}, got {dtype!r}.")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise InputError(f"output={folder}: '{place}' is a file. Give a new folder.")
+    if folder.exists() and any(folder.iterdir()):
         raise InputError(f"There is something in '{folder}' already. Give a new folder: output=...")
     try:
         folded = fold(model, *interventions)

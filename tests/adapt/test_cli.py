@@ -1,14 +1,18 @@
 """The command line itself."""
 
+import errno
+import os
+import resource
 import subprocess
 import sys
 
 import pytest
+import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adapt.cli import COMMANDS, _plain_text
+from adapt.cli import COMMANDS, _plain_text, _refused
 from adapt.show import config_folder
 
 
@@ -75,3 +79,41 @@ def test_a_run_leaves_nothing_outside_its_folder(base, speech, tmp_path):
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
     assert not any(path.name.endswith(".part") for path in (tmp_path / "here").rglob("*"))
+
+
+@pytest.fixture
+def small_files():
+    """Files may have 1,000 bytes, as if the disk were full then."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def refused(write, *arguments):
+    with pytest.raises(Exception) as caught:  # noqa: PT011 (of each library its own)
+        write(*arguments)
+    return _refused(caught.value)
+
+
+def test_a_full_disk_is_told_in_a_sentence_whoever_writes(tmp_path, small_files):
+    from adapt.files import write_text
+    from adapt.training import _AtomicCheckpoints
+    from interventions.files import write_tensors
+
+    said = os.strerror(errno.EFBIG)
+    assert refused(write_text, tmp_path / "text", "a" * 2000).startswith(said)
+    assert refused(write_tensors, tmp_path / "tensors", "kind", {}, {"a": torch.ones(1000)}).startswith(said)
+    checkpoint = {"state_dict": {"a": torch.ones(1000)}}
+    assert refused(_AtomicCheckpoints().save_checkpoint, checkpoint, tmp_path / "last.ckpt").startswith(said)
+    assert not list(tmp_path.iterdir())
+    for other in (ValueError("no space left"), FileNotFoundError(errno.ENOENT, "gone", "a"), RuntimeError()):
+        assert _refused(other) is None
+
+
+def test_what_the_system_refuses_is_no_traceback(tmp_path):
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # noqa: E731
+    done = run("export", "model.pretrained=us-english", "output=plain", cwd=tmp_path, preexec_fn=limit)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.startswith(f"innertune export: {os.strerror(errno.EFBIG)}")
+    assert not list(tmp_path.iterdir())

@@ -165,6 +165,8 @@ def test_a_folder_with_something_in_it_and_other_types_are_refused(tmp_path, mar
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(InputError, match="something in"):
         export(model, tmp_path)
+    with pytest.raises(InputError, match=r"mine\.txt' is a file"):
+        export(model, tmp_path / "mine.txt" / "plain")
     with pytest.raises(InputError, match="dtype must be"):
         export(model, tmp_path / "plain", "int8")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
