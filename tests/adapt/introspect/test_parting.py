@@ -1,6 +1,7 @@
 """Where groups part: chance is known exactly, what is planted is found, and what people say is not how they say it."""
 
 import itertools
+
 import pytest
 import torch
 
