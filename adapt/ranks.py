@@ -25,6 +25,15 @@ def is_first() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
+def place() -> tuple[int, int]:
+    """This process's number, and how many there are in `torch.distributed`; 0 and 1 where it does not run."""
+    import torch
+
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return 0, 1
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
 @contextmanager
 def ending_together(trainer: "Trainer", claim: Path) -> Iterator[None]:
     """An error in one process ends all of them: the first to fail lets it through, the others leave without a word.

@@ -12,6 +12,7 @@ from adapt.data.loader import Batch, Loader
 from adapt.inference import eval_mode
 from adapt.models.model import Model
 from adapt.progress import track
+from adapt.ranks import place
 from interventions.capture import capture
 from interventions.sites import Site, own_mask
 
@@ -57,12 +58,46 @@ def read_means(
     return {name: torch.stack([own[number] for number in range(len(examples))]) for name, own in rows.items()}
 
 
+def read_in_turn(
+    model: Model,
+    examples: Sequence[Example],
+    loader: Loader,
+    read: Callable[[list[int], Batch], list[Tensor]],
+    what: str,
+) -> Iterator[tuple[list[int], list[Tensor]]]:
+    """What `read` makes of each batch, given the numbers of its examples, with these numbers; longest examples first.
+
+    Where `torch.distributed` runs, each process reads every n-th of the very batches that one would read, and all get
+    what each made of them, in the batches' order: whatever is made of that is the same, bit for bit. It should be
+    little, such as a few rows of each example. Memory is that of a batch of each process.
+    """
+    rank, ranks = place()
+    device = next(model.parameters()).device
+    if ranks == 1:
+        for numbers, batch in numbered(batches(model, examples, loader), what):
+            yield numbers, read(numbers, batch)
+        return
+    shared = loader_of(model, loader).once(
+        examples, model.reader, [(n, 1.0) for n in range(len(examples))], rank, ranks
+    )
+    own = ((numbers, [one.cpu() for one in read(numbers, batch)]) for numbers, batch in numbered(shared, what))
+    while True:
+        turn: list[tuple[list[int], list[Tensor]] | None] = [None] * ranks
+        torch.distributed.all_gather_object(turn, next(own, None))
+        if turn[0] is None:  # the first has the most batches
+            return
+        for numbers, found in filter(None, turn):
+            yield numbers, [one.to(device) for one in found]
+
+
 def batches(model: Model, examples: Sequence[Example], loader: Loader) -> DataLoader:
     """Each example once, longest first, in batches that the model reads."""
-    # A network that is run on one utterance at a time puts out one at a time, whatever the batch.
-    if not getattr(model, "batched", True):
-        loader = replace(loader, batch_seconds=0.0)
-    return loader.evaluation(examples, model.reader)
+    return loader_of(model, loader).evaluation(examples, model.reader)
+
+
+def loader_of(model: Model, loader: Loader) -> Loader:
+    """A loader of batches that the model reads: one that is run on one utterance at a time puts out one at a time."""
+    return loader if getattr(model, "batched", True) else replace(loader, batch_seconds=0.0)
 
 
 def numbered(loaded: DataLoader, what: str) -> Iterator[tuple[list[int], Batch]]:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from adapt.data.example import Example
 from adapt.introspect.linkage import Tree, average_linkage
+from adapt.ranks import place
 from interventions.files import read_tensors, site_from_json, site_to_json, write_tensors
 from interventions.neurons import Scores
 from interventions.sites import Site
@@ -127,9 +128,10 @@ class Profiles:
         Raises:
             ValueError: they have profiles of different groups.
         """
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        _, ranks = place()
+        if ranks == 1:
             return self
-        groups: list[Any] = [None] * torch.distributed.get_world_size()
+        groups: list[Any] = [None] * ranks
         torch.distributed.all_gather_object(groups, self.groups)
         if any(theirs != self.groups for theirs in groups):
             raise ValueError("The processes have profiles of different groups. Name the same groups in all of them.")

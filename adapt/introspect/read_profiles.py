@@ -10,7 +10,6 @@ written would change with it. A decoder reads the references, as in training.
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,12 +17,13 @@ from torch import Tensor
 from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader
 from adapt.inference import eval_mode
-from adapt.introspect.activations import own_steps
+from adapt.introspect.activations import loader_of, own_steps
 from adapt.introspect.groups import NONE, Clock, Grouping, Seen, clock_of
 from adapt.introspect.profiles import ALL, FOLDS, Profiles, fold_of, occurring
 from adapt.models.model import Model
 from adapt.models.seq2seq import IGNORED, references
 from adapt.progress import track
+from adapt.ranks import place
 from interventions.gradients import capture_gradients
 from interventions.hooks import module_at, units_last
 from interventions.sites import Site, own_mask
@@ -144,16 +144,11 @@ def batches_of(
     model: Model, examples: Sequence[Example], loader: Loader, what: str
 ) -> Iterator[tuple[list[int], Batch]]:
     """Batches on the model's device, each with its examples' numbers; of several processes, this one's share."""
-    rank, ranks = 0, 1
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    rank, ranks = place()
     share = range(rank, len(examples), ranks)
     if not share:
         return
-    # A network that is run on one utterance at a time puts out one at a time, whatever the batch.
-    if not getattr(model, "batched", True):
-        loader = replace(loader, batch_seconds=0.0)
-    batches = loader.evaluation([examples[number] for number in share], model.reader)
+    batches = loader_of(model, loader).evaluation([examples[number] for number in share], model.reader)
     # By number: processes that read ahead hand over copies of the examples.
     numbers = [[share[number] for number, _ in batch] for batch in batches.batch_sampler]
     device = next(model.parameters()).device

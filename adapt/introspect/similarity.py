@@ -13,7 +13,7 @@ from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader, collate
 from adapt.errors import InputError
 from adapt.inference import eval_mode
-from adapt.introspect.activations import batches, numbered, own_steps
+from adapt.introspect.activations import own_steps, read_in_turn
 from adapt.introspect.cka import CKA
 from adapt.introspect.rows import Evenly, Pick, read_rows, reads_text
 from adapt.models.model import Model
@@ -87,7 +87,8 @@ def similarity(
 
     `method` is "cka" (`adapt.introspect.cka`: debiased, any number of rows from 4), or one of `adapt.introspect.cca`,
     for which the covariances of all layers are gathered, `(sum of units) ** 2` numbers: "svcca", "pwcca" (each needs
-    several times as many rows as units) or "procrustes".
+    several times as many rows as units) or "procrustes". Where `torch.distributed` runs, the processes share the
+    examples, and all return the same as one would.
 
     Raises:
         InputError: an option is unknown, there are too few rows for the method, or too many units.
@@ -125,17 +126,21 @@ def _read(
 ) -> Iterator[list[Tensor]]:
     """Of each batch the rows of all sites of the first model, and then of the second, `(rows, units)` each."""
     devices = [next(model.parameters()).device for model in models]
+
+    def read(numbers: list[int], batch: Batch) -> list[Tensor]:
+        given = [_for(model, models[0], batch).to(device) for model, device in zip(models, devices, strict=True)]
+        pick = None if most is None else _alike(models, chosen, given, most)
+        return [
+            rows.to(devices[0])
+            for model, own, sites in zip(models, given, chosen, strict=True)
+            for rows in read_rows(model, own, sites, pick).values()
+        ]
+
     # A model that reads one utterance at a time makes the other do so as well.
-    loaded = batches(min(models, key=lambda model: getattr(model, "batched", True)), examples, loader)
+    slowest = min(models, key=lambda model: getattr(model, "batched", True))
     with eval_mode(models[0]), eval_mode(models[-1]), torch.no_grad():
-        for _, batch in numbered(loaded, "similarity"):
-            read = [_for(model, models[0], batch).to(device) for model, device in zip(models, devices, strict=True)]
-            pick = None if most is None else _alike(models, chosen, read, most)
-            yield [
-                rows.to(devices[0])
-                for model, own, sites in zip(models, read, chosen, strict=True)
-                for rows in read_rows(model, own, sites, pick).values()
-            ]
+        for _, rows in read_in_turn(slowest, examples, loader, read, "similarity"):
+            yield rows
 
 
 def _for(model: Model, first: Model, batch: Batch) -> Batch:

@@ -12,7 +12,7 @@ from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader
 from adapt.errors import InputError
 from adapt.inference import eval_mode
-from adapt.introspect.activations import batches, numbered
+from adapt.introspect.activations import read_in_turn
 from adapt.introspect.rows import read_rows, reads_text
 from adapt.models.model import Model
 from interventions.sites import Site
@@ -187,20 +187,29 @@ def sites_of(model: Model, target: Target, sites: Sequence[Site] | None = None) 
 def read_target(
     model: Model, examples: Sequence[Example], loader: Loader, target: Target, sites: Sequence[Site]
 ) -> dict[str, Tensor]:
-    """The activations of a target's rows, `(rows, units)` float32 by site name, from one pass over its examples."""
-    read = [number for number in range(len(examples)) if bool((target.examples == number).any())]
-    rows_of = {number: (target.examples == number).nonzero()[:, 0] for number in read}
+    """The activations of a target's rows, `(rows, units)` float32 by site name, from one pass over its examples.
+
+    Where `torch.distributed` runs, the processes share the examples, and all have the rows of all.
+    """
+    numbers = [number for number in range(len(examples)) if bool((target.examples == number).any())]
+    rows_of = [(target.examples == number).nonzero()[:, 0] for number in numbers]
     found = {site.name: torch.empty(len(target), site.units) for site in sites}
     device = next(model.parameters()).device
+
+    def read(places: list[int], batch: Batch) -> list[Tensor]:
+        own = [rows_of[place] for place in places]
+        pick = None if target.at is None else _Pick(model, batch, target, own)
+        rows = read_rows(model, batch.to(device), sites, pick)
+        if pick is None:  # a row an example, and an example a row
+            counts = torch.tensor([len(one) for one in own], device=device)
+            rows = {name: values.repeat_interleave(counts, dim=0) for name, values in rows.items()}
+        return [rows[name] for name in found]
+
     with eval_mode(model), torch.no_grad():
-        for places, batch in numbered(batches(model, [examples[n] for n in read], loader), "probe"):
-            own = [rows_of[read[place]] for place in places]
-            pick = None if target.at is None else _Pick(model, batch, target, own)
-            rows = read_rows(model, batch.to(device), sites, pick)
-            for name, values in rows.items():
-                if pick is None:  # a row an example, and an example a row
-                    values = values.repeat_interleave(torch.tensor([len(one) for one in own], device=device), dim=0)
-                found[name][torch.cat(own)] = values.float().cpu()
+        for places, rows in read_in_turn(model, [examples[number] for number in numbers], loader, read, "probe"):
+            which = torch.cat([rows_of[place] for place in places])
+            for name, values in zip(found, rows, strict=True):
+                found[name][which] = values.float().cpu()
     return found
 
 
