@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from interventions.files import read_tensors, site_from_json, site_to_json, write_tensors
+from interventions.files import FileError, read_tensors, site_from_json, site_to_json, write_tensors
 from interventions.sites import Site
 
 
@@ -142,9 +142,7 @@ class Neurons:
     @classmethod
     def load(cls, path: Path | str) -> "Neurons":
         """Read what `save` wrote. Raises FileError where the file is another or damaged."""
-        header, tensors = read_tensors(path, "neurons")
-        sites = [site_from_json(site) for site in header["sites"]]
-        return cls({site: tensors[f"{n}"].tolist() for n, site in enumerate(sites)})
+        return cls({site: units.tolist() for site, units in _held(path, "neurons")})
 
     def _with(self, other: "Neurons", join: Any) -> "Neurons":
         if not isinstance(other, Neurons):
@@ -246,8 +244,15 @@ class Scores:
     @classmethod
     def load(cls, path: Path | str) -> "Scores":
         """Read what `save` wrote. Raises FileError where the file is another or damaged."""
-        header, tensors = read_tensors(path, "scores")
-        return cls({site_from_json(site): tensors[f"{n}"] for n, site in enumerate(header["sites"])})
+        return cls(dict(_held(path, "scores")))
+
+
+def _held(path: Path | str, kind: str) -> list[tuple[Site, Tensor]]:
+    header, tensors = read_tensors(path, kind)
+    try:
+        return [(site_from_json(site), tensors[f"{n}"]) for n, site in enumerate(header["sites"])]
+    except (KeyError, TypeError) as error:
+        raise FileError(f"'{path}' does not hold {kind} for each site that it names ({error}). Make it again.") from None
 
 
 def _name(site: Site | str) -> str:

@@ -36,8 +36,12 @@ def lora(
     `interventions.sites.choose_layers` finds them.
 
     Raises:
-        InputError: no site is chosen, or none of those can have factors, and why.
+        InputError: no site is chosen, or none of those can have factors, and why; or a number is none.
     """
+    if not isinstance(alpha, (int, float)) or isinstance(alpha, bool) or not 0 < alpha < float("inf"):
+        raise InputError(f"tuning.alpha scales what the factors add, and is a number above 0; got {alpha!r}.")
+    if not isinstance(dropout, (int, float)) or isinstance(dropout, bool) or not 0 <= dropout < 1:
+        raise InputError(f"tuning.dropout is a share, from 0 to below 1; got {dropout!r}.")
     if not isinstance(options, (Mapping, type(None))):
         raise InputError(f"tuning.options are names and values, as '{{init_lora_weights: gaussian}}'; got {options!r}.")
     own: dict[str, Any] = {"r": r, "lora_alpha": alpha, "lora_dropout": dropout, "use_dora": use_dora}

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interventions.files import FileError
+from interventions.files import FileError, site_to_json, write_tensors
 from interventions.neurons import Neurons, Scores
 from interventions.sites import Site, Step
 
@@ -187,3 +187,16 @@ def test_scores_do_not_change_with_the_tensor_they_were_made_of():
     values[0] = 5
     assert scores["fc"].tolist() == [0, 0, 0]
     assert scores != Scores({SITES[1]: values}) and scores != Scores({SITES[2]: torch.zeros(4)}) and len(scores) == 3
+
+
+@pytest.mark.parametrize("kind", [Neurons, Scores])
+def test_a_file_without_what_it_names_is_told(tmp_path, kind):
+    said, path = kind.__name__.lower(), tmp_path / "file.safetensors"
+    site = site_to_json(SITES[0])
+    for header in ({"sites": [site]}, {}, {"sites": 3}):
+        write_tensors(path, said, header, {})
+        with pytest.raises(FileError, match=f"file.safetensors' does not hold {said} for each site"):
+            kind.load(path)
+    write_tensors(path, said, {"sites": [{**site, "rows": 3}]}, {"0": torch.zeros(SITES[0].units)})
+    with pytest.raises(FileError, match="does not describe a site"):
+        kind.load(path)

@@ -426,6 +426,40 @@ def test_bf16_autocast():
         assert (given - wanted).abs().max() <= 0.03 * wanted.abs().max(), site.name
 
 
+def test_in_fp16_a_step_that_overflows_is_skipped_and_the_next_one_moves_the_rows_alone():
+    """A mask makes NaN of the infinities that a scaler looks for; here there is none."""
+    model = net()
+    neurons, before = some(model), snapshot(model)
+    optimizer = torch.optim.AdamW(rows_only(model, neurons), lr=0.01, weight_decay=0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**60, backoff_factor=2.0**-50)
+    for step in range(2):
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.float16):
+            loss = model.eval()(batch(step)).float().square().mean()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        after = snapshot(model)
+        if step == 0:
+            assert not any(changed_bits(before[name], tensor).any() for name, tensor in after.items())
+    assert all(tensor.isfinite().all() for tensor in after.values())
+    assert frozen_bits_changed(before, after, neurons) == 0
+
+
+def test_gradients_are_clipped_by_the_norm_of_what_trains():
+    """Under a mask, what is hidden afterwards is in the norm, and makes the steps of a few neurons shorter."""
+    mine, full = net().eval(), net().eval()
+    parameters = rows_only(mine, some(mine, 0.1))
+    for model in (mine, full):
+        gradients(model, batch(0))
+    own = torch.cat([parameter.grad.flatten() for parameter in parameters]).norm()
+    everything = torch.cat([parameter.grad.flatten() for parameter in full.parameters()]).norm()
+    assert everything > 1.5 * own
+    assert torch.isclose(nn.utils.clip_grad_norm_(parameters, 0.1 * float(own)), own)
+    clipped = torch.cat([parameter.grad.flatten() for parameter in parameters]).norm()
+    assert torch.isclose(clipped, 0.1 * own, rtol=1e-4)
+
+
 def test_a_model_in_bf16():
     model = net().bfloat16()
     neurons, before = some(model), snapshot(model)
