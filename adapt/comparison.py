@@ -228,10 +228,12 @@ def compare_texts(
     }
     rate = getattr(after.model.reader, "sample_rate", 0)  # what reads text has none
     heard = tried("players", recordings, transcripts, sets, rate, players) if players and rate else None
+    cells = cells_of_model(after.header, after.reference)
     models, changed = (before.model, after.model), weights is not None and weights.changed > 0
-    neurons = tried("inside", look_inside, *models, sets, loader, inside) if inside and changed else None
+    neurons = tried("inside", look_inside, *models, sets, loader, inside, cells) if inside and changed else None
     found = tried("causes", find_causes, *models, sets, loader, causes) if causes and changed else None
-    order = tried("order", _order, before, after, sets, loader) if "topographic" in after.header else None
+    shown = [example for examples in sets.values() for example in examples]
+    order = tried("order", measure_order, *models, cells, shown, loader) if cells else None
     return Comparison(
         before_name=before.reference, after_name=after.reference, sets=results, groups=groups,
         transcripts=transcripts, words=words, recordings=heard or {}, weights=weights, inside=neurons, order=order,
@@ -245,11 +247,6 @@ def check_counts(**counts: Any) -> None:
     for name, count in counts.items():
         if not isinstance(count, int) or isinstance(count, bool) or count < 0:
             raise InputError(f"{name} is a whole number, 0 or more; got {count!r}.")
-
-
-def _order(before: Loaded, after: Loaded, sets: Mapping[str, Sequence[Example]], loader: Loader) -> Order:
-    examples = [example for found in sets.values() for example in found]
-    return measure_order(before.model, after.model, cells_of_model(after.header, after.reference), examples, loader)
 
 
 def tried(name: str, measure: Callable[..., Any], *arguments: Any) -> Any:

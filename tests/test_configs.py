@@ -69,6 +69,12 @@ def test_keeps(step, speech, name):
     assert ("keep_loss" in row) == (name != "none")
 
 
+@pytest.mark.parametrize("name", options("topographic"))
+def test_topographic(step, name):
+    metrics = json.loads((step("adapt", f"topographic={name}") / "metrics.json").read_text())
+    assert ("topographic_loss" in metrics["history"][0]) == ("topographic" in metrics) == (name != "none")
+
+
 @pytest.mark.parametrize("name", options("augment"))
 def test_augments(step, name):
     assert (step("adapt", f"augment={name}") / "metrics.json").exists()

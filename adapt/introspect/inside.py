@@ -72,13 +72,18 @@ class Inside:
 
 
 def look_inside(
-    before: Model, after: Model, sets: Mapping[str, Sequence[Example]], loader: Loader, examples: int = 100
+    before: Model,
+    after: Model,
+    sets: Mapping[str, Sequence[Example]],
+    loader: Loader,
+    examples: int = 100,
+    cells: Mapping[str, Sequence[int]] | None = None,
 ) -> Inside:
     """Profile both models on at most `examples` of each set, and compare them neuron by neuron and layer by layer.
 
     One site stands for each layer, at most 16 of them, evenly spaced: a convolution, or what a block puts out. Where no
     step of a site can be said to be of a group (an encoder of speech, by token), it has a CKA and no profile. An output
-    layer that was rebuilt for another alphabet is left out: its units are others.
+    layer that was rebuilt for another alphabet is left out: its units are others. Sites in `cells` are drawn on grids.
 
     Raises:
         InputError: the examples do not have two groups of anything, or are too few for error bars.
@@ -116,7 +121,8 @@ def look_inside(
     most = sorted(found, key=lambda own: -float(size[_named(sites, own.site)].square().mean()))[:MOST_MAPS]
     drawn = {own.site for own in most}
     try:
-        maps = [own for own in draw_maps([own.pooled() for own in profiles], key) if own.name in drawn]
+        pooled = [own.pooled() for own in profiles]
+        maps = [own for own in draw_maps(pooled, key, cells=cells) if own.name in drawn]
     except InputError:  # too few steps for a picture
         maps = []
     return Inside(key, len(chosen), found, alike, maps, _probes(before, after, chosen, loader, sites))

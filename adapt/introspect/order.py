@@ -20,7 +20,6 @@ from adapt.introspect.measure_topography import draw_maps
 from adapt.introspect.read_profiles import read_profiles
 from adapt.introspect.reading import evenly, learnable
 from adapt.introspect.topography.loss import Neighbours
-from adapt.introspect.topography.maps import TopographicMap
 from adapt.introspect.topography.quality import morans_i
 from adapt.introspect.topography.vectors import Array
 from adapt.models.model import Model
@@ -50,10 +49,9 @@ class Order:
     key: str
     examples: int
     sites: list[SiteOrder]
-    maps: list[TopographicMap]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for `metrics.json`; without maps."""
+        """Plain values, for `metrics.json`."""
         sites = {
             own.site: {"units": own.units}
             | {
@@ -102,7 +100,7 @@ def measure_order(
         )
         for site in sites
     ]
-    return Order(key, len(chosen), found, maps)
+    return Order(key, len(chosen), found)
 
 
 def _mean(points: Array, profiles: Array) -> float:

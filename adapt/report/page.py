@@ -53,6 +53,7 @@ def render(comparison: Comparison) -> str:
             history=_learning(comparison.history, comparison.metrics),
             weights=comparison.weights and _weights(comparison.weights),
             inside=comparison.inside and _inside(comparison.inside),
+            order=comparison.order,
             causes=comparison.causes and _causes(comparison.causes, comparison.metrics[0]),
             shades=figures.shade_key(),
             UNITS_A_ROW=figures.UNITS_A_ROW,

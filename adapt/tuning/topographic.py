@@ -128,6 +128,9 @@ def grid(
 
 def _trains(model: Model, site: Site) -> bool:
     module = module_at(model, site)
+    parents = [model.get_submodule(site.name[:at]) for at, sign in enumerate(site.name) if sign == "."]
+    if any(hasattr(parent, "made_by") for parent in parents):  # a factor (adapt/models/factors.py), and no layer
+        return False
     return (
         site.units >= FEWEST
         and bool(site.rows)

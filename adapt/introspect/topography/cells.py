@@ -46,7 +46,7 @@ def cells_from_text(said: Any, where: Path | str) -> dict[str, list[int]]:
     try:
         found = {str(name): [int(cell) for cell in own.split()] for name, own in said.items()}
         for cells in found.values():
-            rows, columns = grid_size(len(cells))
+            rows, columns = grid_size(max(1, len(cells)))
             if not cells or len(set(cells)) < len(cells) or not 0 <= min(cells) <= max(cells) < rows * columns:
                 raise ValueError("a unit has no cell of its own")
     except (AttributeError, TypeError, ValueError) as error:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from adapt.introspect.topography.loss import TopographicLoss
 from adapt.introspect.topography.quality import morans_i
+from interventions.freeze import freeze_all_but
 from interventions.neurons import Neurons
 from interventions.rows import train_rows
 from interventions.sites import Site, find_sites
@@ -106,8 +107,52 @@ def test_what_cannot_be_laid_out_is_refused():
     for strength, radius in ((-1, 1.5), (math.nan, 1.5), (1, 0.5)):
         with pytest.raises(ValueError, match="strength must be at least 0 and radius at least 1"):
             TopographicLoss(net, sites, strength, radius)
-    loss = TopographicLoss(net, sites[:1])
-    train_rows(net, Neurons({sites[0]: [3, 4]}))
+    for cells in (range(35), [0] * 36, range(1, 37)):
+        with pytest.raises(ValueError, match="36 units need a cell each of 6 x 6"):
+            TopographicLoss(net, sites[:1], cells={"0": cells})
     net[0].requires_grad_(False)
-    with pytest.raises(ValueError, match="The weight of '0' does not train, or only some rows of it"):
-        loss()
+    with pytest.raises(ValueError, match="Nothing of the weight of '0' trains"):
+        TopographicLoss(net, sites[:1])
+
+
+@pytest.mark.parametrize("units", [7, 16])
+def test_units_may_lie_in_other_cells_than_their_numbers(units):
+    net = network(units)
+    cells = torch.randperm(units + (units == 7) * 2)[:units].tolist()  # of 3 x 3, two are empty
+    loss = TopographicLoss(net, find_sites(net, "0"), cells={"0": cells})
+    places = torch.tensor([divmod(cell, math.ceil(math.sqrt(units))) for cell in cells])
+    apart = torch.cdist(places.double(), places.double())
+    near = torch.where((apart > 0) & (apart <= 1.5), 1 / apart, 0)
+    weight = net[0].weight.detach().flatten(1)
+    cosines = F.cosine_similarity(weight[:, None], weight[None], dim=2)
+    assert loss().item() == pytest.approx(1 - float((near * cosines).sum() / near.sum()), abs=1e-6)
+    assert loss.cells == {"0": cells}
+    shown = (loss.points("0") * (math.ceil(math.sqrt(units)) - 1)).round().tolist()
+    assert shown == [[column, row] for row, column in places.tolist()]
+
+
+def test_of_some_rows_that_train_these_alone_are_pulled():
+    net, whole = network(), network()
+    (site,) = find_sites(net, "0")
+    (expected,) = torch.autograd.grad(TopographicLoss(whole, [site])(), whole[0].weight)
+    freeze_all_but(net, train_rows(net, Neurons({site: [3, 4, 20]})))
+    loss = TopographicLoss(net, [site])
+    loss().backward()
+    torch.testing.assert_close(net[0].rows.grad, expected[[3, 4, 20]])
+    assert all(parameter.grad is None for parameter in net.parameters() if parameter is not net[0].rows)
+    before = loss().item()
+    with torch.no_grad():
+        net[0].rows.sub_(net[0].rows.grad)
+    assert loss().item() < before  # the rows as they are now
+
+
+def test_it_is_as_exact_under_autocast():
+    net = network()
+    loss = TopographicLoss(net, find_sites(net, "0"))
+    exact = loss()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(loss(), exact)
+    loss = TopographicLoss(net.bfloat16(), find_sites(net, "0"))
+    loss().backward()
+    assert loss().dtype == torch.float32 and loss().item() == pytest.approx(exact.item(), abs=1e-3)
+    assert net[0].weight.grad.dtype == torch.bfloat16
