@@ -1,7 +1,7 @@
 """Speech encoder-decoders over audio of any length: Speech2Text, Moonshine, wav2vec2 and the like with a decoder."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import takewhile
 from pathlib import Path
@@ -104,8 +104,6 @@ class HFSpeechEncoderDecoder(Model):
 
     def set_writing(self, writing: Writing) -> None:
         """Say how it writes from now on. Raises InputError where it cannot."""
-        if writing.beams < 1:
-            raise InputError(f"model.beams must be at least 1, got {writing.beams}.")
         if writing.task != "transcribe":
             raise InputError(
                 f"model.task={writing.task} is for Whisper. This model transcribes or translates as it was trained to. "
@@ -297,17 +295,10 @@ class HFSpeechEncoderDecoder(Model):
             )
 
     def header(self) -> dict[str, Any]:
-        return {
-            "family": "hf_speech_seq2seq",
-            "architecture": type(self.net).__name__,
-            "writing": asdict(self.writing),
-        }
+        return self.writing.header(self.net)
 
     def described(self, header: Mapping[str, Any]) -> "HFSpeechEncoderDecoder":
-        try:
-            self.set_writing(Writing(**header["writing"]))
-        except (KeyError, TypeError) as error:
-            raise InputError(f"The adaptation's header does not say how the model writes: {error}.") from None
+        self.set_writing(Writing.of(header))
         return self
 
     def save_files(self, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Whisper, a transformers speech encoder-decoder over windows of one length; and the builder of all of these."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,8 @@ class HFSpeechSeq2Seq(Model):
         """Say how it writes from now on. Raises InputError where it cannot."""
         known = self.net.generation_config
         multilingual = hasattr(known, "lang_to_id")
-        if writing.task not in ("transcribe", "translate") or writing.beams < 1:
-            raise InputError(
-                "model.task must be transcribe or translate, and model.beams at least 1; "
-                f"got {writing.task!r} and {writing.beams}."
-            )
+        if writing.task not in ("transcribe", "translate"):
+            raise InputError(f"model.task must be transcribe or translate, got {writing.task!r}.")
         if not multilingual and (writing.language is not None or writing.task != "transcribe"):
             raise InputError("This model knows one language only. Leave out model.language and model.task.")
         # What `generate` begins with, and training therefore too. Not the tokenizer's own prefix: that finds a language
@@ -243,17 +240,10 @@ class HFSpeechSeq2Seq(Model):
             )
 
     def header(self) -> dict[str, Any]:
-        return {
-            "family": "hf_speech_seq2seq",
-            "architecture": type(self.net).__name__,
-            "writing": asdict(self.writing),
-        }
+        return self.writing.header(self.net)
 
     def described(self, header: Mapping[str, Any]) -> "HFSpeechSeq2Seq":
-        try:
-            self.set_writing(Writing(**header["writing"]))
-        except (KeyError, TypeError) as error:
-            raise InputError(f"The adaptation's header does not say how the model writes: {error}.") from None
+        self.set_writing(Writing.of(header))
         return self
 
     def save_files(self, folder: Path) -> None:

@@ -1,6 +1,12 @@
-"""How a speech encoder-decoder writes, as a user may ask for it."""
+"""How a speech encoder-decoder writes, as a user may ask for it, and as files say it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
+
+from adapt.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -8,9 +14,28 @@ class Writing:
     """How a model writes: in which language (None: detected by Whisper, and where there is one only), whether it
     transcribes or translates to English (Whisper alone is told), by how many beams, and whether punctuation is dropped
     from the answers.
+
+    Raises:
+        InputError: `beams` is no number of beams.
     """
 
     language: str | None = None
     task: str = "transcribe"
     beams: int = 1
     normalise: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.beams, int) or isinstance(self.beams, bool) or self.beams < 1:
+            raise InputError(f"model.beams must be a whole number, at least 1; got {self.beams!r}.")
+
+    def header(self, net: nn.Module) -> dict[str, Any]:
+        """By what the files of a network that writes so name it (`adapt.models.model.Model.header`)."""
+        return {"family": "hf_speech_seq2seq", "architecture": type(net).__name__, "writing": asdict(self)}
+
+    @classmethod
+    def of(cls, header: Mapping[str, Any]) -> "Writing":
+        """What `header` says. Raises InputError where it says nothing of it."""
+        try:
+            return cls(**header["writing"])
+        except (KeyError, TypeError) as error:
+            raise InputError(f"The adaptation's header does not say how the model writes: {error}.") from None
