@@ -252,7 +252,9 @@ def _held(path: Path | str, kind: str) -> list[tuple[Site, Tensor]]:
     try:
         return [(site_from_json(site), tensors[f"{n}"]) for n, site in enumerate(header["sites"])]
     except (KeyError, TypeError) as error:
-        raise FileError(f"'{path}' does not hold {kind} for each site that it names ({error}). Make it again.") from None
+        raise FileError(
+            f"'{path}' does not hold {kind} for each site that it names ({error}). Make it again."
+        ) from None
 
 
 def _name(site: Site | str) -> str:
