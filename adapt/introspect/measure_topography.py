@@ -79,7 +79,7 @@ def topography(
     # Each by its own output units: a rebuilt alphabet has others.
     made = [groupings(one, chosen, [key], sets, most) for one in models]
     read = [read_profiles(one, chosen, loader, own, places).pooled() for one, own in zip(models, made, strict=True)]
-    return MeasuredMaps(key, len(chosen), tuple(draw_maps(read, key, layout, least, seed, cells)), against)
+    return MeasuredMaps(key, len(chosen), tuple(draw_maps(read, key, layout, least, seed, cells)), against, layout)
 
 
 def draw_maps(
@@ -127,6 +127,7 @@ class MeasuredMaps:
     examples: int
     maps: tuple[TopographicMap, ...]
     against: str | None
+    layout: str = "sorted_grid"
 
     @cached_property
     def quality(self) -> dict[str, dict[str, float | None]]:
@@ -140,13 +141,16 @@ class MeasuredMaps:
 
     @property
     def summary(self) -> Mapping[str, Any]:
-        return {"groups": self.key, "examples": self.examples, "against": self.against, "quality": self.quality}
+        return {
+            "groups": self.key, "examples": self.examples, "against": self.against, "layout": self.layout,
+            "quality": self.quality,
+        }  # fmt: skip
 
     @property
     def told(self) -> str:
-        said = (
-            f"{sum(len(own.points) for own in self.maps):,} neurons at {len(self.maps)} sites, laid out by {self.key}."
-        )
+        how = "on the grids that were learned, drawn" if self.layout == LEARNED else "laid out"
+        units = sum(len(own.points) for own in self.maps)
+        said = f"{units:,} neurons at {len(self.maps)} sites, {how} by {self.key}."
         known = {name: own["moran"] for name, own in self.quality.items() if own["moran"] is not None}
         if known:
             best = max(known, key=known.__getitem__)
