@@ -46,15 +46,16 @@ def flagged(sums, level=0.01):
 
 
 def test_chance_is_that_of_all_signs():
-    """Against every one of the 2^10 signs: moments to rounding, the share beyond closely."""
-    parts = torch.randn(40, 10, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    """Against every one of the 2^10 signs: moments to rounding, and the tail closely."""
+    parts = torch.randn(200, 10, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     parts[:, :, 1:] *= 0.3
     products = parts @ parts.mT
     products.diagonal(dim1=1, dim2=2).zero_()
     signs = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=10)), dtype=torch.float64)
     all_signs = torch.einsum("sa,uab,sb->us", signs, products, signs)
     exact = (all_signs >= products.sum((1, 2)).unsqueeze(1) - 1e-9).double().mean(1)
-    assert (sign_flip_tail(products) - exact).abs().max() < 0.06
+    tail = exact < 0.1
+    assert tail.sum() > 10 and (sign_flip_tail(products) - exact)[tail].abs().max() < 0.04
     assert torch.allclose(all_signs.pow(3).mean(1), 8 * ((products @ products) * products).sum((1, 2)))
 
 
@@ -62,19 +63,19 @@ def test_chance_is_that_of_all_signs():
 @pytest.mark.parametrize("alike", [0.0, 0.8])  # all contents of an example move together, or each by itself
 def test_without_a_difference_p_is_even(folds, alike):
     draw = torch.Generator().manual_seed(folds)
-    parts = (1 - alike) ** 0.5 * torch.randn(20_000, folds, 5, generator=draw, dtype=torch.float64)
-    parts += alike**0.5 * torch.randn(20_000, folds, 1, generator=draw, dtype=torch.float64)
+    parts = (1 - alike) ** 0.5 * torch.randn(10_000, folds, 5, generator=draw, dtype=torch.float64)
+    parts += alike**0.5 * torch.randn(10_000, folds, 1, generator=draw, dtype=torch.float64)
     parts *= 0.3 + torch.rand(1, folds, 1, generator=draw, dtype=torch.float64)  # folds of different sizes
     products = parts @ parts.mT
     products.diagonal(dim1=1, dim2=2).zero_()
     p = sign_flip_tail(products)
     for level in (0.2, 0.05, 0.01):
-        assert float((p <= level).double().mean()) == pytest.approx(level, rel=0.3)
+        assert float((p <= level).double().mean()) == pytest.approx(level, rel=0.35)
     assert float((p <= 0.001).double().mean()) < 0.0018
 
 
 def test_a_neuron_that_parts_is_found_and_no_other():
-    for seed in range(5):
+    for seed in range(2):
         x, contents, groups, folds = spoken(seed)
         x[::2, :, 7] += 1.0  # more active in the first group
         sign = torch.tensor([1.0, -1.0, 0.0])[contents[::2]]
@@ -90,19 +91,19 @@ def test_a_neuron_that_parts_is_found_and_no_other():
 
 
 def test_random_groups_do_not_part():
-    """In 60 random splits of 400 neurons, that have much in common, at 1 %: hardly one split has a neuron named."""
+    """In 40 random splits of 400 neurons, that have much in common, at 1 %: hardly one split has a neuron named."""
     wrong = 0
-    for seed in range(60):
+    for seed in range(40):
         x, contents, groups, folds = spoken(seed, time=6)
         x += torch.randn(len(x), 1, 1, generator=torch.Generator().manual_seed(seed))  # all neurons of an example
         wrong += bool(flagged(gather(x, contents, groups, folds))[0])
-    assert wrong <= 3
+    assert wrong <= 2
 
 
 def test_unequal_groups_and_spreads_do_no_harm():
     """A group of 24 whose examples differ much, against 240 that do not: no mean differs, and none is named."""
     wrong = 0
-    for seed in range(30):
+    for seed in range(20):
         draw = torch.Generator().manual_seed(seed)
         groups = [0] * 24 + [1] * 240
         folds = [n % FOLDS for n in range(24)] + [n % FOLDS for n in range(240)]
