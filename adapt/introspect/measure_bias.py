@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -22,6 +23,7 @@ from adapt.inference import answers
 from adapt.introspect.content_sums import read_content
 from adapt.introspect.error_link import Link, link_errors
 from adapt.introspect.groups import groupings
+from adapt.introspect.jackknife import student_quantile
 from adapt.introspect.move import Moved, move_together
 from adapt.introspect.parting import Parting, compare, distance_interval
 from adapt.introspect.reading import examples_of, sites_named, whole_numbers
@@ -106,7 +108,7 @@ def bias(
     _discover([p for own in compared for p in own.partings.values()], compared, false_discoveries)
     parted = {own.number: [own.partings[site] for site in own.neurons.used] for own in compared if len(own.neurons)}
     wrong = errors.each.tolist()
-    links = link_errors(model, chosen, wrong, loader, made, of, parted)
+    links = link_errors(model, chosen, wrong, loader, made, of, folds, parted)
     _discover_links(compared, links, false_discoveries)
     if confirm:
         for own in compared:
@@ -192,6 +194,10 @@ class Compared:
                 "error_correlation": float(link.correlation[unit]), "error_interval": list(link.interval(unit)),
                 "error_q": float(self.link_q[site][unit]), "with_errors": (site.name, unit) in self.with_errors,
             }  # fmt: skip
+            further, error = float(link.further[unit]), float(link.further_error[unit])
+            if isfinite(further) and isfinite(error):
+                far = student_quantile(0.975, own.freedom) * error
+                told |= {"further_where_wrong": further, "further_interval": [further - far, further + far]}
         return told
 
 

@@ -103,7 +103,8 @@ def _compared(measured: MeasuredBias, own: Compared) -> Markup:
                 "Those that go with errors, in bold, and then the others, the farthest first. Apart as above; more "
                 "active (+) or less in the group, over all contents; where it parts most; and the correlation, within "
                 "the group, of how far an example parts with its error rate. Picked as the farthest of many, they lie "
-                "a little nearer on other data.",
+                "a little nearer on other data. Where wrong: how much further apart the neuron is where the model "
+                "writes wrong than where it writes right, as a share of how far apart the groups are.",
             ),
             _neurons(measured, own),
         ]
@@ -152,6 +153,12 @@ def _neurons(measured: MeasuredBias, own: Compared) -> Markup:
             link = Markup("<td>{}<small>{} to {}</small></td>").format(
                 strong.format(_signed(told["error_correlation"])), *map(_signed, told["error_interval"])
             )
+        if "further_where_wrong" in told:
+            link += Markup("<td>{} %<small>{} to {} %</small></td>").format(
+                *(_percent(value) for value in (told["further_where_wrong"], *told["further_interval"]))
+            )
+        else:
+            link += Markup("<td>{}</td>").format(wording.UNKNOWN)
         lines.append(
             Markup(
                 '<tr><th scope="row" class="text"><code>{}</code> {}</th><td>{:.2f}<small>{:.2f}–{:.2f}</small></td>'
@@ -162,7 +169,7 @@ def _neurons(measured: MeasuredBias, own: Compared) -> Markup:
             )
         )  # fmt: skip
     head = Markup('<th scope="col" class="text">Neuron</th>')
-    heads = ["Apart", "q", "More active", "Most in", "With errors"]
+    heads = ["Apart", "q", "More active", "Most in", "With errors", "Where wrong"]
     left = len(own.neurons) - len(lines)
     note = Markup('<p class="note">{} more are in <code>bias.json</code>.</p>').format(wording.count(left))
     return _table("Neurons", head + _heads(heads, text={"Most in"}), lines, "layers") + (note if left else Markup(""))
@@ -225,6 +232,10 @@ def _table(label: str, head: Markup, lines: Sequence[Markup], style: str) -> Mar
 
 def _signed(value: float) -> str:
     return f"{value:+.2f}".replace("-", "−")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:+.0f}".replace("-", "−")
 
 
 def _small(q: float) -> str:

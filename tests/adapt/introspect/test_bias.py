@@ -127,16 +127,20 @@ def test_links_do_not_depend_on_batches(planted, spoken):
     examples = list(splits(spoken).test)
     groups = [found.groups.index(example.accent) for example in examples]
     made = groupings(planted.model, examples, ["aligned_letter"])
+    folds = [number // 2 for number in range(len(examples))]
     errors = np.random.default_rng(0).random(len(examples)).tolist()
     several = {own.number: list(own.partings.values())}
     one, other = (
-        link_errors(planted.model, examples, errors, Loader(batch_seconds=seconds), made, groups, several)
+        link_errors(planted.model, examples, errors, Loader(batch_seconds=seconds), made, groups, folds, several)
         for seconds in (0.0, 60.0)
     )
     for site, link in one[own.number].items():
         assert link.examples == 30
         assert torch.allclose(link.correlation, other[own.number][site].correlation, atol=1e-2)
         assert link.correlation.abs().max() < 0.85
+        same = other[own.number][site].further
+        close = torch.isclose(link.further, same, atol=0.02, rtol=0.05) | (link.further.abs() > 10)
+        assert close.all() and link.further.isfinite().any()
 
 
 def test_a_reference_and_three_groups(planted, spoken, tmp_path):
@@ -193,6 +197,7 @@ def test_files_say_the_same(run):
     low, high = other["difference_interval"]
     assert own["group"] == "high" and 0 < low <= other["difference"] <= high
     used = [row for row in own["layers"] if row["parted"]]
+    assert any("further_where_wrong" in row for row in listed)
     assert [(moved["site"], moved["neurons"]) for moved in own["moved"]] == [(r["site"], r["parted"]) for r in used]
 
 
@@ -250,7 +255,7 @@ def test_what_does_not_fit_is_named(innertune, base, spoken, tmp_path):
         (["measure.by=accent", "measure.least=31"], "two groups of at least 31 examples are needed, and there are hum"),
         (
             ["measure.reference=scots"],
-            "reference=scots: no accent is called that and has 20 examples; there are hum, plain",
+            "reference=scots: no accent .* has 20 examples; there are hum, plain",
         ),
         (["measure.content=token"], "this model has no 'token'"),
         (["measure.content=phoneme"], "no example has phonemes"),
