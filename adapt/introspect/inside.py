@@ -1,9 +1,11 @@
 """What the neurons of a model do after an adaptation that they did not do before: the inside of a comparison."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from adapt.data.example import Example
@@ -21,6 +23,7 @@ from adapt.introspect.topography.maps import TopographicMap
 from adapt.models.model import Model
 from interventions.sites import Site, site_at
 
+log = logging.getLogger(__name__)
 LEVEL = 0.01  # of a wrong flag among all neurons together
 MOST_SITES = 16
 MOST_MAPS = 3
@@ -83,7 +86,8 @@ def look_inside(
 
     One site stands for each layer, at most 16 of them, evenly spaced: a convolution, or what a block puts out. Where no
     step of a site can be said to be of a group (an encoder of speech, by token), it has a CKA and no profile. An output
-    layer that was rebuilt for another alphabet is left out: its units are others. Sites in `cells` are drawn on grids.
+    layer that was rebuilt for another alphabet is left out: its units are others. So is an example that is too short
+    for one of the sites to have a step of it. Sites in `cells` are drawn on grids.
 
     Raises:
         InputError: the examples do not have two groups of anything, or are too few for error bars.
@@ -91,12 +95,13 @@ def look_inside(
     read = {name: evenly(found, examples) for name, found in sets.items()}
     if hasattr(after, "generate"):  # a decoder reads the references
         read = {name: learnable(after, found) for name, found in read.items()}
+    theirs = {site.name: site.units for site in before.sites}
+    sites = [site for site in _sites(after) if theirs.get(site.name, site.units) == site.units]
+    read = {name: _with_steps(after, sites, found) for name, found in read.items()}
     chosen = [example for found in read.values() for example in found]
     names = [name for name, found in read.items() for _ in found]
     if not chosen:
         raise InputError("The neurons cannot be compared: there is no example whose text the models can read.")
-    theirs = {site.name: site.units for site in before.sites}
-    sites = [site for site in _sites(after) if theirs.get(site.name, site.units) == site.units]
     key, made = common_groupings(before, chosen, names)
     profiles = [read_profiles(model, chosen, loader, made, sites) for model in (before, after)]
     try:
@@ -156,6 +161,23 @@ class _AlignedOnce(Grouping):
         if units is None or clock.kind != seen.out.kind:
             return None
         return seen.along(clock, row, steps, self.table[units])
+
+
+def _with_steps(model: Model, sites: Sequence[Site], examples: Sequence[Example]) -> list[Example]:
+    """The examples that have a step of their own at each site; the others are named in the log."""
+    fit = []
+    for example in examples:
+        length = torch.tensor([len(model.reader.read(example))])
+        tokens = torch.tensor([len(model.encode(example.text))]) if hasattr(model, "generate") else None
+        short = next((site for site in sites if int(model.own_steps(site, length, tokens)) < 1), None)
+        if short is None:
+            fit.append(example)
+        else:
+            log.warning(
+                "The neurons are compared without %s: it is too short for '%s' to have a step of it.",
+                example.where or example.name, short.name,
+            )  # fmt: skip
+    return fit
 
 
 def _sites(model: Model) -> list[Site]:

@@ -45,6 +45,8 @@ def render(comparison: Comparison) -> str:
             result=_result_table(comparison.sets, comparison.metrics),
             few=[name for name, result in comparison.sets.items() if result.before["examples"] < wording.FEW_EXAMPLES],
             FEW_EXAMPLES=wording.FEW_EXAMPLES,
+            parts=_parts(comparison),
+            alike=_alike(comparison),
             tables=_group_tables(comparison.groups, comparison.metrics[0]),
             words=word_tables(comparison.words),
             transcripts=transcript_rows(comparison),
@@ -151,9 +153,30 @@ def _group_tables(groups: Sequence[GroupResult], metric: Metric) -> list[_GroupT
     return [
         _group_table(name, key, found, metric)
         for (name, key), found in by_table.items()
-        # Examples that all lack the key are one group that the result table shows already.
-        if [group.value for group in found] != ["unknown"]
+        if len(found) > 1  # examples that all are of one group are what the result table shows already
     ]
+
+
+def _alike(comparison: Comparison) -> dict[str, list[GroupResult]]:
+    """The groups, by set, that all examples of it are of."""
+    whole: dict[str, list[GroupResult]] = {name: [] for name in comparison.sets}
+    for group in comparison.groups:
+        if group.value != "unknown" and group.before["examples"] == comparison.sets[group.set].before["examples"]:
+            whole[group.set].append(group)
+    return whole
+
+
+def _parts(comparison: Comparison) -> list[tuple[str, str]]:
+    """The page's sections: the name of each, and its heading."""
+    tables = _group_tables(comparison.groups, comparison.metrics[0])
+    sections = [
+        ("result", "Result", True), ("groups", "Who gained and who lost", tables),
+        ("words", "What changed in the words", comparison.sets), ("learning", "How it learned", comparison.history),
+        ("weights", "Which weights changed", True), ("inside", "What the neurons do now", comparison.inside),
+        ("maps", "What the neurons respond to", comparison.inside and comparison.inside.maps),
+        ("causes", "What caused it", comparison.causes), ("about", "What was compared", True),
+    ]  # fmt: skip
+    return [(name, heading) for name, heading, there in sections if there]
 
 
 def _group_table(name: str, key: str, found: Sequence[GroupResult], metric: Metric) -> _GroupTable:

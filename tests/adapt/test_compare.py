@@ -1,8 +1,10 @@
 """`innertune compare`: two models that already exist."""
 
 import json
+import shutil
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from adapt.errors import InputError
 
@@ -64,3 +66,20 @@ def test_a_base_is_used_as_its_adaptation_used_it(whisper, speech, innertune, tm
                          "causes=2")  # fmt: skip
     causes = json.loads((compared / "comparison.json").read_text())["causes"]
     assert causes["parts"] and not causes["patched"]
+
+
+def test_a_multilingual_model_is_told_its_language_or_the_user_how(whisper, base, speech, innertune, tmp_path, caplog):
+    louder = shutil.copytree(whisper, tmp_path / "louder")
+    weights = load_file(louder / "model.safetensors")
+    name = next(name for name in weights if name.endswith("decoder.layers.1.fc2.weight"))
+    save_file({**weights, name: 2 * weights[name]}, louder / "model.safetensors", {"format": "pt"})
+    data = ["data=manifest", f"data.test={speech['high_test']}", f"before={whisper}", f"after={louder}", "inside=12"]
+    compared = innertune("compare", *data, f"output={tmp_path / 'detected'}")
+    assert caplog.text.count("was not told in which") == 2 and "language=... tells it" in caplog.text
+    assert json.loads((compared / "comparison.json").read_text())["inside"] is None
+    caplog.clear()
+    compared = innertune("compare", *data, "language=de", f"output={tmp_path / 'told'}")
+    assert "was not told" not in caplog.text
+    assert json.loads((compared / "comparison.json").read_text())["inside"]["examples"] == 12
+    with pytest.raises(InputError, match="language=de is for models that are told one"):
+        innertune("compare", *data[:2], f"before={base}", f"after={base}", "language=de", f"output={tmp_path / 'no'}")

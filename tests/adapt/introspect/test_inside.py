@@ -4,11 +4,14 @@ import copy
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import soundfile
 import torch
+from small_hf import save_ctc
 
 from adapt.data.loader import Loader
-from adapt.data.manifest import read_manifest
+from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.pairs import read_pairs
 from adapt.errors import InputError
 from adapt.introspect.inside import look_inside
@@ -59,6 +62,19 @@ def test_a_model_that_is_the_same_has_no_changed_neuron(whole, sets):
     assert sum(own.flagged for own in found.sites) == 0
     assert all(own.alike == pytest.approx(1) for own in found.sites if own.alike is not None)
     assert all(size == 0 for own in found.sites for _, size in own.top)
+
+
+def test_one_example_that_is_too_short_is_left_out_by_name(sets, tmp_path, caplog):
+    """SEW joins steps by twos: what gives its convolutions one step gives its layers none."""
+    before = load_model(str(save_ctc(tmp_path / "sew", "SEW", squeeze_factor=2))).model
+    after = copy.deepcopy(before)
+    with torch.no_grad():
+        after.net.lm_head.weight[:] = after.net.lm_head.weight.roll(1, 0)
+    soundfile.write(tmp_path / "short.wav", np.zeros(300), 16_000)
+    short = Utterance(tmp_path / "short.wav", "a", duration=300 / 16_000, where="test.jsonl:9")
+    found = look_inside(before, after, {**sets, "target": [short, *sets["target"]]}, Loader())
+    assert found.examples == 48 and found.sites[-1].site == "net.lm_head" and found.sites[-1].top[0][1] > 0
+    assert "without test.jsonl:9: it is too short" in caplog.text
 
 
 def test_two_examples_are_too_few(whole, sets):

@@ -90,7 +90,9 @@ def test_its_structure_can_be_read_aloud(comparison: Comparison) -> None:
     assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
     names = [attributes["id"] for _, attributes in document.tags if "id" in attributes]
     assert len(names) == len(set(names))
-    assert {attributes["aria-labelledby"] for attributes in document.all("section")} == set(names)
+    sections = [attributes["aria-labelledby"] for attributes in document.all("section")]
+    assert set(sections) == set(names)
+    assert [attributes["href"] for attributes in document.all("a")] == [f"#{name}" for name in sections]
 
 
 def test_whatever_it_is_given_stays_text(comparison: Comparison) -> None:
@@ -313,6 +315,14 @@ def test_it_is_imported_without_the_heavy_libraries() -> None:
     code = "import sys, adapt.report.page; print([m for m in ('torch', 'matplotlib', 'jiwer') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_group_that_is_the_whole_set_has_no_table_of_its_own(comparison: Comparison) -> None:
+    every = GroupResult("source", "accent", "en-us", *2 * (comparison.sets["source"].before,))
+    page = render(replace(comparison, groups=[*comparison.groups, every]))
+    assert "1,300 utterances, accent en-us" in section(page, "result")
+    assert "Source, by accent" not in page and "Target, by accent" in page
+    assert 'href="#groups"' not in render(replace(comparison, groups=[every]))
 
 
 def test_words_are_counted_and_only_what_chance_does_not_explain_is_coloured(
