@@ -6,7 +6,6 @@ that its policy must allow `img-src data:`.
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +16,12 @@ import numpy as np
 from markupsafe import Markup
 
 from adapt.files import write_text
-from adapt.introspect.topography.draw import LEVELS, Canvas, limit, png, shades
+from adapt.introspect.topography.draw import LEVELS, Canvas, limit, palette, shades
 from adapt.introspect.topography.grid import framed
 from adapt.introspect.topography.quality import MapQuality, quality
 from adapt.report import wording
 from adapt.report.page import environment
+from adapt.report.png import data_url
 
 if TYPE_CHECKING:
     from adapt.introspect.topography.maps import TopographicMap
@@ -150,8 +150,7 @@ def _most_active(profiles: Array, most: int = 3) -> list[str]:
 
 
 def _picture(levels: np.ndarray, label: str, style: str = "map") -> Markup:
-    data = base64.b64encode(png(levels)).decode()
-    return Markup('<img class="{}" alt="{}" src="data:image/png;base64,{}">').format(style, label, data)
+    return Markup('<img class="{}" alt="{}" src="{}">').format(style, label, data_url(levels, palette()))
 
 
 def _example(drawn: TopographicMap) -> Markup:

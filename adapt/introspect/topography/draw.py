@@ -1,8 +1,5 @@
 """Drawing: a map is triangulated once, and every group of it is then a product with one sparse matrix."""
 
-import struct
-import zlib
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -86,27 +83,3 @@ def palette() -> NDArray[np.uint8]:
     levels = np.linspace(0, 1, 2 * LEVELS + 1)
     colours = np.stack([np.interp(levels, places, channel) for channel in np.transpose(COLOURS)], 1)
     return np.rint(np.vstack([colours, [[255, 255, 255]]])).astype(np.uint8)
-
-
-def png(levels: ArrayLike) -> bytes:
-    """A picture of levels, `(height, width)`, as a PNG file; what is `NOTHING` is transparent."""
-    rows = np.asarray(levels, dtype=np.uint8)
-    height, width = rows.shape
-    colours = palette()
-    # Each row is stored as its difference from the one above (filter 2), for maps change little from row to row.
-    above = np.vstack([np.zeros_like(rows[:1]), rows[:-1]])
-    filtered = np.concatenate([np.full((height, 1), 2, np.uint8), rows - above], 1)
-    packed = min((_packed(filtered), _packed(np.pad(rows, ((0, 0), (1, 0))))), key=len)
-    parts = (
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),
-        (b"PLTE", colours.tobytes()),
-        (b"tRNS", bytes([255] * (len(colours) - 1) + [0])),
-        (b"IDAT", packed),
-        (b"IEND", b""),
-    )
-    chunks = (struct.pack(">I", len(d)) + kind + d + struct.pack(">I", zlib.crc32(kind + d)) for kind, d in parts)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
-
-
-def _packed(rows: NDArray[np.uint8]) -> bytes:
-    return zlib.compress(rows.tobytes(), 9)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from adapt.report.png import BLUE, RED, WHITE, data_url, diverging
+from adapt.introspect.topography.draw import NOTHING, palette
+from adapt.report.png import BLUE, RED, WHITE, data_url, diverging, png
 
 
 def test_colours_are_symmetric_about_white():
@@ -25,3 +26,15 @@ def test_read_back(size):
     url = data_url(pixels)
     with image.open(io.BytesIO(b64decode(url.removeprefix("data:image/png;base64,")))) as read:
         assert read.mode == "RGB" and np.array_equal(np.asarray(read), pixels.numpy())
+
+
+@pytest.mark.parametrize("size", [(1, 1), (30, 20), (7, 90)])
+def test_a_palette_whose_last_colour_is_transparent(size):
+    image = pytest.importorskip("PIL.Image")
+    colours = palette()
+    smooth = np.add.outer(np.arange(size[0]), np.arange(size[1])) % NOTHING
+    for levels in (smooth.astype(np.uint8), np.random.default_rng(0).integers(0, NOTHING + 1, size, dtype=np.uint8)):
+        with image.open(io.BytesIO(png(levels, colours))) as read:
+            assert read.mode == "P" and np.array_equal(np.asarray(read), levels)
+            clear = np.asarray(read.convert("RGBA"))
+        assert np.array_equal(clear[..., :3], colours[levels]) and np.array_equal(clear[..., 3] == 0, levels == NOTHING)

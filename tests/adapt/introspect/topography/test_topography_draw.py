@@ -1,35 +1,12 @@
-"""Pictures: values where their units are, nothing outside, and PNG files that say what was drawn."""
-
-import struct
-import zlib
+"""Pictures: values where their units are, and nothing outside."""
 
 import numpy as np
 import pytest
 from scipy.interpolate import LinearNDInterpolator
 
-from adapt.introspect.topography.draw import LEVELS, NOTHING, Canvas, limit, palette, png, shades
+from adapt.introspect.topography.draw import LEVELS, NOTHING, Canvas, limit, palette, shades
 from adapt.introspect.topography.grid import grid_points
 from adapt.introspect.topography.layouts import pca
-
-
-def decoded(file):
-    """Levels `(height, width)` and the colours of a PNG with a palette."""
-    assert file[:8] == b"\x89PNG\r\n\x1a\n"
-    at, held = 8, {}
-    while at < len(file):
-        (length,), kind = struct.unpack(">I", file[at : at + 4]), file[at + 4 : at + 8]
-        data = file[at + 8 : at + 8 + length]
-        assert struct.unpack(">I", file[at + 8 + length : at + 12 + length])[0] == zlib.crc32(kind + data)
-        held[kind] = data
-        at += 12 + length
-    assert list(held) == [b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"]
-    width, height = struct.unpack(">II", held[b"IHDR"][:8])
-    rows = np.frombuffer(zlib.decompress(held[b"IDAT"]), np.uint8).reshape(height, width + 1)
-    levels = np.zeros((height, width), np.uint8)
-    for number, row in enumerate(rows):
-        assert row[0] in (0, 2)
-        levels[number] = row[1:] + (levels[number - 1] if row[0] == 2 and number else 0)
-    return levels, np.frombuffer(held[b"PLTE"], np.uint8).reshape(-1, 3), held[b"tRNS"]
 
 
 def test_values_are_interpolated_between_their_units():
@@ -73,15 +50,6 @@ def test_shades_are_symmetric_and_end_at_the_limit():
     assert blue[2] > blue[0] + 80 and red[0] > red[2] + 80
     lightness = colours @ [0.3, 0.6, 0.1]
     assert (np.diff(lightness[: LEVELS + 1]) > 0).all() and (np.diff(lightness[LEVELS : 2 * LEVELS + 1]) < 0).all()
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (30, 20), (7, 90)])
-def test_a_png_holds_the_levels(shape):
-    smooth = np.add.outer(np.arange(shape[0]), np.arange(shape[1])) % NOTHING
-    for levels in (smooth, np.random.default_rng(0).integers(0, NOTHING + 1, shape)):
-        found, colours, opacity = decoded(png(levels))
-        assert np.array_equal(found, levels) and np.array_equal(colours, palette())
-        assert set(opacity[:-1]) == {255} and opacity[-1] == 0
 
 
 def test_a_scale_holds_nearly_all_values_and_is_never_nothing():
