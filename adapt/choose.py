@@ -27,10 +27,10 @@ def main(cfg: DictConfig) -> None:
     """
     started = time.perf_counter()
     check_output(cfg)
-    names = [str(name) for name in (cfg.measures if isinstance(cfg.measures, ListConfig) else [cfg.measures])]
+    names = [str(name) for name in (cfg.choose if isinstance(cfg.choose, ListConfig) else [cfg.choose])]
     labels = [Path(name).name for name in names]
     if not names or len(set(labels)) < len(labels):
-        raise InputError(f"measures: expected one or several different measures, got {', '.join(names) or 'none'}.")
+        raise InputError(f"choose: expected one or several different measures, got {', '.join(names) or 'none'}.")
     loaded = build(cfg.model)
     model = loaded.model
     splits, skipped = check_splits(build_splits(cfg.data), model, cfg.data.on_error)
@@ -44,7 +44,7 @@ def main(cfg: DictConfig) -> None:
             chosen = best_neurons(model, scores, cfg.amount, cfg.per, cfg.weights)
             costs = {site.name: neuron_weights(model, site) for site in scores.sites}
         except ValueError as error:
-            raise InputError(f"measures={name}: {error}") from None
+            raise InputError(f"choose={name}: {error}") from None
         seconds[label] = time.perf_counter() - began
         measured.append(Measured(label, scores, chosen, described(model, chosen, said), costs))
         log.info("%s", measured[-1].said)
@@ -80,7 +80,7 @@ def _pair(one: Measured, other: Measured) -> dict[str, Any]:
     try:
         correlation = rank_correlation(one.scores, other.scores)
     except ValueError as error:
-        raise InputError(f"measures={one.name} and {other.name}: {error}") from None
+        raise InputError(f"choose={one.name} and {other.name}: {error}") from None
     return {
         "one": one.name, "other": other.name, "both": len(one.chosen & other.chosen),
         "overlap": overlap(one.chosen, other.chosen), "chance": chance_overlap(one.chosen, other.chosen),

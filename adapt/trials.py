@@ -13,11 +13,12 @@ from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.introspect.activations import read_activations
 from adapt.models.checkpoint import Loaded
+from adapt.tuning.choice import score
+from adapt.tuning.sample import Sample as Examples
 from interventions.ablate import Ablate, To
 from interventions.files import FileError
 from interventions.intervene import Edits
 from interventions.intervention import Intervention
-from interventions.neurons import Scores
 from interventions.reduce import Mean, Sample
 from interventions.sites import Site, choose_sites
 from interventions.steer import Steer
@@ -111,19 +112,20 @@ def ablate(
     sites: str | Sequence[str] = "*",
     part: str | None = None,
     amounts: float | int | Sequence[float | int] = (0.01, 0.02, 0.05, 0.1),
-    scores: str = "weight",
+    choose: str = "weight",
     order: Literal["top", "bottom"] = "top",
     per: Literal["site"] | None = None,
     to: Literal["zero", "mean", "resample"] = "zero",
     controls: int = 1,
+    examples: int | None = 64,
     seed: int = 0,
 ) -> list[Trial]:
     """Ablate the neurons with the highest scores, or the lowest, at the chosen sites: a share (0.05) or a number of
     them, of all or `per` site. The output layer is left out.
 
-    `scores` is "weight" (the length of a neuron's incoming weights) or a file that `Scores.save` wrote. `to` says what
-    stands in their place; means and samples are of the validation data, or else of the training data. `controls` is how
-    many times as many neurons of each site are drawn at random.
+    `choose`, `examples` and `seed` say who scores them, as in `adapt.tuning.choice.score`: training data are looked at.
+    `to` says what stands in their place; means and samples are of the validation data, or else of the training data.
+    `controls` is how many times as many neurons of each site are drawn at random.
 
     Raises:
         InputError: there is no such site, the scores cannot be read, an amount is not a share or a number, or there are
@@ -135,17 +137,21 @@ def ablate(
     _check_controls(controls)
     shares = _numbers("amounts", amounts)
     places = _sites(loaded, sites, part)
-    scored = _scores(loaded, scores, places)
+    sample = Examples(splits.train, splits.source_train, loader)
+    try:
+        scored, _ = score(loaded.model, choose, sample, [site.name for site in places], seed, examples)
+    except (InputError, ValueError) as error:
+        raise InputError(f"intervention.choose={choose}: {error}") from None
     reference = None
     if to != "zero":
         reducer = Mean() if to == "mean" else Sample(256, seed)
-        examples = splits.validation or splits.train
-        if not examples:
+        heard = splits.validation or splits.train
+        if not heard:
             raise InputError(f"intervention.to={to} is measured on data: give data.validation=... or data.train=...")
-        read_activations(loaded.model, examples, loader, places, reducer, f"{to} activations")
+        read_activations(loaded.model, heard, loader, places, reducer, f"{to} activations")
         reference = dict(reducer.result())
     trials = []
-    own = f"{order} by {Path(scores).stem}"
+    own = f"{order} by {Path(choose).stem}"
     for amount in shares:
         try:
             chosen = (scored.top if order == "top" else scored.bottom)(amount, per)
@@ -189,18 +195,3 @@ def _sites(loaded: Loaded, sites: str | Sequence[str], part: str | None) -> list
         raise InputError(f"intervention.sites: {error}") from None
     # Units of the output layer are characters, and to ablate one is to forbid it.
     return [site for site in chosen if site.name != loaded.model.sites[-1].name] or chosen
-
-
-def _scores(loaded: Loaded, scores: str, sites: Sequence[Site]) -> Scores:
-    if scores == "weight":
-        model = loaded.model
-        return Scores({site: model.get_submodule(site.name).weight.detach().flatten(1).norm(dim=1) for site in sites})
-    try:
-        known = Scores.load(Path(scores).expanduser())
-    except FileError as error:
-        raise InputError(f"intervention.scores={scores}: {error}") from None
-    names = {site.name for site in sites}
-    chosen = {site: known[site] for site in known.sites if site.name in names}
-    if not chosen:
-        raise InputError(f"intervention.scores={scores} has no scores of {', '.join(sorted(names))}.")
-    return Scores(chosen)

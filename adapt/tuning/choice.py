@@ -46,8 +46,9 @@ def score(
 ) -> tuple[Scores, str]:
     """Scores of the neurons that can train alone, and in words what they are.
 
-    `choose` is "random" (from `seed`), a measure of `adapt.introspect.scores` (on at most so many `examples` of target
-    and source), a file that `Scores.save` wrote, or the folder of an earlier run: by how far it moved the weights.
+    Whatever chooses neurons (tunings, `innertune choose`, ablations) calls it `choose` and means this: "random" (from
+    `seed`), a measure of `adapt.introspect.scores.MEASURES` (on at most so many `examples` of target and source), a
+    file that `Scores.save` wrote, or the folder of an earlier run: by how far it moved the weights.
 
     Raises:
         InputError: there is no such measure, or nothing to measure it on.

@@ -27,7 +27,7 @@ def options(base, speech):
 @pytest.fixture(scope="module")
 def chosen(innertune, options, tmp_path_factory):
     return innertune(
-        "choose", *options, "measures=[rgn,activation_gap,random]", "weights=0.1", "per=null", "examples=4",
+        "choose", *options, "choose=[rgn,activation_gap,random]", "weights=0.1", "per=null", "examples=4",
         f"output={tmp_path_factory.mktemp('runs') / 'choose'}",
     )  # fmt: skip
 
@@ -83,11 +83,11 @@ def test_what_was_chosen_can_be_trained_and_scores_used_again(chosen, base):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["measures=[]"], "one or several different measures"), (["measures=[rgn,rgn]"], "different measures"),
-        (["measures=guess"], "no such measure"), (["amount=1.5"], "measures=rgn: .*a share"),
-        (["weights=2"], "measures=rgn: .*share of the model's weights"), (["sites=nothing"], "No site matches"),
+        (["choose=[]"], "one or several different measures"), (["choose=[rgn,rgn]"], "different measures"),
+        (["choose=guess"], "no such measure"), (["amount=1.5"], "choose=rgn: .*a share"),
+        (["weights=2"], "choose=rgn: .*share of the model's weights"), (["sites=nothing"], "No site matches"),
         (["examples=0"], "examples is how many"),
-        (["measures=activation_gap", "data.source_train=null"], "source_train"),
+        (["choose=activation_gap", "data.source_train=null"], "source_train"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named(innertune, options, tmp_path, given, said):

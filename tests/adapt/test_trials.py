@@ -1,5 +1,6 @@
 """Ablations as an evaluation sweeps over them: the right neurons, controls of the same size, the model untouched."""
 
+import copy
 import json
 from dataclasses import replace
 
@@ -10,11 +11,15 @@ from tone_speech import write_tones
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits, Utterance, read_manifest
 from adapt.errors import InputError
+from adapt.introspect.scores import MEASURES
 from adapt.metrics import error_rates
 from adapt.models.checkpoint import load_model
 from adapt.sweep import measure
 from adapt.trials import ablate, saved
+from adapt.tuning.neurons import neurons
+from adapt.tuning.sample import Sample
 from interventions.neurons import Scores
+from interventions.rows import merge_rows
 from interventions.steer import Steer
 from interventions.store import save
 
@@ -31,8 +36,10 @@ def test_neurons_are_those_with_the_longest_weights_and_controls_are_as_many_of_
     ]
     norms = {}
     for number in range(4):
-        weight = loaded.model.get_submodule(f"net.acoustic_model.conv{number}").weight
-        norms |= {(f"net.acoustic_model.conv{number}", unit): row.norm().item() for unit, row in enumerate(weight)}
+        conv = loaded.model.get_submodule(f"net.acoustic_model.conv{number}")
+        sizes = torch.cat([conv.weight.flatten(1), conv.bias[:, None]], 1).norm(dim=1)
+        sizes = sizes / sizes.square().mean().sqrt()  # beside the others of their layer
+        norms |= {(f"net.acoustic_model.conv{number}", unit): size.item() for unit, size in enumerate(sizes)}
     own = trials[1].interventions[0].neurons
     assert set(own) == set(sorted(norms, key=norms.get)[-7:])
     for control in (trials[3], trials[5]):
@@ -68,30 +75,44 @@ def test_means_are_of_the_data_without_padding(loaded, speech, to):
 def test_scores_from_a_file(loaded, tmp_path):
     site = loaded.model.sites[2]
     Scores({site: torch.arange(site.units).float()}).save(tmp_path / "mine.safetensors")
-    options = {"scores": str(tmp_path / "mine.safetensors"), "amounts": [2], "controls": 0}
+    options = {"choose": str(tmp_path / "mine.safetensors"), "amounts": [2], "controls": 0}
     (top,) = ablate(loaded, Splits(), Loader(), **options)
     (bottom,) = ablate(loaded, Splits(), Loader(), **options, order="bottom")
     assert list(top.interventions[0].neurons) == [(site.name, site.units - 2), (site.name, site.units - 1)]
     assert list(bottom.interventions[0].neurons) == [(site.name, 0), (site.name, 1)]
     assert top.line == "top by mine"
     for options, says in (
-        ({"scores": "gone.safetensors"}, "gone.safetensors"),
+        ({"choose": "gone.safetensors"}, "intervention.choose=gone.safetensors: .*no such measure"),
         ({"amounts": [1.5]}, "intervention.amounts.*1.5"),
         ({"amounts": "many"}, "intervention.amounts must be a number or a list of numbers, got 'many'"),
         ({"order": "middle"}, "intervention.order must be top, bottom, got 'middle'"),
         ({"to": "one"}, "intervention.to must be zero, mean, resample, got 'one'"),
         ({"controls": -1}, "intervention.controls is a number of controls"),
         ({"sites": "none"}, "intervention.sites: No site matches 'none'"),
-        ({"scores": str(tmp_path / "mine.safetensors"), "sites": "*.conv5"}, "has no scores of"),
+        ({"choose": str(tmp_path / "mine.safetensors"), "sites": "*.conv5"}, "No site matches"),
+        ({"choose": "rgn"}, "intervention.choose=rgn: .*training examples"),
     ):
         with pytest.raises(InputError, match=says):
             ablate(loaded, Splits(), Loader(), **options)
 
 
+def test_every_measure_means_the_same_to_whoever_chooses(loaded, speech):
+    """To ablations, to tunings, and to `innertune choose`: one table of measures, one function that reads it."""
+    parts = [tuple(read_manifest(speech[f"{accent}_validation"])[0][:3]) for accent in ("low", "high")]
+    splits = Splits(train=parts[0], source_train=parts[1])
+    for name in ("random", *MEASURES):
+        options = {"choose": name, "sites": "*.conv[0-3]", "seed": 3}
+        (trial,) = ablate(loaded, splits, Loader(), amounts=[6], controls=0, examples=2, **options)
+        model = copy.deepcopy(loaded.model)
+        neurons(model, amount=6, per=None, examples=2, sample=Sample(*parts, Loader()), **options)
+        rows = {name.removesuffix(".weight"): units for name, units in merge_rows(model).items() if "weight" in name}
+        assert {(site, unit) for site, units in rows.items() for unit in units} == set(trial.interventions[0].neurons)
+
+
 def test_a_single_amount_is_a_list_of_one_and_a_files_name_makes_no_control(loaded, tmp_path):
     site = loaded.model.sites[2]
     Scores({site: torch.arange(site.units).float()}).save(tmp_path / "random.safetensors")
-    trials = ablate(loaded, Splits(), Loader(), amounts=3, scores=str(tmp_path / "random.safetensors"))
+    trials = ablate(loaded, Splits(), Loader(), amounts=3, choose=str(tmp_path / "random.safetensors"))
     assert [(trial.line, trial.value, trial.control) for trial in trials] == [
         ("top by random", 3, False), ("random 0", 3, True)
     ]  # fmt: skip
