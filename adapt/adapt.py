@@ -2,7 +2,10 @@
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -22,7 +25,7 @@ from adapt.models.labels import Labels
 from adapt.models.module import AdaptationModule, checked_optimizer
 from adapt.ranks import is_first
 from adapt.report.finish import finish
-from adapt.run import check_output, open_run, output_folder
+from adapt.run import check_flags, check_output, open_run, output_folder
 from adapt.training import fit, watch
 from adapt.tuning.choice import sentences
 from adapt.tuning.rates import layer_rates
@@ -45,6 +48,7 @@ def main(cfg: DictConfig) -> None:
     import pytorch_lightning as pl
 
     started = time.perf_counter()
+    check_flags(cfg)
     if not cfg.dry_run:
         check_output(cfg)
     check_counts(causes=cfg.causes, inside=cfg.inside, players=cfg.players)
@@ -68,33 +72,27 @@ def main(cfg: DictConfig) -> None:
     loader, make_trainer, cache = build(cfg.loader), build(cfg.trainer), build(cfg.cache)
     make_optimizer = checked_optimizer(build(cfg.optimizer))
     choice = output_folder(cfg) / "choice.safetensors"
-    if (
-        not cfg.dry_run
-        and is_first()
-        and (cfg.overwrite or not (cfg.resume and (choice.parent / "config.yaml").is_file()))
-    ):
-        for other in (*choice.parent.glob("choice*.safetensors"), choice.with_name(KEPT_RATES)):
-            other.unlink(missing_ok=True)  # of another run: this one's is kept, and read by all that belong to it
     plain = copy.deepcopy(model) if cfg.dry_run else None
     sample = Sample(splits.train, splits.source_train, loader, None if cfg.dry_run else choice)
-    measured = auto_rgn(model, sample) if cfg.rates == "auto" else None
-    trained = build(cfg.tuning)(model, sample=sample)
-    freeze_all_but(model, trained)
-    model.set_augment(build(cfg.augment))
-    keep = build(cfg.keep)(model, sample=sample)
-    learned = cells_of_model(base.header, base.reference)
-    topographic = build(cfg.topographic)(model, learned=learned)
-    rates = layer_rates(model, trained, cfg.layer_decay, None if cfg.rates == "auto" else cfg.rates, measured)
-    unfreeze = None if cfg.unfreeze is None else gradual(model, trained, cfg.unfreeze)
-    module = AdaptationModule(
-        model, model.task, make_optimizer, cfg.schedule, cfg.warmup, cfg.seed, rates, keep, unfreeze, topographic
-    )
-    watch(model.task.metrics, cfg.monitor, cfg.patience)
-    if plain is not None:
-        plain.set_augment(build(cfg.augment))
-        _dry_run(cfg, model, plain, splits, loader, make_trainer, make_optimizer, cache)
-        return
-    folder = open_run(cfg)
+    with _unless_refused(cfg, choice):
+        measured = auto_rgn(model, sample) if cfg.rates == "auto" else None
+        trained = build(cfg.tuning)(model, sample=sample)
+        freeze_all_but(model, trained)
+        model.set_augment(build(cfg.augment))
+        keep = build(cfg.keep)(model, sample=sample)
+        learned = cells_of_model(base.header, base.reference)
+        topographic = build(cfg.topographic)(model, learned=learned)
+        rates = layer_rates(model, trained, cfg.layer_decay, None if cfg.rates == "auto" else cfg.rates, measured)
+        unfreeze = None if cfg.unfreeze is None else gradual(model, trained, cfg.unfreeze)
+        module = AdaptationModule(
+            model, model.task, make_optimizer, cfg.schedule, cfg.warmup, cfg.seed, rates, keep, unfreeze, topographic
+        )
+        watch(model.task.metrics, cfg.monitor, cfg.patience)
+        if plain is not None:
+            plain.set_augment(build(cfg.augment))
+            _dry_run(cfg, model, plain, splits, loader, make_trainer, make_optimizer, cache)
+            return
+        folder = open_run(cfg)
     logger = build(cfg.logger)(folder)
     if keep is not None:
         keep.prepare(folder / "checkpoints")
@@ -150,6 +148,32 @@ def main(cfg: DictConfig) -> None:
     finish(folder, cfg, comparison, adapted, logger)
 
 
+@contextmanager
+def _unless_refused(cfg: DictConfig, choice: Path) -> Iterator[None]:
+    """For a block in which a new run chooses what trains: no other run's choice is read, and if it is refused after
+    all, nothing is left of its own.
+    """
+    folder = choice.parent
+    if cfg.dry_run or not is_first() or (cfg.resume and not cfg.overwrite and (folder / "config.yaml").is_file()):
+        yield
+        return
+
+    def clear() -> None:
+        for other in (*folder.glob("choice*.safetensors"), choice.with_name(KEPT_RATES)):
+            other.unlink(missing_ok=True)
+
+    there = folder.exists()
+    clear()
+    try:
+        yield
+    except BaseException:
+        clear()
+        if not there:
+            with suppress(OSError):  # none, or something else lies there by now
+                folder.rmdir()
+        raise
+
+
 def with_alphabet(model: Any, alphabet: str, splits: Splits) -> Any:
     """The model, its output layer rebuilt where it is to write other characters (Kunze et al. 2017).
 
@@ -180,8 +204,6 @@ def _dry_run(
     cfg: DictConfig, model: Any, plain: Any, splits: Splits, loader: Any, make_trainer: Any, make_optimizer: Any,
     cache: Any,
 ) -> None:  # fmt: skip
-    from pathlib import Path
-
     from rich.console import Console
 
     for name in ("pytorch_lightning", "lightning_fabric"):

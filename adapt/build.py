@@ -1,7 +1,9 @@
 """From a config node to the object it names: the only place that calls Hydra's `instantiate`."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from inspect import unwrap
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from adapt.errors import InputError
 
@@ -10,13 +12,15 @@ def build(node: Any, **extra: Any) -> Any:
     """Call what `node._target_` names, with the node's other keys and `extra` as arguments.
 
     Raises:
-        InputError: as the called function did (Hydra hides it in an error of its own), or an argument it does not take.
+        InputError: as the called function did (Hydra hides it in an error of its own), an argument that it does not
+            take, or one of another type than its signature says.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
     if not isinstance(node, Mapping):
         raise InputError(f"{node!r} stands where several options belong. Give one of these, as cache.use=off.")
+    _check_types(node)
     try:
         return instantiate(node, _convert_="all", **extra)
     except InstantiationException as error:
@@ -34,8 +38,51 @@ def build(node: Any, **extra: Any) -> Any:
         raise
 
 
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
+
+
+def _check_types(node: Mapping) -> None:
+    """Raise InputError for an option that is no number, or neither true nor false, or no name, where it must be one.
+
+    Of our own functions, by their annotations; other types than these are for the functions to check.
+    """
+    from hydra.utils import get_object
+
+    target = node.get("_target_")
+    if not str(target).startswith("adapt."):
+        return
+    try:
+        called = unwrap(get_object(target))
+        hints = get_type_hints(called.__init__ if isinstance(called, type) else called)
+    except Exception:  # said by `instantiate`, with the cause
+        return
+    for key in node.keys() & hints.keys():
+        value, hint = node.get(key), hints[key]
+        kinds = set(get_args(hint)) if get_origin(hint) in (Union, UnionType) else {hint}
+        if value is None and NoneType in kinds:
+            continue
+        or_null = " or null" * (NoneType in kinds)
+        kinds.discard(NoneType)
+        kind = float if float in kinds else next(iter(kinds))
+        wanted = None
+        if kinds <= _KINDS.keys() and not _is(value, kind):
+            wanted = _KINDS[kind]
+        elif kinds == {str, Sequence[str]} and isinstance(value, (bool, int, float)):
+            wanted = "a name or a list of names"
+        if wanted:
+            named = node._get_full_key(key) if hasattr(node, "_get_full_key") else key
+            raise InputError(f"{named} is {wanted}{or_null}; got {value!r}.")
+
+
+def _is(value: Any, kind: type) -> bool:
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    return isinstance(value, (int, float) if kind is float else int)
+
+
 def build_splits(data: Any) -> Any:
     """Build the splits that a command's `data` node names; `on_error` and `group_by` there are the command's own."""
+    _check_types(data)
     return build({key: value for key, value in data.items() if key not in ("on_error", "group_by")})
 
 

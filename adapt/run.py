@@ -29,8 +29,7 @@ def check_output(cfg: DictConfig) -> Path:
             given; the run to resume was started with another config; or a multirun is to train in several processes.
     """
     folder = output_folder(cfg)
-    if not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
-        raise InputError(f"seed is a whole number from 0 to {2**32 - 1}; got {cfg.seed!r}.")
+    check_flags(cfg)
     if not is_first():
         return folder
     for place in (folder, *folder.parents):
@@ -62,6 +61,15 @@ def check_output(cfg: DictConfig) -> Path:
                 "Resume with the same options, or give another output=..."
             )
     return folder
+
+
+def check_flags(cfg: DictConfig) -> None:
+    """Raise InputError for a seed that is no number, or a switch that is neither true nor false."""
+    if not isinstance(cfg.seed, int) or isinstance(cfg.seed, bool) or not 0 <= cfg.seed < 2**32:
+        raise InputError(f"seed is a whole number from 0 to {2**32 - 1}; got {cfg.seed!r}.")
+    for name in ("resume", "overwrite", "dry_run"):
+        if name in cfg and not isinstance(cfg[name], bool):
+            raise InputError(f"{name} is true or false; got {cfg[name]!r}.")
 
 
 def open_run(cfg: DictConfig) -> Path:

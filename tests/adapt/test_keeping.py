@@ -1,6 +1,7 @@
 """Replay, penalties, rates by layer and layers that wait, in whole runs: what moves, what is logged, and resuming."""
 
 import json
+import re
 
 import pytest
 
@@ -76,12 +77,21 @@ def test_replay_changes_what_is_learned_and_nothing_else_does(options, innertune
         ("loader.batch_seconds=x", "loader.batch_seconds"), ("loader.workers=-1", "loader.workers"),
         ("tuning=lora tuning.options=x", "tuning.options are names"), ("tuning=mix tuning.parts=x", "needs parts"),
         ("tuning=mix +tuning.parts.a=x", "needs parts"), ("tuning=neurons tuning.choose=3", "no such measure"),
+        ("tuning=neurons tuning.sites=3", "tuning.sites is a name or a list of names; got 3"),
+        ("tuning=neurons tuning.seed=x", "tuning.seed is a whole number; got 'x'"),
+        ("tuning=neurons tuning.freeze=maybe", "tuning.freeze is true or false; got 'maybe'"),
+        ("tuning=neurons tuning.weights=x", "tuning.weights is a number or null; got 'x'"),
+        ("tuning=lora tuning.r=2.5", "tuning.r is a whole number; got 2.5"),
+        ("dry_run=x", "dry_run is true or false; got 'x'"), ("overwrite=2", "overwrite is true or false; got 2"),
+        ("tuning=neurons tuning.choose=weight monitor=val_fun", "monitor=val_fun is not measured"),
+        ("tuning=neurons tuning.choose=weight rates={conv99: 2}", "fits no layer"),
+        ("rates=auto monitor=val_fun", "monitor=val_fun is not measured"),
         ("data.source_train=null keep=ewc", "data.source_train"),
         ("data.source_train=null replay=0.5", "data.source_train"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_before_the_folder_is_claimed(options, innertune, tmp_path, option, says):
-    more = option.split() if not option.startswith("rates") else [option]
+    more = re.split(r" (?=\+?[a-z_.]+=)", option)
     with pytest.raises(InputError, match=says):
         innertune("adapt", *options, *more, f"output={tmp_path / 'run'}")
     assert not (tmp_path / "run").exists()
