@@ -7,11 +7,16 @@ corrected.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-_ELEMENTS = 1 << 22  # of a table of distances that is made at once
+# Queries are looked up in blocks of so many, and tables of scores made of so many elements: what a processor's cache
+# takes, and what keeps an accelerator busy.
+_QUERIES = 256
+_ELEMENTS = {"cpu": 1 << 18}
+_ELEMENTS_ELSEWHERE = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,16 +37,38 @@ class Codebook:
         around an entry's key, as rounding moves keys, and next to nothing at twice its radius.
         """
         flat = projected.reshape(-1, projected.shape[-1])
-        scaled = 1 / self.radii.square()
-        # |q - k|^2 / radius^2 = |q|^2 * scaled - 2 q (k * scaled) + |k|^2 * scaled: one product of matrices.
-        left = torch.cat([flat.square().sum(1, keepdim=True), flat, torch.ones_like(flat[:, :1])], 1)
-        right = torch.cat(
-            [scaled[:, None], -2 * self.keys * scaled[:, None], (self.keys.square().sum(1) * scaled)[:, None]], 1
-        )
-        nearest = [(block @ right.T).min(1) for block in left.split(max(1, _ELEMENTS // max(1, len(right))))]
-        near = torch.cat([one.values for one in nearest]).clamp_min(0)
-        found = self.values[torch.cat([one.indices for one in nearest])]
-        return (found * torch.exp(-near.square()).unsqueeze(1)).view(*projected.shape[:-1], -1)
+        place = self.nearest(flat)
+        near = (flat - self.keys[place]).square().sum(1) / self.radii[place].square()
+        return (self.values[place] * torch.exp(-near.square()).unsqueeze(1)).view(*projected.shape[:-1], -1)
+
+    @torch.no_grad()
+    def nearest(self, queries: Tensor) -> Tensor:
+        """The number of the entry whose key is nearest, counted in its own radii, for each of `(queries, dimensions)`.
+
+        All are looked at: whitened keys of many dimensions are all about as far from each other, so that no bound on
+        distances leaves any out. What counts is that no table of scores leaves the cache, and that the minimum of each
+        is taken without its place, which is many times as quick; the place is looked for in the best table alone.
+        """
+        if len(queries) > _QUERIES and queries.device.type == "cpu":
+            return torch.cat([self.nearest(block) for block in queries.split(_QUERIES)])
+        # |q - k|^2 / radius^2 = |q|^2 / radius^2 - 2 q k / radius^2 + |k|^2 / radius^2: one product of matrices.
+        left = torch.cat([queries.square().sum(1, keepdim=True), queries, torch.ones_like(queries[:, :1])], 1)
+        size = max(1, _ELEMENTS.get(queries.device.type, _ELEMENTS_ELSEWHERE) // max(1, len(queries)))
+        tables = self._scores.split(size)
+        if len(tables) == 1:
+            return (left @ tables[0].T).argmin(1)
+        best = torch.stack([(left @ table.T).amin(1) for table in tables]).argmin(0)
+        place = torch.empty_like(best)
+        for number in best.unique().tolist():
+            (rows,) = torch.nonzero(best == number, as_tuple=True)
+            place[rows] = number * size + (left[rows] @ tables[number].T).argmin(1)
+        return place
+
+    @cached_property
+    def _scores(self) -> Tensor:
+        with torch.inference_mode(False), torch.no_grad():
+            scaled = (1 / self.radii.square()).unsqueeze(1)
+            return torch.cat([scaled, -2 * self.keys * scaled, self.keys.square().sum(1, keepdim=True) * scaled], 1)
 
     def to(self, device: torch.device) -> "Codebook":
         """The same on another device."""

@@ -78,13 +78,30 @@ def test_an_entry_gives_its_value_at_its_key_and_fades_over_its_radius():
         torch.testing.assert_close(codebook(away), left * values, rtol=1e-2, atol=1e-3)
 
 
-def test_tables_of_distances_are_made_in_blocks(monkeypatch):
+@given(st.integers(0, 10_000), st.integers(1, 90), st.integers(1, 40), st.sampled_from([1, 7, 64, 1 << 18]))
+def test_the_nearest_entry_is_that_of_all_there_are(seed, number, queries, elements):
+    draw = torch.Generator().manual_seed(seed)
+    keys, asked = torch.randn(number, 6, generator=draw), torch.randn(queries, 6, generator=draw)
+    radii = 0.2 + torch.rand(number, generator=draw)
+    asked[0] = keys[-1]
+    codebook = Codebook(keys, radii, torch.eye(number))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("interventions.correct_codebook._ELEMENTS", {"cpu": elements})
+        patch.setattr("interventions.correct_codebook._QUERIES", 16)
+        found = codebook.nearest(asked)
+        added = codebook(asked)
+    away = torch.cdist(asked.double(), keys.double()) / radii.double()
+    torch.testing.assert_close(away.gather(1, found[:, None])[:, 0], away.amin(1), rtol=1e-5, atol=1e-5)
+    assert added[0, number - 1] == 1 and found[0] == number - 1  # at its key, an entry's value, bit for bit
+
+
+def test_a_codebook_passes_gradients_on():
     torch.manual_seed(0)
-    codebook = Codebook(torch.randn(40, 4), torch.ones(40), torch.randn(40, 3))
-    keys = torch.randn(2, 30, 4)
-    whole = codebook(keys)
-    monkeypatch.setattr("interventions.correct_codebook._ELEMENTS", 100)
-    torch.testing.assert_close(codebook(keys), whole)
+    keys = torch.randn(9, 4, dtype=torch.float64)
+    codebook = Codebook(keys, 1 + torch.rand(9, dtype=torch.float64), torch.randn(9, 3, dtype=torch.float64))
+    with torch.inference_mode():
+        codebook(keys)  # what is kept of a first use in inference does for training
+    assert torch.autograd.gradcheck(codebook, (keys[:2] + 0.3).requires_grad_())
 
 
 def test_grids_are_powers_of_two_and_reach_what_they_should(known):
