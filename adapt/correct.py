@@ -2,6 +2,7 @@
 
 import getpass
 import logging
+from math import inf
 from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
@@ -16,6 +17,7 @@ from adapt.memory import ModelMemory, Outcome, store_path
 from adapt.models.checkpoint import Loaded
 from adapt.transcribe import find_audio
 from adapt.translate import read_sources
+from interventions.correct_store import CorrectionStore
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,8 @@ def main(cfg: DictConfig) -> None:
     if path is None:
         raise InputError("corrections=off: there is nowhere to keep a correction. Leave it out, or give a file.")
     examples = corrections_of(cfg, loaded)
-    if path.is_file():
+    strength = strength_of(cfg)
+    if CorrectionStore.exists(path):
         memory = ModelMemory.open(loaded, path)
         if cfg.site is not None and memory.memory.sites[0].name != str(cfg.site):
             raise InputError(
@@ -37,14 +40,18 @@ def main(cfg: DictConfig) -> None:
                 "or start another store: corrections=FILE."
             )
     else:
-        memory = ModelMemory.create(
-            loaded, protected_of(cfg, loaded), path, cfg.site, float(cfg.strength), build(cfg.loader)
-        )
+        memory = ModelMemory.create(loaded, protected_of(cfg, loaded), path, cfg.site, strength, build(cfg.loader))
         log.info("%s keeps corrections in %s, at %s.", loaded.reference, path, memory.memory.sites[0].name)
     author = str(cfg.author) if cfg.author is not None else _user()
     outcomes = []
     for example in examples:
-        outcomes.append(memory.correct(example, author, bool(cfg.force), watch=bool(cfg.watch)))
+        try:
+            outcome = memory.correct(example, author, bool(cfg.force), watch=bool(cfg.watch))
+        except InputError as error:
+            if len(examples) == 1:
+                raise
+            outcome = Outcome(None, example.text, "", "", str(error))  # the others can be made all the same
+        outcomes.append(outcome)
         log.info("%s", told(outcomes[-1], example, loaded.model.task.noun))
     if len(outcomes) > 1:
         log.info("%s", _summary(outcomes))
@@ -77,6 +84,13 @@ def corrections_of(cfg: DictConfig, loaded: Loaded) -> list[Example]:
     if not audio.is_file():
         raise InputError(f"audio={audio}: there is no such file.")
     return [Utterance(audio, str(cfg.text))]
+
+
+def strength_of(cfg: DictConfig) -> float:
+    """How firmly the protected is held. Raises InputError where that is no number above 0."""
+    if not isinstance(cfg.strength, (int, float)) or isinstance(cfg.strength, bool) or not 0 < cfg.strength < inf:
+        raise InputError(f"strength={cfg.strength}: expected a number above 0; 300 is usual, and less reaches further.")
+    return float(cfg.strength)
 
 
 def protected_of(cfg: DictConfig, loaded: Loaded) -> list[Example]:

@@ -11,11 +11,10 @@ import torch
 from omegaconf import DictConfig
 
 from adapt.build import build
-from adapt.errors import InputError
+from adapt.errors import InputError, files_of_the_user
 from adapt.memory import ModelMemory, store_path
 from adapt.models.checkpoint import Loaded, model_fingerprint, save_adaptation
 from interventions.correct_store import CorrectionStore, Record
-from interventions.files import FileError
 from interventions.fold import fold
 
 log = logging.getLogger(__name__)
@@ -33,7 +32,8 @@ def main(cfg: DictConfig) -> None:
     }  # fmt: skip
     if cfg.action not in actions:
         raise InputError(f"action={cfg.action}: expected one of {', '.join(actions)}.")
-    actions[cfg.action](cfg, loaded, path)
+    with files_of_the_user():
+        actions[cfg.action](cfg, loaded, path)
 
 
 def _list(cfg: DictConfig, loaded: Loaded, path: Path) -> None:
@@ -70,10 +70,7 @@ def _export(cfg: DictConfig, loaded: Loaded, path: Path) -> None:
 
 def _import(cfg: DictConfig, loaded: Loaded, path: Path) -> None:
     source = _place(cfg, "corrections import FILE.safetensors")
-    try:
-        _, numbers = CorrectionStore.load(path, source, loaded.fingerprint)
-    except FileError as error:
-        raise InputError(str(error)) from None
+    _, numbers = CorrectionStore.load(path, source, loaded.fingerprint)
     log.info("%d corrections came in, as %s.", len(numbers), ", ".join(map(str, numbers)) or "none")
 
 
@@ -118,7 +115,7 @@ def _store(loaded: Loaded, path: Path) -> CorrectionStore:
 
 
 def _memory(loaded: Loaded, path: Path) -> ModelMemory:
-    if not path.is_file():
+    if not CorrectionStore.exists(path):
         raise InputError(
             f"'{loaded.reference}' has no corrections ({path}). innertune correct makes the first; corrections=FILE "
             "names another store."
@@ -129,10 +126,7 @@ def _memory(loaded: Loaded, path: Path) -> ModelMemory:
 def _record(store: CorrectionStore, number: Any) -> Record:
     if not isinstance(number, int) or isinstance(number, bool):
         raise InputError(f"Say which: innertune corrections show NUMBER, or undo NUMBER; got {number}.")
-    try:
-        return store.record(number)
-    except FileError as error:
-        raise InputError(str(error)) from None
+    return store.record(number)
 
 
 def _place(cfg: DictConfig, usage: str) -> Path:

@@ -19,7 +19,7 @@ import torch
 from adapt.data.example import Example
 from adapt.data.kinds import from_row, is_there, to_row, with_text
 from adapt.data.loader import Batch, Loader, collate
-from adapt.errors import InputError
+from adapt.errors import files_of_the_user
 from adapt.inference import answers, eval_mode
 from adapt.introspect.activations import own_steps
 from adapt.models.checkpoint import Loaded
@@ -29,7 +29,6 @@ from adapt.protect import layer_of, protect
 from adapt.unsupported import unsupported
 from interventions.correct import Entry, Memory, Search, correct
 from interventions.correct_store import CorrectionStore, Record
-from interventions.files import FileError
 from interventions.intervene import Edits
 
 WATCHED = 20  # protected examples whose answers are compared before and after a correction
@@ -91,7 +90,7 @@ def corrected(loaded: Loaded, corrections: str = "auto") -> Iterator[None]:
         InputError: the store is another model's or cannot be read, or is named and not there.
     """
     path = store_path(loaded, corrections)
-    if path is None or (corrections == "auto" and not path.is_file()):
+    if path is None or (corrections == "auto" and not CorrectionStore.exists(path)):
         yield
         return
     memory = ModelMemory.open(loaded, path)
@@ -115,10 +114,8 @@ class ModelMemory:
     @classmethod
     def open(cls, loaded: Loaded, path: Path | None = None) -> "ModelMemory":
         """The memory that a model has. Raises InputError where it has none, or the file is another's."""
-        try:
+        with files_of_the_user():
             return cls(loaded, CorrectionStore(path or store_path(loaded), loaded.fingerprint))
-        except FileError as error:
-            raise InputError(str(error)) from None
 
     @classmethod
     def create(
@@ -144,11 +141,12 @@ class ModelMemory:
         layer = layer_of(model, site)
         known = protect(model, layer, answered)
         rows = [to_row(example) for example in answered[:: max(1, len(answered) // WATCHED)][:WATCHED]]
-        store = CorrectionStore.create(
-            path or store_path(loaded), loaded.fingerprint, Memory.new(known, strength),
-            model=loaded.reference, protected=rows, examples=len(answered),
-        )  # fmt: skip
-        return cls(loaded, store)
+        with files_of_the_user():
+            store = CorrectionStore.create(
+                path or store_path(loaded), loaded.fingerprint, Memory.new(known, strength),
+                model=loaded.reference, protected=rows, examples=len(answered),
+            )  # fmt: skip
+            return cls(loaded, store)
 
     @contextmanager
     def on(self) -> Iterator[None]:
@@ -171,15 +169,14 @@ class ModelMemory:
 
     def records(self) -> list[Record]:
         """The corrections, the oldest first."""
-        return self.store.records()
+        with files_of_the_user():
+            return self.store.records()
 
     def undo(self, number: int) -> Record:
         """Take a correction back. Raises InputError where there is none of that number."""
-        try:
+        with files_of_the_user():
             record = self.store.remove(number)
-        except FileError as error:
-            raise InputError(str(error)) from None
-        self.store.refresh(self.memory)
+            self.store.refresh(self.memory)
         return record
 
     def correct(
@@ -248,8 +245,9 @@ class ModelMemory:
         return found
 
     def _keep(self, entry: Entry | None, author: str, facts: Mapping[str, Any]) -> int:
-        number = self.store.add(entry, author, **facts)
-        self.store.refresh(self.memory)
+        with files_of_the_user():
+            number = self.store.add(entry, author, **facts)
+            self.store.refresh(self.memory)
         return number
 
     def _answer(self, batch: Batch) -> str:

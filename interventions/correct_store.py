@@ -6,10 +6,11 @@ store belongs to one model, by fingerprint. Numbers are never used twice.
 """
 
 import json
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,7 +70,7 @@ class CorrectionStore:
 
     def __init__(self, path: Path | str, fingerprint: str) -> None:
         self.path, self.fingerprint = Path(path), fingerprint
-        if not self.path.is_file():
+        if not self.exists(path):
             raise FileError(f"There are no corrections at '{self.path}'.")
         with self._open() as file:
             row = file.execute("SELECT format, fingerprint FROM memory").fetchone()
@@ -82,15 +83,34 @@ class CorrectionStore:
                 f"has {fingerprint[:12]}.... Their vectors would mean nothing here."
             )
 
+    @staticmethod
+    def exists(path: Path | str) -> bool:
+        """Whether there is anything at `path`. A database without a table is nothing: what making one began with."""
+        path = Path(path)
+        if not path.is_file() or not path.stat().st_size:
+            return False
+        try:
+            with _connected(path) as file:
+                return file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] > 0
+        except sqlite3.DatabaseError:  # it is something else, as whoever opens it is told
+            return True
+
     @classmethod
     def create(cls, path: Path | str, fingerprint: str, memory: Memory, **facts: Any) -> "CorrectionStore":
-        """A new store for a model; where another process has just made one, that one. `facts`, as JSON, are kept."""
+        """A new store for a model; where another process has just made one, that one. `facts`, as JSON, are kept.
+
+        Raises:
+            FileError: it cannot be written there.
+        """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(f"'{path}' cannot be made ({error.strerror}). Give another: corrections=FILE.") from None
         header = json.dumps({**_described(memory), "facts": facts}, ensure_ascii=False)
         tensors = _packed({name: getattr(memory.protected, name) for name in _PROTECTED})
         folded = None if memory.folded is None else _packed({"folded": memory.folded})
-        with _connected(path) as file, _writing(file):
+        with _opened(path, make=True) as file, _writing(file):
             there = file.execute("SELECT 1 FROM sqlite_master WHERE name = 'memory'").fetchone()
             if there is None:
                 for statement in _TABLES.split(";"):
@@ -193,6 +213,7 @@ class CorrectionStore:
         said, tensors = read_tensors(exported, _KIND)
         try:
             given, header, rows = said["fingerprint"], said["memory"], said["corrections"]
+            facts = dict(header["facts"])
             own = {name: tensors[name] for name in _PROTECTED}
             memory = _memory(header, own, tensors.get("folded"))
             packed = [_exported(row, tensors) for row in rows]
@@ -203,7 +224,7 @@ class CorrectionStore:
                 f"The corrections in '{exported}' are another model's: of fingerprint {str(given)[:12]}..., and this "
                 f"one has {fingerprint[:12]}...."
             )
-        store = cls.create(path, fingerprint, memory, **header["facts"])
+        store = cls.create(path, fingerprint, memory, **facts)
         with store._open() as file, _writing(file):
             known, blob = file.execute("SELECT header, tensors FROM memory").fetchone()
             there = _unpacked(blob)
@@ -241,25 +262,40 @@ class CorrectionStore:
         there = ", ".join(str(record.number) for record in self.records())
         return FileError(f"There is no correction {number}. There are: {there or 'none'}.")
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with _connected(self.path) as file:
-                yield file
-        except sqlite3.DatabaseError as error:
-            raise FileError(f"'{self.path}' cannot be used as a store of corrections ({error}).") from None
+    def _open(self) -> AbstractContextManager[sqlite3.Connection]:
+        return _opened(self.path)
 
 
 @contextmanager
-def _connected(path: Path) -> Iterator[sqlite3.Connection]:
-    # Transactions are begun and ended by us, and a connection lives no longer than what it is for.
-    file = sqlite3.connect(path, timeout=_WAIT, isolation_level=None)
+def _opened(path: Path, make: bool = False) -> Iterator[sqlite3.Connection]:
+    """A connection to a store, made where there is none only if that is said. Raises FileError."""
     try:
-        file.execute("PRAGMA journal_mode = WAL")
-        file.execute("PRAGMA synchronous = FULL")
+        with _connected(path, make) as file:
+            yield file
+    except sqlite3.DatabaseError as error:
+        raise FileError(f"'{path}' cannot be used as a store of corrections ({error}).") from None
+
+
+@contextmanager
+def _connected(path: Path, make: bool = False) -> Iterator[sqlite3.Connection]:
+    # Where nothing can be written beside it, SQLite reads a file only if told that nobody writes it: then no log is
+    # there to be read with it. Writing is refused then.
+    still = not make and not os.access(path.parent, os.W_OK) and not _log(path)
+    how = "mode=ro&immutable=1" if still else "mode=rwc" if make else "mode=rw"
+    # Transactions are begun and ended by us, and a connection lives no longer than what it is for.
+    file = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", timeout=_WAIT, isolation_level=None, uri=True)
+    try:
+        if not still:
+            file.execute("PRAGMA journal_mode = WAL")
+            file.execute("PRAGMA synchronous = FULL")
         yield file
     finally:
         file.close()
+
+
+def _log(path: Path) -> bool:
+    log = path.with_name(f"{path.name}-wal")
+    return log.is_file() and log.stat().st_size > 0
 
 
 @contextmanager

@@ -141,6 +141,9 @@ def test_mistakes_are_named(run, wrong, speech, tmp_path):
         ([*corrected, "site='*conv*'", f"protected={speech['low_validation']}"], "is 11 sites"),
         ([f"audio={tmp_path / 'no.wav'}", "text=a"], "no such file"),
         ([*corrected, f"protected={tmp_path / 'nowhere'}"], "protected=.*no such file"),
+        ([*corrected, "strength=0"], "strength=0: expected a number above 0"),
+        ([*corrected, "strength=much"], "strength=much: expected a number above 0"),
+        ([*corrected, f"protected={speech['low_validation']}", f"corrections={tmp_path}", *SHORT], "cannot be used"),
     ):
         with pytest.raises(InputError, match=message):
             run("correct", *options)
@@ -150,6 +153,36 @@ def test_mistakes_are_named(run, wrong, speech, tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             run("corrections", *options)
+
+
+def test_broken_files_and_places_are_named(run, wrong, speech, base, tmp_path):
+    audio, text, _ = wrong
+    run("correct", f"audio={audio}", f"text='{text}'", f"protected={speech['low_validation']}", *SHORT)
+    (tmp_path / "text").write_text("this is no store")
+    for options, message in (
+        (["action=import", f"of={tmp_path / 'none.safetensors'}"], "There is no file"),
+        (["action=import", f"of={tmp_path / 'text'}"], "is not a whole safetensors file"),
+        (["action=import", f"of={base / 'model.safetensors'}"], "expected to hold corrections, and holds"),
+        (["action=export", f"of={tmp_path}"], "Give another place"),
+        (["action=export", f"of={tmp_path / 'text' / 'c.safetensors'}"], "Give another place"),
+        (["action=fold", f"of={tmp_path / 'text'}"], "Give another place"),
+        (["action=undo"], "Say which"),
+        (["action=undo", "of=nine"], "Say which.* got nine"),
+        (["action=show", "of=9"], "no correction 9. There are: 1"),
+        ([f"corrections={tmp_path / 'text'}"], "cannot be used as a store"),
+        ([f"corrections={tmp_path}"], "has no corrections"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run("corrections", *options)
+    said = tmp_path / "said.wav"
+    said.write_text("this is no sound")
+    with pytest.raises(InputError, match="cannot be read as audio"):
+        run("correct", f"audio={said}", "text=a")
+    # One that cannot be read does not keep the others from being made.
+    rows = [{"audio_filepath": str(said), "text": "a"}, {"audio_filepath": str(audio), "text": text}]
+    (tmp_path / "two.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    said = run("correct", f"file={tmp_path / 'two.jsonl'}")
+    assert "cannot be read as audio" in said and "2 corrections: 0 fixed, 1 refused, 1 answered so already" in said
 
 
 def test_another_models_corrections_are_refused(run, wrong, speech, wav2vec2, innertune, tmp_path):

@@ -196,3 +196,54 @@ def test_what_is_folded_is_kept(net, taught, tmp_path):
     store.export(tmp_path / "f.safetensors")
     again, _ = CorrectionStore.load(tmp_path / "again.db", tmp_path / "f.safetensors", "model")
     assert torch.equal(again.memory().folded, folded)
+
+
+def test_a_store_that_is_deleted_is_not_made_anew(store, taught):
+    store.path.unlink()
+    for what in (store.records, store.memory, lambda: store.add(taught.entries[1], "ann")):
+        with pytest.raises(FileError, match="cannot be used as a store of corrections .unable to open"):
+            what()
+    assert not store.path.exists() and not CorrectionStore.exists(store.path)
+
+
+def test_what_a_killed_process_began_to_make_is_nothing_and_can_be_made(tmp_path, taught):
+    path = tmp_path / "c.db"
+    begun = sqlite3.connect(path)
+    begun.execute("PRAGMA journal_mode = WAL")
+    begun.close()
+    assert path.is_file() and not CorrectionStore.exists(path)
+    with pytest.raises(FileError, match="There are no corrections at"):
+        CorrectionStore(path, "model")
+    assert CorrectionStore.create(path, "model", taught).add(taught.entries[1], "ann") == 1
+    assert CorrectionStore.exists(path)
+
+
+def test_where_nothing_can_be_written_it_can_be_read(net, taught, store, monkeypatch):
+    monkeypatch.setattr("interventions.correct_store.os.access", lambda *arguments: False)
+    read = CorrectionStore(store.path, "model")
+    assert not changed_bits(put(net, read.memory()), put(net, taught)).any() and len(read.records()) == 5
+    with pytest.raises(FileError, match="readonly"):
+        read.add(taught.entries[1], "ann")
+    with pytest.raises(FileError, match="readonly"):
+        read.remove(1)
+    assert sorted(path.name for path in store.path.parent.iterdir()) == ["corrections.db"]
+
+
+def test_where_none_can_be_made(tmp_path, taught):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match="cannot be made"):
+        CorrectionStore.create(tmp_path / "file" / "c.db", "model", taught)
+    with pytest.raises(FileError, match="cannot be used"):
+        CorrectionStore.create(tmp_path, "model", taught)
+
+
+def test_one_that_another_process_holds_is_said_to_be(store, taught, monkeypatch):
+    monkeypatch.setattr("interventions.correct_store._WAIT", 0.05)
+    holder = sqlite3.connect(store.path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    try:
+        with pytest.raises(FileError, match="database is locked"):
+            store.add(taught.entries[1], "ann")
+        assert len(store.records()) == 5  # reading goes on
+    finally:
+        holder.close()
