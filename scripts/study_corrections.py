@@ -3,6 +3,7 @@
 
     scripts/study_corrections.py                                             # 100 corrections of Scottish English
     scripts/study_corrections.py --data domains --corrections 100            # of translations from another domain
+    scripts/study_corrections.py --data formality --corrections 30           # every du of the weather notes made a Sie
     scripts/study_corrections.py --data fsdd --folder FSDD --model BASE      # innertune pretrain experiment=fsdd_base
     scripts/study_corrections.py --methods ridge+codebook tuning --corrections 10 --test 20      # a small one
 
@@ -11,7 +12,8 @@ wrong. All answers are decoded freely. Columns:
 
 - fixed: right at once; kept: right after all corrections, decoded alone, and in padded batches;
 - same: relative change of the error on other examples of the stream's own speakers or domain (accents: the validation
-  split), new: on speakers that no correction is of (the test split); the error is the WER, for translations the TER;
+  split), new: on speakers that no correction is of (the test split; formality: sentences with other verbs); the error
+  is the WER, for translations the TER;
 - unchanged: the share of unrelated test examples that are answered as before, and their error before and after;
 - s and kB a correction; slower: answering the unrelated with all of it on, beside the bare model;
 - undo: what is left in the answers to the unrelated after all is taken back one by one, as a share of them that differ.
@@ -27,10 +29,11 @@ import copy
 import json
 import logging
 import random
+import re
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +45,8 @@ from torch import Tensor
 
 from adapt.data.kinds import with_text
 from adapt.data.loader import Batch, Loader, collate
+from adapt.data.manifest import Splits
+from adapt.data.pairs import Pair
 from adapt.inference import answers
 from adapt.introspect.activations import own_steps
 from adapt.memory import SEARCHES
@@ -347,6 +352,43 @@ def methods(strength: float) -> dict[str, Any]:
     }
 
 
+_FORMAL = {"Hast du": "Haben Sie", "hast du": "haben Sie", "Willst du": "Wollen Sie"}
+_FORMAL_TOO = {
+    "Kannst du": "Können Sie", "kannst du": "können Sie", "Glaubst du": "Glauben Sie", "Spürst du": "Spüren Sie",
+    "Du brauchst": "Sie brauchen", "Du solltest": "Sie sollten",
+}  # fmt: skip
+_SECOND_PERSON = re.compile(r"\b(du|dich|dir|deine?[mnrs]?|ihr|euch|eure?[mnrs]?)\b", re.IGNORECASE)
+
+
+def formal(pairs: Sequence[Pair], words: Mapping[str, str]) -> list[Pair]:
+    """Those in which these words to somebody called du stand, and no others, as said to somebody called Sie."""
+    found = []
+    for pair in pairs:
+        text = pair.target
+        for familiar, polite in words.items():
+            text = text.replace(familiar, polite)
+        rest = re.sub(r"\bdein(e?[mnrs]?)\b", r"Ihr\1", text)
+        if text != pair.target and not _SECOND_PERSON.search(rest.replace("Ihr", "")):
+            found.append(with_text(pair, rest))
+    return found
+
+
+def formality(corrections: int, test: int, protected: int) -> Splits:
+    """Weather notes, with every du of the target made a Sie. In the protected and the unrelated is no du and no ihr."""
+    from adapt.data.domains import domains
+
+    many = domains(target="weather", train=40 * corrections, validation=25 * test, test=15 * test, source_test=2 * test,
+                   source_train=2 * protected)  # fmt: skip
+    nobody = {
+        name: [pair for pair in getattr(many, name) if not _SECOND_PERSON.search(pair.target)]
+        for name in ("source_train", "source_test")
+    }
+    return replace(
+        many, train=formal(many.train, _FORMAL), validation=formal(many.validation, _FORMAL),
+        test=formal(many.test, _FORMAL_TOO), **nobody,
+    )  # fmt: skip
+
+
 def case_of(args: argparse.Namespace) -> Case:
     """The model and the data that are asked for."""
     if args.data == "accents":
@@ -361,6 +403,9 @@ def case_of(args: argparse.Namespace) -> Case:
         given = domains(train=2 * args.corrections, validation=args.test, test=args.test, source_train=args.protected,
                         source_test=args.test)  # fmt: skip
         reference = args.model or "weather-en-de"
+    elif args.data == "formality":
+        given = formality(args.corrections, args.test, args.protected)
+        reference = args.model or "weather-en-de"
     else:
         from adapt.data.fsdd import prepare_fsdd
 
@@ -369,7 +414,7 @@ def case_of(args: argparse.Namespace) -> Case:
         given = replace(given, source_train=own.train[: args.protected])
         reference = args.model
     model = load_model(reference).model.requires_grad_(False)
-    if args.data == "domains":  # what it has no words for, it goes on about
+    if args.data in ("domains", "formality"):  # what it has no words for, it goes on about
         model.set_translating(replace(model.translating, max_tokens=48))
     stream, rehearsal = given.train, given.source_train
     layer = layer_of(model, args.site)
@@ -469,7 +514,7 @@ def show(rows: Sequence[Row]) -> None:
 def main() -> None:
     """Run the study."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", choices=["accents", "fsdd", "domains"], default="accents")
+    parser.add_argument("--data", choices=["accents", "fsdd", "domains", "formality"], default="accents")
     parser.add_argument("--model", help="default: the embedded one; of fsdd, a base of its own")
     parser.add_argument("--folder", help="of fsdd")
     parser.add_argument("--site", help="default: the family's")
