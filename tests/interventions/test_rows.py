@@ -493,7 +493,7 @@ def test_compiled_it_trains_the_same():
     models[1].load_state_dict(models[0].state_dict())
     neurons = some(models[0])
     optimizers = [torch.optim.SGD(rows_only(model, neurons), lr=0.5) for model in models]
-    forwards = [torch.compile(models[0], backend="aot_eager"), models[1]]
+    forwards = [torch.compile(models[0], backend="aot_eager", fullgraph=True), models[1]]  # in one piece
     for seed in range(3):
         for forward, optimizer in zip(forwards, optimizers, strict=True):
             optimizer.zero_grad()

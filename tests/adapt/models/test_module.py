@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -92,6 +93,21 @@ def test_frozen_parts_stay_in_eval_mode():
         assert len(norms) == 10 and not any(norm.training for norm in norms)
         module.eval()
         assert not any(m.training for m in module.modules())
+
+
+def test_each_parameter_that_trains_is_given_to_the_optimizer_once_whatever_its_value():
+    """Who tells parameters by their values takes all new norms for one."""
+    model = small()
+    norms = {name: own for name, own in model.named_parameters() if "norm" in name}
+    assert any(torch.equal(norms[name], own) for name, own in norms.items() for name in norms if norms[name] is not own)
+    freeze_all_but(model, norms)
+    first = next(iter(norms))
+    module = AdaptationModule(model, recognition, adamw, rates={first: 0.5})
+    module._trainer = SimpleNamespace(estimated_stepping_batches=10)
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    held = [id(own) for group in groups for own in group["params"]]
+    assert len(groups) == 2 and sorted(held) == sorted(map(id, norms.values()))
+    assert groups[0]["params"][0] is norms[first] and groups[0]["lr"] == 0.5 * groups[1]["lr"]
 
 
 def test_training_steps_change_what_trains_and_nothing_else():
