@@ -81,11 +81,20 @@ def _is(value: Any, kind: type) -> bool:
 
 
 def build_splits(data: Any) -> Any:
-    """Build the splits that a command's `data` node names; `on_error` and `group_by` there are the command's own."""
+    """Build the splits that a command's `data` node names; `on_error` and `group_by` there are the command's own.
+
+    Raises:
+        InputError: as `build` and `grouping`.
+    """
     _check_types(data)
+    grouping(data)  # it is used at the end, and told before anything is trained
     return build({key: value for key, value in data.items() if key not in ("on_error", "group_by")})
 
 
 def grouping(data: Any) -> list[str]:
-    """The keys that a command's `data` node groups error rates by: one, or a list of them."""
-    return [data.group_by] if isinstance(data.group_by, str) else list(data.group_by or [])
+    """The keys that a command's `data` node groups error rates by: one, or a list of them. Raises InputError."""
+    given = data.get("group_by")
+    keys = given if isinstance(given, Sequence) and not isinstance(given, str) else [] if given is None else [given]
+    if not all(isinstance(key, str) for key in keys):
+        raise InputError(f"data.group_by is a key of the data, as accent, a list of these, or null; got {given}.")
+    return list(keys)

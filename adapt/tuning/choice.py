@@ -54,7 +54,9 @@ def score(
         InputError: there is no such measure, or nothing to measure it on.
         ValueError: the file is none of scores, or there are no such sites.
     """
-    path = Path(str(choose)).expanduser()
+    if not isinstance(choose, (str, Path)):
+        raise InputError(f"choose is one measure, a file of scores or an earlier run's folder; got {choose!r}.")
+    path = Path(choose).expanduser()
     if choose == "random":
         return measures.random(tunable(model, sites), seed), f"at random (seed {seed})"
     if choose in measures.MEASURES:

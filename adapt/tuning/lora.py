@@ -42,10 +42,8 @@ def lora(
         raise InputError(f"tuning.alpha scales what the factors add, and is a number above 0; got {alpha!r}.")
     if not isinstance(dropout, (int, float)) or isinstance(dropout, bool) or not 0 <= dropout < 1:
         raise InputError(f"tuning.dropout is a share, from 0 to below 1; got {dropout!r}.")
-    if not isinstance(options, (Mapping, type(None))):
-        raise InputError(f"tuning.options are names and values, as '{{init_lora_weights: gaussian}}'; got {options!r}.")
     own: dict[str, Any] = {"r": r, "lora_alpha": alpha, "lora_dropout": dropout, "use_dora": use_dora}
-    own |= {"use_rslora": use_rslora, **(options or {})}
+    own |= {"use_rslora": use_rslora, **_named(options)}
     return peft(model, "LORA", own, sites, layers, seed, sample)
 
 
@@ -69,7 +67,7 @@ def peft(
     by = "lora" if method == "LORA" else "peft"
     try:
         targets = _targets(model, sites, layers)
-        options = dict(options or {})
+        options = dict(_named(options))
         if method == "IA3":
             inside = options.get("feedforward_modules") or []
             globs = [str(one) for one in ([inside] if isinstance(inside, (str, int, float)) else inside)]
@@ -77,6 +75,12 @@ def peft(
         return add_factors(model, targets, method, options, seed)
     except ValueError as error:
         raise InputError(f"tuning={by}: {error}") from None
+
+
+def _named(options: Any) -> Mapping[str, Any]:
+    if not isinstance(options, (Mapping, type(None))):
+        raise InputError(f"tuning.options are names and values, as '{{init_lora_weights: gaussian}}'; got {options!r}.")
+    return options or {}
 
 
 def _targets(model: Model, sites: str | Sequence[str] | None, layers: Any) -> list[str]:

@@ -38,6 +38,8 @@ def neurons(
     Raises:
         InputError: a file cannot be read or is another model's, nothing is chosen, or it cannot train alone.
     """
+    if not isinstance(neurons, (str, Path, type(None))):
+        raise InputError(f"tuning.neurons is a file that Neurons.save wrote; got {neurons!r}.")
     try:
         if found := kept(sample):
             chosen = found[0]

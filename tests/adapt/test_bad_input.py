@@ -108,6 +108,9 @@ def test_an_option_of_the_wrong_kind(adapt):
         adapt(None, "schedule=square")
     with pytest.raises(InputError, match="alphabet must be"):
         adapt(None, "alphabet=abc")
+    for given in ("3", "[accent,3]"):
+        with pytest.raises(InputError, match="data.group_by is a key of the data"):
+            adapt(None, f"data.group_by={given}")
 
 
 def test_the_command_line_prints_the_sentence_and_no_traceback(tmp_path):

@@ -72,6 +72,13 @@ def test_a_choice_that_is_none_is_an_input_error(marian, options, said):
         lora(load_model(str(marian)).model, **options)
 
 
+def test_options_are_names_and_values(marian):
+    model = load_model(str(marian)).model
+    for tuning in (lora, lambda model, options: peft(model, "LOHA", options)):
+        with pytest.raises(InputError, match="tuning.options are names and values"):
+            tuning(model, options=["r"])
+
+
 def test_what_has_trained_rows_or_factors_is_refused(marian):
     model = load_model(str(marian)).model
     neurons(model, sites="*.decoder.*.k_proj")

@@ -91,6 +91,7 @@ def test_what_cannot_train_alone_is_left_out_or_refused(wav2vec2, marian, tmp_pa
         ({"sites": "*.no"}, "No site matches '\\*.no'"), ({"amount": 1.5}, "a share .* from 0 to 1"),
         ({"amount": 0}, "There are no neurons"), ({"per": "layer"}, "per must be 'site'"),
         ({"neurons": "gone.safetensors"}, "gone.safetensors"), ({"choose": "largest"}, "largest"),
+        ({"neurons": 3}, "tuning.neurons is a file"), ({"choose": ["rgn"]}, "choose is one measure"),
     ],
 )  # fmt: skip
 def test_a_choice_that_is_none_is_an_input_error(model, options, said):
