@@ -115,7 +115,7 @@ def _own_protected(loaded: Loaded) -> list[Example]:
     if loaded.reference == "us-english":
         from adapt.data.accents import accents
 
-        return list(accents(train=0, validation=0, test=0, source_train=100, source_test=0).source_train)
+        return list(accents(train=0, validation=0, test=0, source_train=400, source_test=0).source_train)
     if loaded.reference == "weather-en-de":
         from adapt.data.domains import domains
 

@@ -79,7 +79,7 @@ def _fold(cfg: DictConfig, loaded: Loaded, path: Path) -> None:
     if (folder / "adaptation").exists():
         raise InputError(f"'{folder}' holds an adaptation already. Give another folder.")
     store = _store(loaded, path)
-    memory = store.memory()
+    memory = store.memory(gated=False)
     if not memory.entries:
         raise InputError("There is nothing to fold: the model has no correction that edits it.")
     model = copy.deepcopy(loaded.model)
@@ -87,7 +87,7 @@ def _fold(cfg: DictConfig, loaded: Loaded, path: Path) -> None:
         fold(model, replace(memory, parts="ridge"))
     except ValueError as error:
         raise InputError(str(error)) from None
-    weight, bias, _ = memory.book.fitted()
+    weight, bias, _, _ = memory.book.fitted()
     stands = torch.cat([weight, bias[:, None]], 1)
     store.copy(folder / "adaptation" / "corrections.db", model_fingerprint(model), stands)
     save_adaptation(folder / "adaptation", loaded, model, corrections=sorted(memory.entries))

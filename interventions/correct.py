@@ -7,7 +7,8 @@
 
 A correction is a change of one affine layer's outputs. (A) `find_change` looks for the smallest one after which free
 decoding gives the corrected text; (B) a ridge map over all corrections generalises them (`correct_ridge.py`); (C) a
-codebook of what that map leaves keeps each exact (`correct_codebook.py`).
+codebook of what that map leaves keeps each exact (`correct_codebook.py`). In convolutions a gate closes the map for
+examples that are like the protected ones and unlike the corrected ones (`correct_gate.py`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from interventions.affine import Affine
 from interventions.correct_codebook import Codebook
+from interventions.correct_gate import Gate, summary
 from interventions.correct_layer import layer_inputs, rms
 from interventions.correct_protect import Protected
 from interventions.correct_ridge import RidgeSums
@@ -155,41 +157,53 @@ class Entry:
 class _Book:
     """The entries of a memory and what is fitted to them: one object, shared by all views of the memory."""
 
-    def __init__(self, protected: Protected, strength: float) -> None:
+    def __init__(self, protected: Protected, strength: float, gated: bool) -> None:
         self.entries: dict[int, Entry] = {}
         self.projected: dict[int, Tensor] = {}
+        self.summaries: dict[int, Tensor] = {}
         self.protected, self.strength = protected, strength
+        self.gated = gated and protected.usual_example is not None
         self.sums = RidgeSums(protected)
         self.version = 0
-        self._fitted: tuple[int, Tensor, Tensor, Codebook] | None = None
+        self._fitted: tuple[int, Tensor, Tensor, Codebook, Gate | None] | None = None
 
     def add(self, number: int, entry: Entry) -> None:
-        keys = self.protected.layer.keys(entry.inputs.float() * self.protected.input_step)
+        inputs = entry.inputs.float() * self.protected.input_step
+        keys = self.protected.layer.keys(inputs)
+        self.summaries[number] = summary(inputs.unsqueeze(0))[0]
         self.entries[number], self.projected[number] = entry, self.protected.project(keys[: len(entry.values)])
         self.sums.add(entry.inputs, entry.values)
         self.version += 1
 
     def remove(self, number: int) -> Entry:
-        entry, _ = self.entries.pop(number), self.projected.pop(number)
+        entry, _, _ = self.entries.pop(number), self.projected.pop(number), self.summaries.pop(number)
         self.sums.remove(entry.inputs, entry.values)
         self.version += 1
         return entry
 
     @torch.no_grad()
-    def fitted(self) -> tuple[Tensor, Tensor, Codebook]:
+    def fitted(self) -> tuple[Tensor, Tensor, Codebook, Gate | None]:
         if self._fitted is None or self._fitted[0] != self.version:
             with torch.inference_mode(False):
                 weight, bias = self.sums.solve(self.strength)
-                self._fitted = (self.version, weight, bias, self._codebook(weight, bias))
+                gate = None
+                if self.gated and self.entries:
+                    # In the order of their numbers, so that the order of adding leaves no trace.
+                    gate = Gate.fit(self.protected.usual_example, [one for _, one in sorted(self.summaries.items())])
+                self._fitted = (self.version, weight, bias, self._codebook(weight, bias, gate), gate)
         return self._fitted[1:]
 
-    def _codebook(self, weight: Tensor, bias: Tensor) -> Codebook:
+    def _codebook(self, weight: Tensor, bias: Tensor, gate: Gate | None) -> Codebook:
         protected = self.protected
         least = _LEAST * protected.usual * weight.shape[0] ** 0.5
         keys, radii, values = [], [], []
         for number, entry in sorted(self.entries.items()):
-            own = protected.layer.keys(entry.inputs.float() * protected.input_step)[: len(entry.values)]
-            left = entry.values.float() * protected.value_step - (own @ weight.T + bias)
+            inputs = entry.inputs.float() * protected.input_step
+            own = protected.layer.keys(inputs)[: len(entry.values)]
+            mapped = own @ weight.T + bias
+            if gate is not None:
+                mapped = mapped * gate(inputs.unsqueeze(0))[0]
+            left = entry.values.float() * protected.value_step - mapped
             worth = left.norm(dim=1) > least
             keys.append(self.projected[number][worth])
             radii.append(_REACH * entry.radii[worth])
@@ -206,7 +220,7 @@ class Memory(Intervention):
 
     It stays current while it is on a model: what is added or removed holds from the next call on. `parts` says what of
     it edits: the "ridge" map, the "codebook" of what that leaves, or "both". `folded` `(units, width + 1)` is a ridge
-    map that stands in the weights already, its bias last, which is taken off.
+    map that stands in the weights already, its bias last, which is taken off. In weights a map has no gate.
 
     What it holds does not depend on the order of adding, and after a removal is what it was without, bit for bit.
     """
@@ -217,9 +231,13 @@ class Memory(Intervention):
     folded: Tensor | None = None
 
     @classmethod
-    def new(cls, protected: Protected, strength: float = 300.0, folded: Tensor | None = None) -> "Memory":
-        """An empty one. `strength`: as how many protected steps each direction of the keys is held."""
-        return cls(protected, _Book(protected, strength), folded=folded)
+    def new(
+        cls, protected: Protected, strength: float = 300.0, folded: Tensor | None = None, gated: bool = True
+    ) -> "Memory":
+        """An empty one. `strength`: as how many protected steps each direction of the keys is held; `gated`: whether
+        the ridge map is closed to what is like the protected, where the layer can have a gate and nothing is folded.
+        """
+        return cls(protected, _Book(protected, strength, gated and folded is None), folded=folded)
 
     @property
     def ridge_strength(self) -> float:
@@ -282,7 +300,7 @@ class Memory(Intervention):
     def _ready(self, device: torch.device) -> "_Ready | None":
         if not self.entries and self.folded is None:
             return None
-        weight, bias, codebook = self.book.fitted()
+        weight, bias, codebook, gate = self.book.fitted()
         with torch.inference_mode(False), torch.no_grad():
             if self.folded is not None:
                 weight, bias = weight - self.folded[:, :-1], bias - self.folded[:, -1]
@@ -293,13 +311,18 @@ class Memory(Intervention):
                 return None
             # One pass over the inputs gives what the map adds and the keys to look up.
             stacked = torch.cat([one for one, _ in maps]).to(device), torch.cat([one for _, one in maps]).to(device)
-            return _Ready(*stacked, len(bias) if ridge else 0, codebook.to(device) if looks else None)
+            return _Ready(
+                *stacked, len(bias) if ridge else 0, codebook.to(device) if looks else None,
+                gate.to(device) if ridge and gate is not None else None,
+            )  # fmt: skip
 
     def _edit(self, x: Tensor, inputs: Tensor, ready: "_Ready | None") -> Tensor:
         if ready is None:
             return x
         mapped = self.protected.layer.map(inputs.float(), ready.weight, ready.bias)
         added = mapped[..., : ready.units] if ready.units else torch.zeros((), device=x.device)
+        if ready.gate is not None:
+            added = added * ready.gate(self.protected.layer.steps_last(inputs.float()))
         if ready.codebook is not None:
             added = added + ready.codebook(mapped[..., ready.units :])
         return x + added.to(x.dtype)
@@ -310,7 +333,12 @@ class Memory(Intervention):
                 "A memory cannot be folded as a whole: its codebook is no affine map. Fold its ridge map, "
                 "replace(memory, parts='ridge'), and keep the codebook as a hook: replace(memory, parts='codebook')."
             )
-        weight, bias, _ = self.book.fitted()
+        if self.book.gated:
+            raise ValueError(
+                "A gated ridge map is no affine map, and cannot be folded. Make the memory without a gate: "
+                "Memory.new(protected, strength, gated=False)."
+            )
+        weight, bias, _, _ = self.book.fitted()
         if self.folded is not None:
             weight, bias = weight - self.folded[:, :-1], bias - self.folded[:, -1]
         return Affine(added=weight.double(), shift=bias.double())
@@ -318,12 +346,15 @@ class Memory(Intervention):
 
 @dataclass(frozen=True, eq=False)
 class _Ready:
-    """A memory on a device: a map of the inputs, of whose rows the first `units` are added, the others looked up."""
+    """A memory on a device: a map of the inputs, of whose rows the first `units` are added, as far as the `gate` is
+    open, and the others looked up.
+    """
 
     weight: Tensor
     bias: Tensor
     units: int
     codebook: Codebook | None
+    gate: Gate | None
 
 
 @dataclass(frozen=True, eq=False)

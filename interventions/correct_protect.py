@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from interventions.correct_gate import Usual, summary
 from interventions.correct_layer import AffineLayer, power_of_two, rms
 from interventions.moments import Moments
 
@@ -27,7 +28,8 @@ class Protected:
     - `second` `(width + 1, width + 1)`: the mean of k k' over the protected keys k, a 1 behind each for the bias, in
       multiples of those steps;
     - `projection` `(dimensions, width)` and `offset` `(dimensions,)`: a key's principal components, whitened;
-    - `sample` `(number, dimensions)`: protected keys, projected.
+    - `sample` `(number, dimensions)`: protected keys, projected;
+    - `usual_example`: how protected examples vary as a whole, for a gate; None where there can be none.
     """
 
     layer: AffineLayer
@@ -37,6 +39,7 @@ class Protected:
     projection: Tensor
     offset: Tensor
     sample: Tensor
+    usual_example: Usual | None = None
 
     @classmethod
     @torch.no_grad()
@@ -56,12 +59,13 @@ class Protected:
         """
         moments = Moments(layer.width)
         most = torch.zeros(layer.inputs)
-        drawn, seen = [], 0
+        drawn, seen, summaries = [], 0, []
         draw = torch.Generator().manual_seed(seed)
         steps = sum(len(output) for output in outputs)
         for own, output in zip(inputs, outputs, strict=True):
             keys = layer.keys(own.float().cpu())[: len(output)]
             moments.update(keys)
+            summaries.append(summary(own.float().cpu().unsqueeze(0))[0])
             most = torch.maximum(most, own.float().cpu().abs().amax(0))
             seen += len(keys)
             drawn.append(keys[torch.rand(len(keys), generator=draw) < sample / steps])
@@ -82,7 +86,7 @@ class Protected:
         return cls(
             layer, input_step, power_of_two(rms(torch.cat(list(outputs)).float().cpu()) / _GRAIN).float(),
             (second / torch.outer(steps_of_key, steps_of_key)).float(),
-            projection.float(), offset.float(), projected.float(),
+            projection.float(), offset.float(), projected.float(), Usual.fit(summaries) if layer.convolution else None,
         )  # fmt: skip
 
     @property

@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 
 from interventions.correct import Entry, Memory
+from interventions.correct_gate import Usual
 from interventions.correct_layer import AffineLayer
 from interventions.correct_protect import Protected
 from interventions.files import FileError, atomic, read_tensors, site_from_json, site_to_json, write_tensors
 
-FORMAT = 1
+FORMAT = 2  # 1 knew of no gate; it is read, and stays without one
 _KIND = "corrections"
 _WAIT = 60.0  # seconds for another process's write
 _TABLES = """
@@ -45,6 +46,7 @@ CREATE TABLE corrections (
 );
 """
 _PROTECTED = ("input_step", "value_step", "second", "projection", "offset", "sample")
+_GATE = ("gate.mean", "gate.covariance")  # where the layer can have one
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class CorrectionStore:
             raise FileError(f"There are no corrections at '{self.path}'.")
         with self._open() as file:
             row = file.execute("SELECT format, fingerprint FROM memory").fetchone()
-        if row is None or row[0] != FORMAT:
+        if row is None or row[0] not in (1, FORMAT):
             found = "nothing" if row is None else f"format {row[0]}"
             raise FileError(f"'{self.path}' holds {found}, and this version reads format {FORMAT}. Update innertune.")
         if row[1] != fingerprint:
@@ -108,7 +110,7 @@ class CorrectionStore:
         except OSError as error:
             raise FileError(f"'{path}' cannot be made ({error.strerror}). Give another: corrections=FILE.") from None
         header = json.dumps({**_described(memory), "facts": facts}, ensure_ascii=False)
-        tensors = _packed({name: getattr(memory.protected, name) for name in _PROTECTED})
+        tensors = _packed(_tensors(memory.protected))
         folded = None if memory.folded is None else _packed({"folded": memory.folded})
         with _opened(path, make=True) as file, _writing(file):
             there = file.execute("SELECT 1 FROM sqlite_master WHERE name = 'memory'").fetchone()
@@ -125,11 +127,12 @@ class CorrectionStore:
         with self._open() as file:
             return json.loads(file.execute("SELECT header FROM memory").fetchone()[0])["facts"]
 
-    def memory(self) -> Memory:
-        """The memory with all of the store's corrections, as an intervention."""
+    def memory(self, gated: bool = True) -> Memory:
+        """The memory with all of the store's corrections, as an intervention; `gated` as `Memory.new` has it."""
         with self._open() as file:
             header, tensors, folded = file.execute("SELECT header, tensors, folded FROM memory").fetchone()
-        memory = _memory(json.loads(header), _unpacked(tensors), _unpacked(folded).get("folded") if folded else None)
+        stands = _unpacked(folded).get("folded") if folded else None
+        memory = _memory(json.loads(header), _unpacked(tensors), stands, gated)
         self.refresh(memory)
         return memory
 
@@ -214,7 +217,7 @@ class CorrectionStore:
         try:
             given, header, rows = said["fingerprint"], said["memory"], said["corrections"]
             facts = dict(header["facts"])
-            own = {name: tensors[name] for name in _PROTECTED}
+            own = {name: tensors[name] for name in (*_PROTECTED, *_GATE) if name in tensors}
             memory = _memory(header, own, tensors.get("folded"))
             packed = [_exported(row, tensors) for row in rows]
         except (KeyError, TypeError, ValueError) as error:
@@ -228,7 +231,7 @@ class CorrectionStore:
         with store._open() as file, _writing(file):
             known, blob = file.execute("SELECT header, tensors FROM memory").fetchone()
             there = _unpacked(blob)
-            alike = all(torch.equal(there[name], own[name]) for name in _PROTECTED)
+            alike = there.keys() == own.keys() and all(torch.equal(there[name], own[name]) for name in own)
             known = json.loads(known)
             if not alike or any(known[key] != header[key] for key in ("layer", "strength")):
                 raise FileError(
@@ -323,10 +326,19 @@ def _described(memory: Memory) -> dict[str, Any]:
     return {"layer": layer, "strength": memory.ridge_strength}
 
 
-def _memory(header: Mapping[str, Any], tensors: Mapping[str, Tensor], folded: Tensor | None) -> Memory:
+def _tensors(protected: Protected) -> dict[str, Tensor]:
+    found = {name: getattr(protected, name) for name in _PROTECTED}
+    usual = protected.usual_example
+    return found if usual is None else found | dict(zip(_GATE, (usual.mean, usual.covariance), strict=True))
+
+
+def _memory(
+    header: Mapping[str, Any], tensors: Mapping[str, Tensor], folded: Tensor | None, gated: bool = True
+) -> Memory:
     layer = AffineLayer(**header["layer"] | {"site": site_from_json(header["layer"]["site"])})
-    protected = Protected(layer, *(tensors[name] for name in _PROTECTED))
-    return Memory.new(protected, header["strength"], folded)
+    usual = Usual(*(tensors[name] for name in _GATE)) if _GATE[0] in tensors else None
+    protected = Protected(layer, *(tensors[name] for name in _PROTECTED), usual)
+    return Memory.new(protected, header["strength"], folded, gated)
 
 
 def packed(entry: Entry) -> bytes:

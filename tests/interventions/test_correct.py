@@ -39,8 +39,9 @@ def taught(net, known):
 
 
 def fitted(memory):
-    weight, bias, codebook = memory.book.fitted()
-    return weight, bias, codebook.keys, codebook.radii, codebook.values
+    weight, bias, codebook, gate = memory.book.fitted()
+    gated = () if gate is None else (gate.weight, gate.bias)
+    return weight, bias, codebook.keys, codebook.radii, codebook.values, *gated
 
 
 def same(one, other):
@@ -87,6 +88,31 @@ def test_a_padded_batch_gives_what_each_example_gives_alone(net, taught):
         for row, length in enumerate(lengths):
             alone = net(padded[row : row + 1, :, :length])
             torch.testing.assert_close(together[row, :length], alone[0], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_only_a_memory_at_a_convolution_is_gated_and_a_gated_map_is_not_folded(net, known, name):
+    memory = Memory.new(known[name], 3.0)
+    assert memory.book.gated == (name != "third") and not Memory.new(known[name], gated=False).book.gated
+    assert memory.book.fitted()[3] is None  # nothing says yet what the corrected is like
+    correct_one(net, memory, 0)
+    assert (memory.book.fitted()[3] is not None) == memory.book.gated
+    if memory.book.gated:
+        with pytest.raises(ValueError, match="gated ridge map is no affine map"):
+            fold(net, replace(memory, parts="ridge"))
+
+
+def test_a_closed_gate_leaves_the_corrected_to_the_codebook_and_the_rest_alone(net, taught, monkeypatch):
+    monkeypatch.setattr("interventions.correct_gate.LIMIT", 1e4)
+    closed = Memory.new(taught.protected, 3.0)
+    for number, entry in taught.entries.items():
+        closed.add(number, entry)
+    with torch.no_grad(), intervene(net, closed):
+        for number in taught.entries:
+            assert torch.equal(net(inputs(number)).argmax(-1)[0], labels(net, number))
+    with torch.no_grad(), intervene(net, replace(closed, parts="ridge")):
+        under = net(inputs(600))
+    assert torch.equal(under, net(inputs(600)))
 
 
 def test_taken_back_it_is_as_if_it_had_never_been(net, known, taught):
@@ -150,7 +176,7 @@ def test_what_cannot_be_fixed_leaves_the_memory_as_it_was(net, taught):
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_ridge_map_folds_and_unfolds(known, name):
     net = Frames().eval()
-    memory = Memory.new(known[name], 3.0)
+    memory = Memory.new(known[name], 3.0, gated=False)
     for number in range(3):
         correct_one(net, memory, number)
     before, x = copy.deepcopy(net.state_dict()), inputs(1)
@@ -163,7 +189,7 @@ def test_the_ridge_map_folds_and_unfolds(known, name):
         with intervene(net, replace(memory, parts="codebook")):
             torch.testing.assert_close(net(x), live, rtol=1e-4, atol=1e-4)
         # With what stands in the weights taken off, the whole memory says the same, and follows what is taken back.
-        weight, bias, _ = memory.book.fitted()
+        weight, bias, _, _ = memory.book.fitted()
         rest = replace(memory, folded=torch.cat([weight, bias[:, None]], 1))
         with intervene(net, rest):
             torch.testing.assert_close(net(x), live, rtol=1e-4, atol=1e-4)

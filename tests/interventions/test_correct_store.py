@@ -12,7 +12,7 @@ from correcting import Frames, correct_one, inputs, protected
 
 from interventions.bits import changed_bits
 from interventions.correct import Memory
-from interventions.correct_store import CorrectionStore
+from interventions.correct_store import CorrectionStore, _packed, _unpacked
 from interventions.files import FileError
 from interventions.intervene import intervene
 
@@ -97,7 +97,7 @@ def test_what_is_no_store_is_refused(tmp_path):
 ADD = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from interventions.correct_store import CorrectionStore
+from interventions.correct_store import CorrectionStore, _packed, _unpacked
 store = CorrectionStore(sys.argv[2], "model")
 entry = store.memory().entries[1]
 print("ready", flush=True)
@@ -141,7 +141,7 @@ import sys, torch
 from safetensors.torch import save_file
 sys.path.insert(0, sys.argv[1])
 from correcting import Frames, inputs
-from interventions.correct_store import CorrectionStore
+from interventions.correct_store import CorrectionStore, _packed, _unpacked
 from interventions.intervene import intervene
 store, numbers = CorrectionStore.load(sys.argv[2], sys.argv[3], "model")
 net = Frames().eval()
@@ -189,7 +189,7 @@ def test_who_comes_second_finds_the_first_ones_store(store, net):
 
 
 def test_what_is_folded_is_kept(net, taught, tmp_path):
-    weight, bias, _ = taught.book.fitted()
+    weight, bias, _, _ = taught.book.fitted()
     folded = torch.cat([weight, bias[:, None]], 1)
     store = CorrectionStore.create(tmp_path / "f.db", "model", Memory.new(taught.protected, 30.0, folded))
     assert torch.equal(store.memory().folded, folded)
@@ -247,3 +247,21 @@ def test_one_that_another_process_holds_is_said_to_be(store, taught, monkeypatch
         assert len(store.records()) == 5  # reading goes on
     finally:
         holder.close()
+
+
+def test_the_gate_is_kept_and_a_store_of_format_1_which_knew_of_none_stays_without(net, taught, store):
+    read = store.memory()
+    assert read.book.gated and not store.memory(gated=False).book.gated
+    mine, others = read.book.fitted()[3], taught.book.fitted()[3]
+    assert torch.equal(mine.weight, others.weight) and torch.equal(mine.bias, others.bias)
+    with sqlite3.connect(store.path) as file:
+        (blob,) = file.execute("SELECT tensors FROM memory").fetchone()
+        without = {name: tensor for name, tensor in _unpacked(blob).items() if not name.startswith("gate.")}
+        file.execute("UPDATE memory SET format = 1, tensors = ?", (_packed(without),))
+    file.close()
+    old = CorrectionStore(store.path, "model").memory()
+    assert not old.book.gated and len(old.entries) == 5
+    ungated = Memory.new(taught.protected, 30.0, gated=False)
+    for number, entry in taught.entries.items():
+        ungated.add(number, entry)
+    assert not changed_bits(put(net, old), put(net, ungated)).any()
