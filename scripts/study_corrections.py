@@ -4,7 +4,9 @@
     scripts/study_corrections.py                                             # 100 corrections of Scottish English
     scripts/study_corrections.py --data domains --corrections 100            # of translations from another domain
     scripts/study_corrections.py --data formality --corrections 30           # every du of the weather notes made a Sie
-    scripts/study_corrections.py --data fsdd --folder FSDD --model BASE      # innertune pretrain experiment=fsdd_base
+    scripts/study_corrections.py --data fsdd --folder FSDD                   # of digits; trains a base of them first
+    scripts/study_corrections.py --methods ridge+codebook --sites all        # at each layer that can hold corrections
+    scripts/study_corrections.py --seeds 3                                   # three streams, and their mean
     scripts/study_corrections.py --methods ridge+codebook tuning --corrections 10 --test 20      # a small one
 
 Examples of the target come one by one; one is corrected only if the model, with what it was taught so far, gets it
@@ -18,10 +20,13 @@ wrong. All answers are decoded freely. Columns:
 - s and kB a correction; slower: answering the unrelated with all of it on, beside the bare model;
 - undo: what is left in the answers to the unrelated after all is taken back one by one, as a share of them that differ.
 
-Methods: ours is `ridge+codebook`; `ridge` and `codebook` are its parts alone (the soft codebook, after no ridge map);
+Methods: ours is `ridge+codebook`; `no gate` is the same, the ridge map being open to all; `ridge` and `codebook` are
+its parts alone (the soft codebook, after no ridge map);
 `hard codebook` adds a value within a radius and nothing outside (GRACE: Hartvigsen et al. 2023); `constant` adds the
 mean of all changes found; `knn` interpolates the output with the labels of the nearest corrected steps (kNN-MT:
 Khandelwal et al. 2021); `tuning` steps on each correction until it is decoded, `replay` with protected examples too.
+`jointly` says what could be had of the same corrections: the bare model is tuned on all of them at once, 15 times over,
+whenever there is a row to print.
 """
 
 import argparse
@@ -30,11 +35,13 @@ import json
 import logging
 import random
 import re
+import statistics
+import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +72,17 @@ from interventions.scope import Moment
 from interventions.sites import Site
 from interventions.steer import Steer
 
+ROOT = Path(__file__).resolve().parent.parent
 ALONE = Loader(batch_seconds=0, batch_tokens=0)
 NO_RIDGE = 1e9  # a ridge map held so firmly is none
 
 
 @dataclass
 class Row:
-    """A method after so many corrections; the columns are the script's."""
+    """A method after so many corrections of a stream, that of a seed; the columns are the script's."""
 
+    site: str
+    seed: int
     method: str
     corrections: int
     fixed: float
@@ -91,7 +101,9 @@ class Row:
 
 @dataclass
 class Case:
-    """A model, its stream of corrections, and what they are measured on. `bare` are the model's answers as it is."""
+    """A model, its stream of corrections, and what they are measured on, after how many of them (`at`). `bare` are the
+    model's answers as it is.
+    """
 
     model: Model
     layer: AffineLayer
@@ -102,6 +114,7 @@ class Case:
     new: Sequence[Any]
     unrelated: Sequence[Any]
     search: Search
+    at: Sequence[int]
     bare: dict[str, list[str]] = field(default_factory=dict)
 
     def error(self, texts: Sequence[str], examples: Sequence[Any]) -> float:
@@ -146,9 +159,9 @@ class Method:
 class Remembering(Method):
     """`Memory`, all of it or a part."""
 
-    def __init__(self, case: Case, strength: float, parts: str = "both", rounds: int = 3) -> None:
+    def __init__(self, case: Case, strength: float, parts: str = "both", rounds: int = 3, gated: bool = True) -> None:
         super().__init__(case)
-        self.memory = Memory.new(case.protected, strength)
+        self.memory = Memory.new(case.protected, strength, gated=gated)
         self.view = replace(self.memory, parts=parts)
         self.search = replace(case.search, rounds=rounds)
 
@@ -338,10 +351,38 @@ class Tuning(Method):
             self.optimizer.step()
 
 
+class Jointly(Method):
+    """What the corrections so far could give: the bare model, tuned on all of them together, many times over."""
+
+    epochs, rate, together = 15, 5e-4, 10
+
+    def __init__(self, case: Case) -> None:
+        super().__init__(case)
+        self.bare, self.examples = copy.deepcopy(case.model.state_dict()), []
+        self.kilobytes = sum(parameter.nbytes for parameter in case.model.parameters()) / 1000
+
+    def learn(self, number: int, example: Any) -> None:
+        case = self.case
+        self.examples.append((example, case.model.reader.read(example)))
+        if len(self.examples) not in case.at:
+            return
+        case.model.load_state_dict(self.bare)
+        case.model.requires_grad_(True)
+        optimizer, draw = torch.optim.Adam(case.model.parameters(), self.rate), random.Random(0)
+        for _ in range(self.epochs):
+            draw.shuffle(order := list(self.examples))
+            for start in range(0, len(order), self.together):
+                optimizer.zero_grad()
+                case.model.task.loss(case.model, collate(order[start : start + self.together])).backward()
+                torch.nn.utils.clip_grad_norm_(case.model.parameters(), 1.0)
+                optimizer.step()
+
+
 def methods(strength: float) -> dict[str, Any]:
     """Each method's maker."""
     return {
         "ridge+codebook": lambda case: Remembering(case, strength),
+        "no gate": lambda case: Remembering(case, strength, gated=False),
         "ridge": lambda case: Remembering(case, strength, "ridge"),
         "codebook": lambda case: Remembering(case, NO_RIDGE),
         "hard codebook": HardCodebook,
@@ -349,6 +390,7 @@ def methods(strength: float) -> dict[str, Any]:
         "knn": Neighbours,
         "tuning": Tuning,
         "replay": lambda case: Tuning(case, 4),
+        "jointly": Jointly,
     }
 
 
@@ -389,8 +431,17 @@ def formality(corrections: int, test: int, protected: int) -> Splits:
     )  # fmt: skip
 
 
-def case_of(args: argparse.Namespace) -> Case:
-    """The model and the data that are asked for."""
+def base_of_fsdd(folder: str, output: Path) -> str:
+    """A base of the digits' source speakers, which is trained where there is none yet."""
+    if not (output / "metrics.json").is_file():
+        print(f"Training a base of {folder} in {output}; --model DIR takes one that there is.", flush=True)
+        options = ["experiment=fsdd_base", f"data.folder={folder}", f"output={output}", "resume=true"]
+        subprocess.run([sys.executable, "-m", "adapt.cli", "pretrain", *options], check=True, cwd=ROOT)
+    return str(output)
+
+
+def cases_of(args: argparse.Namespace, at: Sequence[int]) -> list[Case]:
+    """The model and the data that are asked for, at each of the sites."""
     if args.data == "accents":
         from adapt.data.accents import accents
 
@@ -412,37 +463,59 @@ def case_of(args: argparse.Namespace) -> Case:
         own = prepare_fsdd(args.folder, target=None, validation=1)
         given = prepare_fsdd(args.folder, utterances=250, validation=150)
         given = replace(given, source_train=own.train[: args.protected])
-        reference = args.model
+        reference = args.model or base_of_fsdd(args.folder, args.base)
     model = load_model(reference).model.requires_grad_(False)
     if args.data in ("domains", "formality"):  # what it has no words for, it goes on about
         model.set_translating(replace(model.translating, max_tokens=48))
     stream, rehearsal = given.train, given.source_train
-    layer = layer_of(model, args.site)
     texts = answers(model, model.task, rehearsal, Loader())
     answered = [with_text(example, text) for example, text in zip(rehearsal, texts, strict=True) if text]
-    known = protect(model, layer, answered)
-    search = SEARCHES[layer.site.step.unit]
     sets = {"same": given.validation, "new": given.test, "unrelated": given.source_test}
-    case = Case(model, layer, known, stream, rehearsal, **{name: own[: args.test] for name, own in sets.items()},
-                search=search)  # fmt: skip
-    case.bare = {name: case.answer(getattr(case, name)) for name in sets}
-    return case
+    sets = {name: own[: args.test] for name, own in sets.items()}
+    cases, bare = [], {}
+    for layer in layers(model, args.sites):
+        search = SEARCHES[layer.site.step.unit]
+        known = protect(model, layer, answered)
+        case = Case(model, layer, known, stream, rehearsal, **sets, search=search, at=at, bare=bare)
+        for name, own in sets.items():
+            bare.setdefault(name, case.answer(own))
+        cases.append(case)
+    return cases
 
 
-def measure(case: Case, name: str, make: Any, at: Sequence[int]) -> list[Row]:
-    """Stream corrections through a method; a row after each number in `at`."""
+def layers(model: Model, sites: Sequence[str] | None) -> list[AffineLayer]:
+    """The layers of these names or globs; "all" that can hold corrections, or the family's usual one for None."""
+    if sites is None:
+        return [layer_of(model)]
+    if list(sites) != ["all"]:
+        return [layer_of(model, site) for site in sites]
+    found = []
+    for site in model.sites:
+        try:
+            found.append(AffineLayer.of(model, site))
+        except ValueError:
+            continue
+    return found
+
+
+def measure(case: Case, name: str, make: Any, seed: int = 0) -> list[Row]:
+    """Stream corrections through a method, in an order that the seed draws (0: as they come); a row after each of
+    `case.at`.
+    """
     case = replace(case, model=copy.deepcopy(case.model))
     method, rows = make(case), []
     learned: list[tuple[int, Any]] = []
     fixed, seconds = 0, 0.0
-    edits = Edits(case.model)
+    edits, stream = Edits(case.model), list(case.stream)
+    if seed:
+        random.Random(seed).shuffle(stream)
 
     def put_on() -> None:
         edits.clear()
         for one in method.on():
             edits.add(one)
 
-    for number, example in enumerate(case.stream):
+    for number, example in enumerate(stream):
         put_on()
         if case.right(example):
             continue
@@ -453,9 +526,9 @@ def measure(case: Case, name: str, make: Any, at: Sequence[int]) -> list[Row]:
         learned.append((number, example))
         put_on()
         fixed += case.right(example)
-        if len(learned) in at:
-            rows.append(_row(case, name, method, [example for _, example in learned], fixed, seconds, edits))
-        if len(learned) == max(at):
+        if len(learned) in case.at:
+            rows.append(_row(case, name, seed, method, [example for _, example in learned], fixed, seconds, edits))
+        if len(learned) == max(case.at):
             break
     if rows:
         random.Random(0).shuffle(learned)
@@ -469,7 +542,7 @@ def measure(case: Case, name: str, make: Any, at: Sequence[int]) -> list[Row]:
 
 
 def _row(
-    case: Case, name: str, method: Method, learned: Sequence[Any], fixed: int, seconds: float, edits: Edits
+    case: Case, name: str, seed: int, method: Method, learned: Sequence[Any], fixed: int, seconds: float, edits: Edits
 ) -> Row:
     tidy, count = case.model.task.tidy, len(learned)
 
@@ -491,7 +564,7 @@ def _row(
     case.answer(case.unrelated)
     bare = time.perf_counter() - started
     return Row(
-        name, count, fixed / count, **told,
+        case.layer.site.name, seed, name, count, fixed / count, **told,
         unchanged=sum(one == other for one, other in zip(before, after, strict=True)) / len(before),
         error_before=case.error(before, case.unrelated), error_after=case.error(after, case.unrelated),
         seconds=seconds / count, kilobytes=method.kilobytes / count, slower=live / bare,
@@ -511,13 +584,32 @@ def show(rows: Sequence[Row]) -> None:
         )
 
 
+def means(rows: Sequence[Row]) -> list[Row]:
+    """The mean over seeds of each method, at each site and number of corrections."""
+    groups: dict[tuple[str, str, int], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.site, row.method, row.corrections), []).append(row)
+    measured = [one.name for one in fields(Row) if one.name not in ("site", "seed", "method", "corrections", "undo")]
+    return [
+        replace(
+            own[0],
+            **{name: statistics.fmean(getattr(row, name) for row in own) for name in measured},
+            undo=None if any(row.undo is None for row in own) else max(row.undo for row in own),
+        )
+        for own in groups.values()
+    ]
+
+
 def main() -> None:
     """Run the study."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", choices=["accents", "fsdd", "domains", "formality"], default="accents")
     parser.add_argument("--model", help="default: the embedded one; of fsdd, a base of its own")
     parser.add_argument("--folder", help="of fsdd")
-    parser.add_argument("--site", help="default: the family's")
+    parser.add_argument("--base", type=Path, default=Path("outputs/study_corrections/fsdd"),
+                        help="of fsdd, where a base is trained without --model")  # fmt: skip
+    parser.add_argument("--sites", nargs="+", help="names or globs of one layer each, or all; default: the family's")
+    parser.add_argument("--seeds", type=int, default=1, help="so many streams, and their mean")
     parser.add_argument("--strength", type=float, default=300.0)
     parser.add_argument("--methods", nargs="+", choices=methods(0), default=list(methods(0)))
     parser.add_argument("--corrections", type=int, default=100)
@@ -526,28 +618,27 @@ def main() -> None:
     parser.add_argument("--protected", type=int, default=200)
     parser.add_argument("--json", type=Path, help="also write all rows to this file")
     args = parser.parse_args()
-    if args.data == "fsdd" and not (args.folder and args.model):
-        parser.error("fsdd needs --folder and --model")
+    if args.data == "fsdd" and not args.folder:
+        parser.error("fsdd needs --folder")
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     at = sorted({*(args.at or (max(1, args.corrections // 10), max(1, 3 * args.corrections // 10))), args.corrections})
-    case = case_of(args)
-    print(f"{case.layer.site.name}, strength {args.strength:g}; error as it is: " + ", ".join(
-        f"{name} {100 * case.error(texts, getattr(case, name)):.1f}" for name, texts in case.bare.items()
-    ))  # fmt: skip
-    print(
-        "method         corr.  fixed   kept (batch)   same    new  unchanged  error     a correction      slower  undo"
-    )
     rows: list[Row] = []
-    for name in args.methods:
-        found = measure(case, name, methods(args.strength)[name], at)
-        show(found)
-        rows += found
-    if args.json:
-        args.json.write_text(
-            json.dumps({"site": case.layer.site.name, "rows": [asdict(row) for row in rows]}, indent=1)
+    for case in cases_of(args, at):
+        print(f"{case.layer.site.name}, strength {args.strength:g}; error as it is: " + ", ".join(
+            f"{name} {100 * case.error(texts, getattr(case, name)):.1f}" for name, texts in case.bare.items()
+        ))  # fmt: skip
+        print(
+            "method         corr.  fixed   kept (batch)   same    new  unchanged  error     a correction      slower"
+            "  undo"
         )
+        for name in args.methods:
+            own = [row for seed in range(args.seeds) for row in measure(case, name, methods(args.strength)[name], seed)]
+            show(means(own))
+            rows += own
+    if args.json:
+        args.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
 
 
 if __name__ == "__main__":
