@@ -21,8 +21,8 @@ _COMPONENTS = 64  # of the weights' directions, by which they are sorted
 def cells_by_weight(weight: Tensor) -> list[int]:
     """A cell for each unit, so that those whose weights, `(units, ...)`, point the same way are neighbours.
 
-    By `sorted_grid` of the 64 first principal components of the directions, from the units' cosines: about a second
-    for 250 units, and ten for 2,000.
+    By `sorted_grid` of the 64 first principal components of the directions, from the units' cosines: 0.04 s for 250
+    units, and 5 s for 2,000.
     """
     rows = weight.detach().flatten(1).double().cpu()
     directions = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)

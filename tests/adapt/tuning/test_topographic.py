@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from adapt.errors import InputError
-from adapt.models.checkpoint import load_model
+from adapt.introspect.topography.cells import cells_of_model, cells_to_text
+from adapt.models.checkpoint import load_model, save_model
 from adapt.models.labels import Labels
 from adapt.models.wav2letter import Wav2LetterCTC, Wav2LetterShape
 from adapt.tuning.bias_norm import norm
@@ -90,6 +91,9 @@ def test_linear_maps_of_transformers_are_laid_out_by_name(marian, wav2vec2, tmp_
         grid(text)
     made = laid_out(text, tmp_path / "text", sites=["*.fc1", "*.fc2", "*lm_head"])
     assert len(made.sites) == 8 and {name.rpartition(".")[2] for name in made.cells} == {"fc1", "fc2"}
+    (tmp_path / "saved").mkdir()
+    save_model(tmp_path / "saved" / "model.safetensors", text, topographic=cells_to_text(made.cells))
+    assert cells_of_model(load_model(str(tmp_path / "saved")).header, "saved") == made.cells
     # Not the convolution of positions, whose weight is computed from others (weight norm).
     made = laid_out(speech, tmp_path / "speech")
     assert made.sites and all("conv_layers" in name for name in made.cells)
