@@ -15,7 +15,7 @@ from adapt.data.loader import Loader
 from adapt.inference import eval_mode
 from adapt.introspect.activations import own_steps
 from adapt.introspect.groups import Clock, Grouping, clock_of
-from adapt.introspect.profiles import ALL, occurring
+from adapt.introspect.profiles import occurring
 from adapt.introspect.read_profiles import batches_of, forward, group_names, membership
 from adapt.models.model import Model
 from interventions.capture import capture
@@ -119,8 +119,3 @@ def read_content(
         if not own["activation"].isfinite().all():
             raise ValueError(f"'{name}': an activation is not finite. Is it a 16-bit model? Measure it in 32 bits.")
     return sums.all_reduce().to("cpu")
-
-
-def everything(contents: Sequence[str]) -> bool:
-    """Whether steps at a site were compared without regard to what they are."""
-    return list(contents) == [ALL]

@@ -28,10 +28,13 @@ from adapt.models.model import Model
 from interventions.capture import capture
 from interventions.sites import Site
 
+FEWEST_WRONG = 5  # examples with errors: from fewer, one or two of them would decide
+
 
 @dataclass(frozen=True, eq=False)
 class Link:
-    """Correlations with errors at a site, `(units,)`, over so many examples; 0 where either does not vary.
+    """Correlations with errors at a site, `(units,)`, over so many examples, of which `wrong` have errors; 0 where
+    either does not vary.
 
     `further` is how much further apart steps that are written wrong are than those written right, as a share of how far
     apart the groups are, and `further_error` its jackknife standard error; NaN where that is not known.
@@ -39,15 +42,16 @@ class Link:
 
     correlation: Tensor
     examples: int
+    wrong: int
     further: Tensor
     further_error: Tensor
 
     @property
     def p(self) -> Tensor:
-        """How often chance gets a correlation as high or higher, `(units,)`, by Student's t."""
+        """How often chance gets a correlation as high or higher, `(units,)`, by Student's t; 1 from too few errors."""
         from scipy.special import stdtr
 
-        if self.examples < 4:
+        if self.wrong < FEWEST_WRONG:
             return torch.ones_like(self.correlation)
         freedom = self.examples - 2
         r = self.correlation.clamp(-1 + 1e-12, 1 - 1e-12)
@@ -139,11 +143,11 @@ class _Sums:
         self.steps = torch.zeros(folds, 2, units, dtype=torch.float64)
         self.count = torch.zeros(folds, 2, dtype=torch.float64)
         self.y = torch.zeros(3, units, dtype=torch.float64)
-        self.e = torch.zeros(3, dtype=torch.float64)  # how many, of e, of e * e
+        self.e = torch.zeros(4, dtype=torch.float64)  # how many, of e, of e * e, how many have errors
 
     def add(self, y: Tensor, e: float) -> None:
         self.y += torch.stack([y, y * y, y * e])
-        self.e += torch.tensor([1.0, e, e * e], dtype=torch.float64)
+        self.e += torch.tensor([1.0, e, e * e, e != 0], dtype=torch.float64)
 
     def add_steps(self, along: Tensor, verdict: Tensor, fold: int) -> None:
         """`along` `(steps, units)`; `verdict` `(steps,)` is 0 where the model errs, 1 where it does not, else less."""
@@ -162,7 +166,7 @@ class _Sums:
         variance = variance.where(variance > 1e-12 * (self.y[1] / count), 0)
         spread = variance.sqrt() * math.sqrt(max(0.0, float(self.e[2]) / count - of_e**2))
         correlation = ((self.y[2] / count - mean * of_e) / spread.where(spread > 0, 1)).where(spread > 0, 0)
-        return Link(correlation.clamp(-1, 1), int(self.e[0]), *self._further(distance))
+        return Link(correlation.clamp(-1, 1), int(self.e[0]), int(self.e[3]), *self._further(distance))
 
     def _further(self, distance: Tensor) -> tuple[Tensor, Tensor]:
         """Steps written wrong less those written right, over `distance` `(units,)`, and its jackknife error."""

@@ -77,7 +77,7 @@ def bias(
     whole_numbers(2, most=most)
     whole_numbers(8, least=least)
     whole_numbers(0, seed=seed)
-    _check(false_discoveries, resample, confirm)
+    _check(false_discoveries, resample, confirm, content)
     chosen, _ = examples_of(model, splits, examples)
     by = by or _key(chosen, least)
     groups, left_out = _groups(chosen, str(by), least, most)
@@ -147,8 +147,8 @@ class Compared:
 
     @property
     def site(self) -> Site:
-        """Where the groups part most: the largest share of neurons, then the largest distance."""
-        return max(self.partings, key=lambda site: (len(self.neurons[site]) / site.units, self.partings[site].mean[0]))
+        """Where the groups' profiles are farthest apart."""
+        return max(self.partings, key=lambda site: self.partings[site].mean[0])
 
     def ranked(self) -> list[tuple[Site, int]]:
         """The neurons that part: those with errors, then the others, the farthest first."""
@@ -171,6 +171,7 @@ class Compared:
                     "with_errors": len(self.with_errors[site]) if site in self.with_errors.sites else 0,
                     "apart": max(0.0, own.mean[0]) ** 0.5, "interval": [low, high],
                     "contents": len(own.contents), "content": own.contents[0].partition(":")[0],
+                    "covered": own.covered,
                 }
             )  # fmt: skip
         return rows
@@ -255,7 +256,7 @@ class MeasuredBias:
         """Short names of the sites, by name."""
         from adapt.report.heat_map import short_names
 
-        names = [site.name for site in next(own for own in self.compared if own.partings).partings]
+        names = list(dict.fromkeys(site.name for own in self.compared for site in own.partings))
         return dict(zip(names, short_names(names), strict=True))
 
     @cached_property
@@ -299,9 +300,15 @@ class MeasuredBias:
 
     @property
     def told(self) -> str:
-        said = " ".join(self.told_of(own) for own in self.ordered[:3])
-        if len(self.compared) > 3:
-            said += f" {len(self.compared) - 3} more groups are on the page."
+        from adapt.report.wording import counted
+
+        worse = [own for own in self.ordered if self.errors.difference(own.number, own.others)[1][0] > 0]
+        shown = worse[:3] or self.ordered[:1]
+        said = " ".join(map(self.told_of, shown))
+        others = len(self.compared) - len(shown)
+        if others:
+            clearly = ", none of which is clearly read worse," * (len(worse) <= len(shown))
+            said += f" {counted(others, 'more comparison')}{clearly} {'is' if others == 1 else 'are'} on the page."
         return said
 
     def told_of(self, own: Compared) -> str:
@@ -351,13 +358,15 @@ class MeasuredBias:
         return [*pages, *files]
 
 
-def _check(level: Any, resample: Any, confirm: Any) -> None:
+def _check(level: Any, resample: Any, confirm: Any, content: Any) -> None:
     if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
         raise InputError(f"measure.false_discoveries is a share between 0 and 1, got {level!r}.")
     if resample not in (None, "speaker", "example"):
         raise InputError(f"measure.resample must be speaker, example, or null for what fits, got {resample!r}.")
     if not isinstance(confirm, bool):
         raise InputError(f"measure.confirm is true or false, got {confirm!r}.")
+    if content is not None and not isinstance(content, (str, Sequence)):
+        raise InputError(f"measure.content is a key such as phoneme or aligned_letter, or none; got {content!r}.")
 
 
 def _key(examples: Sequence[Example], least: int) -> str:
@@ -395,8 +404,6 @@ def _contents(model: Model, examples: Sequence[Example], content: Any) -> list[s
         return ["phoneme", "token"] if phonemes and model.reader.unit != "tokens" else ["token"]
     if content == "none":
         return []
-    if not isinstance(content, (str, Sequence)):
-        raise InputError(f"measure.content is a key such as phoneme or aligned_letter, or none; got {content!r}.")
     return [content] if isinstance(content, str) else [str(key) for key in content]
 
 

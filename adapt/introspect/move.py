@@ -3,7 +3,8 @@
 What parts two groups need not be what makes errors. So at one layer after another, the neurons that part are shifted
 by the group's mean less the other's (within content), and the group's examples are answered anew; beside it, as many
 other neurons of the layer, drawn at random, are shifted as far. If the errors fall by the one and not by the other, the
-parting caused errors; a layer alone, because what is moved below is moved above as well.
+parting caused errors; a layer alone, because what is moved below is moved above as well. Only the mean over contents is
+moved: where a neuron parts upwards at one letter and downwards at another, that stays.
 """
 
 from collections.abc import Mapping, Sequence

@@ -41,8 +41,8 @@ class Parting:
         p           (units,)            how often chance gets as far
         spread      (units,)            a standard deviation
         means       (2, contents, units)    of the group and the other
-    `error` and `shift_error` are jackknife standard errors of `squared` and `shift`, `mean` is `squared` over all
-    neurons and its error.
+    `covered` is the share of the group's steps that have these contents. `error` and `shift_error` are jackknife
+    standard errors of `squared` and `shift`, `mean` is `squared` over all neurons and its error.
     """
 
     site: Site
@@ -57,6 +57,7 @@ class Parting:
     spread: Tensor
     means: Tensor
     mean: tuple[float, float]
+    covered: float
     freedom: int
 
     @property
@@ -111,7 +112,8 @@ def compare(sums: ContentSums, site: Site, one: Sequence[int], other: Sequence[i
     return Parting(
         site, tuple(sums.contents[place] for place in places), weights, parts.sum(0), squared, error, shifts.sum(0),
         (folds / (folds - 1) * (shifts - shifts.mean(0)).square().sum(0)).sqrt(), sign_flip_tail(products), spread,
-        total.sum(1) / steps.unsqueeze(-1), (float(overall), float(overall_error)), folds - 1,
+        total.sum(1) / steps.unsqueeze(-1), (float(overall), float(overall_error)),
+        float(steps[0].sum() / own["steps"][list(one)][:, :, 0].sum()), folds - 1,
     )  # fmt: skip
 
 

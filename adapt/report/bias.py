@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST_NEURONS = 20  # of a group, that are listed
 MOST_MAPS = 3
+FEW_FOLDS = 20  # with fewer, a single neuron that parts may not be told from chance
 
 
 def write_bias(path: Path, measured: MeasuredBias, title: str, config: str = "") -> None:
@@ -30,7 +31,9 @@ def write_bias(path: Path, measured: MeasuredBias, title: str, config: str = "")
         if own.partings:
             how = measured.told_of(own).partition("; ")[2]
             heading = f"{own.group} against {own.against}"
-            sections.append(Section(heading, how[0].upper() + how[1:], _compared(measured, own)))
+            sections.append(
+                Section(heading, how[0].upper() + how[1:], _compared(measured, own, first=len(sections) == 1))
+            )
     maps = _maps(measured)
     drawn = map_section(maps, "activation", ("the others", "the group")) if maps else NOTHING
     write_sections(path, title, measured.told, sections, config, drawn)
@@ -48,7 +51,12 @@ def _how_rates(measured: MeasuredBias) -> str:
     if measured.left_out:
         left = ", ".join(f"{wording.short(name)} ({size})" for name, size in list(measured.left_out.items())[:12])
         more = f" and {len(measured.left_out) - 12} more" if len(measured.left_out) > 12 else ""
-        said += f"Too small or too many, and left out: {left}{more}."
+        said += f"Too small or too many, and left out: {left}{more}. "
+    if measured.folds < FEW_FOLDS:
+        said += (
+            f"The smallest group has {measured.folds} {unit}s, so that no neuron can have a p under about "
+            f"{2 ** (1 - measured.folds):.1g}: few can be named, whatever they do."
+        )
     return said
 
 
@@ -85,7 +93,8 @@ def _rates(measured: MeasuredBias) -> Markup:
     return _table("Groups", head + _heads(heads, text={"Than"}), lines, "groups")
 
 
-def _compared(measured: MeasuredBias, own: Compared) -> Markup:
+def _compared(measured: MeasuredBias, own: Compared, first: bool) -> Markup:
+    """The tables of a comparison; how to read them is said with the first."""
     parts = [
         _subhead(
             "By layer",
@@ -93,6 +102,7 @@ def _compared(measured: MeasuredBias, own: Compared) -> Markup:
             "mean square difference over contents and neurons, freed of noise, with its 95 % interval. The neurons "
             f"that part do so beyond chance: of all that are named, at most {100 * measured.level:g} % are expected to "
             "be false. Those with errors part further in the group's worse examples than in its better ones.",
+            first,
         ),
         _layers(measured, own),
     ]
@@ -105,6 +115,7 @@ def _compared(measured: MeasuredBias, own: Compared) -> Markup:
                 "the group, of how far an example parts with its error rate. Picked as the farthest of many, they lie "
                 "a little nearer on other data. Where wrong: how much further apart the neuron is where the model "
                 "writes wrong than where it writes right, as a share of how far apart the groups are.",
+                first,
             ),
             _neurons(measured, own),
         ]
@@ -114,7 +125,8 @@ def _compared(measured: MeasuredBias, own: Compared) -> Markup:
                 "Moved towards the other group",
                 "The neurons of one layer that part are shifted by their mean difference, and the group's examples are "
                 "answered anew; beside it as many random neurons of the layer, shifted as far. Where the errors fall "
-                "by the one and not by the other, the parting caused them.",
+                "by the one and not by the other, the parting caused them. Where a neuron parts upwards at one letter "
+                "and downwards at another, that stays.",
             ),
             _moved(measured, own.moved),
         ]
@@ -126,7 +138,10 @@ def _layers(measured: MeasuredBias, own: Compared) -> Markup:
     largest = max(row["interval"][1] for row in rows)
     lines = []
     for row in rows:
-        within = f"{row['contents']} × {row['content'].replace('_', ' ')}" if row["content"] != "all" else "all steps"
+        within = "all steps"
+        if row["content"] != "all":
+            kind = row["content"].replace("_", " ")
+            within = f"{row['contents']} × {kind}, {100 * row['covered']:.0f} % of steps"
         lines.append(
             Markup(
                 '<tr><th scope="row" class="text"><code>{}</code></th><td class="picture">{}</td>'
@@ -214,7 +229,9 @@ def _maps(measured: MeasuredBias) -> list[TopographicMap]:
     return found
 
 
-def _subhead(heading: str, how: str) -> Markup:
+def _subhead(heading: str, how: str, said: bool = True) -> Markup:
+    if not said:
+        return Markup("<h3>{}</h3>").format(heading)
     return Markup('<h3>{}</h3><p class="how">{}</p>').format(heading, how.replace(" %", "\u00a0%"))
 
 

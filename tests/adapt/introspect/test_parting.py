@@ -149,6 +149,7 @@ def test_contents_that_one_group_never_says_are_left_out():
     contents[1::2][contents[1::2] == 2] = 1
     found = compare(gather(x, contents, groups, folds), site(4), [0], [1])
     assert found.contents == ("letter:0", "letter:1") and float(found.weights.sum()) == pytest.approx(1)
+    assert found.covered == pytest.approx(float((contents[::2] != 2).double().mean()))
     assert compare(gather(x, contents, groups, folds), site(4), [0], [1], least=10**6) is None
 
 
