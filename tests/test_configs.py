@@ -2,6 +2,7 @@
 
 import json
 import re
+from base64 import b64decode
 
 import numpy as np
 import pytest
@@ -98,14 +99,43 @@ def test_logger_tensorboard(step):
     assert list((step("adapt", "logger=tensorboard") / "log").glob("events.*"))
 
 
-def test_logger_wandb_offline(step, monkeypatch):
+def test_logger_wandb_offline(step, speech, tmp_path, monkeypatch):
     pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "waiting"))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("WANDB_SILENT", "true")
-    run = step("adapt", "logger=wandb")
+    source = f"data.source_test={speech['low_test']}"
+    run = step("adapt", "logger=wandb", source, "optimizer.lr=0.01", "inside=12", "causes=2", "players=2")
     recorded = b"".join(path.read_bytes() for path in (run / "wandb").rglob("*.wandb"))
     for name in (b"report.html", b"adaptation/weights.safetensors", b"metrics.json", b"target/after/wer"):
         assert name in recorded
+    # What was compared is there as tables and media.
+    comparison = json.loads((run / "comparison.json").read_text())
+    (media,) = run.glob("wandb/offline-run-*/files/media")
+    found = {}
+    for path in (media / "table" / "comparison").glob("*.table.json"):
+        table = json.loads(path.read_text())
+        found[path.name.split("_")[0]] = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert set(found) >= {"result", "groups", "words", "transcripts", "layers", "neurons", "causes"}
+    for row in found["result"]:
+        own, key = comparison["sets"][row["set"]], row["metric"].lower()
+        assert (row["before"], row["after"]) == (own["before"][key], own["after"][key])
+        assert [row["difference_low"], row["difference_high"]] == own["difference"][key]
+    assert len(found["result"]) == 4 and len(found["transcripts"]) == len(comparison["transcripts"]) > 0
+    assert [row["changed"] for row in found["layers"]] == [own["changed"] for own in comparison["weights"]["layers"]]
+    assert {row["part"] for row in found["causes"]} == {own["part"] for own in comparison["causes"]["parts"]}
+    assert {row["word"] for row in found["words"]} <= {
+        word["word"] for own in comparison["words"].values() for word in own["words"]
+    }
+    # Recordings are files of their table's artifact, which wait to be sent.
+    assert sum(row["recording"] is not None for row in found["transcripts"]) == recorded.count(b".mp3") == 2
+    heard = re.findall('src="data:audio/mpeg;base64,([^"]*)"', (run / "report.html").read_text())
+    waiting = {path.read_bytes() for path in (tmp_path / "waiting").rglob("*") if path.is_file()}
+    assert len(heard) == 2 and {b64decode(own) for own in heard} <= waiting
+    maps = list(media.rglob("*.png"))
+    assert maps and all(path.read_bytes().startswith(b"\x89PNG") for path in maps)
+    (page,) = media.rglob("*.html")
+    assert page.read_bytes() == (run / "report.html").read_bytes()
 
 
 @pytest.mark.parametrize("name", options("model"))

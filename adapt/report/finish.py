@@ -30,5 +30,5 @@ def finish(folder: Path, cfg: DictConfig, comparison: Comparison, adapted: Loade
         "results": {name: metrics[name] for name in (*comparison.sets, "topographic") if name in metrics},
     }
     close_run(folder, metrics, card)
-    log_result(logger, folder, OmegaConf.to_container(cfg, resolve=True), metrics)
+    log_result(logger, folder, OmegaConf.to_container(cfg, resolve=True), metrics, comparison)
     print_result(comparison, folder)

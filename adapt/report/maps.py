@@ -16,12 +16,12 @@ import numpy as np
 from markupsafe import Markup
 
 from adapt.files import write_text
-from adapt.introspect.topography.draw import LEVELS, Canvas, limit, palette, shades
+from adapt.introspect.topography.draw import LEVELS, NOTHING, Canvas, limit, palette, shades
 from adapt.introspect.topography.grid import framed
 from adapt.introspect.topography.quality import MapQuality, quality
 from adapt.report import wording
 from adapt.report.page import environment
-from adapt.report.png import data_url
+from adapt.report.png import data_url, png
 
 if TYPE_CHECKING:
     from adapt.introspect.topography.maps import TopographicMap
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SMALLEST, LARGEST = 64, 112  # spots across a picture, of which two are a unit's where that is enough
 MOST_GROUPS = 60
 MOST_CHANGED = 16
+SHOWN = 6  # groups of a layer before and after that are seen at once; the others are unfolded
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class _Layer:
     name: str
     units: int
     groups: list[_Group]
+    shown: int
     left_out: int
     end: str  # of the scale
     quality: MapQuality
@@ -98,6 +100,28 @@ def map_section(
     )
 
 
+def map_picture(drawn: TopographicMap) -> tuple[bytes, list[str]]:
+    """One PNG of a map, before, after and difference, and the groups that its rows are of: those that changed most.
+
+    Raises:
+        ValueError: it is of one model.
+    """
+    if drawn.after is None:
+        raise ValueError(f"The map of '{drawn.name}' is of one model; there is no before and after.")
+    shown = np.argsort(-np.linalg.norm(drawn.after - drawn.profiles, axis=0), kind="stable")[:SHOWN]
+    end = limit(drawn.profiles, drawn.after)
+    canvas = Canvas(drawn.points, LARGEST)
+    columns = [
+        shades(canvas.images(values[:, shown]), end)
+        for values in (drawn.profiles, drawn.after, drawn.after - drawn.profiles)
+    ]
+    rows = [
+        np.concatenate([np.pad(column[row], 3, constant_values=NOTHING) for column in columns], 1)
+        for row in range(len(shown))
+    ]
+    return png(np.concatenate(rows), palette()), [drawn.groups[group] for group in shown]
+
+
 def _layer(drawn: TopographicMap, sides: tuple[str, str]) -> _Layer:
     size = int(np.clip(2 * math.sqrt(len(drawn.points)), SMALLEST, LARGEST))
     canvas, after = Canvas(drawn.points, size), drawn.after
@@ -123,6 +147,7 @@ def _layer(drawn: TopographicMap, sides: tuple[str, str]) -> _Layer:
         name=drawn.name,
         units=len(drawn.points),
         groups=groups,
+        shown=len(groups) if after is None else SHOWN,
         left_out=len(drawn.groups) - len(groups),
         end=f"{end:.2g}",
         quality=quality(drawn.points, drawn.profiles),

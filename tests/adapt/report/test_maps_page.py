@@ -11,7 +11,7 @@ import pytest
 from adapt.introspect.topography.draw import LEVELS, NOTHING
 from adapt.introspect.topography.layouts import sorted_grid
 from adapt.introspect.topography.maps import TopographicMap
-from adapt.report.maps import MOST_CHANGED, map_section, write_maps
+from adapt.report.maps import MOST_CHANGED, SHOWN, map_picture, map_section, write_maps
 
 NAMES = ("aː", "<b>", "s", "z")
 
@@ -115,3 +115,20 @@ def test_the_page_is_whole_and_asks_for_nothing(units, profiles, tmp_path):
 def test_no_map_is_refused():
     with pytest.raises(ValueError, match="no map"):
         map_section([])
+
+
+def test_the_groups_that_changed_most_are_seen_at_once_and_the_others_unfolded():
+    made = np.random.default_rng(0).normal(size=(30, SHOWN + 3))
+    names = [f"g{number}" for number in range(SHOWN + 3)]
+    after = made + 0.1 * np.arange(SHOWN + 3)[::-1]
+    drawn = TopographicMap("conv3", names, sorted_grid(made), made, after)
+    seen, unfolded = map_section([drawn]).split("<details>")
+    assert "<summary>3 more groups</summary>" in unfolded
+    shown = [[label for label, _ in pictures(part) if "before" in label] for part in (seen, unfolded)]
+    assert shown == [[f"conv3, g{n} before" for n in part] for part in (range(SHOWN), range(SHOWN, SHOWN + 3))]
+    file, groups = map_picture(drawn)
+    assert groups == names[:SHOWN] and file.startswith(b"\x89PNG")
+    width, height = (int.from_bytes(file[at : at + 4], "big") for at in (16, 20))
+    assert height == SHOWN * width // 3
+    with pytest.raises(ValueError, match="of one model"):
+        map_picture(TopographicMap("conv3", names, sorted_grid(made), made))
