@@ -6,8 +6,8 @@
     scripts/study_selection.py --fsdd ../shared/data/fsdd        # real recordings besides
     scripts/study_selection.py --estimate                        # only say what it would cost
 
-Each run is an `innertune adapt` in a folder of its own below `--folder`. What is finished stays and is not done again;
-a run that was killed goes on. On accents (synthetic): the embedded base, from US to Scottish English; on fsdd (real):
+Each run is an `innertune adapt` in a folder of its own below `--folder`. What is finished stays and is not done again,
+and other ways that were finished there are in the table; a run that was killed goes on. On accents (synthetic): the embedded base, from US to Scottish English; on fsdd (real):
 a base of three speakers, trained here first, to a fourth. Seeds are of the order of the data, of augmentation, and of
 random choices; the data are the same.
 
@@ -146,7 +146,7 @@ def result(folder: Path, run: Run) -> dict[str, Any] | None:
     wer = {name: {when: found[name][when]["wer"] for when in ("before", "after")} for name in ("target", "source")}
     return {
         **asdict(run), "wer": wer, "validation_wer": min(row["val_wer"] for row in found["history"]),
-        "trained": found["weights"]["trained"] / found["weights"]["total"], "choice": card.get("choice", ""),
+        "trained": found["weights"]["parameters"] / found["weights"]["total"], "choice": card.get("choice", ""),
         "seconds": found["seconds"], "training_seconds": found["history"][-1]["seconds"],
     }  # fmt: skip
 
@@ -278,7 +278,8 @@ def main() -> None:
     print(f"{len(runs)} runs, {len(done)} of them done; the others will take some {cost(left, done) / 3600:.1f} hours.")
     if args.estimate:
         return
-    results: list[dict[str, Any]] = []
+    others = [run for run in plan(data, WAYS, args.shares, args.seeds, args.rates or (None,)) if run not in runs]
+    results = [found for run in others if (found := result(args.folder, run))]
     began, new = time.perf_counter(), 0
     for found in work(runs, args):
         results.append(found)
