@@ -7,9 +7,9 @@
     scripts/study_selection.py --estimate                        # only say what it would cost
 
 Each run is an `innertune adapt` in a folder of its own below `--folder`. What is finished stays and is not done again,
-and other ways that were finished there are in the table; a run that was killed goes on. On accents (synthetic): the embedded base, from US to Scottish English; on fsdd (real):
-a base of three speakers, trained here first, to a fourth. Seeds are of the order of the data, of augmentation, and of
-random choices; the data are the same.
+and other ways that were finished there are in the table; a run that was killed goes on. On accents (synthetic): the
+embedded base, from US to Scottish English; on fsdd (real): a base of three speakers, trained here first, to a fourth.
+Seeds are of the order of the data, of augmentation, and of random choices; the data are the same.
 
 Ways, each with as many weights as the share pays for: neurons `random` and by each measure, a like share of each layer
 (`rgn`), or the best of all layers together (`rgn, free`); the neurons next to the output first (`top layers`), or next
