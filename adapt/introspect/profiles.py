@@ -13,6 +13,8 @@ Examples fall into folds by their name, each fold has sums of its own, and so an
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 from zlib import crc32
@@ -30,6 +32,26 @@ from interventions.sites import Site
 ALL = "all"
 FOLDS = 16
 Weights = Literal["even", "steps"]
+
+
+@dataclass(frozen=True, eq=False)
+class Membership:
+    """Which steps of a batch go into which sums: `steps` are numbers among all of the batch, padding counted, those of
+    one sum after those of another; `rows` says which sum, and `counts` how many steps it gets, both `(sums,)`.
+    """
+
+    steps: Tensor
+    rows: Tensor
+    counts: Tensor
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Of values `(steps of the batch, units)`, `(sums, units)`."""
+        # Only members are read: a matrix product would multiply all steps by all groups, mostly by 0.
+        return torch.nn.functional.embedding_bag(self.steps, values, self._first, mode="sum")
+
+    @cached_property
+    def _first(self) -> Tensor:
+        return self.counts.cumsum(0) - self.counts
 
 
 class Profiles:
@@ -75,26 +97,26 @@ class Profiles:
             own.update({name: total.to(device) for name, total in own.items()})
         return self
 
-    @torch.no_grad()
-    def update(
-        self, site: Site, members: Tensor, folds: Tensor, x: Tensor, gradient: Tensor, groups: Tensor | None = None
-    ) -> None:
-        """Take in a batch at a site: activations and gradients `(batch, time, units)`.
-
-        `members` `(batch, groups, time)` is 1 where a step belongs to a group and 0 elsewhere, in all padding; `folds`
-        `(batch,)` says which fold each example falls into. Where an example has few of many groups, `groups` `(batch,
-        own groups)` may name the ones that its rows of `members` are for (`occurring`), which is less work.
+    def membership(self, members: Tensor, folds: Tensor) -> "Membership":
+        """What sums the steps of a batch are in, for `update`: `members` `(batch, groups, time)` is true where a step
+        belongs to a group, and nowhere in padding; `folds` `(batch,)` says which fold each example falls into.
         """
-        own, members = self.sums[site.name], members.to(x.dtype)
-        if groups is None:
-            groups = torch.arange(members.shape[1], device=x.device).expand(members.shape[:2])
-        rows = (folds.unsqueeze(1) * len(self.groups) + groups).flatten()
-        own["steps"].view(-1).index_add_(0, rows, members.sum(2).flatten().double())
+        batch, group, time = members.nonzero(as_tuple=True)
+        rows, order = (folds[batch] * len(self.groups) + group).sort(stable=True)
+        rows, counts = rows.unique_consecutive(return_counts=True)
+        return Membership((batch * members.shape[2] + time)[order], rows, counts)
+
+    @torch.no_grad()
+    def update(self, site: Site, members: "Membership", x: Tensor, gradient: Tensor) -> None:
+        """Take in a batch at a site: activations and gradients `(batch, time, units)`."""
+        own = self.sums[site.name]
+        own["steps"].view(-1).index_add_(0, members.rows, members.counts.double())
+        x, gradient = x.reshape(-1, site.units), gradient.reshape(-1, site.units)
         for name, values in (
             ("activation", x), ("gradient", gradient.abs()), ("square", x.square()), ("product", x * gradient),
         ):  # fmt: skip
             total = own[name].view(-1, site.units)
-            total.index_add_(0, rows, torch.bmm(members, values).flatten(0, 1).to(total.dtype))
+            total.index_add_(0, members.rows, members.sums(values).to(total.dtype))
 
     @torch.no_grad()
     def update_windows(self, site: Site, members: Tensor, folds: Tensor, x: Tensor, gradient: Tensor) -> None:
@@ -346,15 +368,6 @@ class Profiles:
             names = ("steps", "activation", "gradient", "square", "product")
             made.sums[site.name] = {name: tensors[f"{n}.{name}"] for name in names}
         return made
-
-
-def occurring(members: Tensor) -> tuple[Tensor, Tensor]:
-    """Of `members` `(batch, groups, time)` the rows of the groups that each example has, `(batch, own groups, time)`,
-    and which groups these are, `(batch, own groups)`; an example with fewer than another has empty rows besides.
-    """
-    has = members.any(2)
-    groups = has.to(torch.int8).sort(dim=1, descending=True, stable=True).indices[:, : max(1, int(has.sum(1).max()))]
-    return members.gather(1, groups.unsqueeze(-1).expand(-1, -1, members.shape[2])), groups
 
 
 def fold_of(example: Example, folds: int = FOLDS) -> int:

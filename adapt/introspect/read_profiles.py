@@ -19,7 +19,7 @@ from adapt.data.loader import Batch, Loader
 from adapt.inference import eval_mode
 from adapt.introspect.activations import loader_of, own_steps
 from adapt.introspect.groups import NONE, Clock, Grouping, Seen, clock_of
-from adapt.introspect.profiles import ALL, FOLDS, Profiles, fold_of, occurring
+from adapt.introspect.profiles import ALL, FOLDS, Membership, Profiles, fold_of
 from adapt.models.model import Model
 from adapt.models.seq2seq import IGNORED, references
 from adapt.progress import track
@@ -73,16 +73,14 @@ class _Adding:
         folds = [fold_of(example, profiles.folds) for example in batch.examples]
         self.folds = torch.tensor(folds, device=batch.inputs.device)
         self.seen: Seen | None = None
-        self._members: dict[tuple[Clock, int], tuple[Tensor, Tensor]] = {}  # sites of one clock share it
+        self._members: dict[tuple[Clock, int], Membership] = {}  # sites of one clock share it
 
     def __call__(self, site: Site, x: Tensor, gradient: Tensor) -> None:
         key = (clock_of(self.model, site), x.shape[1])
         if key not in self._members:
-            steps = self.steps(site).tolist()
-            members, groups = occurring(membership(self.groups, self.seen, key[0], steps, x.shape[1]))
-            self._members[key] = members.to(x), groups.to(x.device)
-        members, groups = self._members[key]
-        self.profiles.update(site, members, self.folds, x, gradient, groups)
+            members = membership(self.groups, self.seen, key[0], self.steps(site).tolist(), x.shape[1])
+            self._members[key] = self.profiles.membership(members.to(x.device), self.folds)
+        self.profiles.update(site, self._members[key], x, gradient)
 
 
 def group_names(groups: Sequence[Grouping]) -> list[str]:

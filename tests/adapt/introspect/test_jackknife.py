@@ -22,7 +22,7 @@ def noise(seed, spread=1.0, moved=(), groups=("g:a", "g:b"), examples=64, steps=
             members[:, 1 + step % len(groups), step] = 1
         for unit in moved:
             x[0, 1 :: len(groups), unit] += 3
-        profiles.update(SITE, members, torch.tensor([example % 16]), x, torch.ones_like(x))
+        profiles.update(SITE, profiles.membership(members, torch.tensor([example % 16])), x, torch.ones_like(x))
     return profiles
 
 

@@ -248,7 +248,8 @@ def small(rows):
         x = torch.tensor([[values]])
         members = torch.zeros(1, 1 + len(groups), 1)
         members[0, [0, 1 + groups.index(group)]] = 1
-        profiles.update(SITE, members, torch.tensor([number % 2]), x, torch.tensor([[[1.0, -2.0, 0.5]]]))
+        chosen = profiles.membership(members, torch.tensor([number % 2]))
+        profiles.update(SITE, chosen, x, torch.tensor([[[1.0, -2.0, 0.5]]]))
     return profiles
 
 
