@@ -3,6 +3,7 @@
 
     scripts/bench_introspection.py                       # profiles (GradNAP) of every layer, three models
     scripts/bench_introspection.py --models wav2letter --rounds 30 --memory
+    scripts/bench_introspection.py --models --conductance --rounds 3     # conductance of every layer, and nothing else
 
 `hand` is one forward and one backward pass with a hook at every site that keeps its activation, and the gradients of
 all of them by `torch.autograd.grad`: nothing is summed, nothing grouped. `profiles` is `add_batch`: the same pass, and
@@ -13,6 +14,11 @@ The models are torchaudio's Wav2Letter (random weights, 23 M, 4 utterances of 1.
 `us-english` (16 utterances) and `weather-en-de` (32 sentences). All ways run in one process on the same batch, in a
 fresh order every round; a row is the median over rounds, and its ratio that of the ratios within a round, of CPU time.
 `error` is the largest difference of a layer's gradient x activation from hand's, relative to its largest.
+
+`--conductance`: the conductance of every layer of Wav2Letter for a word in 1 s of sound, on a path of 8 steps, in one
+walk (ours); and captum's LayerConductance, a call for each layer, of as many points of the same path at once. Ours is
+the mean of the sums whose gradients are taken at the left and at the right end of each step, captum's the left one:
+`error` is from the mean of captum's on the path and on its reverse, relative to the layer's largest.
 
 `--memory` goes through 1 and 10 times the same corpus, each in a process of its own: how much the peak grows.
 """
@@ -205,6 +211,67 @@ def largest_error(case: Case) -> float:
     return worst
 
 
+def measure_conductance(rounds: int, seed: int, steps: int = 8) -> list[Row]:
+    """Time conductance in one walk and in captum's calls; the ratio is to ours."""
+    import soundfile
+
+    from adapt.inference import eval_mode
+    from adapt.introspect.attribution import Word, entrance, one_batch, score_of
+    from adapt.introspect.conductance import conductance
+
+    case = wav2letter()
+    model = case.model.requires_grad_(False)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "heard.wav"
+        soundfile.write(path, case.batch.inputs[0, : model.sample_rate].numpy(), model.sample_rate)
+        example = Utterance(path, "a test")
+        batch = one_batch(model, example)
+        with torch.no_grad():
+            written = model(batch.inputs, batch.lengths).log_probs[0].argmax(-1).tolist()
+        places = range(len(written) // 2, len(written) // 2 + 10)
+        word = Word("middle", tuple(places), tuple(written[at] for at in places))
+        place = entrance(model, batch)
+        score, x, low = score_of(model, batch, place, word), place.x, place.baseline("even")
+        layers = {site.name: model.get_submodule(site.name) for site in model.sites}
+        ways: dict[str, Callable[[], object]] = {"one walk": lambda: conductance(model, example, word, steps=steps)}
+        error = None
+        try:
+            from captum.attr import LayerConductance
+
+            def by_captum(start: Tensor, end: Tensor) -> dict[str, Tensor]:
+                return {
+                    name: LayerConductance(score, layer)
+                    .attribute(end, start, n_steps=steps, method="riemann_trapezoid", attribute_to_layer_input=False)
+                    .sum(-1)[0]
+                    for name, layer in layers.items()
+                }
+
+            ways["captum, calls"] = lambda: by_captum(low, x)
+            found, there, back = ways["one walk"]().conductance, by_captum(low, x), by_captum(x, low)
+            wanted = {name: (own - back[name]).double() / 2 for name, own in there.items()}
+            error = max(
+                float((found[name] - own).abs().max() / own.abs().max()) for name, own in wanted.items() if own.any()
+            )
+        except ImportError:
+            pass
+        seconds: dict[str, list[float]] = {way: [] for way in ways}
+        draw = random.Random(seed)
+        with eval_mode(model):
+            for _ in range(rounds):
+                for way in draw.sample(list(ways), len(ways)):
+                    started = time.process_time()
+                    ways[way]()
+                    seconds[way].append(time.process_time() - started)
+    rows = []
+    for way, own in seconds.items():
+        ratios = [one / ours for one, ours in zip(own, seconds["one walk"], strict=True)]
+        low_, _, high = statistics.quantiles(ratios, n=4)
+        middle = statistics.median(ratios)
+        rows.append(Row(case.name, way, 1000 * statistics.median(own), middle, (low_, high), error))
+        error = None
+    return rows
+
+
 def peak(times: int) -> float:
     """The peak memory of a process that profiles a corpus so many times over, in MiB."""
     folder = str(Path(__file__).resolve().parent)
@@ -229,12 +296,19 @@ def go_through(times: int) -> None:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
+def _print(row: Row) -> None:
+    quartiles = "{:.3f} - {:.3f}".format(*row.quartiles)
+    error = "" if row.error is None else f"{row.error:.0e}"
+    print(f"{row.way:16}{row.ms:10.1f}{row.to_hand:9.3f}{quartiles:>18}{error:>10}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--models", nargs="*", choices=CASES, default=list(CASES))
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--conductance", action="store_true", help="also: conductance of every layer")
     parser.add_argument("--memory", action="store_true", help="also: how the peak grows with the corpus")
     parser.add_argument("--json", type=Path, help="also write all rows to this file")
     args = parser.parse_args()
@@ -250,11 +324,16 @@ def main() -> None:
         print(f"\n{name}: {len(case.model.sites)} sites, {len(profiles.groups)} groups, {size:.0f} MB of sums")
         print(f"{'':16}{'ms':>10}{'/ hand':>9}{'quartiles':>18}{'error':>10}")
         for row in measure(case, args.rounds, args.seed):
-            quartiles = "{:.3f} - {:.3f}".format(*row.quartiles)
-            error = "" if row.error is None else f"{row.error:.0e}"
-            print(f"{row.way:16}{row.ms:10.1f}{row.to_hand:9.3f}{quartiles:>18}{error:>10}", flush=True)
+            _print(row)
             rows.append(row)
     told = {"rows": [asdict(row) for row in rows]}
+    if args.conductance:
+        torch.manual_seed(args.seed)
+        found = measure_conductance(args.rounds, args.seed)
+        told["conductance"] = [asdict(row) for row in found]
+        print(f"\nconductance of every layer\n{'':16}{'ms':>10}{'/ ours':>9}{'quartiles':>18}{'error':>10}")
+        for row in found:
+            _print(row)
     if args.memory:
         once, ten = peak(1), peak(10)
         told["peak"] = {"once": once, "ten": ten}

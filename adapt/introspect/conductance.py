@@ -60,10 +60,10 @@ def conductance(
     sums = {site.name: torch.zeros(2, site.units, dtype=torch.float64) for site in sites}
 
     def add(site: Site, y: Tensor, gradient: Tensor) -> None:
-        y, gradient = y.double(), gradient.double()
+        y, gradient = y.float(), gradient.float()
         middle = (gradient[1:] + gradient[:-1]) / 2
-        sums[site.name][0] += ((y[1:] - y[:-1]) * middle).flatten(0, -2).sum(0).cpu()
-        sums[site.name][1] += middle.flatten(0, -2).sum(0).cpu() / steps
+        sums[site.name][0] += ((y[1:] - y[:-1]) * middle).flatten(0, -2).sum(0, dtype=torch.float64).cpu()
+        sums[site.name][1] += middle.flatten(0, -2).sum(0, dtype=torch.float64).cpu() / steps
 
     batch = one_batch(model, example)
     with eval_mode(model):
@@ -71,13 +71,15 @@ def conductance(
         run = score_of(model, batch, place, word)
         low, high = place.baseline(baseline), place.x
         shares = torch.linspace(0, 1, steps + 1).tolist()
+        scores: list[float] = []
         for first in range(0, steps, at_once):
             points = shares[first : first + at_once + 1]  # the last of a batch is the first of the next
             x = torch.cat([low + share * (high - low) for share in points])
             with capture_gradients(model, sites, add):
-                run(x).sum().backward()
-        with torch.no_grad():
-            score, bare = float(run(high)), float(run(low))
+                found = run(x)
+                found.sum().backward()
+            scores += found.tolist()
+    score, bare = scores[-1], scores[0]  # at the path's ends
     return Conducted(
         word,
         Scores({site: sums[site.name][0] for site in sites}),
