@@ -25,8 +25,8 @@ its parts alone (the soft codebook, after no ridge map);
 `hard codebook` adds a value within a radius and nothing outside (GRACE: Hartvigsen et al. 2023); `constant` adds the
 mean of all changes found; `knn` interpolates the output with the labels of the nearest corrected steps (kNN-MT:
 Khandelwal et al. 2021); `tuning` steps on each correction until it is decoded, `replay` with protected examples too.
-`jointly` says what could be had of the same corrections: the bare model is tuned on all of them at once, 15 times over,
-whenever there is a row to print.
+`jointly` is no way to take corrections as they come, but what long training on them gives: whenever there is a row to
+print, the bare model is tuned on all of them at once, 15 times over (`fixed` means nothing there).
 """
 
 import argparse
@@ -352,7 +352,7 @@ class Tuning(Method):
 
 
 class Jointly(Method):
-    """What the corrections so far could give: the bare model, tuned on all of them together, many times over."""
+    """The bare model, tuned on all corrections so far together, many times over."""
 
     epochs, rate, together = 15, 5e-4, 10
 
