@@ -87,7 +87,7 @@ def best_neurons(
     model: Model,
     scores: Scores,
     amount: float | int = 0.05,
-    per: Literal["site"] | None = "site",
+    per: Literal["site"] | None = None,
     weights: float | None = None,
 ) -> Neurons:
     """The neurons with the highest scores: `amount` (a share or a count) of them, `per` site or of all together, or,

@@ -17,10 +17,10 @@ from interventions.sites import choose_sites
 def neurons(
     model: Model,
     neurons: str | None = None,
-    choose: str = "random",
+    choose: str = "rgn",
     amount: float | int = 0.05,
     weights: float | None = None,
-    per: Literal["site"] | None = "site",
+    per: Literal["site"] | None = None,
     sites: str | Sequence[str] = "*",
     freeze: bool = False,
     examples: int | None = 64,

@@ -76,7 +76,7 @@ def test_replay_changes_what_is_learned_and_nothing_else_does(options, innertune
         ("loader.speeds=[]", "loader.speeds"), ("loader.speeds=[0]", "loader.speeds"),
         ("loader.batch_seconds=x", "loader.batch_seconds"), ("loader.workers=-1", "loader.workers"),
         ("tuning=lora tuning.options=x", "tuning.options are names"), ("tuning=mix tuning.parts=x", "needs parts"),
-        ("tuning=mix +tuning.parts.a=x", "needs parts"), ("tuning=neurons tuning.choose=3", "no such measure"),
+        ("tuning=mix +tuning.parts.a=x", "needs parts"), ("tuning=neurons tuning.choose=3", "choose is one measure, a file"),
         ("tuning=neurons tuning.sites=3", "tuning.sites is a name or a list of names; got 3"),
         ("tuning=neurons tuning.seed=x", "tuning.seed is a whole number; got 'x'"),
         ("tuning=neurons tuning.freeze=maybe", "tuning.freeze is true or false; got 'maybe'"),

@@ -22,21 +22,26 @@ def model() -> Model:
     return load_model("us-english").model
 
 
-def chosen(model, **options):
+def chosen(model, choose="random", **options):
     """What the tuning chooses, by the weight's name, and the names of the parameters that train."""
-    names = neurons(model, **options)
+    names = neurons(model, choose=choose, **options)
     parameters = dict(model.named_parameters())
     assert set(names) <= parameters.keys()
     return {name: rows for name, rows in merge_rows(model).items() if name.endswith(".weight")}, names
 
 
-def test_by_default_a_twentieth_of_each_site_at_random(model):
-    rows, names = chosen(model)
+def test_by_default_those_of_the_largest_gradients_which_takes_examples(model):
+    with pytest.raises(InputError, match="choose=rgn is measured on training examples, and there are none"):
+        neurons(model)
+
+
+def test_a_twentieth_of_each_site_at_random(model):
+    rows, names = chosen(model, per="site")
     assert {name: len(own) for name, own in rows.items()} == {
         f"{site.name}.weight": max(1, int(0.05 * site.units + 0.5)) for site in model.sites
     }
     assert all(name.endswith((".rows", ".row_bias")) for name in names)
-    assert chosen(model, seed=0)[0] == rows != chosen(model, seed=1)[0]
+    assert chosen(model, per="site", seed=0)[0] == rows != chosen(model, per="site", seed=1)[0]
 
 
 def test_by_the_size_of_the_weights_of_all_sites_together(model):
@@ -44,7 +49,7 @@ def test_by_the_size_of_the_weights_of_all_sites_together(model):
     with torch.no_grad():
         model.get_submodule(site.name).weight[[4, 7]] *= 100
     assert chosen(model, choose="weight", amount=2, per=None)[0] == {f"{site.name}.weight": (4, 7)}
-    assert len(chosen(model, choose="weight", amount=2)[0]) == len(model.sites)
+    assert len(chosen(model, choose="weight", amount=2, per="site")[0]) == len(model.sites)
 
 
 def test_by_files(model, tmp_path):
@@ -72,14 +77,14 @@ def test_the_opposite_trains_all_else(model, tmp_path):
 def test_what_cannot_train_alone_is_left_out_or_refused(wav2vec2, marian, tmp_path, caplog):
     model, tied = load_model(str(wav2vec2)).model, load_model(str(marian)).model
     with caplog.at_level("INFO"):
-        rows, _ = chosen(model)
+        rows, _ = chosen(model, per="site")
     normed = next(site.name for site in model.sites if "pos_conv_embed" in site.name)
     assert normed in caplog.text and f"{normed}.weight" not in rows and len(rows) == len(model.sites) - 1
     assert "net.lm_head.weight" not in chosen(tied)[0]
     with pytest.raises(InputError, match=r"tuning=neurons: .*weight norm"):
-        neurons(model, sites="*pos_conv*")
+        neurons(model, sites="*pos_conv*", choose="random")
     with pytest.raises(InputError, match=r"tuning=neurons: .*tied to 'net\.model"):
-        neurons(tied, sites="net.lm_head")
+        neurons(tied, sites="net.lm_head", choose="random")
     Neurons({site_at(tied.net, "model.encoder.layers.0.fc1"): [1]}).save(tmp_path / "n.safetensors")
     with pytest.raises(InputError, match=r"no module 'model\.encoder\.layers\.0\.fc1'.*'net\.model\.encoder"):
         neurons(tied, neurons=str(tmp_path / "n.safetensors"))
@@ -96,12 +101,12 @@ def test_what_cannot_train_alone_is_left_out_or_refused(wav2vec2, marian, tmp_pa
 )  # fmt: skip
 def test_a_choice_that_is_none_is_an_input_error(model, options, said):
     with pytest.raises(InputError, match=said):
-        neurons(model, **options)
+        neurons(model, **{"choose": "random"} | options)
 
 
 def trained(model, **options):
     """Some steps of anything, as the commands would do them; returns which rows could train."""
-    freeze_all_but(model, neurons(model, **options))
+    freeze_all_but(model, neurons(model, **{"choose": "random", "per": "site"} | options))
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
