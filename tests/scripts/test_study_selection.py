@@ -106,7 +106,8 @@ def test_what_is_done_is_not_done_again_and_what_fails_is_left_out(study, tmp_pa
         Path(output, "checkpoints").mkdir(parents=True)
         (Path(output) / "checkpoints" / "last.ckpt").touch()
         sets = {name: {when: {"wer": 0.3} for when in ("before", "after")} for name in ("target", "source")}
-        facts = {"weights": {"trained": 90, "parameters": 5, "total": 100}, "seconds": 9.0, "history": [{"val_wer": 0.2, "seconds": 4.0}]}
+        weights = {"trained": 90, "parameters": 5, "total": 100}
+        facts = {"weights": weights, "seconds": 9.0, "history": [{"val_wer": 0.2, "seconds": 4.0}]}
         (Path(output) / "metrics.json").write_text(json.dumps(sets | facts))
         (Path(output) / "card.json").write_text("{}")
         return 0
