@@ -15,7 +15,6 @@ from adapt.data.loader import Loader
 from adapt.inference import eval_mode
 from adapt.introspect.activations import own_steps
 from adapt.introspect.groups import Clock, Grouping, clock_of
-from adapt.introspect.profiles import occurring
 from adapt.introspect.read_profiles import batches_of, forward, group_names, membership
 from adapt.models.model import Model
 from interventions.capture import capture
@@ -119,3 +118,13 @@ def read_content(
         if not own["activation"].isfinite().all():
             raise ValueError(f"'{name}': an activation is not finite. Is it a 16-bit model? Measure it in 32 bits.")
     return sums.all_reduce().to("cpu")
+
+
+def occurring(members: Tensor) -> tuple[Tensor, Tensor]:
+    """Of `members` `(batch, contents, time)` the rows of the contents that each example has, `(batch, own contents,
+    time)`, and which contents these are, `(batch, own contents)`; an example with fewer than another has empty rows
+    besides.
+    """
+    has = members.any(2)
+    own = has.to(torch.int8).sort(dim=1, descending=True, stable=True).indices[:, : max(1, int(has.sum(1).max()))]
+    return members.gather(1, own.unsqueeze(-1).expand(-1, -1, members.shape[2])), own
