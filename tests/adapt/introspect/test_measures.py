@@ -31,7 +31,7 @@ ASKED = {
     "measure=bias measure.false_discoveries=2": "measure.false_discoveries is a share between 0 and 1",
     "measure=bias measure.resample=word": "measure.resample must be speaker, example",
     "measure=bias measure.confirm=maybe": "measure.confirm is true or false",
-    "measure=bias measure.content=3": "measure.content is a key",
+    "measure=bias measure.content=3": "measure.content is a name or a list of names or null; got 3",
     "measure=profiles measure.window=x": "measure.window is a number or null",
     "measure=profiles measure.least=true": "measure.least is a whole number",
     "measure=profiles measure.groups=3": "measure.groups is a name or a list",
