@@ -32,6 +32,9 @@ from interventions.steer import Steer
 
 Parts = Literal["both", "ridge", "codebook"]
 _REACH = 0.7  # a codebook entry's radius, as a share of the distance to the nearest protected key
+_OWN_REACH = 0.5  # of tokens also: as a share of that to the nearest key of its example that needs another value
+_ROUNDED = 2.0  # but at least so many times as far as rounding moves a key, so that it is found again
+_ALIKE = 0.5  # values that differ by less than this share of an entry's value are as good as its own
 _LEAST = 0.02  # residuals below this share of the layer's usual output are not worth an entry
 
 
@@ -163,6 +166,8 @@ class _Book:
         self.summaries: dict[int, Tensor] = {}
         self.protected, self.strength = protected, strength
         self.gated = gated and protected.usual_example is not None
+        step = protected.layer.site.step
+        self.tokens = step is not None and step.unit == "token"
         self.sums = RidgeSums(protected)
         self.version = 0
         self._fitted: tuple[int, Tensor, Tensor, Codebook, Gate | None] | None = None
@@ -199,19 +204,30 @@ class _Book:
         keys, radii, values = [], [], []
         for number, entry in sorted(self.entries.items()):
             inputs = entry.inputs.float() * protected.input_step
-            own = protected.layer.keys(inputs)[: len(entry.values)]
-            mapped = own @ weight.T + bias
+            mapped = protected.layer.keys(inputs)[: len(entry.values)] @ weight.T + bias
             if gate is not None:
                 mapped = mapped * gate(inputs.unsqueeze(0))[0]
             left = entry.values.float() * protected.value_step - mapped
             worth = left.norm(dim=1) > least
+            reach = _REACH * entry.radii
+            if self.tokens:
+                own = _apart(self.projected[number], torch.where(worth.unsqueeze(1), left, 0.0))
+                reach = torch.minimum(reach, (_OWN_REACH * own).clamp_min(_ROUNDED * protected.rounding))
             keys.append(self.projected[number][worth])
-            radii.append(_REACH * entry.radii[worth])
+            radii.append(reach[worth])
             values.append(left[worth])
         if not keys:
             units, dimensions = len(bias), len(protected.offset)
             return Codebook(torch.zeros(0, dimensions), torch.zeros(0), torch.zeros(0, units))
         return Codebook(torch.cat(keys), torch.cat(radii), torch.cat(values))
+
+
+def _apart(keys: Tensor, values: Tensor) -> Tensor:
+    """How far each of an example's projected keys `(steps, dimensions)` is from the nearest that needs another value,
+    `values` being `(steps, units)`: `(steps,)`, infinite where there is none.
+    """
+    other = torch.cdist(values, values) > _ALIKE * values.norm(dim=1, keepdim=True)
+    return torch.where(other, torch.cdist(keys, keys), float("inf")).amin(1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -111,10 +111,14 @@ class Protected:
         """Values `(steps, units)` in steps of their grid, int16."""
         return (values / self.value_step).round().clamp(-32767, 32767).to(torch.int16)
 
+    @property
+    def rounding(self) -> float:
+        """How far rounding moves a projected key (root mean square)."""
+        steps = self.input_step.repeat_interleave(self.layer.kernel)
+        return float((self.projection * steps).square().sum().div(12).sqrt())
+
     def radii(self, projected: Tensor) -> Tensor:
         """How far each of `(number, dimensions)` is from the nearest protected key, `(number,)`; at least several times
         as far as rounding moves a key.
         """
-        steps = self.input_step.repeat_interleave(self.layer.kernel)
-        moved = (self.projection * steps).square().sum().div(12).sqrt()
-        return torch.cdist(projected, self.sample).amin(1).clamp_min(4 * float(moved))
+        return torch.cdist(projected, self.sample).amin(1).clamp_min(4 * self.rounding)

@@ -14,7 +14,7 @@ from interventions.correct import Memory, Search
 from interventions.correct_layer import AffineLayer
 from interventions.fold import fold, unfold
 from interventions.intervene import Edits, intervene
-from interventions.sites import find_sites, site_at
+from interventions.sites import TOKEN, find_sites, site_at
 
 LAYERS = ["first", "second", "third"]
 
@@ -240,3 +240,27 @@ def test_numbers_are_checked(taught):
         taught.add(3, taught.entries[3])
     with pytest.raises(ValueError, match="no correction 99. There are: 0, 1"):
         taught.remove(99)
+
+
+def test_of_tokens_no_entry_reaches_a_position_of_its_own_example_that_needs_another_value(net, known):
+    third = known["third"]
+    site = replace(third.layer.site, step=TOKEN)
+    memory = Memory.new(replace(third, layer=replace(third.layer, site=site)), 1e9)
+    units, draw = site.units, torch.Generator().manual_seed(5)
+    read, wanted = 40 * third.input_step * torch.randn(8, third.layer.inputs, generator=draw), torch.zeros(8, units)
+    read[1] = read[0] + 8 * third.input_step  # all but the first's key, which needs the opposite
+    wanted[0], wanted[1], wanted[4], wanted[5] = third.usual, -third.usual, third.usual, third.usual
+    memory.add(0, memory.entry(read, wanted))
+    codebook, rounding = memory.book.fitted()[2], third.rounding
+    keys = memory.book.projected[0]
+    assert len(codebook) == 4
+    apart = torch.cdist(codebook.keys, keys)
+    differs = torch.cdist(codebook.values, wanted) > 0.5 * codebook.values.norm(dim=1, keepdim=True)
+    within = apart < 2 * codebook.radii[:, None] - 1e-4
+    assert not (differs & within & (codebook.radii[:, None] > 2.01 * rounding)).any()
+    # What is found there is what each position needs, and as frames (which have no such bound) the first reach further.
+    torch.testing.assert_close(codebook(keys), wanted, rtol=1e-2, atol=0.02 * third.usual)
+    frames = Memory.new(third, 1e9)
+    frames.add(0, memory.entries[0])
+    assert (codebook.radii[:2] < frames.book.fitted()[2].radii[:2]).all()
+    assert (codebook.radii >= 2 * rounding - 1e-6).all()  # so that a key which rounding moved is found
