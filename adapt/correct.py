@@ -86,10 +86,15 @@ def corrections_of(cfg: DictConfig, loaded: Loaded) -> list[Example]:
     return [Utterance(audio, str(cfg.text))]
 
 
-def strength_of(cfg: DictConfig) -> float:
-    """How firmly the protected is held. Raises InputError where that is no number above 0."""
+def strength_of(cfg: DictConfig) -> float | None:
+    """How firmly the protected is held; None: as usual. Raises InputError where that is no number above 0."""
+    if cfg.strength is None:
+        return None
     if not isinstance(cfg.strength, (int, float)) or isinstance(cfg.strength, bool) or not 0 < cfg.strength < inf:
-        raise InputError(f"strength={cfg.strength}: expected a number above 0; 300 is usual, and less reaches further.")
+        raise InputError(
+            f"strength={cfg.strength}: expected a number above 0; 300 is usual, 3000 in decoders, and less "
+            "reaches further."
+        )
     return float(cfg.strength)
 
 

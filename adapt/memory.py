@@ -32,7 +32,7 @@ from interventions.correct_store import CorrectionStore, Record
 from interventions.intervene import Edits
 
 WATCHED = 20  # protected examples whose answers are compared before and after a correction
-STRENGTH = 300.0
+STRENGTHS = {"s": 300.0, "token": 3000.0}  # unless somebody says otherwise, by what a step of the layer is
 # Where a step is a token, a change must go further: what is added is normalised away behind the layer.
 SEARCHES = {"s": Search(), "token": Search(rate=0.2, penalty=0.005, margin=0.6)}
 
@@ -124,13 +124,14 @@ class ModelMemory:
         protected: Sequence[Example],
         path: Path | None = None,
         site: str | None = None,
-        strength: float = STRENGTH,
+        strength: float | None = None,
         loader: Loader | None = None,
     ) -> "ModelMemory":
         """A new, empty memory of a model, at `site` (None: the family's usual one).
 
         The model's answers to the `protected` examples, whose texts are not looked at, are what corrections should
-        leave alone. `strength`: as how many frames or tokens of theirs each direction of the layer's inputs is held.
+        leave alone. `strength`: as how many frames or tokens of theirs each direction of the layer's inputs is held
+        (None: 300 frames, 3000 tokens).
 
         Raises:
             InputError: there is no such site, it cannot hold corrections, or too little is protected.
@@ -140,6 +141,8 @@ class ModelMemory:
         answered = [with_text(example, text) for example, text in zip(protected, texts, strict=True) if text]
         layer = layer_of(model, site)
         known = protect(model, layer, answered)
+        if strength is None:
+            strength = STRENGTHS[layer.site.step.unit if layer.site.step else "s"]
         rows = [to_row(example) for example in answered[:: max(1, len(answered) // WATCHED)][:WATCHED]]
         with files_of_the_user():
             store = CorrectionStore.create(

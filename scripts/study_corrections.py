@@ -56,7 +56,7 @@ from adapt.data.manifest import Splits
 from adapt.data.pairs import Pair
 from adapt.inference import answers
 from adapt.introspect.activations import own_steps
-from adapt.memory import SEARCHES
+from adapt.memory import SEARCHES, STRENGTHS
 from adapt.models.checkpoint import load_model
 from adapt.models.ctc import ctc_greedy_loss, ctc_path
 from adapt.models.model import Model
@@ -610,7 +610,7 @@ def main() -> None:
                         help="of fsdd, where a base is trained without --model")  # fmt: skip
     parser.add_argument("--sites", nargs="+", help="names or globs of one layer each, or all; default: the family's")
     parser.add_argument("--seeds", type=int, default=1, help="so many streams, and their mean")
-    parser.add_argument("--strength", type=float, default=300.0)
+    parser.add_argument("--strength", type=float, help="default: as usual, 300, in decoders 3000")
     parser.add_argument("--methods", nargs="+", choices=methods(0), default=list(methods(0)))
     parser.add_argument("--corrections", type=int, default=100)
     parser.add_argument("--at", type=int, nargs="+", help="default: a tenth, 30 %% and all of them")
@@ -626,7 +626,9 @@ def main() -> None:
     at = sorted({*(args.at or (max(1, args.corrections // 10), max(1, 3 * args.corrections // 10))), args.corrections})
     rows: list[Row] = []
     for case in cases_of(args, at):
-        print(f"{case.layer.site.name}, strength {args.strength:g}; error as it is: " + ", ".join(
+        step = case.layer.site.step
+        strength = args.strength or STRENGTHS[step.unit if step else "s"]
+        print(f"{case.layer.site.name}, strength {strength:g}; error as it is: " + ", ".join(
             f"{name} {100 * case.error(texts, getattr(case, name)):.1f}" for name, texts in case.bare.items()
         ))  # fmt: skip
         print(
@@ -634,7 +636,7 @@ def main() -> None:
             "  undo"
         )
         for name in args.methods:
-            own = [row for seed in range(args.seeds) for row in measure(case, name, methods(args.strength)[name], seed)]
+            own = [row for seed in range(args.seeds) for row in measure(case, name, methods(strength)[name], seed)]
             show(means(own))
             rows += own
     if args.json:
