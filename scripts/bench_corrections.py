@@ -171,7 +171,10 @@ def measure(name: str, case: Case, counts: list[int], rounds: int, seed: int) ->
 
     for count in counts:
         way(f"{count} live", made[count], made[count])
-    most, memory = max(counts), made[max(counts)]
+    most = max(counts)
+    memory = Memory.new(made[most].protected, gated=False)  # what stands in weights has no gate
+    for number, entry in made[most].entries.items():
+        memory.add(number, entry)
     way(f"{most} folded", memory, folded=True)
     way(f"{most} folded + codebook", memory, replace(memory, parts="codebook"), folded=True)
     order, draw = list(models), random.Random(seed)

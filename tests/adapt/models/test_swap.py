@@ -46,7 +46,7 @@ def base(request, tmp_path):
 
 @pytest.fixture
 def first(base, tmp_path):
-    return adaptation(base, tmp_path / "first", lambda model: neurons(model, amount=0.2))
+    return adaptation(base, tmp_path / "first", lambda model: neurons(model, choose="random", per="site", amount=0.2))
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from interventions.rows import merge_rows
 
 TUNINGS = {
     "full": full, "layers": lambda model: layers(model, "last 2"), "head": head, "bias": bias, "norm": norm,
-    "neurons": lambda model: neurons(model, amount=0.1), "lora": lambda model: lora(model, r=2),
-    "all but neurons": lambda model: neurons(model, amount=0.1, freeze=True),
+    "neurons": lambda model: neurons(model, choose="random", amount=0.1), "lora": lambda model: lora(model, r=2),
+    "all but neurons": lambda model: neurons(model, choose="random", amount=0.1, freeze=True),
 }  # fmt: skip
 
 

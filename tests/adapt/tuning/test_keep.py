@@ -52,7 +52,8 @@ def moved(model, by=0.1):
 
 
 @pytest.mark.parametrize(
-    "tuning", [full, head, lambda model: layers(model, "middle"), lambda model: neurons(model, amount=0.3)]
+    "tuning",
+    [full, head, lambda model: layers(model, "middle"), lambda model: neurons(model, choose="random", amount=0.3)],
 )
 def test_l2sp_is_half_the_strength_times_the_squared_distance_of_what_trains(model, tuning):
     freeze_all_but(model, tuning(model))
@@ -70,7 +71,7 @@ def test_l2sp_is_half_the_strength_times_the_squared_distance_of_what_trains(mod
 
 
 def test_a_row_is_anchored_where_the_row_was(model):
-    names = neurons(model, amount=1)
+    names = neurons(model, choose="random", per="site", amount=1)
     freeze_all_but(model, names)
     keep = l2sp(model, strength=2.0)
     rows = next(parameter for name, parameter in model.named_parameters() if name.endswith(".rows"))
@@ -159,7 +160,7 @@ def test_ewc_weighs_by_the_mean_squared_gradient_of_single_examples(model, sampl
 
 
 def test_ewc_measures_once_and_leaves_the_model_as_it_was(model, sample, tmp_path):
-    freeze_all_but(model, neurons(model, amount=0.2))
+    freeze_all_but(model, neurons(model, choose="random", amount=0.2))
     model.train()
     modes = [module.training for module in model.modules()]
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -36,7 +36,8 @@ def test_each_layer_has_a_part_of_the_rate_of_the_one_above(model):
 def test_the_top_layer_that_trains_has_all_of_it(model):
     rates = layer_rates(model, layers(model, [2, 5, 6]), decay=0.5)
     assert by_layer(model, rates) == {2: {0.5**4}, 5: {0.5}, 6: {1.0}}
-    assert by_layer(model, layer_rates(model, neurons(model, sites="*.conv[34]"), 0.5)) == {3: {0.5}, 4: {1.0}}
+    some = neurons(model, choose="random", per="site", sites="*.conv[34]")
+    assert by_layer(model, layer_rates(model, some, 0.5)) == {3: {0.5}, 4: {1.0}}
 
 
 def test_factors_by_layers_and_by_parameters_the_last_counts(model):
@@ -78,7 +79,7 @@ def test_layers_wait_from_the_top_down(model):
 
 
 def test_rows_wait_too(model):
-    names = neurons(model, amount=0.3)
+    names = neurons(model, choose="random", per="site", amount=0.3)
     freeze_all_but(model, names)
     gradual(model, names, 1)(model, 1)
     waiting = {layer_of(model, name) for name in names if not model.get_parameter(name).requires_grad}

@@ -33,7 +33,10 @@ def laid_out(model, folder, **options):
     [
         (full, [f"conv{number}" for number in range(10)]),  # 12 output units are enough, but are the letters
         (lambda model: layers(model, ["*conv2", "*conv9", "*conv10"]), ["conv2", "conv9"]),
-        (lambda model: neurons(model, amount=3, sites=["*conv4", "*conv5"]), ["conv4", "conv5"]),
+        (
+            lambda model: neurons(model, choose="random", per="site", amount=3, sites=["*conv4", "*conv5"]),
+            ["conv4", "conv5"],
+        ),
     ],
 )
 def test_of_the_convolutions_those_that_train_are_laid_out(model, tmp_path, tuning, expected):

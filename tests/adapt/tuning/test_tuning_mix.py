@@ -26,7 +26,8 @@ def model(marian):
     return load_model(str(marian)).model
 
 
-UPPER = partial(neurons, sites="*.encoder.layers.1.*", amount=2)
+NEURONS = partial(neurons, choose="random", per="site")
+UPPER = partial(NEURONS, sites="*.encoder.layers.1.*", amount=2)
 DECODER = partial(lora, layers="decoder", r=2)
 
 
@@ -89,8 +90,8 @@ def test_layers_are_chosen_before_rows_begin_to_train(model, marian):
         ({"a": UPPER, "b": bias}, "a", "b"),
         ({"a": DECODER, "b": partial(layers, layers="decoder first 1")}, "a", "b"),
         ({"a": DECODER, "b": partial(lora, layers="decoder last 1")}, "a", "b"),
-        ({"a": UPPER, "b": partial(neurons, sites="*.fc1")}, "a", "b"),
-        ({"a": partial(neurons, sites="*.decoder.*.k_proj"), "b": DECODER}, "a", "b"),
+        ({"a": UPPER, "b": partial(NEURONS, sites="*.fc1")}, "a", "b"),
+        ({"a": partial(NEURONS, sites="*.decoder.*.k_proj"), "b": DECODER}, "a", "b"),
         ({"a": bias, "b": partial(peft, method="IA3", layers="decoder")}, "a", "b"),
     ],
 )
@@ -117,7 +118,7 @@ def test_an_experiment_names_its_parts_in_its_defaults(model, tmp_path):
     (tmp_path / "experiment" / "mine.yaml").write_text(
         "# @package _global_\ndefaults:\n  - /tuning@tuning.parts.upper: neurons\n"
         "  - /tuning@tuning.parts.decoder: lora\n  - /tuning@tuning.parts.output: head\n  - override /tuning: mix\n"
-        "tuning:\n  parts:\n    upper: {sites: '*.encoder.layers.1.*'}\n    decoder: {layers: decoder, r: 4}\n"
+        "tuning:\n  parts:\n    upper: {choose: random, sites: '*.encoder.layers.1.*'}\n    decoder: {layers: decoder, r: 4}\n"
     )
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         cfg = compose("adapt", [f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine"])
