@@ -118,7 +118,8 @@ def test_an_experiment_names_its_parts_in_its_defaults(model, tmp_path):
     (tmp_path / "experiment" / "mine.yaml").write_text(
         "# @package _global_\ndefaults:\n  - /tuning@tuning.parts.upper: neurons\n"
         "  - /tuning@tuning.parts.decoder: lora\n  - /tuning@tuning.parts.output: head\n  - override /tuning: mix\n"
-        "tuning:\n  parts:\n    upper: {choose: random, sites: '*.encoder.layers.1.*'}\n    decoder: {layers: decoder, r: 4}\n"
+        "tuning:\n  parts:\n    upper: {choose: random, sites: '*.encoder.layers.1.*'}\n"
+        "    decoder: {layers: decoder, r: 4}\n"
     )
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         cfg = compose("adapt", [f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine"])
