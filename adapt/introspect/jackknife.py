@@ -12,6 +12,7 @@ delete-a-group form, Kott 2001). Nothing is drawn at random, and no example is r
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -133,6 +134,7 @@ def _by_site(found: Mapping[Site, Tensor] | Scores) -> dict[Site, Tensor]:
     return {site: found[site].double() for site in (found.sites if isinstance(found, Scores) else found)}
 
 
+@cache
 def student_quantile(share: float, freedom: int) -> float:
     """The value that Student's t stays below with probability `share`, 0.5 to below 1."""
     # With t = sqrt(freedom) * tan(angle), the density is cos(angle) ** (freedom - 1), up to a factor.

@@ -108,7 +108,7 @@ def bias(
     _discover([p for own in compared for p in own.partings.values()], compared, false_discoveries)
     parted = {own.number: [own.partings[site] for site in own.neurons.used] for own in compared if len(own.neurons)}
     wrong = errors.each.tolist()
-    links = link_errors(model, chosen, wrong, loader, made, of, folds, parted)
+    links = link_errors(model, chosen, wrong, loader, made, of, folds, sums, unit == "speaker", parted)
     _discover_links(compared, links, false_discoveries)
     if confirm:
         for own in compared:

@@ -11,8 +11,9 @@ import torch
 from tone_speech import RATE, tones, write_tones
 
 from adapt.data.loader import Loader
-from adapt.data.manifest import Splits, Utterance, read_manifest, write_manifest
+from adapt.data.manifest import Phoneme, Splits, Utterance, read_manifest, write_manifest
 from adapt.errors import InputError
+from adapt.introspect.content_sums import read_content
 from adapt.introspect.error_link import link_errors
 from adapt.introspect.groups import groupings
 from adapt.introspect.measure_bias import bias
@@ -75,12 +76,22 @@ def splits(path):
     return Splits(test=tuple(read_manifest(path)[0]))
 
 
+def timed(path):
+    """Whose letters have the times at which they were made: where the base takes them to be says as much of the base."""
+    found = []
+    for own in splits(path).test:
+        ends = np.linspace(0, own.duration, len(own.text) + 1).tolist()
+        letters = zip(own.text, ends, ends[1:], strict=False)
+        found.append(replace(own, phonemes=tuple(Phoneme(*letter) for letter in letters if letter[0] != " ")))
+    return Splits(test=tuple(found))
+
+
 def measured(loaded, path, **options):
     return bias(loaded, splits(path), Loader(), **options)
 
 
 def test_what_one_group_drives_is_found_and_nothing_else(planted, spoken):
-    found = measured(planted, spoken)
+    found = bias(planted, timed(spoken), Loader(), content="phoneme")
     (own,) = found.compared
     assert {own.group, own.against} == {"hum", "plain"} and found.by == "accent"
     first = planted.model.sites[0]
@@ -112,7 +123,7 @@ def test_errors_are_told_from_what_merely_marks_the_group(planted, spoken, monke
     made = module._Errors.__init__
     monkeypatch.setattr(module._Errors, "__init__", judged)
     monkeypatch.setattr(module, "_pairs", lambda groups, *rest: [(groups.index("hum"), [groups.index("plain")])])
-    (own,) = measured(planted, spoken).compared
+    (own,) = bias(planted, timed(spoken), Loader(), content="phoneme").compared
     first = planted.model.sites[0]
     assert set(own.with_errors) == {(first.name, LOUD)} and len(own.neurons) == 2
     loud, steady = own.neuron(first, LOUD), own.neuron(first, STEADY)
@@ -130,8 +141,10 @@ def test_links_do_not_depend_on_batches(planted, spoken):
     folds = [number // 2 for number in range(len(examples))]
     errors = np.random.default_rng(0).random(len(examples)).tolist()
     several = {own.number: list(own.partings.values())}
+    sums = read_content(planted.model, examples, Loader(), made, groups, folds, list(own.partings))
+    given = made, groups, folds, sums, False, several
     one, other = (
-        link_errors(planted.model, examples, errors, Loader(batch_seconds=seconds), made, groups, folds, several)
+        link_errors(planted.model, examples, errors, Loader(batch_seconds=seconds), *given)
         for seconds in (0.0, 60.0)
     )
     for site, link in one[own.number].items():
