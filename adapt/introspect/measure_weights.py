@@ -19,7 +19,8 @@ def weights(
     most `level` as the chance of any false one (`adapt.introspect.weight_measures`).
 
     Raises:
-        InputError: there is no such model, or they are not of one architecture.
+        InputError: there is no such model, they are not of one architecture, or the second run was made from another
+            base, or could train other weights.
     """
     if not isinstance(level, float) or not 0 < level < 1:
         raise InputError(f"measure.level is a share above 0 and below 1, got {level!r}.")
@@ -27,6 +28,8 @@ def weights(
     second = None if floor is None else load_model(str(floor))
     if second is not None and second.fingerprint == loaded.fingerprint:
         raise InputError(f"measure.floor: '{floor}' is the very model that is measured. Give a run with another seed.")
+    if second is not None:
+        _check_alike(loaded, second)
     try:
         found = weight_measures(base.model, loaded.model, None if second is None else second.model)
     except ValueError as error:
@@ -43,6 +46,40 @@ def _base(loaded: Loaded) -> str:
             "the run as model.pretrained=..., or the other model as measure.before=..."
         ) from None
     return str(facts["base"]["reference"])
+
+
+def _check_alike(one: Loaded, other: Loaded) -> None:
+    """Raise InputError where two runs had another base or tuning, so far as they say which; how far chance moves a
+    weight is told by a run that might have done the same.
+    """
+    bases = [own.header.get("base") for own in (one, other)]
+    if all(bases) and bases[0]["fingerprint"] != bases[1]["fingerprint"]:
+        here, there = (f"{base['reference']} ({base['fingerprint'][:12]})" for base in bases)
+        raise InputError(
+            f"measure.floor: '{other.reference}' was made from {there}, and '{one.reference}' from {here}. Give a run "
+            "from the same base, with another seed."
+        )
+    if "trained" not in one.header or "trained" not in other.header:
+        return
+    here, there = (_could_train(own.header) for own in (one, other))
+    differ = sorted(name for name in here | there if here.get(name) != there.get(name))
+    if differ:
+        name, more = differ[0], f" (and so of {len(differ) - 1} more)" if len(differ) > 1 else ""
+        raise InputError(
+            f"measure.floor: '{other.reference}' could train {there.get(name, 'nothing')} of '{name}', and "
+            f"'{one.reference}' {here.get(name, 'nothing')}{more}. Give a run with the same tuning, and another seed."
+        )
+
+
+def _could_train(header: Mapping[str, Any]) -> dict[str, str]:
+    """How much of each parameter an adaptation could train, in words."""
+    rows, factors = header.get("trained_rows") or {}, header.get("trained_factors") or {}
+    said = {}
+    for name in header["trained"]:
+        said[name] = f"{rows[name]:,} rows" if name in rows else "all"
+        if name in factors:
+            said[name] = f"{factors[name]:,} numbers in factors"
+    return said
 
 
 @dataclass(frozen=True)

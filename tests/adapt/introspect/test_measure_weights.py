@@ -87,3 +87,42 @@ def test_a_model_beside_any_other(innertune, base, runs, tmp_path):
         with pytest.raises(InputError, match=says):
             innertune("introspect", "measure=weights", *options, f"output={tmp_path / 'other'}")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_floor_of_another_base_or_tuning_is_refused(innertune, base, runs, tmp_path):
+    """Of runs that say what they could train, and were made from one base; others are held against what they say."""
+    loaded = load_model(str(base))
+    first, second = (own.name for own in loaded.model.layers[:2])
+
+    def run(name, seed, before=loaded, **facts):
+        model = copy.deepcopy(before.model)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(1e-3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed)))
+        save_adaptation(tmp_path / name / "adaptation", before, model, **facts)
+        return tmp_path / name
+
+    def measure(one, other, output="run"):
+        return innertune(
+            "introspect", "measure=weights", f"model.pretrained={one}", f"measure.floor={other}",
+            f"output={tmp_path / output}",
+        )  # fmt: skip
+
+    weight, bias = f"{first}.weight", f"{first}.bias"
+    whole = {"trained": [weight, bias], "trained_rows": {}, "trained_factors": {}}
+    one = run("one", 1, **whole)
+    for number, (facts, says) in enumerate((
+        ({"trained": [weight]}, f"could train nothing of '{bias}', and '.*one' all[.] Give a run with the same tuning"),
+        ({"trained": [weight, bias, f"{second}.weight"]}, f"could train all of '{second}.weight', and '.*one' nothing"),
+        ({"trained_rows": {weight: 3, bias: 3}}, rf"could train 3 rows of '{bias}', and '.*one' all \(and so of 1 more"),
+        ({"trained_factors": {weight: 1200}}, f"could train 1,200 numbers in factors of '{weight}', and '.*one' all"),
+    )):  # fmt: skip
+        with pytest.raises(InputError, match=says):
+            measure(one, run(f"other{number}", 2, **{**whole, **facts}))
+    elsewhere = load_model(str(run("moved", 3)))
+    with pytest.raises(InputError, match="was made from .*moved .*, and '.*one' from .*Give a run from the same base"):
+        measure(one, run("further", 2, before=elsewhere, **whole))
+    assert not (tmp_path / "run").exists()
+    again = measure(one, run("again", 2, **whole), "alike")
+    assert json.loads((again / "metrics.json").read_text())["flagged"] == 0
+    measure(one, runs / "2", "untold")  # a model that does not say what could be trained, of the same base
