@@ -88,7 +88,7 @@ def open_run(cfg: DictConfig) -> Path:
         log.info("There is no run to resume in '%s'; this one starts there.", folder)
     if cfg.overwrite:
         # Only what runs leave is taken away: the folder may hold files of the user's.
-        for name in ("checkpoints", "adaptation", "log", "scores", "maps", "probes"):
+        for name in ("checkpoints", "adaptation", "log", "scores", "maps", "probes", "neurons"):
             shutil.rmtree(folder / name, ignore_errors=True)
         for name in (
             "metrics.json",
@@ -114,6 +114,8 @@ def open_run(cfg: DictConfig) -> Path:
             "weights.json",
             "attribution.html",
             "attribution.json",
+            "bias.html",
+            "bias.json",
             "model.safetensors",
             "config.json",
             "config.yaml",

@@ -138,6 +138,44 @@ def test_logger_wandb_offline(step, speech, tmp_path, monkeypatch):
     assert page.read_bytes() == (run / "report.html").read_bytes()
 
 
+@pytest.mark.parametrize("logger", [None, "csv", "wandb"])
+def test_a_measure_is_logged(base, speech, innertune, tmp_path, monkeypatch, logger):
+    if logger == "wandb":
+        pytest.importorskip("wandb")
+        monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "waiting"))
+        monkeypatch.delenv("WANDB_API_KEY", raising=False)
+        monkeypatch.setenv("WANDB_SILENT", "true")
+    run = innertune(
+        "introspect", "measure=bias", f"model.pretrained={base}", "data=manifest", f"data.test={speech['high_test']}",
+        f"data.source_test={speech['low_test']}", "measure.least=8", f"output={tmp_path / 'run'}",
+        *([f"logger={logger}"] if logger else []),
+    )  # fmt: skip
+    told = json.loads((run / "metrics.json").read_text())
+    if logger is None:
+        assert not (run / "log").exists() and not (run / "wandb").exists()
+        return
+    if logger == "csv":
+        assert "false_discoveries" in (run / "log" / "version_0" / "metrics.csv").read_text()
+        return
+    recorded = b"".join(path.read_bytes() for path in (run / "wandb").rglob("*.wandb"))
+    for name in ("bias.html", "bias.json", "metrics.json", "scores/high.safetensors", "false_discoveries"):
+        assert name.encode() in recorded
+    (media,) = run.glob("wandb/offline-run-*/files/media")
+    found = {}
+    for path in (media / "table").rglob("*.table.json"):
+        table = json.loads(path.read_text())
+        name = path.relative_to(media / "table" / "tables").as_posix().split("_")[0]
+        found[name] = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert set(found) == {"groups", "comparisons", "comparisons/layers"}
+    for row, own in zip(found["groups"], told["groups"], strict=True):
+        assert row["group"] == own["group"] and row["wer"] == own["wer"]
+        assert [row["wer_interval_low"], row["wer_interval_high"]] == own["wer_interval"]
+    (own,) = told["comparisons"]
+    assert [row["apart"] for row in found["comparisons/layers"]] == [layer["apart"] for layer in own["layers"]]
+    (page,) = media.rglob("*.html")
+    assert page.read_bytes() == (run / "bias.html").read_bytes()
+
+
 @pytest.mark.parametrize("name", options("model"))
 def test_models(step, base, request, language, name):
     if name == "pretrained":

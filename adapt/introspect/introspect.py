@@ -33,7 +33,12 @@ def main(cfg: DictConfig) -> None:
         "data": OmegaConf.to_container(cfg.data, resolve=True),
     }
     title = cfg.title or f"What the neurons of {loaded.reference} do"
-    page, *_ = measured.write(folder, str(title), OmegaConf.to_yaml(cfg, resolve=True), card)
-    close_run(folder, {**measured.summary, "seconds": time.perf_counter() - started, "skipped": skipped}, card)
+    files = measured.write(folder, str(title), OmegaConf.to_yaml(cfg, resolve=True), card)
+    metrics = {**measured.summary, "seconds": time.perf_counter() - started, "skipped": skipped}
+    close_run(folder, metrics, card)
+    if cfg.get("logger") is not None:
+        from adapt.logger import log_measured  # loads Lightning, for which no measure waits that is not logged
+
+        log_measured(build(cfg.logger)(folder), folder, OmegaConf.to_container(cfg, resolve=True), metrics, files)
     log.info("%s", measured.told)
-    log.info("The page: %s", page.absolute())
+    log.info("The page: %s", files[0].absolute())

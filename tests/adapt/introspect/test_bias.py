@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -235,6 +236,16 @@ def test_other_commands_go_on_with_it(run, innertune, base, speech, tmp_path):
         )
         weights = json.loads((adapted / "metrics.json").read_text())["weights"]
         assert 0 < weights["changed"] <= weights["trained"] < weights["total"]
+
+
+def test_overwritten_nothing_of_it_is_left(run, innertune, base, tmp_path):
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    innertune(
+        "introspect", f"model.pretrained={base}", "measure=weights", f"measure.before={base}", "overwrite=true",
+        f"output={copied}",
+    )  # fmt: skip
+    assert not (copied / "neurons").exists() and not list(copied.glob("bias.*")) and (copied / "weights.html").exists()
 
 
 def test_the_page_stands_alone(run):
