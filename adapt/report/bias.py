@@ -16,7 +16,8 @@ from adapt.report.maps import map_section
 from adapt.report.sections import NOTHING, Section, write_sections
 
 if TYPE_CHECKING:
-    from adapt.introspect.measure_bias import Compared, MeasuredBias
+    from adapt.introspect.compared import Compared
+    from adapt.introspect.measured_bias import MeasuredBias
     from adapt.introspect.move import Moved
 
 MOST_NEURONS = 20  # of a group, that are listed

@@ -121,8 +121,8 @@ def test_errors_are_told_from_what_merely_marks_the_group(planted, spoken, monke
         examples = splits(spoken).test
         self.each = np.array([example.extra["share"] for example in examples])
 
-    made = module._Errors.__init__
-    monkeypatch.setattr(module._Errors, "__init__", judged)
+    made = module.GroupErrors.__init__
+    monkeypatch.setattr(module.GroupErrors, "__init__", judged)
     monkeypatch.setattr(module, "_pairs", lambda groups, *rest: [(groups.index("hum"), [groups.index("plain")])])
     (own,) = bias(planted, timed(spoken), Loader(), content="phoneme").compared
     first = planted.model.sites[0]

@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
+from adapt.introspect.compared import q_values
 from adapt.introspect.content_sums import ContentSums
-from adapt.introspect.measure_bias import _q_values
 from adapt.introspect.parting import compare, sign_flip_tail
 from interventions.sites import Site
 
@@ -41,7 +41,7 @@ def spoken(seed, units=400, examples=96, time=20, own=0.3):
 
 def flagged(sums, level=0.01):
     found = compare(sums, sums.sites[0], [0], [1])
-    (q,) = _q_values([found.p])
+    (q,) = q_values([found.p])
     return set((q <= level).nonzero().flatten().tolist()), found
 
 
