@@ -2,8 +2,8 @@
 
 What parts a group from others (`adapt.introspect.parting`) is a difference for each content. A step is as far along it
 as its activation, less the group's mean for its content, times that difference. Were the example itself in the mean and
-the difference, one that is far off would have drawn both towards itself, and lie far along whatever it does: so they are
-those of the group without the example's own fold. The sums by fold are there already, and nothing more is stored.
+the difference, one that is far off would draw both towards itself, and lie far along whatever it does: so they are those
+of the group without the example's own fold. The sums by fold are there already, and nothing more is stored.
 
 Of noise, an example is then as often back as along. What is left is of the second order: a far example lies in the mean
 that the others are held against, which says a K-th, of K folds, of what its own part in the direction said.
@@ -19,8 +19,8 @@ from adapt.introspect.parting import Parting
 class Along:
     """The parting of a group, as it is without any one fold. `places` says which of the contents of `sums` its own are.
 
-    Call it with activations `(steps, units)`, which of its contents each step has `(steps,)`, and the fold that they are
-    of; it gives `(steps, units)` in 64 bits. A content that no other fold has says nothing: 0.
+    Call it with activations `(steps, units)`, which of its contents each step has `(steps,)`, and the fold that they
+    are of; it gives `(steps, units)` in 64 bits. A content that no other fold has says nothing: 0.
     """
 
     def __init__(self, sums: ContentSums, parting: Parting, group: int) -> None:

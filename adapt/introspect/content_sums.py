@@ -114,10 +114,11 @@ def read_content(
                     shared[key] = members.to(device), own.to(device)
                 members, own = shared[key]
                 sums.update(site, cells, members, own, x)
+    sums.all_reduce()  # before anything is raised: other processes would wait for this one's
     for name, own in sums.sums.items():
         if not own["activation"].isfinite().all():
             raise ValueError(f"'{name}': an activation is not finite. Is it a 16-bit model? Measure it in 32 bits.")
-    return sums.all_reduce().to("cpu")
+    return sums.to("cpu")
 
 
 def occurring(members: Tensor) -> tuple[Tensor, Tensor]:

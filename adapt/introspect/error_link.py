@@ -6,10 +6,10 @@ what all other folds say of the parting (`adapt.introspect.along`). What is told
 example's error rate e, over the group's examples. Both are of the group alone, so that what parts it from others has no
 part in it.
 
-How far chance gets: where errors do not go with y, (y - mean y) (e - mean e) might as well have the other sign, however
-much farther off some examples are than others. Student's t of these products about 0 thus lets no single example decide,
-as a correlation's own t does. Where several examples are one speaker's, the products are first summed by fold, which
-holds whole speakers.
+How far chance gets: where errors do not go with y, (y - mean y) (e - mean e) might as well have the other sign,
+however much farther off some examples are than others. Student's t of these products about 0 thus lets no single
+example decide, as a correlation's own t does. Where several examples are one speaker's, the products are first summed
+by fold, which holds whole speakers.
 
 Where it is known at which steps the model errs (`adapt.introspect.groups.ByCorrectness`), the same is told of steps:
 how much further along the parting a neuron is at letters or tokens that are written wrong than at those written right.
@@ -85,8 +85,8 @@ def link_errors(
     """The links of each group's partings (by the group's number) with its examples' errors; one forward pass a batch.
 
     `groups` and `folds` have a number for each example; `sums` are those of the same examples, groups, folds and
-    contents that the partings are of. `together` says that examples of a fold belong together, as those of a speaker do.
-    Examples of groups without partings are not read.
+    contents that the partings are of. `together` says that examples of a fold belong together, as those of a speaker
+    do. Examples of groups without partings are not read.
     """
     chosen = [number for number, group in enumerate(groups) if group in partings]
     sites = list({own.site: None for found in partings.values() for own in found})
@@ -122,7 +122,7 @@ def link_errors(
                         found_of[key].add_steps(along, verdict[at[: lengths[row]]], folds[number])
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         for own in found_of.values():
-            own.all_reduce()
+            own.all_reduce(next(model.parameters()).device)
     found: dict[int, dict[Site, Link]] = {}
     for group, several in partings.items():
         for parting in several:
@@ -156,9 +156,12 @@ class LinkSums:
             self.steps[fold, right] += along[verdict == right].sum(0)
             self.count[fold, right] += int((verdict == right).sum())
 
-    def all_reduce(self) -> None:
+    def all_reduce(self, device: torch.device) -> None:
+        """What all processes have seen, in each of them; on the `device` that they speak to each other from."""
         for total in (self.y, self.e, self.higher, self.steps, self.count):
-            torch.distributed.all_reduce(total)
+            moved = total.to(device)
+            torch.distributed.all_reduce(moved)
+            total.copy_(moved)
 
     def link(self, distance: Tensor, together: bool) -> Link:
         """What the sums say; `distance` `(units,)` is how far apart the groups are, in what `along` is told in, and

@@ -78,7 +78,7 @@ def splits(path):
 
 
 def timed(path):
-    """Whose letters have the times at which they were made: where the base takes them to be says as much of the base."""
+    """Whose letters have the times at which they were made: where the base takes them to be is up to the base."""
     found = []
     for own in splits(path).test:
         ends = np.linspace(0, own.duration, len(own.text) + 1).tolist()

@@ -68,7 +68,7 @@ def share(p, level):
 @pytest.mark.parametrize("far", [0.0, 3.0])
 @pytest.mark.parametrize("shift", [0.0, 0.5])
 def test_noise_goes_with_no_errors(examples, folds, far, shift):
-    """Whether or not neurons part: as often back as along, p is no smaller than it ought to be, and intervals hold 0."""
+    """Whether neurons part or not: as often back as along, p no smaller than it ought to be, 0 in intervals."""
     for together in (False, True):
         found = [read(examples, folds, far, shift, seed=seed, together=together).link for seed in range(3)]
         p, correlation = (torch.cat([getattr(own, name) for own in found]) for name in ("p", "correlation"))

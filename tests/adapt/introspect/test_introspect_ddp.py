@@ -1,15 +1,24 @@
-"""Several processes read a share of the examples each, and all have the profiles, similarities and probes of one."""
+"""Several processes read a share of the examples each, and all have the profiles, similarities, probes and groups that
+part of one.
+"""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
+import numpy as np
+import pytest
 import torch
 from tone_speech import write_tones
 
 from adapt.data.loader import Loader
-from adapt.data.manifest import read_manifest
+from adapt.data.manifest import Splits, read_manifest
+from adapt.files import write_json
+from adapt.introspect.group_errors import GroupErrors
 from adapt.introspect.groups import groupings
+from adapt.introspect.measure_bias import bias
 from adapt.introspect.probes.probe import Probe, probe
 from adapt.introspect.profiles import Profiles
 from adapt.introspect.read_profiles import read_profiles
@@ -30,9 +39,10 @@ torch.distributed.destroy_process_group()
 
 
 def measure(manifests, folder):
-    """11 utterances of two speakers in batches of one to three: an odd number of batches."""
+    """21 utterances of two speakers, one of whom speaks higher, in batches of one to three."""
     torch.manual_seed(0)
-    model = wav2letter_small(labels=" abcde", inner=16, big=24, n_features=20).model
+    loaded = wav2letter_small(labels=" abcde", inner=16, big=24, n_features=20)
+    model = loaded.model
     examples = [one for path in manifests for one in read_manifest(path)[0]]
     loader = Loader(batch_seconds=2)
     groups = groupings(model, examples, ["letter", "speaker"])
@@ -40,10 +50,30 @@ def measure(manifests, folder):
     for method in ("cka", "procrustes"):
         similarity(model, examples, loader, method=method, sites=model.sites[2:5]).save(Path(folder) / method)
     probe(model, examples, loader, "speaker", sites=model.sites[2:4], controls=1).save(Path(folder) / "speaker")
+    errors = np.random.default_rng(0).random(len(examples))  # the network errs everywhere
+    with patch.object(GroupErrors, "each", property(lambda self: errors, lambda self, given: None), create=True):
+        found = bias(
+            loaded, Splits(test=tuple(examples)), loader, "speaker", sites=[site.name for site in model.sites[2:5]],
+            least=8, false_discoveries=0.5, confirm=True,
+        )  # fmt: skip
+    (own,) = found.compared
+    neurons = [own.neuron(site, unit) for site in own.partings for unit in own.neurons[site]]
+    write_json(Path(folder) / "bias.json", {"found": found.summary, "neurons": neurons})
+
+
+def close(one, other):
+    """Whether two numbers, texts, or lists or dicts of these are the same, but for the order of sums."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(close(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(close, one, other))
+    return one == pytest.approx(other, rel=1e-3, abs=1e-4) if isinstance(one, float) else one == other
 
 
 def test_two_processes_as_one(tmp_path):
-    manifests = [write_tones(tmp_path, name, count, speaker=name) for name, count in (("x", 5), ("y", 6))]
+    manifests = [
+        write_tones(tmp_path, name, count, pitch, speaker=name) for name, count, pitch in (("x", 10, 1.0), ("y", 11, 1.25))
+    ]
     ranks, here = 2, Path(__file__).parent
     paths = [str(here), str(here.parent.parent)]
     started = [
@@ -79,3 +109,6 @@ def test_two_processes_as_one(tmp_path):
             torch.testing.assert_close(several.matrix, one.matrix, atol=1e-12, rtol=1e-12)
         one, several = (Probe.load(tmp_path / str(run) / "speaker") for run in ("alone", n))
         assert several.rows == one.rows and several.scores == one.scores and several.tested == one.tested > 0
+        one, several = (json.loads((tmp_path / str(run) / "bias.json").read_text()) for run in ("alone", n))
+        assert close(one, several), f"{one}\n{several}"
+        assert len(one["neurons"]) > 5 and any(abs(own["error_correlation"]) > 0.2 for own in one["neurons"])
