@@ -46,12 +46,12 @@ def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
             if len(value) == 2 and all(isinstance(end, (int, float)) for end in value):
                 cells |= {f"{name}_low": value[0], f"{name}_high": value[1]}
             elif not any(isinstance(one, (Mapping, list)) for one in value):
-                cells[name] = ", ".join(map(str, value))
+                cells[name] = ", ".join(map(str, value)) or None
         elif not isinstance(value, Mapping):
             cells[name] = value
     return cells
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns = list(dict.fromkeys(name for row in rows for name in row if row[name] is not None))
     return Table(columns, [[row.get(name) for name in columns] for row in rows])
