@@ -113,11 +113,11 @@ def watch(metrics: Sequence[Metric], monitor: str | None, patience: int | None) 
     Raises:
         InputError: there is no such `monitor`, or `patience` is no number of epochs.
     """
-    if patience is not None and (not isinstance(patience, int) or patience < 1):
+    if patience is not None and (not isinstance(patience, int) or isinstance(patience, bool) or patience < 1):
         raise InputError(f"patience is a number of epochs, at least 1, or null for none; got {patience!r}.")
     better = {"val_loss": "min"} | {f"val_{metric.key}": "max" if metric.higher else "min" for metric in metrics}
-    monitor = monitor or f"val_{metrics[0].key}"
-    if monitor not in better:
+    monitor = f"val_{metrics[0].key}" if monitor is None else monitor
+    if not isinstance(monitor, str) or monitor not in better:
         raise InputError(f"monitor={monitor} is not measured here. Give one of {', '.join(better)}.")
     return {"monitor": monitor, "mode": better[monitor]}
 

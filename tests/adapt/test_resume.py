@@ -64,6 +64,21 @@ def test_without_resume_an_unfinished_run_is_left_alone(options, innertune, tmp_
         innertune("adapt", *options, f"output={tmp_path / 'run'}", "resume=true", "optimizer.lr=0.001")
 
 
+@pytest.mark.parametrize(
+    ("damaged", "said"),
+    [(b"", "it is empty"), (b"# nothing\n", "it is empty"), (b"seed: [1, 2", "while parsing"), (b"- 1\n", "no options"),
+     (b"seed: 1\n\xff\xfe", "decode|unacceptable"), (b"\0\0\0\0", "unacceptable|special characters"), (b"5\n", "int"),
+     (b"seed: ${nowhere}\n", "nowhere"), (b"seed: ${oops\n", ".")],
+)  # fmt: skip
+def test_a_damaged_config_is_named(options, innertune, tmp_path, damaged, said):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").write_bytes(damaged)
+    with pytest.raises(InputError, match=rf"run/config.yaml' cannot be read \(.*({said}).*overwrite=true to start anew"):
+        innertune("adapt", *options, f"output={folder}", "resume=true")
+    assert (folder / "config.yaml").read_bytes() == damaged and len(list(folder.iterdir())) == 1
+
+
 def test_resume_of_a_finished_run_is_refused(options, innertune, uninterrupted):
     with pytest.raises(InputError, match="already holds a finished run"):
         innertune("adapt", *options, f"output={uninterrupted}", "resume=true")
