@@ -121,7 +121,9 @@ def forward(model: Model, batch: Batch, numbers: Sequence[int], middle: bool = F
         own = own_mask(lengths, log_probs.shape[1])
     if middle:
         own = torch.arange(own.shape[1], device=own.device) == lengths.unsqueeze(1) // 2
-    path = (scores if log_probs is None else log_probs).detach().argmax(-1)
+    # Without its graph, which holds the hooks on it, these what is seen, and so each other's memory for good.
+    log_probs = None if log_probs is None else log_probs.detach()
+    path = (scores.detach() if log_probs is None else log_probs).argmax(-1)
     score = scores.gather(-1, path.unsqueeze(-1)).squeeze(-1)[own].sum()
     return Seen(model, batch, numbers, path.cpu(), lengths.tolist(), log_probs), score
 

@@ -87,7 +87,7 @@ def test_a_damaged_config_is_named(options, innertune, tmp_path, damaged, said):
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "config.yaml").write_bytes(damaged)
-    with pytest.raises(InputError, match=rf"run/config.yaml' cannot be read \(.*({said}).*overwrite=true to start anew"):
+    with pytest.raises(InputError, match=rf"run/config.yaml' cannot be read \(.*{said}.*overwrite=true to start anew"):
         innertune("adapt", *options, f"output={folder}", "resume=true")
     assert (folder / "config.yaml").read_bytes() == damaged and len(list(folder.iterdir())) == 1
 
