@@ -26,7 +26,7 @@ from adapt.models.module import AdaptationModule, checked_optimizer
 from adapt.ranks import is_first
 from adapt.report.finish import finish
 from adapt.run import check_flags, check_output, open_run, output_folder
-from adapt.training import fit, watch
+from adapt.training import fit, spent, watch
 from adapt.tuning.choice import sentences
 from adapt.tuning.rates import layer_rates
 from adapt.tuning.sample import Sample
@@ -113,9 +113,10 @@ def main(cfg: DictConfig) -> None:
     )  # fmt: skip
     if unfreeze is not None and unfreeze.epochs > make_trainer.keywords.get("max_epochs", unfreeze.epochs):
         log.info("All layers would train from epoch %d on; there are not as many.", unfreeze.epochs)
+    earlier = spent(folder / "checkpoints")
     history = fit(
         module, splits, loader, make_trainer, folder / "checkpoints", cfg.monitor, cfg.patience, logger, cfg.replay,
-        cache,
+        cache, started,
     )  # fmt: skip
     if not is_first():
         return
@@ -144,7 +145,7 @@ def main(cfg: DictConfig) -> None:
         title=cfg.title, history=history, skipped=skipped, config=OmegaConf.to_yaml(cfg, resolve=True),
         choice=sentences(choice),
     )  # fmt: skip
-    comparison = replace(comparison, seconds=time.perf_counter() - started)
+    comparison = replace(comparison, seconds=earlier + time.perf_counter() - started)
     finish(folder, cfg, comparison, adapted, logger)
 
 

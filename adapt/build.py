@@ -1,7 +1,10 @@
 """From a config node to the object it names: the only place that calls Hydra's `instantiate`."""
 
+import re
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from inspect import unwrap
+from traceback import extract_tb
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -13,7 +16,8 @@ def build(node: Any, **extra: Any) -> Any:
 
     Raises:
         InputError: as the called function did (Hydra hides it in an error of its own), an argument that it does not
-            take, or one of another type than its signature says.
+            take, or one of another type than its signature says; there is no such function, or the module that holds it
+            cannot be imported.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
@@ -24,6 +28,9 @@ def build(node: Any, **extra: Any) -> Any:
     try:
         return instantiate(node, _convert_="all", **extra)
     except InstantiationException as error:
+        located = re.search(r"locating target '([^']*)'", str(error))
+        if located is not None:  # of a node within this one, maybe
+            raise _unlocated(located[1]) from error
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, InputError):
@@ -31,11 +38,28 @@ def build(node: Any, **extra: Any) -> Any:
             if isinstance(cause, TypeError):
                 raise InputError(f"{node.get('_target_')}: {cause}.") from error
             cause = cause.__cause__
-        if "locating target" in str(error):
-            raise InputError(
-                f"There is no '{node.get('_target_')}'. A _target_ is a function's full dotted path."
-            ) from None
         raise
+
+
+def _unlocated(target: str) -> InputError:
+    # Hydra says the same of a module that is not there and of one that is, and fails while it is imported.
+    parts = target.split(".")
+    for count in range(1, len(parts) + 1 if all(parts) else 1):
+        module = ".".join(parts[:count])
+        try:
+            import_module(module)
+        except Exception as error:
+            if isinstance(error, ModuleNotFoundError) and error.name == module:
+                break
+            said = f"{type(error).__name__}: {error}"
+            if not isinstance(error, SyntaxError):  # that says itself where it is
+                last = [frame for frame in extract_tb(error.__traceback__) if "importlib" not in frame.filename][-1]
+                said += f", {last.filename}:{last.lineno}"
+            return InputError(
+                f"'{target}' cannot be had: its module '{module}' is there, and fails while it is imported ({said}). "
+                "Mend it, or install what it needs."
+            )
+    return InputError(f"There is no '{target}'. A _target_ is a function's full dotted path.")
 
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number"}

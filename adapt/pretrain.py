@@ -18,7 +18,7 @@ from adapt.models.checkpoint import load_model, model_fingerprint, save_model
 from adapt.models.module import AdaptationModule
 from adapt.ranks import is_first
 from adapt.run import check_output, close_run, command_line, open_run
-from adapt.training import fit, watch
+from adapt.training import fit, spent, watch
 from adapt.tuning.layers import full
 from interventions.freeze import freeze_all_but
 
@@ -60,7 +60,10 @@ def main(cfg: DictConfig) -> None:
         topographic.prepare(folder / "checkpoints")
     weights = sum(p.numel() for p in model.parameters())
     log.info("Training %s weights on %d %ss.", f"{weights:,}", len(splits.train), model.task.noun)
-    history = fit(module, splits, loader, make_trainer, folder / "checkpoints", cfg.monitor, cfg.patience, logger)
+    earlier = spent(folder / "checkpoints")
+    history = fit(
+        module, splits, loader, make_trainer, folder / "checkpoints", cfg.monitor, cfg.patience, logger, started=started
+    )
     if not is_first():
         return
     facts = {"seed": cfg.seed, "training": OmegaConf.to_container(cfg.data, resolve=True)}
@@ -85,7 +88,7 @@ def main(cfg: DictConfig) -> None:
         order = tried("order", measure_order, untrained, saved, topographic.cells, measured, loader)
         metrics |= {"topographic": order.as_dict()} if order is not None else {}
     metrics |= signatures(saved.task.metrics)
-    metrics["seconds"] = time.perf_counter() - started
+    metrics["seconds"] = earlier + time.perf_counter() - started
     card = {
         "model": saved.header(),
         "fingerprint": model_fingerprint(saved),

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from adapt.errors import InputError
 from adapt.files import write_json, write_text
@@ -26,7 +28,8 @@ def check_output(cfg: DictConfig) -> Path:
 
     Raises:
         InputError: the folder holds a finished run; it holds an unfinished one and neither `resume` nor `overwrite` was
-            given; the run to resume was started with another config; or a multirun is to train in several processes.
+            given; the run to resume was started with another config, or its config cannot be read; or a multirun is to
+            train in several processes.
     """
     folder = output_folder(cfg)
     check_flags(cfg)
@@ -52,7 +55,7 @@ def check_output(cfg: DictConfig) -> Path:
             raise InputError(
                 f"'{folder}' holds an unfinished run. resume=true goes on with it, overwrite=true starts anew."
             )
-        before, now = _flat(without_free(OmegaConf.load(saved))), _flat(without_free(cfg))
+        before, now = _flat(_saved(saved)), _flat(without_free(cfg))
         different = sorted(key for key in before | now if before.get(key) != now.get(key))
         if different:
             key = different[0]
@@ -61,6 +64,21 @@ def check_output(cfg: DictConfig) -> Path:
                 "Resume with the same options, or give another output=..."
             )
     return folder
+
+
+def _saved(path: Path) -> dict[str, Any]:
+    # Runs write it whole or not at all; who edits it, or a disk that fails, may leave anything.
+    try:
+        saved = OmegaConf.load(path)
+        if isinstance(saved, DictConfig) and saved:
+            return without_free(saved)
+        said = "it is empty" if not saved else "it holds no options"
+    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+        said = " ".join(str(error).split())
+    raise InputError(
+        f"'{path}' cannot be read ({said}). It says with which options the run was started: put it back as it was, or "
+        "give overwrite=true to start anew, or another output=..."
+    )
 
 
 def check_flags(cfg: DictConfig) -> None:

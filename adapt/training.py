@@ -42,6 +42,7 @@ def fit(
     logger: Any = False,
     replay: Replay = 0.0,
     cache: Cache | None = None,
+    started: float | None = None,
 ) -> list[dict[str, float]]:
     """Train, and leave in `module` the weights of the epoch with the best `monitor` (without validation: the last).
 
@@ -54,6 +55,9 @@ def fit(
     `cache` says whether what lies below the lowest trained layer may be computed once and replayed (`adapt/prefix.py`);
     None: it may not. Its files are in `folder` while training, and gone afterwards.
 
+    `started` is when the run began in this process, by `time.perf_counter()` (None: now); checkpoints say how long the
+    run has taken (`spent`).
+
     Where the trainer has several devices, this starts the other processes; it returns in each of them.
 
     Raises:
@@ -64,7 +68,7 @@ def fit(
     watched = watched if splits.validation else None
     for name in ("pytorch_lightning", "lightning_fabric"):  # their importing sets them back
         logging.getLogger(name).setLevel(logging.WARNING)
-    history = _History(metrics)
+    history = _History(metrics, time.perf_counter() if started is None else started, spent(folder))
     callbacks: list[Callback] = [_EpochBar(), history, *_checkpoints(folder, watched)]
     if patience is not None and watched is not None:
         callbacks.append(EarlyStopping(**watched, patience=patience))
@@ -107,17 +111,25 @@ def fit(
     return history.rows
 
 
+def spent(folder: Path) -> float:
+    """The seconds that a run whose checkpoints are in `folder` had taken at the last of them, in all its processes; 0
+    where there is none. What a process did between its last checkpoint and its end is not known, and was in vain.
+    """
+    last = folder / "last.ckpt"
+    return _state(last, "_History").get("spent", 0.0) if last.is_file() else 0.0
+
+
 def watch(metrics: Sequence[Metric], monitor: str | None, patience: int | None) -> dict[str, str]:
     """What the best epoch is best in: the name it is logged by, and whether it is to be the "min" or "max".
 
     Raises:
         InputError: there is no such `monitor`, or `patience` is no number of epochs.
     """
-    if patience is not None and (not isinstance(patience, int) or patience < 1):
+    if patience is not None and (not isinstance(patience, int) or isinstance(patience, bool) or patience < 1):
         raise InputError(f"patience is a number of epochs, at least 1, or null for none; got {patience!r}.")
     better = {"val_loss": "min"} | {f"val_{metric.key}": "max" if metric.higher else "min" for metric in metrics}
-    monitor = monitor or f"val_{metrics[0].key}"
-    if monitor not in better:
+    monitor = f"val_{metrics[0].key}" if monitor is None else monitor
+    if not isinstance(monitor, str) or monitor not in better:
         raise InputError(f"monitor={monitor} is not measured here. Give one of {', '.join(better)}.")
     return {"monitor": monitor, "mode": better[monitor]}
 
@@ -241,14 +253,14 @@ class _EpochBar(Callback):
 class _History(Callback):
     """One line an epoch, and the rows that the report draws; both survive a resume."""
 
-    def __init__(self, metrics: Sequence[Metric]) -> None:
-        self.metrics = metrics
+    def __init__(self, metrics: Sequence[Metric], began: float, spent: float) -> None:
+        self.metrics, self.began, self.spent = metrics, began, spent
         self.rows: list[dict[str, float]] = []
         self.started = time.perf_counter()
         self.earlier = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
+        return {"rows": self.rows, "spent": self.spent + time.perf_counter() - self.began}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rows = list(state["rows"])

@@ -67,16 +67,17 @@ def _reading(site: Site, waiting: dict[str, Tensor], ran: set[str], reduce: Redu
         ran.add(site.name)
         hidden = output if isinstance(output, Tensor) else hidden_state(output, site)
         edited = None
-        x = hidden.detach()
         if hidden.requires_grad:
-            x = x.clone()  # what comes behind a site may overwrite it
+            x = units_last(hidden.detach(), site)
+            # What comes behind a site may overwrite it. Units come last in memory too, as who sums over time needs it.
+            x = x.clone(memory_format=torch.contiguous_format)
         else:
             # The first site on its way: the graph begins here. What comes behind gets the copy, for it may not
             # overwrite where a graph begins.
-            begun = x.requires_grad_().clone()
+            begun = hidden.detach().requires_grad_().clone()
             edited = begun if isinstance(output, Tensor) else with_hidden(output, hidden, begun)
-            x, hidden = x.detach(), begun
-        waiting[site.name] = units_last(x, site)
+            x, hidden = units_last(hidden.detach(), site), begun
+        waiting[site.name] = x
         # A hook is given the gradient of a tensor's value as it is now, whatever overwrites it later.
         hidden.register_hook(arrived)
         return edited

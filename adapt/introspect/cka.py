@@ -63,23 +63,32 @@ class CKA:
         self._waiting = [[own[number:]] for own in block]
         self._held -= number
         self.count += number
-        grams = torch.stack([centred_gram(own[:number]).flatten() for own in block])
+        grams = centred_grams([own[:number] for own in block]).flatten(1)
         # Each block's own factor, 1 / (n (n - 3)), times its number of rows, so that a last, smaller one counts less.
         hsic = grams @ grams.T / (number - 3)
         self._sum = hsic if self._sum is None else self._sum + hsic
 
 
-def centred_gram(rows: Tensor) -> Tensor:
-    """The Gram matrix `(n, n)` of rows `(n, units)`, without its diagonal, rows and columns centred as an unbiased
-    estimate needs it (U-centring, Székely & Rizzo 2014, section 3.1). Float64; all zeros where no unit varies.
+def centred_grams(rows: Sequence[Tensor]) -> Tensor:
+    """The Gram matrices `(layers, n, n)` of each layer's rows `(n, units)`, without their diagonals, rows and columns
+    centred as an unbiased estimate needs it (U-centring, Székely & Rizzo 2014, section 3.1). Float64; all zeros where
+    no unit varies.
     """
-    n, rows = len(rows), rows.float()
-    mean = rows.mean(0)
-    centred = rows - mean
-    gram = (centred @ centred.T).double()
-    if gram.trace() <= 1e-10 * n * mean.double().square().sum():  # rounding alone
-        return torch.zeros_like(gram)
-    gram.fill_diagonal_(0.0)
-    sums = gram.sum(0) / (n - 2)
-    gram = gram - sums - sums[:, None] + gram.sum() / ((n - 1) * (n - 2))
-    return gram.fill_diagonal_(0.0)
+    n, found, sizes = len(rows[0]), [], []
+    for own in rows:
+        mean = own.float().mean(0)
+        centred = own - mean
+        found.append(centred @ centred.T)
+        sizes.append(torch.linalg.vector_norm(mean, dtype=torch.float64))
+    # All layers together from here on: what is left is small, and many small steps would cost more than it.
+    grams = torch.stack(found).double()
+    diagonal = grams.diagonal(dim1=1, dim2=2)
+    rounding = diagonal.sum(1) <= 1e-10 * n * torch.stack(sizes).square()
+    diagonal.zero_()
+    sums = grams.sum(1) / (n - 2)
+    grams -= sums.unsqueeze(1)
+    grams -= sums.unsqueeze(2)
+    grams += sums.sum(1).view(-1, 1, 1) / (n - 1)
+    diagonal.zero_()
+    grams[rounding] = 0.0
+    return grams

@@ -159,14 +159,19 @@ class ByPhoneme(Grouping):
         phonemes = sorted(getattr(seen.batch.examples[row], "phonemes", ()), key=lambda phoneme: phoneme.start)
         if clock.kind != "seconds" or not phonemes:
             return None
+        edges, names = [], [NONE]  # from each edge on there is another name
+        for phoneme, behind in zip(phonemes, [*phonemes[1:], None], strict=True):
+            edges.append(phoneme.start)
+            names.append(self._numbers.get(phoneme.symbol, NONE))
+            if behind is None or phoneme.end < behind.start:
+                edges.append(phoneme.end)
+                names.append(NONE)
         times = seen.times(clock, row, steps)
-        starts = torch.tensor([phoneme.start for phoneme in phonemes], dtype=times.dtype)
-        ends = torch.tensor([phoneme.end for phoneme in phonemes], dtype=times.dtype)
-        numbers = {name: number for number, name in enumerate(self.names)}
-        symbols = torch.tensor([numbers.get(phoneme.symbol, NONE) for phoneme in phonemes])
-        place = torch.searchsorted(starts, times, right=True) - 1
-        inside = (place >= 0) & (times < ends[place.clamp_min(0)])
-        return symbols[place.clamp_min(0)].where(inside, NONE)
+        return torch.tensor(names)[torch.bucketize(times, torch.tensor(edges, dtype=times.dtype), right=True)]
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.names)}
 
 
 @dataclass(frozen=True)

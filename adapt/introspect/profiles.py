@@ -112,11 +112,17 @@ class Profiles:
         own = self.sums[site.name]
         own["steps"].view(-1).index_add_(0, members.rows, members.counts.double())
         x, gradient = x.reshape(-1, site.units), gradient.reshape(-1, site.units)
-        for name, values in (
-            ("activation", x), ("gradient", gradient.abs()), ("square", x.square()), ("product", x * gradient),
-        ):  # fmt: skip
+
+        def add(name: str, values: Tensor) -> None:
             total = own[name].view(-1, site.units)
             total.index_add_(0, members.rows, members.sums(values).to(total.dtype))
+
+        # In one piece of memory, one after another: where the network is small, what this costs is memory's time.
+        values = x * gradient
+        add("product", values)
+        add("square", torch.mul(x, x, out=values))
+        add("gradient", torch.abs(gradient, out=values))
+        add("activation", x)
 
     @torch.no_grad()
     def update_windows(self, site: Site, members: Tensor, folds: Tensor, x: Tensor, gradient: Tensor) -> None:

@@ -90,14 +90,14 @@ def group_names(groups: Sequence[Grouping]) -> list[str]:
 
 def membership(groups: Sequence[Grouping], seen: Seen, clock: Clock, steps: Sequence[int], time: int) -> Tensor:
     """Which groups each step of a batch is in: `(batch, groups, time)`, 1 or 0; 0 behind each example's own `steps`."""
+    own = own_mask(torch.tensor(steps), time)
     members = torch.zeros(len(steps), len(group_names(groups)), time)
     first = 0
     for grouping in groups:
+        found = [grouping.label(seen, clock, row, count) for row, count in enumerate(steps)]
+        known = [torch.full((count,), NONE) if one is None else one for one, count in zip(found, steps, strict=True)]
         labels = torch.full((len(steps), 1, time), NONE)
-        for row, own in enumerate(steps):
-            known = grouping.label(seen, clock, row, own)
-            if known is not None:
-                labels[row, 0, :own] = known
+        labels[:, 0][own] = torch.cat(known)
         inside = labels != NONE
         # A step in none of them writes a 0 to the first, where there is one already.
         members.scatter_(1, first + labels.clamp_min(0), inside.to(members))
@@ -121,7 +121,9 @@ def forward(model: Model, batch: Batch, numbers: Sequence[int], middle: bool = F
         own = own_mask(lengths, log_probs.shape[1])
     if middle:
         own = torch.arange(own.shape[1], device=own.device) == lengths.unsqueeze(1) // 2
-    path = (scores if log_probs is None else log_probs).detach().argmax(-1)
+    # Without its graph, which holds the hooks on it, these what is seen, and so each other's memory for good.
+    log_probs = None if log_probs is None else log_probs.detach()
+    path = (scores.detach() if log_probs is None else log_probs).argmax(-1)
     score = scores.gather(-1, path.unsqueeze(-1)).squeeze(-1)[own].sum()
     return Seen(model, batch, numbers, path.cpu(), lengths.tolist(), log_probs), score
 

@@ -371,6 +371,8 @@ def own_frames_adapter(body: nn.Module) -> list[OwnFramesConv]:
     layers = getattr(getattr(body, "adapter", None), "layers", ())
     for layer in layers:
         layer.conv = OwnFramesConv(layer.conv)
+        # For who reads the layer as a whole (`site_at`): a gated linear unit behind the convolution halves its units.
+        layer.out_channels = layer.conv.out_channels // 2
     return [layer.conv for layer in layers]
 
 

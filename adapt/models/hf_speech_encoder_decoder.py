@@ -7,18 +7,16 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from adapt.data.audio import AudioReader
 from adapt.data.manifest import Utterance
-from adapt.data.text import normalise as without_punctuation
 from adapt.errors import InputError
 from adapt.models import hf
 from adapt.models.cut import Cut, decoder_cuts, stack_cuts, tokens_of
 from adapt.models.hf_speech_encoders import ENCODERS
 from adapt.models.model import Model
-from adapt.models.seq2seq import shifted
+from adapt.models.seq2seq import decoder_steps, dummy_batch, shifted
 from adapt.models.steps import samples_for_a_step, step_behind, steps_behind
 from adapt.models.task import dictation
 from adapt.models.writing import Writing
@@ -139,8 +137,7 @@ class HFSpeechEncoderDecoder(Model):
     def generate(self, audio: Tensor, lengths: Tensor) -> list[str]:
         """What it writes by itself, greedily or by beams."""
         tokens = self.net.generate(**self.encoder.inputs(audio, lengths), **self.generation)
-        texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        return [without_punctuation(text) if self.writing.normalise else text.strip() for text in texts]
+        return self.writing.texts(self.tokenizer, tokens)
 
     @property
     def generation(self) -> dict[str, Any]:
@@ -246,11 +243,7 @@ class HFSpeechEncoderDecoder(Model):
     def own_steps(self, site: Site, lengths: Tensor, tokens: Tensor | None = None) -> Tensor:
         if self._step(site.name) != TOKEN:
             return steps_behind(self.encoder.windows(site.name), lengths)
-        if tokens is None:
-            raise ValueError(
-                f"A step of '{site.name}' is a token: own_steps needs tokens, how many each utterance has."
-            )
-        return tokens
+        return decoder_steps(site, tokens)
 
     def _part(self, name: str) -> Part:
         if name.startswith((f"{self.encoder.prefix}.", "net.enc_to_dec_proj")):
@@ -263,12 +256,7 @@ class HFSpeechEncoderDecoder(Model):
         return step_behind(self.encoder.windows(name), self.sample_rate) if heard else TOKEN
 
     def dummy(self, length: int, tokens: int) -> tuple[Tensor, ...]:
-        most = self.most
-        if tokens < 1 or (most is not None and tokens > most):
-            raise InputError(f"The decoder reads {f'1 to {most}' if most else 'at least 1'} tokens, not {tokens}.")
-        device = next(self.parameters()).device
-        audio, lengths = torch.zeros(1, length, device=device), torch.tensor([length], device=device)
-        return audio, lengths, torch.zeros(1, tokens, dtype=torch.long, device=device)
+        return dummy_batch(self, length, tokens, self.most)
 
     @property
     def cuts(self) -> list[Cut]:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from adapt.data.audio import AudioReader
 from adapt.data.manifest import Utterance
-from adapt.data.text import normalise as without_punctuation
 from adapt.errors import InputError
 from adapt.models import hf
 from adapt.models.checkpoint import Loaded, load_model, model_fingerprint
@@ -18,7 +17,7 @@ from adapt.models.cut import Cut, Fake, decoder_cuts, stack_cuts, tokens_of
 from adapt.models.hf_speech_encoder_decoder import HFSpeechEncoderDecoder
 from adapt.models.hf_speech_encoders import ENCODERS
 from adapt.models.model import Model
-from adapt.models.seq2seq import shifted
+from adapt.models.seq2seq import decoder_steps, dummy_batch, shifted
 from adapt.models.steps import Window, step_behind, steps_behind, window
 from adapt.models.task import dictation
 from adapt.models.writing import Writing
@@ -82,8 +81,7 @@ class HFSpeechSeq2Seq(Model):
         """What it writes by itself, greedily or by beams."""
         features = self._features(audio, lengths)["input_features"]
         tokens = self.net.generate(features, **self.generation)
-        texts = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        return [without_punctuation(text) if self.writing.normalise else text.strip() for text in texts]
+        return self.writing.texts(self.processor.tokenizer, tokens)
 
     @property
     def generation(self) -> dict[str, Any]:
@@ -168,11 +166,7 @@ class HFSpeechSeq2Seq(Model):
     def own_steps(self, site: Site, lengths: Tensor, tokens: Tensor | None = None) -> Tensor:
         if self._step(site.name) != TOKEN:
             return steps_behind(self._windows(site.name), lengths)
-        if tokens is None:
-            raise ValueError(
-                f"A step of '{site.name}' is a token: own_steps needs tokens, how many each utterance has."
-            )
-        return tokens
+        return decoder_steps(site, tokens)
 
     @staticmethod
     def _part(name: str) -> Part:
@@ -191,12 +185,7 @@ class HFSpeechSeq2Seq(Model):
         return windows if name == f"{ENCODER}.conv1" else [*windows, window(encoder.conv2)]
 
     def dummy(self, length: int, tokens: int) -> tuple[Tensor, ...]:
-        most = self.net.config.max_target_positions
-        if not 1 <= tokens <= most:
-            raise InputError(f"The decoder reads 1 to {most} tokens, not {tokens}.")
-        device = next(self.parameters()).device
-        audio, lengths = torch.zeros(1, length, device=device), torch.tensor([length], device=device)
-        return audio, lengths, torch.zeros(1, tokens, dtype=torch.long, device=device)
+        return dummy_batch(self, length, tokens, self.net.config.max_target_positions)
 
     @property
     def cuts(self) -> list[Cut]:

@@ -14,7 +14,7 @@ from adapt.models import hf
 from adapt.models.checkpoint import EMBEDDED, Loaded, load_model, model_fingerprint
 from adapt.models.cut import Cut, decoder_cuts, lengths_of, stack_cuts, tokens_of
 from adapt.models.model import Model
-from adapt.models.seq2seq import shifted
+from adapt.models.seq2seq import decoder_steps, dummy_batch, shifted
 from adapt.models.task import Task, translation
 from interventions.sites import TOKEN, Layer, Part, Site, find_sites, own_mask
 
@@ -293,9 +293,7 @@ class HFTranslation(Model):
         part = self._part(site.name)
         if part == "encoder" or (part == "cross-attention" and site.name.endswith(_KEYS_AND_VALUES)):
             return lengths
-        if tokens is None:
-            raise ValueError(f"'{site.name}' is the decoder's: own_steps needs tokens, how many each example has.")
-        return tokens
+        return decoder_steps(site, tokens)
 
     def _part(self, name: str) -> Part:
         if name.startswith(f"{self.encoder}."):
@@ -303,13 +301,7 @@ class HFTranslation(Model):
         return "cross-attention" if ".encoder_attn." in name or ".EncDecAttention." in name else "decoder"
 
     def dummy(self, length: int, tokens: int) -> tuple[Tensor, ...]:
-        most = self._positions
-        if tokens < 1 or (most is not None and tokens > most):
-            raise InputError(f"The decoder reads {f'1 to {most}' if most else 'at least 1'} tokens, not {tokens}.")
-        device = next(self.parameters()).device
-        inputs = torch.zeros(1, length, dtype=torch.long, device=device)
-        targets = torch.zeros(1, tokens, dtype=torch.long, device=device)
-        return inputs, torch.tensor([length], device=device), targets
+        return dummy_batch(self, length, tokens, self._positions, torch.long)
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from adapt.data.example import Example
 from adapt.data.loader import Batch
+from adapt.errors import InputError
+from interventions.sites import Site
 
 IGNORED = -100  # stands past a target's end, and costs nothing
 
@@ -41,3 +43,25 @@ def shifted(targets: Tensor, start: int, padding: int) -> Tensor:
 def seq2seq_decode(model: nn.Module, batch: Batch) -> list[str]:
     """What the model writes by itself."""
     return model.generate(batch.inputs, batch.lengths)
+
+
+def dummy_batch(
+    model: nn.Module, length: int, tokens: int, most: int | None, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, ...]:
+    """What `Model.dummy` of such a model is: an input of zeros `(1, length)`, how long it is, and as many targets.
+
+    Raises:
+        InputError: there are more tokens than the `most` that the decoder reads (None: any number), or none.
+    """
+    if tokens < 1 or (most is not None and tokens > most):
+        raise InputError(f"The decoder reads {f'1 to {most}' if most else 'at least 1'} tokens, not {tokens}.")
+    device = next(model.parameters()).device
+    inputs, lengths = torch.zeros(1, length, dtype=dtype, device=device), torch.tensor([length], device=device)
+    return inputs, lengths, torch.zeros(1, tokens, dtype=torch.long, device=device)
+
+
+def decoder_steps(site: Site, tokens: Tensor | None) -> Tensor:
+    """What `Model.own_steps` is at a decoder's site: `tokens` `(batch,)`. Raises ValueError where none were given."""
+    if tokens is None:
+        raise ValueError(f"A step of '{site.name}' is a token: own_steps needs tokens, how many each example has.")
+    return tokens

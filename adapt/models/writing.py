@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from adapt.data.text import normalise as without_punctuation
 from adapt.errors import InputError
 
 
@@ -27,6 +28,11 @@ class Writing:
     def __post_init__(self) -> None:
         if not isinstance(self.beams, int) or isinstance(self.beams, bool) or self.beams < 1:
             raise InputError(f"model.beams must be a whole number, at least 1; got {self.beams!r}.")
+
+    def texts(self, tokenizer: Any, tokens: Tensor) -> list[str]:
+        """The answers that `tokens` `(batch, tokens)` spell, special ones left out."""
+        texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return [without_punctuation(text) if self.normalise else text.strip() for text in texts]
 
     def header(self, net: nn.Module) -> dict[str, Any]:
         """By what the files of a network that writes so name it (`adapt.models.model.Model.header`)."""

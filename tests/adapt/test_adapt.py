@@ -126,7 +126,11 @@ def test_no_base_and_no_data_are_refused(options, innertune, tmp_path):
     [
         ("patience=0", "patience is a number of epochs, at least 1"),
         ("patience=soon", "got 'soon'"),
+        ("patience=true", "got True"),
         ("monitor=val_bleu", "monitor=val_bleu is not measured here. Give one of val_loss, val_wer"),
+        ("monitor=[val_wer]", "monitor=\\['val_wer'\\] is not measured here. Give one of val_loss, val_wer"),
+        ("monitor={a:1}", "monitor={'a': 1} is not measured here"),
+        ("monitor=5", "monitor=5 is not measured here"),
     ],
 )
 def test_how_to_stop_is_checked_before_the_folder_is_claimed(options, innertune, tmp_path, option, says):

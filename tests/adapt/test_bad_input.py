@@ -1,6 +1,7 @@
 """What a user gets wrong is named, file and line, before training starts; and skipped where that was asked for."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from adapt.build import build
 from adapt.errors import InputError
 
 
@@ -129,3 +131,23 @@ def test_the_command_line_prints_the_sentence_and_no_traceback(tmp_path):
 def test_a_target_that_is_not_there(adapt):
     with pytest.raises(InputError, match="There is no 'torch.optim.Adam7'"):
         adapt(None, "optimizer._target_=torch.optim.Adam7")
+    for target in ("nowhere_at_all.make", "adapt.tuning.full7.full", "torch.optim.SGD.make7", ".make", "a..b"):
+        with pytest.raises(InputError, match=f"There is no '{re.escape(target)}'. A _target_ is"):
+            build({"_target_": target})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("from torch import nothing_there\n", r"ImportError: .*nothing_there.*broken\.py:1"),
+     ("import a_library_that_is_not_installed\n", r"ModuleNotFoundError: .*a_library.*broken\.py:1"),
+     ("x = 1\ny = x + 'a'\n", r"TypeError: .*broken\.py:2"), ("def f(:\n", r"SyntaxError: .*broken\.py, line 1")],
+)  # fmt: skip
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_target_whose_module_is_there_and_broken(text, said, deep, tmp_path, monkeypatch):
+    folder = tmp_path / f"mine_{tmp_path.name[-6:]}"
+    folder.mkdir()
+    (folder / "broken.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    node = {"_target_": f"{folder.name}.broken.make"}
+    with pytest.raises(InputError, match=rf"'{folder.name}\.broken' is there, and fails while it is imported \({said}"):
+        build({"_target_": "builtins.dict", "inner": node} if deep else node)

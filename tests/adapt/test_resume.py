@@ -8,9 +8,11 @@ import sys
 import time
 
 import pytest
+import torch
 
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
+from adapt.training import spent
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,9 @@ def start(options, folder):
 
 
 def test_killed_twice_ends_the_same(options, uninterrupted, tmp_path):
-    folder = tmp_path / "killed"
+    """Also: what it has taken is the time of all three processes, of which the first is made to have been slow."""
+    folder, began = tmp_path / "killed", time.perf_counter()
+    last = folder / "checkpoints" / "last.ckpt"
     for epoch, pause in ((2, 0.0), (4, 0.05)):
         with start(options, folder) as process:
             for line in process.stdout:
@@ -46,6 +50,13 @@ def test_killed_twice_ends_the_same(options, uninterrupted, tmp_path):
                     break
         assert process.returncode == -signal.SIGKILL
         assert not (folder / "metrics.json").exists()
+        if epoch == 2:
+            kept = torch.load(last, weights_only=True)
+            (history,) = (state for key, state in kept["callbacks"].items() if key.startswith("_History"))
+            assert history["rows"][-1]["seconds"] < history["spent"] < time.perf_counter() - began
+            history["spent"] = 1000.0
+            torch.save(kept, last)
+        assert epoch == 2 or spent(last.parent) > 1000
         with pytest.raises(InputError, match="not finished"):
             load_model(str(folder))
     process = start(options, folder)
@@ -53,6 +64,8 @@ def test_killed_twice_ends_the_same(options, uninterrupted, tmp_path):
     assert process.returncode == 0
     assert "Going on from" in text and "epoch  2/6" not in text
     assert load_model(str(folder)).fingerprint == load_model(str(uninterrupted)).fingerprint
+    seconds = json.loads((folder / "metrics.json").read_text())["seconds"]
+    assert spent(last.parent) < seconds < 1000 + time.perf_counter() - began
 
 
 def test_without_resume_an_unfinished_run_is_left_alone(options, innertune, tmp_path, uninterrupted):
@@ -62,6 +75,21 @@ def test_without_resume_an_unfinished_run_is_left_alone(options, innertune, tmp_
         innertune("adapt", *options, f"output={tmp_path / 'run'}")
     with pytest.raises(InputError, match="started with optimizer.lr=0.003, not 0.001"):
         innertune("adapt", *options, f"output={tmp_path / 'run'}", "resume=true", "optimizer.lr=0.001")
+
+
+@pytest.mark.parametrize(
+    ("damaged", "said"),
+    [(b"", "it is empty"), (b"# nothing\n", "it is empty"), (b"seed: [1, 2", "while parsing"), (b"- 1\n", "no options"),
+     (b"seed: 1\n\xff\xfe", "decode"), (b"\0\0\0\0", "special characters"), (b"5\n", "int"),
+     (b"seed: ${nowhere}\n", "nowhere"), (b"seed: ${oops\n", "no viable alternative")],
+)  # fmt: skip
+def test_a_damaged_config_is_named(options, innertune, tmp_path, damaged, said):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").write_bytes(damaged)
+    with pytest.raises(InputError, match=rf"run/config.yaml' cannot be read \(.*{said}.*overwrite=true to start anew"):
+        innertune("adapt", *options, f"output={folder}", "resume=true")
+    assert (folder / "config.yaml").read_bytes() == damaged and len(list(folder.iterdir())) == 1
 
 
 def test_resume_of_a_finished_run_is_refused(options, innertune, uninterrupted):

@@ -86,9 +86,30 @@ def test_phonemes_by_their_times():
     assert own.label(seen([0], phonemes=said), Clock("target"), 0, 3) is None
 
 
-def test_membership_has_nothing_in_padding():
+def test_phonemes_that_overlap_or_touch():
+    """The one that began last is heard, until it ends."""
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        starts = torch.randint(0, 20, (6,), generator=draw).unique() / 20
+        lengths = torch.randint(0, 6, (len(starts),), generator=draw) / 20
+        said = [
+            Phoneme("xyz"[n % 3], float(start), float(start + length))
+            for n, (start, length) in enumerate(zip(starts, lengths, strict=True))
+        ]
+        wanted = []
+        for step in range(40):
+            begun = [one for one in said if one.start <= (step + 0.5) / 40]
+            heard = begun[-1] if begun and (step + 0.5) / 40 < begun[-1].end else None
+            wanted.append({"x": 0, "y": 1}.get(heard.symbol, NONE) if heard else NONE)
+        found = ByPhoneme(("x", "y")).label(seen([0], phonemes=said), Clock("seconds", 1 / 40), 0, 40)
+        assert found.tolist() == wanted
+
+
+def test_membership_has_nothing_in_padding_and_nothing_of_who_knows_no_group():
     members = membership([LETTERS], seen([1, 1, 2, 2]), OUT, [4], 6)
     assert members.shape == (1, 3, 6) and members[0].tolist() == [[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0] * 6]
+    both = membership([LETTERS, ByPhoneme(("x",)), LETTERS], seen([1, 1, 2, 2]), OUT, [4], 6)
+    assert both[0, :3].equal(members[0]) and both[0, 4:].equal(members[0]) and not both[0, 3].any()
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from small_hf import save_ctc
+from small_hf import save_ctc, save_speech_encoder_decoder
 
 from adapt.data.loader import Loader
 from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.pairs import read_pairs
 from adapt.errors import InputError
+from adapt.introspect.causes import _once
 from adapt.introspect.inside import look_inside
 from adapt.models.checkpoint import load_model
 
@@ -99,3 +100,34 @@ def test_every_family_can_be_looked_into(family, request, speech, language):
     blocks = [name for name in blocks if family != "whisper" or ".decoder." in name]
     assert set(blocks) <= {own.site for own in found.sites}
     assert all(size > 0 for own in found.sites if own.site in blocks for _, size in own.top[:1])
+
+
+ADAPTER = {"add_adapter": True, "output_hidden_size": 24, "num_adapter_layers": 2}
+
+
+@pytest.mark.parametrize("decoder", [None, "Bart"])
+def test_an_adapter_of_wav2vec2_is_seen_layer_by_layer(decoder, sets, tmp_path):
+    """Behind each of its convolutions, a gated linear unit makes one unit of two."""
+    save = save_speech_encoder_decoder if decoder else save_ctc
+    before = load_model(str(save(tmp_path / "model", **ADAPTER))).model
+    after = copy.deepcopy(before)
+    blocks = [layer.name for layer in after.layers if ".adapter.layers." in layer.name]
+    torch.manual_seed(0)
+    with torch.no_grad():
+        weight = after.get_parameter(f"{blocks[0]}.conv.weight")
+        weight[:5] = torch.randn_like(weight[:5]) * 3 * weight.std()
+    found = look_inside(before, after, {"target": sets["target"]}, Loader())
+    alike = {row: found.similarity.between(row, row) for row in found.similarity.rows}
+    assert len(blocks) == 2 and set(blocks) <= alike.keys()
+    encoder = blocks[0].partition(".adapter.")[0]
+    below = [name for name in alike if name.startswith(f"{encoder}.") and name not in blocks]
+    assert len(below) > 4 and all(alike[name] == pytest.approx(1, abs=1e-4) for name in below)
+    assert alike[blocks[0]] < 0.999 > alike[blocks[1]]
+    if decoder is None:
+        seen = {own.site: own for own in found.sites}
+        assert set(blocks) <= seen.keys() and all(seen[name].units == 24 for name in blocks)
+        assert {unit for unit, size in seen[blocks[0]].top if size > 0} <= set(range(5))
+    # Patching takes the layers in the same way, and needs their width too.
+    batch = next(iter(Loader().evaluation(sets["target"][:2], after.reader)))
+    sites = _once(after.eval(), lambda: after.task.loss(after, batch))
+    assert {sites[name].units for name in blocks} == {24}

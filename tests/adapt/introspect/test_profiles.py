@@ -1,5 +1,7 @@
 """Profiles: planted neurons are found, padding is never counted, halves add up, and every family has them."""
 
+import gc
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -9,6 +11,7 @@ from small_hf import save_ctc, save_speech2text
 from small_mt import save_translation
 from tone_speech import RATE, tones
 
+import adapt.introspect.read_profiles as read_profiles_module
 from adapt.data.loader import Loader
 from adapt.data.manifest import Phoneme, Utterance
 from adapt.data.pairs import read_pairs_file
@@ -222,6 +225,24 @@ def test_the_model_is_as_before(model, spoken):
     assert model.training and asks == [parameter.requires_grad for parameter in model.parameters()]
     assert all(parameter.grad is None for parameter in model.parameters())
     assert not any(changed_bits(before[name], value).any() for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("family", ["base", "marian"])
+def test_a_batch_is_forgotten_once_it_is_summed(family, request, spoken, language, monkeypatch):
+    """Hooks on a graph that hold what is seen, which holds the graph, would be kept for good."""
+    model = load_model(str(request.getfixturevalue(family))).model
+    examples = read_pairs_file(language["test"])[0] if family == "marian" else spoken
+    seen, run = [], read_profiles_module.forward
+
+    def forward(*given):
+        found = run(*given)
+        seen.append(weakref.ref(found[0]))
+        return found
+
+    monkeypatch.setattr(read_profiles_module, "forward", forward)
+    profile(model, examples, ["correct"], Loader(batch_seconds=2, batch_tokens=40))
+    gc.collect()
+    assert len(seen) > 2 and all(one() is None for one in seen)
 
 
 def test_infinite_activations_are_named(model, spoken):
