@@ -27,14 +27,16 @@ from adapt.models.ctc import ctc_greedy_loss
 from adapt.models.model import Model
 from adapt.protect import layer_of, protect
 from adapt.unsupported import unsupported
-from interventions.correct import Entry, Memory, Search, correct
+from interventions.correct import Entry, Memory, correct
+from interventions.correct_search import Search
 from interventions.correct_store import CorrectionStore, Record
 from interventions.intervene import Edits
 
 WATCHED = 20  # protected examples whose answers are compared before and after a correction
-STRENGTHS = {"s": 300.0, "token": 3000.0}  # unless somebody says otherwise, by what a step of the layer is
-# Where a step is a token, a change must go further: what is added is normalised away behind the layer.
-SEARCHES = {"s": Search(), "token": Search(rate=0.2, penalty=0.005, margin=0.6)}
+STRENGTH = 300.0  # unless somebody says otherwise
+# Where a step is a token, a change must go further, as what is added is normalised away behind the layer; and positions
+# of a sentence are so alike that no map of their keys gives each what it needs.
+SEARCHES = {"s": Search(), "token": Search(rate=0.03, penalty=0.005, margin=0.1, own=2.0)}
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class ModelMemory:
 
         The model's answers to the `protected` examples, whose texts are not looked at, are what corrections should
         leave alone. `strength`: as how many frames or tokens of theirs each direction of the layer's inputs is held
-        (None: 300 frames, 3000 tokens).
+        (None: 300).
 
         Raises:
             InputError: there is no such site, it cannot hold corrections, or too little is protected.
@@ -141,8 +143,7 @@ class ModelMemory:
         answered = [with_text(example, text) for example, text in zip(protected, texts, strict=True) if text]
         layer = layer_of(model, site)
         known = protect(model, layer, answered)
-        if strength is None:
-            strength = STRENGTHS[layer.site.step.unit if layer.site.step else "s"]
+        strength = STRENGTH if strength is None else strength
         rows = [to_row(example) for example in answered[:: max(1, len(answered) // WATCHED)][:WATCHED]]
         with files_of_the_user():
             store = CorrectionStore.create(
@@ -225,7 +226,7 @@ class ModelMemory:
                     one != other for one, other in zip(watched, self._answers() if watch else [], strict=True)
                 )
         told = (
-            {} if refused else {"touched": found.change.touched, "steps": len(found.entry.values), "size": found.size}
+            {} if refused else {"touched": int(found.change.touched.sum()), "steps": len(found.entry.values), "size": found.size}
         )
         size = self.store.record(number).bytes
         return Outcome(

@@ -18,13 +18,18 @@ from interventions.correct_layer import AffineLayer, layer_inputs
 from interventions.correct_protect import Protected
 from interventions.sites import Site
 
-# In each family: where corrections are kept unless somebody says otherwise, at which share of the depth (see README).
+# In each family: where corrections are kept unless somebody says otherwise, at which share of the depth, and of how many
+# layers at least (see README). What the last self-attention of a decoder puts out says how far the answer has come and,
+# from the cross-attention below it, what of; with one layer there is none below.
 _PLACES = (
-    ("*.encoder_attn.out_proj", 1.0),  # decoders as BART's, Marian's and Whisper's
-    ("*.EncDecAttention.o", 1.0),  # T5's
-    ("*.crossattention.output.dense", 1.0),  # BERT's
-    ("*.feature_projection.projection", 0.0),  # encoders as wav2vec2's
-    ("*.acoustic_model.*", 0.3),  # Wav2Letter's convolutions
+    ("*.decoder.layers.*.self_attn.out_proj", 1.0, 2),  # decoders as BART's, Marian's and Whisper's
+    ("*.decoder.block.*.SelfAttention.o", 1.0, 2),  # T5's
+    ("*decoder.*.attention.output.dense", 1.0, 2),  # BERT's
+    ("*.encoder_attn.out_proj", 1.0, 1),
+    ("*.EncDecAttention.o", 1.0, 1),
+    ("*.crossattention.output.dense", 1.0, 1),
+    ("*.feature_projection.projection", 0.0, 1),  # encoders as wav2vec2's
+    ("*.acoustic_model.*", 0.3, 1),  # Wav2Letter's convolutions
 )
 
 
@@ -42,9 +47,9 @@ def layer_of(model: Model, name: str | None = None) -> AffineLayer:
             return AffineLayer.of(model, chosen[0])
         except ValueError as error:
             raise InputError(f"site={name}: {error}") from None
-    for pattern, depth in _PLACES:
+    for pattern, depth, fewest in _PLACES:
         found = [site for site in there if fnmatchcase(site.name, pattern)]
-        if found:
+        if len(found) >= fewest:
             return AffineLayer.of(model, found[round(depth * (len(found) - 1))])
     raise InputError(
         f"Say where corrections are to be kept: site=..., one of {', '.join(site.name for site in there)}."

@@ -5,10 +5,11 @@
     with intervene(model, memory): model(audio)         # an intervention like the others; empty, it is the identity
     memory.remove(1)                                    # and it is as if it had never been
 
-A correction is a change of one affine layer's outputs. (A) `find_change` looks for the smallest one after which free
-decoding gives the corrected text; (B) a ridge map over all corrections generalises them (`correct_ridge.py`); (C) a
-codebook of what that map leaves keeps each exact (`correct_codebook.py`). In convolutions a gate closes the map for
-examples that are like the protected ones and unlike the corrected ones (`correct_gate.py`).
+A correction is a change of one affine layer's outputs. (A) `find_change` looks for the least one, of those that a map
+of the layer's inputs can make, after which free decoding gives the corrected text (`correct_search.py`); (B) a ridge
+map over all corrections makes it, and generalises them (`correct_ridge.py`); (C) a codebook of what that map leaves
+keeps each exact (`correct_codebook.py`). In convolutions a gate closes the map for examples that are like the protected
+ones and unlike the corrected ones (`correct_gate.py`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,140 +21,36 @@ from torch import Tensor, nn
 
 from interventions.affine import Affine
 from interventions.correct_codebook import Codebook
-from interventions.correct_gate import Gate, summary
+from interventions.correct_gate import Gate
 from interventions.correct_layer import layer_inputs, rms
 from interventions.correct_protect import Protected
 from interventions.correct_ridge import RidgeSums
+from interventions.correct_search import Change, Reach, Search, find_change
 from interventions.intervene import intervene
 from interventions.intervention import Edit, Intervention
 from interventions.scope import Moment
 from interventions.sites import Site
-from interventions.steer import Steer
 
 Parts = Literal["both", "ridge", "codebook"]
 _REACH = 0.7  # a codebook entry's radius, as a share of the distance to the nearest protected key
 _OWN_REACH = 0.5  # of tokens also: as a share of that to the nearest key of its example that needs another value
 _ROUNDED = 2.0  # but at least so many times as far as rounding moves a key, so that it is found again
 _ALIKE = 0.5  # values that differ by less than this share of an entry's value are as good as its own
+_FREER = 3.0  # so many times as much of a change is left to the codebook where none was found
 _LEAST = 0.02  # residuals below this share of the layer's usual output are not worth an entry
-
-
-@dataclass(frozen=True)
-class Search:
-    """How the change that a correction needs is looked for.
-
-    Adam goes at most `steps` steps of `rate`, in units of the layer's usual output (its root mean square), from no
-    change at all, on the loss plus `penalty` times the mean over time of the change's squared length, a penalty that
-    falls to zero in the end. A time step may change once the loss slopes there by `concerned` of the steepest one's. It
-    stops where free decoding gives the text and the loss, per character or token, is at most `margin`. `rounds` is how
-    many times the search starts again from what the memory made of its result.
-    """
-
-    steps: int = 80
-    rate: float = 0.1
-    penalty: float = 0.02
-    concerned: float = 0.1
-    margin: float = 0.3
-    rounds: int = 3
-
-
-@dataclass(frozen=True, eq=False)
-class Change:
-    """What was found: `values` `(steps, units)` to add to the layer's output, whether decoding is `right` with them,
-    the loss then, and how many gradient `steps` it took.
-    """
-
-    values: Tensor
-    right: bool
-    loss: float
-    steps: int
-
-    @property
-    def touched(self) -> int:
-        """How many time steps it changes."""
-        return int(self.values.any(1).sum())
-
-
-def find_change(
-    model: nn.Module,
-    site: Site,
-    shape: tuple[int, int],
-    size: float,
-    loss: Callable[[], Tensor],
-    right: Callable[[], bool],
-    search: Search,
-    on: Sequence[Intervention] = (),
-) -> Change:
-    """The smallest change of a site's outputs, `shape` `(steps, units)`, after which free decoding is right.
-
-    `loss` runs the model on one example and gives the loss of the corrected text, `right` decodes it freely and says
-    whether that text comes out; both as the model is at that moment, with what `on` does to it and the change on top.
-    `size` is that of the site's usual output. Steps that can do without are left out of the change in the end.
-    """
-    delta = torch.zeros(shape, requires_grad=True)
-    optimizer = torch.optim.Adam([delta], search.rate)
-    steer = Steer(site, delta, size)
-    concerned = torch.zeros(shape[0], 1, dtype=torch.bool)
-    found, value, step = False, float("inf"), 0
-    with intervene(model, *on, steer):
-        for step in range(search.steps + 1):
-            now = loss()
-            value = float(now.detach())
-            if value <= search.margin:
-                found = _decodes(right)
-                if found:
-                    break
-            if step == search.steps:
-                found = _decodes(right)
-                break
-            left = 1 - step / search.steps
-            cost = now + left * search.penalty * delta.square().sum(1).mean()
-            (slope,) = torch.autograd.grad(cost, delta)
-            lengths = slope.norm(dim=1, keepdim=True)
-            concerned |= lengths > search.concerned * lengths.max()
-            delta.grad = slope * concerned
-            optimizer.step()
-    values = delta.detach()
-    if found:
-        values, value = _trimmed(model, site, values, size, value, loss, right, search, on)
-    return Change(size * values, found, value, step)
-
-
-def _trimmed(
-    model: nn.Module,
-    site: Site,
-    values: Tensor,
-    size: float,
-    value: float,
-    loss: Callable[[], Tensor],
-    right: Callable[[], bool],
-    search: Search,
-    on: Sequence[Intervention],
-) -> tuple[Tensor, float]:
-    """The change without its smallest steps: as many left out as leave decoding right, within the margin."""
-    lengths = values.norm(dim=1)
-    for share in (0.4, 0.2, 0.1, 0.05):
-        kept = torch.where((lengths > share * lengths.max())[:, None], values, 0.0)
-        with intervene(model, *on, Steer(site, kept, size)), torch.no_grad():
-            now = float(loss())
-            if now <= max(search.margin, 1.05 * value) and right():
-                return kept, now
-    return values, value
-
-
-@torch.no_grad()
-def _decodes(right: Callable[[], bool]) -> bool:
-    return right()
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A correction as it is kept: the layer's `inputs` `(time, inputs)` int8 and the change of its output, `values`
-    `(steps, units)` int16, both in steps of the grids in `Protected`; and each step's `radii` `(steps,)`.
+    """A correction as it is kept: the layer's `inputs` `(time, inputs)` int8; the change of its output, `values`
+    `(steps, units)` int16, and what is put to the ridge regression for that, `pulls` `(steps, units)` int16, which goes
+    further, as the regression follows but in part; all in steps of the grids in `Protected`. And each step's `radii`
+    `(steps,)`.
     """
 
     inputs: Tensor
     values: Tensor
+    pulls: Tensor
     radii: Tensor
 
 
@@ -175,14 +72,15 @@ class _Book:
     def add(self, number: int, entry: Entry) -> None:
         inputs = entry.inputs.float() * self.protected.input_step
         keys = self.protected.layer.keys(inputs)
-        self.summaries[number] = summary(inputs.unsqueeze(0))[0]
+        if self.gated:
+            self.summaries[number] = self.protected.usual_example.row(inputs)
         self.entries[number], self.projected[number] = entry, self.protected.project(keys[: len(entry.values)])
-        self.sums.add(entry.inputs, entry.values)
+        self.sums.add(entry.inputs, entry.pulls)
         self.version += 1
 
     def remove(self, number: int) -> Entry:
-        entry, _, _ = self.entries.pop(number), self.projected.pop(number), self.summaries.pop(number)
-        self.sums.remove(entry.inputs, entry.values)
+        entry, _, _ = self.entries.pop(number), self.projected.pop(number), self.summaries.pop(number, None)
+        self.sums.remove(entry.inputs, entry.pulls)
         self.version += 1
         return entry
 
@@ -286,12 +184,25 @@ class Memory(Intervention):
             raise ValueError(f"There is no correction {number}. There are: {there or 'none'}.")
         return self.book.remove(number)
 
-    def entry(self, inputs: Tensor, values: Tensor) -> Entry:
-        """The correction that changes the layer's outputs by `values` `(steps, units)` at `inputs` `(time, inputs)`."""
+    def entry(self, inputs: Tensor, values: Tensor, pulls: Tensor | None = None) -> Entry:
+        """The correction that changes the layer's outputs by `values` `(steps, units)` at `inputs` `(time, inputs)`.
+
+        `pulls` (None: the same) is what the ridge regression is given for that.
+        """
         protected = self.protected
         rounded = protected.round_inputs(inputs)
         keys = protected.layer.keys(rounded.float() * protected.input_step)[: len(values)]
-        return Entry(rounded, protected.round_values(values), protected.radii(protected.project(keys)))
+        pulls = protected.round_values(values if pulls is None else pulls)
+        return Entry(rounded, protected.round_values(values), pulls, protected.radii(protected.project(keys)))
+
+    def reach(self, inputs: Tensor, steps: int, own: float) -> Reach:
+        """Which changes of `steps` steps of the layer's outputs a correction at `inputs` `(time, inputs)` can make: the
+        map's, and by `own` what the codebook keeps of each step; as far as each edits (`parts`).
+        """
+        if self.parts == "codebook":
+            return Reach.free(steps)
+        reach = self.book.sums.reach(self.protected.round_inputs(inputs), steps, self.ridge_strength)
+        return reach if self.parts == "ridge" else reach.apart(own)
 
     @torch.no_grad()
     def change(self, inputs: Tensor) -> Tensor:
@@ -301,6 +212,18 @@ class Memory(Intervention):
         units = layer.site.units
         zero = torch.zeros(1, len(layer.keys(inputs)), units)
         return self._edit(zero, given, self._ready(torch.device("cpu")))[0]
+
+    @torch.no_grad()
+    def mapped(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """What its ridge map, whatever its gate says, gives of inputs `(time, inputs)`, and what of that stands in the
+        weights: `(steps, units)` each.
+        """
+        keys = self.protected.layer.keys(self.protected.round_inputs(inputs).float() * self.protected.input_step)
+        weight, bias, _, _ = self.book.fitted()
+        mapped = keys @ weight.T + bias
+        if self.folded is None:
+            return mapped, torch.zeros_like(mapped)
+        return mapped, keys @ self.folded[:, :-1].T + self.folded[:, -1]
 
     def at(self, site: Site) -> Edit:
         ready: dict[str, tuple[int, _Ready | None]] = {}
@@ -410,24 +333,21 @@ def correct(
     if steps is not None:
         inputs = inputs[: layer.needed(steps)]
     total = len(layer.keys(inputs)) if steps is None else steps
-    usual = memory.protected.usual
+    mapped, in_weights = (own[:total] for own in memory.mapped(inputs))
+    before = in_weights + memory.change(inputs)[:total]
+    usual, margin, own = memory.protected.usual, search.margin, search.own
     for turn in range(1, search.rounds + 1):
-        # What the memory does not keep well enough is looked for again with more to spare.
-        harder = replace(search, margin=search.margin / turn)
-        change = find_change(model, layer.site, (total, layer.site.units), usual, loss, right, harder, [memory])
-        before = memory.change(inputs)[:total]
-        if number in memory.entries:
-            memory.remove(number)
+        reach, harder = memory.reach(inputs, total, own), replace(search, margin=margin)
+        change = find_change(model, layer.site, reach, usual, loss, right, harder, [memory])
         if not change.right:
-            break
-        entry = memory.entry(inputs, before + change.values)
-        memory.add(number, entry)
-        with intervene(model, memory):
-            fixed = _decodes(right)
+            own *= _FREER  # what no map can do is left to the codebook
+            continue
+        memory.add(number, memory.entry(inputs, before + change.values, mapped + change.kept))
+        with intervene(model, memory), torch.no_grad():
+            fixed = right()
         if fixed:
-            touched = change.values[change.values.any(1)]
-            size = float(rms(touched)) / usual if len(touched) else 0.0
-            return Correction(entry, True, change, turn, size)
-    if number in memory.entries:
+            size = float(rms(change.values[change.touched])) / usual if change.touched.any() else 0.0
+            return Correction(memory.entries[number], True, change, turn, size)
         memory.remove(number)
+        margin = search.margin / (turn + 1)
     return Correction(None, False, change, turn, 0.0)

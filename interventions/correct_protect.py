@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from interventions.correct_gate import Usual, summary
+from interventions.correct_gate import Usual
 from interventions.correct_layer import AffineLayer, power_of_two, rms
 from interventions.moments import Moments
 
 DIMENSIONS = 32  # of projected keys: with 24 to 64, 100 corrections of speech hold and reach alike
 SAMPLE = 4000  # keys that are kept
-_GRAIN = 256  # how many steps of their grid values have for the usual size
+_GRAIN = 16  # how many steps of their grid values have for the usual size
 _HEADROOM = 1.25  # how far beyond the protected ones an input may go before it is cut off
 
 
@@ -29,7 +29,8 @@ class Protected:
       multiples of those steps;
     - `projection` `(dimensions, width)` and `offset` `(dimensions,)`: a key's principal components, whitened;
     - `sample` `(number, dimensions)`: protected keys, projected;
-    - `usual_example`: how protected examples vary as a whole, for a gate; None where there can be none.
+    - `usual_example`: how protected examples vary as a whole, for a gate; None where there can be none;
+    - `grain`: how many of `value_step` the usual output has.
     """
 
     layer: AffineLayer
@@ -40,6 +41,7 @@ class Protected:
     offset: Tensor
     sample: Tensor
     usual_example: Usual | None = None
+    grain: int = _GRAIN
 
     @classmethod
     @torch.no_grad()
@@ -59,15 +61,13 @@ class Protected:
         """
         moments = Moments(layer.width)
         most = torch.zeros(layer.inputs)
-        drawn, seen, summaries = [], 0, []
+        drawn = []
         draw = torch.Generator().manual_seed(seed)
         steps = sum(len(output) for output in outputs)
         for own, output in zip(inputs, outputs, strict=True):
             keys = layer.keys(own.float().cpu())[: len(output)]
             moments.update(keys)
-            summaries.append(summary(own.float().cpu().unsqueeze(0))[0])
             most = torch.maximum(most, own.float().cpu().abs().amax(0))
-            seen += len(keys)
             drawn.append(keys[torch.rand(len(keys), generator=draw) < sample / steps])
         covariance, mean = moments.covariance, moments.mean
         second = torch.zeros(layer.width + 1, layer.width + 1, dtype=torch.float64)
@@ -86,13 +86,14 @@ class Protected:
         return cls(
             layer, input_step, power_of_two(rms(torch.cat(list(outputs)).float().cpu()) / _GRAIN).float(),
             (second / torch.outer(steps_of_key, steps_of_key)).float(),
-            projection.float(), offset.float(), projected.float(), Usual.fit(summaries) if layer.convolution else None,
+            projection.float(), offset.float(), projected.float(),
+            Usual.fit([own.float().cpu() for own in inputs]) if layer.convolution else None,
         )  # fmt: skip
 
     @property
     def usual(self) -> float:
         """The size of the layer's usual output: its root mean square, brought up to a power of two."""
-        return _GRAIN * float(self.value_step)
+        return self.grain * float(self.value_step)
 
     @property
     def key_step(self) -> Tensor:

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from interventions.correct_protect import Protected
+from interventions.correct_search import Reach
 
 # So many rows of products of 8-bit numbers have a sum that float32 holds exactly (127 ** 2 * 1024 < 2 ** 24).
 _BLOCK = 1024
 _JITTER = 1e-4  # of a key's own protected size, so that a direction in which nothing varied has a solution
+_LEAST = 1e-3  # of the strongest direction that a correction's keys reach in: weaker ones are left out
 
 
 class RidgeSums:
@@ -36,11 +38,19 @@ class RidgeSums:
         self._move(inputs, values, -1)
 
     def _move(self, inputs: Tensor, values: Tensor, sign: int) -> None:
-        keys = self.protected.layer.keys(inputs.float())[: len(values)]
-        keys = torch.cat([keys, torch.ones(len(keys), 1)], 1)
+        keys = self._keys(inputs, len(values))
         for block in keys.split(_BLOCK):
             self.keys += sign * (block.T @ block).double()
         self.values += sign * (values.double().T @ keys.double())
+
+    def _keys(self, inputs: Tensor, steps: int) -> Tensor:
+        """The key of each step with the 1 behind it, on the grid: `(steps, width + 1)`, whole numbers in float32."""
+        return torch.cat([self.protected.layer.keys(inputs.float())[:steps], torch.ones(steps, 1)], 1)
+
+    def _factor(self, strength: float) -> Tensor:
+        second = self.protected.second.double()
+        held = strength * second + torch.diag((_JITTER * second.diagonal()).clamp_min(1e-12))
+        return torch.linalg.cholesky(self.keys + held)
 
     def solve(self, strength: float) -> tuple[Tensor, Tensor]:
         """The map's weight `(units, width)` and bias `(units,)`, float32; zeros where there is no correction."""
@@ -48,8 +58,22 @@ class RidgeSums:
         if not self.values.any():
             units, width = self.values.shape
             return torch.zeros(units, width - 1), torch.zeros(units)
-        second = protected.second.double()
-        held = strength * second + torch.diag((_JITTER * second.diagonal()).clamp_min(1e-12))
-        factor = torch.linalg.cholesky(self.keys + held)
-        whole = torch.cholesky_solve(self.values.T, factor).T * protected.value_step / protected.key_step
+        solved = torch.cholesky_solve(self.values.T, self._factor(strength)).T
+        whole = solved * protected.value_step / protected.key_step
         return whole[:, :-1].float().contiguous(), whole[:, -1].float()
+
+    def reach(self, inputs: Tensor, steps: int, strength: float) -> Reach:
+        """What one more correction, at `inputs` `(time, inputs)` int8, can make of the map's outputs at its own keys.
+
+        Kept values that exceed what the map gives by r move the map at these keys by `G (G + 1)^-1 r`, where
+        `G = K (S + strength * C)^-1 K'`, and raise the least of what the regression minimises by `r' (G + 1)^-1 r`.
+        With `G = U diag(g) U'` and `r = U sqrt(1 + g) z`, that is a change of `U g / sqrt(1 + g) z` at the cost `z' z`.
+        """
+        keys = self._keys(inputs, steps).double()
+        solved = torch.linalg.solve_triangular(self._factor(strength), keys.T, upper=False)
+        gains, axes = torch.linalg.eigh(solved.T @ solved)
+        there = gains > _LEAST * gains[-1]
+        gains, axes = gains[there], axes[:, there]
+        change, kept = axes * gains / (1 + gains).sqrt(), axes * (1 + gains).sqrt()
+        size = (change.square().sum() / steps).sqrt()
+        return Reach((change / size).float(), (kept / size).float())

@@ -25,7 +25,8 @@ from interventions.correct_layer import AffineLayer
 from interventions.correct_protect import Protected
 from interventions.files import FileError, atomic, read_tensors, site_from_json, site_to_json, write_tensors
 
-FORMAT = 2  # 1 knew of no gate; it is read, and stays without one
+FORMAT = 3  # 1 and 2 are read, and have no gate; what they put to the ridge regression is the change itself
+_OLD_GRAIN = 256  # of formats 1 and 2
 _KIND = "corrections"
 _WAIT = 60.0  # seconds for another process's write
 _TABLES = """
@@ -46,7 +47,8 @@ CREATE TABLE corrections (
 );
 """
 _PROTECTED = ("input_step", "value_step", "second", "projection", "offset", "sample")
-_GATE = ("gate.mean", "gate.covariance")  # where the layer can have one
+_ENTRY = ("inputs", "values", "pulls", "radii")
+_GATE = ("gate.axes", "gate.centre", "gate.mean", "gate.deviation", "gate.rows")  # where the layer can have one
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class CorrectionStore:
             raise FileError(f"There are no corrections at '{self.path}'.")
         with self._open() as file:
             row = file.execute("SELECT format, fingerprint FROM memory").fetchone()
-        if row is None or row[0] not in (1, FORMAT):
+        if row is None or row[0] not in (1, 2, FORMAT):
             found = "nothing" if row is None else f"format {row[0]}"
             raise FileError(f"'{self.path}' holds {found}, and this version reads format {FORMAT}. Update innertune.")
         if row[1] != fingerprint:
@@ -149,7 +151,7 @@ class CorrectionStore:
             memory.remove(number)
         for number, row in zip(new, rows, strict=True):
             if row is not None:  # taken back meanwhile by another process
-                memory.add(number, Entry(**_unpacked(row[0])))
+                memory.add(number, _entry(_unpacked(row[0])))
         return bool(new or gone)
 
     def add(self, entry: Entry | None, author: str, **facts: Any) -> int:
@@ -217,8 +219,8 @@ class CorrectionStore:
         try:
             given, header, rows = said["fingerprint"], said["memory"], said["corrections"]
             facts = dict(header["facts"])
-            own = {name: tensors[name] for name in (*_PROTECTED, *_GATE) if name in tensors}
-            memory = _memory(header, own, tensors.get("folded"))
+            memory = _memory(header, tensors, tensors.get("folded"))
+            own = _tensors(memory.protected)
             packed = [_exported(row, tensors) for row in rows]
         except (KeyError, TypeError, ValueError) as error:
             raise FileError(f"'{exported}' does not describe corrections: {error}") from None
@@ -230,9 +232,9 @@ class CorrectionStore:
         store = cls.create(path, fingerprint, memory, **facts)
         with store._open() as file, _writing(file):
             known, blob = file.execute("SELECT header, tensors FROM memory").fetchone()
-            there = _unpacked(blob)
-            alike = there.keys() == own.keys() and all(torch.equal(there[name], own[name]) for name in own)
             known = json.loads(known)
+            there = _tensors(_memory(known, _unpacked(blob), None).protected)
+            alike = there.keys() == own.keys() and all(torch.equal(there[name], own[name]) for name in own)
             if not alike or any(known[key] != header[key] for key in ("layer", "strength")):
                 raise FileError(
                     f"'{exported}' and '{store.path}' hold corrections of one model, but with other protected data, or "
@@ -323,13 +325,15 @@ def _reading(file: sqlite3.Connection) -> Iterator[None]:
 
 def _described(memory: Memory) -> dict[str, Any]:
     layer = asdict(memory.protected.layer) | {"site": site_to_json(memory.protected.layer.site)}
-    return {"layer": layer, "strength": memory.ridge_strength}
+    return {"layer": layer, "strength": memory.ridge_strength, "grain": memory.protected.grain}
 
 
 def _tensors(protected: Protected) -> dict[str, Tensor]:
     found = {name: getattr(protected, name) for name in _PROTECTED}
     usual = protected.usual_example
-    return found if usual is None else found | dict(zip(_GATE, (usual.mean, usual.covariance), strict=True))
+    if usual is None:
+        return found
+    return found | {name: getattr(usual, name.removeprefix("gate.")) for name in _GATE}
 
 
 def _memory(
@@ -337,18 +341,22 @@ def _memory(
 ) -> Memory:
     layer = AffineLayer(**header["layer"] | {"site": site_from_json(header["layer"]["site"])})
     usual = Usual(*(tensors[name] for name in _GATE)) if _GATE[0] in tensors else None
-    protected = Protected(layer, *(tensors[name] for name in _PROTECTED), usual)
+    grain = header.get("grain", _OLD_GRAIN)
+    protected = Protected(layer, *(tensors[name] for name in _PROTECTED), usual, grain)
     return Memory.new(protected, header["strength"], folded, gated)
 
 
 def packed(entry: Entry) -> bytes:
     """A correction's vectors as the store has them: safetensors, compressed."""
-    return _packed({"inputs": entry.inputs, "values": entry.values, "radii": entry.radii})
+    return _packed({name: getattr(entry, name) for name in _ENTRY})
+
+
+def _entry(tensors: Mapping[str, Tensor]) -> Entry:
+    return Entry(**{"pulls": tensors["values"], **tensors})
 
 
 def _exported(row: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[str, str, str, bytes | None]:
-    own = {name: tensors[f"{row['number']}.{name}"] for name in ("inputs", "values", "radii")
-           if f"{row['number']}.inputs" in tensors}  # fmt: skip
+    own = {name: tensors[f"{row['number']}.{name}"] for name in _ENTRY if f"{row['number']}.{name}" in tensors}
     facts = json.dumps(row["facts"], ensure_ascii=False)
     return str(row["made"]), str(row["author"]), facts, _packed(own) if own else None
 

@@ -56,13 +56,14 @@ from adapt.data.manifest import Splits
 from adapt.data.pairs import Pair
 from adapt.inference import answers
 from adapt.introspect.activations import own_steps
-from adapt.memory import SEARCHES, STRENGTHS
+from adapt.memory import SEARCHES, STRENGTH
 from adapt.models.checkpoint import load_model
 from adapt.models.ctc import ctc_greedy_loss, ctc_path
 from adapt.models.model import Model
 from adapt.protect import layer_of, protect
 from interventions.capture import capture
-from interventions.correct import Memory, Search, correct, find_change
+from interventions.correct import Memory, correct
+from interventions.correct_search import Reach, Search, find_change
 from interventions.correct_layer import AffineLayer, layer_inputs
 from interventions.correct_protect import Protected
 from interventions.correct_store import packed
@@ -194,10 +195,9 @@ class Found(Method):
             case.loss(batch)
         steps = int(own_steps(case.model, batch)(case.layer.site))
         inputs = found[0][0][: case.layer.needed(steps)]
-        usual, shape = case.protected.usual, (steps, case.layer.site.units)
         change = find_change(
-            case.model, case.layer.site, shape, usual, lambda: case.loss(batch), lambda: case.right(example),
-            case.search, self.on(),
+            case.model, case.layer.site, Reach.free(steps), case.protected.usual, lambda: case.loss(batch),
+            lambda: case.right(example), case.search, self.on(),
         )  # fmt: skip
         if change.right:
             self.keep(number, example, inputs, change.values)
@@ -384,7 +384,7 @@ def methods(strength: float) -> dict[str, Any]:
         "ridge+codebook": lambda case: Remembering(case, strength),
         "no gate": lambda case: Remembering(case, strength, gated=False),
         "ridge": lambda case: Remembering(case, strength, "ridge"),
-        "codebook": lambda case: Remembering(case, NO_RIDGE),
+        "codebook": lambda case: Remembering(case, NO_RIDGE, "codebook"),
         "hard codebook": HardCodebook,
         "constant": Constant,
         "knn": Neighbours,
@@ -610,7 +610,7 @@ def main() -> None:
                         help="of fsdd, where a base is trained without --model")  # fmt: skip
     parser.add_argument("--sites", nargs="+", help="names or globs of one layer each, or all; default: the family's")
     parser.add_argument("--seeds", type=int, default=1, help="so many streams, and their mean")
-    parser.add_argument("--strength", type=float, help="default: as usual, 300, in decoders 3000")
+    parser.add_argument("--strength", type=float, help="default: as usual, 300")
     parser.add_argument("--methods", nargs="+", choices=methods(0), default=list(methods(0)))
     parser.add_argument("--corrections", type=int, default=100)
     parser.add_argument("--at", type=int, nargs="+", help="default: a tenth, 30 %% and all of them")
@@ -626,8 +626,7 @@ def main() -> None:
     at = sorted({*(args.at or (max(1, args.corrections // 10), max(1, 3 * args.corrections // 10))), args.corrections})
     rows: list[Row] = []
     for case in cases_of(args, at):
-        step = case.layer.site.step
-        strength = args.strength or STRENGTHS[step.unit if step else "s"]
+        strength = args.strength or STRENGTH
         print(f"{case.layer.site.name}, strength {strength:g}; error as it is: " + ", ".join(
             f"{name} {100 * case.error(texts, getattr(case, name)):.1f}" for name, texts in case.bare.items()
         ))  # fmt: skip

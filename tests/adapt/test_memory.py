@@ -1,9 +1,12 @@
 """The memory of a model, family by family: what is corrected is decoded so, alone, in batches and by beams."""
 
 from dataclasses import replace
+from fnmatch import fnmatch
 
 import pytest
 import torch
+from small_hf import save_speech_encoder_decoder
+from small_mt import save_translation
 from tone_speech import write_tones
 
 from adapt.data.domains import domains
@@ -16,11 +19,12 @@ from adapt.memory import ModelMemory, corrected, store_path
 from adapt.models.checkpoint import load_model
 from adapt.models.ctc import ctc_greedy_loss, ctc_path, ctc_steps
 from adapt.models.labels import spelled
+from adapt.protect import layer_of
 from adapt.unsupported import unsupported
-from interventions.correct import Search
+from interventions.correct_search import Search
 
 # Random networks are far from any text, and must be moved further than those that have learned something.
-FAR = Search(steps=200, rate=0.5, penalty=0.0)
+FAR = Search(steps=200, rate=0.05, penalty=0.0, own=2.0)
 ALONE = Loader(batch_seconds=0, batch_tokens=0)
 
 
@@ -35,6 +39,28 @@ def weather():
     """The embedded translation model with a memory, and sentences that it translates."""
     sentences = domains(train=0, validation=0, test=0, source_test=40, source_train=120)
     return load_model("weather-en-de"), list(sentences.source_train), list(sentences.source_test)
+
+
+@pytest.mark.parametrize(
+    ("family", "layer"),
+    [
+        ("wav2vec2", "feature_projection.projection"),
+        ("whisper", "decoder.layers.1.self_attn.out_proj"),
+        ("marian", "decoder.layers.1.self_attn.out_proj"),
+    ],
+)
+def test_corrections_are_kept_at_a_layer_of_the_decoder_where_there_is_one(request, family, layer):
+    chosen = layer_of(load_model(str(request.getfixturevalue(family))).model).site
+    assert chosen.name.endswith(layer)
+
+
+def test_of_other_decoders_too_it_is_the_last_self_attention_unless_nothing_of_the_source_has_reached_it(tmp_path):
+    t5 = load_model(str(save_translation(tmp_path / "t5", "t5"))).model
+    assert fnmatch(layer_of(t5).site.name, "*.decoder.block.1.layer.0.SelfAttention.o")
+    bert = load_model(str(save_speech_encoder_decoder(tmp_path / "bert", decoder="Bert"))).model
+    assert fnmatch(layer_of(bert).site.name, "*decoder*.layer.1.attention.output.dense")
+    shallow = load_model(str(save_translation(tmp_path / "shallow", decoder_layers=1))).model
+    assert fnmatch(layer_of(shallow).site.name, "*.decoder.layers.0.encoder_attn.out_proj")
 
 
 @pytest.mark.parametrize(("family", "beams"), [("wav2vec2", 1), ("whisper", 1), ("whisper", 3)])

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from interventions.capture import capture
-from interventions.correct import Correction, Memory, Search, correct
+from interventions.correct import Correction, Memory, correct
 from interventions.correct_layer import AffineLayer, layer_inputs
 from interventions.correct_protect import Protected
+from interventions.correct_search import Search
 from interventions.sites import find_sites, own_mask
 
 
@@ -67,5 +68,5 @@ def correct_one(net: Frames, memory: Memory, number: int, search: Search | None 
         net, memory, number,
         lambda: nn.functional.cross_entropy(net(x)[0], labels),
         lambda: bool((net(x).argmax(-1)[0] == labels).all()),
-        search=search or Search(steps=200),
+        search=search or Search(steps=200, rate=0.02, own=5.0),
     )  # fmt: skip

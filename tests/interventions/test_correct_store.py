@@ -253,7 +253,7 @@ def test_the_gate_is_kept_and_a_store_of_format_1_which_knew_of_none_stays_witho
     read = store.memory()
     assert read.book.gated and not store.memory(gated=False).book.gated
     mine, others = read.book.fitted()[3], taught.book.fitted()[3]
-    assert torch.equal(mine.weight, others.weight) and torch.equal(mine.bias, others.bias)
+    assert torch.equal(mine.quadratic, others.quadratic) and torch.equal(mine.bias, others.bias)
     with sqlite3.connect(store.path) as file:
         (blob,) = file.execute("SELECT tensors FROM memory").fetchone()
         without = {name: tensor for name, tensor in _unpacked(blob).items() if not name.startswith("gate.")}
