@@ -226,7 +226,9 @@ class ModelMemory:
                     one != other for one, other in zip(watched, self._answers() if watch else [], strict=True)
                 )
         told = (
-            {} if refused else {"touched": int(found.change.touched.sum()), "steps": len(found.entry.values), "size": found.size}
+            {}
+            if refused
+            else {"touched": int(found.change.touched.sum()), "steps": len(found.entry.values), "size": found.size}
         )
         size = self.store.record(number).bytes
         return Outcome(

@@ -12,7 +12,7 @@ keeps each exact (`correct_codebook.py`). In convolutions a gate closes the map 
 ones and unlike the corrected ones (`correct_gate.py`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-AXES = 64  # principal components of the inputs; with 48, 1 to 7 in 100 fewer are told apart, with all of 96, 1 to 9 more
+AXES = 64  # principal components of the inputs; with 32, a tenth fewer are told apart, with all of 96 a few more
 LIMIT = 2.3  # standard deviations of protected examples from their mean, beyond which the gate opens
 _DOUBT = 10.0  # so many corrections lower that limit by one: few do not say what the corrected is like
 _SLOPE = 4.0  # of the gate, a standard deviation: it has no edge that rounding could fall to either side of
@@ -120,7 +120,7 @@ def _there(inputs: Tensor) -> Tensor:
 
 
 def _leverage(rows: Tensor, spread: Tensor, factor: Tensor, shrink: Tensor) -> Tensor:
-    """`r' M^-1 r` of each of `rows` `(number, size)`, with `M = spread' spread + shrink`, whose dual has this factor."""
+    """`r' M^-1 r` of each of `rows` `(number, size)`: `M = spread' spread + shrink`, and `factor` is of its dual."""
     across = rows @ spread.T
     inside = torch.cholesky_solve(across.T, factor)
     return (rows.square().sum(1) - (across * inside.T).sum(1)) / shrink

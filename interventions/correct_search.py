@@ -1,9 +1,9 @@
 """The change of a layer's outputs that one correction needs: the least after which free decoding gives its text.
 
-Least by what the memory's ridge regression has to pay for it (`interventions/correct_ridge.py`): a change that an affine
-map makes by moving little of what is protected, and of what was corrected before, costs little, and so it is what the
-search finds. Other inputs that are alike are then changed alike; a change of some frames, whatever makes it, would
-carry over to none.
+Least by what the memory's ridge regression has to pay for it (`interventions/correct_ridge.py`): a change that an
+affine map makes by moving little of what is protected, and of what was corrected before, costs little, and so it is
+what the search finds. Other inputs that are alike are then changed alike; a change of some frames, whatever makes it,
+would carry over to none. What no map can make is left to each step by itself, and to the codebook to keep.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,8 +32,8 @@ class Search:
     token, is at most `margin`.
 
     `own` is how far each step may change by itself for what it would cost the map to change it by 1. The search starts
-    again, up to `rounds` times in all, with a larger `own` where it found nothing, and a smaller margin where the memory
-    did not keep what it found.
+    again, up to `rounds` times in all, with a larger `own` where it found nothing, and a smaller margin where the
+    memory did not keep what it found.
     """
 
     steps: int = 80

@@ -6,6 +6,7 @@ store belongs to one model, by fingerprint. Numbers are never used twice.
 """
 
 import json
+import lzma
 import os
 import sqlite3
 import zlib
@@ -26,6 +27,7 @@ from interventions.correct_protect import Protected
 from interventions.files import FileError, atomic, read_tensors, site_from_json, site_to_json, write_tensors
 
 FORMAT = 3  # 1 and 2 are read, and have no gate; what they put to the ridge regression is the change itself
+_XZ = b"\xfd7zXZ"  # what lzma's files begin with
 _OLD_GRAIN = 256  # of formats 1 and 2
 _KIND = "corrections"
 _WAIT = 60.0  # seconds for another process's write
@@ -347,27 +349,31 @@ def _memory(
 
 
 def packed(entry: Entry) -> bytes:
-    """A correction's vectors as the store has them: safetensors, compressed."""
-    return _packed({name: getattr(entry, name) for name in _ENTRY})
+    """A correction's vectors as the store has them: safetensors, compressed (in format 1 and 2 by zlib)."""
+    return lzma.compress(_bytes({name: getattr(entry, name) for name in _ENTRY}))
 
 
 def _entry(tensors: Mapping[str, Tensor]) -> Entry:
-    return Entry(**{"pulls": tensors["values"], **tensors})
+    return Entry(**{"pulls": tensors["values"].clone(), **tensors})
 
 
 def _exported(row: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[str, str, str, bytes | None]:
     own = {name: tensors[f"{row['number']}.{name}"] for name in _ENTRY if f"{row['number']}.{name}" in tensors}
     facts = json.dumps(row["facts"], ensure_ascii=False)
-    return str(row["made"]), str(row["author"]), facts, _packed(own) if own else None
+    return str(row["made"]), str(row["author"]), facts, packed(_entry(own)) if own else None
 
 
 def _packed(tensors: Mapping[str, Tensor]) -> bytes:
+    return zlib.compress(_bytes(tensors), 6)  # of large ones; lzma would take seconds for them
+
+
+def _bytes(tensors: Mapping[str, Tensor]) -> bytes:
     from safetensors.torch import save
 
-    return zlib.compress(save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}), 6)
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
 
 
 def _unpacked(blob: bytes) -> dict[str, Tensor]:
     from safetensors.torch import load
 
-    return load(zlib.decompress(blob))
+    return load(lzma.decompress(blob) if blob.startswith(_XZ) else zlib.decompress(blob))

@@ -63,9 +63,9 @@ from adapt.models.model import Model
 from adapt.protect import layer_of, protect
 from interventions.capture import capture
 from interventions.correct import Memory, correct
-from interventions.correct_search import Reach, Search, find_change
 from interventions.correct_layer import AffineLayer, layer_inputs
 from interventions.correct_protect import Protected
+from interventions.correct_search import Reach, Search, find_change
 from interventions.correct_store import packed
 from interventions.intervene import Edits
 from interventions.intervention import Edit, Intervention
@@ -160,18 +160,17 @@ class Method:
 class Remembering(Method):
     """`Memory`, all of it or a part."""
 
-    def __init__(self, case: Case, strength: float, parts: str = "both", rounds: int = 3, gated: bool = True) -> None:
+    def __init__(self, case: Case, strength: float, parts: str = "both", gated: bool = True) -> None:
         super().__init__(case)
         self.memory = Memory.new(case.protected, strength, gated=gated)
         self.view = replace(self.memory, parts=parts)
-        self.search = replace(case.search, rounds=rounds)
 
     def learn(self, number: int, example: Any) -> None:
         case = self.case
         batch = case.batch(example)
         steps = int(own_steps(case.model, batch)(case.layer.site))
         found = correct(
-            case.model, self.view, number, lambda: case.loss(batch), lambda: case.right(example), steps, self.search
+            case.model, self.view, number, lambda: case.loss(batch), lambda: case.right(example), steps, case.search
         )
         if found.entry is not None:
             self.kilobytes += len(packed(found.entry)) / 1000

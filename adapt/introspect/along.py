@@ -2,8 +2,8 @@
 
 What parts a group from others (`adapt.introspect.parting`) is a difference for each content. A step is as far along it
 as its activation, less the group's mean for its content, times that difference. Were the example itself in the mean and
-the difference, one that is far off would draw both towards itself, and lie far along whatever it does: so they are those
-of the group without the example's own fold. The sums by fold are there already, and nothing more is stored.
+the difference, one that is far off would draw both towards itself, and lie far along whatever it does: so they are
+those of the group without the example's own fold. The sums by fold are there already, and nothing more is stored.
 
 Of noise, an example is then as often back as along. What is left is of the second order: a far example lies in the mean
 that the others are held against, which says a K-th, of K folds, of what its own part in the direction said.

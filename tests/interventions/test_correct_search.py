@@ -1,4 +1,4 @@
-"""What a correction may change is what its memory then makes of it, at the cost said; the search finds little enough."""
+"""What a correction may change is what its memory makes of it, at the cost said; the search finds little enough."""
 
 import pytest
 import torch
@@ -84,7 +84,9 @@ def test_the_cost_is_what_the_regression_pays(net, known, earlier):
     reach = sums.reach(given, len(before), STRENGTH)
     costs = []
     for size in (1.0, 2.0):
-        z = size * torch.randn(reach.change.shape[1], known.layer.site.units, generator=torch.Generator().manual_seed(1))
+        z = size * torch.randn(
+            reach.change.shape[1], known.layer.site.units, generator=torch.Generator().manual_seed(1)
+        )
         kept = ((before + reach.kept @ z) / known.value_step).round().to(torch.int16)
         sums.add(given, kept)
         more = paid(*sums.solve(STRENGTH), [*rows, (given, kept * known.value_step)]) - least

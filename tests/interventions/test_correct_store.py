@@ -1,9 +1,11 @@
 """What is acknowledged is there, whatever is killed; two processes add at once; a file goes from hand to hand whole."""
 
+import json
 import signal
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -249,19 +251,42 @@ def test_one_that_another_process_holds_is_said_to_be(store, taught, monkeypatch
         holder.close()
 
 
-def test_the_gate_is_kept_and_a_store_of_format_1_which_knew_of_none_stays_without(net, taught, store):
+def test_the_gate_is_kept(net, taught, store):
     read = store.memory()
     assert read.book.gated and not store.memory(gated=False).book.gated
     mine, others = read.book.fitted()[3], taught.book.fitted()[3]
     assert torch.equal(mine.quadratic, others.quadratic) and torch.equal(mine.bias, others.bias)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_store_of_an_older_format_is_read_without_a_gate(net, taught, store, number, tmp_path):
+    # Which had another gate or none, put the change itself to the regression, and had a finer grid.
     with sqlite3.connect(store.path) as file:
-        (blob,) = file.execute("SELECT tensors FROM memory").fetchone()
-        without = {name: tensor for name, tensor in _unpacked(blob).items() if not name.startswith("gate.")}
-        file.execute("UPDATE memory SET format = 1, tensors = ?", (_packed(without),))
+        header, blob = file.execute("SELECT header, tensors FROM memory").fetchone()
+        header = json.loads(header)
+        header.pop("grain")
+        own = {name: tensor for name, tensor in _unpacked(blob).items() if not name.startswith("gate.")}
+        own["value_step"] = own["value_step"] / 16
+        if number == 2:
+            own |= {"gate.mean": torch.zeros(24), "gate.covariance": torch.eye(24)}
+        file.execute(
+            "UPDATE memory SET format = ?, header = ?, tensors = ?", (number, json.dumps(header), _packed(own))
+        )
+        for row, entry in taught.entries.items():
+            older = {"inputs": entry.inputs, "values": 16 * entry.values, "radii": entry.radii}
+            file.execute("UPDATE corrections SET tensors = ? WHERE number = ?", (_packed(older), row))
     file.close()
-    old = CorrectionStore(store.path, "model").memory()
-    assert not old.book.gated and len(old.entries) == 5
+    older = CorrectionStore(store.path, "model")
+    memory = older.memory()
+    assert not memory.book.gated and len(memory.entries) == 5 and memory.protected.usual == taught.protected.usual
     ungated = Memory.new(taught.protected, 30.0, gated=False)
-    for number, entry in taught.entries.items():
-        ungated.add(number, entry)
-    assert not changed_bits(put(net, old), put(net, ungated)).any()
+    for row, entry in taught.entries.items():
+        ungated.add(row, replace(entry, pulls=entry.values))
+    torch.testing.assert_close(put(net, memory), put(net, ungated), rtol=1e-4, atol=1e-4)
+    # More can be added, and all of it goes from hand to hand.
+    assert correct_one(net, memory, 9).fixed
+    older.add(memory.entries[9], "ann")
+    older.export(tmp_path / "old.safetensors")
+    there, numbers = CorrectionStore.load(tmp_path / "new.db", tmp_path / "old.safetensors", "model")
+    assert numbers == [1, 2, 3, 4, 5, 6]
+    assert not changed_bits(put(net, there.memory()), put(net, memory)).any()

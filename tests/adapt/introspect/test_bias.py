@@ -145,8 +145,7 @@ def test_links_do_not_depend_on_batches(planted, spoken):
     sums = read_content(planted.model, examples, Loader(), made, groups, folds, list(own.partings))
     given = made, groups, folds, sums, False, several
     one, other = (
-        link_errors(planted.model, examples, errors, Loader(batch_seconds=seconds), *given)
-        for seconds in (0.0, 60.0)
+        link_errors(planted.model, examples, errors, Loader(batch_seconds=seconds), *given) for seconds in (0.0, 60.0)
     )
     for site, link in one[own.number].items():
         assert link.examples == 30

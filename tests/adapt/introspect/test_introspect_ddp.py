@@ -72,7 +72,8 @@ def close(one, other):
 
 def test_two_processes_as_one(tmp_path):
     manifests = [
-        write_tones(tmp_path, name, count, pitch, speaker=name) for name, count, pitch in (("x", 10, 1.0), ("y", 11, 1.25))
+        write_tones(tmp_path, name, count, pitch, speaker=name)
+        for name, count, pitch in (("x", 10, 1.0), ("y", 11, 1.25))
     ]
     ranks, here = 2, Path(__file__).parent
     paths = [str(here), str(here.parent.parent)]
