@@ -76,6 +76,7 @@ from interventions.steer import Steer
 ROOT = Path(__file__).resolve().parent.parent
 ALONE = Loader(batch_seconds=0, batch_tokens=0)
 NO_RIDGE = 1e9  # a ridge map held so firmly is none
+FREELY = 0.02  # the search's rate where each step may change by itself, which must then change further
 
 
 @dataclass
@@ -164,13 +165,14 @@ class Remembering(Method):
         super().__init__(case)
         self.memory = Memory.new(case.protected, strength, gated=gated)
         self.view = replace(self.memory, parts=parts)
+        self.search = replace(case.search, rate=FREELY) if parts == "codebook" else case.search
 
     def learn(self, number: int, example: Any) -> None:
         case = self.case
         batch = case.batch(example)
         steps = int(own_steps(case.model, batch)(case.layer.site))
         found = correct(
-            case.model, self.view, number, lambda: case.loss(batch), lambda: case.right(example), steps, case.search
+            case.model, self.view, number, lambda: case.loss(batch), lambda: case.right(example), steps, self.search
         )
         if found.entry is not None:
             self.kilobytes += len(packed(found.entry)) / 1000
@@ -196,7 +198,7 @@ class Found(Method):
         inputs = found[0][0][: case.layer.needed(steps)]
         change = find_change(
             case.model, case.layer.site, Reach.free(steps), case.protected.usual, lambda: case.loss(batch),
-            lambda: case.right(example), case.search, self.on(),
+            lambda: case.right(example), replace(case.search, rate=FREELY), self.on(),
         )  # fmt: skip
         if change.right:
             self.keep(number, example, inputs, change.values)
