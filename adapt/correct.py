@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, ListConfig
 
 from adapt.build import build
+from adapt.correct_sweep import sweep, told_sweep
 from adapt.data.example import Example
 from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.pairs import Pair, read_pairs_file
@@ -15,6 +16,7 @@ from adapt.data.splits import check, report
 from adapt.errors import InputError
 from adapt.memory import ModelMemory, Outcome, store_path
 from adapt.models.checkpoint import Loaded
+from adapt.protect import layers_to_try
 from adapt.transcribe import find_audio
 from adapt.translate import read_sources
 from interventions.correct_store import CorrectionStore
@@ -32,15 +34,32 @@ def main(cfg: DictConfig) -> None:
         raise InputError("corrections=off: there is nowhere to keep a correction. Leave it out, or give a file.")
     examples = corrections_of(cfg, loaded)
     strength = strength_of(cfg)
+    swept = cfg.site == "sweep" or isinstance(cfg.site, ListConfig)
+    if swept and cfg.file is None:
+        raise InputError(f"site={cfg.site}: layers are tried on many corrections. Give file=FILE.jsonl, or one site.")
     if CorrectionStore.exists(path):
         memory = ModelMemory.open(loaded, path)
+        if swept:
+            raise InputError(
+                f"site={cfg.site}: this model keeps corrections already, in {path} at "
+                f"'{memory.memory.sites[0].name}', and its layer cannot be changed. Leave site out, or start another "
+                "store: corrections=FILE."
+            )
         if cfg.site is not None and memory.memory.sites[0].name != str(cfg.site):
             raise InputError(
                 f"site={cfg.site}: this model's corrections are kept at '{memory.memory.sites[0].name}'. Leave it out, "
                 "or start another store: corrections=FILE."
             )
     else:
-        memory = ModelMemory.create(loaded, protected_of(cfg, loaded), path, cfg.site, strength, build(cfg.loader))
+        site, loader = cfg.site, build(cfg.loader)
+        if swept:
+            layers = layers_to_try(loaded.model, None if site == "sweep" else [str(name) for name in site])
+        protected = protected_of(cfg, loaded)
+        if swept:
+            found = sweep(loaded.model, examples, protected, layers, strength, loader)
+            log.info("%s", told_sweep(found, loaded.model.task.noun))
+            site = found.chosen.site
+        memory = ModelMemory.create(loaded, protected, path, site, strength, loader)
         log.info("%s keeps corrections in %s, at %s.", loaded.reference, path, memory.memory.sites[0].name)
     author = str(cfg.author) if cfg.author is not None else _user()
     outcomes = []

@@ -27,7 +27,7 @@ from adapt.models.ctc import ctc_greedy_loss
 from adapt.models.model import Model
 from adapt.protect import layer_of, protect
 from adapt.unsupported import unsupported
-from interventions.correct import Entry, Memory, correct
+from interventions.correct import Correction, Entry, Memory, correct
 from interventions.correct_search import Search
 from interventions.correct_store import CorrectionStore, Record
 from interventions.intervene import Edits
@@ -68,6 +68,36 @@ class Outcome:
     def fixed(self) -> bool:
         """Whether the model, decoding freely, answers with the corrected text."""
         return self.after == self.text
+
+
+def unwritable(model: Model, example: Example, length: int) -> str:
+    """Why a model cannot write an example's text, with an input of that length as its reader has it; "" if it can."""
+    return (model.unfit(example, length, training=True) or "") if model.task.tidy(example.text) else "there is no text."
+
+
+def answer(model: Model, batch: Batch) -> str:
+    """A model's answer to the only example of a batch, as answers are compared."""
+    with torch.no_grad():
+        return model.task.tidy(model.task.decode(model, batch)[0])
+
+
+def answered(model: Model, examples: Sequence[Example], loader: Loader) -> list[Example]:
+    """Examples with the model's own answers for texts, without those that it answers with nothing."""
+    texts = answers(model, model.task, examples, loader, "answering")
+    return [with_text(example, text) for example, text in zip(examples, texts, strict=True) if text]
+
+
+def put(model: Model, memory: Memory, number: int, batch: Batch, text: str, search: Search | None = None) -> Correction:
+    """Put a correction of the only example of a batch into a memory, on no model at present, that no file need have.
+
+    `text` is tidy. `search` None is the one for what a step of the layer is.
+    """
+    layer = memory.protected.layer
+    steps = int(own_steps(model, batch)(layer.site))
+    search = search or SEARCHES[layer.site.step.unit if layer.site.step else "s"]
+    loss = ctc_greedy_loss if hasattr(model, "blank") else model.task.loss
+    right = lambda: answer(model, batch) == text  # noqa: E731
+    return correct(model, memory, number, lambda: loss(model, batch), right, steps, search)
 
 
 def store_path(loaded: Loaded, corrections: str = "auto") -> Path | None:
@@ -139,16 +169,15 @@ class ModelMemory:
             InputError: there is no such site, it cannot hold corrections, or too little is protected.
         """
         model, loader = loaded.model, loader or Loader()
-        texts = answers(model, model.task, protected, loader, "answering")
-        answered = [with_text(example, text) for example, text in zip(protected, texts, strict=True) if text]
+        told = answered(model, protected, loader)
         layer = layer_of(model, site)
-        known = protect(model, layer, answered)
+        known = protect(model, layer, told)
         strength = STRENGTH if strength is None else strength
-        rows = [to_row(example) for example in answered[:: max(1, len(answered) // WATCHED)][:WATCHED]]
+        rows = [to_row(example) for example in told[:: max(1, len(told) // WATCHED)][:WATCHED]]
         with files_of_the_user():
             store = CorrectionStore.create(
                 path or store_path(loaded), loaded.fingerprint, Memory.new(known, strength),
-                model=loaded.reference, protected=rows, examples=len(answered),
+                model=loaded.reference, protected=rows, examples=len(told),
             )  # fmt: skip
             return cls(loaded, store)
 
@@ -195,13 +224,13 @@ class ModelMemory:
         model, task = self.model, self.model.task
         read = model.reader.read(example)
         text = task.tidy(example.text)
-        refused = model.unfit(example, len(read), training=True) if text else "there is no text."
+        refused = unwritable(model, example, len(read))
         if refused:
             return Outcome(None, text, "", "", f"the text cannot be written: {refused}")
         batch = collate([(example, read)]).to(self._device)
         with eval_mode(model):
             with self.on():
-                before = self._answer(batch)
+                before = answer(model, batch)
                 watched = self._answers() if watch else []
             if before == text:
                 return Outcome(None, text, before, before)
@@ -221,7 +250,7 @@ class ModelMemory:
             number = self._keep(None if refused else found.entry, author, facts)
             seconds = time.perf_counter() - started
             with self.on():
-                after = self._answer(batch)
+                after = answer(model, batch)
                 changed = sum(
                     one != other for one, other in zip(watched, self._answers() if watch else [], strict=True)
                 )
@@ -236,16 +265,9 @@ class ModelMemory:
             bytes=size, **told,
         )  # fmt: skip
 
-    def _search(self, batch: Batch, text: str, search: Search | None) -> Any:
-        model, task = self.model, self.model.task
-        layer = self.memory.protected.layer
-        steps = int(own_steps(model, batch)(layer.site))
-        search = search or SEARCHES[layer.site.step.unit if layer.site.step else "s"]
+    def _search(self, batch: Batch, text: str, search: Search | None) -> Correction:
         new = max(self.memory.entries, default=0) + 1
-        loss = ctc_greedy_loss if hasattr(model, "blank") else task.loss
-        found = correct(
-            model, self.memory, new, lambda: loss(model, batch), lambda: self._answer(batch) == text, steps, search
-        )
+        found = put(self.model, self.memory, new, batch, text, search)
         if found.entry is not None:
             self.memory.remove(new)  # it comes back with the number that the store gives it
         return found
@@ -255,10 +277,6 @@ class ModelMemory:
             number = self.store.add(entry, author, **facts)
             self.store.refresh(self.memory)
         return number
-
-    def _answer(self, batch: Batch) -> str:
-        with torch.no_grad():
-            return self.model.task.tidy(self.model.task.decode(self.model, batch)[0])
 
     def _answers(self) -> list[str]:
         readable = [example for example in self._watched if is_there(example)]
