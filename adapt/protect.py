@@ -19,8 +19,8 @@ from interventions.correct_protect import Protected
 from interventions.sites import Site
 
 # In each family: where corrections are kept unless somebody says otherwise, at which share of the depth, and of how
-# many layers at least (see README). What the last self-attention of a decoder puts out says how far the answer has come and,
-# from the cross-attention below it, what of; with one layer there is none below.
+# many layers at least (see README). What the last self-attention of a decoder puts out says how far the answer has come
+# and, from the cross-attention below it, what of; with one layer there is none below.
 _PLACES = (
     ("*.decoder.layers.*.self_attn.out_proj", 1.0, 2),  # decoders as BART's, Marian's and Whisper's
     ("*.decoder.block.*.SelfAttention.o", 1.0, 2),  # T5's
