@@ -74,7 +74,10 @@ def _export(cfg: DictConfig, loaded: Loaded, path: Path) -> None:
 def _import(cfg: DictConfig, loaded: Loaded, path: Path) -> None:
     source = _place(cfg, "corrections import FILE.safetensors")
     _, numbers = CorrectionStore.load(path, source, loaded.fingerprint)
-    log.info("%d corrections came in, as %s.", len(numbers), ", ".join(map(str, numbers)) or "none")
+    if numbers:
+        log.info("%d corrections came in, as %s.", len(numbers), ", ".join(map(str, numbers)))
+    else:
+        log.info("None came in: all that there are in %s are here already.", source)
 
 
 def _fold(cfg: DictConfig, loaded: Loaded, path: Path) -> None:

@@ -225,6 +225,7 @@ class CorrectionStore:
         """Put what `export` wrote into the store at `path`, which is made where there is none; all of it or nothing.
 
         Into an empty store they come with their numbers, else behind the others, with new ones, which are returned.
+        What is there already, with its text, author and time, is left out.
 
         Raises:
             FileError: the file is damaged, or of another model; or the store keeps its corrections at another layer or
@@ -258,7 +259,10 @@ class CorrectionStore:
             file.execute(_NOW)
             empty = file.execute("SELECT count(*) FROM corrections").fetchone()[0] == 0
             numbers = []
+            here = set(file.execute("SELECT made, author, facts FROM corrections"))
             for row, (made, author, facts, tensor) in zip(rows, packed, strict=True):
+                if (made, author, facts) in here:
+                    continue
                 added = file.execute(
                     "INSERT INTO corrections (number, made, author, facts, tensors) VALUES (?, ?, ?, ?, ?)",
                     (int(row["number"]) if empty else None, made, author, facts, tensor),
