@@ -110,10 +110,7 @@ def strength_of(cfg: DictConfig) -> float | None:
     if cfg.strength is None:
         return None
     if not isinstance(cfg.strength, (int, float)) or isinstance(cfg.strength, bool) or not 0 < cfg.strength < inf:
-        raise InputError(
-            f"strength={cfg.strength}: expected a number above 0; 300 is usual, 3000 in decoders, and less "
-            "reaches further."
-        )
+        raise InputError(f"strength={cfg.strength}: expected a number above 0; 300 is usual, and less reaches further.")
     return float(cfg.strength)
 
 

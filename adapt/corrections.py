@@ -40,11 +40,14 @@ def _list(cfg: DictConfig, loaded: Loaded, path: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    store = _store(loaded, path)
+    records = _store(loaded, path).records()
+    if not records:
+        log.info("%s: no corrections in %s.", loaded.reference, path)
+        return
     table = Table(title=f"{loaded.reference}: corrections in {path}", title_justify="left")
     for column in ("", "made", "by", "before", "corrected", "kB"):
         table.add_column(column, justify="right" if column in ("", "kB") else "left", overflow="fold")
-    for record in store.records():
+    for record in records:
         facts = record.facts
         size = "hint" if facts.get("hint") else f"{record.bytes / 1000:.1f}"
         made = record.made.removesuffix("+00:00").replace("T", " ")
@@ -71,7 +74,10 @@ def _export(cfg: DictConfig, loaded: Loaded, path: Path) -> None:
 def _import(cfg: DictConfig, loaded: Loaded, path: Path) -> None:
     source = _place(cfg, "corrections import FILE.safetensors")
     _, numbers = CorrectionStore.load(path, source, loaded.fingerprint)
-    log.info("%d corrections came in, as %s.", len(numbers), ", ".join(map(str, numbers)) or "none")
+    if numbers:
+        log.info("%d corrections came in, as %s.", len(numbers), ", ".join(map(str, numbers)))
+    else:
+        log.info("None came in: all that there are in %s are here already.", source)
 
 
 def _fold(cfg: DictConfig, loaded: Loaded, path: Path) -> None:
@@ -111,16 +117,21 @@ def _evaluate(cfg: DictConfig, loaded: Loaded, path: Path) -> None:
 
 
 def _store(loaded: Loaded, path: Path) -> CorrectionStore:
-    return _memory(loaded, path).store
+    _need(loaded, path)
+    return CorrectionStore(path, loaded.fingerprint)  # without its vectors, so that a damaged one can be taken back
 
 
 def _memory(loaded: Loaded, path: Path) -> ModelMemory:
+    _need(loaded, path)
+    return ModelMemory.open(loaded, path)
+
+
+def _need(loaded: Loaded, path: Path) -> None:
     if not CorrectionStore.exists(path):
         raise InputError(
             f"'{loaded.reference}' has no corrections ({path}). innertune correct makes the first; corrections=FILE "
             "names another store."
         )
-    return ModelMemory.open(loaded, path)
 
 
 def _record(store: CorrectionStore, number: Any) -> Record:

@@ -212,6 +212,8 @@ class ModelMemory:
             self.store.refresh(self.memory)
         return record
 
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def correct(
         self, example: Example, author: str = "", force: bool = False, search: Search | None = None, watch: bool = True
     ) -> Outcome:
@@ -236,15 +238,13 @@ class ModelMemory:
                 return Outcome(None, text, before, before)
             started = time.perf_counter()
             refused = unsupported(model, batch, before, self._watched)
+            if refused:
+                refused = f"the input does not support it: {refused}"
             found = None if refused else self._search(batch, text, search)
             if found is not None and found.entry is None:
-                refused = (
-                    f"no change of '{self.memory.sites[0].name}' makes the model decode it (its loss stays at "
-                    f"{found.change.loss:.1f} a {'character' if hasattr(model, 'blank') else 'token'})."
-                )
+                refused = self._contradicted(example) or self._unfound(found)
             if refused and not force:
-                seconds = time.perf_counter() - started
-                return Outcome(None, text, before, before, f"the input does not support it: {refused}", seconds=seconds)
+                return Outcome(None, text, before, before, refused, seconds=time.perf_counter() - started)
             facts = {"example": to_row(example), "before": before, "text": text}
             facts |= {"hint": refused} if refused else {}
             number = self._keep(None if refused else found.entry, author, facts)
@@ -272,6 +272,30 @@ class ModelMemory:
             self.memory.remove(new)  # it comes back with the number that the store gives it
         return found
 
+    def _contradicted(self, example: Example) -> str:
+        """Which correction there is of the same input, whose inputs at the layer are the same: one alone can hold."""
+        own = to_row(with_text(example, ""))
+        for record in self.records():
+            if record.bytes and to_row(with_text(from_row(record.facts["example"]), "")) == own:
+                return (
+                    f"correction {record.number} makes '{record.facts['text']}' of this very input, and one alone can "
+                    f"hold. Take that back first: innertune corrections undo {record.number}."
+                )
+        return ""
+
+    def _unfound(self, found: Correction) -> str:
+        where, loss = self.memory.sites[0].name, found.change.loss
+        if loss <= 0.5:
+            return (
+                f"no change of '{where}' makes the model decode it freely and lasts in the memory (the loss comes down "
+                f"to {loss:.2f} a {self._piece})."
+            )
+        return f"no change of '{where}' makes the model decode it (its loss stays at {loss:.1f} a {self._piece})."
+
+    @property
+    def _piece(self) -> str:
+        return "character" if hasattr(self.model, "blank") else "token"
+
     def _keep(self, entry: Entry | None, author: str, facts: Mapping[str, Any]) -> int:
         with files_of_the_user():
             number = self.store.add(entry, author, **facts)
@@ -287,16 +311,17 @@ class ModelMemory:
 
         Inputs whose audio is no longer there are left out.
         """
-        model, task = self.model, self.model.task
+        model = self.model
         records = [record for record in self.records() if is_there(from_row(record.facts["example"]))]
         examples = [from_row(record.facts["example"]) for record in records]
         texts = [record.facts["text"] for record in records]
         readable = [example for example in self._watched if is_there(example)]
         with self.on():
+            task = model.task  # with the hints
             alone = [task.tidy(a) for a in answers(model, task, examples, Loader(batch_seconds=0, batch_tokens=0))]
             batched = [task.tidy(answer) for answer in answers(model, task, examples, Loader())]
             kept = answers(model, task, readable, Loader())
-        bare = answers(model, task, readable, Loader())
+        bare = answers(model, model.task, readable, Loader())
         return {
             "corrections": len(records),
             "held": [text == answer for text, answer in zip(texts, alone, strict=True)],

@@ -84,10 +84,9 @@ class _Book:
         self.version += 1
         return entry
 
-    @torch.no_grad()
     def fitted(self) -> tuple[Tensor, Tensor, Codebook, Gate | None]:
         if self._fitted is None or self._fitted[0] != self.version:
-            with torch.inference_mode(False):
+            with torch.inference_mode(False), torch.no_grad():  # in this order: the first turns gradients on
                 weight, bias = self.sums.solve(self.strength)
                 gate = None
                 if self.gated and self.entries:
@@ -310,6 +309,8 @@ class Correction:
     size: float
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def correct(
     model: nn.Module,
     memory: Memory,
@@ -343,11 +344,14 @@ def correct(
             own *= _FREER  # what no map can do is left to the codebook
             continue
         memory.add(number, memory.entry(inputs, before + change.values, mapped + change.kept))
-        with intervene(model, memory), torch.no_grad():
-            fixed = right()
+        fixed = False
+        try:
+            with intervene(model, memory), torch.no_grad():
+                fixed = right()
+        finally:
+            entry = memory.entries[number] if fixed else memory.remove(number)
         if fixed:
             size = float(rms(change.values[change.touched])) / usual if change.touched.any() else 0.0
-            return Correction(memory.entries[number], True, change, turn, size)
-        memory.remove(number)
+            return Correction(entry, True, change, turn, size)
         margin = search.margin / (turn + 1)
     return Correction(None, False, change, turn, 0.0)

@@ -45,7 +45,7 @@ class Usual:
         bare = cls(whiten.float(), (whiten @ mean).float(), torch.zeros(()), torch.ones(()), torch.zeros(()))
         summaries = torch.stack([bare.row(own) for own in inputs])
         deviation = summaries.std(0)
-        deviation = deviation + 1e-3 * deviation.mean() + 1e-12
+        deviation = deviation + 1e-3 * deviation.mean() + 1e-9
         rows = ((summaries - summaries.mean(0)) / deviation).half()
         return cls(bare.axes, bare.centre, summaries.mean(0), deviation, rows)
 
@@ -76,7 +76,7 @@ class Gate:
         protected, rows = usual.rows.double(), torch.stack(list(corrected)).double()
         middle = rows.mean(0)
         spread = torch.cat([protected / len(protected) ** 0.5, (rows - middle) / (2 * len(rows)) ** 0.5])
-        shrink = _SHRINK * spread.square().sum() / spread.shape[1]
+        shrink = (_SHRINK * spread.square().sum() / spread.shape[1]).clamp_min(1e-6)  # of examples that are all alike
         # There are more moments than examples: the discriminant is a combination of these.
         held = spread @ spread.T + shrink * torch.eye(len(spread), dtype=torch.float64)
         factor = torch.linalg.cholesky(held)

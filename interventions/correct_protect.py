@@ -29,7 +29,8 @@ class Protected:
       multiples of those steps;
     - `projection` `(dimensions, width)` and `offset` `(dimensions,)`: a key's principal components, whitened;
     - `sample` `(number, dimensions)`: protected keys, projected;
-    - `usual_example`: how protected examples vary as a whole, for a gate; None where there can be none;
+    - `usual_example`: how protected examples vary as a whole, for a gate; None where there can be none, before a linear
+      map or with one example;
     - `grain`: how many of `value_step` the usual output has.
     """
 
@@ -87,7 +88,7 @@ class Protected:
             layer, input_step, power_of_two(rms(torch.cat(list(outputs)).float().cpu()) / _GRAIN).float(),
             (second / torch.outer(steps_of_key, steps_of_key)).float(),
             projection.float(), offset.float(), projected.float(),
-            Usual.fit([own.float().cpu() for own in inputs]) if layer.convolution else None,
+            Usual.fit([own.float().cpu() for own in inputs]) if layer.convolution and len(inputs) > 1 else None,
         )  # fmt: skip
 
     @property

@@ -17,6 +17,7 @@ from interventions.correct_search import Reach
 # So many rows of products of 8-bit numbers have a sum that float32 holds exactly (127 ** 2 * 1024 < 2 ** 24).
 _BLOCK = 1024
 _JITTER = 1e-4  # of a key's own protected size, so that a direction in which nothing varied has a solution
+_TRIES = 10  # so often is it raised tenfold, where few protected keys of many inputs, rounded, leave none
 _LEAST = 1e-3  # of the strongest direction that a correction's keys reach in: weaker ones are left out
 
 
@@ -26,8 +27,9 @@ class RidgeSums:
     def __init__(self, protected: Protected) -> None:
         width, units = protected.layer.width + 1, protected.layer.site.units
         self.protected = protected
-        self.keys = torch.zeros(width, width, dtype=torch.float64)
-        self.values = torch.zeros(units, width, dtype=torch.float64)
+        with torch.inference_mode(False):  # else they could be added to in inference mode alone
+            self.keys = torch.zeros(width, width, dtype=torch.float64)
+            self.values = torch.zeros(units, width, dtype=torch.float64)
 
     def add(self, inputs: Tensor, values: Tensor) -> None:
         """Put in a correction: `inputs` `(time, inputs)` int8 and `values` `(steps, units)` int16, on their grids."""
@@ -49,8 +51,15 @@ class RidgeSums:
 
     def _factor(self, strength: float) -> Tensor:
         second = self.protected.second.double()
-        held = strength * second + torch.diag((_JITTER * second.diagonal()).clamp_min(1e-12))
-        return torch.linalg.cholesky(self.keys + held)
+        held = self.keys + strength * second
+        for turn in range(_TRIES):
+            own = (_JITTER * 10**turn * second.diagonal()).clamp_min(1e-12)
+            if turn:  # an input may never have been anything but 0 in the protected, and differ in what is corrected
+                own = own + 1e-10 * 10**turn * held.diagonal()
+            factor, wrong = torch.linalg.cholesky_ex(held + torch.diag(own))
+            if not wrong:
+                return factor
+        raise ValueError("The protected inputs of the layer are no finite numbers, so that nothing can be fitted.")
 
     def solve(self, strength: float) -> tuple[Tensor, Tensor]:
         """The map's weight `(units, width)` and bias `(units,)`, float32; zeros where there is no correction."""

@@ -8,6 +8,7 @@ would carry over to none. What no map can make is left to each step by itself, a
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +88,8 @@ class Change:
         return (lengths > 0) & (lengths >= _TOUCHED * lengths.max())
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def find_change(
     model: nn.Module,
     site: Site,
@@ -101,7 +104,7 @@ def find_change(
 
     `loss` runs the model on one example and gives the loss of the corrected text, `right` decodes it freely and says
     whether that text comes out; both as the model is at that moment, with what `on` does to it and the change on top.
-    `size` is that of the site's usual output.
+    `size` is that of the site's usual output. Gradients are taken whether or not the caller takes any.
     """
     total, rank = reach.change.shape
     z = torch.zeros(rank, site.units)
@@ -112,6 +115,8 @@ def find_change(
         for step in range(search.steps + 1):
             now = loss()
             value = float(now.detach())
+            if not isfinite(value):
+                break
             if value <= search.margin or step == search.steps:
                 with torch.no_grad():
                     found = right()

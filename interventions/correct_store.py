@@ -48,6 +48,8 @@ CREATE TABLE corrections (
     tensors BLOB
 );
 """
+# A store of an older format that is added to is none any more: what reads that cannot read what comes in.
+_NOW = f"UPDATE memory SET format = {FORMAT} WHERE format < {FORMAT}"
 _PROTECTED = ("input_step", "value_step", "second", "projection", "offset", "sample")
 _ENTRY = ("inputs", "values", "pulls", "radii")
 _GATE = ("gate.axes", "gate.centre", "gate.mean", "gate.deviation", "gate.rows")  # where the layer can have one
@@ -82,7 +84,9 @@ class CorrectionStore:
             row = file.execute("SELECT format, fingerprint FROM memory").fetchone()
         if row is None or row[0] not in (1, 2, FORMAT):
             found = "nothing" if row is None else f"format {row[0]}"
-            raise FileError(f"'{self.path}' holds {found}, and this version reads format {FORMAT}. Update innertune.")
+            raise FileError(
+                f"'{self.path}' holds {found}, and this version reads formats 1 to {FORMAT}. Update innertune."
+            )
         if row[1] != fingerprint:
             raise FileError(
                 f"The corrections in '{self.path}' are another model's: of fingerprint {row[1][:12]}..., and this one "
@@ -131,15 +135,18 @@ class CorrectionStore:
         with self._open() as file:
             return json.loads(file.execute("SELECT header FROM memory").fetchone()[0])["facts"]
 
+    @torch.inference_mode(False)
     def memory(self, gated: bool = True) -> Memory:
         """The memory with all of the store's corrections, as an intervention; `gated` as `Memory.new` has it."""
         with self._open() as file:
             header, tensors, folded = file.execute("SELECT header, tensors, folded FROM memory").fetchone()
-        stands = _unpacked(folded).get("folded") if folded else None
-        memory = _memory(json.loads(header), _unpacked(tensors), stands, gated)
+        with _whole(f"What '{self.path}' says of its corrections", "Take the file from a copy, or begin another."):
+            stands = _unpacked(folded).get("folded") if folded else None
+            memory = _memory(json.loads(header), _unpacked(tensors), stands, gated)
         self.refresh(memory)
         return memory
 
+    @torch.inference_mode(False)
     def refresh(self, memory: Memory) -> bool:
         """Bring a memory up to what the store holds now; whether that was anything new."""
         with self._open() as file:
@@ -153,7 +160,11 @@ class CorrectionStore:
             memory.remove(number)
         for number, row in zip(new, rows, strict=True):
             if row is not None:  # taken back meanwhile by another process
-                memory.add(number, _entry(_unpacked(row[0])))
+                with _whole(
+                    f"Correction {number} in '{self.path}'", f"Take it back (undo {number}), or the file anew."
+                ):
+                    entry = _entry(_unpacked(row[0]))
+                memory.add(number, entry)
         return bool(new or gone)
 
     def add(self, entry: Entry | None, author: str, **facts: Any) -> int:
@@ -165,6 +176,7 @@ class CorrectionStore:
         made = datetime.now(UTC).isoformat(timespec="seconds")
         row = (made, author, json.dumps(facts, ensure_ascii=False), blob)
         with self._open() as file, _writing(file):
+            file.execute(_NOW)
             added = file.execute("INSERT INTO corrections (made, author, facts, tensors) VALUES (?, ?, ?, ?)", row)
             return int(added.lastrowid)
 
@@ -198,12 +210,13 @@ class CorrectionStore:
             rows = file.execute(
                 "SELECT number, made, author, facts, tensors FROM corrections ORDER BY number"
             ).fetchall()
-        found = _unpacked(tensors) | (_unpacked(folded) if folded else {})
         entries = []
-        for number, made, author, facts, blob in rows:
-            entries.append({"number": number, "made": made, "author": author, "facts": json.loads(facts)})
-            if blob is not None:
-                found |= {f"{number}.{name}": tensor for name, tensor in _unpacked(blob).items()}
+        with _whole(f"'{self.path}'", "Take back what is (each command that uses it names it), or the file anew."):
+            found = _unpacked(tensors) | (_unpacked(folded) if folded else {})
+            for number, made, author, facts, blob in rows:
+                entries.append({"number": number, "made": made, "author": author, "facts": json.loads(facts)})
+                if blob is not None:
+                    found |= {f"{number}.{name}": tensor for name, tensor in _unpacked(blob).items()}
         said = {"fingerprint": self.fingerprint, "memory": json.loads(header), "corrections": entries}
         write_tensors(path, _KIND, said, found)
 
@@ -212,6 +225,7 @@ class CorrectionStore:
         """Put what `export` wrote into the store at `path`, which is made where there is none; all of it or nothing.
 
         Into an empty store they come with their numbers, else behind the others, with new ones, which are returned.
+        What is there already, with its text, author and time, is left out.
 
         Raises:
             FileError: the file is damaged, or of another model; or the store keeps its corrections at another layer or
@@ -242,9 +256,13 @@ class CorrectionStore:
                     f"'{exported}' and '{store.path}' hold corrections of one model, but with other protected data, or "
                     "at another layer. Import into a new store (corrections=PATH)."
                 )
+            file.execute(_NOW)
             empty = file.execute("SELECT count(*) FROM corrections").fetchone()[0] == 0
             numbers = []
+            here = set(file.execute("SELECT made, author, facts FROM corrections"))
             for row, (made, author, facts, tensor) in zip(rows, packed, strict=True):
+                if (made, author, facts) in here:
+                    continue
                 added = file.execute(
                     "INSERT INTO corrections (number, made, author, facts, tensors) VALUES (?, ?, ?, ?, ?)",
                     (int(row["number"]) if empty else None, made, author, facts, tensor),
@@ -323,6 +341,17 @@ def _reading(file: sqlite3.Connection) -> Iterator[None]:
         yield
     finally:
         file.execute("ROLLBACK")
+
+
+@contextmanager
+def _whole(what: str, do: str) -> Iterator[None]:
+    """Within it, what is read from a store is not what was written. Raises FileError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (zlib.error, lzma.LZMAError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise FileError(f"{what} is damaged ({error}). {do}") from None
 
 
 def _described(memory: Memory) -> dict[str, Any]:

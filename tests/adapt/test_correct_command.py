@@ -7,6 +7,7 @@ import pytest
 
 from adapt.cli import _named
 from adapt.errors import InputError
+from interventions.correct_search import Search
 
 SHORT = ["site='*.conv4'", "strength=30"]
 
@@ -74,9 +75,12 @@ def test_what_is_corrected_stays_so_until_it_is_taken_back(run, wrong, speech, b
     with pytest.raises(InputError, match="no correction 1. There are: none"):
         run("corrections", "action=undo", "of=1")
 
+    assert "no corrections in" in run("corrections")
+
     other = f"corrections={tmp_path / 'other.db'}"
     assert "1 corrections came in, as 1" in run("corrections", "action=import", f"of={exported}", other)
     assert run("transcribe", f"audio={audio}", other) == text
+    assert "None came in" in run("corrections", "action=import", f"of={exported}", other)
 
 
 def test_many_at_once_and_evaluated(run, speech, tmp_path, innertune, base):
@@ -125,6 +129,7 @@ def test_what_is_not_said_is_refused_or_kept_as_a_hint(run, wrong, speech):
     assert "kept as a hint" in said
     assert run("transcribe", f"audio={audio}") == unsaid
     assert "hint" in run("corrections")
+    assert "1 of 1 corrections hold, alone" in run("corrections", "action=evaluate")
     run("corrections", "action=undo", "of=1")
     assert run("transcribe", f"audio={audio}") == answer
     with pytest.raises(InputError, match="nothing was kept"):
@@ -204,3 +209,18 @@ def test_another_models_corrections_are_refused(run, wrong, speech, wav2vec2, in
 )
 def test_words_before_the_options(words, options):
     assert _named(words) == options
+
+
+def test_of_one_input_one_correction_holds_and_the_other_is_refused_by_its_number(
+    run, wrong, speech, monkeypatch, tmp_path
+):
+    audio, text, _ = wrong
+    run("correct", f"audio={audio}", f"text='{text}'", f"protected={speech['low_validation']}", *SHORT)
+    monkeypatch.setattr("adapt.memory.unsupported", lambda *arguments: "")
+    monkeypatch.setattr("adapt.memory.SEARCHES", {"s": Search(steps=2, rounds=1)})
+    # Of several, each refusal is told on its own.
+    rows = [{"audio_filepath": str(audio), "text": of} for of in (text, text[:-1])]
+    (tmp_path / "two.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    said = run("correct", f"file={tmp_path / 'two.jsonl'}")
+    assert f"correction 1 makes '{text}' of this very input" in said and "corrections undo 1" in said
+    assert run("transcribe", f"audio={audio}") == text

@@ -297,3 +297,44 @@ def test_of_tokens_no_entry_reaches_a_position_of_its_own_example_that_needs_ano
     frames.add(0, memory.entries[0])
     assert (codebook.radii[:2] < frames.book.fitted()[2].radii[:2]).all()
     assert (codebook.radii >= 2 * rounding - 1e-6).all()  # so that a key which rounding moved is found
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_it_can_be_made_where_the_caller_takes_no_gradients(net, known, mode):
+    usual, x, labels = Memory.new(known["second"], 30.0), inputs(3), wanted(net, 3)
+
+    def fix(memory):
+        return correct(
+            net, memory, 3, lambda: torch.nn.functional.cross_entropy(net(x)[0], labels),
+            lambda: bool((net(x).argmax(-1)[0] == labels).all()), search=Search(steps=200, rate=0.02, own=5.0),
+        )  # fmt: skip
+
+    with mode():
+        memory = Memory.new(known["second"], 30.0)
+        assert fix(memory).fixed
+    assert fix(usual).fixed
+    assert correct_one(net, memory, 4).fixed  # and added to outside
+    assert torch.equal(memory.entries[3].values, usual.entries[3].values)
+
+
+def test_interrupted_it_leaves_the_memory_as_it_was(net, known):
+    memory = Memory.new(known["second"], 30.0)
+    labels = wanted(net, 3)
+
+    def right():
+        if memory.entries:
+            raise KeyboardInterrupt
+        return bool((net(inputs(3)).argmax(-1)[0] == labels).all())
+
+    with pytest.raises(KeyboardInterrupt):
+        correct(
+            net, memory, 1, lambda: torch.nn.functional.cross_entropy(net(inputs(3))[0], labels), right,
+            search=Search(steps=200, rate=0.02, own=5.0),
+        )  # fmt: skip
+    assert not memory.entries and not memory.book.sums.values.any()
+
+
+def test_a_loss_that_is_no_finite_number_ends_the_search(net, known):
+    memory = Memory.new(known["second"], 30.0)
+    found = correct(net, memory, 1, lambda: net(inputs(3)).sum() * torch.nan, lambda: True)
+    assert not found.fixed and found.change.steps == 0 and not memory.entries

@@ -1,19 +1,27 @@
 """The ridge map is the closed form, on sums that are exact; a codebook's entries hold, and reach as far as said."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from correcting import Frames, protected
+from correcting import Frames, inputs, protected
 from hypothesis import given
 from hypothesis import strategies as st
 
 from interventions.correct_codebook import Codebook
+from interventions.correct_gate import Gate, Usual
 from interventions.correct_layer import power_of_two
 from interventions.correct_ridge import RidgeSums
 
 
 @pytest.fixture(scope="module")
-def known():
-    return protected(Frames().eval())
+def net():
+    return Frames().eval()
+
+
+@pytest.fixture(scope="module")
+def known(net):
+    return protected(net)
 
 
 def entry(known, seed, time=30):
@@ -111,3 +119,29 @@ def test_grids_are_powers_of_two_and_reach_what_they_should(known):
     values = torch.randn(7, known.layer.site.units)
     back = known.round_values(values) * known.value_step
     assert (back - values).abs().max() <= known.value_step / 2
+
+
+def test_few_protected_keys_and_inputs_that_were_always_zero_leave_a_solution(net):
+    few = protected(net, number=1)
+    dead = few.second.clone()
+    dead[:20], dead[:, :20] = 0, 0
+    draw = torch.Generator().manual_seed(0)
+    read = torch.randint(-127, 128, (30, 12), generator=draw).to(torch.int8)
+    wanted = torch.randint(-9, 10, (30, 16), generator=draw).to(torch.int16)
+    for second in (few.second, dead, few.second - 1e-6 * few.second.abs().max() * torch.eye(61)):
+        for strength in (30.0, 3e6):
+            sums = RidgeSums(replace(few, second=second))
+            assert sums.reach(read, 30, strength).change.isfinite().all()
+            sums.add(read, wanted)
+            weight, bias = sums.solve(strength)
+            assert weight.isfinite().all() and bias.isfinite().all()
+    with pytest.raises(ValueError, match="no finite numbers"):
+        RidgeSums(replace(few, second=few.second * torch.nan)).reach(read, 30, 30.0)
+
+
+def test_protected_as_one_example_or_as_the_same_again_there_is_no_gate_or_a_finite_one(net):
+    assert protected(net, number=1).usual_example is None
+    same = Usual.fit([inputs(500)[0].T] * 3)
+    other = inputs(1)[0].T
+    gate = Gate.fit(same, [same.row(other)])
+    assert gate(torch.stack([inputs(500)[0].T, other])).isfinite().all()

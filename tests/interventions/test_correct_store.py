@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -168,10 +169,15 @@ def test_exported_and_imported_in_a_fresh_process_it_does_the_same(net, store, t
     assert there.records() == store.records() and there.facts == store.facts
 
 
-def test_imported_beside_others_they_get_new_numbers(store, tmp_path):
+def test_imported_beside_others_they_get_new_numbers_and_once(store, taught, tmp_path):
     store.export(tmp_path / "c.safetensors")
-    again, numbers = CorrectionStore.load(store.path, tmp_path / "c.safetensors", "model")
+    other = CorrectionStore.create(tmp_path / "other.db", "model", taught)
+    for entry in taught.entries.values():
+        other.add(entry, "bob", text="another")
+    again, numbers = CorrectionStore.load(other.path, tmp_path / "c.safetensors", "model")
     assert numbers == [6, 7, 8, 9, 10] and len(again.memory().entries) == 10
+    again, numbers = CorrectionStore.load(other.path, tmp_path / "c.safetensors", "model")
+    assert numbers == [] and len(again.records()) == 10
 
 
 def test_what_cannot_be_imported_leaves_the_store_as_it_was(net, store, taught, tmp_path):
@@ -290,3 +296,32 @@ def test_a_store_of_an_older_format_is_read_without_a_gate(net, taught, store, n
     there, numbers = CorrectionStore.load(tmp_path / "new.db", tmp_path / "old.safetensors", "model")
     assert numbers == [1, 2, 3, 4, 5, 6]
     assert not changed_bits(put(net, there.memory()), put(net, memory)).any()
+    with pytest.raises(FileError, match="Update innertune"), _format_of_today(1):
+        CorrectionStore(older.path, "model")  # what was added would be nothing to an older version, which is told so
+
+
+@contextmanager
+def _format_of_today(number):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("interventions.correct_store.FORMAT", number)
+        yield
+
+
+def test_a_damaged_correction_is_named_and_can_be_taken_back(net, taught, store, tmp_path):
+    with sqlite3.connect(store.path) as file:
+        file.execute("UPDATE corrections SET tensors = substr(tensors, 1, 100) WHERE number = 2")
+    file.close()
+    again = CorrectionStore(store.path, "model")
+    assert len(again.records()) == 5
+    for what in (again.memory, lambda: again.export(tmp_path / "c.safetensors")):
+        with pytest.raises(FileError, match="is damaged"):
+            what()
+    with pytest.raises(FileError, match="Correction 2 in .* is damaged .*undo 2"):
+        again.memory()
+    again.remove(2)
+    assert sorted(again.memory().entries) == [1, 3, 4, 5]
+    with sqlite3.connect(store.path) as file:
+        file.execute("UPDATE memory SET tensors = x'00'")
+    file.close()
+    with pytest.raises(FileError, match="What .* says of its corrections is damaged"):
+        again.memory()
