@@ -26,7 +26,7 @@ from adapt.models.checkpoint import Loaded
 from adapt.models.ctc import ctc_greedy_loss
 from adapt.models.model import Model
 from adapt.protect import layer_of, protect
-from adapt.unsupported import unsupported
+from adapt.unsupported import LARGEST, unsupported
 from interventions.correct import Correction, Entry, Memory, correct
 from interventions.correct_search import Search
 from interventions.correct_store import CorrectionStore, Record
@@ -243,6 +243,11 @@ class ModelMemory:
             found = None if refused else self._search(batch, text, search)
             if found is not None and found.entry is None:
                 refused = self._contradicted(example) or self._unfound(found)
+            elif found is not None and hasattr(model, "blank") and found.size > LARGEST:
+                refused = (
+                    f"the input does not support it: '{self.memory.sites[0].name}' would have to change by "
+                    f"{found.size:.1f} times what it usually puts out (at most {LARGEST:g}). Is that what is said?"
+                )
             if refused and not force:
                 return Outcome(None, text, before, before, refused, seconds=time.perf_counter() - started)
             facts = {"example": to_row(example), "before": before, "text": text}

@@ -14,6 +14,7 @@ from adapt.data.pairs import Pair
 from adapt.models.model import Model
 
 LIMIT = 10.0  # nats a character
+LARGEST = 1.0  # of a change that makes a CTC model write a text, beside the layer's usual output (README)
 
 
 @torch.no_grad()
