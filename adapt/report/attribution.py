@@ -45,33 +45,34 @@ _CARRIED = (
 
 def _of_words(method: str) -> str:
     logarithms = "natural logarithms of probability: 0.7 is twice, 2.3 ten times"
-    return (
-        "Rows are the words that the model wrote, columns those that it read. Red, a number above 0: the word read made "
-        "the word written likelier; blue, less likely. "
-    ) + {
+    ends = {
         "occlusion": f"A number says how much likelier it is ({logarithms}) than where that word, or each of its parts "
         "in turn, is not there; they need not add up.",
-        "gradient_x_input": f"In {logarithms}; the numbers follow the model's slope at this source, and need not add up.",
-    }.get(method, f"The numbers of a row add up to how much likelier ({logarithms}) the word is than for an empty source.")
+        "gradient_x_input": f"Numbers follow the model's slope at this source ({logarithms}), and need not add up.",
+        "integrated_gradients": f"The numbers of a row add up to how much likelier ({logarithms}) the word is than for "
+        "an empty source.",
+    }
+    return (
+        "Rows are the words that the model wrote, columns those that it read. Red, a number above 0: the word read made "
+        f"the word written likelier; blue, less likely. {ends[method]}"
+    )
 
 
 def _of_spectra(method: str, own: Attribution) -> str:
     seconds = f" (0 to {own.seconds:.2f} s)" if own.seconds else ""
     hertz = f" ({own.hertz[0]:,.0f} to {own.hertz[-1]:,.0f} Hz)" if own.hertz else ""
-    said = (
+    baseline = "the baseline, a sound without the speech in it"
+    ends = {
+        "occlusion": "A colour says what the word's log-probability (0 is certain) loses where a patch is as in "
+        f"{baseline}.",
+        "gradient_x_input": "A colour is the slope of the word's log-probability (0 is certain) there, times the way "
+        f"from {baseline}.",
+        "integrated_gradients": "All of it together is the difference between the word's log-probability (0 is certain) "
+        f"and what it is for {baseline}; the gap is what the method misses of that.",
+    }
+    return (
         f"Time runs from left to right{seconds}, frequency from below to above{hertz}. Red made the word likelier, blue "
-        "less likely; between the dotted lines the model wrote it. Each picture has its own scale. "
-    )
-    baseline = "what it is for the baseline, a sound without the speech in it"
-    return said + {
-        "occlusion": "A colour says what the word's log-probability (0 is certain) loses where a patch is as in the "
-        "baseline, a sound without the speech in it.",
-        "gradient_x_input": "It is the slope of the word's log-probability (0 is certain) there, times the way from the "
-        "baseline, a sound without the speech in it.",
-    }.get(
-        method,
-        f"All of it together is the difference between the word's log-probability (0 is certain) and {baseline}; the "
-        "gap is what the method misses of that.",
+        f"less likely; between the dotted lines the model wrote it. Each picture has its own scale. {ends[method]}"
     )
 
 
