@@ -53,8 +53,8 @@ def _of_words(method: str) -> str:
         "an empty source.",
     }
     return (
-        "Rows are the words that the model wrote, columns those that it read. Red, a number above 0: the word read made "
-        f"the word written likelier; blue, less likely. {ends[method]}"
+        "Rows are the words that the model wrote, columns those that it read. Red, a number above 0: the word read "
+        f"made the word written likelier; blue, less likely. {ends[method]}"
     )
 
 
@@ -67,12 +67,12 @@ def _of_spectra(method: str, own: Attribution) -> str:
         f"{baseline}.",
         "gradient_x_input": "A colour is the slope of the word's log-probability (0 is certain) there, times the way "
         f"from {baseline}.",
-        "integrated_gradients": "All of it together is the difference between the word's log-probability (0 is certain) "
-        f"and what it is for {baseline}; the gap is what the method misses of that.",
+        "integrated_gradients": "All of it together is the difference between the word's log-probability (0 is "
+        f"certain) and what it is for {baseline}; the gap is what the method misses of that.",
     }
     return (
-        f"Time runs from left to right{seconds}, frequency from below to above{hertz}. Red made the word likelier, blue "
-        f"less likely; between the dotted lines the model wrote it. Each picture has its own scale. {ends[method]}"
+        f"Time runs from left to right{seconds}, frequency from below to above{hertz}. Red made the word likelier, "
+        f"blue less likely; between the dotted lines the model wrote it. Each picture has its own scale. {ends[method]}"
     )
 
 

@@ -48,6 +48,8 @@ def test_neurons_that_were_changed_are_flagged_and_no_others(whole, sets):
         assert sites[name].flagged == 0 and sites[name].alike == pytest.approx(1)
     changed = sites[names[2]]
     assert changed.flagged == 5 and {unit for unit, _ in changed.top} == set(range(5)) and changed.alike < 0.999
+    assert all(0 < low < size < high for (_, size), (low, high) in zip(changed.top, changed.intervals, strict=True))
+    assert changed.intervals[0][0] > 0.1 and sites[names[1]].intervals == [(0.0, 0.0)] * 5
     assert found.probes is not None and found.probes[0].target == "accent"
     by_site = [{row.site: row.accuracy for row in own.rows} for own in found.probes]
     assert all(by_site[0][name] == by_site[1][name] for name in names[:2])
