@@ -59,12 +59,16 @@ def innertune() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def base(speech: dict[str, Path], innertune: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished `pretrain` run on the source accent; good enough to tell letters apart."""
+    """A finished `pretrain` run on the source accent, which reads it almost without errors.
+
+    Trained long enough, and with a slow start, to do so whatever its seed, and whatever machine rounds for it: it gets
+    at most 8 % of the words wrong with seeds 0 to 3. In 14 epochs, it was anything from 8 % to 100 %.
+    """
     return innertune(
         "pretrain", *TINY, "data=manifest", f"data.train={speech['low_train']}",
         f"data.validation={speech['low_validation']}", f"data.test={speech['low_test']}",
-        f"output={tmp_path_factory.mktemp('runs') / 'base'}", "trainer.max_epochs=14", "loader.batch_seconds=3.4",
-        "optimizer.lr=0.005",
+        f"output={tmp_path_factory.mktemp('runs') / 'base'}", "trainer.max_epochs=24", "loader.batch_seconds=3.4",
+        "optimizer.lr=0.004", "warmup=0.2",
     )  # fmt: skip
 
 

@@ -1,17 +1,20 @@
 """Speech that is made in a moment: each letter is a tone, so that a tiny network learns to read it in seconds."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from adapt.data.manifest import Utterance, write_manifest
+from adapt.data.manifest import Phoneme, Utterance, write_manifest
 
 RATE = 16_000
 LETTERS = " abcde"
+SECONDS = 0.12  # of a tone
 
 
-def tones(text: str, shift: float = 1.0, seconds: float = 0.12) -> np.ndarray:
+def tones(text: str, shift: float = 1.0, seconds: float = SECONDS) -> np.ndarray:
     """The samples of `text`: a tone a letter, 120 ms each; `shift` multiplies all frequencies, as an accent might."""
     time = np.arange(int(RATE * seconds)) / RATE
     parts = [
@@ -35,6 +38,20 @@ def write_tones(folder: Path, name: str, count: int, shift: float = 1.0, seed: i
         utterances.append(Utterance(path, text, duration=len(samples) / RATE, **facts))
     write_manifest(folder / f"{name}.jsonl", utterances)
     return folder / f"{name}.jsonl"
+
+
+def timed(utterances: Sequence[Utterance]) -> list[Utterance]:
+    """The same utterances of tones, with the times at which their letters are spoken."""
+    return [
+        replace(
+            own,
+            phonemes=tuple(
+                Phoneme(letter, SECONDS * place, SECONDS * (place + 1))
+                for place, letter in enumerate(own.text) if letter != " "
+            ),
+        )
+        for own in utterances
+    ]  # fmt: skip
 
 
 TINY = ["model.inner=32", "model.big=48", "model.n_features=20", f"model.labels='{LETTERS}'"]

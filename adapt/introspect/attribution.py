@@ -139,7 +139,8 @@ def attribute(
     - "integrated_gradients" (Sundararajan et al. 2017): from the baseline on a straight line to the input, in `steps`.
     - "gradient_x_input": the gradient at the input, times how far it is from the baseline.
     - "occlusion" (Zeiler and Fergus 2014): what is lost where a patch is as in the baseline: 60 ms by an eighth of the
-      bands, or one token; a band or moment is given the mean of the patches that it is in.
+      bands, or one token; a band or moment is given the mean of the patches that it is in. Each value is what the
+      log-probability loses there; they need not add up to anything.
 
     The `baseline` "even" is each band at its mean over the utterance, throughout: the same colour and loudness without
     any change in time. "silence" is no sound at all (of features, the least of each band). Models that take the mean
@@ -191,6 +192,8 @@ def attribute(
     if isinstance(example, Pair):
         tokens = tuple(_tokenizer(model).convert_ids_to_tokens(batch.inputs[0].tolist()))
     shares = place.summed(values.detach()[0]).cpu()
+    if method == "occlusion":  # what is occluded at once has one value, and each of its numbers has the whole of it
+        shares = shares / (values.numel() / shares.numel())
     return Attribution(word, shares, score, low, gap, seconds, place.hertz, tokens)
 
 

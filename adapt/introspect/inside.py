@@ -12,7 +12,7 @@ from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.errors import InputError
 from adapt.introspect.groups import ByUnit, Clock, Grouping, Seen, groupings
-from adapt.introspect.jackknife import profile_change
+from adapt.introspect.jackknife import profile_change, profile_change_size
 from adapt.introspect.measure_profiles import fitting_keys
 from adapt.introspect.measure_topography import draw_maps
 from adapt.introspect.probes.probe import Probe, probe
@@ -36,7 +36,8 @@ class SiteInside:
     """How one site changed: `alike` is the CKA of its activations before with those after (1: the same but for a turn).
 
     `flagged` neurons have a profile that changed beyond the noise of the examples; `top` are those that changed most:
-    unit, and by how many of its standard deviations (root of the mean square over the groups).
+    unit, and by how many of its standard deviations (root of the mean square over the groups); `intervals` are the 95 %
+    interval of each (jackknife over the examples).
     """
 
     site: str
@@ -44,6 +45,7 @@ class SiteInside:
     alike: float | None
     flagged: int
     top: list[tuple[int, float]]
+    intervals: list[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,10 @@ def look_inside(
     key, made = common_groupings(before, chosen, names)
     profiles = [read_profiles(model, chosen, loader, made, sites) for model in (before, after)]
     try:
-        change = profile_change(*profiles, key)
+        change, sizes = profile_change(*profiles, key), profile_change_size(*profiles, key)
     except ValueError as error:
         raise InputError(f"The neurons cannot be compared: {error}") from None
-    flagged, size = change.beyond(LEVEL), change.scores()
+    flagged, size, ends = change.beyond(LEVEL), change.scores(), sizes.interval()
     alike = similarity(before, chosen, loader, after, sites)
     found = []
     for site in sites:
@@ -121,6 +123,7 @@ def look_inside(
             SiteInside(
                 site.name, site.units, own if own == own else None, len(flagged[site]),
                 [(unit, float(values[unit])) for unit in best],
+                [(max(0.0, float(ends[site][0][unit])), float(ends[site][1][unit])) for unit in best],
             )
         )  # fmt: skip
     most = sorted(found, key=lambda own: -float(size[_named(sites, own.site)].square().mean()))[:MOST_MAPS]

@@ -96,18 +96,43 @@ def profile_change(before: Profiles, after: Profiles, key: str) -> Estimate:
 
     It is the profile (`Profiles.nap`) of each group of `key` after, less the one before: what a neuron does to all
     groups alike does not count. Both models are to have read the same examples, which makes the error bars those of a
-    paired comparison: a neuron that is the same before and after has a change of 0, without error.
+    paired comparison: a neuron that is the same before and after has a change of 0, without error. Groups of which all
+    examples are in one fold are left out: how sure their figure is, nobody knows.
 
     Raises:
-        ValueError: the two have no site or group in common.
+        ValueError: the two have no site in common at which two groups are in several folds.
     """
+    return jackknife(_change(before, after, key), before, after)
+
+
+def profile_change_size(before: Profiles, after: Profiles, key: str) -> Estimate:
+    """How far each neuron's profile moved in all, `(units,)` by site: the root of the mean square over the groups of
+    what `profile_change` has, as its `scores()`, with an error. Noise alone adds to it, so that it is never below 0.
+
+    Raises:
+        ValueError: as for `profile_change`.
+    """
+    change = _change(before, after, key)
+
+    def size(old: Profiles, new: Profiles) -> dict[Site, Tensor]:
+        return {site: value.square().mean(0).sqrt() for site, value in change(old, new).items()}
+
+    return jackknife(size, before, after)
+
+
+def _change(before: Profiles, after: Profiles, key: str) -> Callable[[Profiles, Profiles], dict[Site, Tensor]]:
     names = {site.name: site for site in after.sites}
     sites = [site for site in before.sites if names.get(site.name, site).units == site.units and site.name in names]
     groups = [group for group in before.of(key) if group in after.of(key)]
-    used = {site: [g for g in groups if before.steps(site, g) and after.steps(site, g)] for site in sites}
+    # A group of which all examples are in one fold has no figure without it, and the mean over groups then has none.
+    fewest = min(2, before.folds)
+    used = {
+        site: [g for g in groups if all(own.spread_over(site, g) >= fewest for own in (before, after))]
+        for site in sites
+    }
     used = {site: own for site, own in used.items() if len(own) > 1}
     if not used:
-        raise ValueError(f"The two have no site in common at which two groups of '{key}' have steps.")
+        raise ValueError(f"The two have no site in common at which two groups of '{key}' have steps in several folds.")
     spread = {site: _spread(before, site) for site in used}
 
     def figure(old: Profiles, new: Profiles) -> dict[Site, Tensor]:
@@ -118,7 +143,7 @@ def profile_change(before: Profiles, after: Profiles, key: str) -> Estimate:
             changes[site] = (naps[1] - naps[0]) / spread[site]
         return changes
 
-    return jackknife(figure, before, after)
+    return figure
 
 
 def _spread(profiles: Profiles, site: Site) -> Tensor:

@@ -109,5 +109,5 @@ class MeasuredAttribution:
         if (scores := self.scores) is not None:
             files.append(folder / "scores" / "conductance.safetensors")
             scores.save(files[-1], scores="conductance", **provenance)
-        write_sections(page, title, self.told, attribution_sections(self.found, scores, _TOP), config)
+        write_sections(page, title, self.told, attribution_sections(self.found, scores, _TOP, self.method), config)
         return [page, *files]

@@ -108,7 +108,8 @@ class MeasuredProbes:
             how = (
                 f"How often a {own[0].method} probe is right about {name} on examples that it was not trained on, "
                 f"{own[0].tested:,} of them, all of the {len(own[0].classes)} classes counting the same. The control "
-                "task has labels drawn at random for each type: what a probe gets right there it has learned by heart, "
+                "task has labels drawn at random, one for each speaker (of phonemes: for each between the same "
+                "neighbours; of tokens: for each token before): what a probe gets right there it has learned by heart, "
                 f"and selectivity is the accuracy less that. {_drawn(len(own) > 1)} a cross is the control task, the "
                 "dashed line guessing."
             )

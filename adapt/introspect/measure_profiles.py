@@ -60,6 +60,8 @@ def profiles(
     for name, value in (("groups", groups), ("scores", scores)):
         if value is not None and not isinstance(value, (str, Sequence)):
             raise InputError(f"measure.{name} is a name or a list of them; got {value!r}.")
+    if groups is not None and not len(groups):
+        raise InputError("measure.groups names one key or more (phoneme, letter, accent, ...); null: those that fit.")
     chosen, sets = examples_of(model, splits, examples)
     keys = fitting_keys(model, chosen, sets) if groups is None else [groups] if isinstance(groups, str) else groups
     made = groupings(model, chosen, [str(key) for key in keys], sets, most)

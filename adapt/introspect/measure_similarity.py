@@ -7,11 +7,14 @@ from typing import Any
 
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
+from adapt.errors import InputError
 from adapt.introspect.reading import examples_of, sites_named, whole_numbers
 from adapt.introspect.rsa import rsa
 from adapt.introspect.similarity import FILE, NAMES, Similarity
 from adapt.introspect.similarity import similarity as compare
 from adapt.models.checkpoint import Loaded, load_model
+
+_READS = {"seconds": "audio", "tokens": "text"}
 
 
 def similarity(
@@ -36,15 +39,27 @@ def similarity(
     or the tokens of a model that reads text), of each at most `most` rows, drawn by `seed` (`adapt.introspect.rsa`).
 
     Raises:
-        InputError: there is no such site, part or model, or there is nothing to read.
+        InputError: there is no such site, part or model, there is nothing to read, an option is for another method, or
+            one model reads text and the other audio.
     """
     whole_numbers(steps=steps)
     whole_numbers(2, most=most)
     whole_numbers(0, seed=seed)
+    if method != "rsa" and target is not None:
+        raise InputError(
+            f"measure.target={target} is for measure.method=rsa, and the method is {method}. Leave one of them out."
+        )
+    if method == "rsa" and per is not None:
+        raise InputError(f"measure.per={per} is for other methods: rsa compares the means of groups. Leave it out.")
     model = loaded.model
     places = sites_named(model, sites, part)
     chosen, _ = examples_of(model, splits, examples)
     after = None if against is None else load_model(against)
+    if after is not None and after.model.reader.unit != model.reader.unit:
+        one, other = (_READS[own.reader.unit] for own in (model, after.model))
+        raise InputError(
+            f"measure.against: '{against}' reads {other}, and '{loaded.reference}' reads {one}. Give one of its kind."
+        )
     if method == "rsa":
         target = target or ("token" if model.reader.unit == "tokens" else "phoneme")
         found = rsa(model, chosen, loader, str(target), after and after.model, places, most, seed)

@@ -28,6 +28,11 @@ def weights(
     second = None if floor is None else load_model(str(floor))
     if second is not None and second.fingerprint == loaded.fingerprint:
         raise InputError(f"measure.floor: '{floor}' is the very model that is measured. Give a run with another seed.")
+    if second is not None and second.fingerprint == base.fingerprint:
+        raise InputError(
+            f"measure.floor: '{floor}' is the model before, which says nothing of chance. Give a second run from it, "
+            "with another seed."
+        )
     if second is not None:
         _check_alike(loaded, second)
     try:
@@ -49,9 +54,16 @@ def _base(loaded: Loaded) -> str:
 
 
 def _check_alike(one: Loaded, other: Loaded) -> None:
-    """Raise InputError where two runs had another base or tuning, so far as they say which; how far chance moves a
-    weight is told by a run that might have done the same.
+    """Raise InputError where two runs have another architecture, or had another base or tuning, so far as they say;
+    how far chance moves a weight is told by a run that might have done the same.
     """
+    shapes = [{name: own.shape for name, own in loaded.model.named_parameters()} for loaded in (one, other)]
+    if one.model.vocabulary != other.model.vocabulary or shapes[0] != shapes[1]:
+        what = "alphabet" if one.model.vocabulary != other.model.vocabulary else "architecture"
+        raise InputError(
+            f"measure.floor: '{other.reference}' has another {what} than '{one.reference}'. Give a run from the same "
+            "base with the same data and options, and another seed."
+        )
     bases = [own.header.get("base") for own in (one, other)]
     if all(bases) and bases[0]["fingerprint"] != bases[1]["fingerprint"]:
         here, there = (f"{base['reference']} ({base['fingerprint'][:12]})" for base in bases)

@@ -186,6 +186,10 @@ class Profiles:
         """How many steps, or windows, of a group there are at a site. Raises ValueError, KeyError."""
         return int(self._sum(site, "steps")[self._place(group)])
 
+    def spread_over(self, site: Site | str, group: str) -> int:
+        """In how many folds a group has steps at a site."""
+        return int((self.sums[_name(site)]["steps"][:, self._place(group)] > 0).sum())
+
     def seen(self, site: Site | str, key: str) -> tuple[str, ...]:
         """The groups of a key that have steps at a site: a decoder's layers hear no phonemes, for one."""
         return tuple(group for group in self.of(key) if self.steps(site, group))

@@ -34,7 +34,8 @@ def sites_of_both(sites: Sequence[Site], other: Model, against: str) -> list[Sit
     found = [site for site in sites if theirs.get(site.name) == site.units]
     if not found:
         raise InputError(
-            f"measure.against: '{against}' has none of these sites ({sites[0].name}, ...). Give one of its kind."
+            f"measure.against: '{against}' has none of these sites ({sites[0].name} of {sites[0].units:,} units, ...). "
+            "Give one of its kind."
         )
     if len(found) < len(sites):
         left = ", ".join(site.name for site in sites if site not in found)

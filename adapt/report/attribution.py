@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def attribution_sections(
-    found: Sequence[tuple[Example, Attribution, Conducted | None]], scores: Scores | None, top: int
+    found: Sequence[tuple[Example, Attribution, Conducted | None]], scores: Scores | None, top: int, method: str
 ) -> list[Section]:
     """A section for each example, and one for the neurons where there are their `scores`."""
     sections = []
@@ -29,17 +29,8 @@ def attribution_sections(
     for entries in by_example.values():
         example, attributions = entries[0][0], [own for _, own, _ in entries]
         body = _source(attributions) if attributions[0].tokens else _spectra(attributions)
-        how = (
-            "Rows are the words that the model wrote, columns those that it read. Red, a number above 0: the word read "
-            "made the word written likelier; blue, less likely. The numbers of a row add up to how much likelier (in "
-            "natural logarithms of probability: 0.7 is twice, 2.3 ten times) the word is than for an empty source."
-            if attributions[0].tokens
-            else "Time runs from left to right, frequency from below to above. Red made the word likelier, blue less "
-            "likely; between the dotted lines the model wrote it. Each picture has its own scale. All of it together "
-            "is the difference between the word's log-probability (0 is certain) and what it is for the baseline, a "
-            "sound without the speech in it; the gap is what the method misses of that."
-        )
-        sections.append(Section(f"{example.name.rpartition('/')[2]}: {example.text}", how, body))
+        how = _of_words(method) if attributions[0].tokens else _of_spectra(method, attributions[0])
+        sections.append(Section(f"{example.name.rpartition('/')[2]}, which should read: {example.text}", how, body))
     if scores is not None:
         sections.append(Section("The neurons that carried it", _CARRIED, _neurons(scores, top)))
     return sections
@@ -50,6 +41,39 @@ _CARRIED = (
     "the mean over the words above; below 0, the neuron speaks against them. The sum of a layer is all that flows "
     "through it."
 )
+
+
+def _of_words(method: str) -> str:
+    logarithms = "natural logarithms of probability: 0.7 is twice, 2.3 ten times"
+    ends = {
+        "occlusion": f"A number says how much likelier it is ({logarithms}) than where that word, or each of its parts "
+        "in turn, is not there; they need not add up.",
+        "gradient_x_input": f"Numbers follow the model's slope at this source ({logarithms}), and need not add up.",
+        "integrated_gradients": f"The numbers of a row add up to how much likelier ({logarithms}) the word is than for "
+        "an empty source.",
+    }
+    return (
+        "Rows are the words that the model wrote, columns those that it read. Red, a number above 0: the word read "
+        f"made the word written likelier; blue, less likely. {ends[method]}"
+    )
+
+
+def _of_spectra(method: str, own: Attribution) -> str:
+    seconds = f" (0 to {own.seconds:.2f} s)" if own.seconds else ""
+    hertz = f" ({own.hertz[0]:,.0f} to {own.hertz[-1]:,.0f} Hz)" if own.hertz else ""
+    baseline = "the baseline, a sound without the speech in it"
+    ends = {
+        "occlusion": "A colour says what the word's log-probability (0 is certain) loses where a patch is as in "
+        f"{baseline}.",
+        "gradient_x_input": "A colour is the slope of the word's log-probability (0 is certain) there, times the way "
+        f"from {baseline}.",
+        "integrated_gradients": "All of it together is the difference between the word's log-probability (0 is "
+        f"certain) and what it is for {baseline}; the gap is what the method misses of that.",
+    }
+    return (
+        f"Time runs from left to right{seconds}, frequency from below to above{hertz}. Red made the word likelier, "
+        f"blue less likely; between the dotted lines the model wrote it. Each picture has its own scale. {ends[method]}"
+    )
 
 
 def _source(attributions: Sequence[Attribution]) -> Markup:

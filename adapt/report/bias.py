@@ -111,7 +111,8 @@ def _compared(measured: MeasuredBias, own: Compared, first: bool) -> Markup:
         parts += [
             _subhead(
                 "The neurons",
-                "Those that go with errors, in bold, and then the others, the farthest first. Apart as above; more "
+                "Those that go with errors, in bold, and then the others, the farthest first. The smaller q, the surer "
+                "that it parts (the share of chance among all with one as small). Apart as above; more "
                 "active (+) or less in the group, over all contents; where it parts most; and the correlation, within "
                 "the group, of how far an example parts with its error rate. Picked as the farthest of many, they lie "
                 "a little nearer on other data. Where wrong: how much further apart the neuron is where the model "
@@ -177,15 +178,16 @@ def _neurons(measured: MeasuredBias, own: Compared) -> Markup:
             link += Markup("<td>{}</td>").format(wording.UNKNOWN)
         lines.append(
             Markup(
-                '<tr><th scope="row" class="text"><code>{}</code> {}</th><td>{:.2f}<small>{:.2f}–{:.2f}</small></td>'
-                '<td>{}</td><td>{}<small>{} to {}</small></td><td class="text">{}</td>{}</tr>'
+                '<tr><th scope="row" class="text"><code>{}</code> {}<small>q {}</small></th>'
+                "<td>{:.2f}<small>{:.2f}–{:.2f}</small></td>"
+                '<td>{}<small>{} to {}</small></td><td class="text">{}</td>{}</tr>'
             ).format(
-                measured.names[site.name], unit, told["apart"], *told["interval"], _small(told["q"]),
+                measured.names[site.name], unit, _small(told["q"]), told["apart"], *told["interval"],
                 _signed(told["shift"]), *map(_signed, told["shift_interval"]), most, link,
             )
         )  # fmt: skip
     head = Markup('<th scope="col" class="text">Neuron</th>')
-    heads = ["Apart", "q", "More active", "Most in", "With errors", "Where wrong"]
+    heads = ["Apart", "More active", "Most in", "With errors", "Where wrong"]
     left = len(own.neurons) - len(lines)
     note = Markup('<p class="note">{} more are in <code>bias.json</code>.</p>').format(wording.count(left))
     return _table("Neurons", head + _heads(heads, text={"Most in"}), lines, "layers") + (note if left else Markup(""))
@@ -257,4 +259,4 @@ def _percent(share: float) -> str:
 
 
 def _small(q: float) -> str:
-    return f"{q:.4f}" if q >= 0.0001 else "< 0.0001"
+    return f"= {q:.4f}" if q >= 0.0001 else "< 0.0001"

@@ -13,7 +13,7 @@ SHADES = (
     "#ffffff", "#eaf3f4", "#d3e6e8", "#b9d8db", "#9cc8cd", "#7db6bd", "#5ca2aa", "#3d8c95", "#20757f", "#0b5e67",
     "#04444b",
 )  # fmt: skip
-_CELL, _LETTER = 26, 6.2
+_CELL, _WIDE, _LETTER = 26, 32, 6.2  # a signed number is a letter longer
 
 
 def heat_map(
@@ -27,7 +27,8 @@ def heat_map(
     """
     down, along = (rows, columns) if signed else (short_names(rows), short_names(columns))
     largest = max((abs(value) for row in matrix for value in row), default=0.0) if signed else 1.0
-    cell = _CELL if len(columns) <= 24 else max(6, 620 // len(columns))
+    figures = len(columns) <= 24
+    cell = (_WIDE if signed else _CELL) if figures else max(6, 620 // len(columns))
     left, top = (round(_LETTER * max(map(len, names)) + 10) for names in (down, along))
     parts = []
     for i, name in enumerate(down):
@@ -50,7 +51,7 @@ def heat_map(
                     x, y, shade, label, s=cell - 1
                 )
             )
-            if cell == _CELL:
+            if figures:
                 dark = abs(share) >= 0.65 if signed else share >= 0.65
                 parts.append(
                     Markup('<text class="{}" x="{:.1f}" y="{:.0f}">{}</text>').format(
@@ -67,7 +68,7 @@ def _figure(value: float) -> str:
     # .97 rather than 0.97: a cell has room for four letters.
     if abs(value) >= 9.995:
         return f"{value:.0f}".replace("-", "−")
-    text = f"{value:.2f}"
+    text = f"{value:.1f}" if value < -0.995 else f"{value:.2f}"
     return "0" if float(text) == 0 else text.replace("-", "−").replace("−0.", "−.").removeprefix("0")
 
 

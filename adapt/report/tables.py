@@ -109,7 +109,13 @@ def _layers(comparison: Comparison) -> Table:
 def _neurons(comparison: Comparison) -> Table:
     sites = comparison.inside.sites if comparison.inside else []
     rows = [
-        [own.site, own.units, own.flagged, own.alike, ", ".join(f"{unit} ({size:.2f})" for unit, size in own.top)]
+        [
+            own.site, own.units, own.flagged, own.alike,
+            ", ".join(
+                f"{unit} ({size:.2f}, {low:.2f} to {high:.2f})"
+                for (unit, size), (low, high) in zip(own.top, own.intervals, strict=True)
+            ),
+        ]
         for own in sites
     ]
     return Table(["site", "neurons", "changed", "cka", "most_changed"], rows)

@@ -7,8 +7,8 @@ from adapt.data.loader import Loader
 from adapt.data.manifest import read_manifest
 from adapt.data.pairs import read_pairs
 from adapt.errors import InputError
-from adapt.inference import answers
-from adapt.introspect.attribution import attribute, written
+from adapt.inference import answers, eval_mode
+from adapt.introspect.attribution import attribute, entrance, one_batch, score_of, written
 from adapt.introspect.conductance import conductance
 from adapt.models.checkpoint import load_model
 
@@ -90,6 +90,23 @@ def test_conductance_is_the_sum_that_it_is_said_to_be(whole, heard):
     wanted = sum((b - a) * (ga + gb) / 2 for (a, ga), (b, gb) in zip(points, points[1:], strict=False)).sum(0)
     found = conductance(whole, heard, word, [site], steps=steps)
     assert torch.allclose(found.conductance[site], wanted.to(found.conductance[site].dtype), rtol=1e-3, atol=1e-5)
+
+
+def test_what_is_occluded_has_what_is_lost_without_it(marian, language):
+    """A token of a source: the word's log-probability less what it is where that embedding is zero."""
+    model, example = load_model(str(marian)).model, read_pairs(test=str(language["test"])).test[0]
+    word = written(model, example)[0]
+    found = attribute(model, example, word, "occlusion")
+    batch = one_batch(model, example)
+    place = entrance(model, batch)
+    score = score_of(model, batch, place, word)
+    with eval_mode(model), torch.no_grad():
+        for number in range(place.x.shape[1]):
+            without = place.x.clone()
+            without[:, number] = 0
+            lost = float(score(place.x) - score(without))
+            assert float(found.values[number]) == pytest.approx(lost, abs=1e-4)
+    assert len(found.values) == place.x.shape[1] > 2 and found.values.abs().max() > 1e-3
 
 
 def test_what_cannot_be_asked(whole, heard):

@@ -38,7 +38,7 @@ def spoken(tmp_path_factory):
         samples = tones(text)
         step, marked = len(samples) // len(text), [n for n, own in enumerate(text) if own == "b"]
         places = [n for n, own in enumerate(text) if own == "a"]
-        loud = places[: draw.integers(0, len(places) + 1)]
+        loud = places[: draw.integers(1, len(places) + 1)]
         for place in [*marked, *loud] if hum else []:
             time = np.arange(step) / RATE
             samples[place * step : (place + 1) * step] += 0.1 * np.sin(2 * np.pi * HUMS[text[place]] * time)

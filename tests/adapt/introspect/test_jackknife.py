@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from adapt.introspect.jackknife import jackknife, profile_change, student_quantile
+from adapt.introspect.jackknife import jackknife, profile_change, profile_change_size, student_quantile
 from adapt.introspect.profiles import Profiles
 from interventions.sites import Site
 
@@ -53,6 +53,19 @@ def test_planted_changes_are_found_and_no_others():
     assert change.value[SITE].shape == (2, 2000)
     moved = change.value[SITE][:, 100:120]  # of two groups, 3 between them is 1.5 to each side, in deviations of 1
     torch.testing.assert_close(moved[1], torch.full((20,), 1.5, dtype=torch.float64), atol=0.25, rtol=0)
+
+
+def test_a_group_that_is_in_one_fold_takes_the_error_bars_of_no_other():
+    before, after = (noise(seed, moved=moved, groups=("g:a", "g:b", "g:c")) for seed, moved in ((0, ()), (1, range(5))))
+    for profiles in (before, after):
+        for total in profiles.sums["layer"].values():
+            total[1:, profiles.groups.index("g:c")] = 0
+    change = profile_change(before, after, "g")
+    assert change.value[SITE].shape[0] == 2 and list(change.beyond(0.01)["layer"]) == list(range(5))
+    sizes = profile_change_size(before, after, "g")
+    torch.testing.assert_close(sizes.value[SITE].float(), change.scores()[SITE].float())
+    low, high = sizes.interval()[SITE]
+    assert (low[:5] > 1).all() and (high[:5] < 2).all() and high.isfinite().all()
 
 
 def test_nothing_changed():

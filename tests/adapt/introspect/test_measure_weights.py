@@ -119,6 +119,10 @@ def test_a_floor_of_another_base_or_tuning_is_refused(innertune, base, runs, tmp
     )):  # fmt: skip
         with pytest.raises(InputError, match=says):
             measure(one, run(f"other{number}", 2, **{**whole, **facts}))
+    with pytest.raises(InputError, match="measure.floor: '.*' is the model before.* Give a second run from it"):
+        measure(one, base)
+    with pytest.raises(InputError, match="measure.floor: 'us-english' has another alphabet than '.*one'"):
+        measure(one, "us-english")
     elsewhere = load_model(str(run("moved", 3)))
     with pytest.raises(InputError, match="was made from .*moved .*, and '.*one' from .*Give a run from the same base"):
         measure(one, run("further", 2, before=elsewhere, **whole))

@@ -11,6 +11,8 @@ ASKED = {
     "measure=similarity measure.sites=3": "measure.sites is a name or a list of names",
     "measure=similarity measure.method=rv": "Expected method cka",
     "measure=similarity measure.method=rsa": "phoneme",
+    "measure=similarity measure.target=phoneme": "measure.target=phoneme is for measure.method=rsa",
+    "measure=similarity measure.method=rsa measure.per=step": "measure.per=step is for other methods",
     "measure=similarity measure.method=rsa measure.target=speaker": "needs 4 of them",
     "measure=similarity measure.method=rsa measure.most=1": "measure.most is a number of at least 2",
     "measure=weights": "no adaptation that names its base",
@@ -35,6 +37,7 @@ ASKED = {
     "measure=profiles measure.window=x": "measure.window is a number or null",
     "measure=profiles measure.least=true": "measure.least is a whole number",
     "measure=profiles measure.groups=3": "measure.groups is a name or a list",
+    "measure=profiles measure.groups=[]": "measure.groups names one key or more",
     "measure=profiles measure.scores=3": "measure.scores is a name or a list",
 }
 
@@ -52,5 +55,13 @@ def test_a_model_of_another_kind_is_named(innertune, base, wav2vec2, speech, tmp
     with pytest.raises(InputError, match="measure.against: .* has none of these sites"):
         innertune(
             "introspect", f"model.pretrained={base}", f"measure={measure}", f"measure.against={wav2vec2}",
+            "data=manifest", f"data.test={speech['high_test']}", f"output={tmp_path / 'run'}",
+        )  # fmt: skip
+
+
+def test_layers_that_read_audio_and_text_are_not_compared(innertune, base, marian, speech, tmp_path):
+    with pytest.raises(InputError, match=f"measure.against: '{marian}' reads text, and '{base}' reads audio"):
+        innertune(
+            "introspect", f"model.pretrained={base}", "measure=similarity", f"measure.against={marian}",
             "data=manifest", f"data.test={speech['high_test']}", f"output={tmp_path / 'run'}",
         )  # fmt: skip

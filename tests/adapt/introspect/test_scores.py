@@ -100,13 +100,15 @@ def test_the_neuron_through_which_the_loss_passes_is_on_top(known, heard, name, 
 
 @pytest.mark.parametrize("name", ["rgn", "fisher", "ablation"])
 def test_a_neuron_that_does_wrong_is_on_top(known, heard, name):
-    """An output unit that is far too likely everywhere; ablated at its mean, it does not vary, but stays as likely."""
+    """An output unit that is far too likely: everywhere, or wherever the blank is. Ablated at its mean, one does not
+    vary that is likely everywhere.
+    """
     model = copy.deepcopy(known)
     site = model.sites[-1]
     with torch.no_grad():
         module = model.get_submodule(site.name)
         if name == "ablation":
-            module.weight[2] *= 8
+            module.weight[2], module.bias[2] = 8 * module.weight[model.blank], 8 * module.bias[model.blank]
         else:
             module.bias[2] += 12
     # What it takes from the blank is the blank's gradient too.
@@ -114,9 +116,11 @@ def test_a_neuron_that_does_wrong_is_on_top(known, heard, name):
 
 
 def test_a_neuron_that_hears_the_difference_is_on_top(known, heard):
-    """It listens where only the source speaks; all others where nobody does."""
+    """It reads the neuron below whose mean differs most between source and target; all others that which differs
+    least. Below the second layer there is none: features have the same mean in every utterance.
+    """
     model = copy.deepcopy(known)
-    site = conv(model, 0)
+    site = conv(model, 1)
     module = model.get_submodule(site.name)
     spoken = {}
     for part, examples in (("target", heard.target), ("source", heard.source)):
@@ -128,13 +132,14 @@ def test_a_neuron_that_hears_the_difference_is_on_top(known, heard):
             model(batch.inputs, batch.lengths)
         handle.remove()
     apart = (spoken["target"].mean(1) - spoken["source"].mean(1)).abs() / torch.cat([*spoken.values()], 1).std(1)
+    middle = module.weight.shape[2] // 2
     with torch.no_grad():
         module.weight.zero_()
-        module.weight[:, apart.argmin(), 24] = 1.0
+        module.weight[:, apart.argmin(), middle] = 1.0
         module.weight[7] = 0.0
-        module.weight[7, apart.argmax(), 24] = 1.0
+        module.weight[7, apart.argmax(), middle] = 1.0
     scores = MEASURES["activation_gap"](model, heard, [site])
-    assert scores.top(1)[site] == (7,)
+    assert scores.top(1)[site] == (7,) and scores[site][7] > 5 * scores[site].sort().values[-2]
     # Twice as loud, it is as many standard deviations.
     with torch.no_grad():
         module.weight[3] *= 100
@@ -263,6 +268,10 @@ def test_a_layers_relative_gradient_norm_is_its_neurons(known, heard):
 
 
 def test_the_estimate_of_ablation_ranks_neurons_as_real_ablation_does(known, heard):
+    """Of speech that the model has yet to learn: where the loss is next to nothing, so is its slope, by which neurons
+    are ranked.
+    """
+    heard = Sample(heard.source, heard.target, heard.loader)
     sites = [conv(known, number) for number in (1, 5, 7, 9)]
     estimate, mean = MEASURES["ablation"](known, heard, sites), Mean()
     read_activations(known, heard.target, heard.loader, sites, mean)
@@ -278,7 +287,7 @@ def test_the_estimate_of_ablation_ranks_neurons_as_real_ablation_does(known, hea
             real = loss(Ablate(Neurons({site: [unit]}), "mean", mean.result()))
             pairs.append((float(estimate[site][unit]), abs(real - bare)))
     ranks = torch.tensor(pairs).T.argsort().argsort().double()
-    assert float(torch.corrcoef(ranks)[0, 1]) > 0.6
+    assert float(torch.corrcoef(ranks)[0, 1]) > 0.8
 
 
 def test_random_scores_are_those_of_their_seed(known):
