@@ -110,7 +110,10 @@ def _neurons(comparison: Comparison) -> Table:
     sites = comparison.inside.sites if comparison.inside else []
     rows = [
         [
-            own.site, own.units, own.flagged, own.alike,
+            own.site,
+            own.units,
+            own.flagged,
+            own.alike,
             ", ".join(
                 f"{unit} ({size:.2f}, {low:.2f} to {high:.2f})"
                 for (unit, size), (low, high) in zip(own.top, own.intervals, strict=True)

@@ -61,8 +61,22 @@ def test_changed_and_unchanged_weights():
 
 
 def test_numbers_of_words_keep_their_digits_their_sign_and_their_names():
-    drawn = str(heat_map("t", ["z.B.", "z.T.", "z"], ["a", "b"], [[10.23, -0.97], [-12.4, 0.03], [-5.12, 1.5]], signed=True))
-    assert re.findall(r">([^<]*)</text>", drawn) == ["z.B.", "z.T.", "z", "a", "b", "10", "−.97", "−12", ".03", "−5.1", "1.50"]
+    drawn = str(
+        heat_map("t", ["z.B.", "z.T.", "z"], ["a", "b"], [[10.23, -0.97], [-12.4, 0.03], [-5.12, 1.5]], signed=True)
+    )
+    assert re.findall(r">([^<]*)</text>", drawn) == [
+        "z.B.",
+        "z.T.",
+        "z",
+        "a",
+        "b",
+        "10",
+        "−.97",
+        "−12",
+        ".03",
+        "−5.1",
+        "1.50",
+    ]
     red, pale, blue, white, *_ = re.findall(r'fill="#([0-9a-f]{6})"', drawn)
     assert int(red[:2], 16) > int(red[4:], 16) and int(blue[:2], 16) < int(blue[4:], 16)
     assert int(pale[:2], 16) > 200 and int(white[:2], 16) > 250
