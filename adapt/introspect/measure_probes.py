@@ -97,7 +97,7 @@ class MeasuredProbes:
         return said[:1].upper() + said[1:] + "."
 
     def write(self, folder: Path, title: str, config: str, provenance: Mapping[str, Any]) -> list[Path]:
-        from adapt.report.introspection import probe_table
+        from adapt.report.introspection import knowing_table, probe_table
         from adapt.report.sections import Section, write_sections
 
         page, files, sections = folder / "probes.html", [], []
@@ -115,6 +115,11 @@ class MeasuredProbes:
             )
             heading = f"{name[0].upper()}{name[1:]}" + (f", and in {self.against} (after)" if len(own) > 1 else "")
             sections.append(Section(heading, how, probe_table(*own)))
+            who = (
+                f"By their part in the probe, the greatest first; scores of all are in probes/{name}. Scores compare "
+                "neurons of one layer, and not layers."
+            )
+            sections.append(Section(f"Neurons that know the {name}", who, knowing_table(own[0])))
         write_sections(page, title, self.told, sections, config)
         return [page, *files]
 

@@ -11,12 +11,14 @@ from adapt.report import figures, wording
 from adapt.report.heat_map import heat_map, short_names
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from adapt.introspect.probes.probe import Probe, ProbeRow
     from adapt.introspect.similarity import Similarity
     from adapt.introspect.weight_measures import ParameterChange, WeightMeasures
     from interventions.neurons import Neurons, Scores
 
-_SHOWN = 12  # flagged neurons of a site that are named
+_SHOWN = 12  # neurons of a site that are named
 
 
 def similarity_figure(similarity: Similarity) -> Markup:
@@ -54,6 +56,36 @@ def probe_table(probe: Probe, after: Probe | None = None) -> Markup:
         '<th scope="col" class="text">Site</th><th scope="col" class="picture">{}</th>{}<th scope="col">Control</th>'
         '<th scope="col">Selectivity</th></tr></thead><tbody>{}</tbody></table></div>'
     ).format(figures.axis_labels(scale), heads, Markup("").join(lines))
+
+
+def knowing_table(probe: Probe) -> Markup:
+    """Which neurons know the target, the surest first: a line a site, and a line a class at the site read best."""
+    best = max(probe.rows, key=lambda row: row.accuracy).site
+    sites = [(site, probe.scores[site]) for site in probe.scores.sites]
+    lines = [_knowing(Markup("<code>{}</code>").format(site.name), scores) for site, scores in sites]
+    # Of two classes, what knows the one knows the other.
+    several = probe.by_class.items() if len(probe.classes) > 2 else ()
+    each = [
+        _knowing(Markup("{} at <code>{}</code>").format(name, best), scores[site])
+        for name, scores in several
+        for site in scores.sites
+        if site.name == best
+    ]
+    return Markup(
+        '<div class="scroll" role="region" aria-label="Neurons" tabindex="0"><table class="groups"><thead><tr>'
+        '<th scope="col" class="text">Site</th><th scope="col" class="text">Neurons that know most of it</th></tr>'
+        "</thead><tbody>{}</tbody></table></div>"
+    ).format(Markup("").join(lines + each))
+
+
+def _knowing(what: Markup, scores: Tensor) -> Markup:
+    order = scores.sort(descending=True, stable=True).indices.tolist()
+    chosen = [unit for unit in order[:_SHOWN] if scores[unit] > 0]
+    said = ", ".join(map(str, chosen)) or "none"
+    if chosen:
+        alike = int((scores == scores[chosen[-1]]).sum()) - sum(bool(scores[u] == scores[chosen[-1]]) for u in chosen)
+        said += f", and {alike} more as much as the last" if alike else ""
+    return Markup('<tr><th scope="row" class="text">{}</th><td class="text">{}</td></tr>').format(what, said)
 
 
 def _accuracy(row: ProbeRow) -> Markup:

@@ -10,8 +10,9 @@ from adapt.introspect.similarity import Similarity
 from adapt.introspect.weight_measures import ParameterChange, WeightMeasures
 from adapt.report import page
 from adapt.report.heat_map import SHADES, heat_map
-from adapt.report.introspection import probe_table, similarity_figure, weight_table
+from adapt.report.introspection import knowing_table, probe_table, similarity_figure, weight_table
 from interventions.neurons import Scores
+from interventions.sites import Site
 
 
 def test_a_heat_map_has_a_cell_for_each_pair_with_its_value():
@@ -36,6 +37,27 @@ def test_names_are_escaped():
     assert "<b>" not in str(similarity_figure(similarity)) and "CKA over 40 steps" in str(similarity_figure(similarity))
     rows = (ProbeRow("<b>", 0.75, (0.5, 0.9), 0.25),)
     assert "<b>" not in str(probe_table(Probe("x", "linear", ("a", "b"), rows, Scores({}), {}, 10, 4)))
+
+
+def test_neurons_that_know_a_target_are_listed_the_surest_first_and_by_class_where_it_is_read_best():
+    first, second = Site("a", 1, 4, ()), Site("<b>", 1, 20, ())
+    scores = Scores({first: torch.tensor([0.0, 3.0, 1.0, 2.0]), second: torch.arange(20.0)})
+    classes = ("x", "y", "<z>")
+    each = {name: Scores({first: torch.eye(4)[n], second: torch.eye(20)[n]}) for n, name in enumerate(classes)}
+    rows = tuple(ProbeRow(name, right, (0.1, 0.9), 0.3) for name, right in (("a", 0.5), ("<b>", 0.8)))
+    drawn = str(knowing_table(Probe("t", "linear", classes, rows, scores, each, 10, 4)))
+    lines = re.findall(r'scope="row" class="text">(.*?)</th><td class="text">(.*?)</td>', drawn)
+    assert lines[0] == ("<code>a</code>", "1, 3, 2")  # what scores nothing knows nothing
+    assert lines[1] == ("<code>&lt;b&gt;</code>", ", ".join(map(str, range(19, 7, -1))))
+    assert lines[2:] == [
+        (f"{name} at <code>&lt;b&gt;</code>", str(n)) for n, name in enumerate(("x", "y", "&lt;z&gt;"))
+    ]
+    alike = Scores({second: torch.ones(20)})
+    assert ", 11, and 8 more as much as the last<" in str(
+        knowing_table(Probe("t", "linear", (), rows, alike, {}, 10, 4))
+    )
+    two = Probe("t", "linear", classes[:2], rows, scores, each, 10, 4)
+    assert str(knowing_table(two)).count("<tr") == 3  # the head and the sites
 
 
 def test_probes_before_and_after():
