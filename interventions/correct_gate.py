@@ -78,12 +78,12 @@ class Gate:
         spread = torch.cat([protected / len(protected) ** 0.5, (rows - middle) / (2 * len(rows)) ** 0.5])
         shrink = (_SHRINK * spread.square().sum() / spread.shape[1]).clamp_min(1e-6)  # of examples that are all alike
         # There are more moments than examples: the discriminant is a combination of these.
-        held = spread @ spread.T + shrink * torch.eye(len(spread), dtype=torch.float64)
-        factor = torch.linalg.cholesky(held)
+        gram = spread @ spread.T
+        factor = torch.linalg.cholesky(gram + shrink * torch.eye(len(spread), dtype=torch.float64))
         axis = (middle - spread.T @ torch.cholesky_solve((spread @ middle)[:, None], factor)[:, 0]) / shrink
         # A protected example was one of those that the axis was fitted to. Without it, it would lie further out, by
         # N / (N - its leverage).
-        leverage = _leverage(protected, spread, factor, shrink)
+        leverage = _leverage(gram, len(protected), factor, shrink)
         scores = protected @ axis * len(protected) / (len(protected) - leverage).clamp_min(1.0)
         weight = _SLOPE * axis / scores.std().clamp_min(1e-12)
         bias = _SLOPE * (scores.mean() / scores.std().clamp_min(1e-12) + LIMIT - _DOUBT / len(rows))
@@ -119,8 +119,10 @@ def _there(inputs: Tensor) -> Tensor:
     return inputs.ne(0).any(-1)
 
 
-def _leverage(rows: Tensor, spread: Tensor, factor: Tensor, shrink: Tensor) -> Tensor:
-    """`r' M^-1 r` of each of `rows` `(number, size)`: `M = spread' spread + shrink`, and `factor` is of its dual."""
-    across = rows @ spread.T
+def _leverage(gram: Tensor, number: int, factor: Tensor, shrink: Tensor) -> Tensor:
+    """`r' M^-1 r` of each of `number` protected rows, which over the root of their number are the first of `spread`:
+    `M = spread' spread + shrink`, `gram = spread spread'`, and `factor` is that of `gram + shrink`.
+    """
+    across = gram[:number] * number**0.5
     inside = torch.cholesky_solve(across.T, factor)
-    return (rows.square().sum(1) - (across * inside.T).sum(1)) / shrink
+    return (number * gram.diagonal()[:number] - (across * inside.T).sum(1)) / shrink

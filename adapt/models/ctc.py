@@ -7,6 +7,7 @@ A model for it has `forward(audio, lengths)`, which returns `Emissions`; `blank`
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -65,28 +66,28 @@ def ctc_path(log_probs: Tensor, target: list[int], blank: int) -> Tensor:
 
     `log_probs` is `(time, units)`; there must be as many steps as the text needs (`ctc_steps`).
     """
-    states = torch.full((2 * len(target) + 1,), blank)
-    states[1::2] = torch.tensor(target)
-    emitted = log_probs.cpu()[:, states]
+    states = np.full(2 * len(target) + 1, blank)
+    states[1::2] = target
+    # In numpy, which takes a quarter of torch's time for arrays as small as these.
+    emitted = log_probs.detach().float().cpu().numpy()[:, states]
     # A blank between two different letters may be left out.
-    skips = torch.zeros(len(states), dtype=torch.bool)
+    skips = np.zeros(len(states), dtype=bool)
     skips[3::2] = states[3::2] != states[1:-2:2]
-    worst = torch.tensor([float("-inf")])
-    score = torch.full((len(states),), float("-inf"))
+    score = np.full(len(states), -np.inf, dtype=np.float32)
     score[:2] = emitted[0, :2]
+    ways = np.full((3, len(states)), -np.inf, dtype=np.float32)  # to stay, to come from the state before, to skip one
     back = []
     for now in emitted[1:]:
-        one = torch.cat([worst, score[:-1]])
-        two = torch.cat([worst, worst, score[:-2]]).masked_fill(~skips, float("-inf"))
-        best, step = torch.stack([score, one, two]).max(0)
-        score = best + now
+        ways[0], ways[1, 1:], ways[2, 2:] = score, score[:-1], np.where(skips[2:], score[:-2], -np.inf)
+        step = ways.argmax(0)
+        score = ways.max(0) + now
         back.append(step)
-    state = len(states) - 1 if score[-1] >= score[-2] else len(states) - 2
+    state = len(states) - 1 if len(states) == 1 or score[-1] >= score[-2] else len(states) - 2
     path = [state]
     for step in reversed(back):
         state -= int(step[state])
         path.append(state)
-    return states[path[::-1]]
+    return torch.from_numpy(states[path[::-1]])
 
 
 def ctc_steps(target: list[int]) -> int:
