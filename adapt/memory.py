@@ -220,8 +220,8 @@ class ModelMemory:
         """Have the model answer an example with its text from now on, and keep that.
 
         Refused is a text that the model cannot write, that its input does not support (`unsupported`), that no change
-        at the layer makes it decode, or in CTC models only one larger than `LARGEST`. With `force` such a text is kept as a hint: where the model's answer is the
-        very one that was corrected, the text is given in its place.
+        at the layer makes it decode, or in CTC models only one larger than `LARGEST`. With `force` such a text is kept
+        as a hint: where the model's answer is the very one that was corrected, the text is given in its place.
         """
         model, task = self.model, self.model.task
         read = model.reader.read(example)
