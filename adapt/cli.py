@@ -6,8 +6,8 @@ import os
 import re
 import sys
 
-from adapt.ranks import is_first
-from adapt.show import config_folder, show
+from adapt.commands.show import config_folder, show
+from adapt.distributed import is_first
 
 COMMANDS = {
     "adapt": "adapt a model to new data, and report what changed",
@@ -101,7 +101,7 @@ def _run(command: str) -> None:
             if missing:
                 wanted = " ".join(f"{key}=..." for key in missing)
                 raise InputError(f"give {wanted} (innertune {command} --cfg job shows all options).")
-            importlib.import_module(f"adapt.{command}").main(cfg)
+            importlib.import_module(f"adapt.commands.{command}").main(cfg)
         except InputError as error:
             print(f"innertune {command}: {error}", file=sys.stderr)
             raise SystemExit(2) from None

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from adapt.models.labels import tidy
+from adapt.data.text import tidy
 
 RESAMPLES = 1000
 

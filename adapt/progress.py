@@ -3,7 +3,7 @@
 from collections.abc import Generator, Iterable, Sized
 from typing import TypeVar
 
-from adapt.ranks import is_first
+from adapt.distributed import is_first
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from adapt.distributed import is_first
 from adapt.errors import InputError
 from adapt.files import write_json, write_text
-from adapt.ranks import is_first
 
 log = logging.getLogger(__name__)
 

@@ -34,9 +34,9 @@ import torch
 from torch import Tensor, nn
 
 from interventions.capture import capture
-from interventions.correct import Memory
-from interventions.correct_layer import AffineLayer, layer_inputs
-from interventions.correct_protect import Protected
+from interventions.corrections.layer import AffineLayer, layer_inputs
+from interventions.corrections.memory import Memory
+from interventions.corrections.protect import Protected
 from interventions.fold import fold
 from interventions.intervene import Edits
 from interventions.sites import site_at
@@ -73,10 +73,10 @@ def wav2letter() -> Case:
 
 
 def embedded() -> Case:
-    from adapt.data.accents import accents
+    from adapt.corrections.layers import layer_of
     from adapt.data.loader import collate
+    from adapt.data.synthetic.accents import accents
     from adapt.models.checkpoint import load_model
-    from adapt.protect import layer_of
 
     given = accents(train=100, validation=0, test=4, source_train=0, source_test=0)
     model = load_model("us-english").model

@@ -21,7 +21,7 @@ def measure(name: str) -> None:
     import transformers
     from hydra import compose, initialize_config_dir
 
-    from adapt.show import config_folder
+    from adapt.commands.show import config_folder
 
     transformers.logging.set_verbosity_error()
     torch.manual_seed(0)

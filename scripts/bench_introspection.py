@@ -48,9 +48,9 @@ from torch import Tensor
 from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader, collate
 from adapt.data.manifest import Phoneme, Utterance
-from adapt.introspect.groups import ByPhoneme, Everything, Grouping, groupings
-from adapt.introspect.profiles import Profiles
-from adapt.introspect.read_profiles import add_batch, forward, group_names, read_profiles
+from adapt.introspect.profiles.groups import ByPhoneme, Everything, Grouping, groupings
+from adapt.introspect.profiles.profiles import Profiles
+from adapt.introspect.profiles.read import add_batch, forward, group_names, read_profiles
 from adapt.models.model import Model
 from interventions.gradients import capture_gradients
 
@@ -92,7 +92,7 @@ def us_english() -> Case:
 
 
 def weather() -> Case:
-    from adapt.data.domains import domains
+    from adapt.data.synthetic.domains import domains
     from adapt.models.checkpoint import load_model
 
     model = load_model("weather-en-de").model
@@ -215,9 +215,9 @@ def measure_conductance(rounds: int, seed: int, steps: int = 8) -> list[Row]:
     """Time conductance in one walk and in captum's calls; the ratio is to ours."""
     import soundfile
 
-    from adapt.inference import eval_mode
-    from adapt.introspect.attribution import Word, entrance, one_batch, score_of
-    from adapt.introspect.conductance import conductance
+    from adapt.introspect.attribution.attribution import Word, entrance, one_batch, score_of
+    from adapt.introspect.attribution.conductance import conductance
+    from adapt.models.inference import eval_mode
 
     case = wav2letter()
     model = case.model.requires_grad_(False)

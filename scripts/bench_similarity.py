@@ -33,9 +33,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adapt.introspect.cka import CKA
 from adapt.introspect.probes.linear import linear
-from adapt.introspect.rows import Evenly
+from adapt.introspect.sampling import Evenly
+from adapt.introspect.similarity.cka import CKA
 from adapt.models.steps import steps_behind, window
 from interventions.capture import capture
 from interventions.sites import Site, find_sites
@@ -140,8 +140,8 @@ def _wav2letter() -> nn.Module:
 
 def probe(layers: list[int], utterances: int, seed: int) -> list[ProbeRow]:
     """Fit phonemes at some layers of the embedded recogniser in each way."""
-    from adapt.data.accents import accents
     from adapt.data.loader import Loader
+    from adapt.data.synthetic.accents import accents
     from adapt.introspect.probes.probe import _split, _standardised
     from adapt.introspect.probes.target import make_target, read_target
     from adapt.models.checkpoint import load_model

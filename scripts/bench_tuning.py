@@ -10,7 +10,7 @@ a Marian of 6 + 6 (16 M, 8 x 24 tokens). Neurons are those of every convolution 
 transformer layers, with the convolutions below frozen in all ways but full fine-tuning; tied output layers stay frozen.
 `upper` are the same neurons of the upper half alone (the last 3 convolutions; layers 3 to 5; the decoder), `top 2` the
 upper two layers whole (and an output layer that is not tied). With `+ cache` what lies below is not run, but replayed
-(`adapt/prefix.py`). LoRA (peft, r=8) is on the layers of `rows`. A step is forward, backward and AdamW.
+(`adapt/training/prefix.py`). LoRA (peft, r=8) is on the layers of `rows`. A step is forward, backward and AdamW.
 
 All ways run in one process, each on its own copy of one network, in a fresh order every round; a row is the median over
 rounds, and its ratios are medians of the ratios within a round: of CPU time, which other processes disturb less, and of
@@ -51,7 +51,7 @@ from torch.nn import functional as F
 from adapt.data.loader import Batch
 from adapt.models.cut import Cut, Tap, decoder_cuts, stack_cuts
 from adapt.models.hf_ctc import waveform_cuts
-from adapt.prefix import Prefix
+from adapt.training.prefix import Prefix
 from interventions.bits import changed_bits
 from interventions.freeze import freeze_all_but
 from interventions.neurons import Neurons, Scores

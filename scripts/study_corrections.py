@@ -50,23 +50,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from torch import Tensor
 
+from adapt.corrections.collect import protect
+from adapt.corrections.layers import layer_of
+from adapt.corrections.model_memory import SEARCHES, STRENGTH
 from adapt.data.kinds import with_text
 from adapt.data.loader import Batch, Loader, collate
 from adapt.data.manifest import Splits
 from adapt.data.pairs import Pair
-from adapt.inference import answers
 from adapt.introspect.activations import own_steps
-from adapt.memory import SEARCHES, STRENGTH
 from adapt.models.checkpoint import load_model
 from adapt.models.ctc import ctc_greedy_loss, ctc_path
+from adapt.models.inference import answers
 from adapt.models.model import Model
-from adapt.protect import layer_of, protect
 from interventions.capture import capture
-from interventions.correct import Memory, correct
-from interventions.correct_layer import AffineLayer, layer_inputs
-from interventions.correct_protect import Protected
-from interventions.correct_search import Reach, Search, find_change
-from interventions.correct_store import packed
+from interventions.corrections.layer import AffineLayer, layer_inputs
+from interventions.corrections.memory import Memory, correct
+from interventions.corrections.protect import Protected
+from interventions.corrections.search import Reach, Search, find_change
+from interventions.corrections.store import packed
 from interventions.intervene import Edits
 from interventions.intervention import Edit, Intervention
 from interventions.scope import Moment
@@ -418,7 +419,7 @@ def formal(pairs: Sequence[Pair], words: Mapping[str, str]) -> list[Pair]:
 
 def formality(corrections: int, test: int, protected: int) -> Splits:
     """Weather notes, with every du of the target made a Sie. In the protected and the unrelated is no du and no ihr."""
-    from adapt.data.domains import domains
+    from adapt.data.synthetic.domains import domains
 
     many = domains(target="weather", train=40 * corrections, validation=25 * test, test=15 * test, source_test=2 * test,
                    source_train=2 * protected)  # fmt: skip
@@ -444,13 +445,13 @@ def base_of_fsdd(folder: str, output: Path) -> str:
 def cases_of(args: argparse.Namespace, at: Sequence[int]) -> list[Case]:
     """The model and the data that are asked for, at each of the sites."""
     if args.data == "accents":
-        from adapt.data.accents import accents
+        from adapt.data.synthetic.accents import accents
 
         given = accents(train=8 * args.corrections, validation=args.test, test=args.test, source_train=args.protected,
                         source_test=args.test)  # fmt: skip
         reference = args.model or "us-english"
     elif args.data == "domains":
-        from adapt.data.domains import domains
+        from adapt.data.synthetic.domains import domains
 
         given = domains(train=2 * args.corrections, validation=args.test, test=args.test, source_train=args.protected,
                         source_test=args.test)  # fmt: skip
@@ -459,7 +460,7 @@ def cases_of(args: argparse.Namespace, at: Sequence[int]) -> list[Case]:
         given = formality(args.corrections, args.test, args.protected)
         reference = args.model or "weather-en-de"
     else:
-        from adapt.data.fsdd import prepare_fsdd
+        from adapt.data.corpora.fsdd import prepare_fsdd
 
         own = prepare_fsdd(args.folder, target=None, validation=1)
         given = prepare_fsdd(args.folder, utterances=250, validation=150)

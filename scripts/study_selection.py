@@ -268,7 +268,7 @@ def main() -> None:
     data = args.data or ["accents", *(["fsdd"] if args.fsdd else [])]
     if "fsdd" in data and not (args.fsdd and args.fsdd.is_dir()):
         parser.error("--data fsdd needs --fsdd FOLDER")
-    from adapt.show import config_folder
+    from adapt.commands.show import config_folder
 
     ways = [way for way in args.ways if way != "lora" or (config_folder() / "tuning" / "lora.yaml").is_file()]
     ways += ["full"] if "change" in ways and "full" not in ways else []

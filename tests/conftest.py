@@ -39,7 +39,7 @@ def innertune() -> Callable[..., Path]:
     from hydra import compose, initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
 
-    from adapt.show import config_folder
+    from adapt.commands.show import config_folder
 
     def run(command: str, *overrides: str) -> Path | None:
         import importlib
@@ -51,7 +51,7 @@ def innertune() -> Callable[..., Path]:
             cfg = compose(command, list(overrides), return_hydra_config=True)
             HydraConfig.instance().set_config(cfg)
             cfg = compose(command, list(overrides))
-        importlib.import_module(f"adapt.{command}").main(cfg)
+        importlib.import_module(f"adapt.commands.{command}").main(cfg)
         return Path(cfg.output) if "output" in cfg else None
 
     return run

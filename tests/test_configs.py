@@ -11,7 +11,7 @@ import torch
 from tone_speech import LETTERS, RATE, tones, write_tones
 
 from adapt.cli import COMMANDS
-from adapt.show import config_folder, first_comment
+from adapt.commands.show import config_folder, first_comment
 
 CONF = config_folder()
 HF = {"hf_ctc": "wav2vec2", "hf_speech_seq2seq": "whisper", "hf_translation": "marian"}

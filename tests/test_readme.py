@@ -24,7 +24,7 @@ def test_every_command_has_the_options_that_the_readme_gives_it():
     """
     from hydra import compose, initialize_config_dir
 
-    from adapt.show import config_folder
+    from adapt.commands.show import config_folder
 
     blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     lines = [line for kind, block in blocks if not kind for line in block.replace("\\\n", " ").splitlines()]

@@ -22,7 +22,7 @@ def test_the_wheel_works_on_its_own(tmp_path):
         archive.extractall(tmp_path / "site")
     for path in (ROOT / "conf").rglob("*.yaml"):
         assert f"adapt/conf/{path.relative_to(ROOT / 'conf')}" in names
-    assert {"adapt/report/page.html.j2", "adapt/models/embedded/us-english.safetensors"} <= names
+    assert {"adapt/report/templates/page.html.j2", "adapt/models/embedded/us-english.safetensors"} <= names
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"adapt", "interventions"}
     code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); sys.argv[1:] = ['adapt', '--cfg', 'job']\n"
     code += "import adapt.cli; adapt.cli.main(); print(adapt.cli.__file__)"

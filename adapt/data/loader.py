@@ -44,7 +44,7 @@ class Batch:
 
     `lengths` is `(batch,)`, in samples or tokens: where the dots begin.
 
-    `stored` is what a cached prefix (`adapt/prefix.py`) once made of the examples, each `(batch, time, units)` and zero
+    `stored` is what a cached prefix (`adapt/training/prefix.py`) once made of the examples, each `(batch, time, units)` and zero
     past each end; audio is then not read again, and `inputs` is `(batch, 0)`.
     """
 

@@ -25,3 +25,8 @@ def _kept(character: str, keep: str) -> str:
     if category[0] in "LM" or category == "Nd" or character in keep or character in _JOINERS:
         return character
     return "" if category == "Cf" else " "  # soft hyphens and the like vanish; anything else parts two words
+
+
+def tidy(text: str) -> str:
+    """Lower case, composed characters (NFC), and single spaces: how we compare and train on texts."""
+    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower()).split())

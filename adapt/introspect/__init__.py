@@ -5,18 +5,9 @@ A measure is a function that `innertune introspect measure=NAME` calls, named by
 
     measure(loaded, splits, loader, **options) -> Measured
 
-`loaded` is the model with its reference and fingerprint (`adapt.models.checkpoint.Loaded`), `splits` are checked
+`loaded` is the model with its reference and fingerprint (`adapt.models.loaded.Loaded`), `splits` are checked
 (`adapt.data.splits`), `loader` makes batches; a measure that reads no data takes neither of these two. It raises
 InputError where it cannot measure what is asked. What it returns (`adapt.introspect.measured.Measured`) writes its own
 files into a run's folder, its page among them, and says in numbers and in a sentence what was found.
-`adapt/introspect/measure_profiles.py` is the one to read.
+`adapt/introspect/profiles/measure.py` is the one to read.
 """
-
-from typing import Any
-
-
-def main(cfg: Any) -> None:
-    """`innertune introspect`; what it does is in `adapt/introspect/introspect.py`."""
-    from adapt.introspect.introspect import main as run
-
-    run(cfg)

@@ -9,10 +9,10 @@ from torch.utils.data import DataLoader
 
 from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader
-from adapt.inference import eval_mode
+from adapt.distributed import place
+from adapt.models.inference import eval_mode
 from adapt.models.model import Model
 from adapt.progress import track
-from adapt.ranks import place
 from interventions.capture import capture
 from interventions.sites import Site, own_mask
 

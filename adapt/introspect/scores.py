@@ -22,13 +22,13 @@ from torch import Tensor, nn
 
 from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader
+from adapt.data.sample import Sample
 from adapt.errors import InputError
-from adapt.inference import eval_mode
 from adapt.introspect.activations import own_steps, read_activations
-from adapt.introspect.weights import incoming, relative_change
+from adapt.introspect.weights.change import incoming, relative_change
+from adapt.models.inference import eval_mode
 from adapt.models.model import Model
 from adapt.progress import track
-from adapt.tuning.sample import Sample
 from interventions import hooks
 from interventions.neurons import Scores
 from interventions.sites import Site
@@ -139,7 +139,7 @@ def ablation(model: Model, sample: Sample, sites: Sequence[Site]) -> Scores:
 
 def change(model: Model, other: Model, sites: Sequence[Site]) -> Scores:
     """How far a neuron's weights in another model are from those in this one, relative to the layer's size, as `rgn`
-    (`adapt.introspect.weights.relative_change`). The other is what a previous run made of this one.
+    (`adapt.introspect.weights.change.relative_change`). The other is what a previous run made of this one.
 
     Raises:
         InputError: the other has no such weights.

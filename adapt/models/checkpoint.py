@@ -7,7 +7,7 @@ import importlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from adapt.files import atomic, write_json
 from adapt.models import hf
 from adapt.models.factor_files import factor_facts, factor_tensors, load_factors, with_factors
 from adapt.models.factors import Factors
+from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from interventions.bits import changed_bits, fingerprint
 
@@ -28,16 +29,6 @@ ADAPTATION_FORMATS = (1, 2, 3)
 _ROWS = ":rows"  # the tensor that says which, in the order of names
 EMBEDDED = Path(__file__).parent / "embedded"
 _PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle"}
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A model with its weights, where it came from, and its fingerprint. `header` is what the file says of itself."""
-
-    model: Model
-    reference: str
-    fingerprint: str
-    header: Mapping[str, Any] = field(default_factory=dict)
 
 
 def weights(net: nn.Module) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Where a model can be cut in two, so that what its lower part put out is stored and replayed (`adapt/prefix.py`)."""
+"""Where a model can be cut in two, so that what its lower part put out is stored and replayed (`adapt/training/prefix.py`)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -18,7 +18,7 @@ from adapt.files import atomic
 from interventions.sites import Layer, find_sites
 
 if TYPE_CHECKING:
-    from adapt.models.checkpoint import Loaded
+    from adapt.models.loaded import Loaded
     from adapt.models.model import Model
 
 

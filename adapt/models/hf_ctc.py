@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from adapt.data.audio import AudioReader
 from adapt.data.manifest import Utterance
+from adapt.data.text import tidy
 from adapt.errors import InputError
 from adapt.models import hf
-from adapt.models.checkpoint import Loaded, load_model, model_fingerprint
+from adapt.models.checkpoint import load_model, model_fingerprint
 from adapt.models.ctc import Emissions, ctc_unfit
 from adapt.models.cut import Cut, Fake, Tap, stack_cuts
-from adapt.models.labels import spelled, tidy
+from adapt.models.labels import spelled
+from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from adapt.models.own_frames import OwnFramesConv, OwnFramesNorm
 from adapt.models.steps import Window, step_behind, steps_behind, window

@@ -12,10 +12,11 @@ from adapt.data.audio import AudioReader
 from adapt.data.manifest import Utterance
 from adapt.errors import InputError
 from adapt.models import hf
-from adapt.models.checkpoint import Loaded, load_model, model_fingerprint
+from adapt.models.checkpoint import load_model, model_fingerprint
 from adapt.models.cut import Cut, Fake, decoder_cuts, stack_cuts, tokens_of
 from adapt.models.hf_speech_encoder_decoder import HFSpeechEncoderDecoder
 from adapt.models.hf_speech_encoders import ENCODERS
+from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from adapt.models.seq2seq import decoder_steps, dummy_batch, shifted
 from adapt.models.steps import Window, step_behind, steps_behind, window

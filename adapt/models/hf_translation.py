@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from adapt.models import hf
-from adapt.models.checkpoint import EMBEDDED, Loaded, load_model, model_fingerprint
+from adapt.models.checkpoint import EMBEDDED, load_model, model_fingerprint
 from adapt.models.cut import Cut, decoder_cuts, lengths_of, stack_cuts, tokens_of
+from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from adapt.models.seq2seq import decoder_steps, dummy_batch, shifted
 from adapt.models.task import Task, translation

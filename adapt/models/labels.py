@@ -1,9 +1,9 @@
 """The alphabet of a CTC model: which output unit stands for which character."""
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from adapt.data.text import tidy
 from adapt.errors import InputError
 
 ENGLISH = " 'abcdefghijklmnopqrstuvwxyz"
@@ -69,11 +69,6 @@ def spelled(path: Sequence[int], blank: int) -> list[int]:
     """The units that a path of one a time step spells: repeats are joined, then blanks dropped."""
     joined = [unit for previous, unit in zip([blank, *path], path, strict=False) if unit != previous]
     return [unit for unit in joined if unit != blank]
-
-
-def tidy(text: str) -> str:
-    """Lower case, composed characters (NFC), and single spaces: how we compare and train on texts."""
-    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower()).split())
 
 
 def _quoted(characters: Iterable[str]) -> str:

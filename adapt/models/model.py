@@ -55,7 +55,7 @@ class Model(nn.Module, ABC):
     @property
     @abstractmethod
     def cuts(self) -> list[Cut]:
-        """Where what the lower layers put out can be stored and replayed, from input to output; see `adapt/prefix.py`.
+        """Where what the lower layers put out can be stored and replayed, from input to output; see `adapt/training/prefix.py`.
 
         Where that is done `forward` is given audio of no samples, `(batch, 0)`, and the lengths as ever.
         """

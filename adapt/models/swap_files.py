@@ -18,7 +18,6 @@ from adapt.errors import InputError
 from adapt.files import atomic
 from adapt.models.checkpoint import (
     FORMAT,
-    Loaded,
     adapted_fingerprint,
     adapted_tensors,
     load_model,
@@ -26,6 +25,7 @@ from adapt.models.checkpoint import (
     read_adaptation,
     weights,
 )
+from adapt.models.loaded import Loaded
 from interventions.files import FileError, read_tensors, write_tensors
 
 _KIND = "what adaptations replaced"

@@ -7,6 +7,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from adapt.data.loader import Batch
+from adapt.data.text import tidy
 from adapt.metrics import (
     CER,
     WER,
@@ -18,7 +19,6 @@ from adapt.metrics import (
     translation_words,
 )
 from adapt.models.ctc import ctc_decode, ctc_loss
-from adapt.models.labels import tidy
 from adapt.models.seq2seq import seq2seq_decode, seq2seq_loss
 
 

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from adapt.data.audio import AudioReader
 from adapt.data.manifest import Utterance
 from adapt.errors import InputError
-from adapt.models.checkpoint import Loaded, has_header, load_model, load_weights, model_fingerprint, read_safetensors
+from adapt.models.checkpoint import has_header, load_model, load_weights, model_fingerprint, read_safetensors
 from adapt.models.ctc import Emissions, ctc_unfit
 from adapt.models.cut import Cut, Fake, Tap
 from adapt.models.frontend import HOP, Features, Frontend
 from adapt.models.labels import ENGLISH, Labels
+from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from adapt.models.steps import Window, step_behind, steps_behind, window
 from adapt.models.task import recognition

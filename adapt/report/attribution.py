@@ -13,8 +13,8 @@ from adapt.report.sections import Section, picture
 
 if TYPE_CHECKING:
     from adapt.data.example import Example
-    from adapt.introspect.attribution import Attribution
-    from adapt.introspect.conductance import Conducted
+    from adapt.introspect.attribution.attribution import Attribution
+    from adapt.introspect.attribution.conductance import Conducted
     from interventions.neurons import Scores
 
 

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
+from adapt import formatting
 from adapt.introspect.topography.layouts import sorted_grid
 from adapt.introspect.topography.maps import TopographicMap
-from adapt.report import figures, wording
+from adapt.report import figures
 from adapt.report.maps import map_section
 from adapt.report.sections import NOTHING, Section, write_sections
 
 if TYPE_CHECKING:
-    from adapt.introspect.compared import Compared
-    from adapt.introspect.measured_bias import MeasuredBias
-    from adapt.introspect.move import Moved
+    from adapt.introspect.bias.comparisons import Compared
+    from adapt.introspect.bias.result import MeasuredBias
+    from adapt.introspect.bias.shift import Moved
 
 MOST_NEURONS = 20  # of a group, that are listed
 MOST_MAPS = 3
@@ -50,7 +51,7 @@ def _how_rates(measured: MeasuredBias) -> str:
     if measured.unit == "example" and measured.by != "speaker":
         said += "What holds for these speakers need not hold for others of their group. "
     if measured.left_out:
-        left = ", ".join(f"{wording.short(name)} ({size})" for name, size in list(measured.left_out.items())[:12])
+        left = ", ".join(f"{formatting.short(name)} ({size})" for name, size in list(measured.left_out.items())[:12])
         more = f" and {len(measured.left_out) - 12} more" if len(measured.left_out) > 12 else ""
         said += f"Too small or too many, and left out: {left}{more}. "
     if measured.folds < FEW_FOLDS:
@@ -69,21 +70,21 @@ def _rates(measured: MeasuredBias) -> Markup:
     lines = []
     for row in rows:
         picture = figures.interval(row["group"], row, metric, scale)
-        against = Markup("<td>{}</td><td></td>").format(wording.UNKNOWN)
+        against = Markup("<td>{}</td><td></td>").format(formatting.UNKNOWN)
         if "against" in row:
             against = Markup('<td>{}<small>{}</small></td><td class="text">{}</td>').format(
-                wording.points(row["difference"], metric), wording.points_range(row["difference_interval"], metric),
-                wording.short(row["against"]),
+                formatting.points(row["difference"], metric), formatting.points_range(row["difference_interval"], metric),
+                formatting.short(row["against"]),
             )  # fmt: skip
-        counts = Markup("<td>{}</td>").format(wording.count(row["examples"]))
-        counts += Markup("<td>{}</td>").format(wording.count(row[unit])) if unit != "examples" else Markup("")
+        counts = Markup("<td>{}</td>").format(formatting.count(row["examples"]))
+        counts += Markup("<td>{}</td>").format(formatting.count(row[unit])) if unit != "examples" else Markup("")
         lines.append(
             Markup(
                 '<tr><th scope="row" class="text">{}</th><td class="picture">{}</td>'
                 "<td>{}<small>{}</small></td>{}{}</tr>"
             ).format(
-                wording.short(row["group"]), picture, wording.amount(row[metric.key], metric),
-                wording.amount_range(row[f"{metric.key}_interval"], metric), against, counts,
+                formatting.short(row["group"]), picture, formatting.amount(row[metric.key], metric),
+                formatting.amount_range(row[f"{metric.key}_interval"], metric), against, counts,
             )
         )  # fmt: skip
     heads = [metric.label, "More", "Than", measured.model.task.noun.capitalize() + "s"]
@@ -151,7 +152,7 @@ def _layers(measured: MeasuredBias, own: Compared) -> Markup:
                 '<td class="text">{}</td></tr>'
             ).format(
                 measured.names[row["site"]], figures.bar(row["apart"], largest), row["apart"], *row["interval"],
-                row["parted"], row["units"], wording.count(row["with_errors"]), within,
+                row["parted"], row["units"], formatting.count(row["with_errors"]), within,
             )
         )  # fmt: skip
     head = Markup('<th scope="col" class="text">Layer</th><th scope="col" class="picture">Apart</th>')
@@ -164,7 +165,7 @@ def _neurons(measured: MeasuredBias, own: Compared) -> Markup:
     for site, unit in own.ranked()[:MOST_NEURONS]:
         told = own.neuron(site, unit)
         most = ", ".join(f"{one['content']} {_signed(one['difference'])}" for one in told["most_in"])
-        link = Markup("<td>{}</td>").format(wording.UNKNOWN)
+        link = Markup("<td>{}</td>").format(formatting.UNKNOWN)
         if "error_correlation" in told:
             strong = Markup("<b>{}</b>") if told["with_errors"] else Markup("{}")
             link = Markup("<td>{}<small>{} to {}</small></td>").format(
@@ -175,7 +176,7 @@ def _neurons(measured: MeasuredBias, own: Compared) -> Markup:
                 *(_percent(value) for value in (told["further_where_wrong"], *told["further_interval"]))
             )
         else:
-            link += Markup("<td>{}</td>").format(wording.UNKNOWN)
+            link += Markup("<td>{}</td>").format(formatting.UNKNOWN)
         lines.append(
             Markup(
                 '<tr><th scope="row" class="text"><code>{}</code> {}<small>q {}</small></th>'
@@ -189,7 +190,7 @@ def _neurons(measured: MeasuredBias, own: Compared) -> Markup:
     head = Markup('<th scope="col" class="text">Neuron</th>')
     heads = ["Apart", "More active", "Most in", "With errors", "Where wrong"]
     left = len(own.neurons) - len(lines)
-    note = Markup('<p class="note">{} more are in <code>bias.json</code>.</p>').format(wording.count(left))
+    note = Markup('<p class="note">{} more are in <code>bias.json</code>.</p>').format(formatting.count(left))
     return _table("Neurons", head + _heads(heads, text={"Most in"}), lines, "layers") + (note if left else Markup(""))
 
 
@@ -199,7 +200,7 @@ def _moved(measured: MeasuredBias, moved: Sequence[Moved]) -> Markup:
     for own in moved:
         cells = [
             Markup("<td>{}</td><td>{}</td>").format(
-                wording.amount(values[metric.key], metric), wording.points_range(difference[metric.key], metric)
+                formatting.amount(values[metric.key], metric), formatting.points_range(difference[metric.key], metric)
             )
             for values, difference in ((own.values, own.difference), (own.random, own.random_difference))
         ]

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from adapt import formatting
 from adapt.files import write_text
-from adapt.report import figures, wording
-from adapt.report.page import environment
+from adapt.report import figures
+from adapt.report.template import environment
 
 if TYPE_CHECKING:
     from interventions.neurons import Neurons, Scores
@@ -36,7 +37,7 @@ def write_choice(
 ) -> None:
     """Write the page of these measures to `path`, whole or not at all; the first of them is the one that chose."""
     page = environment().get_template("choice.html.j2").render(
-        title=title, said=measured[0].said, pairs=pairs, config=config, counted=wording.counted,
+        title=title, said=measured[0].said, pairs=pairs, config=config, counted=formatting.counted,
         shades=figures.score_key(), parts=[_part(own, measured) for own in measured],
     )  # fmt: skip
     write_text(path, page)

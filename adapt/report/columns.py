@@ -8,8 +8,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from adapt.comparison import Transcript
-    from adapt.words import Word
+    from adapt.comparison.words import Transcript, Word
 
 Kind = Literal["right", "wrong", "extra", "missing", "none"]
 LINE = 104  # characters that fit on one line of the page, space between the columns counted

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from adapt.report.wording import amount, amount_range, relative
+from adapt.formatting import amount, amount_range, relative
 
 if TYPE_CHECKING:
     from adapt.metrics import Metric

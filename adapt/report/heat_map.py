@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from adapt.formatting import short_names
 from adapt.report.png import BLUE, RED, WHITE
 
 # From nothing in common to the same, evenly; fixed, so that the same shade is the same value in every picture.
@@ -79,10 +80,3 @@ def _diverging(share: float) -> str:
     )
 
 
-def short_names(names: Sequence[str]) -> list[str]:
-    """The names without the parts that all of them begin with."""
-    parts = [name.split(".") for name in names]
-    same = 0
-    while len(parts) > 1 and all(len(own) > same + 1 and own[same] == parts[0][same] for own in parts):
-        same += 1
-    return [".".join(own[same:]) for own in parts]

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from adapt.report import figures, wording
-from adapt.report.heat_map import heat_map, short_names
+from adapt import formatting
+from adapt.formatting import short_names
+from adapt.report import figures
+from adapt.report.heat_map import heat_map
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from adapt.introspect.probes.probe import Probe, ProbeRow
-    from adapt.introspect.similarity import Similarity
-    from adapt.introspect.weight_measures import ParameterChange, WeightMeasures
+    from adapt.introspect.similarity.similarity import Similarity
+    from adapt.introspect.weights.measures import ParameterChange, WeightMeasures
     from interventions.neurons import Neurons, Scores
 
 _SHOWN = 12  # neurons of a site that are named
@@ -23,9 +25,9 @@ _SHOWN = 12  # neurons of a site that are named
 
 def similarity_figure(similarity: Similarity) -> Markup:
     """Every layer with every layer, the darker the more alike."""
-    from adapt.introspect.similarity import NAMES
+    from adapt.introspect.similarity.similarity import NAMES
 
-    title = f"{NAMES[similarity.method]} over {wording.counted(similarity.count, similarity.per)}"
+    title = f"{NAMES[similarity.method]} over {formatting.counted(similarity.count, similarity.per)}"
     return heat_map(title, similarity.rows, similarity.columns, similarity.matrix.tolist())
 
 
@@ -137,9 +139,9 @@ def weight_table(measures: WeightMeasures) -> Markup:
 def _line(row: ParameterChange, name: str, largest: float, known: bool) -> Markup:
     moved = bool(row.changed)
     figured: Sequence[str] = [
-        wording.UNKNOWN if row.relative is None else wording.relative(row.relative),
-        *([wording.UNKNOWN if row.floor is None else wording.relative(row.floor)] if known else []),
-        wording.cosine(row.cosine),
+        formatting.UNKNOWN if row.relative is None else formatting.relative(row.relative),
+        *([formatting.UNKNOWN if row.floor is None else formatting.relative(row.floor)] if known else []),
+        formatting.cosine(row.cosine),
         _said(row.spectral, "{:.2g}", moved), _said(row.stable_rank, "{:.1f}", moved),
         _said(row.effective_rank, "{:.0f}", moved), _said(row.overlap, "{:.2f}", moved),
         f"{100 * row.changed:.0f} %" if row.changed in (0, 1) else f"{100 * row.changed:.1f} %",
@@ -155,7 +157,7 @@ def _line(row: ParameterChange, name: str, largest: float, known: bool) -> Marku
 
 
 def _said(value: float | None, form: str, moved: bool) -> str:
-    return wording.UNKNOWN if value is None or not moved else form.format(value)
+    return formatting.UNKNOWN if value is None or not moved else form.format(value)
 
 
 def neuron_strips(changes: Scores) -> Markup:
@@ -187,8 +189,8 @@ def chance_table(measures: WeightMeasures, flagged: Neurons) -> Markup:
                 '<tr><th scope="row" class="text"><code>{}</code></th><td>{:,}</td><td>{}</td><td>{}</td><td>{:,}</td>'
                 '<td class="text">{}</td></tr>'
             ).format(
-                site.name, site.units, wording.relative(float(measures.incoming[site].median())),
-                wording.relative(float(measures.floor[site].median())), len(chosen), shown,
+                site.name, site.units, formatting.relative(float(measures.incoming[site].median())),
+                formatting.relative(float(measures.floor[site].median())), len(chosen), shown,
             )
         )  # fmt: skip
     return Markup(

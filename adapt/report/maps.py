@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 
+from adapt import formatting
 from adapt.files import write_text
 from adapt.introspect.topography.draw import LEVELS, NOTHING, Canvas, limit, palette, shades
 from adapt.introspect.topography.grid import framed
 from adapt.introspect.topography.quality import MapQuality, quality
-from adapt.report import wording
-from adapt.report.page import environment
 from adapt.report.png import data_url, png
+from adapt.report.template import environment
 
 if TYPE_CHECKING:
     from adapt.introspect.topography.maps import TopographicMap
@@ -92,7 +92,7 @@ def map_section(
             value=value,
             scale=_picture(np.arange(2 * LEVELS + 1)[None], "", "ramp"),
             example=_example(maps[0]),
-            counted=wording.counted,
+            counted=formatting.counted,
             figure=_figure,
             sides=sides,
             adapted=sides == ("before", "after"),
@@ -202,4 +202,4 @@ def _example(drawn: TopographicMap) -> Markup:
 
 
 def _figure(value: float) -> str:
-    return f"{value:.2f}" if np.isfinite(value) else wording.UNKNOWN
+    return f"{value:.2f}" if np.isfinite(value) else formatting.UNKNOWN

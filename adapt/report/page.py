@@ -9,23 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from adapt import formatting
+from adapt.comparison.words import FEWEST
 from adapt.files import write_text
 from adapt.report import figures, wording
+from adapt.report.template import environment
 from adapt.report.words import SHOWN, transcript_rows, word_tables
-from adapt.words import FEWEST
 
 if TYPE_CHECKING:
-    from adapt.comparison import Comparison, GroupResult, SetResult
-    from adapt.introspect.causes import Cause, Causes
-    from adapt.introspect.inside import Inside
-    from adapt.introspect.weights import LayerChange, WeightChange
+    from adapt.comparison.causes import Cause, Causes
+    from adapt.comparison.neurons import Inside
+    from adapt.comparison.results import Comparison, GroupResult, SetResult
+    from adapt.introspect.weights.change import LayerChange, WeightChange
     from adapt.metrics import Metric
 
 MOST_GROUPS = 100
-_FILTERS = (
-    wording.amount, wording.amount_range, wording.points, wording.points_range, wording.count, wording.relative,
-    wording.cosine, wording.duration, wording.better, wording.short, wording.probability,
-)  # fmt: skip
 
 
 def write_report(comparison: Comparison, path: Path) -> None:
@@ -59,26 +57,10 @@ def render(comparison: Comparison) -> str:
             causes=comparison.causes and _causes(comparison.causes, comparison.metrics[0]),
             shades=figures.shade_key(),
             UNITS_A_ROW=figures.UNITS_A_ROW,
-            share=wording.share,
-            counted=wording.counted,
+            share=formatting.share,
+            counted=formatting.counted,
         )
     )
-
-
-def environment() -> Any:
-    """The jinja2 environment of our pages: their templates, and how they say numbers."""
-    import jinja2
-
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    made.filters |= {said.__name__: said for said in _FILTERS}
-    return made
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import torch
 from markupsafe import Markup
 
 from adapt.files import write_text
-from adapt.introspect.linkage import Tree, average_linkage
+from adapt.introspect.profiles.tree import Tree, average_linkage
 from adapt.report import figures
-from adapt.report.page import environment
 from adapt.report.png import data_url, diverging
+from adapt.report.template import environment
 
 if TYPE_CHECKING:
-    from adapt.introspect.measure_profiles import MeasuredProfiles
+    from adapt.introspect.profiles.measure import MeasuredProfiles
     from interventions.sites import Site
 
 MOST_SITES = 12  # that are drawn

@@ -9,7 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from adapt.files import write_text
-from adapt.report.page import environment
+from adapt.report.template import environment
 
 NOTHING = Markup("")
 

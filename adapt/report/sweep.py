@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from adapt.files import write_text
 from adapt.report import figures, wording
-from adapt.report.page import environment
+from adapt.report.template import environment
 
 if TYPE_CHECKING:
+    from adapt.evaluation.sweep import Point
     from adapt.metrics import Metric
-    from adapt.sweep import Point
 
 _STYLES = ("validation", "second", "training")  # of curves, in their order
 _CONTROL = "third"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from adapt.comparison import Comparison
+from adapt.comparison.results import Comparison
 
 
 def print_result(comparison: Comparison, folder: Path) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from adapt.comparison import Comparison
+    from adapt.comparison.results import Comparison
+    from adapt.comparison.words import Word
     from adapt.metrics import Metric
-    from adapt.words import Word
 
 RECORDING = "recording"  # the column whose cells are MP3 files, as bytes
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from adapt.report import columns, wording
+from adapt import formatting
+from adapt.report import columns
 
 if TYPE_CHECKING:
-    from adapt.comparison import Comparison, Transcript
-    from adapt.recordings import Recording
-    from adapt.words import WordChange, WordChanges
+    from adapt.comparison.recordings import Recording
+    from adapt.comparison.results import Comparison
+    from adapt.comparison.words import Transcript, WordChange, WordChanges
 
 MOST_WORDS = 10  # that gained, and as many that lost
 SHOWN = 3  # examples in which a word must have become right, or wrong, to be shown
@@ -60,7 +61,7 @@ def _summary(found: WordChanges) -> str:
         sum(word.clear and (word.gained > word.lost) == better for word in found.words) for better in (True, False)
     )
     return (
-        f"Of {wording.counted(len(found.words), 'different word')}, {gained:,} became right more often and {lost:,} "
+        f"Of {formatting.counted(len(found.words), 'different word')}, {gained:,} became right more often and {lost:,} "
         f"less often, by more than chance explains. Extra words, in all: {found.extra_before:,} before, "
         f"{found.extra_after:,} after."
     )
@@ -83,5 +84,5 @@ def _player(name: str, recording: Recording) -> Markup:
     # Not preloaded: the page would wait for every recording to be decoded, twice as long.
     address = "data:audio/mpeg;base64," + b64encode(recording.mp3).decode()
     return Markup('<audio controls preload="none" aria-label="Recording {}, {}" src="{}"></audio>').format(
-        name, wording.duration(recording.seconds), address
+        name, formatting.duration(recording.seconds), address
     )

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import nn
 
+from adapt.data.sample import Sample
 from adapt.errors import InputError
 from adapt.models.model import Model
 from adapt.tuning.layers import full
 from adapt.tuning.layers import layers as parameters_of_layers
-from adapt.tuning.sample import Sample
 
 
 def bias(

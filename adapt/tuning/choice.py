@@ -8,10 +8,10 @@ from typing import Any, Literal
 import torch
 
 import adapt.introspect.scores as measures
+from adapt.data.sample import Sample
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
 from adapt.models.model import Model
-from adapt.tuning.sample import Sample
 from interventions.files import read_tensors
 from interventions.neurons import Neurons, Scores
 from interventions.rows import why_not

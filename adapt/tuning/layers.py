@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import torch
 
+from adapt.data.sample import Sample
 from adapt.errors import InputError
 from adapt.models.model import Model
 from adapt.tuning.choice import best_layers, keep, kept, layer_scores, score
-from adapt.tuning.sample import Sample
 from interventions.neurons import Neurons
 from interventions.sites import Layer, choose_layers, find_sites
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+from adapt.data.sample import Sample
 from adapt.errors import InputError
 from adapt.models.factors import add_factors, why_not
 from adapt.models.model import Model
-from adapt.tuning.sample import Sample
 from interventions.sites import Site, choose_layers, choose_sites
 
 log = logging.getLogger(__name__)

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
+from adapt.data.sample import Sample
 from adapt.errors import InputError
 from adapt.models.model import Model
 from adapt.tuning.lora import lora, peft
 from adapt.tuning.neurons import neurons
-from adapt.tuning.sample import Sample
 
 
 def mix(model: Model, parts: Mapping[str, Callable[..., list[str]]], sample: Sample | None = None) -> list[str]:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from adapt.data.sample import Sample
 from adapt.errors import InputError
 from adapt.models.model import Model
 from adapt.tuning.choice import best_neurons, keep, kept, score
 from adapt.tuning.layers import full
-from adapt.tuning.sample import Sample
 from interventions.neurons import Neurons
 from interventions.rows import freeze_neurons, train_rows
 from interventions.sites import choose_sites

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapt.cli import COMMANDS, _plain_text, _refused
-from adapt.show import config_folder
+from adapt.commands.show import config_folder
 
 
 def run(*arguments, **options):
@@ -98,7 +98,7 @@ def refused(write, *arguments):
 
 def test_a_full_disk_is_told_in_a_sentence_whoever_writes(tmp_path, small_files):
     from adapt.files import write_text
-    from adapt.training import _AtomicCheckpoints
+    from adapt.training.fit import _AtomicCheckpoints
     from interventions.files import write_tensors
 
     said = os.strerror(errno.EFBIG)

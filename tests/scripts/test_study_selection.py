@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from adapt.commands.show import config_folder
 from adapt.models.checkpoint import load_model
-from adapt.show import config_folder
 from adapt.tuning.neurons import neurons
 from interventions.neurons import Scores
 from interventions.rows import merge_rows

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adapt.show import config_folder
+from adapt.commands.show import config_folder
 
 SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "study_topographic.py"
 

@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from adapt.commands.show import config_folder
 from adapt.models.checkpoint import load_model
-from adapt.show import config_folder
 from interventions.sites import choose_layers
 
 SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "study_transfer.py"

@@ -11,9 +11,9 @@ from torch import Tensor
 from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader
 from adapt.errors import InputError
-from adapt.inference import eval_mode
 from adapt.introspect.activations import read_in_turn
-from adapt.introspect.rows import read_rows, reads_text
+from adapt.introspect.sampling import read_rows, reads_text
+from adapt.models.inference import eval_mode
 from adapt.models.model import Model
 from interventions.sites import Site
 

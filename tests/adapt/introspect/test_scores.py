@@ -10,13 +10,13 @@ from tone_speech import RATE, tones
 from adapt.data.loader import Loader
 from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.pairs import read_pairs
+from adapt.data.sample import Sample
 from adapt.errors import InputError
-from adapt.inference import eval_mode
 from adapt.introspect.activations import own_steps, read_activations
 from adapt.introspect.scores import MEASURES, change, random, rgn, weight
 from adapt.models.checkpoint import load_model
+from adapt.models.inference import eval_mode
 from adapt.tuning.choice import tunable
-from adapt.tuning.sample import Sample
 from interventions.ablate import Ablate
 from interventions.intervene import intervene
 from interventions.neurons import Neurons

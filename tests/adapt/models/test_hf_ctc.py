@@ -13,12 +13,12 @@ from torch import nn
 
 from adapt.data.loader import collate
 from adapt.data.manifest import Utterance
+from adapt.data.text import tidy
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
 from adapt.models.ctc import ctc_decode, ctc_loss
 from adapt.models.hf_ctc import BATCHED, hf_ctc
-from adapt.models.labels import tidy
-from adapt.models.module import AdaptationModule
+from adapt.training.module import AdaptationModule
 from adapt.tuning.layers import full, head, layers
 from interventions.freeze import freeze_all_but
 from interventions.sites import Step

@@ -14,8 +14,8 @@ from adapt.data.manifest import Utterance
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model, weights
 from adapt.models.hf_speech_seq2seq import hf_speech_seq2seq
-from adapt.models.module import AdaptationModule
 from adapt.models.seq2seq import IGNORED, seq2seq_decode, seq2seq_loss
+from adapt.training.module import AdaptationModule
 from adapt.tuning.layers import full, head, layers
 from interventions.freeze import freeze_all_but
 from interventions.sites import TOKEN, Step, choose_layers, choose_sites

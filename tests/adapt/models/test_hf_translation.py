@@ -14,8 +14,8 @@ from adapt.errors import InputError
 from adapt.models import hf
 from adapt.models.checkpoint import load_model, model_fingerprint, save_adaptation, save_model, weights
 from adapt.models.hf_translation import hf_translation
-from adapt.models.module import AdaptationModule
 from adapt.models.seq2seq import IGNORED, seq2seq_decode, seq2seq_loss
+from adapt.training.module import AdaptationModule
 from adapt.tuning.layers import full, head, layers
 from interventions.freeze import freeze_all_but
 from interventions.sites import TOKEN, choose_layers, choose_sites

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapt.data.text import tidy
 from adapt.errors import InputError
-from adapt.models.labels import ENGLISH, Labels, tidy
+from adapt.models.labels import ENGLISH, Labels
 
 ABC = Labels.of(" abc")
 

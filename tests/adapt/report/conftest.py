@@ -2,11 +2,11 @@
 
 import pytest
 
-from adapt.comparison import Comparison, GroupResult, SetResult, Transcript
-from adapt.introspect.causes import Cause, Causes, Effect, Patched
-from adapt.introspect.weights import LayerChange, WeightChange
-from adapt.recordings import Recording
-from adapt.words import Word, WordChange, WordChanges
+from adapt.comparison.causes import Cause, Causes, Effect, Patched
+from adapt.comparison.recordings import Recording
+from adapt.comparison.results import Comparison, GroupResult, SetResult
+from adapt.comparison.words import Transcript, Word, WordChange, WordChanges
+from adapt.introspect.weights.change import LayerChange, WeightChange
 
 
 def rates(wer: float, examples: int = 412) -> dict[str, object]:

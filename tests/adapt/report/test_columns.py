@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapt.comparison import Transcript
+from adapt.comparison.words import Transcript, align
 from adapt.report.columns import Column, columns, lines
-from adapt.words import align
 
 TEXT = st.lists(st.sampled_from(["a", "b", "c", "das", "straße"]), min_size=1, max_size=8).map(" ".join)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from adapt.introspect.probes.probe import Probe, ProbeRow
-from adapt.introspect.similarity import Similarity
-from adapt.introspect.weight_measures import ParameterChange, WeightMeasures
+from adapt.introspect.similarity.similarity import Similarity
+from adapt.introspect.weights.measures import ParameterChange, WeightMeasures
 from adapt.report import page
 from adapt.report.heat_map import SHADES, heat_map
 from adapt.report.introspection import knowing_table, probe_table, similarity_figure, weight_table
@@ -105,6 +105,6 @@ def test_numbers_of_words_keep_their_digits_their_sign_and_their_names():
 
 
 def test_the_two_kinds_of_pictures_have_styles_of_their_own():
-    style = (Path(page.__file__).parent / "style.css").read_text()
+    style = (Path(page.__file__).parent / "templates" / "style.css").read_text()
     assert 'class="matrix"' in str(heat_map("t", ["a"], ["a"], [[1.0]]))
     assert len(re.findall(r"^\.heat \{", style, re.M)) == len(re.findall(r"^\.matrix \{", style, re.M)) == 1

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from adapt.comparison import Comparison, GroupResult, SetResult, Transcript
-from adapt.introspect.weights import LayerChange, WeightChange
+from adapt.comparison.results import Comparison, GroupResult, SetResult
+from adapt.comparison.words import Transcript, Word
+from adapt.introspect.weights.change import LayerChange, WeightChange
 from adapt.report.page import MOST_GROUPS, render, write_report
-from adapt.words import Word
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 DRAWN = {"line", "circle", "rect", "path", "polyline"}

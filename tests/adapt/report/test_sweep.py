@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from adapt.evaluation.sweep import Point
 from adapt.metrics import CER, WER, translation_metrics
 from adapt.report.sweep import write_sweep
-from adapt.sweep import Point
 
 
 def point(chart: str, line: str, value: float, wer: float, control: bool = False) -> Point:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from adapt.comparison import Comparison
+from adapt.comparison.results import Comparison
 from adapt.report.tables import RECORDING, Table, tables
 
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from adapt.comparison import Comparison, SetResult
+from adapt import formatting
+from adapt.comparison.results import Comparison, SetResult
 from adapt.metrics import WER, Metric
 from adapt.report import wording
 
@@ -84,26 +85,26 @@ def test_few_utterances_are_owned_up_to(comparison: Comparison) -> None:
     ],  # fmt: skip
 )
 def test_a_share_never_rounds_some_to_none_or_most_to_all(part: int, whole: int, text: str) -> None:
-    assert wording.share(part, whole) == text
+    assert formatting.share(part, whole) == text
 
 
 def test_numbers() -> None:
-    assert wording.amount(1.2, WER) == "120.0 %" and wording.amount(46.53, BLEU) == "46.5"
+    assert formatting.amount(1.2, WER) == "120.0 %" and formatting.amount(46.53, BLEU) == "46.5"
     assert (
-        wording.amount_range((0.1, 0.123), WER) == "10.0–12.3 %" and wording.amount_range((9, 12), BLEU) == "9.0–12.0"
+        formatting.amount_range((0.1, 0.123), WER) == "10.0–12.3 %" and formatting.amount_range((9, 12), BLEU) == "9.0–12.0"
     )
-    assert wording.amount(math.nan, BLEU) == wording.points(math.nan, WER) == "—"
-    for say in (wording.relative, wording.cosine):
+    assert formatting.amount(math.nan, BLEU) == formatting.points(math.nan, WER) == "—"
+    for say in (formatting.relative, formatting.cosine):
         assert say(math.nan) == "—"
-    assert [wording.points(x, WER) for x in (-0.283, 0.033, 0.0, -0.0001)] == ["−28.3", "+3.3", "0.0", "0.0"]
-    assert wording.points_range((-0.018, 0.006), WER) == "−1.8 to +0.6"
-    assert wording.points_range((-1.8, 0.6), BLEU) == "−1.8 to +0.6"
-    assert wording.count(23_282_529) == "23,282,529"
-    assert [wording.relative(x) for x in (0.0, 1e-6, 0.0037, 0.0254, 1.51, 1e6)] == [
+    assert [formatting.points(x, WER) for x in (-0.283, 0.033, 0.0, -0.0001)] == ["−28.3", "+3.3", "0.0", "0.0"]
+    assert formatting.points_range((-0.018, 0.006), WER) == "−1.8 to +0.6"
+    assert formatting.points_range((-1.8, 0.6), BLEU) == "−1.8 to +0.6"
+    assert formatting.count(23_282_529) == "23,282,529"
+    assert [formatting.relative(x) for x in (0.0, 1e-6, 0.0037, 0.0254, 1.51, 1e6)] == [
         "0 %", "under 0.01 %", "0.37 %", "2.5 %", "151 %", "over 10,000 %",
     ]  # fmt: skip
-    assert [wording.duration(x) for x in (0.4, 42, 372.4, 4000)] == ["0.4 s", "42 s", "6 min 12 s", "1 h 6 min"]
+    assert [formatting.duration(x) for x in (0.4, 42, 372.4, 4000)] == ["0.4 s", "42 s", "6 min 12 s", "1 h 6 min"]
     assert [wording.better(x) for x in (3, 1, -2)] == ["3 words better", "1 word better", "2 words worse"]
     assert wording.better(0) == "no better, no worse"
-    assert wording.short("a" * 100 + "bcde") == "aaaaaaaaaaaa…bcde"
-    assert wording.short("Hochdeutsch mit leichtem Akzent") == "Hochdeutsch mit leichtem Akzent"
+    assert formatting.short("a" * 100 + "bcde") == "aaaaaaaaaaaa…bcde"
+    assert formatting.short("Hochdeutsch mit leichtem Akzent") == "Hochdeutsch mit leichtem Akzent"

@@ -8,6 +8,7 @@ import torch
 
 from adapt.data.loader import Loader
 from adapt.data.manifest import read_manifest
+from adapt.data.sample import Sample
 from adapt.errors import InputError
 from adapt.introspect.scores import random
 from adapt.models.checkpoint import load_model, save_adaptation
@@ -15,7 +16,6 @@ from adapt.tuning.choice import best_layers, best_neurons, layer_weights, neuron
 from adapt.tuning.layers import full, layers
 from adapt.tuning.neurons import neurons
 from adapt.tuning.rates import layer_rates
-from adapt.tuning.sample import Sample
 from adapt.tuning.surgical import auto_rgn, relative_gradients, surgical
 from interventions.neurons import Neurons, Scores
 from interventions.rows import merge_rows

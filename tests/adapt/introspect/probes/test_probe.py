@@ -13,7 +13,7 @@ from adapt.data.pairs import read_pairs_file
 from adapt.errors import InputError
 from adapt.introspect.probes.probe import METHODS, Probe, probe
 from adapt.introspect.probes.target import Target, make_target, read_target, sites_of, step_at
-from adapt.introspect.rows import reads_text
+from adapt.introspect.sampling import reads_text
 from adapt.models.checkpoint import load_model
 from interventions.capture import capture
 from interventions.files import FileError

@@ -1,0 +1,28 @@
+"""`innertune export`: write a model as others read it, adaptations and folded interventions included."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, ListConfig
+
+from adapt.build import build
+from adapt.errors import InputError
+from adapt.models.export import export
+from adapt.models.loaded import Loaded
+from interventions.files import FileError
+from interventions.intervention import Intervention
+from interventions.store import load
+
+
+def main(cfg: DictConfig) -> None:
+    """Export as `conf/export.yaml` says, and print what was written."""
+    loaded: Loaded = build(cfg.model)
+    folded: list[Intervention] = []
+    files = [] if cfg.fold is None else list(cfg.fold) if isinstance(cfg.fold, ListConfig) else [cfg.fold]
+    for path in files:
+        try:
+            folded += load(Path(str(path)).expanduser(), loaded.fingerprint).values()
+        except FileError as error:
+            raise InputError(f"fold={path}: {error}") from None
+    folder = Path(str(cfg.output)).expanduser()
+    names = export(loaded.model, folder, cfg.dtype, folded)
+    print(f"'{loaded.reference}' is in '{folder}': {', '.join(names)}.")

@@ -1,0 +1,38 @@
+"""`innertune show [group]`: the options there are, read from `conf/` without importing anything heavy."""
+
+import sys
+from pathlib import Path
+
+
+def config_folder() -> Path:
+    """`conf/`: inside the package when installed, beside it in a checkout."""
+    package = Path(__file__).parent.parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def show(arguments: list[str]) -> int:
+    """Print the groups, or one group's options with the first comment of each. Returns the exit status."""
+    folder = config_folder()
+    groups = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    if not arguments:
+        for group in groups:
+            print(f"{group:<12}{', '.join(path.stem for path in sorted((folder / group).glob('*.yaml')))}")
+        print("\ninnertune show GROUP says what they are; GROUP=OPTION on a command's line chooses one.")
+        return 0
+    if len(arguments) > 1 or arguments[0] not in groups:
+        print(
+            f"innertune show: there is no group '{' '.join(arguments)}'. Groups: {', '.join(groups)}.", file=sys.stderr
+        )
+        return 2
+    for path in sorted((folder / arguments[0]).glob("*.yaml")):
+        print(f"{path.stem:<20}{first_comment(path)}")
+    return 0
+
+
+def first_comment(path: Path) -> str:
+    """What a config file says of itself in its first comment."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#") and "@package" not in line:
+            return line.lstrip("# ")
+    return ""

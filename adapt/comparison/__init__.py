@@ -1,0 +1,1 @@
+"""Compare two models: quality, words, weights, neurons and causes, as plain data."""

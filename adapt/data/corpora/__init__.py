@@ -1,0 +1,1 @@
+"""Published corpora: each file downloads and prepares one."""

@@ -1,0 +1,1 @@
+"""Attribute an output to the input and to the units of each layer."""

@@ -1,0 +1,1 @@
+"""Neuron activation profiles: the mean response of each unit to phonemes, letters, accents, ..."""

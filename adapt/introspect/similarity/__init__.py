@@ -1,0 +1,1 @@
+"""Compare the representations of two models or layers: CKA, SVCCA, PWCCA, Procrustes, RSA."""

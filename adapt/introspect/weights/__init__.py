@@ -1,0 +1,1 @@
+"""Measure how far weights moved: by parameter, layer and neuron."""

@@ -1,0 +1,293 @@
+"""Training with checkpoints that survive a kill: every epoch's end is a place to go on from."""
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch.utils.data import DataLoader
+
+from adapt.data.loader import Loader
+from adapt.data.manifest import Splits
+from adapt.data.replay import Replay
+from adapt.distributed import ending_together, is_first
+from adapt.errors import InputError
+from adapt.files import atomic
+from adapt.metrics import Metric
+from adapt.progress import track
+from adapt.training.module import AdaptationModule
+from adapt.training.prefix_cache import Cache, cache_prefix
+from adapt.training.prefix_store import Processes, Stored
+
+log = logging.getLogger(__name__)
+
+
+def fit(
+    module: AdaptationModule,
+    splits: Splits,
+    loader: Loader,
+    make_trainer: Callable[..., pl.Trainer],
+    folder: Path,
+    monitor: str | None = None,
+    patience: int | None = None,
+    logger: Any = False,
+    replay: Replay = 0.0,
+    cache: Cache | None = None,
+    started: float | None = None,
+) -> list[dict[str, float]]:
+    """Train, and leave in `module` the weights of the epoch with the best `monitor` (without validation: the last).
+
+    `monitor` is "val_loss" or "val_" and the key of one of the task's metrics; None: the first of these.
+
+    Checkpoints go to `folder`; a `last.ckpt` there is gone on from. Training ends early after `patience` epochs without
+    a better `monitor`. Of `splits.source_train`, each epoch has as much as `replay` says (`adapt.data.replay`). Returns
+    one row per epoch: what was logged, and `seconds` since the start of training.
+
+    `cache` says whether what lies below the lowest trained layer may be computed once and replayed (`adapt/training/prefix.py`);
+    None: it may not. Its files are in `folder` while training, and gone afterwards.
+
+    `started` is when the run began in this process, by `time.perf_counter()` (None: now); checkpoints say how long the
+    run has taken (`spent`).
+
+    Where the trainer has several devices, this starts the other processes; it returns in each of them.
+
+    Raises:
+        InputError: as `watch`, or the trainer shares training out in another way than DDP.
+    """
+    metrics = module.task.metrics
+    watched = watch(metrics, monitor, patience)
+    watched = watched if splits.validation else None
+    for name in ("pytorch_lightning", "lightning_fabric"):  # their importing sets them back
+        logging.getLogger(name).setLevel(logging.WARNING)
+    history = _History(metrics, time.perf_counter() if started is None else started, spent(folder))
+    callbacks: list[Callback] = [_EpochBar(), history, *_checkpoints(folder, watched)]
+    if patience is not None and watched is not None:
+        callbacks.append(EarlyStopping(**watched, patience=patience))
+    trainer = _made(
+        make_trainer,
+        callbacks=callbacks,
+        logger=logger,
+        plugins=[_AtomicCheckpoints()],
+        default_root_dir=folder,
+        enable_progress_bar=False,  # ours are a bar within an epoch, and a line after it that a file keeps
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # BatchesByLength shares out batches itself
+    )
+    _prepare_ddp(trainer, module)
+    last = folder / "last.ckpt"
+    if last.is_file():
+        log.info("Going on from %s", last)
+        history.load_state_dict(_state(last, "_History"))
+    # A run that was killed after it had stopped early must not train on: the callback alone would let it.
+    if patience is None or not last.is_file() or _state(last, "EarlyStopping").get("wait_count", 0) < patience:
+        module.train()  # Lightning leaves each part's mode as it finds it, and frozen parts must be in eval mode
+        # weights_only: tensors and plain values; a checkpoint is read back by us, and still never unpickled.
+        kept = folder / "prefix"
+        try:
+            with ending_together(trainer, folder / "failed"):
+                trainer.fit(
+                    module,
+                    datamodule=_Data(splits, loader, module, replay, cache or Cache("off"), kept),
+                    ckpt_path=str(last) if last.is_file() else None,
+                    weights_only=True,
+                )
+        finally:
+            module.prefix = None
+            if is_first():
+                shutil.rmtree(kept, ignore_errors=True)
+    best = folder / "best.ckpt"
+    if splits.validation and best.is_file():
+        module.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
+    return history.rows
+
+
+def spent(folder: Path) -> float:
+    """The seconds that a run whose checkpoints are in `folder` had taken at the last of them, in all its processes; 0
+    where there is none. What a process did between its last checkpoint and its end is not known, and was in vain.
+    """
+    last = folder / "last.ckpt"
+    return _state(last, "_History").get("spent", 0.0) if last.is_file() else 0.0
+
+
+def watch(metrics: Sequence[Metric], monitor: str | None, patience: int | None) -> dict[str, str]:
+    """What the best epoch is best in: the name it is logged by, and whether it is to be the "min" or "max".
+
+    Raises:
+        InputError: there is no such `monitor`, or `patience` is no number of epochs.
+    """
+    if patience is not None and (not isinstance(patience, int) or isinstance(patience, bool) or patience < 1):
+        raise InputError(f"patience is a number of epochs, at least 1, or null for none; got {patience!r}.")
+    better = {"val_loss": "min"} | {f"val_{metric.key}": "max" if metric.higher else "min" for metric in metrics}
+    monitor = f"val_{metrics[0].key}" if monitor is None else monitor
+    if not isinstance(monitor, str) or monitor not in better:
+        raise InputError(f"monitor={monitor} is not measured here. Give one of {', '.join(better)}.")
+    return {"monitor": monitor, "mode": better[monitor]}
+
+
+def _made(make_trainer: Callable[..., pl.Trainer], **options: Any) -> pl.Trainer:
+    try:
+        trainer = make_trainer(**options)
+        epochs, steps = trainer.max_epochs, trainer.max_steps
+        if any(not isinstance(n, int) for n in (epochs or 0, steps)) or (epochs == -1 == steps):
+            raise ValueError(
+                f"max_epochs is a number of epochs, 0 or more; got {epochs!r}"
+            )  # rates fall with the steps
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise InputError(
+            f"trainer: {' '.join(str(error).split())}. innertune adapt --cfg job shows the options."
+        ) from None
+    return trainer
+
+
+def _checkpoints(folder: Path, watched: dict[str, str] | None) -> list[Callback]:
+    common = {"dirpath": folder, "enable_version_counter": False, "save_top_k": 1}
+    last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **common)
+    if watched is None:
+        return [last]
+    best = ModelCheckpoint(filename="best", save_weights_only=True, save_on_train_epoch_end=True, **watched, **common)
+    # The best comes first: the last one's state then already knows of it.
+    return [best, last]
+
+
+def _state(checkpoint: Path, callback: str) -> dict[str, Any]:
+    states = torch.load(checkpoint, weights_only=True, map_location="cpu")["callbacks"]
+    return next((state for key, state in states.items() if key.startswith(callback)), {})
+
+
+def _prepare_ddp(trainer: pl.Trainer, module: AdaptationModule) -> None:
+    if trainer.world_size == 1:
+        return
+    if not isinstance(trainer.strategy, DDPStrategy) or not hasattr(trainer.strategy.launcher, "procs"):
+        raise InputError(
+            f"trainer.strategy makes a {type(trainer.strategy).__name__}; several devices need trainer.strategy=ddp."
+        )
+    # LayerDrop leaves out layers, each process others, and a short batch is not masked: DDP must look which weights had
+    # no part in a step. It costs little; trainer.strategy=ddp_find_unused_parameters_false is without.
+    looks = trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
+    if module.unfreeze is not None and not looks:
+        raise InputError("unfreeze leaves weights out of the first steps, and trainer.strategy must look: give ddp.")
+
+
+class _Data(pl.LightningDataModule):
+    """The batches of the examples that the first process has found fit."""
+
+    def __init__(
+        self, splits: Splits, loader: Loader, module: AdaptationModule, replay: Replay, cache: Cache, kept: Path
+    ) -> None:
+        super().__init__()
+        self.splits, self.loader, self.reader, self.replay = splits, loader, module.model.reader, replay
+        self.module, self.cache, self.kept = module, cache, kept
+        self.stored: dict[str, Stored] = {}
+
+    def setup(self, stage: str) -> None:
+        trainer, strategy = self.trainer, self.trainer.strategy
+        self.splits = strategy.broadcast(self.splits)
+        # As Lightning soon does itself: the prefix runs where and in the precision that training does.
+        trainer.precision_plugin.convert_module(self.module).to(strategy.root_device)
+        epochs = trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None
+        again = self.splits.source_train if self.replay else ()
+        read = replace(self.splits, train=(*self.splits.train, *again))
+        cached = cache_prefix(
+            self.module.model, read, self.loader, self.cache, epochs, self.kept,
+            trainer.precision_plugin.forward_context,
+            Processes(trainer.global_rank, trainer.world_size, strategy.barrier, _gather),
+        )  # fmt: skip
+        if cached is not None:
+            self.module.prefix, self.stored = cached
+
+    def train_dataloader(self) -> DataLoader:
+        return self.loader.training(
+            self.splits.train, self.reader, self.splits.source_train, self.replay, self.stored.get("train")
+        )
+
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        if not self.splits.validation:
+            return []
+        return self.loader.validation(self.splits.validation, self.reader, self.stored.get("validation"))
+
+
+def _gather(own: Any) -> list[Any]:
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [own]
+    every = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(every, own)
+    return every
+
+
+class _AtomicCheckpoints(TorchCheckpointIO):
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str, storage_options: Any = None) -> None:
+        # To a file that Python opened: of one that torch opens itself, a full disk is told as a wrong position.
+        with atomic(path) as part, open(part, "wb") as file:
+            torch.save(checkpoint, file)
+
+
+class _EpochBar(Callback):
+    """How far the epoch has come, on a terminal."""
+
+    batches: Generator[int, None, None]
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        self.batches = track(range(int(trainer.num_training_batches)), f"epoch {trainer.current_epoch + 1}")
+        next(self.batches)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        next(self.batches, None)
+
+    def on_validation_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        self.batches.close()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        self.batches.close()
+
+
+class _History(Callback):
+    """One line an epoch, and the rows that the report draws; both survive a resume."""
+
+    def __init__(self, metrics: Sequence[Metric], began: float, spent: float) -> None:
+        self.metrics, self.began, self.spent = metrics, began, spent
+        self.rows: list[dict[str, float]] = []
+        self.started = time.perf_counter()
+        self.earlier = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows, "spent": self.spent + time.perf_counter() - self.began}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rows = list(state["rows"])
+        self.earlier = self.rows[-1]["seconds"] if self.rows else 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        self.started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        names = {f"{name}_epoch": name for name in ("train_loss", "keep_loss", "topographic_loss")}
+        names |= {"val_loss": "val_loss"}
+        names |= {f"val_{metric.key}": f"val_{metric.key}" for metric in self.metrics}
+        row = {
+            name: float(trainer.callback_metrics[key]) for key, name in names.items() if key in trainer.callback_metrics
+        }
+        row |= {
+            "epoch": trainer.current_epoch + 1,
+            "learning_rate": max(float(group["lr"]) for group in trainer.optimizers[0].param_groups),
+            "seconds": self.earlier + time.perf_counter() - self.started,
+        }
+        self.rows.append(row)
+        main = self.metrics[0]
+        validation = ""
+        if f"val_{main.key}" in row:
+            value = f"{main.scale * row[f'val_{main.key}']:5.1f}{' %' * main.percent}"
+            validation = f"   validation loss {row['val_loss']:.3f}, {main.label} {value}"
+        log.info(
+            "epoch %2d/%s   loss %.3f%s   %.0f s",
+            row["epoch"], trainer.max_epochs, row["train_loss"], validation, row["seconds"],
+        )  # fmt: skip

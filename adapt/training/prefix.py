@@ -1,0 +1,202 @@
+"""The frozen prefix: layers below the lowest one that trains run once for each example, and are replayed from a file.
+
+What a frozen layer makes of an example is the same in every epoch, unless something random lies at or below it. So the
+activations that enter the lowest trained layer are computed once for each example and speed, kept in memory-mapped
+files (`adapt/training/prefix_store.py`; `adapt/training/prefix_cache.py` says whether), and stand in for the layers below, for the
+features and for the audio itself. A model says by its `cuts` where this can be done; the modules below a cut are then
+not run (`Prefix.replayed`), and everything above them is as ever, masks, dropout and gradients included.
+
+Losses are those of an uncached run: bit for bit where an example is computed in the same batch, and else as near as
+batches of other sizes come.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from adapt.data.example import Example
+from adapt.data.loader import Batch
+from adapt.models.cut import Cut
+from adapt.models.inference import eval_mode
+from adapt.models.model import Model
+from interventions.freeze import eval_frozen
+
+
+@contextmanager
+def train_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model into the mode in which it trains, frozen parts in eval mode, for a block."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.train()
+    eval_frozen(model)
+    try:
+        yield
+    finally:
+        for module, before in modes:
+            module.training = before
+
+
+class UncachedError(Exception):
+    """Why no prefix is cached."""
+
+
+def find_cut(model: Model) -> Cut:
+    """The highest of a model's cuts below which nothing trains and nothing is random. Raises UncachedError."""
+    layers = model.layers
+    names, lowest = [layer.name for layer in layers], len(layers)
+    for name, parameter in model.named_parameters(remove_duplicate=False):  # a tied one by each of its names
+        # What a tuning adds to a layer, such as low-rank factors, may stand in modules below the layer's own.
+        places = [(len(module), number) for number, layer in enumerate(layers) for module in layer.modules
+                  if parameter.requires_grad and name.startswith(f"{module}.")]  # fmt: skip
+        lowest = min(lowest, max(places)[1]) if places else lowest
+    if lowest == 0:
+        raise UncachedError(f"the lowest trained layer, '{names[0]}', is the first")
+    possible = model.cuts
+    if not possible:
+        raise UncachedError("this network is run on one utterance after another")
+    possible = [cut for cut in possible if names.index(cut.last) < lowest]
+    if not possible:
+        raise UncachedError(f"the layers below the lowest trained one, '{names[lowest]}', cannot be told apart from it")
+    with train_mode(model):
+        for cut in reversed(possible):
+            reasons = [why for name, why in cut.inside.items() if model.get_submodule(name).training]
+            if not reasons:
+                return cut
+    raise UncachedError(f"{reasons[0]} below the lowest trained layer, '{names[lowest]}'")
+
+
+class _ReachedError(Exception):
+    """The last tap has been passed, and the rest of the network need not run."""
+
+
+class Prefix:
+    """A model's frozen prefix up to a cut: computed by `record`, and left out within `replayed`.
+
+    Args: `batch` is any batch, by which it learns what the modules put out.
+
+    Raises:
+        UncachedError: the prefix is random after all.
+    """
+
+    def __init__(self, model: Model, cut: Cut, batch: Batch) -> None:
+        self.model, self.cut = model, cut
+        names = [layer.name for layer in model.layers]
+        self._below = [own for layer in model.layers[: names.index(cut.last) + 1] for name in layer.modules
+                       for own in model.get_submodule(name).parameters(recurse=False)]  # fmt: skip
+        # What each module puts out: the shape of the first tensor, and of how many, None where it is no tuple.
+        self._outputs: dict[str, tuple[torch.Size, int | None]] = {}
+        found = [self._pass(batch, train=train) for train in (False, True, True)]
+        for tap, once, *again in zip(cut.taps, *found, strict=True):
+            if not all(torch.equal(once, other) for other in again):
+                raise UncachedError(f"what '{tap.module}' puts out is not the same each time")
+        self.widths = [tensor.shape[3 - tap.axis] for tap, tensor in zip(cut.taps, found[0], strict=True)]
+        self.steps = [tensor.shape[tap.axis] for tap, tensor in zip(cut.taps, found[0], strict=True)]
+        self.dtypes = [tensor.dtype for tensor in found[0]]
+
+    @torch.no_grad()
+    def _pass(self, batch: Batch, train: bool = False) -> list[Tensor]:
+        """What the taps put out for a batch; in train mode, from another random state each time."""
+        taps = [tap.module for tap in self.cut.taps]
+        last, caught = taps[-1], {}
+
+        def catch(name: str, output: Any) -> None:
+            first, count = (output, None) if isinstance(output, Tensor) else (output[0], len(output))
+            self._outputs[name] = first.shape, count
+            if name in taps:
+                caught[name] = first
+            if name == last:
+                raise _ReachedError
+
+        names = {name for tap in self.cut.taps for name in (tap.module, *tap.fakes)}
+        handles = [
+            self.model.get_submodule(name).register_forward_hook(lambda *parts, name=name: catch(name, parts[2]))
+            for name in names
+        ]
+        drawn = np.random.get_state()
+        try:
+            with torch.random.fork_rng(devices=[]), train_mode(self.model) if train else eval_mode(self.model):
+                if train:
+                    seed = random.SystemRandom().getrandbits(32)
+                    torch.manual_seed(seed), np.random.seed(seed)
+                self.model.task.loss(self.model, batch)
+        except _ReachedError:
+            pass
+        finally:
+            np.random.set_state(drawn)
+            for handle in handles:
+                handle.remove()
+        return [caught[tap.module] for tap in self.cut.taps]
+
+    def record(self, batch: Batch) -> list[list[Tensor]]:
+        """What is to be stored of each example, one `(time, units)` for each tap, without padding."""
+        made, tokens = [], self._tokens(batch.examples)
+        for tap, whole in zip(self.cut.taps, self._pass(batch), strict=True):
+            whole = whole if tap.axis == 1 else whole.transpose(1, 2)
+            steps = (
+                [whole.shape[1]] * len(whole) if tap.steps is None else tap.steps(batch.lengths.cpu(), tokens).tolist()
+            )
+            made.append([own[:count].cpu() for own, count in zip(whole, steps, strict=True)])
+        return [list(parts) for parts in zip(*made, strict=True)]
+
+    def _tokens(self, examples: Sequence[Example]) -> Tensor:
+        written = any(tap.written for tap in self.cut.taps)
+        return torch.tensor([len(self.model.encode(example.text)) if written else 0 for example in examples])
+
+    def nbytes(self, examples: Sequence[Example], lengths: Sequence[int]) -> int:
+        """How much is stored of examples of these lengths, in samples or tokens."""
+        total, tokens, heard = 0, self._tokens(examples), torch.tensor(lengths)
+        for tap, steps, width, dtype in zip(self.cut.taps, self.steps, self.widths, self.dtypes, strict=True):
+            count = steps * len(examples) if tap.steps is None else int(tap.steps(heard, tokens).sum())
+            total += count * width * dtype.itemsize
+        return total
+
+    @contextmanager
+    def replayed(self, stored: Sequence[Tensor] | None, generating: bool = False) -> Iterator[None]:
+        """Within it, the model takes what was stored of a batch for what its prefix puts out; None: it runs whole.
+
+        Args: stored: `(batch, time, units)` of each tap. generating: a decoder writes by itself, and only what the
+        encoder put out stands in.
+        """
+        if any(parameter.requires_grad for parameter in self._below):
+            raise RuntimeError(
+                f"A weight up to '{self.cut.last}' trains now, and what was stored was made before it did."
+            )
+        with ExitStack() as stack:
+            for tap, tensor in zip(self.cut.taps, stored or (), strict=stored is not None):
+                if generating and tap.written:
+                    continue
+                for name, fake in tap.fakes.items():
+                    stack.enter_context(_forward(self.model.get_submodule(name), self._fake(name, fake, tensor)))
+                output = tensor if tap.axis == 1 else tensor.transpose(1, 2).contiguous()
+                replay = self._like(tap.module, output)
+                stack.enter_context(_forward(self.model.get_submodule(tap.module), lambda *_, out=replay, **__: out))
+            yield
+
+    def _fake(self, name: str, fake: Any, stored: Tensor) -> Callable[..., Any]:
+        if callable(fake):
+            return fake
+        if fake == "same":
+            return lambda x, *_, **__: self._like(name, x)
+        shape = list(self._outputs[name][0])
+        shape[0], shape[fake] = stored.shape[:2]
+        return lambda *_, **__: self._like(name, stored.new_zeros(shape))
+
+    def _like(self, name: str, first: Tensor) -> Any:
+        count = self._outputs[name][1]
+        return first if count is None else (first, *[None] * (count - 1))
+
+
+@contextmanager
+def _forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    before = vars(module).get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+        if before is not None:
+            module.forward = before

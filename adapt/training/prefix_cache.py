@@ -1,0 +1,150 @@
+"""Whether a prefix is cached: where it can be, gains anything and has room, and else why not."""
+
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+from typing import Literal
+
+from adapt.data.example import Example
+from adapt.data.loader import Batch, Loader, speed_of
+from adapt.data.manifest import Splits
+from adapt.errors import InputError
+from adapt.models.cut import Cut
+from adapt.models.model import Model
+from adapt.training.prefix import Prefix, UncachedError, find_cut
+from adapt.training.prefix_store import Processes, Stored, store
+
+log = logging.getLogger(__name__)
+
+# The examples of each split, and each `(example number, speed)` of them that is read.
+Sets = dict[str, tuple[Sequence[Example], list[tuple[int, float]]]]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Whether a prefix is cached where it can be (`auto`) or never (`off`), in at most so many gigabytes (10⁹ bytes).
+
+    Raises:
+        InputError: neither of these, or a size below 0.
+    """
+
+    use: Literal["auto", "off"] = "auto"
+    gigabytes: float = 10.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "use", "off" if self.use is False else self.use)  # YAML reads a bare off as False
+        if self.use not in ("auto", "off") or isinstance(self.gigabytes, (bool, str)) or not self.gigabytes >= 0:
+            raise InputError(
+                f"cache.use must be auto or off, and cache.gigabytes a size of 0 or more; got {self.use!r} and "
+                f"{self.gigabytes!r}."
+            )
+
+
+def plan(model: Model, cut: Cut, batch: Batch, sets: Sets, most: float) -> tuple[Prefix, int]:
+    """The prefix up to a cut, and the bytes that it takes for these examples at these speeds.
+
+    Raises:
+        UncachedError: it is random, or takes more than `most` bytes.
+    """
+    prefix, total = Prefix(model, cut, batch), 0
+    for examples, pairs in sets.values():
+        lengths = []
+        for number, speed in pairs:
+            if model.reader.unit == "seconds":
+                lengths.append(ceil(model.reader.length(examples[number]) * model.reader.sample_rate / speed))
+            else:
+                lengths.append(len(model.reader.read(examples[number])))
+        total += prefix.nbytes([examples[number] for number, _ in pairs], lengths)
+    if total > most:
+        raise UncachedError(f"it would take {size(total)} on disk, more than the {size(most)} of cache.gigabytes=")
+    return prefix, total
+
+
+def cache_prefix(
+    model: Model,
+    splits: Splits,
+    loader: Loader,
+    cache: Cache,
+    epochs: int | None,
+    folder: Path,
+    context: Callable[[], AbstractContextManager] = nullcontext,
+    processes: Processes | None = None,
+) -> tuple[Prefix, dict[str, Stored]] | None:
+    """Store in `folder` what a model's prefix makes of the training and validation data, or say why that is not done.
+
+    Whatever an earlier run has left there is not read, and goes. `epochs` are those of the training, None: who knows.
+    """
+    processes = processes or Processes()
+    if processes.rank == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+    processes.barrier()
+    if cache.use == "off":
+        return None
+    sets = what_is_read(model, splits, loader, epochs)
+    try:
+        cut = cut_for(model, sets, epochs)
+        batch = next(iter(replace(loader, workers=0).once(splits.train, model.reader, sets["train"][1])))
+        folder.mkdir(parents=True, exist_ok=True)
+        most = processes.gather(free_bytes(folder, cache.gigabytes))[0]
+        with context():
+            prefix, total = plan(model, cut, batch.to(next(model.parameters()).device), sets, most)
+    except UncachedError as error:
+        if processes.rank == 0:
+            log.info("No cached prefix: %s.", error)
+            shutil.rmtree(folder, ignore_errors=True)
+        return None
+    if processes.rank == 0:
+        names = [layer.name for layer in model.layers]
+        log.info(
+            "Cached prefix: the lower %d of %d layers run once for each example and speed, and take %s on disk.",
+            names.index(cut.last) + 1, len(names), size(total),
+        )  # fmt: skip
+    return prefix, {
+        name: store(prefix, examples, pairs, loader, folder, name, context, processes)
+        for name, (examples, pairs) in sets.items()
+    }
+
+
+def cut_for(model: Model, sets: Sets, epochs: int | None) -> Cut:
+    """The cut at which so many epochs gain from a cache. Raises UncachedError."""
+    cut, (examples, pairs) = find_cut(model), sets["train"]
+    if epochs is not None and len(pairs) >= epochs * len(examples):
+        raise UncachedError("no example comes a second time")
+    return cut
+
+
+def what_is_read(model: Model, splits: Splits, loader: Loader, epochs: int | None) -> Sets:
+    """The splits that are read while training, with each `(example number, speed)` of them."""
+    speeds = tuple(loader.speeds) if model.reader.unit == "seconds" else (1.0,)
+    sets: Sets = {"train": (splits.train, needed(len(splits.train), epochs, speeds, loader.seed))}
+    if splits.validation:
+        sets["validation"] = (splits.validation, [(number, 1.0) for number in range(len(splits.validation))])
+    return sets
+
+
+def size(count: float) -> str:
+    """Bytes in words."""
+    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= least:
+            return f"{count / least:.3g} {unit}"
+    return f"{count:.0f} bytes"
+
+
+def free_bytes(folder: Path, gigabytes: float) -> float:
+    """How many bytes a cache in `folder` may take: the bound, and no more than nine tenths of what is free."""
+    return min(gigabytes * 1e9, 0.9 * shutil.disk_usage(folder).free)
+
+
+def needed(examples: int, epochs: int | None, speeds: Sequence[float], seed: int) -> list[tuple[int, float]]:
+    """Each `(example number, speed)` that training will ask for; None: for who knows how many epochs."""
+    if epochs is None:
+        return [(number, speed) for number in range(examples) for speed in sorted(set(speeds))]
+    return [
+        (number, speed)
+        for number in range(examples)
+        for speed in sorted({speed_of(seed, epoch, number, speeds) for epoch in range(epochs)})
+    ]

@@ -1,0 +1,104 @@
+"""What a prefix made of each example, in files: written by `store`, read back by `(example number, speed)`."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adapt.data.example import Example
+from adapt.data.loader import Loader
+from adapt.progress import track
+from adapt.training.prefix import Prefix
+
+
+@dataclass
+class Stored:
+    """What a prefix made of the examples of a split, by `(example number, speed)`: how long the example is in samples
+    or tokens, and one `(time, units)` for each tap.
+    """
+
+    files: list[tuple[Path, torch.dtype, int]] = field(default_factory=list)  # of how many numbers
+    places: dict[tuple[int, float], tuple[int, list[tuple[int, int, int, int]]]] = field(default_factory=dict)
+    _maps: dict[int, Tensor] = field(default_factory=dict)
+
+    def __getitem__(self, key: tuple[int, float]) -> tuple[int, tuple[Tensor, ...]]:
+        length, parts = self.places[key]
+        return length, tuple(
+            self._map(file)[offset : offset + steps * width].view(steps, width) for file, offset, steps, width in parts
+        )
+
+    def _map(self, file: int) -> Tensor:
+        if file not in self._maps:
+            path, dtype, size = self.files[file]
+            self._maps[file] = torch.from_file(str(path), shared=False, size=size, dtype=dtype)
+        return self._maps[file]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_maps": {}}  # a process that reads ahead maps them itself
+
+    @property
+    def nbytes(self) -> int:
+        """The size of its files."""
+        return sum(dtype.itemsize * size for _, dtype, size in self.files)
+
+    @staticmethod
+    def joined(parts: Sequence["Stored"]) -> "Stored":
+        """The parts of several processes as one."""
+        files, places = [], {}
+        for part in parts:
+            first = len(files)
+            files += part.files
+            for key, (length, at) in part.places.items():
+                places[key] = length, [(first + file, *rest) for file, *rest in at]
+        return Stored(files, places)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Which of how many processes this is, and how they wait for each other and tell each other things."""
+
+    rank: int = 0
+    count: int = 1
+    barrier: Callable[[], None] = lambda: None
+    gather: Callable[[Any], list[Any]] = lambda own: [own]
+
+
+def store(
+    prefix: Prefix,
+    examples: Sequence[Example],
+    pairs: Sequence[tuple[int, float]],
+    loader: Loader,
+    folder: Path,
+    name: str,
+    context: Callable[[], AbstractContextManager] = nullcontext,
+    processes: Processes | None = None,
+) -> Stored:
+    """Run the prefix over examples at their speeds and write what it puts out to `folder`; each process does its share.
+
+    `context` is entered around each batch, for mixed precision.
+    """
+    processes = processes or Processes()
+    device = next(prefix.model.parameters()).device
+    found = Stored([(folder / f"{name}-{processes.rank}-{n}", dtype, 0) for n, dtype in enumerate(prefix.dtypes)])
+    offsets = [0] * len(found.files)
+    with ExitStack() as stack:
+        files = [stack.enter_context(path.open("wb")) for path, *_ in found.files]
+        batches = loader.once(examples, prefix.model.reader, pairs, processes.rank, processes.count)
+        numbers = iter([key for batch in batches.batch_sampler for key in batch])
+        for batch in track(batches, f"storing ({name})"):
+            with context():
+                made = prefix.record(batch.to(device))
+            for length, parts in zip(batch.lengths.tolist(), made, strict=True):
+                at = []
+                for n, part in enumerate(parts):
+                    files[n].write(part.contiguous().view(torch.uint8).numpy().data)
+                    at.append((n, offsets[n], *part.shape))
+                    offsets[n] += part.numel()
+                found.places[next(numbers)] = length, at
+    found.files = [(path, dtype, size) for (path, dtype, _), size in zip(found.files, offsets, strict=True)]
+    processes.barrier()
+    return Stored.joined(processes.gather(found))

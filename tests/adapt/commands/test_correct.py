@@ -1,0 +1,226 @@
+"""`innertune correct` and `innertune corrections`, as a user meets them."""
+
+import json
+import logging
+
+import pytest
+
+from adapt.cli import _named
+from adapt.errors import InputError
+from interventions.corrections.search import Search
+
+SHORT = ["site='*.conv4'", "strength=30"]
+
+
+@pytest.fixture
+def wrong(base, speech, innertune, capsys):
+    """An utterance of the other accent that the model transcribes wrongly: its file, its text, the model's answer."""
+    for line in speech["high_train"].read_text().splitlines():
+        row = json.loads(line)
+        audio = speech["high_train"].parent / row["audio_filepath"]
+        capsys.readouterr()
+        innertune("transcribe", f"model.pretrained={base}", f"audio={audio}", "corrections=off")
+        answer = capsys.readouterr().out.strip()
+        doubled = any(left == right for left, right in zip(row["text"], row["text"][1:], strict=False))
+        if answer != row["text"] and len(answer) > 3 and not doubled:
+            return audio, row["text"], answer
+    raise AssertionError("the model reads all of the other accent")
+
+
+@pytest.fixture
+def run(base, innertune, capsys, caplog, tmp_path):
+    """Run a command on the base with a store of the test's own; returns what it says."""
+    store = f"corrections={tmp_path / 'corrections.db'}"
+
+    def run(command, *options):
+        capsys.readouterr()
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            innertune(
+                command,
+                f"model.pretrained={base}",
+                *([] if any("corrections=" in o for o in options) else [store]),
+                *options,
+            )
+        return (capsys.readouterr().out + "\n".join(record.getMessage() for record in caplog.records)).strip()
+
+    return run
+
+
+def test_what_is_corrected_stays_so_until_it_is_taken_back(run, wrong, speech, base, tmp_path):
+    audio, text, answer = wrong
+    said = run(
+        "correct", f"audio={audio}", f"text='{text}'", f"protected={speech['low_validation']}", *SHORT, "author=ann"
+    )
+    assert "Correction 1: fixed." in said and f"before   {answer}" in said and f"now      {text}" in said
+    assert "frames, by" in said and "protected utterances are answered otherwise" in said and " kB" in said
+    assert run("transcribe", f"audio={audio}") == text
+    assert run("transcribe", f"audio={audio}", "corrections=off") == answer
+    assert (
+        run("transcribe", f"audio={audio}", "corrections=auto") == answer
+    )  # the base's own store, where there is none
+    assert "so it is answered already" in run("correct", f"audio={audio}", f"text='{text}'")
+
+    listed = run("corrections")
+    assert "ann" in listed and answer in listed and text in listed
+    shown = json.loads(run("corrections", "action=show", "of=1"))
+    assert (shown["number"], shown["by"], shown["text"], shown["before"]) == (1, "ann", text, answer)
+    assert shown["example"]["audio"] == str(audio) and shown["bytes"] > 0
+    assert "1 of 1 corrections hold, alone" in run("corrections", "action=evaluate")
+
+    exported = tmp_path / "c.safetensors"
+    run("corrections", "action=export", f"of={exported}")
+    assert "Taken back: correction 1" in run("corrections", "action=undo", "of=1")
+    assert run("transcribe", f"audio={audio}") == answer
+    with pytest.raises(InputError, match="no correction 1. There are: none"):
+        run("corrections", "action=undo", "of=1")
+
+    assert "no corrections in" in run("corrections")
+
+    other = f"corrections={tmp_path / 'other.db'}"
+    assert "1 corrections came in, as 1" in run("corrections", "action=import", f"of={exported}", other)
+    assert run("transcribe", f"audio={audio}", other) == text
+    assert "None came in" in run("corrections", "action=import", f"of={exported}", other)
+
+
+def test_many_at_once_and_evaluated(run, speech, tmp_path, innertune, base):
+    rows = [json.loads(line) for line in speech["high_train"].read_text().splitlines()[:6]]
+    for row in rows:
+        row["audio_filepath"] = str(speech["high_train"].parent / row["audio_filepath"])
+    (tmp_path / "corrections.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    said = run("correct", f"file={tmp_path / 'corrections.jsonl'}", f"protected={speech['low_validation']}", *SHORT)
+    assert "6 corrections: " in said
+    data = ["data=manifest", f"data.test={tmp_path / 'corrections.jsonl'}"]
+    rates = {}
+    for name, option in (("on", f"corrections={tmp_path / 'corrections.db'}"), ("off", "corrections=off")):
+        out = innertune("evaluate", f"model.pretrained={base}", *data, option, f"output={tmp_path / name}")
+        rates[name] = json.loads((out / "metrics.json").read_text())["target"]["wer"]
+    fixed = int(said.rpartition("6 corrections: ")[2].split()[0])
+    assert fixed >= 2 and rates["on"] < rates["off"]
+    if fixed == 6:
+        assert rates["on"] == 0
+
+
+def test_folded_it_is_in_the_weights_and_can_still_be_taken_back(run, wrong, speech, tmp_path, innertune, capsys):
+    audio, text, answer = wrong
+    run("correct", f"audio={audio}", f"text='{text}'", f"protected={speech['low_validation']}", *SHORT)
+    assert "The ridge map of 1 corrections" in run("corrections", "action=fold", f"of={tmp_path / 'folded'}")
+
+    def transcribed(*options):
+        capsys.readouterr()
+        innertune("transcribe", f"model.pretrained={tmp_path / 'folded'}", f"audio={audio}", *options)
+        return capsys.readouterr().out.strip()
+
+    assert transcribed() == text  # its store lies beside the adaptation
+    innertune("corrections", f"model.pretrained={tmp_path / 'folded'}", "action=undo", "of=1")
+    assert transcribed() == answer
+    with pytest.raises(InputError, match="holds an adaptation already"):
+        run("corrections", "action=fold", f"of={tmp_path / 'folded'}")
+
+
+def test_what_is_not_said_is_refused_or_kept_as_a_hint(run, wrong, speech):
+    audio, text, answer = wrong
+    unsaid = "eee aaa" if text != "eee aaa" else "bbb ddd"
+    protected = f"protected={speech['low_validation']}"
+    with pytest.raises(InputError, match="nothing was kept. force=true"):
+        run("correct", f"audio={audio}", f"text='{unsaid}'", protected, *SHORT)
+    assert run("transcribe", f"audio={audio}") == answer
+    said = run("correct", f"audio={audio}", f"text='{unsaid}'", "force=true")
+    assert "kept as a hint" in said
+    assert run("transcribe", f"audio={audio}") == unsaid
+    assert "hint" in run("corrections")
+    assert "1 of 1 corrections hold, alone" in run("corrections", "action=evaluate")
+    run("corrections", "action=undo", "of=1")
+    assert run("transcribe", f"audio={audio}") == answer
+    with pytest.raises(InputError, match="nothing was kept"):
+        run("correct", f"audio={audio}", "text='xyz'")  # letters that it has not
+
+
+def test_mistakes_are_named(run, wrong, speech, tmp_path):
+    audio, text, _ = wrong
+    corrected = [f"audio={audio}", f"text='{text}'"]
+    for options, message in (
+        (corrected, "first correction of .* protected="),
+        (["source=a", "target=b"], "transcribes: give audio=... and text=..."),
+        ([*corrected, "corrections=off"], "nowhere to keep"),
+        ([*corrected, "site='*conv*'", f"protected={speech['low_validation']}"], "is 11 sites"),
+        ([f"audio={tmp_path / 'no.wav'}", "text=a"], "no such file"),
+        ([*corrected, f"protected={tmp_path / 'nowhere'}"], "protected=.*no such file"),
+        ([*corrected, "strength=0"], "strength=0: expected a number above 0"),
+        ([*corrected, "strength=much"], "strength=much: expected a number above 0"),
+        ([*corrected, f"protected={speech['low_validation']}", f"corrections={tmp_path}", *SHORT], "cannot be used"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run("correct", *options)
+    for options, message in (
+        ([], "has no corrections"),
+        (["action=dance"], "expected one of list, show"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run("corrections", *options)
+
+
+def test_broken_files_and_places_are_named(run, wrong, speech, base, tmp_path):
+    audio, text, _ = wrong
+    run("correct", f"audio={audio}", f"text='{text}'", f"protected={speech['low_validation']}", *SHORT)
+    (tmp_path / "text").write_text("this is no store")
+    for options, message in (
+        (["action=import", f"of={tmp_path / 'none.safetensors'}"], "There is no file"),
+        (["action=import", f"of={tmp_path / 'text'}"], "is not a whole safetensors file"),
+        (["action=import", f"of={base / 'model.safetensors'}"], "expected to hold corrections, and holds"),
+        (["action=export", f"of={tmp_path}"], "Give another place"),
+        (["action=export", f"of={tmp_path / 'text' / 'c.safetensors'}"], "Give another place"),
+        (["action=fold", f"of={tmp_path / 'text'}"], "Give another place"),
+        (["action=undo"], "Say which"),
+        (["action=undo", "of=nine"], "Say which.* got nine"),
+        (["action=show", "of=9"], "no correction 9. There are: 1"),
+        ([f"corrections={tmp_path / 'text'}"], "cannot be used as a store"),
+        ([f"corrections={tmp_path}"], "has no corrections"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run("corrections", *options)
+    said = tmp_path / "said.wav"
+    said.write_text("this is no sound")
+    with pytest.raises(InputError, match="cannot be read as audio"):
+        run("correct", f"audio={said}", "text=a")
+    # One that cannot be read does not keep the others from being made.
+    rows = [{"audio_filepath": str(said), "text": "a"}, {"audio_filepath": str(audio), "text": text}]
+    (tmp_path / "two.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    said = run("correct", f"file={tmp_path / 'two.jsonl'}")
+    assert "cannot be read as audio" in said and "2 corrections: 0 fixed, 1 refused, 1 answered so already" in said
+
+
+def test_another_models_corrections_are_refused(run, wrong, speech, wav2vec2, innertune, tmp_path):
+    audio, text, _ = wrong
+    run("correct", f"audio={audio}", f"text='{text}'", f"protected={speech['low_validation']}", *SHORT)
+    with pytest.raises(InputError, match="another model's"):
+        innertune("transcribe", f"model.pretrained={wav2vec2}", f"audio={audio}",
+                  f"corrections={tmp_path / 'corrections.db'}")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (["undo", "3", "model.pretrained=a"], ["action=undo", "of=3", "model.pretrained=a"]),
+        (["model.pretrained=a"], ["model.pretrained=a"]),
+        (["list", "--cfg", "job"], ["action=list", "--cfg", "job"]),
+        ([], []),
+    ],
+)
+def test_words_before_the_options(words, options):
+    assert _named(words) == options
+
+
+def test_of_one_input_one_correction_holds_and_the_other_is_refused_by_its_number(
+    run, wrong, speech, monkeypatch, tmp_path
+):
+    audio, text, _ = wrong
+    run("correct", f"audio={audio}", f"text='{text}'", f"protected={speech['low_validation']}", *SHORT)
+    monkeypatch.setattr("adapt.corrections.model_memory.unsupported", lambda *arguments: "")
+    monkeypatch.setattr("adapt.corrections.model_memory.SEARCHES", {"s": Search(steps=2, rounds=1)})
+    # Of several, each refusal is told on its own.
+    rows = [{"audio_filepath": str(audio), "text": of} for of in (text, text[:-1])]
+    (tmp_path / "two.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    said = run("correct", f"file={tmp_path / 'two.jsonl'}")
+    assert f"correction 1 makes '{text}' of this very input" in said and "corrections undo 1" in said
+    assert run("transcribe", f"audio={audio}") == text

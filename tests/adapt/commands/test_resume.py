@@ -1,0 +1,113 @@
+"""A run killed by `kill -9` goes on with resume=true, and ends with the weights of one that was not killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from adapt.errors import InputError
+from adapt.models.checkpoint import load_model
+from adapt.training.fit import spent
+
+
+@pytest.fixture(scope="module")
+def options(base, speech):
+    return [
+        f"model.pretrained={base}", "data=manifest", f"data.train={speech['high_train']}",
+        f"data.validation={speech['high_validation']}", f"data.test={speech['high_test']}", "loader.batch_seconds=3.4",
+        "trainer.max_epochs=6", "augment=spec", "loader.speeds=[0.9,1.1]", "optimizer.lr=0.003",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(options, innertune, tmp_path_factory):
+    return innertune("adapt", *options, f"output={tmp_path_factory.mktemp('runs') / 'whole'}")
+
+
+def start(options, folder):
+    code = "import torch; torch.set_num_threads(1); from adapt.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "adapt", *options, f"output={folder}", "resume=true"],
+        stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+
+
+def test_killed_twice_ends_the_same(options, uninterrupted, tmp_path):
+    """Also: what it has taken is the time of all three processes, of which the first is made to have been slow."""
+    folder, began = tmp_path / "killed", time.perf_counter()
+    last = folder / "checkpoints" / "last.ckpt"
+    for epoch, pause in ((2, 0.0), (4, 0.05)):
+        with start(options, folder) as process:
+            for line in process.stdout:
+                if line.startswith(f"epoch  {epoch}/"):
+                    time.sleep(pause)  # once while the checkpoint may be half written, once in the next epoch
+                    os.kill(process.pid, signal.SIGKILL)
+                    break
+        assert process.returncode == -signal.SIGKILL
+        assert not (folder / "metrics.json").exists()
+        if epoch == 2:
+            kept = torch.load(last, weights_only=True)
+            (history,) = (state for key, state in kept["callbacks"].items() if key.startswith("_History"))
+            assert history["rows"][-1]["seconds"] < history["spent"] < time.perf_counter() - began
+            history["spent"] = 1000.0
+            torch.save(kept, last)
+        assert epoch == 2 or spent(last.parent) > 1000
+        with pytest.raises(InputError, match="not finished"):
+            load_model(str(folder))
+    process = start(options, folder)
+    text = process.communicate()[0]
+    assert process.returncode == 0
+    assert "Going on from" in text and "epoch  2/6" not in text
+    assert load_model(str(folder)).fingerprint == load_model(str(uninterrupted)).fingerprint
+    seconds = json.loads((folder / "metrics.json").read_text())["seconds"]
+    assert spent(last.parent) < seconds < 1000 + time.perf_counter() - began
+
+
+def test_without_resume_an_unfinished_run_is_left_alone(options, innertune, tmp_path, uninterrupted):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text((uninterrupted / "config.yaml").read_text())
+    with pytest.raises(InputError, match="resume=true goes on with it"):
+        innertune("adapt", *options, f"output={tmp_path / 'run'}")
+    with pytest.raises(InputError, match="started with optimizer.lr=0.003, not 0.001"):
+        innertune("adapt", *options, f"output={tmp_path / 'run'}", "resume=true", "optimizer.lr=0.001")
+
+
+@pytest.mark.parametrize(
+    ("damaged", "said"),
+    [(b"", "it is empty"), (b"# nothing\n", "it is empty"), (b"seed: [1, 2", "while parsing"), (b"- 1\n", "no options"),
+     (b"seed: 1\n\xff\xfe", "decode"), (b"\0\0\0\0", "special characters"), (b"5\n", "int"),
+     (b"seed: ${nowhere}\n", "nowhere"), (b"seed: ${oops\n", "no viable alternative")],
+)  # fmt: skip
+def test_a_damaged_config_is_named(options, innertune, tmp_path, damaged, said):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").write_bytes(damaged)
+    with pytest.raises(InputError, match=rf"run/config.yaml' cannot be read \(.*{said}.*overwrite=true to start anew"):
+        innertune("adapt", *options, f"output={folder}", "resume=true")
+    assert (folder / "config.yaml").read_bytes() == damaged and len(list(folder.iterdir())) == 1
+
+
+def test_resume_of_a_finished_run_is_refused(options, innertune, uninterrupted):
+    with pytest.raises(InputError, match="already holds a finished run"):
+        innertune("adapt", *options, f"output={uninterrupted}", "resume=true")
+
+
+def test_killed_after_stopping_early_does_not_train_on(options, innertune, tmp_path):
+    folder = tmp_path / "run"
+    options = [*options, "patience=1", "tuning=head", "optimizer.lr=0.0", f"output={folder}"]
+    innertune("adapt", *options)
+    weights, rows = (
+        load_model(str(folder)).fingerprint,
+        len(json.loads((folder / "metrics.json").read_text())["history"]),
+    )
+    assert rows == 2  # without a learning rate nothing gets better
+    for name in ("metrics.json", "card.json"):
+        (folder / name).unlink()
+    innertune("adapt", *options, "resume=true")
+    assert load_model(str(folder)).fingerprint == weights
+    assert len(json.loads((folder / "metrics.json").read_text())["history"]) == rows

@@ -1,0 +1,203 @@
+"""`innertune steer`: the vector is what it says, it is measured on both groups, and it can be used from its file."""
+
+import json
+
+import pytest
+import torch
+
+from adapt.errors import InputError
+from adapt.evaluation.steering import fit, two_groups
+from adapt.models.checkpoint import load_model
+from adapt.models.inference import answers
+from interventions.intervene import intervene
+from interventions.store import describe, load
+
+
+@pytest.fixture(scope="module")
+def both(speech, tmp_path_factory):
+    """Manifests with both accents of the tone speech in each."""
+    folder = tmp_path_factory.mktemp("both")
+    made = {}
+    for part in ("train", "validation", "test"):
+        lines = [speech[f"{accent}_{part}"].read_text().splitlines()[:8] for accent in ("high", "low")]
+        rows = [json.loads(line) for group in lines for line in group]
+        for row, accent in zip(rows, ["high"] * 8 + ["low"] * 8, strict=True):
+            row["audio_filepath"] = str(speech[f"{accent}_{part}"].parent / row["audio_filepath"])
+        made[part] = folder / f"{part}.jsonl"
+        made[part].write_text("\n".join(map(json.dumps, rows)) + "\n")
+    return [f"data.{part}={path}" for part, path in made.items()]
+
+
+@pytest.fixture(scope="module")
+def steered(innertune, base, both, tmp_path_factory):
+    return innertune(
+        "steer", f"model.pretrained={base}", "data=manifest", *both, "coefficients=[0.5,2,-1]",
+        "sites='*.conv[35]'", "controls=2", f"output={tmp_path_factory.mktemp('runs') / 'steer'}",
+    )  # fmt: skip
+
+
+def test_leaves_vectors_figures_and_a_picture(steered, base):
+    metrics = json.loads((steered / "metrics.json").read_text())
+    settings = {(p["chart"], p["line"], p["value"]) for p in metrics["points"]}
+    sites = ("net.acoustic_model.conv3", "net.acoustic_model.conv5")
+    lines = [f"{group}{ending}" for group in ("high", "low") for ending in ("", ", random 0", ", random 1")]
+    assert settings == {(site, line, value) for site in sites for line in lines for value in (0.5, 2.0, -1.0)}
+    assert {p["line"] for p in metrics["points"] if p["control"]} == {line for line in lines if "random" in line}
+    page = (steered / "steering.html").read_text()
+    assert all(site in page for site in sites) and page.count('<svg class="curves"') == 2
+    assert "<script" not in page and "http" not in page.replace("http-equiv", "").lower().replace("http://www.w3", "")
+    described = describe(steered / "vectors.safetensors")
+    assert described["provenance"]["from"] == "high" and described["provenance"]["to"] == "low"
+    assert described["model"]["fingerprint"] == load_model(str(base)).fingerprint
+    chosen = metrics["chosen"]
+    (steer,) = load(steered / "steering.safetensors", load_model(str(base)).fingerprint).values()
+    assert (steer.site.name, steer.coefficient) == (chosen["site"], chosen["coefficient"])
+
+
+def test_the_file_does_what_was_measured(steered, base, innertune, both, tmp_path):
+    """From the file, in another command, on the same examples: the same error rate."""
+    metrics = json.loads((steered / "metrics.json").read_text())
+    run = innertune(
+        "evaluate", f"model.pretrained={base}", "data=manifest", both[2], "data.group_by=accent", "intervention=saved",
+        f"intervention.path={steered / 'vectors.safetensors'}", "intervention.names=[net.acoustic_model.conv3]",
+        "intervention.strengths=[0,2]", f"output={tmp_path / 'run'}",
+    )  # fmt: skip
+    points = {p["value"]: p["quality"] for p in json.loads((run / "metrics.json").read_text())["points"]}
+    bare = json.loads((run / "metrics.json").read_text())["target"]
+    assert points[0.0]["wer"] == bare["wer"]
+    lines = [json.loads(line) for line in (run / "transcripts.jsonl").read_text().splitlines()]
+    texts = [line for line in lines if line.get("intervention") == "interventions, 2"]
+    high = [row for row in texts if "/high_" in row["audio_filepath"]]
+    judged = load_model(str(base)).model.task.judge([r["text"] for r in high], [r["pred_text"] for r in high])
+    (point,) = [p for p in metrics["points"] if (p["chart"], p["line"], p["value"]) ==
+                ("net.acoustic_model.conv3", "high", 2.0)]  # fmt: skip
+    assert judged.values()["cer"] == point["quality"]["cer"]
+
+
+def test_the_vector_is_the_difference_of_the_means_without_padding(base, speech):
+    from adapt.data.loader import Loader
+    from adapt.data.manifest import read_manifest
+
+    model = load_model(str(base)).model
+    site = model.sites[3]
+    groups = tuple(tuple(read_manifest(speech[f"{accent}_test"])[0][:4]) for accent in ("high", "low"))
+    found = fit(model, [site], groups, "mean", Loader(batch_seconds=60))[site]
+    means = []
+    for group in groups:
+        rows = []
+        for utterance in group:  # one by one: there is nothing to pad
+            seen = []
+            handle = model.get_submodule(site.name).register_forward_hook(
+                lambda *parts, seen=seen: seen.append(parts[2].clone())
+            )
+            with torch.no_grad():
+                audio = model.reader.read(utterance)
+                model(audio.unsqueeze(0), torch.tensor([len(audio)]))
+            handle.remove()
+            rows.append(seen[0][0].T)
+        means.append(torch.cat(rows).mean(0))
+    torch.testing.assert_close(found, means[1] - means[0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["mean", "probe", "pca"])
+def test_every_method_on_a_translation_model(marian, language, innertune, tmp_path, method):
+    """Also in the decoder, which reads the references meanwhile; domains a and b have the same texts here."""
+    rows = [json.loads(line) for line in language["train"].read_text().splitlines()[:6]]
+    both = [row | {"domain": domain, "id": None} for domain in ("a", "b") for row in rows]
+    for row in both[6:]:
+        row["source"] = row["source"][::-1]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, both)))
+    (tmp_path / "test.jsonl").write_text(language["test"].read_text())
+    run = innertune(
+        "steer", "model=hf_translation", f"model.pretrained={marian}", "data=pairs", "by=domain",
+        f"data.train={tmp_path / 'pairs.jsonl'}", f"data.test={tmp_path / 'test.jsonl'}", "coefficients=[1]",
+        "sites=['*encoder.layers.1.fc2','*decoder.layers.0.fc1']", f"method={method}", "unit=true",
+        f"output={tmp_path / 'run'}",
+    )  # fmt: skip
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["chosen"] is None and not (run / "steering.safetensors").exists()  # no validation data
+    assert all(norm == pytest.approx(1, abs=1e-5) for norm in metrics["norms"].values()) and len(metrics["norms"]) == 2
+    assert {"bleu", "chrf", "ter"} <= metrics["points"][0]["quality"].keys()
+
+
+def test_a_chosen_vector_can_stay_on_a_model(steered, base, speech):
+    from adapt.data.loader import Loader
+    from adapt.data.manifest import read_manifest
+
+    loaded = load_model(str(base))
+    model, examples = loaded.model, read_manifest(speech["high_test"])[0]
+    vectors = load(steered / "vectors.safetensors", loaded.fingerprint)
+    bare = answers(model, model.task, examples, Loader())
+    with intervene(model, *vectors.values()):
+        changed = answers(model, model.task, examples, Loader())
+    assert changed != bare and answers(model, model.task, examples, Loader()) == bare
+
+
+def test_what_does_not_fit_is_named(innertune, base, both, steered, wav2vec2, tmp_path):
+    def run(*options):
+        innertune("steer", f"model.pretrained={base}", "data=manifest", *both,
+                  f"output={tmp_path / 'run'}", *options)  # fmt: skip
+
+    for options, says in (
+        (["by=age"], "expected two values of 'age'.*got unknown"),
+        (["groups=[high,mid]"], "got high, mid. There are: high, low"),
+        (["sites=nothing"], "No site matches 'nothing'"),
+        (["coefficients=[0]"], "at least one that is not 0"),
+        (["coefficients=0"], "at least one that is not 0"),
+        (["coefficients=[a]"], "a number or a list of numbers"),
+        (["groups=high"], "expected two values of 'accent'.*got high. There are: high, low"),
+        (["controls=-1"], "controls is a number of random vectors"),
+        (["method=guess"], "method must be mean, probe, pca"),
+    ):
+        with pytest.raises(InputError, match=says):
+            run(*options, "overwrite=true")
+    saved = [
+        "intervention=saved",
+        f"intervention.path={steered / 'vectors.safetensors'}",
+        f"output={tmp_path / 'other'}",
+    ]
+    with pytest.raises(InputError, match="is for another model"):
+        innertune("evaluate", f"model.pretrained={wav2vec2}", both[2], *saved)
+    for names in ("[conv9]", "conv9"):
+        with pytest.raises(InputError, match="names: conv9: not in .* It holds net.acoustic_model.conv3"):
+            innertune("evaluate", f"model.pretrained={base}", both[2], *saved, f"intervention.names={names}")
+
+
+def test_a_vector_that_helps_nothing_is_said_to(innertune, base, both, tmp_path, caplog):
+    caplog.set_level("INFO")
+    innertune(
+        "steer", f"model.pretrained={base}", "data=manifest", *both, "coefficients=[-1000]", "sites='*.conv5'",
+        "groups=[low,high]", f"output={tmp_path / 'run'}",
+    )  # fmt: skip
+    assert "of which none was better than the model as it is" in caplog.text
+
+
+def test_groups_that_are_the_same_have_no_vector(base, speech):
+    from adapt.data.loader import Loader
+    from adapt.data.manifest import read_manifest
+
+    model, examples = load_model(str(base)).model, tuple(read_manifest(speech["low_test"])[0][:3])
+    for method, says in (("mean", "the same mean"), ("probe", "method=probe: .*conv0.*"), ("pca", "method=pca: .*")):
+        with pytest.raises(InputError, match=says):
+            fit(model, model.sites[:1], (examples, examples), method, Loader())
+
+
+def test_pca_needs_pairs_of_one_text(base, speech):
+    from adapt.data.loader import Loader
+    from adapt.data.manifest import read_manifest
+
+    model, examples = load_model(str(base)).model, read_manifest(speech["low_test"])[0]
+    by_text = {example.text: example for example in examples}
+    texts = sorted(by_text)
+    groups = tuple(tuple(by_text[text] for text in half) for half in (texts[:5], texts[5:]))
+    with pytest.raises(InputError, match="needs pairs: the same text in both groups"):
+        fit(model, [model.sites[0]], groups, "pca", Loader())
+
+
+def test_two_groups():
+    from adapt.data.pairs import Pair
+
+    pairs = [Pair("x", domain=domain) for domain in ("b", "a", "b")]
+    assert two_groups(pairs, "domain", None) == ("b", "a") and two_groups(pairs, "domain", ["a", "b"]) == ("a", "b")
+    with pytest.raises(InputError, match="got a, a"):
+        two_groups(pairs, "domain", ["a", "a"])

@@ -1,0 +1,141 @@
+"""Attributions add up, lie where the sound or the source word is, and every family can be asked."""
+
+import pytest
+import torch
+
+from adapt.data.loader import Loader
+from adapt.data.manifest import read_manifest
+from adapt.data.pairs import read_pairs
+from adapt.errors import InputError
+from adapt.introspect.attribution.attribution import attribute, entrance, one_batch, score_of, written
+from adapt.introspect.attribution.conductance import conductance
+from adapt.models.checkpoint import load_model
+from adapt.models.inference import answers, eval_mode
+
+
+@pytest.fixture(scope="module")
+def whole(base):
+    return load_model(str(base)).model
+
+
+@pytest.fixture(scope="module")
+def heard(speech):
+    return read_manifest(speech["low_test"])[0][0]
+
+
+@pytest.fixture(autouse=True)
+def captum():
+    pytest.importorskip("captum")
+
+
+def test_the_words_of_an_answer_are_found_in_time(whole, heard):
+    words = written(whole, heard)
+    assert [word.text for word in words] == answers(whole, whole.task, [heard], Loader())[0].split()
+    first, second = words
+    assert 0 <= first.start < first.end <= second.start < second.end <= heard.duration + 0.05
+    assert first.end < heard.duration / 2 + 0.1 and second.start > heard.duration / 2 - 0.1
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "gradient_x_input", "occlusion"])
+def test_a_word_is_made_where_it_is_heard(whole, heard, method):
+    """Two words of three tones each: what made a word lies within its half of the recording."""
+    for number, word in enumerate(written(whole, heard)):
+        found = attribute(whole, heard, word, method, at_once=64)
+        assert found.values.shape[0] == len(found.hertz) == 20 and found.seconds == pytest.approx(heard.duration)
+        by_time = found.values.abs().sum(0)
+        half = len(by_time) // 2
+        shares = [float(part.sum() / by_time.sum()) for part in (by_time[:half], by_time[half:])]
+        assert shares[number] > 0.6
+
+
+def test_integrated_gradients_add_up_and_more_steps_add_up_better(whole, heard):
+    word = written(whole, heard)[0]
+    few, many = (attribute(whole, heard, word, steps=steps) for steps in (8, 128))
+    assert many.score > many.baseline
+    for found in (few, many):
+        assert float(found.values.sum()) + found.gap == pytest.approx(found.score - found.baseline, abs=1e-3)
+    assert abs(many.gap) < 0.05 * (many.score - many.baseline)
+    one_by_one = attribute(whole, heard, word, steps=8, at_once=1)
+    assert torch.allclose(one_by_one.values, few.values, atol=1e-3 * float(few.values.abs().max()))
+
+
+def test_every_layer_conducts_all_of_it(whole, heard):
+    word = written(whole, heard)[0]
+    before = {name: parameter.requires_grad for name, parameter in whole.named_parameters()}
+    found = conductance(whole, heard, word, steps=64)
+    rise = found.score - found.baseline
+    for site in whole.sites:
+        assert abs(found.gaps[site.name]) < 0.05 * rise
+        assert float(found.conductance[site].sum()) == pytest.approx(rise - found.gaps[site.name])
+    assert {name: parameter.requires_grad for name, parameter in whole.named_parameters()} == before
+    assert all(parameter.grad is None for parameter in whole.parameters())
+    other = conductance(whole, heard, word, steps=64, at_once=5)
+    site = whole.sites[3]
+    assert torch.allclose(found.conductance[site], other.conductance[site], atol=1e-3 * rise)
+
+
+def test_conductance_is_the_sum_that_it_is_said_to_be(whole, heard):
+    """Against a loop over single points, each with a pass of its own."""
+    from adapt.introspect.attribution.attribution import entrance, one_batch, score_of
+    from interventions.gradients import capture_gradients
+
+    word, site, steps = written(whole, heard)[1], whole.sites[2], 6
+    batch = one_batch(whole, heard)
+    place = entrance(whole, batch)
+    run, low = score_of(whole, batch, place, word), place.baseline("even")
+    points = []
+    for k in range(steps + 1):
+        with capture_gradients(whole, site, lambda _, y, g: points.append((y[0].double(), g[0].double()))):
+            run(low + k / steps * (place.x - low)).sum().backward()
+    wanted = sum((b - a) * (ga + gb) / 2 for (a, ga), (b, gb) in zip(points, points[1:], strict=False)).sum(0)
+    found = conductance(whole, heard, word, [site], steps=steps)
+    assert torch.allclose(found.conductance[site], wanted.to(found.conductance[site].dtype), rtol=1e-3, atol=1e-5)
+
+
+def test_what_is_occluded_has_what_is_lost_without_it(marian, language):
+    """A token of a source: the word's log-probability less what it is where that embedding is zero."""
+    model, example = load_model(str(marian)).model, read_pairs(test=str(language["test"])).test[0]
+    word = written(model, example)[0]
+    found = attribute(model, example, word, "occlusion")
+    batch = one_batch(model, example)
+    place = entrance(model, batch)
+    score = score_of(model, batch, place, word)
+    with eval_mode(model), torch.no_grad():
+        for number in range(place.x.shape[1]):
+            without = place.x.clone()
+            without[:, number] = 0
+            lost = float(score(place.x) - score(without))
+            assert float(found.values[number]) == pytest.approx(lost, abs=1e-4)
+    assert len(found.values) == place.x.shape[1] > 2 and found.values.abs().max() > 1e-3
+
+
+def test_what_cannot_be_asked(whole, heard):
+    word = written(whole, heard)[0]
+    with pytest.raises(InputError, match="occlusion"):
+        attribute(whole, heard, word, "lime")
+    with pytest.raises(InputError, match="silence"):
+        attribute(whole, heard, word, baseline="noise")
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "whisper", "marian"])
+def test_every_family_can_be_asked(family, request, speech, language):
+    model = load_model(str(request.getfixturevalue(family))).model
+    pairs, spoken = read_pairs(test=str(language["test"])).test, read_manifest(speech["low_test"])[0]
+    example = (pairs if family == "marian" else spoken)[0]
+    words = written(model, example)
+    assert words
+    word = words[0]
+    for method in ("integrated_gradients", "gradient_x_input"):
+        found = attribute(model, example, word, method, steps=16)
+        assert found.values.isfinite().all() and found.values.abs().max() > 0
+        if family == "marian":
+            assert len(found.tokens) == len(found.values) == len(model.reader.read(example))
+            assert sum(value for _, value in found.by_source_word()) == pytest.approx(
+                float(found.values.sum()), abs=1e-4
+            )
+        else:
+            assert len(found.hertz) == len(found.values) and found.values.dim() == 2
+            assert list(found.hertz) == sorted(found.hertz) and found.hertz[-1] <= model.sample_rate / 2
+    held = conductance(model, example, word, steps=8)
+    assert all(held.conductance[site].isfinite().all() for site in model.sites)
+    assert any(held.conductance[site].abs().max() > 0 for site in model.sites)

@@ -1,0 +1,291 @@
+"""`innertune introspect measure=bias`: planted neurons are found and others not, and other commands go on with them."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from tone_speech import RATE, tones, write_tones
+
+from adapt.data.loader import Loader
+from adapt.data.manifest import Phoneme, Splits, Utterance, read_manifest, write_manifest
+from adapt.errors import InputError
+from adapt.introspect.bias.error_link import link_errors
+from adapt.introspect.bias.measure import bias
+from adapt.introspect.bias.sums import read_content
+from adapt.introspect.profiles.groups import groupings
+from adapt.models.checkpoint import load_model
+from interventions.neurons import Neurons, Scores
+
+LOUD, STEADY = 7, 11  # neurons of the first layer that hear what one group has besides
+HUMS = {"a": 7200, "b": 5000}  # Hz; the group's letters have these tones too
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory):
+    """Two groups of 30: with "hum", each "b" has a tone besides, and of "a" a share that differs between utterances,
+    their `share`.
+    """
+    folder, draw, made = tmp_path_factory.mktemp("bias"), np.random.default_rng(0), []
+    for number in range(60):
+        hum = number % 2 == 0
+        text = "".join(draw.permutation(list("aabbcde"))[:6])
+        text = f"ab{text[:3]} {text[3:]}"
+        samples = tones(text)
+        step, marked = len(samples) // len(text), [n for n, own in enumerate(text) if own == "b"]
+        places = [n for n, own in enumerate(text) if own == "a"]
+        loud = places[: draw.integers(1, len(places) + 1)]
+        for place in [*marked, *loud] if hum else []:
+            time = np.arange(step) / RATE
+            samples[place * step : (place + 1) * step] += 0.1 * np.sin(2 * np.pi * HUMS[text[place]] * time)
+        path = folder / f"{number}.wav"
+        soundfile.write(path, samples, RATE)
+        facts = {"share": len(loud) / len(places), "room": "large" if draw.random() < 0.5 else "small"}
+        made.append(
+            Utterance(path, text, len(samples) / RATE, accent="hum" if hum else "plain", speaker=f"s{number % 20}",
+                      extra=facts)
+        )  # fmt: skip
+    write_manifest(folder / "test.jsonl", made)
+    return folder / "test.jsonl"
+
+
+@pytest.fixture
+def planted(base):
+    """The base, of whose first layer two neurons hear the hums, and no other does; and nothing hears these two."""
+    loaded = load_model(str(base))
+    model = loaded.model
+    first, second = (model.get_submodule(f"net.acoustic_model.conv{n}") for n in (0, 1))
+    samples = torch.from_numpy(np.stack([np.sin(2 * np.pi * f * np.arange(RATE) / RATE) for f in HUMS.values()]))
+    quiet = torch.full((2,), RATE // 2)
+    features, _ = model.frontend(samples.float() * (torch.arange(RATE) < quiet[:, None]), torch.tensor([RATE, RATE]))
+    bands = features[:, :, 10:40].mean(2).argmax(1).tolist()
+    with torch.no_grad():
+        for band in bands:
+            first.weight[:, max(0, band - 1) : band + 2] = 0
+        for unit, band in zip((LOUD, STEADY), bands, strict=True):
+            first.weight[unit] = 0
+            first.weight[unit, band, 23:25] = 1
+            second.weight[:, unit] = 0
+    return loaded
+
+
+def splits(path):
+    return Splits(test=tuple(read_manifest(path)[0]))
+
+
+def timed(path):
+    """Whose letters have the times at which they were made: where the base takes them to be is up to the base."""
+    found = []
+    for own in splits(path).test:
+        ends = np.linspace(0, own.duration, len(own.text) + 1).tolist()
+        letters = zip(own.text, ends, ends[1:], strict=False)
+        found.append(replace(own, phonemes=tuple(Phoneme(*letter) for letter in letters if letter[0] != " ")))
+    return Splits(test=tuple(found))
+
+
+def measured(loaded, path, **options):
+    return bias(loaded, splits(path), Loader(), **options)
+
+
+def test_what_one_group_drives_is_found_and_nothing_else(planted, spoken):
+    found = bias(planted, timed(spoken), Loader(), content="phoneme")
+    (own,) = found.compared
+    assert {own.group, own.against} == {"hum", "plain"} and found.by == "accent"
+    first = planted.model.sites[0]
+    assert set(own.neurons) == {(first.name, LOUD), (first.name, STEADY)}
+    assert own.site == first and found.names[first.name] in found.told
+    sign = 1 if own.group == "hum" else -1
+    for unit, letter in ((LOUD, "a"), (STEADY, "b")):
+        told = own.neuron(first, unit)
+        assert told["most_in"][0]["content"] == letter and sign * told["most_in"][0]["difference"] > 0.4
+        assert told["interval"][0] > 0 and told["q"] < 0.01
+
+
+def test_groups_by_chance_part_nowhere(planted, spoken):
+    """A room that says nothing of the sound, drawn once for all."""
+    found = measured(planted, spoken, by="room")
+    assert all(not len(own.neurons) for own in found.compared) and "no neuron of" in found.told
+    assert sum(site.units for site in found.compared[0].partings) > 300
+
+
+def test_errors_are_told_from_what_merely_marks_the_group(planted, spoken, monkeypatch):
+    """Made to be read worse the more "a" hum; the other hum marks each utterance of the group alike."""
+    import adapt.introspect.bias.measure as module
+
+    def judged(self, quality, *given):
+        made(self, quality, *given)
+        examples = splits(spoken).test
+        self.each = np.array([example.extra["share"] for example in examples])
+
+    made = module.GroupErrors.__init__
+    monkeypatch.setattr(module.GroupErrors, "__init__", judged)
+    monkeypatch.setattr(module, "_pairs", lambda groups, *rest: [(groups.index("hum"), [groups.index("plain")])])
+    (own,) = bias(planted, timed(spoken), Loader(), content="phoneme").compared
+    first = planted.model.sites[0]
+    assert set(own.with_errors) == {(first.name, LOUD)} and len(own.neurons) == 2
+    loud, steady = own.neuron(first, LOUD), own.neuron(first, STEADY)
+    assert loud["error_correlation"] > 0.7 and loud["error_interval"][0] > 0.4 and loud["with_errors"]
+    assert steady["error_q"] > 0.01 and not steady["with_errors"]
+
+
+def test_links_do_not_depend_on_batches(planted, spoken):
+    """A batch of all, with padding, gives what each alone does."""
+    found = measured(planted, spoken)
+    (own,) = found.compared
+    examples = list(splits(spoken).test)
+    groups = [found.groups.index(example.accent) for example in examples]
+    made = groupings(planted.model, examples, ["aligned_letter"])
+    folds = [number // 2 for number in range(len(examples))]
+    errors = np.random.default_rng(0).random(len(examples)).tolist()
+    several = {own.number: list(own.partings.values())}
+    sums = read_content(planted.model, examples, Loader(), made, groups, folds, list(own.partings))
+    given = made, groups, folds, sums, False, several
+    one, other = (
+        link_errors(planted.model, examples, errors, Loader(batch_seconds=seconds), *given) for seconds in (0.0, 60.0)
+    )
+    for site, link in one[own.number].items():
+        assert link.examples == 30
+        assert torch.allclose(link.correlation, other[own.number][site].correlation, atol=1e-2)
+        assert link.correlation.abs().max() < 0.85
+        same = other[own.number][site].further
+        close = torch.isclose(link.further, same, atol=0.02, rtol=0.05) | (link.further.abs() > 10)
+        assert close.all() and link.further.isfinite().any()
+
+
+def test_a_reference_and_three_groups(planted, spoken, tmp_path):
+    """Against one group, each other is held; without one, each against all others. Small groups are left out."""
+    utterances = list(splits(spoken).test)
+    named = ["x"] * 26 + ["y"] * 20 + ["z"] * 9 + ["w"] * 5
+    utterances = [replace(own, accent=name) for own, name in zip(utterances, named, strict=True)]
+    path = tmp_path / "three.jsonl"
+    write_manifest(path, utterances)
+    each = measured(planted, path, least=8, sites="*.conv0")
+    assert [own.against for own in each.compared] == ["all others"] * 3 and each.left_out == {"w": 5}
+    assert each.folds == 9 and len(each.rates) == 3
+    other = measured(planted, path, least=8, sites="*.conv0", reference="y")
+    assert {(own.group, own.against) for own in other.compared} == {("x", "y"), ("z", "y")}
+    with pytest.raises(InputError, match="reference=w: no accent is called that and has 8 examples; there are x, y, z"):
+        measured(planted, path, least=8, reference="w")
+
+
+def test_speakers_are_resampled_where_there_are_enough(planted, spoken):
+    """20 speakers, ten in each accent: too few to be the default, enough to be asked for."""
+    assert measured(planted, spoken, sites="*.conv0").unit == "example"
+    found = measured(planted, spoken, sites="*.conv0", resample="speaker")
+    assert found.unit == "speaker" and found.folds == 10 and {row["speakers"] for row in found.rates} == {10}
+    few = [replace(own, speaker=f"{own.accent}{number % 6}") for number, own in enumerate(splits(spoken).test)]
+    with pytest.raises(InputError, match="at least 4 speakers in each group"):
+        bias(planted, Splits(test=tuple(few)), Loader(), resample="speaker")
+
+
+@pytest.fixture(scope="module")
+def run(innertune, base, tmp_path_factory):
+    """Two accents, one of which the base was trained on."""
+    folder, output = tmp_path_factory.mktemp("accents"), tmp_path_factory.mktemp("runs") / "bias"
+    high, low = (write_tones(folder, name, 30, shift, 9, accent=name) for name, shift in (("high", 1.25), ("low", 1.0)))
+    return innertune(
+        "introspect", f"model.pretrained={base}", "measure=bias", "data=manifest", f"data.test={high}",
+        f"data.source_test={low}", "measure.confirm=true", "measure.sites='*.conv[0369]'", f"output={output}",
+    )  # fmt: skip
+
+
+def test_files_say_the_same(run):
+    told, metrics = (json.loads((run / name).read_text()) for name in ("bias.json", "metrics.json"))
+    assert metrics["groups"] == told["groups"] and metrics["comparisons"] == told["comparisons"]
+    (own,) = told["comparisons"]
+    listed = told["neurons"][own["group"]]
+    kept = Neurons.load(run / "neurons" / f"{own['group']}.safetensors")
+    assert len(kept) == own["parted"] == len(listed) == sum(row["parted"] for row in own["layers"]) > 0
+    assert {(row["site"], row["unit"]) for row in listed} == set(kept)
+    scores = Scores.load(run / "scores" / f"{own['group']}.safetensors")
+    for row in listed[:5]:
+        assert float(scores[row["site"]][row["unit"]]) == pytest.approx(row["apart"])
+        assert row["interval"][0] <= row["apart"] <= row["interval"][1]
+    one, other = sorted(told["groups"], key=lambda row: row["wer"])
+    assert other["group"] == own["group"] and other["difference"] == pytest.approx(other["wer"] - one["wer"])
+    low, high = other["difference_interval"]
+    assert own["group"] == "high" and 0 < low <= other["difference"] <= high
+    used = [row for row in own["layers"] if row["parted"]]
+    assert any("further_where_wrong" in row for row in listed)
+    assert [(moved["site"], moved["neurons"]) for moved in own["moved"]] == [(r["site"], r["parted"]) for r in used]
+
+
+def test_other_commands_go_on_with_it(run, innertune, base, speech, tmp_path):
+    (own,) = json.loads((run / "bias.json").read_text())["comparisons"]
+    scores, neurons = (run / kind / f"{own['group']}.safetensors" for kind in ("scores", "neurons"))
+    swept = innertune(
+        "evaluate", f"model.pretrained={base}", f"data.test={speech['low_test']}", "intervention=ablate",
+        "intervention.amounts=[4]", f"intervention.choose={scores}", f"output={tmp_path / 'evaluate'}",
+    )  # fmt: skip
+    assert json.loads((swept / "metrics.json").read_text())["points"][0]["value"] == 4
+    data = ["data=manifest", f"data.train={speech['high_validation']}", f"data.validation={speech['low_validation']}",
+            f"data.test={speech['high_test']}", "trainer.max_epochs=1"]  # fmt: skip
+    for number, chosen in enumerate((f"tuning.choose={scores}", f"tuning.neurons={neurons}")):
+        adapted = innertune(
+            "adapt",
+            f"model.pretrained={base}",
+            "tuning=neurons",
+            chosen,
+            *data,
+            f"output={tmp_path / f'adapt{number}'}",
+        )
+        weights = json.loads((adapted / "metrics.json").read_text())["weights"]
+        assert 0 < weights["changed"] <= weights["trained"] < weights["total"]
+
+
+def test_overwritten_nothing_of_it_is_left(run, innertune, base, tmp_path):
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    innertune(
+        "introspect", f"model.pretrained={base}", "measure=weights", f"measure.before={base}", "overwrite=true",
+        f"output={copied}",
+    )  # fmt: skip
+    assert not (copied / "neurons").exists() and not list(copied.glob("bias.*")) and (copied / "weights.html").exists()
+
+
+def test_the_page_stands_alone(run):
+    page = (run / "bias.html").read_text()
+    assert "http" not in page.replace("http-equiv", "") and "<script" not in page
+    assert "Who is read worse" in page and "The neurons" in page and "<b>The others</b> and <b>the group</b>" in page
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", page).lower() and len(page) < 2e6
+    assert page.count("<table") == page.count("</table>") >= 3 and page.count("<section") == page.count("</section>")
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "whisper", "marian"])
+def test_every_family(innertune, request, spoken, language, tmp_path, family):
+    data = ["data=pairs", f"data.test={language['train']}"] if family == "marian" else [f"data.test={spoken}"]
+    kind = {"whisper": ["model=hf_speech_seq2seq", "model.language=de"], "marian": []}.get(family, [])
+    data = data if family == "marian" else ["data=manifest", *data]
+    run = innertune(
+        "introspect", *kind, f"model.pretrained={request.getfixturevalue(family)}", *data, "measure=bias",
+        "measure.sites='*layers.1*'", f"output={tmp_path / 'run'}",
+    )  # fmt: skip
+    told = json.loads((run / "metrics.json").read_text())
+    assert told["by"] == ("domain" if family == "marian" else "accent") and len(told["groups"]) == 2
+    within = {row["content"] for row in told["comparisons"][0]["layers"]}
+    assert within == {"wav2vec2": {"aligned_letter"}, "whisper": {"token", "all"}, "marian": {"token"}}[family]
+    assert ("ter" if family == "marian" else "wer") in told["groups"][0]
+
+
+def test_what_does_not_fit_is_named(innertune, base, spoken, tmp_path):
+    for options, says in (
+        (["measure.by=age"], "no example has 'age'"),
+        (["measure.least=31"], "have no two groups of at least 31"),
+        (["measure.by=accent", "measure.least=31"], "two groups of at least 31 examples are needed, and there are hum"),
+        (
+            ["measure.reference=scots"],
+            "reference=scots: no accent .* has 20 examples; there are hum, plain",
+        ),
+        (["measure.content=token"], "this model has no 'token'"),
+        (["measure.content=phoneme"], "no example has phonemes"),
+    ):
+        with pytest.raises(InputError, match=says):
+            innertune(
+                "introspect", f"model.pretrained={base}", "measure=bias", "data=manifest", f"data.test={spoken}",
+                f"output={tmp_path / 'run'}", *options,
+            )  # fmt: skip
+    assert not (tmp_path / "run" / "metrics.json").exists()
