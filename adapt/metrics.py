@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from adapt.data.text import tidy
+from adapt.data.text import normalise
 
 RESAMPLES = 1000
 
@@ -38,7 +38,7 @@ CER = Metric("cer", "CER", "character error rate")
 
 
 @dataclass(frozen=True)
-class Quality:
+class TextScores:
     """Several metrics of the same examples, the first of which counts most.
 
     For each metric there are `statistics` `(examples, numbers)`, which add up over examples, and a function in
@@ -52,13 +52,13 @@ class Quality:
     def __len__(self) -> int:
         return len(self.statistics[0])
 
-    def __getitem__(self, chosen: np.ndarray) -> "Quality":
+    def __getitem__(self, chosen: np.ndarray) -> "TextScores":
         """The quality of some examples, picked by an index or bool array."""
-        return Quality(self.metrics, tuple(own[chosen] for own in self.statistics), self.figures)
+        return TextScores(self.metrics, tuple(own[chosen] for own in self.statistics), self.figures)
 
-    def together(self, groups: Sequence[np.ndarray]) -> "Quality":
+    def together(self, groups: Sequence[np.ndarray]) -> "TextScores":
         """The same with the examples of each group taken together as one, by index arrays: to resample speakers."""
-        return Quality(
+        return TextScores(
             self.metrics, tuple(np.stack([own[g].sum(0) for g in groups]) for own in self.statistics), self.figures
         )
 
@@ -80,8 +80,8 @@ class Quality:
         return described | {"examples": len(self)}
 
 
-def error_rates(references: Sequence[str], answers: Sequence[str]) -> Quality:
-    """Word and character error rates, after `tidy` (lower case, NFC, single spaces).
+def error_rates(references: Sequence[str], answers: Sequence[str]) -> TextScores:
+    """Word and character error rates, after `normalise` (lower case, NFC, single spaces).
 
     A rate is the sum of edits by the sum of the references' lengths; 1.0 is as many edits as reference words.
 
@@ -90,13 +90,13 @@ def error_rates(references: Sequence[str], answers: Sequence[str]) -> Quality:
     """
     import jiwer
 
-    references, answers = [tidy(text) for text in references], [tidy(text) for text in answers]
+    references, answers = [normalise(text) for text in references], [normalise(text) for text in answers]
     if not all(references):
         raise ValueError("A reference without words has no error rate.")
     characters = jiwer.process_characters(references, answers)
     edits = np.array([_edits(chunks) for chunks in characters.alignments])
     words = np.stack([word_edits(references, answers), [len(text.split()) for text in references]], axis=1)
-    return Quality(
+    return TextScores(
         (WER, CER),
         (words, np.stack([edits, [len(text) for text in references]], axis=1)),
         (_ratio, _ratio),
@@ -120,9 +120,9 @@ def translation_metrics(tokenize: str = "13a") -> tuple[Metric, ...]:
     )
 
 
-def translation_quality(references: Sequence[str], answers: Sequence[str], tokenize: str = "13a") -> Quality:
+def translation_quality(references: Sequence[str], answers: Sequence[str], tokenize: str = "13a") -> TextScores:
     """BLEU, chrF and TER of a corpus, each 0 to 100 (TER may be more); see `translation_metrics`."""
-    return Quality(
+    return TextScores(
         translation_metrics(tokenize),
         # The statistics and what is made of them are what sacrebleu's own bootstrap works with.
         tuple(
@@ -182,7 +182,7 @@ def word_edits(references: Sequence[str], answers: Sequence[str]) -> np.ndarray:
     return np.array([_edits(chunks) for chunks in jiwer.process_words(list(references), list(answers)).alignments])
 
 
-def bootstrap_intervals(quality: Quality, seed: int = 0) -> dict[str, tuple[float, float]]:
+def bootstrap_intervals(quality: TextScores, seed: int = 0) -> dict[str, tuple[float, float]]:
     """The 95 % percentile interval of each metric, examples resampled (Bisani & Ney 2004; Koehn 2004)."""
     return {
         metric.key: _percentiles(_resampled(own, figure, seed))
@@ -190,7 +190,7 @@ def bootstrap_intervals(quality: Quality, seed: int = 0) -> dict[str, tuple[floa
     }
 
 
-def paired_intervals(before: Quality, after: Quality, seed: int = 0) -> dict[str, tuple[float, float]]:
+def paired_intervals(before: TextScores, after: TextScores, seed: int = 0) -> dict[str, tuple[float, float]]:
     """The 95 % interval of each metric after minus before, each resample taking the same examples from both."""
     each = zip(before.metrics, before.statistics, after.statistics, before.figures, strict=True)
     return {
@@ -199,7 +199,7 @@ def paired_intervals(before: Quality, after: Quality, seed: int = 0) -> dict[str
     }
 
 
-def unpaired_intervals(one: Quality, other: Quality, seed: int = 0) -> dict[str, tuple[float, float]]:
+def unpaired_intervals(one: TextScores, other: TextScores, seed: int = 0) -> dict[str, tuple[float, float]]:
     """The 95 % interval of each metric of one minus the other, of different examples, each resampled by itself."""
     each = zip(one.metrics, one.statistics, other.statistics, one.figures, strict=True)
     return {

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from interventions.affine import Affine
 from interventions.hooks import uncompiled
-from interventions.intervention import Among, Edit, Intervention, Like
+from interventions.intervention import CastLike, Edit, Intervention, MaskedReplace
 from interventions.neurons import Neurons
 from interventions.sites import Site
 
@@ -54,14 +54,14 @@ class Ablate(Intervention):
         return self.neurons.used
 
     def at(self, site: Site) -> Edit:
-        among = Among(self.neurons.mask(site))
+        among = MaskedReplace(self.neurons.mask(site))
         if self.to == "resample":
-            rows, draw = Like(self.reference[site.name]), torch.Generator().manual_seed(self.seed)
+            rows, draw = CastLike(self.reference[site.name]), torch.Generator().manual_seed(self.seed)
             drawn = uncompiled(_drawn)  # a generator of one's own cannot be traced
             return lambda x, now: among(drawn(rows(x), x, draw), x)
         if self.to == "zero":
             return lambda x, now: among(0.0, x)
-        instead = Like(self.reference[site.name])
+        instead = CastLike(self.reference[site.name])
         return lambda x, now: among(instead(x), x)
 
     def affine(self, site: Site) -> Affine:

@@ -12,8 +12,8 @@ from interventions.hooks import (
     forget_compiled,
     hidden_state,
     module_at,
-    own_steps,
     units_last,
+    valid_lengths,
 )
 from interventions.sites import Site
 
@@ -104,7 +104,7 @@ def _reading(
         x = units_last(hidden if grad else hidden.detach(), site)
         copied = lengths is not None
         if copied:
-            x = x[own_steps(lengths(site), x, site)]
+            x = x[valid_lengths(lengths(site), x, site)]
         acts._ran.add(site.name)
         if reduce is not None:
             reduce(site, x)

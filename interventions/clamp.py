@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from interventions.affine import Affine
-from interventions.intervention import Among, Edit, Intervention
+from interventions.intervention import Edit, Intervention, MaskedReplace
 from interventions.neurons import Neurons
 from interventions.sites import Site
 
@@ -29,7 +29,7 @@ class Clamp(Intervention):
         return self.neurons.used
 
     def at(self, site: Site) -> Edit:
-        among = Among(self.neurons.mask(site))
+        among = MaskedReplace(self.neurons.mask(site))
         return lambda x, now: among(x.clamp(self.low, self.high), x)
 
 
@@ -45,7 +45,7 @@ class Set(Intervention):
         return self.neurons.used
 
     def at(self, site: Site) -> Edit:
-        among = Among(self.neurons.mask(site))
+        among = MaskedReplace(self.neurons.mask(site))
         return lambda x, now: among(float(self.value), x)
 
     def affine(self, site: Site) -> Affine:
@@ -65,7 +65,7 @@ class Scale(Intervention):
         return self.neurons.used
 
     def at(self, site: Site) -> Edit:
-        among = Among(self.neurons.mask(site))
+        among = MaskedReplace(self.neurons.mask(site))
         return lambda x, now: among(x * self.factor, x) if self.factor != 1 else x
 
     def affine(self, site: Site) -> Affine:

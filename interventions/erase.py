@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from interventions.affine import Affine
-from interventions.intervention import Edit, Intervention, Like
+from interventions.intervention import CastLike, Edit, Intervention
 from interventions.moments import Moments
-from interventions.scope import Moment
+from interventions.scope import StepContext
 from interventions.sites import Site
 
 
@@ -48,9 +48,9 @@ class Erase(Intervention):
         return self.left.shape[1]
 
     def at(self, site: Site) -> Edit:
-        left, right, mean = Like(self.left.T), Like(self.right.T), Like(self.mean)
+        left, right, mean = CastLike(self.left.T), CastLike(self.right.T), CastLike(self.mean)
 
-        def erase(x: Tensor, now: Moment) -> Tensor:
+        def erase(x: Tensor, now: StepContext) -> Tensor:
             # An oblique projection may be long, and would carry half precision's rounding far.
             exact = x.to(torch.promote_types(x.dtype, torch.float32))
             with torch.autocast(x.device.type, enabled=False):

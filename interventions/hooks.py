@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from interventions.sites import Site, own_mask
+from interventions.sites import Site, length_mask
 
 # How many time steps of a site's activation are each example's own, `(batch,)`: the others are padding.
 Lengths = Callable[[Site], Tensor]
@@ -70,14 +70,14 @@ def with_hidden(output: Any, hidden: Tensor, edited: Tensor) -> Any:
     return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
 
 
-def own_steps(lengths: Tensor, x: Tensor, site: Site) -> Tensor:
+def valid_lengths(lengths: Tensor, x: Tensor, site: Site) -> Tensor:
     """The mask `(batch, time)` of what is each example's own in an activation, units last. Raises ValueError."""
     if lengths.shape != x.shape[:1] or x.dim() < 3:
         raise ValueError(
             f"'{site.name}' put out {tuple(x.shape)}, units last, and lengths {tuple(lengths.shape)} were given: "
             "expected one length for each row of a batch with a time axis."
         )
-    return own_mask(lengths.to(x.device), x.shape[1])
+    return length_mask(lengths.to(x.device), x.shape[1])
 
 
 def uncompiled(function: Function) -> Function:

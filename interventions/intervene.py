@@ -28,13 +28,13 @@ from interventions.hooks import (
     forget_compiled,
     hidden_state,
     module_at,
-    own_steps,
     uncompiled,
     units_last,
+    valid_lengths,
     with_hidden,
 )
 from interventions.intervention import Edit, Intervention
-from interventions.scope import Moment
+from interventions.scope import StepContext
 from interventions.sites import Site
 
 # LayerDrop skips layers at random while training; no rate in use skips one so often in a row.
@@ -73,8 +73,8 @@ class Edits:
     def __init__(self, model: nn.Module, lengths: Lengths | None = None) -> None:
         self._model, self._lengths = model, lengths
         self._entry = _entry(model)
-        self._on: dict[str, _On] = {}
-        self._moment = Moment()
+        self._on: dict[str, ActiveIntervention] = {}
+        self._moment = StepContext()
         self._handles: list[RemovableHandle] = []
 
     @property
@@ -120,7 +120,7 @@ class Edits:
     def scale(self, name: str, strength: float) -> None:
         """Set an intervention's `strength`. Raises ValueError where there is none of that name."""
         before = self._named(name)
-        on = _On(self._model, replace(before.intervention, strength=float(strength)), self._lengths)
+        on = ActiveIntervention(self._model, replace(before.intervention, strength=float(strength)), self._lengths)
         on.enabled = before.enabled
         for mark, old in zip(on.marks, before.marks, strict=True):
             mark.ran, mark.edited = old.ran or old.reached, mark.edited or old.edited
@@ -145,18 +145,19 @@ class Edits:
                     f"{mark.what} never edited: '{mark.site.name}' ran, but never within {mark.scope}. Widen the scope."
                 )
 
-    def _named(self, name: str) -> "_On":
+    def _named(self, name: str) -> "ActiveIntervention":
         if name not in self._on:
             raise ValueError(f"No intervention '{name}' is on. There are: {', '.join(self._on) or 'none'}.")
         return self._on[name]
 
-    def _marks(self) -> "tuple[_Mark, ...]":
+    def _marks(self) -> "tuple[RunStatus, ...]":
         return tuple(mark for on in self._on.values() if on.enabled for mark in on.marks)
 
     def _put(self, interventions: Mapping[str, Intervention]) -> None:
         before = self._on
         self._on = before | {
-            name: _On(self._model, intervention, self._lengths) for name, intervention in interventions.items()
+            name: ActiveIntervention(self._model, intervention, self._lengths)
+            for name, intervention in interventions.items()
         }
         try:
             self._attach()
@@ -170,7 +171,7 @@ class Edits:
         while self._handles:
             self._handles.pop().remove()
         enabled = [on for on in self._on.values() if on.enabled]
-        chains: dict[str, list[tuple[Edit, _Mark]]] = {}
+        chains: dict[str, list[tuple[Edit, RunStatus]]] = {}
         for on in enabled:
             for mark, edit in zip(on.marks, on.edits, strict=True):
                 chain = chains.setdefault(mark.site.name, [])
@@ -194,18 +195,18 @@ class Edits:
         self._handles.append(self._entry.register_forward_hook(_checking(self._marks()), with_kwargs=True))
 
 
-class _On:
+class ActiveIntervention:
     """An intervention on a model: what it does at each of its sites, and whether it did."""
 
     def __init__(self, model: nn.Module, intervention: Intervention, lengths: Lengths | None) -> None:
         self.intervention, self.enabled = intervention, True
-        self.marks = [_Mark(intervention, site, module_at(model, site)) for site in intervention.sites]
+        self.marks = [RunStatus(intervention, site, module_at(model, site)) for site in intervention.sites]
         # What is made here may be used in training too.
         with torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext():
             self.edits = [_guarded(intervention, mark, lengths) for mark in self.marks]
 
 
-class _Mark:
+class RunStatus:
     """Whether an intervention ran at a site: `reached` since the last check, `ran` before, `edited` in its scope."""
 
     __slots__ = ("what", "site", "module", "scope", "reads", "ran", "reached", "edited", "missed")
@@ -218,7 +219,7 @@ class _Mark:
         self.missed = 0
 
 
-def _editing(site: Site, chain: tuple[tuple[Edit, _Mark], ...], moment: Moment) -> Callable[..., Any]:
+def _editing(site: Site, chain: tuple[tuple[Edit, RunStatus], ...], moment: StepContext) -> Callable[..., Any]:
     """The hook that edits one site's activation; it is run for every call, so that it does only what it must."""
     axis = site.unit_axis
     reads = any(mark.reads for _, mark in chain)
@@ -248,7 +249,7 @@ def _editing(site: Site, chain: tuple[tuple[Edit, _Mark], ...], moment: Moment) 
     return hook
 
 
-def _guarded(intervention: Intervention, mark: _Mark, lengths: Lengths | None) -> Edit:
+def _guarded(intervention: Intervention, mark: RunStatus, lengths: Lengths | None) -> Edit:
     """The intervention's edit within its scope, at its strength, apart from padding."""
     site = mark.site
     edit, strength, scope = intervention.at(site), intervention.strength, intervention.scope
@@ -258,7 +259,7 @@ def _guarded(intervention: Intervention, mark: _Mark, lengths: Lengths | None) -
         return uncompiled(edit) if intervention.timed or intervention.reads_inputs else edit
     within = scope.at(site)
 
-    def guarded(x: Tensor, now: Moment) -> Tensor:
+    def guarded(x: Tensor, now: StepContext) -> Tensor:
         mask = within(x, now)
         if mask is False:
             return x
@@ -269,7 +270,7 @@ def _guarded(intervention: Intervention, mark: _Mark, lengths: Lengths | None) -
         if strength != 1:
             edited = x + strength * (edited - x)
         if lengths is not None:
-            own = own_steps(lengths(site), x, site).view(*x.shape[:2], *[1] * (x.dim() - 2))
+            own = valid_lengths(lengths(site), x, site).view(*x.shape[:2], *[1] * (x.dim() - 2))
             mask = own if mask is True else mask & own
         return edited if mask is True else torch.where(mask, edited, x)
 
@@ -277,11 +278,11 @@ def _guarded(intervention: Intervention, mark: _Mark, lengths: Lengths | None) -
     return uncompiled(guarded) if alone else guarded
 
 
-def _unchanged(x: Tensor, now: Moment) -> Tensor:
+def _unchanged(x: Tensor, now: StepContext) -> Tensor:
     return x
 
 
-def _clock(moment: Moment) -> tuple[Callable[..., None], Callable[..., None]]:
+def _clock(moment: StepContext) -> tuple[Callable[..., None], Callable[..., None]]:
     """Hooks around the module that `generate` calls at each step: they say where the call within stands."""
     step, before = 0, None
 
@@ -308,7 +309,7 @@ def _goes_on(before: Tensor, read: Tensor, named: Mapping[str, Any]) -> bool:
     return named.get("encoder_outputs") is not None or torch.equal(read[:, :-1], before)
 
 
-def _checking(marks: tuple[_Mark, ...]) -> Callable[..., None]:
+def _checking(marks: tuple[RunStatus, ...]) -> Callable[..., None]:
     """The hook behind a call of the model: everything has run, or the call is one where it need not have."""
 
     def check(module: nn.Module, inputs: Any, named: Mapping[str, Any], output: Any) -> None:

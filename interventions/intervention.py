@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from interventions.affine import Affine
-from interventions.scope import EVERYWHERE, Moment, Scope
+from interventions.scope import EVERYWHERE, Scope, StepContext
 from interventions.sites import Site
 
-Edit = Callable[[Tensor, Moment], Tensor]
+Edit = Callable[[Tensor, StepContext], Tensor]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -43,7 +43,7 @@ class Intervention(ABC):
         has them on. The function returns the edited one, a new tensor of the same shape, dtype and device: it writes
         into nothing that it is given, for autograd may need it and others may hold it, and returns no tensor that it
         keeps, for what comes behind may write into that. To change nothing it returns what it was given.
-        Tensors of the intervention come as `Like(tensor)(x)`. Where they are trained, all that is computed from them is
+        Tensors of the intervention come as `CastLike(tensor)(x)`. Where they are trained, all that is computed from them is
         computed in the function, anew for each call.
         """
 
@@ -62,7 +62,7 @@ class Intervention(ABC):
 
     @property
     def reads_inputs(self) -> bool:
-        """Whether its edit needs what the site's module was called with (`Moment.inputs`)."""
+        """Whether its edit needs what the site's module was called with (`StepContext.inputs`)."""
         return False
 
     def parameters(self) -> list[Tensor]:
@@ -89,7 +89,7 @@ class Custom(Intervention):
         return lambda x, now: self.function(x)
 
 
-class Like:
+class CastLike:
     """A tensor in the dtype and on the device of whatever activation it is called with.
 
     What it was cast to last is kept, unless the tensor is trained: then gradients flow through each cast. It may be
@@ -113,7 +113,7 @@ class Like:
         return self.cast
 
 
-class Among:
+class MaskedReplace:
     """Put edited activations in the place of some units', `mask` `(units,)`; the others stay, bit for bit."""
 
     def __init__(self, mask: Tensor) -> None:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from interventions.affine import Affine
-from interventions.intervention import Edit, Intervention, Like
-from interventions.scope import Moment
+from interventions.intervention import CastLike, Edit, Intervention
+from interventions.scope import StepContext
 from interventions.sites import Site
 
 
@@ -69,11 +69,11 @@ class LowRank(Intervention):
         return replace(self, **parts)
 
     def at(self, site: Site) -> Edit:
-        change, bias = Like(self.change), Like(self.bias)
-        fixed = None if self.basis.requires_grad else Like(self.rotation())
+        change, bias = CastLike(self.change), CastLike(self.bias)
+        fixed = None if self.basis.requires_grad else CastLike(self.rotation())
 
-        def edit(x: Tensor, now: Moment) -> Tensor:
-            rotation = Like(self.rotation())(x) if fixed is None else fixed(x)
+        def edit(x: Tensor, now: StepContext) -> Tensor:
+            rotation = CastLike(self.rotation())(x) if fixed is None else fixed(x)
             return x + ((x @ change(x).T + bias(x)) @ rotation).to(x.dtype)
 
         return edit

@@ -6,9 +6,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from interventions.intervention import Among, Edit, Intervention, Like
+from interventions.intervention import CastLike, Edit, Intervention, MaskedReplace
 from interventions.neurons import Neurons
-from interventions.scope import Moment
+from interventions.scope import StepContext
 from interventions.sites import Site, Step
 
 Align = Literal["step", "time", "stretch"]
@@ -76,10 +76,10 @@ class Patch(Intervention):
         return self.scope.timed or self.align != "stretch"
 
     def at(self, site: Site) -> Edit:
-        source = Like(self.activation)
-        among = None if self.neurons is None else Among(self.neurons.mask(site))
+        source = CastLike(self.activation)
+        among = None if self.neurons is None else MaskedReplace(self.neurons.mask(site))
 
-        def patch(x: Tensor, now: Moment) -> Tensor:
+        def patch(x: Tensor, now: StepContext) -> Tensor:
             other = source(x)
             if other.dim() != x.dim() or other.shape[0] not in (1, x.shape[0]):
                 raise self._unlike(x, "Give one example, or one for each row of the batch")
@@ -93,7 +93,7 @@ class Patch(Intervention):
 
         return patch
 
-    def _aligned(self, other: Tensor, x: Tensor, now: Moment) -> Tensor:
+    def _aligned(self, other: Tensor, x: Tensor, now: StepContext) -> Tensor:
         """What goes to the steps of `x`, `(batch, time, units)`; fewer steps where there is no more."""
         own, there = x.shape[1], other.shape[1]
         if self.align == "step":

@@ -15,7 +15,7 @@ PROMPT = (0, 1)  # the steps of a `generate` that read what the model was given
 GENERATED = (1, None)  # those that read what it has written
 
 
-class Moment:
+class StepContext:
     """Where in a generation a call stands, as the hooks keep count of it.
 
     `step` is 0 in a plain forward pass, and in the call of `generate` that reads the prompt; then it counts the calls.
@@ -96,7 +96,7 @@ class Scope:
         """Whether the moment of a call matters."""
         return self.steps is not None or self.positions is not None or self.seconds is not None
 
-    def at(self, site: Site) -> Callable[[Tensor, Moment], Tensor | bool]:
+    def at(self, site: Site) -> Callable[[Tensor, StepContext], Tensor | bool]:
         """Return the function that says of an activation at `site`, units last, what is within: True (all), False
         (none), or a bool mask that broadcasts against `(batch, time, 1)`.
 
@@ -106,7 +106,7 @@ class Scope:
         start, stop = self._positions(site)
         rows: dict[int, Tensor] = {}
 
-        def within(x: Tensor, now: Moment) -> Tensor | bool:
+        def within(x: Tensor, now: StepContext) -> Tensor | bool:
             if self.steps is not None and not _holds(self.steps, now.step):
                 return False
             mask = None

@@ -162,7 +162,7 @@ def choose_sites(sites: Sequence[Site], pattern: str | Sequence[str] = "*", part
     return chosen
 
 
-def own_mask(steps: Tensor, time: int) -> Tensor:
+def length_mask(steps: Tensor, time: int) -> Tensor:
     """Which of `time` steps are an utterance's own: bool `(batch, time)`, True in the first `steps` `(batch,)`."""
     return torch.arange(time, device=steps.device) < steps.unsqueeze(1)
 

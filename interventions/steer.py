@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from interventions.affine import Affine
-from interventions.intervention import Edit, Intervention, Like
-from interventions.scope import Moment
+from interventions.intervention import CastLike, Edit, Intervention
+from interventions.scope import StepContext
 from interventions.sites import Site
 
 
@@ -48,12 +48,12 @@ class Steer(Intervention):
         return self.scope.timed or self.vector.dim() == 2 or isinstance(self.coefficient, tuple)
 
     def at(self, site: Site) -> Edit:
-        vector, coefficient = Like(self.vector), self.coefficient
+        vector, coefficient = CastLike(self.vector), self.coefficient
         if not self.timed and not self.vector.requires_grad:
-            delta = Like(self.vector if coefficient == 1 else coefficient * self.vector)
+            delta = CastLike(self.vector if coefficient == 1 else coefficient * self.vector)
             return lambda x, now: x + delta(x) if coefficient else x
 
-        def steer(x: Tensor, now: Moment) -> Tensor:
+        def steer(x: Tensor, now: StepContext) -> Tensor:
             factor = coefficient[min(now.step, len(coefficient) - 1)] if isinstance(coefficient, tuple) else coefficient
             if not factor:
                 return x

@@ -49,7 +49,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adapt.data.loader import Batch
-from adapt.models.cut import Cut, Tap, decoder_cuts, stack_cuts
+from adapt.models.cut import CachedOutput, Cut, decoder_cuts, stack_cuts
 from adapt.models.hf_ctc import waveform_cuts
 from adapt.training.prefix import Prefix
 from interventions.bits import changed_bits
@@ -116,7 +116,7 @@ def wav2letter() -> Case:
     cuts = {}
     for half, end in (("upper", 15), ("top 2", 17)):  # the ReLU behind convolution 7 and 8
         below = {f"net.acoustic_model.{number}": "same" for number in range(end)}
-        cuts[half] = Cut("", (Tap(f"net.acoustic_model.{end}", None, below, axis=2),))
+        cuts[half] = Cut("", (CachedOutput(f"net.acoustic_model.{end}", None, below, axis=2),))
     upper, top = (tuple(f"acoustic_model.{n}{end}" for n in numbers)
                   for numbers, end in (((16, 18, 20), ""), ((18, 20), ".*")))  # fmt: skip
     return Case("wav2letter", net, loss, "*", upper, top, cuts, goals(0.52, 1.00, 0.65, "top 2 + cache", 0.35, 155))

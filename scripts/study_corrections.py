@@ -57,10 +57,10 @@ from adapt.data.kinds import with_text
 from adapt.data.loader import Batch, Loader, collate
 from adapt.data.manifest import Splits
 from adapt.data.pairs import Pair
-from adapt.introspect.activations import own_steps
+from adapt.introspect.activations import valid_lengths
 from adapt.models.checkpoint import load_model
 from adapt.models.ctc import ctc_greedy_loss, ctc_path
-from adapt.models.inference import answers
+from adapt.models.inference import decode_examples
 from adapt.models.model import Model
 from interventions.capture import capture
 from interventions.corrections.layer import AffineLayer, layer_inputs
@@ -70,7 +70,7 @@ from interventions.corrections.search import Reach, Search, find_change
 from interventions.corrections.store import packed
 from interventions.intervene import Edits
 from interventions.intervention import Edit, Intervention
-from interventions.scope import Moment
+from interventions.scope import StepContext
 from interventions.sites import Site
 from interventions.steer import Steer
 
@@ -122,19 +122,21 @@ class Case:
 
     def error(self, texts: Sequence[str], examples: Sequence[Any]) -> float:
         """The WER, or the TER as a fraction."""
-        values = self.model.task.judge([example.text for example in examples], texts).values()
+        values = self.model.task.evaluate([example.text for example in examples], texts).values()
         return values["wer"] if "wer" in values else values["ter"] / 100
 
     def answer(self, examples: Sequence[Any], loader: Loader | None = None) -> list[str]:
-        return answers(self.model, self.model.task, examples, loader or Loader(batch_seconds=60, batch_tokens=3000))
+        return decode_examples(
+            self.model, self.model.task, examples, loader or Loader(batch_seconds=60, batch_tokens=3000)
+        )
 
     def batch(self, example: Any) -> Batch:
         return collate([(example, self.model.reader.read(example))])
 
     def right(self, example: Any) -> bool:
-        tidy = self.model.task.tidy
+        normalise = self.model.task.normalise
         with torch.no_grad():
-            return tidy(self.model.task.decode(self.model, self.batch(example))[0]) == tidy(example.text)
+            return normalise(self.model.task.decode(self.model, self.batch(example))[0]) == normalise(example.text)
 
     def loss(self, batch: Batch) -> Tensor:
         greedy = hasattr(self.model, "blank")
@@ -171,7 +173,7 @@ class Remembering(Method):
     def learn(self, number: int, example: Any) -> None:
         case = self.case
         batch = case.batch(example)
-        steps = int(own_steps(case.model, batch)(case.layer.site))
+        steps = int(valid_lengths(case.model, batch)(case.layer.site))
         found = correct(
             case.model, self.view, number, lambda: case.loss(batch), lambda: case.right(example), steps, self.search
         )
@@ -195,7 +197,7 @@ class Found(Method):
         batch = case.batch(example)
         with layer_inputs(case.model, case.layer) as found, torch.no_grad():
             case.loss(batch)
-        steps = int(own_steps(case.model, batch)(case.layer.site))
+        steps = int(valid_lengths(case.model, batch)(case.layer.site))
         inputs = found[0][0][: case.layer.needed(steps)]
         change = find_change(
             case.model, case.layer.site, Reach.free(steps), case.protected.usual, lambda: case.loss(batch),
@@ -246,7 +248,7 @@ class Keyed(Intervention):
         return True
 
     def at(self, site: Site) -> Edit:
-        def edit(x: Tensor, now: Moment) -> Tensor:
+        def edit(x: Tensor, now: StepContext) -> Tensor:
             return self.function(x, now.inputs[0])
 
         return edit
@@ -470,7 +472,7 @@ def cases_of(args: argparse.Namespace, at: Sequence[int]) -> list[Case]:
     if args.data in ("domains", "formality"):  # what it has no words for, it goes on about
         model.set_translating(replace(model.translating, max_tokens=48))
     stream, rehearsal = given.train, given.source_train
-    texts = answers(model, model.task, rehearsal, Loader())
+    texts = decode_examples(model, model.task, rehearsal, Loader())
     answered = [with_text(example, text) for example, text in zip(rehearsal, texts, strict=True) if text]
     sets = {"same": given.validation, "new": given.test, "unrelated": given.source_test}
     sets = {name: own[: args.test] for name, own in sets.items()}
@@ -546,11 +548,14 @@ def measure(case: Case, name: str, make: Any, seed: int = 0) -> list[Row]:
 def _row(
     case: Case, name: str, seed: int, method: Method, learned: Sequence[Any], fixed: int, seconds: float, edits: Edits
 ) -> Row:
-    tidy, count = case.model.task.tidy, len(learned)
+    normalise, count = case.model.task.normalise, len(learned)
 
     def kept(loader: Loader | None) -> float:
         texts = case.answer(learned, loader)
-        return sum(tidy(text) == tidy(example.text) for text, example in zip(texts, learned, strict=True)) / count
+        return (
+            sum(normalise(text) == normalise(example.text) for text, example in zip(texts, learned, strict=True))
+            / count
+        )
 
     def relative(which: str) -> float:
         examples = getattr(case, which)

@@ -8,7 +8,7 @@ from interventions.corrections.layer import AffineLayer, layer_inputs
 from interventions.corrections.memory import Correction, Memory, correct
 from interventions.corrections.protect import Protected
 from interventions.corrections.search import Search
-from interventions.sites import find_sites, own_mask
+from interventions.sites import find_sites, length_mask
 
 
 class Frames(nn.Module):
@@ -27,7 +27,7 @@ class Frames(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         own = torch.ones(len(x), 1, x.shape[2], dtype=torch.bool)
         if lengths is not None:
-            own = own_mask(lengths, x.shape[2]).unsqueeze(1)
+            own = length_mask(lengths, x.shape[2]).unsqueeze(1)
         for conv in (self.first, self.second):
             x = nn.functional.gelu(conv(x * own))
         return self.out(nn.functional.gelu(self.third(x.mT)))

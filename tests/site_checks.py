@@ -2,7 +2,7 @@
 
 import torch
 
-from interventions.sites import own_mask
+from interventions.sites import length_mask
 
 
 def activations(model, *inputs):
@@ -40,7 +40,7 @@ def check_alone(model, samples, tokens, *inputs):
     for site in model.sites:
         activation = in_time(found[site.name], site)
         assert activation.shape[2] == site.units
-        steps = model.own_steps(site, samples, tokens)
+        steps = model.valid_lengths(site, samples, tokens)
         assert steps.tolist() == [activation.shape[1]], site.name
         if site.step.unit == "s":
             # Edges are lost or padded: as many steps as last what the utterance does, but for a window.
@@ -52,7 +52,7 @@ def check_padded(model, number, samples, tokens, together, alone):
     """Where the mask is true, an utterance in a padded batch has the activations that it has alone."""
     for site in model.sites:
         batch, one = in_time(together[site.name], site), in_time(alone[site.name], site)
-        mask = own_mask(model.own_steps(site, samples, tokens), batch.shape[1])
+        mask = length_mask(model.valid_lengths(site, samples, tokens), batch.shape[1])
         assert mask.shape == batch.shape[:2]
         own = one[0, : int(mask[number].sum())]
         scale = float(own.abs().max())

@@ -22,7 +22,7 @@ from adapt.errors import InputError
 from adapt.introspect.topography.cells import cells_of_model, cells_to_text
 from adapt.models.checkpoint import model_fingerprint, save_adaptation
 from adapt.models.factors import merge_factors
-from adapt.models.inference import answers
+from adapt.models.inference import decode_examples
 from adapt.models.labels import Labels
 from adapt.models.loaded import Loaded
 from adapt.run import check_flags, check_output, open_run, output_folder
@@ -109,7 +109,7 @@ def main(cfg: DictConfig) -> None:
     free = sum(p.numel() for p in model.parameters() if p.requires_grad)
     log.info(
         "Training %s of %s weights (%.1f %%) on %d %ss%s.",
-        f"{free:,}", f"{weights:,}", 100 * free / weights, len(splits.train), model.task.noun,
+        f"{free:,}", f"{weights:,}", 100 * free / weights, len(splits.train), model.task.example_name,
         f", and {again} of the source in each epoch" if again else "",
     )  # fmt: skip
     if unfreeze is not None and unfreeze.epochs > make_trainer.keywords.get("max_epochs", unfreeze.epochs):
@@ -225,7 +225,7 @@ def _dry_run(
 def _answers(model: Any, sets: dict[str, Any], loader: Any) -> dict[str, list[str]]:
     texts = {}
     for name, examples in sets.items():
-        texts[name] = answers(model, model.task, examples, loader, name)
-        quality = model.task.judge([example.text for example in examples], texts[name])
-        log.info("  %s: %s (%d %ss)", name, quality, len(quality), model.task.noun)
+        texts[name] = decode_examples(model, model.task, examples, loader, name)
+        quality = model.task.evaluate([example.text for example in examples], texts[name])
+        log.info("  %s: %s (%d %ss)", name, quality, len(quality), model.task.example_name)
     return texts

@@ -26,7 +26,7 @@ def main(cfg: DictConfig) -> None:
     before, after = load_model(cfg.before), load_model(cfg.after)
     base = after.header.get("base", {})
     if base.get("fingerprint") == before.fingerprint:
-        before.model.described(base["model"])  # in the language, say, in which that run used it
+        before.model.with_header(base["model"])  # in the language, say, in which that run used it
     before, after = (_told(loaded, cfg.language) for loaded in (before, after))
     splits, skipped = check_splits(build_splits(cfg.data), after.model, cfg.data.on_error)
     folder = open_run(cfg)
@@ -44,11 +44,11 @@ def _told(loaded: Loaded, language: str | None) -> Loaded:
     """A multilingual recogniser, told its language; where there is none to tell, the user is told that."""
     model = loaded.model
     if language is not None:
-        if not hasattr(model, "set_writing"):
+        if not hasattr(model, "set_generation"):
             raise InputError(f"language={language} is for models that are told one, and '{loaded.reference}' is not.")
-        model.set_writing(replace(model.writing, language=language))
+        model.set_generation(replace(model.generation_options, language=language))
         return replace(loaded, header={**loaded.header, **model.header()})
-    if hasattr(model, "set_writing") and getattr(model, "multilingual", False) and model.writing.language is None:
+    if hasattr(model, "set_generation") and getattr(model, "multilingual", False) and model.generation_options.language is None:
         log.warning(
             "'%s' writes in many languages and was not told in which: it finds out for each utterance, and the report "
             "cannot show what its neurons do. language=... tells it.", loaded.reference,

@@ -56,7 +56,7 @@ def main(cfg: DictConfig) -> None:
         protected = protected_of(cfg, loaded)
         if swept:
             found = sweep(loaded.model, examples, protected, layers, strength, loader)
-            log.info("%s", told_sweep(found, loaded.model.task.noun))
+            log.info("%s", told_sweep(found, loaded.model.task.example_name))
             site = found.chosen.site
         memory = ModelMemory.create(loaded, protected, path, site, strength, loader)
         log.info("%s keeps corrections in %s, at %s.", loaded.reference, path, memory.memory.sites[0].name)
@@ -70,7 +70,7 @@ def main(cfg: DictConfig) -> None:
                 raise
             outcome = Outcome(None, example.text, "", "", str(error))  # the others can be made all the same
         outcomes.append(outcome)
-        log.info("%s", told(outcomes[-1], example, loaded.model.task.noun))
+        log.info("%s", told(outcomes[-1], example, loaded.model.task.example_name))
     if len(outcomes) > 1:
         log.info("%s", _summary(outcomes))
     if all(outcome.refused for outcome in outcomes):
@@ -147,7 +147,7 @@ def _own_protected(loaded: Loaded) -> list[Example]:
     )
 
 
-def told(outcome: Outcome, example: Example, noun: str) -> str:
+def told(outcome: Outcome, example: Example, example_name: str) -> str:
     """What became of a correction, in lines."""
     if outcome.refused:
         return f"Refused, '{outcome.text}': {outcome.refused}"
@@ -161,7 +161,9 @@ def told(outcome: Outcome, example: Example, noun: str) -> str:
             f"  changed  {outcome.touched} of {outcome.steps} {what}, by {outcome.size:.2f} of their usual size"
         )
     if outcome.watched:
-        lines.append(f"  others   {outcome.changed} of {outcome.watched} protected {noun}s are answered otherwise")
+        lines.append(
+            f"  others   {outcome.changed} of {outcome.watched} protected {example_name}s are answered otherwise"
+        )
     return "\n".join([*lines, f"  took     {outcome.seconds:.2f} s, {outcome.bytes / 1000:.1f} kB"])
 
 

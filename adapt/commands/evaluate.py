@@ -19,7 +19,7 @@ from adapt.errors import InputError
 from adapt.evaluation.sweep import Point, measure
 from adapt.files import write_text
 from adapt.metrics import Metric
-from adapt.models.inference import answers
+from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.report.sweep import write_sweep
 from adapt.run import check_output, close_run, command_line, open_run
@@ -54,20 +54,20 @@ def _evaluate(cfg: DictConfig, loaded: Loaded, splits: Splits, skipped: Sequence
     task = loaded.model.task
     table = Table(title=f"{loaded.reference}", title_justify="left")
     first, *others = [f"{metric.label}{', %' * metric.percent}" for metric in task.metrics]
-    for column in ("", f"{task.noun}s", first, "95 % interval", *others):
+    for column in ("", f"{task.example_name}s", first, "95 % interval", *others):
         table.add_column(column, justify="left" if not column else "right")
     metrics: dict[str, Any] = {}
     lines: list[dict[str, str]] = []
     points: list[Point] = []
     for name, examples in sets.items():
-        texts = answers(loaded.model, task, examples, loader)
-        quality = task.judge([example.text for example in examples], texts)
+        texts = decode_examples(loaded.model, task, examples, loader)
+        quality = task.evaluate([example.text for example in examples], texts)
         groups = {
             key: {value: quality[chosen].as_dict() for value, chosen in by_group(examples, key).items()} for key in keys
         }
         lacking = [key for key, values in groups.items() if list(values) == ["unknown"]]
         if lacking:
-            log.info("%s: not grouped by %s, which no %s has.", name, " and ".join(lacking), task.noun)
+            log.info("%s: not grouped by %s, which no %s has.", name, " and ".join(lacking), task.example_name)
         groups = {key: values for key, values in groups.items() if key not in lacking}
         metrics[name] = quality.as_dict() | {"groups": groups}
         table.add_row(f"[bold]{name}", *_cells(metrics[name], task.metrics))
@@ -89,7 +89,7 @@ def _evaluate(cfg: DictConfig, loaded: Loaded, splits: Splits, skipped: Sequence
         along = "strength" if trials[0].line == "interventions" else "number of neurons"
         title, told = f"{loaded.reference} under interventions", _told(points, task.metrics[0])
         config = OmegaConf.to_yaml(cfg, resolve=True)
-        write_sweep(folder / "sweep.html", points, task.metrics, task.noun, title, told, along, config)
+        write_sweep(folder / "sweep.html", points, task.metrics, task.example_name, title, told, along, config)
     metrics |= signatures(task.metrics) | {"seconds": time.perf_counter() - started, "skipped": skipped}
     card = {
         "model": {"reference": loaded.reference, "fingerprint": loaded.fingerprint},

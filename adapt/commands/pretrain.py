@@ -8,14 +8,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits
 from adapt.comparison.compare import tried
-from adapt.comparison.grids import measure_order
+from adapt.comparison.grids import measure_smoothness
 from adapt.comparison.results import signatures
 from adapt.data.splits import check_splits
 from adapt.distributed import is_first
 from adapt.errors import InputError
 from adapt.introspect.topography.cells import cells_to_text
 from adapt.models.checkpoint import load_model, model_fingerprint, save_model
-from adapt.models.inference import answers
+from adapt.models.inference import decode_examples
 from adapt.report.logged import log_result
 from adapt.run import check_output, close_run, command_line, open_run
 from adapt.training.fit import fit, spent, watch
@@ -60,7 +60,7 @@ def main(cfg: DictConfig) -> None:
     if topographic is not None:
         topographic.prepare(folder / "checkpoints")
     weights = sum(p.numel() for p in model.parameters())
-    log.info("Training %s weights on %d %ss.", f"{weights:,}", len(splits.train), model.task.noun)
+    log.info("Training %s weights on %d %ss.", f"{weights:,}", len(splits.train), model.task.example_name)
     earlier = spent(folder / "checkpoints")
     history = fit(
         module, splits, loader, make_trainer, folder / "checkpoints", cfg.monitor, cfg.patience, logger, started=started
@@ -80,13 +80,13 @@ def main(cfg: DictConfig) -> None:
     }
     for name, examples in (("target", splits.test), ("source", splits.source_test)):
         if examples:
-            texts = answers(saved, saved.task, examples, loader)
-            quality = saved.task.judge([example.text for example in examples], texts)
+            texts = decode_examples(saved, saved.task, examples, loader)
+            quality = saved.task.evaluate([example.text for example in examples], texts)
             metrics[name] = {"after": quality.as_dict()}
-            log.info("%s test: %s (%d %ss)", name, quality, len(quality), saved.task.noun)
+            log.info("%s test: %s (%d %ss)", name, quality, len(quality), saved.task.example_name)
     measured = splits.test or splits.validation
     if topographic is not None and measured:
-        order = tried("order", measure_order, untrained, saved, topographic.cells, measured, loader)
+        order = tried("order", measure_smoothness, untrained, saved, topographic.cells, measured, loader)
         metrics |= {"topographic": order.as_dict()} if order is not None else {}
     metrics |= signatures(saved.task.metrics)
     metrics["seconds"] = earlier + time.perf_counter() - started

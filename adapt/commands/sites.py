@@ -50,7 +50,7 @@ def _table(reference: str, costs: SiteCosts) -> Any:
         site, step = row.site, row.site.step
         lasts = "token" if step.unit == "token" else f"{1000 * step.length:g} ms"
         table.add_row(
-            site.name, site.part, f"{site.units:,}", str(site.unit_axis), lasts, f"{row.own_steps:,}",
+            site.name, site.part, f"{site.units:,}", str(site.unit_axis), lasts, f"{row.valid_lengths:,}",
             " × ".join(map(str, row.shape)), f"{row.weights:,}", f"{row.flops / 1e6:,.3f}",
         )  # fmt: skip
     table.add_section()

@@ -17,7 +17,7 @@ from adapt.data.splits import check_splits
 from adapt.errors import InputError
 from adapt.evaluation.steering import fit, pairs_of, two_groups
 from adapt.evaluation.sweep import Point, measure
-from adapt.models.inference import answers
+from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from adapt.report.sweep import write_sweep
@@ -63,7 +63,9 @@ def main(cfg: DictConfig) -> None:
     folder = open_run(cfg)
     loader: Loader = build(cfg.loader)
 
-    log.info("Fitting from %s (%d %ss) to %s (%d).", away, len(fitted[0]), model.task.noun, toward, len(fitted[1]))
+    log.info(
+        "Fitting from %s (%d %ss) to %s (%d).", away, len(fitted[0]), model.task.example_name, toward, len(fitted[1])
+    )
     vectors = fit(model, sites, fitted, cfg.method, loader)
     if cfg.unit:
         vectors = vectors.unit()
@@ -75,7 +77,7 @@ def main(cfg: DictConfig) -> None:
     save(folder / "vectors.safetensors", steers, loaded.fingerprint, **provenance)
 
     bare = {
-        name: model.task.judge([e.text for e in found], answers(model, model.task, found, loader, name))
+        name: model.task.evaluate([e.text for e in found], decode_examples(model, model.task, found, loader, name))
         for name, found in measured.items()
     }
     for name, quality in bare.items():
@@ -96,9 +98,9 @@ def main(cfg: DictConfig) -> None:
     if best is not None:
         site, coefficient, _ = best
         save(folder / "steering.safetensors", {site.name: vectors.steer(site, coefficient)}, loaded.fingerprint,
-             **provenance, chosen_on=f"validation, {len(chosen_on)} {model.task.noun}s of {away}")  # fmt: skip
+             **provenance, chosen_on=f"validation, {len(chosen_on)} {model.task.example_name}s of {away}")  # fmt: skip
     write_sweep(
-        folder / "steering.html", points, model.task.metrics, model.task.noun, str(cfg.title), told,
+        folder / "steering.html", points, model.task.metrics, model.task.example_name, str(cfg.title), told,
         "coefficient", OmegaConf.to_yaml(cfg, resolve=True),
     )  # fmt: skip
     metrics = {
@@ -142,8 +144,8 @@ def _best(
     sign = 1 if metric.higher else -1
 
     def quality(what: str) -> float:
-        texts = answers(model, model.task, examples, loader, what)
-        return sign * model.task.judge([example.text for example in examples], texts).values()[metric.key]
+        texts = decode_examples(model, model.task, examples, loader, what)
+        return sign * model.task.evaluate([example.text for example in examples], texts).values()[metric.key]
 
     bare, found = quality("validation"), {}
     for site in vectors.sites:
@@ -174,7 +176,7 @@ def _summary(
         return f"from {before:.1f} to {after:.1f}{' %' * metric.percent} (difference {difference})"
 
     if best is None:
-        return f"{settings} settings were measured; there were no validation {model.task.noun}s of {away} to choose by."
+        return f"{settings} settings were measured; there were no validation {model.task.example_name}s of {away} to choose by."
     site, coefficient, gains = best
     at = [point for point in points if point.chart == site.name and point.value == coefficient]
     own = {point.line: point for point in at if not point.control}

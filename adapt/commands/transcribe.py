@@ -9,7 +9,7 @@ from adapt.corrections.model_memory import corrected
 from adapt.data.inputs import find_audio
 from adapt.data.splits import check, report
 from adapt.errors import InputError
-from adapt.models.inference import answers
+from adapt.models.inference import decode_examples
 
 
 def main(cfg: DictConfig) -> None:
@@ -24,8 +24,6 @@ def main(cfg: DictConfig) -> None:
     for problem in problems:
         print(f"Skipped: {problem}", file=sys.stderr)  # standard output is for the texts
     with corrected(loaded, str(cfg.corrections)):
-        texts = answers(model, model.task, fit, build(cfg.loader), "transcribing")
+        texts = decode_examples(model, model.task, fit, build(cfg.loader), "transcribing")
     for utterance, text in zip(fit, texts, strict=True):
         print(text if len(utterances) == 1 else f"{utterance.audio_filepath}\t{text}")
-
-

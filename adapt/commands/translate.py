@@ -10,7 +10,7 @@ from adapt.data.inputs import read_sources
 from adapt.data.pairs import Pair
 from adapt.data.splits import check, report
 from adapt.errors import InputError
-from adapt.models.inference import answers
+from adapt.models.inference import decode_examples
 
 
 def main(cfg: DictConfig) -> None:
@@ -35,9 +35,7 @@ def main(cfg: DictConfig) -> None:
     for problem in problems:
         print(f"Skipped: {problem}", file=sys.stderr)  # standard output is for the translations
     with corrected(loaded, str(cfg.corrections)):
-        texts = answers(loaded.model, loaded.model.task, fit, build(cfg.loader), "translating")
+        texts = decode_examples(loaded.model, loaded.model.task, fit, build(cfg.loader), "translating")
     written = {id(pair): text for pair, text in zip(fit, texts, strict=True)}
     for pair in pairs:
         print(written.get(id(pair), ""))  # an empty line keeps the places of those behind it
-
-

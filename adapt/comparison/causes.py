@@ -14,9 +14,9 @@ from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.introspect.reading import evenly, learnable
 from adapt.introspect.scores import change
-from adapt.metrics import Quality, paired_intervals
+from adapt.metrics import TextScores, paired_intervals
 from adapt.models.checkpoint import weights
-from adapt.models.inference import answers, eval_mode
+from adapt.models.inference import decode_examples, eval_mode
 from adapt.models.model import Model
 from adapt.progress import track
 from interventions.bits import changed_bits
@@ -119,13 +119,13 @@ def find_causes(
         parts.append((name, "random" if name.startswith("random") else "neurons", _rows(chosen, changed)))
     model = copy.deepcopy(after)
 
-    def measured() -> dict[str, Quality]:
+    def measured() -> dict[str, TextScores]:
         return {
-            name: model.task.judge([e.text for e in found], answers(model, model.task, found, loader, ""))
+            name: model.task.evaluate([e.text for e in found], decode_examples(model, model.task, found, loader, ""))
             for name, found in sets.items()
         }
 
-    def mixture(put_back: Mapping[str, Tensor]) -> dict[str, Quality]:
+    def mixture(put_back: Mapping[str, Tensor]) -> dict[str, TextScores]:
         with _put_back(model, old, put_back):
             return measured()
 
@@ -179,7 +179,7 @@ def changed_neurons(before: Model, after: Model, share: float = 0.05, seed: int 
     }
 
 
-def _effects(from_: Mapping[str, Quality], to: Mapping[str, Quality]) -> dict[str, Effect]:
+def _effects(from_: Mapping[str, TextScores], to: Mapping[str, TextScores]) -> dict[str, Effect]:
     return {name: Effect(quality.values(), paired_intervals(from_[name], quality)) for name, quality in to.items()}
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from adapt.comparison.causes import find_causes
-from adapt.comparison.grids import measure_order
-from adapt.comparison.neurons import look_inside
+from adapt.comparison.grids import measure_smoothness
+from adapt.comparison.neurons import compare_neurons
 from adapt.comparison.recordings import recordings
 from adapt.comparison.results import Comparison, GroupResult, SetResult, by_group
 from adapt.comparison.words import Transcript, align, word_changes
@@ -20,7 +20,7 @@ from adapt.errors import InputError
 from adapt.introspect.topography.cells import cells_of_model
 from adapt.introspect.weights.change import weight_change
 from adapt.metrics import paired_intervals, word_edits
-from adapt.models.inference import answers
+from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.task import Task, recognition
 
@@ -39,7 +39,7 @@ def compare_answers(
     results, groups, transcripts = {}, [], []
     for name, examples in sets.items():
         references = [example.text for example in examples]
-        old, new = task.judge(references, before[name]), task.judge(references, after[name])
+        old, new = task.evaluate(references, before[name]), task.evaluate(references, after[name])
         results[name] = SetResult(old.as_dict(), new.as_dict(), paired_intervals(old, new))
         for key in group_by:
             groups += [
@@ -53,8 +53,8 @@ def compare_answers(
 def _most_changed(
     name: str, examples: Sequence[Example], before: Sequence[str], after: Sequence[str], task: Task
 ) -> list[Transcript]:
-    said = [task.tidy(example.text) for example in examples]
-    before, after = [task.tidy(text) for text in before], [task.tidy(text) for text in after]
+    said = [task.normalise(example.text) for example in examples]
+    before, after = [task.normalise(text) for text in before], [task.normalise(text) for text in after]
     better = word_edits(said, before) - word_edits(said, after)
     # The most improved, and as many of the most damaged: a report that shows only gains would mislead.
     order = np.argsort(-better, kind="stable")
@@ -88,7 +88,7 @@ def compare_models(
         raise InputError("There is nothing to compare the models on: give data.test=... or data.source_test=...")
     texts = {
         when: {
-            name: answers(loaded.model, loaded.model.task, part, loader, f"{name} {when}")
+            name: decode_examples(loaded.model, loaded.model.task, part, loader, f"{name} {when}")
             for name, part in sets.items()
         }
         for when, loaded in (("before", before), ("after", after))
@@ -115,8 +115,8 @@ def compare_texts(
     """The comparison of two models whose answers are there already; what was trained as in `weight_change`.
 
     `causes` is the number of examples of each set on which the causes are measured (`find_causes`), and `inside` of
-    those that show what the neurons do (`look_inside`); `players` of all transcripts' recordings that are kept; 0: not
-    at all. Where the header of `after` says that it was laid out on grids, their order is measured (`measure_order`).
+    those that show what the neurons do (`compare_neurons`); `players` of all transcripts' recordings that are kept; 0: not
+    at all. Where the header of `after` says that it was laid out on grids, their order is measured (`measure_smoothness`).
     Where one of them fails, the comparison is without it: what was trained and measured before is not to be lost for
     that.
     """
@@ -135,15 +135,15 @@ def compare_texts(
     heard = tried("players", recordings, transcripts, sets, rate, players) if players and rate else None
     cells = cells_of_model(after.header, after.reference)
     models, changed = (before.model, after.model), weights is not None and weights.changed > 0
-    neurons = tried("inside", look_inside, *models, sets, loader, inside, cells) if inside and changed else None
+    neurons = tried("inside", compare_neurons, *models, sets, loader, inside, cells) if inside and changed else None
     found = tried("causes", find_causes, *models, sets, loader, causes) if causes and changed else None
     shown = [example for examples in sets.values() for example in examples]
-    order = tried("order", measure_order, *models, cells, shown, loader) if cells else None
+    order = tried("order", measure_smoothness, *models, cells, shown, loader) if cells else None
     return Comparison(
         before_name=before.reference, after_name=after.reference, sets=results, groups=groups,
         transcripts=transcripts, words=words, recordings=heard or {}, weights=weights, inside=neurons, order=order,
         causes=found,
-        metrics=after.model.task.metrics, noun=after.model.task.noun, **facts,
+        metrics=after.model.task.metrics, example_name=after.model.task.example_name, **facts,
     )  # fmt: skip
 
 

@@ -64,7 +64,7 @@ class Order:
         return {"key": self.key, "examples": self.examples, "sites": sites}
 
 
-def measure_order(
+def measure_smoothness(
     before: Model,
     after: Model,
     cells: Mapping[str, Sequence[int]],

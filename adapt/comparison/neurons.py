@@ -12,7 +12,7 @@ from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.errors import InputError
 from adapt.introspect.probes.probe import Probe, probe
-from adapt.introspect.profiles.groups import ByUnit, Clock, Grouping, Seen, fitting_keys, groupings
+from adapt.introspect.profiles.groups import ByUnit, Clock, ForwardTrace, Grouping, fitting_keys, groupings
 from adapt.introspect.profiles.jackknife import profile_change, profile_change_size
 from adapt.introspect.profiles.read import read_profiles
 from adapt.introspect.reading import evenly, learnable
@@ -31,7 +31,7 @@ _TOP = 5  # neurons of a site that are named
 
 
 @dataclass(frozen=True)
-class SiteInside:
+class SiteComparison:
     """How one site changed: `alike` is the CKA of its activations before with those after (1: the same but for a turn).
 
     `flagged` neurons have a profile that changed beyond the noise of the examples; `top` are those that changed most:
@@ -48,7 +48,7 @@ class SiteInside:
 
 
 @dataclass(frozen=True)
-class Inside:
+class NeuronComparison:
     """What `examples` show of the neurons before and after. Profiles are by `key` (phoneme, letter, token, ...).
 
     `maps` are of the sites that changed most, `probes` of a key of the data (accent, domain), before and after; none
@@ -57,7 +57,7 @@ class Inside:
 
     key: str
     examples: int
-    sites: list[SiteInside]
+    sites: list[SiteComparison]
     similarity: Similarity
     maps: list[TopographicMap]
     probes: tuple[Probe, Probe] | None
@@ -75,14 +75,14 @@ class Inside:
         }  # fmt: skip
 
 
-def look_inside(
+def compare_neurons(
     before: Model,
     after: Model,
     sets: Mapping[str, Sequence[Example]],
     loader: Loader,
     examples: int = 100,
     cells: Mapping[str, Sequence[int]] | None = None,
-) -> Inside:
+) -> NeuronComparison:
     """Profile both models on at most `examples` of each set, and compare them neuron by neuron and layer by layer.
 
     One site stands for each layer, at most 16 of them, evenly spaced: a convolution, or what a block puts out. Where no
@@ -119,7 +119,7 @@ def look_inside(
         best = values.topk(min(_TOP, site.units)).indices.tolist()
         own = alike.between(site.name, site.name)
         found.append(
-            SiteInside(
+            SiteComparison(
                 site.name, site.units, own if own == own else None, len(flagged[site]),
                 [(unit, float(values[unit])) for unit in best],
                 [(max(0.0, float(ends[site][0][unit])), float(ends[site][1][unit])) for unit in best],
@@ -132,7 +132,7 @@ def look_inside(
         maps = [own for own in draw_maps(pooled, key, cells=cells) if own.name in drawn]
     except InputError:  # too few steps for a picture
         maps = []
-    return Inside(key, len(chosen), found, alike, maps, _probes(before, after, chosen, loader, sites))
+    return NeuronComparison(key, len(chosen), found, alike, maps, _probes(before, after, chosen, loader, sites))
 
 
 def common_groupings(first: Model, examples: Sequence[Example], sets: Sequence[str]) -> tuple[str, list[Grouping]]:
@@ -155,7 +155,7 @@ class _AlignedOnce(Grouping):
         self.key, self.names, self.table = letters.key, letters.names, letters.table
         self.aligned: dict[int, Tensor | None] = {}
 
-    def label(self, seen: Seen, clock: Clock, row: int, steps: int) -> Tensor | None:
+    def label(self, seen: ForwardTrace, clock: Clock, row: int, steps: int) -> Tensor | None:
         number = seen.numbers[row]
         if number not in self.aligned:
             self.aligned[number] = seen.aligned[row]
@@ -171,7 +171,7 @@ def _with_steps(model: Model, sites: Sequence[Site], examples: Sequence[Example]
     for example in examples:
         length = torch.tensor([len(model.reader.read(example))])
         tokens = torch.tensor([len(model.encode(example.text))]) if hasattr(model, "generate") else None
-        short = next((site for site in sites if int(model.own_steps(site, length, tokens)) < 1), None)
+        short = next((site for site in sites if int(model.valid_lengths(site, length, tokens)) < 1), None)
         if short is None:
             fit.append(example)
         else:

@@ -8,7 +8,7 @@ import numpy as np
 
 from adapt.comparison.causes import Causes
 from adapt.comparison.grids import Order
-from adapt.comparison.neurons import Inside
+from adapt.comparison.neurons import NeuronComparison
 from adapt.comparison.recordings import Recording
 from adapt.comparison.words import Transcript, WordChanges
 from adapt.data.example import Example
@@ -53,11 +53,11 @@ class Comparison:
     transcripts: list[Transcript]
     weights: WeightChange | None
     metrics: tuple[Metric, ...] = recognition.metrics
-    noun: str = recognition.noun
+    example_name: str = recognition.example_name
     title: str = "Before and after"
     words: dict[str, WordChanges] = field(default_factory=dict)
     recordings: dict[int, Recording] = field(default_factory=dict)
-    inside: Inside | None = None
+    inside: NeuronComparison | None = None
     order: Order | None = None
     causes: Causes | None = None
     history: list[dict[str, float]] = field(default_factory=list)

@@ -8,7 +8,7 @@ from torch import Tensor
 from adapt.data.example import Example
 from adapt.data.loader import collate
 from adapt.errors import InputError
-from adapt.introspect.activations import own_steps
+from adapt.introspect.activations import valid_lengths
 from adapt.models.inference import eval_mode
 from adapt.models.model import Model
 from adapt.progress import track
@@ -32,7 +32,7 @@ def protect(model: Model, layer: AffineLayer, examples: Sequence[Example]) -> Pr
             batch = collate([(example, model.reader.read(example))]).to(device)
             with layer_inputs(model, layer) as found, capture(model, layer.site) as acts:
                 model.task.loss(model, batch)
-            steps = int(own_steps(model, batch)(layer.site))
+            steps = int(valid_lengths(model, batch)(layer.site))
             inputs.append(found[0][0][: layer.needed(steps)].cpu())
             outputs.append(acts[layer.site][0][:steps].cpu())
     if sum(map(len, outputs)) < 100:

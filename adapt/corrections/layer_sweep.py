@@ -17,7 +17,7 @@ from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader, collate
 from adapt.errors import InputError
 from adapt.metrics import Metric
-from adapt.models.inference import answers, eval_mode
+from adapt.models.inference import decode_examples, eval_mode
 from adapt.models.model import Model
 from adapt.progress import track
 from interventions.corrections.layer import AffineLayer
@@ -94,22 +94,24 @@ def sweep(
             f"Of the first {half} examples, none is a correction that can be tried: the model answers them so already, "
             "or their inputs do not support their texts. Put others first, or leave site=sweep out."
         )
-    bare = answers(model, task, held, loader, "protected")
+    bare = decode_examples(model, task, held, loader, "protected")
 
     def judged(texts: Sequence[str]) -> float:
-        return task.judge([example.text for example in others], texts).values()[metric.key]
+        return task.evaluate([example.text for example in others], texts).values()[metric.key]
 
-    before = judged(answers(model, task, others, loader, "the other half"))
+    before = judged(decode_examples(model, task, others, loader, "the other half"))
     usual, tried = layer_of(model).site, []
     for count, layer in enumerate(layers, start=1):
         what = f"layer {count} of {len(layers)}"
         memory = Memory.new(protect(model, layer, known), strength)
         fill(model, memory, wrong, what)
         with intervene(model, memory):
-            kept = answers(model, task, [example for example, _ in wrong], loader, what)
-            after = judged(answers(model, task, others, loader, what))
-            now = answers(model, task, held, loader, what)
-        fixed = sum(task.tidy(text) == task.tidy(one.text) for text, (one, _) in zip(kept, wrong, strict=True))
+            kept = decode_examples(model, task, [example for example, _ in wrong], loader, what)
+            after = judged(decode_examples(model, task, others, loader, what))
+            now = decode_examples(model, task, held, loader, what)
+        fixed = sum(
+            task.normalise(text) == task.normalise(one.text) for text, (one, _) in zip(kept, wrong, strict=True)
+        )
         same = sum(one == other for one, other in zip(now, bare, strict=True))
         tried.append(Tried(layer.site.name, layer.site == usual, fixed, after, same / len(held)))
     chosen = choose(tried, metric.higher)
@@ -135,20 +137,20 @@ def fill(model: Model, memory: Memory, wrong: Sequence[tuple[Example, Batch]], w
     """Put corrections into a memory one by one, but for those that are right by then."""
     with eval_mode(model):
         for number, (example, batch) in enumerate(track(wrong, what), start=1):
-            text = model.task.tidy(example.text)
+            text = model.task.normalise(example.text)
             with intervene(model, memory):
                 right = answer(model, batch) == text
             if not right:
                 put(model, memory, number, batch, text)
 
 
-def told_sweep(found: Sweep, noun: str) -> str:
+def told_sweep(found: Sweep, example_name: str) -> str:
     """A sweep in lines: a table, and what was chosen."""
     metric, width = found.metric, max(len(one.site) for one in found.tried)
     label, unit = metric.label, " %" * metric.percent
     lines = [
         f"{found.corrections} corrections at each of {len(found.tried)} layers; {label} of {found.others} others, "
-        f"{metric.scale * found.before:.1f}{unit} before; {found.protected} protected {noun}s.",
+        f"{metric.scale * found.before:.1f}{unit} before; {found.protected} protected {example_name}s.",
         f"{'layer':<{width}}  fixed  {label:>7}  unchanged",
     ]
     for one in found.tried:
@@ -179,7 +181,7 @@ def _wrong(model: Model, examples: Sequence[Example], known: Sequence[Example]) 
         for example in examples:
             batch = collate([(example, model.reader.read(example))]).to(device)
             now = answer(model, batch)
-            if now != model.task.tidy(example.text) and not unsupported(model, batch, now, known):
+            if now != model.task.normalise(example.text) and not unsupported(model, batch, now, known):
                 found.append((example, batch))
             if len(found) == MOST:
                 break

@@ -104,5 +104,3 @@ def _holds(model: Model, site: Site) -> bool:
     except ValueError:
         return False
     return True
-
-

@@ -2,7 +2,7 @@
 
 memory = ModelMemory.open(loaded)                       # or ModelMemory.create(loaded, protected_examples)
 outcome = memory.correct(example)                       # an utterance or a sentence pair with its corrected text
-with corrected(loaded): answers(model, model.task, examples, loader)
+with corrected(loaded): decode_examples(model, model.task, examples, loader)
 memory.undo(outcome.number)
 """
 
@@ -23,9 +23,9 @@ from adapt.data.example import Example
 from adapt.data.kinds import from_row, is_there, to_row, with_text
 from adapt.data.loader import Batch, Loader, collate
 from adapt.errors import files_of_the_user
-from adapt.introspect.activations import own_steps
+from adapt.introspect.activations import valid_lengths
 from adapt.models.ctc import ctc_greedy_loss
-from adapt.models.inference import answers, eval_mode
+from adapt.models.inference import decode_examples, eval_mode
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from interventions.corrections.memory import Correction, Entry, Memory, correct
@@ -73,18 +73,22 @@ class Outcome:
 
 def unwritable(model: Model, example: Example, length: int) -> str:
     """Why a model cannot write an example's text, with an input of that length as its reader has it; "" if it can."""
-    return (model.unfit(example, length, training=True) or "") if model.task.tidy(example.text) else "there is no text."
+    return (
+        (model.rejection_reason(example, length, training=True) or "")
+        if model.task.normalise(example.text)
+        else "there is no text."
+    )
 
 
 def answer(model: Model, batch: Batch) -> str:
     """A model's answer to the only example of a batch, as answers are compared."""
     with torch.no_grad():
-        return model.task.tidy(model.task.decode(model, batch)[0])
+        return model.task.normalise(model.task.decode(model, batch)[0])
 
 
 def answered(model: Model, examples: Sequence[Example], loader: Loader) -> list[Example]:
     """Examples with the model's own answers for texts, without those that it answers with nothing."""
-    texts = answers(model, model.task, examples, loader, "answering")
+    texts = decode_examples(model, model.task, examples, loader, "answering")
     return [with_text(example, text) for example, text in zip(examples, texts, strict=True) if text]
 
 
@@ -94,7 +98,7 @@ def put(model: Model, memory: Memory, number: int, batch: Batch, text: str, sear
     `text` is tidy. `search` None is the one for what a step of the layer is.
     """
     layer = memory.protected.layer
-    steps = int(own_steps(model, batch)(layer.site))
+    steps = int(valid_lengths(model, batch)(layer.site))
     search = search or SEARCHES[layer.site.step.unit if layer.site.step else "s"]
     loss = ctc_greedy_loss if hasattr(model, "blank") else model.task.loss
     right = lambda: answer(model, batch) == text  # noqa: E731
@@ -226,7 +230,7 @@ class ModelMemory:
         """
         model, task = self.model, self.model.task
         read = model.reader.read(example)
-        text = task.tidy(example.text)
+        text = task.normalise(example.text)
         refused = unwritable(model, example, len(read))
         if refused:
             return Outcome(None, text, "", "", f"the text cannot be written: {refused}")
@@ -310,7 +314,7 @@ class ModelMemory:
 
     def _answers(self) -> list[str]:
         readable = [example for example in self._watched if is_there(example)]
-        return answers(self.model, self.model.task, readable, Loader(), "protected") if readable else []
+        return decode_examples(self.model, self.model.task, readable, Loader(), "protected") if readable else []
 
     def evaluate(self) -> dict[str, Any]:
         """Whether each correction still holds, its input alone and in batches; and what protected answers became.
@@ -324,10 +328,13 @@ class ModelMemory:
         readable = [example for example in self._watched if is_there(example)]
         with self.on():
             task = model.task  # with the hints
-            alone = [task.tidy(a) for a in answers(model, task, examples, Loader(batch_seconds=0, batch_tokens=0))]
-            batched = [task.tidy(answer) for answer in answers(model, task, examples, Loader())]
-            kept = answers(model, task, readable, Loader())
-        bare = answers(model, model.task, readable, Loader())
+            alone = [
+                task.normalise(a)
+                for a in decode_examples(model, task, examples, Loader(batch_seconds=0, batch_tokens=0))
+            ]
+            batched = [task.normalise(answer) for answer in decode_examples(model, task, examples, Loader())]
+            kept = decode_examples(model, task, readable, Loader())
+        bare = decode_examples(model, model.task, readable, Loader())
         return {
             "corrections": len(records),
             "held": [text == answer for text, answer in zip(texts, alone, strict=True)],

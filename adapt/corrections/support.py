@@ -28,10 +28,10 @@ def unsupported(model: Model, batch: Batch, before: str, others: Sequence[Exampl
       has a tokenizer for each (Marian): then it is in the source's language, or at least not in the target's.
     """
     (example,) = batch.examples
-    task, text = model.task, model.task.tidy(example.text)
+    task, text = model.task, model.task.normalise(example.text)
     if isinstance(example, Pair):
         as_source, as_target = (len(read) for read in (model.reader.source(Pair(text)), model.reader.target(text)))
-        if text == task.tidy(example.source):
+        if text == task.normalise(example.source):
             return "it is the source itself."
         own_tokenizers = model.reader.source(Pair(example.source)) != model.reader.target(example.source)
         if own_tokenizers and as_source < as_target:

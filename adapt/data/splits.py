@@ -10,7 +10,7 @@ from adapt.data.example import Example
 from adapt.data.loader import Reader
 from adapt.data.manifest import Splits, Utterance, read_manifest
 from adapt.data.pairs import Pair
-from adapt.data.text import normalise as without_punctuation
+from adapt.data.text import strip_punctuation
 from adapt.errors import InputError
 from adapt.progress import track
 
@@ -24,7 +24,7 @@ class Fits(Protocol):
     @property
     def reader(self) -> Reader: ...
 
-    def unfit(self, example: Any, length: int, training: bool) -> str | None:
+    def rejection_reason(self, example: Any, length: int, training: bool) -> str | None:
         """Why an example of that many samples or tokens cannot be read (or trained on); None where it can."""
 
 
@@ -48,7 +48,7 @@ def read_splits(
         utterances, found = read_manifest(path) if path is not None else ([], [])
         problems += found
         if normalise:
-            utterances = [replace(u, text=without_punctuation(u.text)) for u in utterances]
+            utterances = [replace(u, text=strip_punctuation(u.text)) for u in utterances]
             problems += [f"{u.where}: without punctuation the text is empty." for u in utterances if not u.text]
         parts[name] = tuple(u for u in utterances if u.text)
     trained: dict[Path, list[Utterance]] = {}
@@ -104,7 +104,7 @@ def check(
     for example in track(examples, f"checking {name}"):
         try:
             length = len(model.reader.read(example))
-            reason = model.unfit(example, length, training)
+            reason = model.rejection_reason(example, length, training)
         except InputError as error:
             problems.append(str(error))
             continue

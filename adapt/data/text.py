@@ -7,7 +7,7 @@ _APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\uff07\u0060\u00b4
 _JOINERS = "\u200c\u200d"  # invisible, but part of the spelling in Persian and the scripts of India
 
 
-def normalise(text: str, keep: str = "'") -> str:
+def strip_punctuation(text: str, keep: str = "'") -> str:
     """Lower-case `text`, turn what is no letter, mark, digit or in `keep` into spaces, and collapse white space.
 
     The result is in Unicode's NFC form, and normalising it again changes nothing. Curly apostrophes become straight
@@ -27,6 +27,6 @@ def _kept(character: str, keep: str) -> str:
     return "" if category == "Cf" else " "  # soft hyphens and the like vanish; anything else parts two words
 
 
-def tidy(text: str) -> str:
+def normalise(text: str) -> str:
     """Lower case, composed characters (NFC), and single spaces: how we compare and train on texts."""
     return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower()).split())

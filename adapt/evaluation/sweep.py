@@ -7,8 +7,8 @@ from typing import Any
 from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.errors import InputError
-from adapt.metrics import Quality, paired_intervals
-from adapt.models.inference import answers
+from adapt.metrics import TextScores, paired_intervals
+from adapt.models.inference import decode_examples
 from adapt.models.model import Model
 from interventions.intervene import intervene
 from interventions.intervention import Intervention
@@ -18,7 +18,7 @@ from interventions.intervention import Intervention
 class Point:
     """One setting, measured. `chart` and `line` say in which picture it is and on which curve, `value` where along it.
 
-    `quality` and `bare` are what `Quality.as_dict` gives with the interventions and without, `difference` has each
+    `quality` and `bare` are what `TextScores.as_dict` gives with the interventions and without, `difference` has each
     metric's 95 % interval of the one minus the other. `control` says that it is there to be compared with.
     """
 
@@ -39,7 +39,7 @@ def measure(
     model: Model,
     interventions: Sequence[Intervention],
     examples: Sequence[Example],
-    bare: Quality,
+    bare: TextScores,
     loader: Loader,
     chart: str,
     line: str,
@@ -54,9 +54,9 @@ def measure(
     """
     try:
         with intervene(model, *interventions):
-            texts = answers(model, model.task, examples, loader, f"{line} {value:g}")
+            texts = decode_examples(model, model.task, examples, loader, f"{line} {value:g}")
     except ValueError as error:
         raise InputError(f"{line}, {value:g}: {error}") from None
-    quality = model.task.judge([example.text for example in examples], texts)
+    quality = model.task.evaluate([example.text for example in examples], texts)
     told = quality.as_dict(), bare.as_dict(), paired_intervals(bare, quality)
     return Point(chart, line, value, *told, control), texts

@@ -14,7 +14,7 @@ from adapt.models.inference import eval_mode
 from adapt.models.model import Model
 from adapt.progress import track
 from interventions.capture import capture
-from interventions.sites import Site, own_mask
+from interventions.sites import Site, length_mask
 
 Reduce = Callable[[Site, Tensor], None]
 
@@ -35,7 +35,7 @@ def read_activations(
     with eval_mode(model), torch.no_grad():  # not inference mode, whose tensors no later training could use
         for batch in track(batches(model, examples, loader), what):
             batch = batch.to(device)
-            with capture(model, sites, reduce, own_steps(model, batch)):
+            with capture(model, sites, reduce, valid_lengths(model, batch)):
                 run(model, batch)
 
 
@@ -48,11 +48,11 @@ def read_means(
     with eval_mode(model), torch.no_grad():
         for numbers, batch in numbered(batches(model, examples, loader), what):
             batch = batch.to(device)
-            steps = own_steps(model, batch)
+            steps = valid_lengths(model, batch)
             with capture(model, sites) as acts:
                 run(model, batch)
             for site in sites:
-                own = own_mask(steps(site), acts[site].shape[1]).unsqueeze(-1)
+                own = length_mask(steps(site), acts[site].shape[1]).unsqueeze(-1)
                 means = (acts[site] * own).sum(1) / own.sum(1)
                 rows[site.name] |= dict(zip(numbers, means, strict=True))
     return {name: torch.stack([own[number] for number in range(len(examples))]) for name, own in rows.items()}
@@ -115,10 +115,10 @@ def run(model: Model, batch: Batch) -> None:
         model(batch.inputs, batch.lengths)
 
 
-def own_steps(model: Model, batch: Batch) -> Callable[[Site], Tensor]:
+def valid_lengths(model: Model, batch: Batch) -> Callable[[Site], Tensor]:
     """How many steps of a site are each example's own, `(batch,)`, where a decoder reads the references."""
     tokens = None
     if hasattr(model, "generate"):
         counts = [len(model.encode(example.text)) for example in batch.examples]
         tokens = torch.tensor(counts, device=batch.lengths.device)
-    return lambda site: model.own_steps(site, batch.lengths, tokens)
+    return lambda site: model.valid_lengths(site, batch.lengths, tokens)

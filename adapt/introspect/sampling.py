@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from adapt.data.loader import Batch
-from adapt.introspect.activations import own_steps, run
+from adapt.introspect.activations import run, valid_lengths
 from adapt.models.model import Model
 from interventions.capture import capture
-from interventions.sites import Site, own_mask
+from interventions.sites import Site, length_mask
 
 Pick = Callable[[Site, Tensor], tuple[Tensor, Tensor]]
 """Which steps of a batch to read at a site, from how many are each example's own, `(batch,)`: the place in the batch
@@ -23,12 +23,12 @@ def read_rows(model: Model, batch: Batch, sites: Sequence[Site], pick: Pick | No
 
     Only these are copied, so that it costs little beside the pass. A decoder reads the references.
     """
-    steps, rows = own_steps(model, batch), {}
+    steps, rows = valid_lengths(model, batch), {}
 
     def keep(site: Site, x: Tensor) -> None:
         own = steps(site)
         if pick is None:
-            mask = own_mask(own, x.shape[1]).unsqueeze(-1)
+            mask = length_mask(own, x.shape[1]).unsqueeze(-1)
             rows[site.name] = (x * mask).sum(1) / own.unsqueeze(-1)
         else:
             places, times = pick(site, own)
@@ -45,7 +45,7 @@ def reads_text(model: Model, site: Site) -> bool:
         return False
     one = torch.ones(1, dtype=torch.long)
     # As many samples as any window needs, so that the count of steps is not 0 for want of them.
-    counts = [int(model.own_steps(site, 100_000 * one, tokens * one)) for tokens in (1, 2)]
+    counts = [int(model.valid_lengths(site, 100_000 * one, tokens * one)) for tokens in (1, 2)]
     return counts[0] != counts[1]
 
 

@@ -24,7 +24,7 @@ from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader
 from adapt.data.sample import Sample
 from adapt.errors import InputError
-from adapt.introspect.activations import own_steps, read_activations
+from adapt.introspect.activations import read_activations, valid_lengths
 from adapt.introspect.weights.change import incoming, relative_change
 from adapt.models.inference import eval_mode
 from adapt.models.model import Model
@@ -198,12 +198,12 @@ def _read_gradients(
         with eval_mode(model), torch.enable_grad():
             for batch in _alone(model, examples, loader):
                 found.clear()
-                steps, loss = own_steps(model, batch), _loss(model, batch)
+                steps, loss = valid_lengths(model, batch), _loss(model, batch)
                 zeros = [found[site.name][1] for site in sites]
                 gradients = torch.autograd.grad(loss, zeros, materialize_grads=True)
                 for site, gradient in zip(sites, gradients, strict=True):
                     x, gradient = (hooks.units_last(own, site) for own in (found[site.name][0], gradient))
-                    own = hooks.own_steps(steps(site), x, site)
+                    own = hooks.valid_lengths(steps(site), x, site)
                     reduce(site, x[own], gradient[own])
     finally:
         for handle in handles:

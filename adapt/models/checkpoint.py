@@ -146,7 +146,7 @@ def _load(pretrained: str, base: str | None, described: Any, visited: frozenset[
         if header.get("fingerprint", loaded.fingerprint) != loaded.fingerprint:
             raise _damaged(f"in '{ours}'")
         if "family" in header:  # a run of ours, which also knows how the model is to be used
-            model = loaded.model.described(header)
+            model = loaded.model.with_header(header)
             own = {"topographic": header["topographic"]} if "topographic" in header else {}
             loaded = replace(loaded, model=model, header={**loaded.header, **model.header(), **own})
         return replace(loaded, reference=pretrained) if path.is_relative_to(EMBEDDED) else loaded
@@ -338,7 +338,7 @@ def _load_adaptation(path: Path, reference: str, base: str | None, visited: froz
             f"'{place}' has {parent.fingerprint[:12]}. Give the right one: model.base=..."
         )
     different, exact = adapted_tensors(path, facts, parent.model)
-    model = parent.model.described(facts["model"])
+    model = parent.model.with_header(facts["model"])
     load_weights(model, {**weights(parent.model.net), **different}, path.parent / "weights.safetensors")
     found = adapted_fingerprint(path, facts, model, exact)
     return Loaded(model.eval(), _absolute(reference), found, {**facts["model"], **facts})

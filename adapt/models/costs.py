@@ -22,14 +22,14 @@ from interventions.sites import Site
 class SiteCost:
     """A site, and what it puts out and costs in one forward pass.
 
-    `shape` is that of its output, `own_steps` how many of its time steps are the example's own (Whisper pads all
+    `shape` is that of its output, `valid_lengths` how many of its time steps are the example's own (Whisper pads all
     audio to one window). `weights` counts the numbers in its parameters. `flops` counts a multiplication and an
     addition as two; biases, norms and activation functions are not counted.
     """
 
     site: Site
     shape: tuple[int, ...]
-    own_steps: int
+    valid_lengths: int
     weights: int
     flops: int
 
@@ -93,7 +93,7 @@ def site_costs(model: Model, sites: Sequence[Site] | None = None, seconds: float
             raise InputError(f"The network never calls '{site.name}', and so it puts out nothing there. Leave it out.")
         own = {id(parameter): parameter.numel() for parameter in model.get_submodule(site.name).parameters()}
         together |= own
-        steps = int(model.own_steps(site, length, read))
+        steps = int(model.valid_lengths(site, length, read))
         rows.append(SiteCost(site, found[site.name][0], steps, sum(own.values()), found[site.name][1]))
     return SiteCosts(
         seconds=seconds if model.reader.unit == "seconds" else None,
@@ -111,12 +111,12 @@ def _example(model: Model, seconds: Any, tokens: Any) -> tuple[Tensor, ...]:
         if isinstance(value, bool) or not isinstance(value, kinds) or not isfinite(value) or value <= 0:
             raise InputError(f"{name} must be a number above 0{' without a fraction' * (kinds is int)}, got {value!r}.")
     if model.reader.unit == "tokens":
-        reason = model.unfit(Pair("", ""), tokens, training=False)
+        reason = model.rejection_reason(Pair("", ""), tokens, training=False)
         if reason is not None:
             raise InputError(f"tokens={tokens}: {reason}")
         return model.dummy(tokens, tokens)
     samples = round(seconds * model.sample_rate)
-    reason = model.unfit(Utterance(Path("silence"), ""), samples, training=False)
+    reason = model.rejection_reason(Utterance(Path("silence"), ""), samples, training=False)
     if reason is not None:
         raise InputError(f"seconds={seconds}: the audio {reason}")
     return model.dummy(samples, tokens)

@@ -8,21 +8,21 @@ from torch import Tensor
 
 # What stands for a module that is not run: what it was given, an empty tensor with time on axis 1 or 2, or the result
 # of a function of what it was given.
-Fake = Literal["same", 1, 2] | Callable[..., Any]
+Stub = Literal["same", 1, 2] | Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class Tap:
+class CachedOutput:
     """A module whose output is stored, with time on `axis`; of several outputs, the first.
 
     `steps(lengths, tokens)` says how many time steps are each example's own, `(batch,)`; the others are stored as
-    little as padding is. None: all count, as in Whisper's window. `fakes` are the modules that need not run where it is
+    little as padding is. None: all count, as in Whisper's window. `stubs` are the modules that need not run where it is
     replayed, those before the tap. `written` says that it follows a right answer, which `generate` has none of.
     """
 
     module: str
     steps: Callable[[Tensor, Tensor], Tensor] | None
-    fakes: Mapping[str, Fake] = field(default_factory=dict)
+    stubs: Mapping[str, Stub] = field(default_factory=dict)
     axis: Literal[1, 2] = 1
     written: bool = False
 
@@ -36,7 +36,7 @@ class Cut:
     """
 
     last: str
-    taps: tuple[Tap, ...]
+    taps: tuple[CachedOutput, ...]
     inside: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -45,18 +45,18 @@ def stack_cuts(
     end: str | None,
     steps: Callable[[Tensor, Tensor], Tensor] | None,
     inside: Mapping[str, str],
-    fakes: Mapping[str, Fake] | None = None,
+    stubs: Mapping[str, Stub] | None = None,
     written: bool = False,
 ) -> list[Cut]:
     """The cuts of a stack of transformer layers that hand each other one tensor: behind each of `blocks`, the last of
-    them behind the norm `end` where there is one. `fakes` are the modules before the blocks; the others are as in
-    `Tap` and `Cut`.
+    them behind the norm `end` where there is one. `stubs` are the modules before the blocks; the others are as in
+    `CachedOutput` and `Cut`.
     """
-    before, cuts = dict(fakes or {}), []
+    before, cuts = dict(stubs or {}), []
     for block in blocks:
         tapped = end if end is not None and block == blocks[-1] else block
         before |= {block: "same"} if tapped == end else {}
-        cuts.append(Cut(block, (Tap(tapped, steps, dict(before), written=written),), inside))
+        cuts.append(Cut(block, (CachedOutput(tapped, steps, dict(before), written=written),), inside))
         before[block] = "same"
     return cuts
 

@@ -11,21 +11,21 @@ from torch import Tensor, nn
 
 from adapt.data.audio import AudioReader
 from adapt.data.manifest import Utterance
-from adapt.data.text import tidy
+from adapt.data.text import normalise
 from adapt.errors import InputError
 from adapt.models import hf
 from adapt.models.checkpoint import load_model, model_fingerprint
 from adapt.models.ctc import Emissions, ctc_unfit
-from adapt.models.cut import Cut, Fake, Tap, stack_cuts
+from adapt.models.cut import CachedOutput, Cut, Stub, stack_cuts
 from adapt.models.labels import spelled
 from adapt.models.loaded import Loaded
+from adapt.models.masked_layers import MaskedConv1d, MaskedGroupNorm
 from adapt.models.model import Model
-from adapt.models.own_frames import OwnFramesConv, OwnFramesNorm
 from adapt.models.steps import Window, step_behind, steps_behind, window
 from adapt.models.task import recognition
 from interventions.sites import Layer, Site, find_sites
 
-# In these a padded batch gives what each utterance gives alone: by an attention mask, and by `OwnFramesNorm`. What is
+# In these a padded batch gives what each utterance gives alone: by an attention mask, and by `MaskedGroupNorm`. What is
 # built otherwise (SEW's pooling, the Conformer's convolutions, data2vec's positions) is run one utterance at a time.
 BATCHED = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat")
 # No sites, by the kind of model: what is never called (WavLM hands the weights of its projections to one function of
@@ -37,7 +37,7 @@ NO_SITES = {"wavlm": ("*.attention.*",), "wav2vec2-conformer": ("*.pos_conv_embe
 class HFCTC(Model):
     """A transformers model for CTC with its processor: from waveforms to log-probabilities of characters.
 
-    The vocabulary is the tokenizer's. Texts are compared and trained on as `tidy` leaves them: its word delimiter is a
+    The vocabulary is the tokenizer's. Texts are compared and trained on as `normalise` leaves them: its word delimiter is a
     space, and its letters stand for lower-case ones, whichever case they have.
 
     SpecAugment (on hidden states: `mask_time_prob`) and LayerDrop are on while training as the model's own config says,
@@ -137,7 +137,7 @@ class HFCTC(Model):
     def _steps(self, samples: Any) -> Any:
         return self.net._get_feat_extract_output_lengths(samples)
 
-    def unfit(self, example: Utterance, length: int, training: bool) -> str | None:
+    def rejection_reason(self, example: Utterance, length: int, training: bool) -> str | None:
         steps, seconds = int(self._steps(torch.tensor(length))), length / self.sample_rate
         reach = 1
         config = self.net.config
@@ -151,7 +151,7 @@ class HFCTC(Model):
 
     def missing(self, text: str) -> list[str]:
         """The characters of a text that the vocabulary lacks, sorted."""
-        return sorted(set(tidy(text)) - self.units.keys())
+        return sorted(set(normalise(text)) - self.units.keys())
 
     def encode(self, text: str) -> list[int]:
         """The output unit of each character. Raises InputError for one outside the vocabulary."""
@@ -160,11 +160,11 @@ class HFCTC(Model):
             raise InputError(
                 f"{text!r} has {', '.join(map(repr, missing))}, outside the vocabulary '{''.join(self.units)}'."
             )
-        return [self.units[character] for character in tidy(text)]
+        return [self.units[character] for character in normalise(text)]
 
     def decode(self, path: Sequence[int]) -> str:
         """The text of a path of one output unit a time step; special tokens write nothing."""
-        return tidy("".join(self.characters[unit] for unit in spelled(path, self.blank)))
+        return normalise("".join(self.characters[unit] for unit in spelled(path, self.blank)))
 
     def train(self, mode: bool = True) -> "HFCTC":
         """Set train or eval mode; frozen layers rest, and a frozen feature encoder computes no gradient."""
@@ -219,7 +219,7 @@ class HFCTC(Model):
             if not any(fnmatchcase(site.name, pattern) for pattern in hidden)
         ]
 
-    def own_steps(self, site: Site, lengths: Tensor, tokens: Tensor | None = None) -> Tensor:
+    def valid_lengths(self, site: Site, lengths: Tensor, tokens: Tensor | None = None) -> Tensor:
         return steps_behind(self._windows(site.name), lengths)
 
     def _windows(self, name: str) -> list[Window]:
@@ -282,7 +282,7 @@ class HFCTC(Model):
     def header(self) -> dict[str, Any]:
         return {"family": "hf_ctc", "architecture": type(self.net).__name__}
 
-    def described(self, header: Mapping[str, Any]) -> "HFCTC":
+    def with_header(self, header: Mapping[str, Any]) -> "HFCTC":
         return self
 
     def save_files(self, folder: Path) -> None:
@@ -358,21 +358,21 @@ def normalised(audio: Tensor, lengths: Tensor) -> Tensor:
     return (audio - mean) / (variance + 1e-7).sqrt() * own
 
 
-def own_frames_norms(extractor: nn.Module) -> list[OwnFramesNorm]:
+def own_frames_norms(extractor: nn.Module) -> list[MaskedGroupNorm]:
     """Put norms over own frames in place of a feature encoder's group norms; return them."""
     norms = []
     for layer in extractor.conv_layers:
         if isinstance(getattr(layer, "layer_norm", None), nn.GroupNorm):
-            layer.layer_norm = OwnFramesNorm(layer.layer_norm, layer.conv)
+            layer.layer_norm = MaskedGroupNorm(layer.layer_norm, layer.conv)
             norms.append(layer.layer_norm)
     return norms
 
 
-def own_frames_adapter(body: nn.Module) -> list[OwnFramesConv]:
+def own_frames_adapter(body: nn.Module) -> list[MaskedConv1d]:
     """Put convolutions over own frames in place of those of an adapter, which halve the steps; none without one."""
     layers = getattr(getattr(body, "adapter", None), "layers", ())
     for layer in layers:
-        layer.conv = OwnFramesConv(layer.conv)
+        layer.conv = MaskedConv1d(layer.conv)
         # For who reads the layer as a whole (`site_at`): a gated linear unit behind the convolution halves its units.
         layer.out_channels = layer.conv.out_channels // 2
     return [layer.conv for layer in layers]
@@ -391,15 +391,15 @@ def waveform_cuts(name: str, body: nn.Module) -> list[Cut]:
         return steps_behind(windows, lengths)
 
     inside = {name: "SpecAugment hides hidden states", encoder: "LayerDrop and dropout are on"}
-    fakes: dict[str, Fake] = {f"{name}.feature_extractor": 2, f"{name}.feature_projection": 1}
-    fakes |= dict.fromkeys([f"{encoder}.pos_conv_embed", *([] if late else [norm])], "same")
+    stubs: dict[str, Stub] = {f"{name}.feature_extractor": 2, f"{name}.feature_projection": 1}
+    stubs |= dict.fromkeys([f"{encoder}.pos_conv_embed", *([] if late else [norm])], "same")
     blocks = [f"{encoder}.layers.{number}" for number in range(len(body.encoder.layers))]
     dropout = f"{encoder}.dropout"
-    cuts = stack_cuts(blocks, norm if late else None, steps, inside, {**fakes, dropout: "same"})
-    heard = Tap(f"{name}.feature_extractor", steps, axis=2)
+    cuts = stack_cuts(blocks, norm if late else None, steps, inside, {**stubs, dropout: "same"})
+    heard = CachedOutput(f"{name}.feature_extractor", steps, axis=2)
     return [
         Cut(f"{heard.module}.conv_layers.{len(windows) - 1}", (heard,)),
-        Cut(f"{encoder}.pos_conv_embed", (Tap(dropout, steps, fakes),), inside),
+        Cut(f"{encoder}.pos_conv_embed", (CachedOutput(dropout, steps, stubs),), inside),
         *(cuts[-1:] if config.model_type == "wavlm" else cuts),
     ]
 

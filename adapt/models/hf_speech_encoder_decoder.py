@@ -14,12 +14,12 @@ from adapt.data.manifest import Utterance
 from adapt.errors import InputError
 from adapt.models import hf
 from adapt.models.cut import Cut, decoder_cuts, stack_cuts, tokens_of
+from adapt.models.generation import GenerationOptions
 from adapt.models.hf_speech_encoders import ENCODERS
 from adapt.models.model import Model
 from adapt.models.seq2seq import decoder_steps, dummy_batch, shifted
 from adapt.models.steps import samples_for_a_step, step_behind, steps_behind
 from adapt.models.task import dictation
-from adapt.models.writing import Writing
 from interventions.sites import TOKEN, Layer, Part, Site, Step, find_sites
 
 MOST_TOKENS = 256  # of an answer, where the model's own files do not say how many
@@ -42,7 +42,9 @@ class HFSpeechEncoderDecoder(Model):
 
     task = dictation
 
-    def __init__(self, net: nn.Module, extractor: Any, tokenizer: Any, writing: Writing | None = None) -> None:
+    def __init__(
+        self, net: nn.Module, extractor: Any, tokenizer: Any, writing: GenerationOptions | None = None
+    ) -> None:
         super().__init__()
         self.net, self.extractor, self.tokenizer = net, extractor, tokenizer
         self.encoder = ENCODERS[type(net).__name__](net, extractor)
@@ -84,7 +86,7 @@ class HFSpeechEncoderDecoder(Model):
         # Marian's sinusoids are parameters, which its authors keep fixed; loading them lets them train.
         sinusoids = [name for name, module in self.named_modules() if "Sinusoidal" in type(module).__name__]
         self._fixed = frozenset(name for name, _ in self.named_parameters() if name.rpartition(".")[0] in sinusoids)
-        self.set_writing(writing or Writing())
+        self.set_generation(writing or GenerationOptions())
 
     def _crossing(self, name: str) -> list[str]:
         # The names in a list of modules, where these are a decoder's layers.
@@ -100,7 +102,7 @@ class HFSpeechEncoderDecoder(Model):
         modules = {module for layer in self.layers for module in layer.modules}
         return {name for name, _ in self.named_parameters() if name.rpartition(".")[0] not in modules}
 
-    def set_writing(self, writing: Writing) -> None:
+    def set_generation(self, writing: GenerationOptions) -> None:
         """Say how it writes from now on. Raises InputError where it cannot."""
         if writing.task != "transcribe":
             raise InputError(
@@ -122,7 +124,7 @@ class HFSpeechEncoderDecoder(Model):
         else:
             before = takewhile(lambda unit: unit != self.end, [] if languages else self.tokenizer("").input_ids)
             self.prefix = [unit for unit in before if unit != self.start]
-        self.writing, self.language, self.languages = writing, language, tuple(languages)
+        self.generation_options, self.language, self.languages = writing, language, tuple(languages)
 
     def forward(self, audio: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
         """Logits `(batch, tokens, vocabulary)` of each target token, read after the right ones before it.
@@ -137,12 +139,12 @@ class HFSpeechEncoderDecoder(Model):
     def generate(self, audio: Tensor, lengths: Tensor) -> list[str]:
         """What it writes by itself, greedily or by beams."""
         tokens = self.net.generate(**self.encoder.inputs(audio, lengths), **self.generation)
-        return self.writing.texts(self.tokenizer, tokens)
+        return self.generation_options.texts(self.tokenizer, tokens)
 
     @property
     def generation(self) -> dict[str, Any]:
         """What `generate` of the network is told beyond its own generation config."""
-        known, options = self.net.generation_config, {"num_beams": self.writing.beams}
+        known, options = self.net.generation_config, {"num_beams": self.generation_options.beams}
         if not known.max_new_tokens:
             most = known.max_length or MOST_TOKENS
             options["max_length"] = min(most, self.most or most)
@@ -154,7 +156,7 @@ class HFSpeechEncoderDecoder(Model):
         """The tokens to be written for a text: the language's or what else comes first, the text as it is, the end."""
         return [*self.prefix, *self.tokenizer.encode(text.strip(), add_special_tokens=False), self.end]
 
-    def unfit(self, example: Utterance, length: int, training: bool) -> str | None:
+    def rejection_reason(self, example: Utterance, length: int, training: bool) -> str | None:
         needed = samples_for_a_step(self.encoder.windows())
         if length < needed:
             return (
@@ -240,7 +242,7 @@ class HFSpeechEncoderDecoder(Model):
         # The projection between the two stands behind both.
         return sorted(found, key=lambda site: site.part != "encoder")
 
-    def own_steps(self, site: Site, lengths: Tensor, tokens: Tensor | None = None) -> Tensor:
+    def valid_lengths(self, site: Site, lengths: Tensor, tokens: Tensor | None = None) -> Tensor:
         if self._step(site.name) != TOKEN:
             return steps_behind(self.encoder.windows(site.name), lengths)
         return decoder_steps(site, tokens)
@@ -283,10 +285,10 @@ class HFSpeechEncoderDecoder(Model):
             )
 
     def header(self) -> dict[str, Any]:
-        return self.writing.header(self.net)
+        return self.generation_options.header(self.net)
 
-    def described(self, header: Mapping[str, Any]) -> "HFSpeechEncoderDecoder":
-        self.set_writing(Writing.of(header))
+    def with_header(self, header: Mapping[str, Any]) -> "HFSpeechEncoderDecoder":
+        self.set_generation(GenerationOptions.of(header))
         return self
 
     def save_files(self, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """The encoders of transformers' speech encoder-decoders: what each reads of a waveform, and how padding stays out.
 
 A padded batch goes through each of them at once and gives what every utterance gives alone. Where a network's own
-layers would see padding, layers that do not (`adapt/models/own_frames.py`) take their place, with their parameters.
+layers would see padding, layers that do not (`adapt/models/masked_layers.py`) take their place, with their parameters.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from adapt.errors import InputError
 from adapt.models import hf
-from adapt.models.cut import Cut, Fake, stack_cuts
+from adapt.models.cut import Cut, Stub, stack_cuts
 from adapt.models.hf_ctc import (
     BATCHED,
     NO_SITES,
@@ -25,9 +25,9 @@ from adapt.models.hf_ctc import (
     own_frames_norms,
     waveform_cuts,
 )
-from adapt.models.own_frames import OwnFramesConv, OwnFramesNorm
+from adapt.models.masked_layers import MaskedConv1d, MaskedGroupNorm
 from adapt.models.steps import Window, steps_behind, window
-from interventions.sites import own_mask
+from interventions.sites import length_mask
 
 
 class SpeechEncoder(ABC):
@@ -103,7 +103,7 @@ class WaveformEncoder(SpeechEncoder):
         for number, conv in enumerate(self.adapter):
             conv.set_lengths(steps_behind([*behind, *map(window, self.adapter[:number])], lengths))
         x = normalised(audio, lengths) if self.normalises else audio
-        return {"inputs": x, "attention_mask": own_mask(lengths, x.shape[1]).long()}
+        return {"inputs": x, "attention_mask": length_mask(lengths, x.shape[1]).long()}
 
     @contextmanager
     def hearing(self, lengths: Tensor) -> Iterator[None]:
@@ -173,7 +173,7 @@ class FilterBankEncoder(SpeechEncoder):
         self.body, self.extractor = net.model.encoder, extractor
         convolutions = self.body.conv.conv_layers
         for number, conv in enumerate(convolutions):
-            convolutions[number] = OwnFramesConv(conv)
+            convolutions[number] = MaskedConv1d(conv)
         rate = extractor.sampling_rate
         self.frames = Window(int(rate * 25.0 * 0.001), int(rate * 10.0 * 0.001))  # as torchaudio rounds
 
@@ -185,7 +185,7 @@ class FilterBankEncoder(SpeechEncoder):
             conv.set_lengths(steps_behind(self._slide(number), lengths))
         return {
             "input_features": features,
-            "attention_mask": own_mask(self.frames.steps(lengths), features.shape[1]).long(),
+            "attention_mask": length_mask(self.frames.steps(lengths), features.shape[1]).long(),
         }
 
     def _features(self, audio: Tensor, lengths: Tensor) -> Tensor:
@@ -231,7 +231,7 @@ class MoonshineEncoder(SpeechEncoder):
         if not hasattr(extractor, "do_normalize"):
             raise InputError(f"A {type(net).__name__} reads what a Wav2Vec2FeatureExtractor makes, got {extractor}.")
         self.body, self.normalises = net.model.encoder, extractor.do_normalize
-        self.body.groupnorm = self.norm = OwnFramesNorm(self.body.groupnorm, self.body.conv1)
+        self.body.groupnorm = self.norm = MaskedGroupNorm(self.body.groupnorm, self.body.conv1)
 
     def inputs(self, audio: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         self.norm.set_lengths(lengths)
@@ -242,7 +242,7 @@ class MoonshineEncoder(SpeechEncoder):
         steps, stride = steps_behind(self.windows(), lengths), 1
         for one in self.windows():
             stride *= one.stride
-        return {"input_values": x, "attention_mask": own_mask(steps * stride, x.shape[1]).long()}
+        return {"input_values": x, "attention_mask": length_mask(steps * stride, x.shape[1]).long()}
 
     def windows(self, name: str = "") -> list[Window]:
         slides = [window(conv) for conv in (self.body.conv1, self.body.conv2, self.body.conv3)]
@@ -262,13 +262,13 @@ class MoonshineEncoder(SpeechEncoder):
         return groups
 
 
-def _cuts(encoder: FilterBankEncoder | MoonshineEncoder, fakes: dict[str, Fake]) -> list[Cut]:
+def _cuts(encoder: FilterBankEncoder | MoonshineEncoder, stubs: dict[str, Stub]) -> list[Cut]:
     def steps(lengths: Tensor, _: Tensor) -> Tensor:
         return steps_behind(encoder.windows(), lengths)
 
     name = encoder.prefix
     blocks = [f"{name}.layers.{number}" for number in range(len(encoder.body.layers))]
-    return stack_cuts(blocks, f"{name}.layer_norm", steps, {name: "LayerDrop and dropout are on"}, fakes)
+    return stack_cuts(blocks, f"{name}.layer_norm", steps, {name: "LayerDrop and dropout are on"}, stubs)
 
 
 ENCODERS: dict[str, type[SpeechEncoder]] = {

@@ -13,7 +13,8 @@ from adapt.data.manifest import Utterance
 from adapt.errors import InputError
 from adapt.models import hf
 from adapt.models.checkpoint import load_model, model_fingerprint
-from adapt.models.cut import Cut, Fake, decoder_cuts, stack_cuts, tokens_of
+from adapt.models.cut import Cut, Stub, decoder_cuts, stack_cuts, tokens_of
+from adapt.models.generation import GenerationOptions
 from adapt.models.hf_speech_encoder_decoder import HFSpeechEncoderDecoder
 from adapt.models.hf_speech_encoders import ENCODERS
 from adapt.models.loaded import Loaded
@@ -21,7 +22,6 @@ from adapt.models.model import Model
 from adapt.models.seq2seq import decoder_steps, dummy_batch, shifted
 from adapt.models.steps import Window, step_behind, steps_behind, window
 from adapt.models.task import dictation
-from adapt.models.writing import Writing
 from interventions.sites import TOKEN, Layer, Part, Site, Step, find_sites
 
 ENCODER, DECODER = "net.model.encoder", "net.model.decoder"
@@ -40,7 +40,7 @@ class HFSpeechSeq2Seq(Model):
 
     task = dictation
 
-    def __init__(self, net: nn.Module, processor: Any, writing: Writing | None = None) -> None:
+    def __init__(self, net: nn.Module, processor: Any, writing: GenerationOptions | None = None) -> None:
         super().__init__()
         extractor = getattr(processor, "feature_extractor", None)
         if not hasattr(extractor, "n_samples") or not hasattr(getattr(net, "model", None), "decoder"):
@@ -51,9 +51,9 @@ class HFSpeechSeq2Seq(Model):
         self.net, self.processor = net, processor
         self.sample_rate: int = extractor.sampling_rate
         self.reader = AudioReader(self.sample_rate)
-        self.set_writing(writing or Writing())
+        self.set_generation(writing or GenerationOptions())
 
-    def set_writing(self, writing: Writing) -> None:
+    def set_generation(self, writing: GenerationOptions) -> None:
         """Say how it writes from now on. Raises InputError where it cannot."""
         known = self.net.generation_config
         multilingual = hasattr(known, "lang_to_id")
@@ -66,7 +66,7 @@ class HFSpeechSeq2Seq(Model):
         prefix = [known.lang_to_id[_language_token(writing.language, known)]] if writing.language is not None else []
         prefix += [known.task_to_id[writing.task]] if multilingual else []
         prefix += [unit for unit in (getattr(known, "no_timestamps_token_id", None),) if unit is not None]
-        self.writing, self.multilingual, self.prefix = writing, multilingual, prefix
+        self.generation_options, self.multilingual, self.prefix = writing, multilingual, prefix
 
     def forward(self, audio: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
         """Logits `(batch, tokens, vocabulary)` of each target token, read after the right ones before it.
@@ -82,13 +82,13 @@ class HFSpeechSeq2Seq(Model):
         """What it writes by itself, greedily or by beams."""
         features = self._features(audio, lengths)["input_features"]
         tokens = self.net.generate(features, **self.generation)
-        return self.writing.texts(self.processor.tokenizer, tokens)
+        return self.generation_options.texts(self.processor.tokenizer, tokens)
 
     @property
     def generation(self) -> dict[str, Any]:
         """What `generate` of the network is told beyond its own generation config."""
-        said = {"language": self.writing.language, "task": self.writing.task} if self.multilingual else {}
-        return {"num_beams": self.writing.beams, **said}
+        said = {"language": self.generation_options.language, "task": self.generation_options.task} if self.multilingual else {}
+        return {"num_beams": self.generation_options.beams, **said}
 
     @torch.no_grad()
     @torch.autocast("cpu", enabled=False)  # it is where the features are made, and in 16 bits they would be rough
@@ -109,7 +109,7 @@ class HFSpeechSeq2Seq(Model):
         tokenizer = self.processor.tokenizer
         return [*self.prefix, *tokenizer.encode(text.strip(), add_special_tokens=False), tokenizer.eos_token_id]
 
-    def unfit(self, example: Utterance, length: int, training: bool) -> str | None:
+    def rejection_reason(self, example: Utterance, length: int, training: bool) -> str | None:
         window = self.processor.feature_extractor.n_samples
         if length > window:
             return (
@@ -118,7 +118,7 @@ class HFSpeechSeq2Seq(Model):
             )
         if not training:
             return None
-        if self.multilingual and self.writing.language is None:
+        if self.multilingual and self.generation_options.language is None:
             return "the model writes in many languages, and learns in the one that is said: model.language=..."
         needed, most = len(self.encode(example.text)), self.net.config.max_target_positions
         return f"the text needs {needed} tokens, and the network writes at most {most}." if needed > most else None
@@ -164,7 +164,7 @@ class HFSpeechSeq2Seq(Model):
         """
         return [replace(site, part=self._part(site.name), step=self._step(site.name)) for site in find_sites(self)]
 
-    def own_steps(self, site: Site, lengths: Tensor, tokens: Tensor | None = None) -> Tensor:
+    def valid_lengths(self, site: Site, lengths: Tensor, tokens: Tensor | None = None) -> Tensor:
         if self._step(site.name) != TOKEN:
             return steps_behind(self._windows(site.name), lengths)
         return decoder_steps(site, tokens)
@@ -194,9 +194,9 @@ class HFSpeechSeq2Seq(Model):
         config, drop = self.net.config, "LayerDrop and dropout are on"
         masks = config.apply_spec_augment and max(config.mask_time_prob, config.mask_feature_prob) > 0
         hearing = {ENCODER: drop} | ({"net.model": "SpecAugment hides parts of the features"} if masks else {})
-        fakes: dict[str, Fake] = {f"{ENCODER}.conv1": 2, f"{ENCODER}.conv2": 2}
+        stubs: dict[str, Stub] = {f"{ENCODER}.conv1": 2, f"{ENCODER}.conv2": 2}
         blocks = self._blocks(ENCODER, self.net.model.encoder)
-        heard = stack_cuts(blocks, f"{ENCODER}.layer_norm", None, hearing, fakes)
+        heard = stack_cuts(blocks, f"{ENCODER}.layer_norm", None, hearing, stubs)
         blocks = self._blocks(DECODER, self.net.model.decoder)
         written = stack_cuts(blocks, f"{DECODER}.layer_norm", tokens_of, {DECODER: drop}, written=True)
         return decoder_cuts(heard, written)
@@ -230,10 +230,10 @@ class HFSpeechSeq2Seq(Model):
             )
 
     def header(self) -> dict[str, Any]:
-        return self.writing.header(self.net)
+        return self.generation_options.header(self.net)
 
-    def described(self, header: Mapping[str, Any]) -> "HFSpeechSeq2Seq":
-        self.set_writing(Writing.of(header))
+    def with_header(self, header: Mapping[str, Any]) -> "HFSpeechSeq2Seq":
+        self.set_generation(GenerationOptions.of(header))
         return self
 
     def save_files(self, folder: Path) -> None:
@@ -254,7 +254,7 @@ def hf_speech_seq2seq(
     format, OWNER/NAME on the hub, or a run of ours that started from one. Without it `config` is a folder with
     config.json, generation_config.json and the files of a processor, and the weights are random.
 
-    `language`, `task`, `beams` and `normalise` are those of `Writing`; None leaves the run's.
+    `language`, `task`, `beams` and `normalise` are those of `GenerationOptions`; None leaves the run's.
 
     Raises:
         InputError: the model cannot be read, is of another family, or cannot write as is asked.
@@ -275,7 +275,9 @@ def hf_speech_seq2seq(
             raise hf.another_family("hf_speech_seq2seq", pretrained, loaded)
     asked = {"language": language, "task": task, "beams": beams, "normalise": normalise}
     model = loaded.model
-    model.set_writing(replace(model.writing, **{name: value for name, value in asked.items() if value is not None}))
+    model.set_generation(
+        replace(model.generation_options, **{name: value for name, value in asked.items() if value is not None})
+    )
     hf.set_checkpointing(model.net, gradient_checkpointing)
     return replace(loaded, header={**loaded.header, **model.header()})
 

@@ -17,7 +17,7 @@ from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from adapt.models.seq2seq import decoder_steps, dummy_batch, shifted
 from adapt.models.task import Task, translation
-from interventions.sites import TOKEN, Layer, Part, Site, find_sites, own_mask
+from interventions.sites import TOKEN, Layer, Part, Site, find_sites, length_mask
 
 _REMEMBERED = 200_000  # texts whose tokens are kept
 MOST_TOKENS = 256  # of an answer, where neither the user nor the model's own files say how many
@@ -167,7 +167,7 @@ class HFTranslation(Model):
         return options
 
     def _sources(self, inputs: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        own = own_mask(lengths, inputs.shape[1])
+        own = length_mask(lengths, inputs.shape[1])
         return {
             "input_ids": inputs.masked_fill(~own, self.net.config.pad_token_id),
             "attention_mask": own.to(inputs.dtype),
@@ -188,7 +188,7 @@ class HFTranslation(Model):
             raise InputError(f"model.{name}={code}: the model's tokenizer has no such language.{there}")
         return int(token)
 
-    def unfit(self, example: Pair, length: int, training: bool) -> str | None:
+    def rejection_reason(self, example: Pair, length: int, training: bool) -> str | None:
         if self.multilingual and self.translating.target_lang is None:
             return (
                 "the model translates between many languages, and must be told which: model=hf_translation "
@@ -290,7 +290,7 @@ class HFTranslation(Model):
         """
         return [replace(site, part=self._part(site.name), step=TOKEN) for site in find_sites(self)]
 
-    def own_steps(self, site: Site, lengths: Tensor, tokens: Tensor | None = None) -> Tensor:
+    def valid_lengths(self, site: Site, lengths: Tensor, tokens: Tensor | None = None) -> Tensor:
         part = self._part(site.name)
         if part == "encoder" or (part == "cross-attention" and site.name.endswith(_KEYS_AND_VALUES)):
             return lengths
@@ -324,7 +324,7 @@ class HFTranslation(Model):
             "translating": asdict(self.translating),
         }
 
-    def described(self, header: Mapping[str, Any]) -> "HFTranslation":
+    def with_header(self, header: Mapping[str, Any]) -> "HFTranslation":
         try:
             self.set_translating(Translating(**header["translating"]))
         except (KeyError, TypeError) as error:

@@ -12,7 +12,7 @@ from adapt.models.task import Task
 from adapt.progress import track
 
 
-def answers(
+def decode_examples(
     model: nn.Module, task: Task, examples: Sequence[Example], loader: Loader, what: str = "answering"
 ) -> list[str]:
     """Return the model's text for each example; the model's mode (train or eval) is as before afterwards."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from adapt.data.text import tidy
+from adapt.data.text import normalise
 from adapt.errors import InputError
 
 ENGLISH = " 'abcdefghijklmnopqrstuvwxyz"
@@ -15,7 +15,7 @@ class Labels:
 
     Raises:
         InputError: the blank is not where it is said to be, there is no other label, or a label is not one character as
-            `tidy` leaves it (lower case, composed, a plain space), or occurs twice.
+            `normalise` leaves it (lower case, composed, a plain space), or occurs twice.
     """
 
     characters: tuple[str, ...]
@@ -26,7 +26,9 @@ class Labels:
             raise InputError(f"Label {self.blank} of {list(self.characters)} must be the blank, written as ''.")
         spoken = [character for unit, character in enumerate(self.characters) if unit != self.blank]
         twice = sorted({character for character in spoken if spoken.count(character) > 1})
-        unfit = [character for character in spoken if len(character) != 1 or tidy(f"a{character}a") != f"a{character}a"]
+        unfit = [
+            character for character in spoken if len(character) != 1 or normalise(f"a{character}a") != f"a{character}a"
+        ]
         if not spoken or twice or unfit:
             raise InputError(
                 "Labels must be single lower-case characters, each once; "
@@ -43,7 +45,7 @@ class Labels:
 
     def missing(self, text: str) -> list[str]:
         """The characters of `text` that the alphabet lacks, sorted, each once."""
-        return sorted(set(tidy(text)) - set(self.characters))
+        return sorted(set(normalise(text)) - set(self.characters))
 
     def extended(self, texts: Iterable[str]) -> "Labels":
         """These labels with the new characters of `texts` behind them, sorted."""
@@ -58,11 +60,11 @@ class Labels:
                 f"{text!r} has {_quoted(missing)}, outside the model's alphabet {_quoted(self.characters)}."
             )
         units = {character: unit for unit, character in enumerate(self.characters) if unit != self.blank}
-        return [units[character] for character in tidy(text)]
+        return [units[character] for character in normalise(text)]
 
     def decode(self, units: Sequence[int]) -> str:
         """The text of a CTC path, one unit a frame: repeats are joined, then blanks dropped (Graves et al. 2006)."""
-        return tidy("".join(self.characters[unit] for unit in spelled(units, self.blank)))
+        return normalise("".join(self.characters[unit] for unit in spelled(units, self.blank)))
 
 
 def spelled(path: Sequence[int], blank: int) -> list[int]:

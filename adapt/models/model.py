@@ -39,11 +39,11 @@ class Model(nn.Module, ABC):
         """
 
     @abstractmethod
-    def own_steps(self, site: Site, lengths: Tensor, tokens: Tensor | None = None) -> Tensor:
+    def valid_lengths(self, site: Site, lengths: Tensor, tokens: Tensor | None = None) -> Tensor:
         """How many steps of one of `sites` are each example's own, `(batch,)`; what lies behind them is padding.
 
         `lengths` `(batch,)` are the examples' in samples or tokens, as in `Batch`; `tokens` `(batch,)` how many a
-        decoder reads of each, needed where the site is a decoder's. `interventions.sites.own_mask` makes a mask of it.
+        decoder reads of each, needed where the site is a decoder's. `interventions.sites.length_mask` makes a mask of it.
         """
 
     @abstractmethod
@@ -76,7 +76,7 @@ class Model(nn.Module, ABC):
         """Parameters that no step would change, or that their authors keep fixed; a tuning does not count them."""
 
     @abstractmethod
-    def unfit(self, example: Any, length: int, training: bool) -> str | None:
+    def rejection_reason(self, example: Any, length: int, training: bool) -> str | None:
         """Why an example of that many samples or tokens cannot be read, or trained on; None where it can."""
 
     @abstractmethod
@@ -88,7 +88,7 @@ class Model(nn.Module, ABC):
         """What files say of the model, as JSON: its family (the module in `adapt.models`) and what tells it apart."""
 
     @abstractmethod
-    def described(self, header: Mapping[str, Any]) -> "Model":
+    def with_header(self, header: Mapping[str, Any]) -> "Model":
         """The model of the same family that a header describes, to be filled with an adaptation's weights.
 
         It may be this very object. Raises InputError where the header does not describe one.

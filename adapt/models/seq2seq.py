@@ -61,7 +61,7 @@ def dummy_batch(
 
 
 def decoder_steps(site: Site, tokens: Tensor | None) -> Tensor:
-    """What `Model.own_steps` is at a decoder's site: `tokens` `(batch,)`. Raises ValueError where none were given."""
+    """What `Model.valid_lengths` is at a decoder's site: `tokens` `(batch,)`. Raises ValueError where none were given."""
     if tokens is None:
-        raise ValueError(f"A step of '{site.name}' is a token: own_steps needs tokens, how many each example has.")
+        raise ValueError(f"A step of '{site.name}' is a token: valid_lengths needs tokens, how many each example has.")
     return tokens

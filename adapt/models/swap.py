@@ -85,7 +85,7 @@ def apply(model: Model, adaptation: str, check: bool = True) -> Applied:
     tensors, exact = adapted_tensors(path, facts, model)
     own = weights(model.net)
     fits = all(name in own and own[name].shape == tensor.shape for name, tensor in tensors.items())
-    if not fits or (header != after and model.described(after) is not model):
+    if not fits or (header != after and model.with_header(after) is not model):
         raise InputError(
             f"The adaptation '{adaptation}' has another alphabet than its base, and an output layer of another size. "
             "Load it whole: load_model."
@@ -106,7 +106,7 @@ def _write(model: Model, tensors: Mapping[str, Tensor], header: dict[str, Any]) 
     # By the state dict: a module of which rows train brings them up to it.
     model.net.load_state_dict(tensors, strict=False)
     if _json(model.header()) != header:
-        model.described(header)
+        model.with_header(header)
 
 
 def _stack(model: Model) -> list[Applied]:

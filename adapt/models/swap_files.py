@@ -62,7 +62,7 @@ def apply_to_file(model: str, adaptation: str) -> Level:
     tensors, exact = adapted_tensors(path, facts, base.model)
     new = {alias: tensors[name].clone() for name in tensors for alias in _in_file(base.model.net, name, place)}
     stored, metadata = _read(place)
-    adapted = base.model.described(facts["model"])
+    adapted = base.model.with_header(facts["model"])
     load_weights(adapted, {**weights(base.model.net), **tensors}, path.parent / "weights.safetensors")
     after = adapted_fingerprint(path, facts, adapted, exact)
     level = Level(str(Path(adaptation).absolute()), base.fingerprint, after, metadata, sorted(new))

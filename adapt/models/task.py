@@ -7,12 +7,12 @@ from functools import partial
 from torch import Tensor, nn
 
 from adapt.data.loader import Batch
-from adapt.data.text import tidy
+from adapt.data.text import normalise
 from adapt.metrics import (
     CER,
     WER,
     Metric,
-    Quality,
+    TextScores,
     error_rates,
     translation_metrics,
     translation_quality,
@@ -27,32 +27,32 @@ class Task:
     """Plain functions, and words for reports.
 
     `loss(model, batch)` is a scalar to minimise, `decode(model, batch)` the answers as texts in the batch's order, and
-    `judge(references, answers)` their quality in `metrics`, the first of which counts most. `tidy` makes two texts
+    `evaluate(references, hypotheses)` their quality in `metrics`, the first of which counts most. `normalise` makes two texts
     comparable word by word, `words` splits a text into those that are counted; a right answer has the reference's
     `in_order`, or may have another order. `noun` is what one example is called.
     """
 
     loss: Callable[[nn.Module, Batch], Tensor]
     decode: Callable[[nn.Module, Batch], list[str]]
-    judge: Callable[[Sequence[str], Sequence[str]], Quality]
+    evaluate: Callable[[Sequence[str], Sequence[str]], TextScores]
     metrics: tuple[Metric, ...]
-    tidy: Callable[[str], str]
+    normalise: Callable[[str], str]
     words: Callable[[str], list[str]]
     in_order: bool
-    noun: str
+    example_name: str
 
 
-def _tidy_words(text: str) -> list[str]:
-    return tidy(text).split()
+def _normalised_words(text: str) -> list[str]:
+    return normalise(text).split()
 
 
-recognition = Task(ctc_loss, ctc_decode, error_rates, (WER, CER), tidy, _tidy_words, True, "utterance")
-dictation = Task(seq2seq_loss, seq2seq_decode, error_rates, (WER, CER), tidy, _tidy_words, True, "utterance")
+recognition = Task(ctc_loss, ctc_decode, error_rates, (WER, CER), normalise, _normalised_words, True, "utterance")
+dictation = Task(seq2seq_loss, seq2seq_decode, error_rates, (WER, CER), normalise, _normalised_words, True, "utterance")
 
 
 def translation(tokenize: str = "13a") -> Task:
     """To translate; `tokenize` is how BLEU finds words. Raises ValueError where sacrebleu does not know it."""
     metrics = translation_metrics(tokenize)
-    judge, words = partial(translation_quality, tokenize=tokenize), partial(translation_words, tokenize=tokenize)
+    evaluate, words = partial(translation_quality, tokenize=tokenize), partial(translation_words, tokenize=tokenize)
     tidied = lambda text: " ".join(text.split())  # noqa: E731
-    return Task(seq2seq_loss, seq2seq_decode, judge, metrics, tidied, words, False, "sentence")
+    return Task(seq2seq_loss, seq2seq_decode, evaluate, metrics, tidied, words, False, "sentence")

@@ -16,7 +16,7 @@ from adapt.data.manifest import Utterance
 from adapt.errors import InputError
 from adapt.models.checkpoint import has_header, load_model, load_weights, model_fingerprint, read_safetensors
 from adapt.models.ctc import Emissions, ctc_unfit
-from adapt.models.cut import Cut, Fake, Tap
+from adapt.models.cut import CachedOutput, Cut, Stub
 from adapt.models.frontend import HOP, Features, Frontend
 from adapt.models.labels import ENGLISH, Labels
 from adapt.models.loaded import Loaded
@@ -90,7 +90,7 @@ class Wav2LetterCTC(Model):
                     return 0
         return int(steps)
 
-    def unfit(self, example: Utterance, length: int, training: bool) -> str | None:
+    def rejection_reason(self, example: Utterance, length: int, training: bool) -> str | None:
         steps, seconds = self.output_length(length), length / self.sample_rate
         if steps < 1:
             return f"lasts {seconds:.3f} s, shorter than the {2 * HOP / self.sample_rate:.3f} s that the network needs."
@@ -137,7 +137,7 @@ class Wav2LetterCTC(Model):
             for site in find_sites(self)
         ]
 
-    def own_steps(self, site: Site, lengths: Tensor, tokens: Tensor | None = None) -> Tensor:
+    def valid_lengths(self, site: Site, lengths: Tensor, tokens: Tensor | None = None) -> Tensor:
         return steps_behind(self._windows(site.name), lengths)
 
     def _windows(self, name: str) -> list[Window]:
@@ -154,14 +154,14 @@ class Wav2LetterCTC(Model):
     def cuts(self) -> list[Cut]:
         """Behind each layer but the last."""
         random = {} if isinstance(self.augment, nn.Identity) else {"augment": "augment= hides parts of the features"}
-        fakes: dict[str, Fake] = {"frontend": lambda audio, lengths: (audio.unsqueeze(1), self.frontend.steps(lengths))}
+        stubs: dict[str, Stub] = {"frontend": lambda audio, lengths: (audio.unsqueeze(1), self.frontend.steps(lengths))}
         cuts = []
         for layer in self.layers[:-1]:
             *inner, end = layer.modules
-            fakes |= dict.fromkeys(inner, "same")
+            stubs |= dict.fromkeys(inner, "same")
             steps = partial(self._steps_behind, self._windows(layer.name))
-            cuts.append(Cut(layer.name, (Tap(end, steps, dict(fakes), axis=2),), random))
-            fakes[end] = "same"
+            cuts.append(Cut(layer.name, (CachedOutput(end, steps, dict(stubs), axis=2),), random))
+            stubs[end] = "same"
         return cuts
 
     @staticmethod
@@ -211,7 +211,7 @@ class Wav2LetterCTC(Model):
             "blank": self.labels.blank,
         }
 
-    def described(self, header: Mapping[str, Any]) -> "Wav2LetterCTC":
+    def with_header(self, header: Mapping[str, Any]) -> "Wav2LetterCTC":
         return from_header(header)
 
     def save_files(self, folder: Path) -> None:

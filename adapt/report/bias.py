@@ -42,7 +42,7 @@ def write_bias(path: Path, measured: MeasuredBias, title: str, config: str = "")
 
 
 def _how_rates(measured: MeasuredBias) -> str:
-    noun = measured.model.task.noun
+    noun = measured.model.task.example_name
     unit = noun if measured.unit == "example" else measured.unit
     said = (
         f"{measured.errors.metric.label} by {measured.by}, with 95 % intervals ({unit}s resampled), and the difference "
@@ -87,7 +87,7 @@ def _rates(measured: MeasuredBias) -> Markup:
                 formatting.amount_range(row[f"{metric.key}_interval"], metric), against, counts,
             )
         )  # fmt: skip
-    heads = [metric.label, "More", "Than", measured.model.task.noun.capitalize() + "s"]
+    heads = [metric.label, "More", "Than", measured.model.task.example_name.capitalize() + "s"]
     heads += [unit.capitalize()] if unit != "examples" else []
     head = Markup('<th scope="col" class="text">{}</th><th scope="col" class="picture">{}</th>').format(
         measured.by.capitalize(), figures.axis_labels(scale)

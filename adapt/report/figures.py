@@ -53,7 +53,7 @@ def axis(low: float, high: float, most: int = 6) -> Axis:
 
 
 def metric_axis(results: Sequence[Mapping[str, Any]], metrics: Sequence[Metric]) -> Axis:
-    """From 0 to the highest end of an interval in `results` (as `Quality.as_dict` gives them), in what is shown."""
+    """From 0 to the highest end of an interval in `results` (as `TextScores.as_dict` gives them), in what is shown."""
     ends = [(m.scale, (own[m.key], *own[f"{m.key}_interval"])) for own in results for m in metrics]
     return axis(0.0, max(round(scale * value, 9) for scale, values in ends for value in values))
 

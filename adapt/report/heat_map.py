@@ -78,5 +78,3 @@ def _diverging(share: float) -> str:
     return "#" + "".join(
         f"{round(white + abs(share) * (own - white)):02x}" for white, own in zip(WHITE, end, strict=True)
     )
-
-

@@ -18,7 +18,7 @@ from adapt.report.words import SHOWN, transcript_rows, word_tables
 
 if TYPE_CHECKING:
     from adapt.comparison.causes import Cause, Causes
-    from adapt.comparison.neurons import Inside
+    from adapt.comparison.neurons import NeuronComparison
     from adapt.comparison.results import Comparison, GroupResult, SetResult
     from adapt.introspect.weights.change import LayerChange, WeightChange
     from adapt.metrics import Metric
@@ -301,7 +301,7 @@ def _patched(causes: Causes, name: str) -> Markup | None:
     return figures.curves(f"Loss on the {name} with exchanged activations", lines, along="layer")
 
 
-def _inside(inside: Inside) -> dict[str, Any]:
+def _inside(inside: NeuronComparison) -> dict[str, Any]:
     from adapt.report.introspection import probe_table, similarity_figure
     from adapt.report.maps import map_section
 

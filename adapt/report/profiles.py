@@ -33,7 +33,7 @@ def write_profiles(path: Path, measured: MeasuredProfiles, title: str, config: s
     sites = drawn_sites(measured)
     keys = [key for key in measured.profiles.keys if measured.tops[key]]
     page = environment().get_template("profiles.html.j2").render(
-        title=title, summary=measured.told, config=config, noun=measured.model.task.noun,
+        title=title, summary=measured.told, config=config, example_name=measured.model.task.example_name,
         curves=_curves(measured, sites), names=[measured.names[site.name] for site in sites],
         sections=[_section(measured, key, sites) for key in keys],
         scale=_scale(), limit=LIMIT, most=MOST_UNITS, least=measured.least,

@@ -22,7 +22,7 @@ def write_sweep(
     path: Path,
     points: Sequence[Point],
     metrics: Sequence[Metric],
-    noun: str,
+    example_name: str,
     title: str,
     summary: str,
     along: str,
@@ -32,7 +32,7 @@ def write_sweep(
     jinja = environment()
     jinja.filters["verdict"] = wording.verdict
     page = jinja.get_template("sweep.html.j2").render(
-        title=title, summary=summary, along=along, noun=noun, config=config, points=points, metrics=metrics,
+        title=title, summary=summary, along=along, example_name=example_name, config=config, points=points, metrics=metrics,
         main=metrics[0], key=_key(points, metrics[0]),
         charts=[
             (chart, figures.curves(chart, _curves(points, chart, metrics[0]), " %" * metrics[0].percent, along))

@@ -50,5 +50,5 @@ def _clause(comparison: Comparison, name: str, first: bool) -> str:
         direction = "fell" if interval[1] < 0 else "rose"
         said = f"{start} {direction} from {amount(before, metric)} to {amount(after, metric)}"
     if result.before["examples"] < FEW_EXAMPLES:
-        aside.append(f"from only {counted(result.before['examples'], comparison.noun)}")
+        aside.append(f"from only {counted(result.before['examples'], comparison.example_name)}")
     return f"{said} ({'; '.join(aside)})" if aside else said

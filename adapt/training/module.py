@@ -122,7 +122,7 @@ class AdaptationModule(pl.LightningModule):
             if len(references) < examples:
                 losses, references, answers = losses + loss * len(said), references + said, answers + answered
         self.log("val_loss", losses / len(references))
-        for key, value in self.task.judge(references, answers).values().items():
+        for key, value in self.task.evaluate(references, answers).values().items():
             self.log(f"val_{key}", value)
 
     def configure_optimizers(self) -> dict[str, object]:

@@ -111,7 +111,7 @@ class Prefix:
             if name == last:
                 raise _ReachedError
 
-        names = {name for tap in self.cut.taps for name in (tap.module, *tap.fakes)}
+        names = {name for tap in self.cut.taps for name in (tap.module, *tap.stubs)}
         handles = [
             self.model.get_submodule(name).register_forward_hook(lambda *parts, name=name: catch(name, parts[2]))
             for name in names
@@ -169,7 +169,7 @@ class Prefix:
             for tap, tensor in zip(self.cut.taps, stored or (), strict=stored is not None):
                 if generating and tap.written:
                     continue
-                for name, fake in tap.fakes.items():
+                for name, fake in tap.stubs.items():
                     stack.enter_context(_forward(self.model.get_submodule(name), self._fake(name, fake, tensor)))
                 output = tensor if tap.axis == 1 else tensor.transpose(1, 2).contiguous()
                 replay = self._like(tap.module, output)

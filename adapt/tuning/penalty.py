@@ -30,7 +30,7 @@ _KIND = "Fisher information"
 _LORA_A = re.compile(r"(.*\.)lora_(embedding_)?A(\..*)")
 
 
-class Keep(nn.Module, ABC):
+class Penalty(nn.Module, ABC):
     """A penalty: called, it gives a scalar to add to the task's loss. It is made when the weights are the base's.
 
     Its tensors move with the module that it is a part of, and no checkpoint holds them.
@@ -69,7 +69,7 @@ def ewc(
     return EWC(model, strength, replace(sample, source=[sample.source[number] for number in sorted(drawn)]))
 
 
-class L2SP(Keep):
+class L2SP(Penalty):
     """The squared distance of the weights that train from the base's.
 
     What a pair of LoRA factors adds to a weight is nothing at the start, and it is this that is kept small: the squared
@@ -94,7 +94,7 @@ class L2SP(Keep):
             return 0.5 * self.strength * distance
 
 
-class EWC(Keep):
+class EWC(Penalty):
     """The squared distance, each weight's times its Fisher information in the base, which `prepare` measures.
 
     It is the mean over the source's examples of the squared gradient of the task's loss on that example (with its own
@@ -147,7 +147,7 @@ class EWC(Keep):
                 "keep=ewc: on the source's examples the weights that train have no gradient, or one that is no number. "
                 "Take others, or keep=l2sp."
             )
-        log.info("Fisher information of %d source %ss measured.", len(batches), model.task.noun)
+        log.info("Fisher information of %d source %ss measured.", len(batches), model.task.example_name)
         return [part / mean for part in total]
 
 

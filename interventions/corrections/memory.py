@@ -28,7 +28,7 @@ from interventions.corrections.ridge import RidgeSums
 from interventions.corrections.search import Change, Reach, Search, find_change
 from interventions.intervene import intervene
 from interventions.intervention import Edit, Intervention
-from interventions.scope import Moment
+from interventions.scope import StepContext
 from interventions.sites import Site
 
 Parts = Literal["both", "ridge", "codebook"]
@@ -227,7 +227,7 @@ class Memory(Intervention):
     def at(self, site: Site) -> Edit:
         ready: dict[str, tuple[int, _Ready | None]] = {}
 
-        def edit(x: Tensor, now: Moment) -> Tensor:
+        def edit(x: Tensor, now: StepContext) -> Tensor:
             device = str(x.device)
             if device not in ready or ready[device][0] != self.book.version:
                 ready[device] = (self.book.version, self._ready(x.device))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from adapt.metrics import (
     WER,
     Metric,
-    Quality,
+    TextScores,
     bootstrap_intervals,
     error_rates,
     paired_intervals,
@@ -70,7 +70,7 @@ def test_utterances_are_picked_by_index_and_by_mask():
 
 def ratio(edits, lengths):
     """The quality of which one number is a ratio of sums."""
-    return Quality((WER,), (np.stack([edits, lengths], 1),), (lambda sums: sums[..., 0] / sums[..., 1],))
+    return TextScores((WER,), (np.stack([edits, lengths], 1),), (lambda sums: sums[..., 0] / sums[..., 1],))
 
 
 @given(st.integers(0, 100))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from interventions.ablate import Ablate
 from interventions.neurons import Neurons
-from interventions.scope import Moment
+from interventions.scope import StepContext
 from interventions.sites import Site
 
 SITE = Site("fc", -1, 6, ())
@@ -22,7 +22,7 @@ EDITS = {
 
 
 def applied(edit, x=X):
-    return edit.at(SITE)(x, Moment())
+    return edit.at(SITE)(x, StepContext())
 
 
 @pytest.mark.parametrize("kind", EDITS)
@@ -59,7 +59,7 @@ def test_resampled_neurons_of_a_site_come_from_one_row_and_every_row_comes():
     other = Ablate(edit.neurons, "resample", {"fc": ROWS}, seed=4)
     assert not torch.equal(applied(other, many), found)
     at = edit.at(SITE)
-    assert not torch.equal(at(many, Moment()), at(many, Moment()))  # each call draws anew
+    assert not torch.equal(at(many, StepContext()), at(many, StepContext()))  # each call draws anew
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from interventions.clamp import Clamp, Scale, Set
 from interventions.neurons import Neurons
-from interventions.scope import Moment
+from interventions.scope import StepContext
 from interventions.sites import Site
 
 SITE = Site("fc", -1, 6, ())
@@ -20,7 +20,7 @@ EDITS = {
 
 
 def applied(edit, x=X):
-    return edit.at(SITE)(x, Moment())
+    return edit.at(SITE)(x, StepContext())
 
 
 @pytest.mark.parametrize("kind", EDITS)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interventions.erase import Erase, EraseFitter
-from interventions.scope import Moment
+from interventions.scope import StepContext
 from interventions.sites import Site
 
 
@@ -34,7 +34,7 @@ def fitted(rows, concept, classes, pieces=64):
 
 
 def erased(erase, rows):
-    return erase.at(erase.site)(rows, Moment())
+    return erase.at(erase.site)(rows, StepContext())
 
 
 def left_over(before, after, concept, classes):
@@ -192,10 +192,10 @@ def test_what_was_fitted_and_put_on_in_inference_mode_is_trained_through():
         rows, concept = corpus(number=50)
         erase = fitted(rows, concept, 3)
         edit = erase.at(erase.site)
-        edit(rows.bfloat16(), Moment())
+        edit(rows.bfloat16(), StepContext())
     for dtype in (torch.bfloat16, torch.float32):
         given = torch.randn(4, 12, dtype=dtype, requires_grad=True)
-        edit(given, Moment()).square().sum().backward()
+        edit(given, StepContext()).square().sum().backward()
         assert given.grad.abs().max() > 0
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from interventions.bits import changed_bits
 from interventions.intervene import intervene
 from interventions.lowrank import LowRank
-from interventions.scope import Moment
+from interventions.scope import StepContext
 from interventions.sites import Site, find_sites
 
 
@@ -28,7 +28,7 @@ def site(units=8):
 
 
 def applied(edit, x):
-    return edit.at(edit.site)(x, Moment())
+    return edit.at(edit.site)(x, StepContext())
 
 
 def random_edit(rank=3, units=8, seed=0):

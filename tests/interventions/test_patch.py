@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from interventions.neurons import Neurons
 from interventions.patch import Patch
-from interventions.scope import Moment
+from interventions.scope import StepContext
 from interventions.sites import TOKEN, Site, Step
 
 SITE = Site("fc", -1, 2, (), step=Step(0.02, "s"))
 
 
 def moment(position=0, cached=False):
-    now = Moment()
+    now = StepContext()
     now.set(0, position, cached)
     return now
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interventions.scope import EVERYWHERE, GENERATED, PROMPT, Moment, Scope
+from interventions.scope import EVERYWHERE, GENERATED, PROMPT, Scope, StepContext
 from interventions.sites import TOKEN, Site, Step
 
 FRAMES = Site("frames", -1, 2, (), step=Step(0.02, "s"))
@@ -13,7 +13,7 @@ BARE = Site("bare", -1, 2, ())
 
 
 def moment(step=0, position=0):
-    now = Moment()
+    now = StepContext()
     now.set(step, position, position > 0)
     return now
 
@@ -106,7 +106,7 @@ def test_ranges_that_hold_nothing_or_say_too_little_are_refused(given_):
 
 
 def test_a_step_that_nobody_knows_is_not_guessed():
-    now = Moment()
+    now = StepContext()
     now.set(None, 0, False)
     with pytest.raises(ValueError, match="use_cache=True"):
         within(Scope(steps=PROMPT), now=now)

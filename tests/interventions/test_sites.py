@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from interventions.sites import TOKEN, Layer, Site, Step, choose_layers, choose_sites, find_sites, own_mask, site_at
+from interventions.sites import TOKEN, Layer, Site, Step, choose_layers, choose_sites, find_sites, length_mask, site_at
 
 LAYERS = [
     Layer(f"net.{name}", (f"net.{name}",)) for name in ("conv0", "conv1", "conv2", "mix", "out_a", "out_b", "head")
@@ -114,7 +114,7 @@ def test_what_names_no_site_is_refused_with_those_there_are(pattern, part, messa
 
 
 def test_a_mask_has_as_many_own_steps_as_are_said_the_first_ones():
-    mask = own_mask(torch.tensor([0, 2, 5]), 4)
+    mask = length_mask(torch.tensor([0, 2, 5]), 4)
     assert mask.tolist() == [[False] * 4, [True, True, False, False], [True] * 4]
 
 

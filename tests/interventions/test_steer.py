@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interventions.scope import Moment
+from interventions.scope import StepContext
 from interventions.sites import Site
 from interventions.steer import Steer
 
@@ -14,7 +14,7 @@ X = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(0))
 
 
 def applied(edit, x=X):
-    return edit.at(SITE)(x, Moment())
+    return edit.at(SITE)(x, StepContext())
 
 
 @given(st.floats(-4, 4))

@@ -13,7 +13,7 @@ from itertools import islice, zip_longest
 from pathlib import Path
 
 from adapt.data.manifest import Splits, Utterance
-from adapt.data.text import normalise
+from adapt.data.text import strip_punctuation
 from adapt.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ def _rows(path: Path, lang: str, accents: list[str], labels: Counter[str], probl
 
 def _utterance(row: dict[str, str], accent: str, clips: Path, lang: str, where: str) -> Utterance:
     extra = {"gender": row["gender"]} if row.get("gender") else {}
-    text = normalise(row["sentence"])
+    text = strip_punctuation(row["sentence"])
     return Utterance(
         clips / row["path"], text, speaker=row["client_id"], accent=accent, lang=lang, extra=extra, where=where
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adapt.data.corpora.download import download_archive
 from adapt.data.manifest import Splits, Utterance
-from adapt.data.text import normalise
+from adapt.data.text import strip_punctuation
 from adapt.errors import InputError
 
 _URL = "https://www.openslr.org/resources/12/{part}.tar.gz"
@@ -90,7 +90,7 @@ def _read(part: Path) -> Iterator[Utterance]:
         speaker = path.name.split("-")[0]
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             name, _, words = line.partition(" ")
-            audio, text, where = path.parent / f"{name}.flac", normalise(words), f"{path}:{number}"
+            audio, text, where = path.parent / f"{name}.flac", strip_punctuation(words), f"{path}:{number}"
             if not text:
                 raise InputError(f"{where}: expected SPEAKER-CHAPTER-NUMBER and a transcript, got '{line[:60]}'.")
             if not audio.is_file():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from adapt.data.corpora.download import download_archive
 from adapt.data.manifest import Splits, Utterance
-from adapt.data.text import normalise
+from adapt.data.text import strip_punctuation
 from adapt.errors import InputError
 
 _NAME = "VCTK-Corpus-0.92"
@@ -155,7 +155,7 @@ def _read(root: Path, speaker: str, accent: str, gender: str, mic: int, problems
         problems.append(f"{root / 'txt' / speaker}: the speaker has no text.")
     for path in texts:
         audio = root / "wav48_silence_trimmed" / speaker / f"{path.stem}_mic{mic}.flac"
-        text = normalise(path.read_text(encoding="utf-8"))
+        text = strip_punctuation(path.read_text(encoding="utf-8"))
         if not text:
             problems.append(f"{path}: the text has no word.")
         elif not audio.is_file():

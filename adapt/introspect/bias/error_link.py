@@ -24,7 +24,7 @@ from torch import Tensor
 
 from adapt.data.example import Example
 from adapt.data.loader import Loader
-from adapt.introspect.activations import own_steps
+from adapt.introspect.activations import valid_lengths
 from adapt.introspect.bias.divergence import Parting
 from adapt.introspect.bias.projection import Along
 from adapt.introspect.bias.sums import ContentSums
@@ -101,7 +101,7 @@ def link_errors(
             own_numbers = [chosen[number] for number in numbers]
             with capture(model, sites) as acts:
                 seen, _ = forward(model, batch, own_numbers)
-            steps = own_steps(model, batch)
+            steps = valid_lengths(model, batch)
             for site in sites:
                 lengths, clock = steps(site).tolist(), clock_of(model, site)
                 members = membership(contents, seen, clock, lengths, acts[site].shape[1])

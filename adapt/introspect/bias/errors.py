@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from adapt.metrics import Metric, Quality, bootstrap_intervals, unpaired_intervals
+from adapt.metrics import Metric, TextScores, bootstrap_intervals, unpaired_intervals
 
 
 class GroupErrors:
     """Error rates of groups, with intervals over what is resampled."""
 
-    def __init__(self, quality: Quality, of: Sequence[int], units: Sequence[int]) -> None:
+    def __init__(self, quality: TextScores, of: Sequence[int], units: Sequence[int]) -> None:
         self.quality = quality
         self.place = next((n for n, metric in enumerate(quality.metrics) if not metric.higher), 0)
         self.metric: Metric = quality.metrics[self.place]
@@ -18,7 +18,7 @@ class GroupErrors:
         each = quality.figures[self.place](quality.statistics[self.place])
         self.each = np.nan_to_num(each) * (-1 if self.metric.higher else 1)
 
-    def group(self, numbers: Sequence[int]) -> Quality:
+    def group(self, numbers: Sequence[int]) -> TextScores:
         """The quality of some groups, a row each speaker or example."""
         inside = np.isin(self._of, numbers)
         return self.quality.together([np.flatnonzero(inside & (self._units == u)) for u in self.units(numbers)])

@@ -19,7 +19,7 @@ from adapt.introspect.bias.shift import move_together
 from adapt.introspect.bias.sums import read_content
 from adapt.introspect.profiles.groups import groupings
 from adapt.introspect.reading import examples_of, sites_named, whole_numbers
-from adapt.models.inference import answers
+from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 
@@ -79,8 +79,8 @@ def bias(
     folds = folds_of(of, units)
     made = groupings(model, chosen, _contents(model, chosen, content), most=60)
 
-    texts = answers(model, model.task, chosen, loader)
-    quality = model.task.judge([example.text for example in chosen], texts)
+    texts = decode_examples(model, model.task, chosen, loader)
+    quality = model.task.evaluate([example.text for example in chosen], texts)
     errors = GroupErrors(quality, of, units)
     sums = read_content(model, chosen, loader, made, of, folds, places)
     pairs = _pairs(groups, reference, errors)

@@ -17,8 +17,8 @@ from torch import Tensor
 from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.introspect.bias.divergence import Parting
-from adapt.metrics import Quality, paired_intervals
-from adapt.models.inference import answers
+from adapt.metrics import TextScores, paired_intervals
+from adapt.models.inference import decode_examples
 from adapt.models.model import Model
 from adapt.progress import track
 from interventions.intervene import intervene
@@ -47,7 +47,7 @@ class Moved:
 def move_together(
     model: Model,
     examples: Sequence[Example],
-    bare: Quality,
+    bare: TextScores,
     loader: Loader,
     neurons: Neurons,
     partings: Mapping[Site, Parting],
@@ -82,7 +82,7 @@ def _vector(site: Site, units: Sequence[int], by: Tensor) -> Tensor:
     return vector.float()
 
 
-def _answered(model: Model, examples: Sequence[Example], loader: Loader, steer: Steer) -> Quality:
+def _answered(model: Model, examples: Sequence[Example], loader: Loader, steer: Steer) -> TextScores:
     with intervene(model, steer):
-        texts = answers(model, model.task, examples, loader, f"moving {steer.site.name}")
-    return model.task.judge([example.text for example in examples], texts)
+        texts = decode_examples(model, model.task, examples, loader, f"moving {steer.site.name}")
+    return model.task.evaluate([example.text for example in examples], texts)

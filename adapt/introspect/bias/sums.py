@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adapt.data.example import Example
 from adapt.data.loader import Loader
-from adapt.introspect.activations import own_steps
+from adapt.introspect.activations import valid_lengths
 from adapt.introspect.profiles.groups import Clock, Grouping, clock_of
 from adapt.introspect.profiles.read import batches_of, forward, group_names, membership
 from adapt.models.inference import eval_mode
@@ -102,7 +102,7 @@ def read_content(
         for numbers, batch in batches_of(model, examples, loader, "groups"):
             with capture(model, sites) as acts:
                 seen, _ = forward(model, batch, numbers)
-            steps = own_steps(model, batch)
+            steps = valid_lengths(model, batch)
             cells = torch.tensor([groups[number] * count + folds[number] for number in numbers], device=device)
             shared: dict[tuple[Clock, int], tuple[Tensor, Tensor]] = {}  # by sites of one clock
             for site in sites:

@@ -40,12 +40,12 @@ def clock_of(model: Model, site: Site) -> Clock:
     """The clock of a site, as the model says it."""
     if site.step.unit == "s":
         return Clock("seconds", site.step.length)
-    told = model.own_steps(site, torch.tensor([1]), torch.tensor([2]))  # the number of steps tells whose they are
+    told = model.valid_lengths(site, torch.tensor([1]), torch.tensor([2]))  # the number of steps tells whose they are
     return Clock("target" if int(told) == 2 else "source")
 
 
 @dataclass
-class Seen:
+class ForwardTrace:
     """What a forward pass over a batch has shown, for groupings to look at.
 
     `numbers` are the examples' among all that are profiled. `path` `(batch, steps)` is the unit with the highest score
@@ -119,7 +119,7 @@ class Grouping(ABC):
     names: Sequence[str]
 
     @abstractmethod
-    def label(self, seen: Seen, clock: Clock, row: int, steps: int) -> Tensor | None:
+    def label(self, seen: ForwardTrace, clock: Clock, row: int, steps: int) -> Tensor | None:
         """The number of the group of each of an example's own steps, `(steps,)`, or NONE; None: no step is in any."""
 
 
@@ -130,7 +130,7 @@ class Everything(Grouping):
     key: str = ALL
     names: Sequence[str] = (ALL,)
 
-    def label(self, seen: Seen, clock: Clock, row: int, steps: int) -> Tensor | None:
+    def label(self, seen: ForwardTrace, clock: Clock, row: int, steps: int) -> Tensor | None:
         return torch.zeros(steps, dtype=torch.long)
 
 
@@ -144,7 +144,7 @@ class ByExample(Grouping):
     names: Sequence[str]
     of: Sequence[int]
 
-    def label(self, seen: Seen, clock: Clock, row: int, steps: int) -> Tensor | None:
+    def label(self, seen: ForwardTrace, clock: Clock, row: int, steps: int) -> Tensor | None:
         return torch.full((steps,), self.of[seen.numbers[row]])
 
 
@@ -155,7 +155,7 @@ class ByPhoneme(Grouping):
     names: Sequence[str]
     key: str = "phoneme"
 
-    def label(self, seen: Seen, clock: Clock, row: int, steps: int) -> Tensor | None:
+    def label(self, seen: ForwardTrace, clock: Clock, row: int, steps: int) -> Tensor | None:
         phonemes = sorted(getattr(seen.batch.examples[row], "phonemes", ()), key=lambda phoneme: phoneme.start)
         if clock.kind != "seconds" or not phonemes:
             return None
@@ -190,7 +190,7 @@ class ByUnit(Grouping):
     table: Tensor
     read: Tensor | None = None
 
-    def label(self, seen: Seen, clock: Clock, row: int, steps: int) -> Tensor | None:
+    def label(self, seen: ForwardTrace, clock: Clock, row: int, steps: int) -> Tensor | None:
         if clock.kind == "source":
             return None if self.read is None else self.read[seen.batch.inputs[row, :steps].cpu()]
         if clock.kind != seen.out.kind:
@@ -213,7 +213,7 @@ class ByCorrectness(Grouping):
     key: str = "correct"
     names: Sequence[str] = ("no", "yes")
 
-    def label(self, seen: Seen, clock: Clock, row: int, steps: int) -> Tensor | None:
+    def label(self, seen: ForwardTrace, clock: Clock, row: int, steps: int) -> Tensor | None:
         if clock.kind != seen.out.kind:
             return None
         path = seen.path[row, : seen.lengths[row]]

@@ -195,7 +195,7 @@ class MeasuredProfiles:
 
     @property
     def told(self) -> str:
-        sites, noun = self.profiles.sites, self.model.task.noun
+        sites, noun = self.profiles.sites, self.model.task.example_name
         said = f"{sum(site.units for site in sites):,} neurons at {len(sites)} sites, over {self.examples:,} {noun}s."
         best = {key: max(own, key=lambda name: own[name]) for key, own in self.explained.items() if own}
         parts = [

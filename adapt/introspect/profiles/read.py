@@ -17,8 +17,8 @@ from torch import Tensor
 from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader
 from adapt.distributed import place
-from adapt.introspect.activations import loader_of, own_steps
-from adapt.introspect.profiles.groups import NONE, Clock, Grouping, Seen, clock_of
+from adapt.introspect.activations import loader_of, valid_lengths
+from adapt.introspect.profiles.groups import NONE, Clock, ForwardTrace, Grouping, clock_of
 from adapt.introspect.profiles.profiles import ALL, FOLDS, Membership, Profiles, fold_of
 from adapt.models.inference import eval_mode
 from adapt.models.model import Model
@@ -26,7 +26,7 @@ from adapt.models.seq2seq import IGNORED, references
 from adapt.progress import track
 from interventions.gradients import capture_gradients
 from interventions.hooks import module_at, units_last
-from interventions.sites import Site, own_mask
+from interventions.sites import Site, length_mask
 
 
 def read_profiles(
@@ -69,10 +69,10 @@ class _Adding:
 
     def __init__(self, profiles: Profiles, model: Model, groups: Sequence[Grouping], batch: Batch) -> None:
         self.profiles, self.model, self.groups = profiles, model, groups
-        self.steps = own_steps(model, batch)
+        self.steps = valid_lengths(model, batch)
         folds = [fold_of(example, profiles.folds) for example in batch.examples]
         self.folds = torch.tensor(folds, device=batch.inputs.device)
-        self.seen: Seen | None = None
+        self.seen: ForwardTrace | None = None
         self._members: dict[tuple[Clock, int], Membership] = {}  # sites of one clock share it
 
     def __call__(self, site: Site, x: Tensor, gradient: Tensor) -> None:
@@ -88,9 +88,9 @@ def group_names(groups: Sequence[Grouping]) -> list[str]:
     return [ALL if grouping.key == ALL else f"{grouping.key}:{name}" for grouping in groups for name in grouping.names]
 
 
-def membership(groups: Sequence[Grouping], seen: Seen, clock: Clock, steps: Sequence[int], time: int) -> Tensor:
+def membership(groups: Sequence[Grouping], seen: ForwardTrace, clock: Clock, steps: Sequence[int], time: int) -> Tensor:
     """Which groups each step of a batch is in: `(batch, groups, time)`, 1 or 0; 0 behind each example's own `steps`."""
-    own = own_mask(torch.tensor(steps), time)
+    own = length_mask(torch.tensor(steps), time)
     members = torch.zeros(len(steps), len(group_names(groups)), time)
     first = 0
     for grouping in groups:
@@ -105,7 +105,7 @@ def membership(groups: Sequence[Grouping], seen: Seen, clock: Clock, steps: Sequ
     return members
 
 
-def forward(model: Model, batch: Batch, numbers: Sequence[int], middle: bool = False) -> tuple[Seen, Tensor]:
+def forward(model: Model, batch: Batch, numbers: Sequence[int], middle: bool = False) -> tuple[ForwardTrace, Tensor]:
     """Run a batch. Returns what it shows, and the score to differentiate: a scalar, summed over own output steps, or of
     each example the `middle` one.
     """
@@ -118,14 +118,14 @@ def forward(model: Model, batch: Batch, numbers: Sequence[int], middle: bool = F
         with _output(model) as out:
             log_probs, lengths = model(batch.inputs, batch.lengths)
         (scores,) = out
-        own = own_mask(lengths, log_probs.shape[1])
+        own = length_mask(lengths, log_probs.shape[1])
     if middle:
         own = torch.arange(own.shape[1], device=own.device) == lengths.unsqueeze(1) // 2
     # Without its graph, which holds the hooks on it, these what is seen, and so each other's memory for good.
     log_probs = None if log_probs is None else log_probs.detach()
     path = (scores.detach() if log_probs is None else log_probs).argmax(-1)
     score = scores.gather(-1, path.unsqueeze(-1)).squeeze(-1)[own].sum()
-    return Seen(model, batch, numbers, path.cpu(), lengths.tolist(), log_probs), score
+    return ForwardTrace(model, batch, numbers, path.cpu(), lengths.tolist(), log_probs), score
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torch import Tensor
 from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader
 from adapt.errors import InputError
-from adapt.introspect.profiles.groups import NONE, Grouping, Seen
+from adapt.introspect.profiles.groups import NONE, ForwardTrace, Grouping
 from adapt.introspect.profiles.profiles import Profiles, fold_of
 from adapt.introspect.profiles.read import batches_of, check_finite, forward, group_names
 from adapt.models.inference import eval_mode
@@ -48,10 +48,10 @@ def read_windows(
     if len(groups) < 2:
         raise InputError("measure.window takes windows around groups: name at least one key in measure.groups.")
     samples = round(seconds * model.sample_rate)
-    reason = model.unfit(examples[0], samples, False) if samples > 0 else "is no time"
+    reason = model.rejection_reason(examples[0], samples, False) if samples > 0 else "is no time"
     if reason is not None:
         raise InputError(f"measure.window={seconds}: {reason}")
-    lengths = {site.name: int(model.own_steps(site, torch.tensor([samples]))) for site in sites}
+    lengths = {site.name: int(model.valid_lengths(site, torch.tensor([samples]))) for site in sites}
     device = next(model.parameters()).device
     profiles = Profiles(sites, group_names(groups), folds, lengths).to(device)
     most = max(1, int(loader.batch_seconds / seconds)) if getattr(model, "batched", True) else 1
@@ -67,7 +67,7 @@ def read_windows(
     return profiles.all_reduce().to("cpu")
 
 
-def _windows(seen: Seen, groups: Sequence[Grouping], samples: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+def _windows(seen: ForwardTrace, groups: Sequence[Grouping], samples: int) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Each window of a batch: its row, its audio `(samples,)`, and which groups it is in, `(groups,)`."""
     for row, steps in enumerate(seen.lengths):
         labels = [grouping.label(seen, seen.out, row, steps) for grouping in groups]

@@ -12,7 +12,7 @@ import adapt.introspect.similarity.cca as cca
 from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader, collate
 from adapt.errors import InputError
-from adapt.introspect.activations import own_steps, read_in_turn
+from adapt.introspect.activations import read_in_turn, valid_lengths
 from adapt.introspect.sampling import Evenly, Pick, read_rows, reads_text
 from adapt.introspect.similarity.cka import CKA
 from adapt.models.inference import eval_mode
@@ -154,7 +154,7 @@ def _alike(models: Sequence[Model], chosen: Sequence[Sequence[Site]], read: Sequ
     # As many steps of each example as the site has that has the fewest.
     counts = []
     for model, batch, sites in zip(models, read, chosen, strict=True):
-        steps = own_steps(model, batch)
+        steps = valid_lengths(model, batch)
         counts += [steps(site).cpu() for site in sites]
     count = torch.stack(counts).amin(0).clamp(0, most)
     return Evenly(count)

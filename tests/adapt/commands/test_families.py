@@ -377,7 +377,7 @@ def test_an_adaptation_finds_its_base_and_no_other(runs, given, tmp_path, family
 
 
 def test_an_adaptation_writes_as_it_learned_to(runs):
-    assert load_model(str(runs("hf_speech_seq2seq"))).model.writing.language == "de"
+    assert load_model(str(runs("hf_speech_seq2seq"))).model.generation_options.language == "de"
 
 
 @pytest.mark.parametrize("family", TRANSFORMERS)

@@ -40,10 +40,10 @@ LENGTHS = torch.tensor([16000, 9000])
 def test_padding_is_never_seen_and_never_edited():
     model = wav2letter()
     site = own(model.sites, "*conv3")
-    lengths = lambda site: model.own_steps(site, LENGTHS)  # noqa: E731
+    lengths = lambda site: model.valid_lengths(site, LENGTHS)  # noqa: E731
     with capture(model, site, lengths=lengths) as acts, capture(model, site) as everything:
         model(AUDIO, LENGTHS)
-    steps = model.own_steps(site, LENGTHS)
+    steps = model.valid_lengths(site, LENGTHS)
     assert len(acts[site]) == int(steps.sum()) < everything[site].shape[0] * everything[site].shape[1]
     put = Set(Neurons({site: [0]}), 9.0)
     with intervene(model, put, lengths=lengths), capture(model, site) as after:

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from adapt.comparison.compare import compare as comparison
+from adapt.comparison import compare as comparison
 from adapt.data.manifest import read_manifest, write_manifest
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model

@@ -92,7 +92,7 @@ def test_pretrain_leaves_a_folder_of_transformers(given, innertune, data, tmp_pa
                       "+trainer.precision=bf16-mixed", "+trainer.accumulate_grad_batches=2",
                       "model.gradient_checkpointing=true", f"output={tmp_path / 'again'}")  # fmt: skip
     adapted = load_model(str(again)).model
-    assert adapted.writing.beams == 2  # as it learned to
+    assert adapted.generation_options.beams == 2  # as it learned to
     assert all(t.dtype == torch.float32 for t in weights(adapted.net).values() if t.is_floating_point())
 
 

@@ -8,7 +8,7 @@ import torch
 from adapt.errors import InputError
 from adapt.evaluation.steering import fit, two_groups
 from adapt.models.checkpoint import load_model
-from adapt.models.inference import answers
+from adapt.models.inference import decode_examples
 from interventions.intervene import intervene
 from interventions.store import describe, load
 
@@ -68,7 +68,7 @@ def test_the_file_does_what_was_measured(steered, base, innertune, both, tmp_pat
     lines = [json.loads(line) for line in (run / "transcripts.jsonl").read_text().splitlines()]
     texts = [line for line in lines if line.get("intervention") == "interventions, 2"]
     high = [row for row in texts if "/high_" in row["audio_filepath"]]
-    judged = load_model(str(base)).model.task.judge([r["text"] for r in high], [r["pred_text"] for r in high])
+    judged = load_model(str(base)).model.task.evaluate([r["text"] for r in high], [r["pred_text"] for r in high])
     (point,) = [p for p in metrics["points"] if (p["chart"], p["line"], p["value"]) ==
                 ("net.acoustic_model.conv3", "high", 2.0)]  # fmt: skip
     assert judged.values()["cer"] == point["quality"]["cer"]
@@ -127,10 +127,10 @@ def test_a_chosen_vector_can_stay_on_a_model(steered, base, speech):
     loaded = load_model(str(base))
     model, examples = loaded.model, read_manifest(speech["high_test"])[0]
     vectors = load(steered / "vectors.safetensors", loaded.fingerprint)
-    bare = answers(model, model.task, examples, Loader())
+    bare = decode_examples(model, model.task, examples, Loader())
     with intervene(model, *vectors.values()):
-        changed = answers(model, model.task, examples, Loader())
-    assert changed != bare and answers(model, model.task, examples, Loader()) == bare
+        changed = decode_examples(model, model.task, examples, Loader())
+    assert changed != bare and decode_examples(model, model.task, examples, Loader()) == bare
 
 
 def test_what_does_not_fit_is_named(innertune, base, both, steered, wav2vec2, tmp_path):

@@ -118,7 +118,7 @@ def test_models_that_are_alike_or_too_unlike_are_refused(whole, sets, wav2vec2):
 def test_every_family_can_be_asked(family, request, speech, language):
     after = load_model(str(request.getfixturevalue(family))).model
     if family == "whisper":  # what is written must be said
-        after.writing = replace(after.writing, language="de")
+        after.generation_options = replace(after.generation_options, language="de")
     pairs, heard = read_pairs(test=str(language["test"])).test, read_manifest(speech["low_test"])[0]
     examples = (pairs if family == "marian" else heard)[:2]
     matrices = [name for name, weight in after.named_parameters() if weight.dim() > 1 and ".layers." in name]

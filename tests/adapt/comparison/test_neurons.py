@@ -12,7 +12,7 @@ from small_hf import save_ctc, save_speech_encoder_decoder
 from tone_speech import timed
 
 from adapt.comparison.causes import _once
-from adapt.comparison.neurons import look_inside
+from adapt.comparison.neurons import compare_neurons
 from adapt.data.loader import Loader
 from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.pairs import read_pairs
@@ -40,7 +40,7 @@ def test_neurons_that_were_changed_are_flagged_and_no_others(whole, sets):
         weight = after.get_parameter(f"{names[2]}.weight")
         weight[:5] = torch.randn_like(weight[:5]) * weight.std()
     # By the times of the letters: where the base takes them to be depends on how it came out.
-    found = look_inside(whole, after, {name: timed(own) for name, own in sets.items()}, Loader())
+    found = compare_neurons(whole, after, {name: timed(own) for name, own in sets.items()}, Loader())
     assert found.key == "phoneme" and found.examples == 120
     sites = {own.site: own for own in found.sites}
     assert [own.site for own in found.sites] == names
@@ -63,7 +63,7 @@ def test_neurons_that_were_changed_are_flagged_and_no_others(whole, sets):
 
 
 def test_a_model_that_is_the_same_has_no_changed_neuron(whole, sets):
-    found = look_inside(whole, copy.deepcopy(whole), sets, Loader())
+    found = compare_neurons(whole, copy.deepcopy(whole), sets, Loader())
     assert found.key == "aligned_letter" and found.examples == 120
     assert sum(own.flagged for own in found.sites) == 0
     assert all(own.alike == pytest.approx(1) for own in found.sites if own.alike is not None)
@@ -78,28 +78,28 @@ def test_one_example_that_is_too_short_is_left_out_by_name(sets, tmp_path, caplo
         after.net.lm_head.weight[:] = after.net.lm_head.weight.roll(1, 0)
     soundfile.write(tmp_path / "short.wav", np.zeros(300), 16_000)
     short = Utterance(tmp_path / "short.wav", "a", duration=300 / 16_000, where="test.jsonl:9")
-    found = look_inside(before, after, {**sets, "target": [short, *sets["target"]]}, Loader())
+    found = compare_neurons(before, after, {**sets, "target": [short, *sets["target"]]}, Loader())
     assert found.examples == 120 and found.sites[-1].site == "net.lm_head" and found.sites[-1].top[0][1] > 0
     assert "without test.jsonl:9: it is too short" in caplog.text
 
 
 def test_two_examples_are_too_few(whole, sets):
     with pytest.raises((InputError, ValueError)):
-        look_inside(whole, copy.deepcopy(whole), {"target": sets["target"][:1]}, Loader())
+        compare_neurons(whole, copy.deepcopy(whole), {"target": sets["target"][:1]}, Loader())
 
 
 @pytest.mark.parametrize("family", ["wav2vec2", "whisper", "marian"])
 def test_every_family_can_be_looked_into(family, request, speech, language):
     before = load_model(str(request.getfixturevalue(family))).model
     if family == "whisper":  # what is written must be said
-        before.writing = replace(before.writing, language="de")
+        before.generation_options = replace(before.generation_options, language="de")
     after = copy.deepcopy(before)
     with torch.no_grad():
         for name, weight in after.named_parameters():
             if weight.dim() > 1 and ".layers." in name:
                 weight.add_(0.1 * torch.randn_like(weight) * weight.std())
     pairs, spoken = read_pairs(test=str(language["train"])).test, read_manifest(speech["low_train"])[0]
-    found = look_inside(before, after, {"target": (pairs if family == "marian" else spoken)[:12]}, Loader())
+    found = compare_neurons(before, after, {"target": (pairs if family == "marian" else spoken)[:12]}, Loader())
     blocks = [layer.name for layer in before.layers if ".layers." in layer.name]
     # Which token an encoder's frame belongs to, nobody knows; its layers are compared by CKA alone.
     blocks = [name for name in blocks if family != "whisper" or ".decoder." in name]
@@ -121,7 +121,7 @@ def test_an_adapter_of_wav2vec2_is_seen_layer_by_layer(decoder, sets, tmp_path):
     with torch.no_grad():
         weight = after.get_parameter(f"{blocks[0]}.conv.weight")
         weight[:5] = torch.randn_like(weight[:5]) * 3 * weight.std()
-    found = look_inside(before, after, {"target": sets["target"]}, Loader())
+    found = compare_neurons(before, after, {"target": sets["target"]}, Loader())
     alike = {row: found.similarity.between(row, row) for row in found.similarity.rows}
     assert len(blocks) == 2 and set(blocks) <= alike.keys()
     encoder = blocks[0].partition(".adapter.")[0]

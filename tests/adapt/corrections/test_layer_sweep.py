@@ -12,7 +12,7 @@ from adapt.data.loader import Loader
 from adapt.data.synthetic.domains import domains
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
-from adapt.models.inference import answers
+from adapt.models.inference import decode_examples
 
 USUAL = Tried("usual", True, 10, 0.40, 0.98)
 
@@ -81,9 +81,9 @@ def test_a_sweep_measures_and_leaves_the_model_as_it_was():
         if "morgen" in pair.target or "heute" in pair.target
     ][:8]
     layers = layers_to_try(model, ["*.decoder.layers.1.encoder_attn.out_proj"])
-    bare = answers(model, model.task, given.source_test, Loader())
+    bare = decode_examples(model, model.task, given.source_test, Loader())
     found = sweep(model, corrections, given.source_train, layers)
-    assert answers(model, model.task, given.source_test, Loader()) == bare
+    assert decode_examples(model, model.task, given.source_test, Loader()) == bare
     assert [one.site for one in found.tried] == [layer.site.name for layer in layers] and len(layers) == 2
     assert 1 <= found.corrections <= 4 and found.others == 4 and found.protected == 40
     assert sum(one.usual for one in found.tried) == 1 and found.chosen in found.tried and found.metric.higher

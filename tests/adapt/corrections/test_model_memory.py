@@ -19,7 +19,7 @@ from adapt.data.synthetic.domains import domains
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
 from adapt.models.ctc import ctc_greedy_loss, ctc_path, ctc_steps
-from adapt.models.inference import answers
+from adapt.models.inference import decode_examples
 from adapt.models.labels import spelled
 from interventions.corrections.search import Search
 
@@ -70,20 +70,20 @@ def test_each_family_keeps_a_correction(request, tones, family, beams, tmp_path,
     loaded = load_model(str(request.getfixturevalue(family)))
     model = loaded.model
     if family == "whisper":
-        model.set_writing(replace(model.writing, language="de", beams=beams))
+        model.set_generation(replace(model.generation_options, language="de", beams=beams))
     memory = ModelMemory.create(loaded, tones[4:], tmp_path / "c.db", strength=3.0)
-    bare = answers(model, model.task, tones[:4], Loader())
+    bare = decode_examples(model, model.task, tones[:4], Loader())
     letter = next(letter for letter in bare[0] if letter != " ")
     text = bare[0].replace(letter, "b" if letter == "a" else "a", 1)
-    text = model.task.tidy(bare[0].rpartition(" ")[0] if family == "wav2vec2" else text)
+    text = model.task.normalise(bare[0].rpartition(" ")[0] if family == "wav2vec2" else text)
     outcome = memory.correct(replace(tones[0], text=text), search=FAR)
     assert outcome.fixed and outcome.number == 1 and 0 < outcome.touched <= outcome.steps
     with corrected(loaded, str(tmp_path / "c.db")):
         for loader in (Loader(), ALONE):
-            assert model.task.tidy(answers(model, model.task, tones[:4], loader)[0]) == text
+            assert model.task.normalise(decode_examples(model, model.task, tones[:4], loader)[0]) == text
     memory.undo(1)
     with corrected(loaded, str(tmp_path / "c.db")):
-        assert answers(model, model.task, tones[:4], Loader()) == bare
+        assert decode_examples(model, model.task, tones[:4], Loader()) == bare
 
 
 @pytest.mark.parametrize("beams", [1, 3])
@@ -92,21 +92,21 @@ def test_a_translation_is_kept_and_others_stay(weather, beams, tmp_path):
     model = loaded.model
     model.set_translating(replace(model.translating, beams=beams))
     memory = ModelMemory.create(loaded, protected, tmp_path / "c.db")
-    bare = answers(model, model.task, others, Loader())
+    bare = decode_examples(model, model.task, others, Loader())
     wanted = Pair("Will it be foggy tomorrow?", "Ist es morgen neblig?")
     outcome = memory.correct(wanted)
     assert outcome.before == "Wird es morgen neblig?" and outcome.fixed
     assert outcome.touched < outcome.steps == len(model.encode(wanted.target)) and outcome.watched == 20
     with memory.on():
-        now = answers(model, model.task, others, Loader())
+        now = decode_examples(model, model.task, others, Loader())
         for loader in (Loader(), ALONE):
-            assert answers(model, model.task, [wanted, *others[:3]], loader)[0] == wanted.target
+            assert decode_examples(model, model.task, [wanted, *others[:3]], loader)[0] == wanted.target
     assert sum(one != other for one, other in zip(now, bare, strict=True)) <= 2
     # What the other process took back is taken back here.
     ModelMemory.open(loaded, tmp_path / "c.db").undo(1)
     assert memory.store.refresh(memory.memory)
     with memory.on():
-        assert answers(model, model.task, [wanted], Loader()) == ["Wird es morgen neblig?"]
+        assert decode_examples(model, model.task, [wanted], Loader()) == ["Wird es morgen neblig?"]
 
 
 def test_a_text_that_is_no_translation_is_refused(weather, tmp_path):
@@ -124,7 +124,9 @@ def test_a_text_that_is_no_translation_is_refused(weather, tmp_path):
     hint = memory.correct(Pair(source, "Demain il y aura du brouillard"), force=True)
     assert hint.hint and hint.fixed and hint.bytes == 0 and not memory.memory.entries
     with memory.on():
-        assert answers(loaded.model, loaded.model.task, [Pair(source)], Loader()) == ["Demain il y aura du brouillard"]
+        assert decode_examples(loaded.model, loaded.model.task, [Pair(source)], Loader()) == [
+            "Demain il y aura du brouillard"
+        ]
     assert "task" not in vars(loaded.model) or loaded.model.task.decode.__name__ == "seq2seq_decode"
 
 

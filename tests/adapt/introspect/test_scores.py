@@ -12,7 +12,7 @@ from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.pairs import read_pairs
 from adapt.data.sample import Sample
 from adapt.errors import InputError
-from adapt.introspect.activations import own_steps, read_activations
+from adapt.introspect.activations import read_activations, valid_lengths
 from adapt.introspect.scores import MEASURES, change, random, rgn, weight
 from adapt.models.checkpoint import load_model
 from adapt.models.inference import eval_mode
@@ -63,7 +63,7 @@ def state(model):
 def test_padding_and_batches_change_nothing_and_the_model_stays_as_it_was(family, request, uneven, language):
     model = load_model(str(request.getfixturevalue(family)), None).model
     if family == "whisper":
-        model = model.described(model.header() | {"language": "en"})
+        model = model.with_header(model.header() | {"language": "en"})
     examples = read_pairs(test=str(language["test"])).test[:6] if family == "marian" else uneven
     model.train()
     next(model.net.modules()).eval()
@@ -165,7 +165,7 @@ def test_an_activation_gap_is_the_one_by_hand(known, heard):
 def test_gradients_by_hand_without_the_padding(family, request, uneven, language):
     """Whisper pads all audio to one window, whose end nobody spoke."""
     model = load_model(str(request.getfixturevalue(family))).model
-    model = model.described(model.header() | {"language": "en"}) if family == "whisper" else model
+    model = model.with_header(model.header() | {"language": "en"}) if family == "whisper" else model
     examples = read_pairs(test=str(language["test"])).test[:4] if family == "marian" else uneven[:4]
     sites = [site for site in model.sites if site.name.endswith("fc1")]
     assert {site.part for site in sites} == {"encoder", "decoder"}
@@ -183,7 +183,7 @@ def test_gradients_by_hand_without_the_padding(family, request, uneven, language
     for batch in Loader(0.0, 1).evaluation(examples, model.reader):
         with eval_mode(model):
             model.task.loss(model, batch).backward()
-        steps = own_steps(model, batch)
+        steps = valid_lengths(model, batch)
         for site in sites:
             own = slice(0, int(steps(site)))
             rows[site.name].append([t[0, own].double() for t in (kept[site.name].detach(), kept[site.name].grad)])

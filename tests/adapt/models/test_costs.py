@@ -24,12 +24,12 @@ def test_each_weight_costs_a_multiplication_and_an_addition_at_each_step(model):
         batch, steps = row.shape[0], row.shape[3 - (row.site.unit_axis % 3)]
         assert (batch, row.shape[row.site.unit_axis]) == (1, row.site.units)
         assert row.flops == 2 * module.weight.numel() * steps
-        assert 0 < row.own_steps <= steps
+        assert 0 < row.valid_lengths <= steps
         assert row.weights == sum(parameter.numel() for parameter in module.parameters())
         if row.site.step.unit == "token":
-            assert row.own_steps == steps == 7
+            assert row.valid_lengths == steps == 7
         else:
-            assert abs(row.own_steps * row.site.step.length - 1) < 0.05
+            assert abs(row.valid_lengths * row.site.step.length - 1) < 0.05
 
 
 def test_totals(model):
@@ -44,7 +44,7 @@ def test_totals(model):
 def test_attention_is_counted_in_the_whole_pass(wav2vec2):
     model = load_model(str(wav2vec2)).model
     costs = site_costs(model)
-    steps, config = costs.sites[-1].own_steps, model.net.config
+    steps, config = costs.sites[-1].valid_lengths, model.net.config
     # A product of queries and keys, and one with the values, in each layer; nothing else is a product of matrices.
     assert costs.model_flops - costs.flops == config.num_hidden_layers * 2 * 2 * steps**2 * config.hidden_size
 
@@ -54,7 +54,7 @@ def test_cost_grows_with_the_audio_but_not_where_a_window_is_read(model):
     same = [a.flops == b.flops for a, b in zip(short.sites, long.sites, strict=True)]
     assert all(same) if model.header()["family"] == "hf_speech_seq2seq" else not any(same)
     assert all(
-        abs(b.own_steps - 2 * a.own_steps) <= 3 or a.site.step.unit == "token"
+        abs(b.valid_lengths - 2 * a.valid_lengths) <= 3 or a.site.step.unit == "token"
         for a, b in zip(short.sites, long.sites, strict=True)
     )
 
@@ -85,7 +85,7 @@ def test_a_glob_and_a_part_leave_only_what_they_name(innertune, whisper, capsys,
               "tokens=5", "seconds=0.5", f"json={file}")  # fmt: skip
     told = json.loads(file.read_text())
     prefix = "net.model.decoder.layers"
-    assert [(row["site"]["name"], row["own_steps"]) for row in told["sites"]] == [
+    assert [(row["site"]["name"], row["valid_lengths"]) for row in told["sites"]] == [
         (f"{prefix}.0.encoder_attn.v_proj", 25), (f"{prefix}.0.encoder_attn.q_proj", 5),
         (f"{prefix}.1.encoder_attn.v_proj", 25),
     ]  # fmt: skip

@@ -13,7 +13,7 @@ from torch import nn
 
 from adapt.data.loader import collate
 from adapt.data.manifest import Utterance
-from adapt.data.text import tidy
+from adapt.data.text import normalise
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
 from adapt.models.ctc import ctc_decode, ctc_loss
@@ -102,7 +102,7 @@ def test_logits_loss_and_text_are_the_bare_models(folders, name):
         torch.testing.assert_close(emissions.log_probs, expected.logits.log_softmax(-1), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(ctc_loss(model, one), expected.loss, atol=1e-5, rtol=1e-5)
         said = processor.tokenizer.decode(expected.logits[0].argmax(-1))
-        assert ctc_decode(model, one) == [tidy(re.sub("<[a-z/]+>", "", said))]
+        assert ctc_decode(model, one) == [normalise(re.sub("<[a-z/]+>", "", said))]
     assert model.encode(TEXTS[0]) == labels[0].tolist()
 
 
@@ -140,7 +140,7 @@ def test_published_convolutions_step_by_20_ms(tmp_path):
     model = load_model(str(save_ctc(tmp_path / "model", num_feat_extract_layers=7, **sizes))).model
     lasting = [site.step.length for site in model.sites]
     assert lasting[:7] == [5 * 2**n / 16_000 for n in range(7)] and set(lasting[6:]) == {0.02}
-    assert model.own_steps(model.sites[-1], torch.tensor([16_000, 400, 399])).tolist() == [49, 1, 0]
+    assert model.valid_lengths(model.sites[-1], torch.tensor([16_000, 400, 399])).tolist() == [49, 1, 0]
 
 
 def test_letters_of_either_case_and_the_word_delimiter(model):
@@ -273,12 +273,12 @@ def test_a_copy_is_a_model_of_its_own(model):
 
 def test_what_is_unfit_is_said(model):
     utterance = Utterance(Path("a.wav"), "ab fg")
-    assert "lasts 0.006 s, shorter than the 0.010 s" in model.unfit(utterance, 100, False)
-    assert model.unfit(utterance, 9000, False) is None
-    assert "has 'f', 'g', outside the model's alphabet ' abcde'" in model.unfit(utterance, 9000, True)
-    assert "output steps" in model.unfit(Utterance(Path("a.wav"), "ab" * 30), 5000, True)
-    assert model.unfit(Utterance(Path("a.wav"), "ab"), 5000, True) is None
-    reach = next(n for n in range(1, 9000) if model.unfit(utterance, n, False) is None)
+    assert "lasts 0.006 s, shorter than the 0.010 s" in model.rejection_reason(utterance, 100, False)
+    assert model.rejection_reason(utterance, 9000, False) is None
+    assert "has 'f', 'g', outside the model's alphabet ' abcde'" in model.rejection_reason(utterance, 9000, True)
+    assert "output steps" in model.rejection_reason(Utterance(Path("a.wav"), "ab" * 30), 5000, True)
+    assert model.rejection_reason(Utterance(Path("a.wav"), "ab"), 5000, True) is None
+    reach = next(n for n in range(1, 9000) if model.rejection_reason(utterance, n, False) is None)
     assert model._steps(torch.tensor(reach)) == 1 and model._steps(torch.tensor(reach - 1)) == 0
 
 

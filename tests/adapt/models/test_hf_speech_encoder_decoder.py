@@ -150,7 +150,7 @@ def test_sites_have_the_steps_they_say(model, name):
     assert {step for kind, step in crossing.items() if kind not in keys} == {TOKEN}
     assert {site.step for site in parts["decoder"]} == {TOKEN} and model.sites[-1].name == model.output
     with pytest.raises(ValueError, match=rf"{model.output}.*needs tokens"):
-        model.own_steps(model.sites[-1], batch.lengths)
+        model.valid_lengths(model.sites[-1], batch.lengths)
 
 
 def test_every_parameter_is_in_one_layer_and_a_tied_one_counts_once(model, name):
@@ -293,19 +293,21 @@ def test_a_model_of_several_languages(mustc):
         assert tokens[0, 1] == told.prefix[0]
         assert seq2seq_decode(told, one) == [processor.decode(tokens[0], skip_special_tokens=True).strip()]
     undecided = load_model(str(mustc)).model
-    assert "must be told which: model.language=" in undecided.unfit(Utterance(Path("a.wav"), "ab"), 9000, False)
+    assert "must be told which: model.language=" in undecided.rejection_reason(
+        Utterance(Path("a.wav"), "ab"), 9000, False
+    )
     with pytest.raises(InputError, match="language=xx: the model does not write it. It writes de, es, fr"):
         hf_speech_seq2seq(str(mustc), language="xx")
     undecided.net.generation_config.forced_bos_token_id = told.prefix[0]  # the model's own files may say it
-    undecided.set_writing(undecided.writing)
+    undecided.set_generation(undecided.generation_options)
     assert undecided.encode("ab") == told.encode("ab")
-    assert undecided.unfit(Utterance(Path("a.wav"), "ab"), 9000, True) is None
+    assert undecided.rejection_reason(Utterance(Path("a.wav"), "ab"), 9000, True) is None
 
 
 def test_what_generation_is_made_to_begin_with_is_trained(folders):
     model = load_model(str(folders("wav2vec2, bart"))).model
     model.net.generation_config.forced_bos_token_id = 4
-    model.set_writing(model.writing)
+    model.set_generation(model.generation_options)
     assert model.encode("a")[0] == 4
 
 
@@ -314,7 +316,7 @@ def test_punctuation_of_answers_is_kept_or_dropped(folders, monkeypatch):
     monkeypatch.setattr(model.tokenizer, "batch_decode", lambda *_, **__: [" Ab, don't! "])
     one = batch_of(0)
     assert model.generate(one.inputs, one.lengths) == ["Ab, don't!"]
-    model.set_writing(type(model.writing)(normalise=True))
+    model.set_generation(type(model.generation_options)(normalise=True))
     assert model.generate(one.inputs, one.lengths) == ["ab don't"]
 
 
@@ -322,14 +324,17 @@ def test_punctuation_of_answers_is_kept_or_dropped(folders, monkeypatch):
 def test_what_is_unfit_is_said(model, name):
     needed = {"speech2text": 400, "moonshine": 127 + 64 * (6 + 3 * 2), "wav2vec2, bart": 10 + 5 * (7 + 3 * 8)}[name]
     utterance = Utterance(Path("a.wav"), "ab")
-    assert "shorter than the" in model.unfit(utterance, needed - 1, False)
-    assert model.unfit(utterance, needed, False) is None
+    assert "shorter than the" in model.rejection_reason(utterance, needed - 1, False)
+    assert model.rejection_reason(utterance, needed, False) is None
     with torch.inference_mode():
         assert model(*model.dummy(needed, 2)).isfinite().all()
     long, strange = (Utterance(Path("a.wav"), text) for text in ("d" * 40, "aßb"))
-    assert "tokens, and the network writes at most 24" in model.unfit(long, 9000, True)
-    assert "no tokens for" in model.unfit(strange, 9000, True) and model.unfit(strange, 9000, False) is None
-    assert model.unfit(utterance, 9000, True) is None
+    assert "tokens, and the network writes at most 24" in model.rejection_reason(long, 9000, True)
+    assert (
+        "no tokens for" in model.rejection_reason(strange, 9000, True)
+        and model.rejection_reason(strange, 9000, False) is None
+    )
+    assert model.rejection_reason(utterance, 9000, True) is None
     with pytest.raises(InputError, match="reads 1 to 24 tokens, not 25"):
         model.dummy(9000, 25)
 
@@ -363,7 +368,7 @@ def test_what_cannot_be_is_refused(folders, tmp_path):
     with pytest.raises(InputError, match="augment= hides parts of features"):
         model.set_augment(nn.Dropout())
     with pytest.raises(InputError, match="does not say how the model writes"):
-        model.described({**json.loads(json.dumps(model.header())), "writing": {"path": "/"}})
+        model.with_header({**json.loads(json.dumps(model.header())), "writing": {"path": "/"}})
     endless = shutil.copytree(plain, tmp_path / "endless")
     for file in ("generation_config.json", "config.json"):
         said = json.loads((endless / file).read_text())

@@ -76,14 +76,14 @@ def test_sites_have_the_steps_they_say(model):
         x = encoder.conv1(features["input_features"][number : number + 1, :, :count])
         behind = {"conv1": x.shape[-1], "conv2": encoder.conv2(x).shape[-1]}
         for name, steps in behind.items():
-            assert model.own_steps(sites[f"net.model.encoder.{name}"], batch.lengths)[number] == steps
+            assert model.valid_lengths(sites[f"net.model.encoder.{name}"], batch.lengths)[number] == steps
         for site in model.sites:
             if site.step == Step(0.02, "s"):
-                assert model.own_steps(site, batch.lengths)[number] == behind["conv2"]
+                assert model.valid_lengths(site, batch.lengths)[number] == behind["conv2"]
             elif site.step == TOKEN:
-                assert model.own_steps(site, batch.lengths, tokens)[number] == tokens[number]
+                assert model.valid_lengths(site, batch.lengths, tokens)[number] == tokens[number]
     with pytest.raises(ValueError, match="proj_out.*needs tokens"):
-        model.own_steps(sites["net.proj_out"], batch.lengths)
+        model.valid_lengths(sites["net.proj_out"], batch.lengths)
 
 
 def test_encoder_decoder_and_cross_attention_are_told_apart(model):
@@ -206,20 +206,20 @@ def test_punctuation_of_answers_is_kept_or_dropped(model, monkeypatch):
     monkeypatch.setattr(model.net, "generate", lambda *_, **__: [model.processor.tokenizer.encode("Ab, don't!")])
     one = batch_of(0)
     assert model.generate(one.inputs, one.lengths) == ["Ab, don't!"]
-    model.set_writing(type(model.writing)(language="de", normalise=True))
+    model.set_generation(type(model.generation_options)(language="de", normalise=True))
     assert model.generate(one.inputs, one.lengths) == ["ab don't"]
 
 
 def test_what_is_unfit_is_said(whisper, model):
     utterance = Utterance(Path("a.wav"), "ab")
-    assert "longer than the 2 s" in model.unfit(utterance, 32_001, False)
-    assert model.unfit(utterance, 32_000, True) is None
-    assert "26 tokens, and the network writes at most 24" in model.unfit(
+    assert "longer than the 2 s" in model.rejection_reason(utterance, 32_001, False)
+    assert model.rejection_reason(utterance, 32_000, True) is None
+    assert "26 tokens, and the network writes at most 24" in model.rejection_reason(
         Utterance(Path("a.wav"), "a" * 22), 900, True
     )  # fmt: skip
     undecided = load_model(str(whisper)).model
-    assert "model.language=" in undecided.unfit(utterance, 900, True)
-    assert undecided.unfit(utterance, 900, False) is None
+    assert "model.language=" in undecided.rejection_reason(utterance, 900, True)
+    assert undecided.rejection_reason(utterance, 900, False) is None
 
 
 def test_what_cannot_be_is_refused(whisper, wav2vec2, tmp_path):
@@ -236,4 +236,4 @@ def test_what_cannot_be_is_refused(whisper, wav2vec2, tmp_path):
     with pytest.raises(InputError, match="Whisper masks by itself"):
         model.set_augment(nn.Dropout())
     with pytest.raises(InputError, match="does not say how the model writes"):
-        model.described({**json.loads(json.dumps(model.header())), "writing": {"path": "/"}})
+        model.with_header({**json.loads(json.dumps(model.header())), "writing": {"path": "/"}})

@@ -127,12 +127,12 @@ def test_sites_have_the_steps_they_say(folder, family):
         check_padded(model, number, batch.lengths, tokens, together, alone)
         for site in model.sites:
             assert alone[site.name].shape[1:] == (
-                int(model.own_steps(site, one.lengths, tokens[number:][:1])),
+                int(model.valid_lengths(site, one.lengths, tokens[number:][:1])),
                 site.units,
             )
     assert {site.step for site in model.sites} == {TOKEN} and model.sites[-1].name == model.output
     with pytest.raises(ValueError, match="needs tokens"):
-        model.own_steps(model.sites[-1], batch.lengths)
+        model.valid_lengths(model.sites[-1], batch.lengths)
 
 
 @pytest.mark.parametrize("family", ["marian", "t5"])
@@ -271,10 +271,12 @@ def test_what_cannot_be_read_is_named(folder, tmp_path):
     path = save_translation(tmp_path / "short", "marian", max_position_embeddings=8)
     model = load_model(str(path)).model
     pair = Pair("ada dab gab ada dab", "bea")
-    reason = model.unfit(pair, len(model.reader.read(pair)), False)
+    reason = model.rejection_reason(pair, len(model.reader.read(pair)), False)
     assert "the source has" in reason and "at most 8" in reason
     long = Pair("a", "bea ebb fed had bid")
-    assert model.unfit(long, 3, False) is None and "the target needs" in model.unfit(long, 3, True)
+    assert model.rejection_reason(long, 3, False) is None and "the target needs" in model.rejection_reason(
+        long, 3, True
+    )
     with pytest.raises(InputError, match="max_tokens=9: the network writes at most 8"):
         hf_translation(str(path), max_tokens=9)
     with pytest.raises(InputError, match="max_tokens must be at least 2, got 1"):
@@ -309,12 +311,12 @@ def test_a_prefix_stands_before_every_source(folder):
 def test_languages_must_be_known_and_said(folder, family):
     source, target = LANGUAGES[family]
     model = load_model(folder(family)).model
-    assert "model.source_lang=" in model.unfit(PAIRS[0], 3, False)
+    assert "model.source_lang=" in model.rejection_reason(PAIRS[0], 3, False)
     with pytest.raises(InputError, match="Give both"):
         hf_translation(folder(family), source_lang=source)
     with pytest.raises(InputError, match="target_lang=klingon: the model's tokenizer has no such language"):
         hf_translation(folder(family), source_lang=source, target_lang="klingon")
-    assert load(folder, family).unfit(PAIRS[0], 3, True) is None
+    assert load(folder, family).rejection_reason(PAIRS[0], 3, True) is None
 
 
 def test_a_model_of_one_direction_has_no_languages(folder):

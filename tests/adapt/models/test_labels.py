@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapt.data.text import tidy
+from adapt.data.text import normalise
 from adapt.errors import InputError
 from adapt.models.labels import ENGLISH, Labels
 
@@ -48,23 +48,23 @@ def alphabets(draw):
 def test_any_path_of_a_text_decodes_to_it(labels, data):
     text = data.draw(st.text(st.sampled_from([c for c in labels.characters if c]), max_size=12))
     units = labels.encode(text)
-    assert len(units) == len(tidy(text)) and labels.blank not in units
+    assert len(units) == len(normalise(text)) and labels.blank not in units
     path = [labels.blank] * data.draw(st.integers(0, 2))
     for unit, following in itertools.zip_longest(units, units[1:]):
         path += [unit] * data.draw(st.integers(1, 3))
         path += [labels.blank] * data.draw(st.integers(int(unit == following), 2))
-    assert labels.decode(path) == tidy(text)
+    assert labels.decode(path) == normalise(text)
 
 
 @given(st.text())
 def test_tidy_twice_is_tidy_once(text):
-    assert tidy(tidy(text)) == tidy(text)
+    assert normalise(normalise(text)) == normalise(text)
 
 
 def test_tidy_leaves_composed_characters():
     """Lower-casing this one parts it into a letter and two marks, in an order that is not NFC's."""
-    once = tidy("\u0130\u0327")
-    assert tidy(once) == once
+    once = normalise("\u0130\u0327")
+    assert normalise(once) == once
 
 
 def test_texts_are_tidied_before_they_are_encoded():

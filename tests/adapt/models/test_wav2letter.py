@@ -168,8 +168,8 @@ def test_output_length_is_the_real_one(full):
 def test_what_the_network_cannot_read_is_called_too_short(full, samples):
     """The network's own convolution raises on these; only the check beforehand can name the utterance."""
     assert full.output_length(samples) < 1
-    assert "shorter" in full.unfit(Utterance("a.wav", "a"), samples, training=False)
-    assert full.unfit(Utterance("a.wav", "a"), SHORTEST[full.shape.features], training=False) is None
+    assert "shorter" in full.rejection_reason(Utterance("a.wav", "a"), samples, training=False)
+    assert full.rejection_reason(Utterance("a.wav", "a"), SHORTEST[full.shape.features], training=False) is None
 
 
 def test_one_sample_less_than_the_shortest_waveform_is_too_short(full):
@@ -178,13 +178,15 @@ def test_one_sample_less_than_the_shortest_waveform_is_too_short(full):
 
 def test_unfit_to_learn_from():
     model = small()
-    assert model.unfit(Utterance("a.wav", "AB  cd"), 16_000, training=True) is None
-    assert "'x', 'z'" in model.unfit(Utterance("a.wav", "zax"), 16_000, training=True)
-    assert model.unfit(Utterance("a.wav", "zax"), 16_000, training=False) is None
+    assert model.rejection_reason(Utterance("a.wav", "AB  cd"), 16_000, training=True) is None
+    assert "'x', 'z'" in model.rejection_reason(Utterance("a.wav", "zax"), 16_000, training=True)
+    assert model.rejection_reason(Utterance("a.wav", "zax"), 16_000, training=False) is None
     steps = model.output_length(1600)
     fits, doubled = "ab" * (steps // 2), "a" * steps
-    assert model.unfit(Utterance("a.wav", fits), 1600, training=True) is None
-    assert f"needs {2 * steps - 1} output steps" in model.unfit(Utterance("a.wav", doubled), 1600, training=True)
+    assert model.rejection_reason(Utterance("a.wav", fits), 1600, training=True) is None
+    assert f"needs {2 * steps - 1} output steps" in model.rejection_reason(
+        Utterance("a.wav", doubled), 1600, training=True
+    )
 
 
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)

@@ -10,7 +10,7 @@ from adapt.introspect.weights.change import LayerChange, WeightChange
 
 
 def rates(wer: float, examples: int = 412) -> dict[str, object]:
-    """Error rates as `Quality.as_dict` gives them, with intervals of two points to each side."""
+    """Error rates as `TextScores.as_dict` gives them, with intervals of two points to each side."""
     cer = 0.4 * wer
     return {
         "wer": wer, "wer_interval": (wer - 0.02, wer + 0.02), "cer": cer, "cer_interval": (cer - 0.01, cer + 0.01),

@@ -34,7 +34,7 @@ def test_where_more_is_better_a_rise_is_a_gain_and_a_fall_is_forgetting(comparis
         "target": SetResult(values(10.0), values(60.0), {"bleu": (45.0, 55.0)}),
         "source": SetResult(values(90.0), values(80.5), {"bleu": (-12.0, -8.0)}),
     }
-    translated = replace(comparison, sets=sets, metrics=(BLEU,), noun="sentence")
+    translated = replace(comparison, sets=sets, metrics=(BLEU,), example_name="sentence")
     assert wording.summary(translated) == (
         "BLEU on the target rose from 10.0 to 60.0; on the source it fell from 90.0 to 80.5 (forgetting +9.5 points)."
     )
@@ -91,7 +91,8 @@ def test_a_share_never_rounds_some_to_none_or_most_to_all(part: int, whole: int,
 def test_numbers() -> None:
     assert formatting.amount(1.2, WER) == "120.0 %" and formatting.amount(46.53, BLEU) == "46.5"
     assert (
-        formatting.amount_range((0.1, 0.123), WER) == "10.0–12.3 %" and formatting.amount_range((9, 12), BLEU) == "9.0–12.0"
+        formatting.amount_range((0.1, 0.123), WER) == "10.0–12.3 %"
+        and formatting.amount_range((9, 12), BLEU) == "9.0–12.0"
     )
     assert formatting.amount(math.nan, BLEU) == formatting.points(math.nan, WER) == "—"
     for say in (formatting.relative, formatting.cosine):

@@ -136,7 +136,7 @@ def test_layers_and_blocks_of_every_family(family, request, sample, language, tm
 
     model = load_model(str(request.getfixturevalue(family))).model
     if family == "whisper":
-        model = model.described(model.header() | {"language": "en"})
+        model = model.with_header(model.header() | {"language": "en"})
     if family == "marian":
         splits = read_pairs(train=str(language["train"]), source_test=str(language["source_test"]))
         sample = Sample(splits.train, splits.source_test, Loader())

@@ -44,7 +44,7 @@ def test_same_bytes_in_another_process(wheel):
     jobs = random.Random(1).sample(JOBS, 8)
     code = (
         "import hashlib, json, sys\n"
-        "from adapt.data import espeak\n"
+        "from adapt.data.synthetic import espeak\n"
         "for job in json.loads(sys.argv[1]):\n"
         "    s = espeak.speak(*job)\n"
         "    print(hashlib.blake2b(s.samples.tobytes() + repr(s.phonemes).encode()).hexdigest())\n"

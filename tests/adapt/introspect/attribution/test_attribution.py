@@ -10,7 +10,7 @@ from adapt.errors import InputError
 from adapt.introspect.attribution.attribution import attribute, entrance, one_batch, score_of, written
 from adapt.introspect.attribution.conductance import conductance
 from adapt.models.checkpoint import load_model
-from adapt.models.inference import answers, eval_mode
+from adapt.models.inference import decode_examples, eval_mode
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def captum():
 
 def test_the_words_of_an_answer_are_found_in_time(whole, heard):
     words = written(whole, heard)
-    assert [word.text for word in words] == answers(whole, whole.task, [heard], Loader())[0].split()
+    assert [word.text for word in words] == decode_examples(whole, whole.task, [heard], Loader())[0].split()
     first, second = words
     assert 0 <= first.start < first.end <= second.start < second.end <= heard.duration + 0.05
     assert first.end < heard.duration / 2 + 0.1 and second.start > heard.duration / 2 - 0.1

@@ -143,7 +143,7 @@ def test_a_step_is_read_where_in_the_audio_it_is(models, tmp_path, family):
         batch = Batch(torch.stack([sound, heard]), torch.tensor([rate, rate]), [Utterance(tmp_path, "ab")] * 2)
         with torch.no_grad(), capture(model.eval(), first) as acts:
             model.task.loss(model, batch)
-        steps = int(model.own_steps(first, batch.lengths, torch.tensor([1, 1]))[0])
+        steps = int(model.valid_lengths(first, batch.lengths, torch.tensor([1, 1]))[0])
         still, moved = acts[first][:, :steps]
         strength = (moved - still).square().sum(1)
         strength = strength * (strength > 0.3 * strength.max())

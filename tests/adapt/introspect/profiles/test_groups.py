@@ -15,7 +15,7 @@ from adapt.introspect.profiles.groups import (
     ByPhoneme,
     ByUnit,
     Clock,
-    Seen,
+    ForwardTrace,
     clock_of,
     groupings,
     token_class,
@@ -41,7 +41,7 @@ def seen(path, text="", log_probs=None, phonemes=(), seconds=1.0):
     )  # fmt: skip
     example = Utterance("a.wav", text, phonemes=tuple(phonemes))
     batch = Batch(torch.zeros(1, int(1000 * seconds)), torch.tensor([int(1000 * seconds)]), [example])
-    return Seen(model, batch, [0], torch.tensor([path]), [len(path)], log_probs)
+    return ForwardTrace(model, batch, [0], torch.tensor([path]), [len(path)], log_probs)
 
 
 def sure(path):
@@ -140,7 +140,7 @@ def test_tokens_of_both_sides(marian, language):
     pair = Pair("abc def", "cba fed")
     _, tokens = groupings(model, [pair], ["token"])
     batch = Batch(model.reader.read(pair).unsqueeze(0), torch.tensor([len(model.reader.read(pair))]), [pair])
-    shown = Seen(model, batch, [0], torch.zeros(1, len(model.encode(pair.text)), dtype=torch.long), [1])
+    shown = ForwardTrace(model, batch, [0], torch.zeros(1, len(model.encode(pair.text)), dtype=torch.long), [1])
     for kind, units in (("source", model.reader.source(pair)), ("target", model.encode(pair.text))):
         labels = tokens.label(shown, Clock(kind), 0, len(units))
         written = model.tokenizer.convert_ids_to_tokens(units)

@@ -133,9 +133,9 @@ def test_every_family_and_padding_is_never_counted(family, base, request, spoken
     else:
         examples = [replace(one, text=one.text.replace(" ", "")[:4]) for one in spoken[:6]]
     if family == "whisper":
-        from adapt.models.writing import Writing
+        from adapt.models.generation import GenerationOptions
 
-        model.set_writing(Writing(language="de"))
+        model.set_generation(GenerationOptions(language="de"))
     together, alone = (
         profile(model, examples, FAMILIES[family], Loader(batch_seconds=seconds, batch_tokens=tokens))
         for seconds, tokens in ((100, 1000), (0, 1))
@@ -144,7 +144,7 @@ def test_every_family_and_padding_is_never_counted(family, base, request, spoken
     lengths = torch.tensor([len(model.reader.read(one)) for one in examples])
     tokens = torch.tensor([len(model.encode(one.text)) for one in examples])
     for site in model.sites:
-        assert together.steps(site) == int(model.own_steps(site, lengths, tokens).sum())
+        assert together.steps(site) == int(model.valid_lengths(site, lengths, tokens).sum())
     for key in FAMILIES[family]:
         known = [site for site in model.sites if together.seen(site, key)]
         assert known or key == "predicted_token", key  # a random Whisper writes none of the texts' tokens

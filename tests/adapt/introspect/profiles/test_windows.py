@@ -55,7 +55,7 @@ def test_a_window_around_each_phoneme(base, spoken):
     )  # fmt: skip
     for site in model.sites:
         assert profiles.steps(site) == count - doubled == sum(profiles.steps(site, g) for g in profiles.of("phoneme"))
-        assert profiles.windows[site.name] == int(model.own_steps(site, torch.tensor([RATE // 2])))
+        assert profiles.windows[site.name] == int(model.valid_lengths(site, torch.tensor([RATE // 2])))
         seen = profiles.seen(site, "phoneme")
         in_time = profiles.gradnap(site, "phoneme", time=True)
         assert in_time.shape == (len(seen), profiles.windows[site.name], site.units) and in_time.isfinite().all()

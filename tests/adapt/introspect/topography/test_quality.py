@@ -1,4 +1,4 @@
-"""Quality figures: at their ends on maps of perfect order and of none, and right where they can be counted by hand."""
+"""TextScores figures: at their ends on maps of perfect order and of none, and right where they can be counted by hand."""
 
 import math
 

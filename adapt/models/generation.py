@@ -6,12 +6,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from adapt.data.text import normalise as without_punctuation
+from adapt.data.text import strip_punctuation
 from adapt.errors import InputError
 
 
 @dataclass(frozen=True)
-class Writing:
+class GenerationOptions:
     """How a model writes: in which language (None: detected by Whisper, and where there is one only), whether it
     transcribes or translates to English (Whisper alone is told), by how many beams, and whether punctuation is dropped
     from the answers.
@@ -32,14 +32,14 @@ class Writing:
     def texts(self, tokenizer: Any, tokens: Tensor) -> list[str]:
         """The answers that `tokens` `(batch, tokens)` spell, special ones left out."""
         texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        return [without_punctuation(text) if self.normalise else text.strip() for text in texts]
+        return [strip_punctuation(text) if self.normalise else text.strip() for text in texts]
 
     def header(self, net: nn.Module) -> dict[str, Any]:
         """By what the files of a network that writes so name it (`adapt.models.model.Model.header`)."""
         return {"family": "hf_speech_seq2seq", "architecture": type(net).__name__, "writing": asdict(self)}
 
     @classmethod
-    def of(cls, header: Mapping[str, Any]) -> "Writing":
+    def of(cls, header: Mapping[str, Any]) -> "GenerationOptions":
         """What `header` says. Raises InputError where it says nothing of it."""
         try:
             return cls(**header["writing"])

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from interventions.sites import own_mask
+from interventions.sites import length_mask
 
 
-class OwnFramesNorm(nn.GroupNorm):
+class MaskedGroupNorm(nn.GroupNorm):
     """Group norm over an utterance's own frames: padding has no part in mean and variance.
 
     It takes the place of the network's own, with its parameters, behind a convolution of `kernel` and `stride` samples
@@ -30,7 +30,7 @@ class OwnFramesNorm(nn.GroupNorm):
         if self.lengths is None or int(self.lengths.min()) >= x.shape[-1]:
             return super().forward(x)
         x = x.float().unflatten(1, (self.num_groups, -1))
-        own = own_mask(self.lengths, x.shape[-1])[:, None, None]
+        own = length_mask(self.lengths, x.shape[-1])[:, None, None]
         count = (self.lengths * x.shape[2]).view(-1, 1, 1, 1)
         centred = x - (x * own).sum((2, 3), keepdim=True) / count
         variance = (centred * own).square().sum((2, 3), keepdim=True) / count
@@ -38,7 +38,7 @@ class OwnFramesNorm(nn.GroupNorm):
         return (centred * scale).flatten(1, 2) + self.bias.unsqueeze(1)
 
 
-class OwnFramesConv(nn.Conv1d):
+class MaskedConv1d(nn.Conv1d):
     """A convolution to which whatever stands behind an utterance's own frames is zero, as if the utterance were alone.
 
     It takes the place of the network's own, with its parameters. Only a convolution that pads needs it: one without
@@ -60,5 +60,5 @@ class OwnFramesConv(nn.Conv1d):
     def forward(self, x: Tensor) -> Tensor:
         """From `(batch, units, time)` to `(batch, units, time)`."""
         if self.lengths is not None and int(self.lengths.min()) < x.shape[-1]:
-            x = x.masked_fill(~own_mask(self.lengths, x.shape[-1]).unsqueeze(1), 0)
+            x = x.masked_fill(~length_mask(self.lengths, x.shape[-1]).unsqueeze(1), 0)
         return super().forward(x)
