@@ -48,7 +48,11 @@ def _told(loaded: Loaded, language: str | None) -> Loaded:
             raise InputError(f"language={language} is for models that are told one, and '{loaded.reference}' is not.")
         model.set_generation(replace(model.generation_options, language=language))
         return replace(loaded, header={**loaded.header, **model.header()})
-    if hasattr(model, "set_generation") and getattr(model, "multilingual", False) and model.generation_options.language is None:
+    if (
+        hasattr(model, "set_generation")
+        and getattr(model, "multilingual", False)
+        and model.generation_options.language is None
+    ):
         log.warning(
             "'%s' writes in many languages and was not told in which: it finds out for each utterance, and the report "
             "cannot show what its neurons do. language=... tells it.", loaded.reference,

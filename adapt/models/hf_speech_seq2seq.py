@@ -87,7 +87,11 @@ class HFSpeechSeq2Seq(Model):
     @property
     def generation(self) -> dict[str, Any]:
         """What `generate` of the network is told beyond its own generation config."""
-        said = {"language": self.generation_options.language, "task": self.generation_options.task} if self.multilingual else {}
+        said = (
+            {"language": self.generation_options.language, "task": self.generation_options.task}
+            if self.multilingual
+            else {}
+        )
         return {"num_beams": self.generation_options.beams, **said}
 
     @torch.no_grad()

@@ -19,7 +19,7 @@ from interventions.corrections.store import CorrectionStore, _packed, _unpacked
 from interventions.files import FileError
 from interventions.intervene import intervene
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
