@@ -25,6 +25,7 @@ from adapt.models.factors import merge_factors
 from adapt.models.inference import decode_examples
 from adapt.models.labels import Labels
 from adapt.models.loaded import Loaded
+from adapt.models.model import CTCModel
 from adapt.run import check_flags, check_output, open_run, output_folder
 from adapt.training.dry_run import Training, dry_run, table
 from adapt.training.fit import fit, spent, watch
@@ -183,7 +184,7 @@ def with_alphabet(model: Any, alphabet: str, splits: Splits) -> Any:
     """
     if alphabet == "keep":
         return model
-    if not isinstance(getattr(model, "labels", None), Labels):
+    if not isinstance(model, CTCModel) or model.labels is None:
         raise InputError(
             f"alphabet={alphabet} is for models with an alphabet of their own (wav2letter); this one writes what its "
             "tokenizer does. Leave it out (alphabet=keep)."

@@ -13,6 +13,7 @@ from adapt.data.splits import check_splits
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
 from adapt.models.loaded import Loaded
+from adapt.models.model import SpeechDecoderModel
 from adapt.run import check_output, open_run
 
 log = logging.getLogger(__name__)
@@ -44,15 +45,11 @@ def _told(loaded: Loaded, language: str | None) -> Loaded:
     """A multilingual recogniser, told its language; where there is none to tell, the user is told that."""
     model = loaded.model
     if language is not None:
-        if not hasattr(model, "set_generation"):
+        if not isinstance(model, SpeechDecoderModel):
             raise InputError(f"language={language} is for models that are told one, and '{loaded.reference}' is not.")
         model.set_generation(replace(model.generation_options, language=language))
         return replace(loaded, header={**loaded.header, **model.header()})
-    if (
-        hasattr(model, "set_generation")
-        and getattr(model, "multilingual", False)
-        and model.generation_options.language is None
-    ):
+    if isinstance(model, SpeechDecoderModel) and model.multilingual and model.generation_options.language is None:
         log.warning(
             "'%s' writes in many languages and was not told in which: it finds out for each utterance, and the report "
             "cannot show what its neurons do. language=... tells it.", loaded.reference,

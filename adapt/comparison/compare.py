@@ -131,7 +131,7 @@ def compare_texts(
         name: word_changes([example.text for example in found], before_texts[name], after_texts[name], after.model.task)
         for name, found in sets.items()
     }
-    rate = getattr(after.model.reader, "sample_rate", 0)  # what reads text has none
+    rate = after.model.sample_rate
     heard = tried("players", recordings, transcripts, sets, rate, players) if players and rate else None
     cells = cells_of_model(after.header, after.reference)
     models, changed = (before.model, after.model), weights is not None and weights.changed > 0

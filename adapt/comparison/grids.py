@@ -22,7 +22,7 @@ from adapt.introspect.topography.draw_maps import draw_maps
 from adapt.introspect.topography.loss import Neighbours
 from adapt.introspect.topography.quality import morans_i
 from adapt.introspect.topography.vectors import Array
-from adapt.models.model import Model
+from adapt.models.model import DecoderModel, Model
 from interventions.hooks import module_at
 from interventions.rows import full_weight
 from interventions.sites import Site
@@ -82,7 +82,7 @@ def measure_smoothness(
     if not sites:
         raise InputError("No site of these models lies on a grid.")
     chosen = evenly(examples, most)
-    if hasattr(after, "generate"):  # a decoder reads the references
+    if isinstance(after, DecoderModel):  # a decoder reads the references
         chosen = list(learnable(after, chosen))
     if not chosen:
         raise InputError("There is no example whose text the models can read.")

@@ -19,7 +19,7 @@ from adapt.introspect.reading import evenly, learnable
 from adapt.introspect.similarity.similarity import Similarity, similarity
 from adapt.introspect.topography.draw_maps import draw_maps
 from adapt.introspect.topography.maps import TopographicMap
-from adapt.models.model import Model
+from adapt.models.model import DecoderModel, Model
 from interventions.sites import Site, site_at
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def compare_neurons(
         InputError: the examples do not have two groups of anything, or are too few for error bars.
     """
     read = {name: evenly(found, examples) for name, found in sets.items()}
-    if hasattr(after, "generate"):  # a decoder reads the references
+    if isinstance(after, DecoderModel):  # a decoder reads the references
         read = {name: learnable(after, found) for name, found in read.items()}
     theirs = {site.name: site.units for site in before.sites}
     sites = [site for site in _sites(after) if theirs.get(site.name, site.units) == site.units]
@@ -170,7 +170,7 @@ def _with_steps(model: Model, sites: Sequence[Site], examples: Sequence[Example]
     fit = []
     for example in examples:
         length = torch.tensor([len(model.reader.read(example))])
-        tokens = torch.tensor([len(model.encode(example.text))]) if hasattr(model, "generate") else None
+        tokens = torch.tensor([len(model.encode(example.text))]) if isinstance(model, DecoderModel) else None
         short = next((site for site in sites if int(model.valid_lengths(site, length, tokens)) < 1), None)
         if short is None:
             fit.append(example)

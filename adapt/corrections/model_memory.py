@@ -27,7 +27,7 @@ from adapt.introspect.activations import valid_lengths
 from adapt.models.ctc import ctc_greedy_loss
 from adapt.models.inference import decode_examples, eval_mode
 from adapt.models.loaded import Loaded
-from adapt.models.model import Model
+from adapt.models.model import CTCModel, Model
 from interventions.corrections.memory import Correction, Entry, Memory, correct
 from interventions.corrections.search import Search
 from interventions.corrections.store import CorrectionStore, Record
@@ -100,7 +100,7 @@ def put(model: Model, memory: Memory, number: int, batch: Batch, text: str, sear
     layer = memory.protected.layer
     steps = int(valid_lengths(model, batch)(layer.site))
     search = search or SEARCHES[layer.site.step.unit if layer.site.step else "s"]
-    loss = ctc_greedy_loss if hasattr(model, "blank") else model.task.loss
+    loss = ctc_greedy_loss if isinstance(model, CTCModel) else model.task.loss
     right = lambda: answer(model, batch) == text  # noqa: E731
     return correct(model, memory, number, lambda: loss(model, batch), right, steps, search)
 
@@ -248,7 +248,7 @@ class ModelMemory:
             found = None if refused else self._search(batch, text, search)
             if found is not None and found.entry is None:
                 refused = self._contradicted(example) or self._unfound(found)
-            elif found is not None and hasattr(model, "blank") and found.size > LARGEST:
+            elif found is not None and isinstance(model, CTCModel) and found.size > LARGEST:
                 refused = (
                     f"the input does not support it: '{self.memory.sites[0].name}' would have to change by "
                     f"{found.size:.1f} times what it usually puts out (at most {LARGEST:g}). Is that what is said?"
@@ -304,7 +304,7 @@ class ModelMemory:
 
     @property
     def _piece(self) -> str:
-        return "character" if hasattr(self.model, "blank") else "token"
+        return "character" if isinstance(self.model, CTCModel) else "token"
 
     def _keep(self, entry: Entry | None, author: str, facts: Mapping[str, Any]) -> int:
         with files_of_the_user():

@@ -11,7 +11,7 @@ from adapt.data.example import Example
 from adapt.data.kinds import is_there, with_text
 from adapt.data.loader import Batch, collate
 from adapt.data.pairs import Pair
-from adapt.models.model import Model
+from adapt.models.model import CTCModel, Model
 
 LIMIT = 10.0  # nats a character
 LARGEST = 1.0  # of a change that makes a CTC model write a text, beside the layer's usual output (README)
@@ -45,7 +45,7 @@ def unsupported(model: Model, batch: Batch, before: str, others: Sequence[Exampl
         read = model.reader.read(of)
         return float(task.loss(model, collate([(with_text(of, text), read)]).to(batch.inputs.device)))
 
-    if hasattr(model, "blank"):
+    if isinstance(model, CTCModel):
         answered = replace(batch, examples=[with_text(example, before)])
         own = float(task.loss(model, answered)) * len(before) if before else 0.0
         more = (float(task.loss(model, batch)) * len(text) - own) / max(1, _differing(before, text))

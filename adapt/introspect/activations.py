@@ -11,7 +11,7 @@ from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader
 from adapt.distributed import place
 from adapt.models.inference import eval_mode
-from adapt.models.model import Model
+from adapt.models.model import DecoderModel, Model
 from adapt.progress import track
 from interventions.capture import capture
 from interventions.sites import Site, length_mask
@@ -97,7 +97,7 @@ def batches(model: Model, examples: Sequence[Example], loader: Loader) -> DataLo
 
 def loader_of(model: Model, loader: Loader) -> Loader:
     """A loader of batches that the model reads: one that is run on one utterance at a time puts out one at a time."""
-    return loader if getattr(model, "batched", True) else replace(loader, batch_seconds=0.0)
+    return loader if model.batched else replace(loader, batch_seconds=0.0)
 
 
 def numbered(loaded: DataLoader, what: str) -> Iterator[tuple[list[int], Batch]]:
@@ -109,7 +109,7 @@ def numbered(loaded: DataLoader, what: str) -> Iterator[tuple[list[int], Batch]]
 
 def run(model: Model, batch: Batch) -> None:
     """A forward pass, in which a decoder reads the references; a CTC model needs no text for it."""
-    if hasattr(model, "generate"):
+    if isinstance(model, DecoderModel):
         model.task.loss(model, batch)
     else:
         model(batch.inputs, batch.lengths)
@@ -118,7 +118,7 @@ def run(model: Model, batch: Batch) -> None:
 def valid_lengths(model: Model, batch: Batch) -> Callable[[Site], Tensor]:
     """How many steps of a site are each example's own, `(batch,)`, where a decoder reads the references."""
     tokens = None
-    if hasattr(model, "generate"):
+    if isinstance(model, DecoderModel):
         counts = [len(model.encode(example.text)) for example in batch.examples]
         tokens = torch.tensor(counts, device=batch.lengths.device)
     return lambda site: model.valid_lengths(site, batch.lengths, tokens)

@@ -8,7 +8,7 @@ from adapt.data.example import Example
 from adapt.data.manifest import Splits
 from adapt.data.splits import check
 from adapt.errors import InputError
-from adapt.models.model import Model
+from adapt.models.model import DecoderModel, Model
 from interventions.sites import Site, choose_sites
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def examples_of(model: Model, splits: Splits, names: str | Sequence[str]) -> tup
             raise InputError(
                 f"measure.examples: there is no '{name}'. Name some of train, validation, test, source_test."
             )
-        if hasattr(model, "generate"):
+        if isinstance(model, DecoderModel):
             problems: list[str] = []
             left, part = len(part), learnable(model, part, problems)  # a decoder reads the references
             if left and not part:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from adapt.data.loader import Batch
 from adapt.introspect.activations import run, valid_lengths
-from adapt.models.model import Model
+from adapt.models.model import DecoderModel, Model
 from interventions.capture import capture
 from interventions.sites import Site, length_mask
 
@@ -41,7 +41,7 @@ def read_rows(model: Model, batch: Batch, sites: Sequence[Site], pick: Pick | No
 
 def reads_text(model: Model, site: Site) -> bool:
     """Whether a step of the site is a token that a decoder reads, and not a step of the model's input."""
-    if not hasattr(model, "generate"):
+    if not isinstance(model, DecoderModel):
         return False
     one = torch.ones(1, dtype=torch.long)
     # As many samples as any window needs, so that the count of steps is not 0 for want of them.

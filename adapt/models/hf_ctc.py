@@ -20,7 +20,7 @@ from adapt.models.cut import CachedOutput, Cut, Stub, stack_cuts
 from adapt.models.labels import spelled
 from adapt.models.loaded import Loaded
 from adapt.models.masked_layers import MaskedConv1d, MaskedGroupNorm
-from adapt.models.model import Model
+from adapt.models.model import CTCModel
 from adapt.models.steps import Window, step_behind, steps_behind, window
 from adapt.models.task import recognition
 from interventions.sites import Layer, Site, find_sites
@@ -34,7 +34,7 @@ BATCHED = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat")
 NO_SITES = {"wavlm": ("*.attention.*",), "wav2vec2-conformer": ("*.pos_conv_embed.*", "*.linear_pos")}
 
 
-class HFCTC(Model):
+class HFCTC(CTCModel):
     """A transformers model for CTC with its processor: from waveforms to log-probabilities of characters.
 
     The vocabulary is the tokenizer's. Texts are compared and trained on as `normalise` leaves them: its word delimiter is a

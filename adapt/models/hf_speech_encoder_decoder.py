@@ -16,7 +16,7 @@ from adapt.models import hf
 from adapt.models.cut import Cut, decoder_cuts, stack_cuts, tokens_of
 from adapt.models.generation import GenerationOptions
 from adapt.models.hf_speech_encoders import ENCODERS
-from adapt.models.model import Model
+from adapt.models.model import SpeechDecoderModel
 from adapt.models.seq2seq import decoder_steps, dummy_batch, shifted
 from adapt.models.steps import samples_for_a_step, step_behind, steps_behind
 from adapt.models.task import dictation
@@ -28,7 +28,7 @@ _KEYS_AND_VALUES = (".k_proj", ".v_proj", ".key", ".value")
 _LATE_NORMS = ("layer_norm", "final_layer_norm", "norm")
 
 
-class HFSpeechEncoderDecoder(Model):
+class HFSpeechEncoderDecoder(SpeechDecoderModel):
     """A Speech2Text, Moonshine or SpeechEncoderDecoderModel: from waveforms to tokens, one after another.
 
     The decoder of a SpeechEncoderDecoderModel is built as BART's or as BERT's. Encoders and what keeps padding out of

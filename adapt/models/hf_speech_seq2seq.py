@@ -18,7 +18,7 @@ from adapt.models.generation import GenerationOptions
 from adapt.models.hf_speech_encoder_decoder import HFSpeechEncoderDecoder
 from adapt.models.hf_speech_encoders import ENCODERS
 from adapt.models.loaded import Loaded
-from adapt.models.model import Model
+from adapt.models.model import SpeechDecoderModel
 from adapt.models.seq2seq import decoder_steps, dummy_batch, shifted
 from adapt.models.steps import Window, step_behind, steps_behind, window
 from adapt.models.task import dictation
@@ -27,7 +27,7 @@ from interventions.sites import TOKEN, Layer, Part, Site, Step, find_sites
 ENCODER, DECODER = "net.model.encoder", "net.model.decoder"
 
 
-class HFSpeechSeq2Seq(Model):
+class HFSpeechSeq2Seq(SpeechDecoderModel):
     """A Whisper with its processor: from waveforms to tokens, one after another.
 
     Every utterance is padded to one window (30 s), with or without a batch, so that padding never changes a result; a
@@ -48,7 +48,7 @@ class HFSpeechSeq2Seq(Model):
                 f"{type(net).__name__} with {type(processor).__name__}: expected a speech encoder-decoder over windows "
                 "of one length, such as Whisper."
             )
-        self.net, self.processor = net, processor
+        self.net, self.processor, self.tokenizer = net, processor, processor.tokenizer
         self.sample_rate: int = extractor.sampling_rate
         self.reader = AudioReader(self.sample_rate)
         self.set_generation(writing or GenerationOptions())
@@ -93,6 +93,11 @@ class HFSpeechSeq2Seq(Model):
             else {}
         )
         return {"num_beams": self.generation_options.beams, **said}
+
+    def band_frequencies(self, bands: int) -> tuple[float, ...] | None:
+        filters = torch.as_tensor(self.processor.feature_extractor.mel_filters)  # (frequencies, bands)
+        places = torch.linspace(0, self.sample_rate / 2, len(filters), dtype=filters.dtype)
+        return tuple(((filters * places.unsqueeze(1)).sum(0) / filters.sum(0).clamp_min(1e-12)).tolist())
 
     @torch.no_grad()
     @torch.autocast("cpu", enabled=False)  # it is where the features are made, and in 16 bits they would be rough
@@ -304,7 +309,7 @@ def load(reference: str) -> Loaded:
     return Loaded(model, reference, model_fingerprint(model), model.header())
 
 
-def _wrapped(net: nn.Module, reference: str) -> Model:
+def _wrapped(net: nn.Module, reference: str) -> SpeechDecoderModel:
     if type(net).__name__ not in ENCODERS:
         return HFSpeechSeq2Seq(net, hf.read("AutoProcessor", reference)).eval()
     # A SpeechEncoderDecoderModel has no processor of its own; its two parts lie side by side.

@@ -14,7 +14,7 @@ from adapt.models import hf
 from adapt.models.checkpoint import EMBEDDED, load_model, model_fingerprint
 from adapt.models.cut import Cut, decoder_cuts, lengths_of, stack_cuts, tokens_of
 from adapt.models.loaded import Loaded
-from adapt.models.model import Model
+from adapt.models.model import DecoderModel, InputKind
 from adapt.models.seq2seq import decoder_steps, dummy_batch, shifted
 from adapt.models.task import Task, translation
 from interventions.sites import TOKEN, Layer, Part, Site, find_sites, length_mask
@@ -76,7 +76,7 @@ class TextReader:
         return self._known[side, text]
 
 
-class HFTranslation(Model):
+class HFTranslation(DecoderModel):
     """A translation model with its tokenizer: an encoder over tokens, and a decoder that writes one after another.
 
     Attention is masked by the sources' lengths, so that padding changes no result. LayerDrop is on while training as
@@ -103,6 +103,10 @@ class HFTranslation(Model):
         sinusoids = [name for name, module in self.named_modules() if "Sinusoidal" in type(module).__name__]
         self._fixed = frozenset(name for name, _ in self.named_parameters() if name.rpartition(".")[0] in sinusoids)
         self.set_translating(translating or Translating())
+
+    @property
+    def input_module(self) -> tuple[nn.Module, InputKind]:
+        return self.net.get_encoder().get_input_embeddings(), "embedding"
 
     def set_translating(self, translating: Translating) -> None:
         """Say how it translates from now on. Raises InputError where it cannot."""

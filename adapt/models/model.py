@@ -1,16 +1,22 @@
 """What a model must say of itself, so that every command works on every family."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from adapt.data.loader import Reader
+from adapt.errors import InputError
+from adapt.models.ctc import Emissions
 from adapt.models.cut import Cut
+from adapt.models.generation import GenerationOptions
+from adapt.models.labels import Labels
 from adapt.models.task import Task
 from interventions.sites import Layer, Site
+
+InputKind = Literal["argument", "output", "embedding"]
 
 
 class Model(nn.Module, ABC):
@@ -24,6 +30,26 @@ class Model(nn.Module, ABC):
     net: nn.Module
     reader: Reader
     task: Task
+    sample_rate: int = 0  # Hz; 0 for a model that reads text
+
+    @property
+    def reads_audio(self) -> bool:
+        """Whether the model reads waveforms; otherwise it reads tokens of text."""
+        return self.reader.unit == "seconds"
+
+    @property
+    def batched(self) -> bool:
+        """Whether the network runs on a whole batch at once; otherwise on one example after another."""
+        return True
+
+    @property
+    def input_module(self) -> tuple[nn.Module, InputKind]:
+        """The module whose argument or output is the input that attributions refer to."""
+        return self.net, "argument"
+
+    def band_frequencies(self, bands: int) -> tuple[float, ...] | None:
+        """Return the centre frequency in Hz of each of `bands` input features; None if they are not mel bands."""
+        return None
 
     @property
     @abstractmethod
@@ -97,3 +123,61 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def save_files(self, folder: Path) -> None:
         """Write what must lie beside the weights to load them, if the header does not say it all."""
+
+
+class CTCModel(Model):
+    """A speech recogniser whose `forward(audio, lengths)` returns `Emissions` (`adapt/models/ctc.py`).
+
+    `blank` is the output unit that writes nothing. `labels` is the alphabet of a model whose output layer can be rebuilt
+    for another one, and None if a tokenizer fixes it.
+    """
+
+    blank: int
+    labels: Labels | None = None
+
+    @abstractmethod
+    def forward(self, audio: Tensor, lengths: Tensor) -> Emissions: ...
+
+    @abstractmethod
+    def missing(self, text: str) -> list[str]:
+        """Return the characters of `text` that the model cannot write."""
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """Return the output unit of each character. Raises InputError for a character outside the alphabet."""
+
+    @abstractmethod
+    def decode(self, path: Sequence[int]) -> str:
+        """Return the text of a path of one output unit per time step."""
+
+    def with_labels(self, labels: Labels) -> "CTCModel":
+        """Return this model with an output layer for another alphabet. Raises InputError if its alphabet is fixed."""
+        raise InputError("This model writes what its tokenizer does: its alphabet cannot be changed.")
+
+
+class DecoderModel(Model):
+    """A model with a decoder: `forward(inputs, lengths, targets)` returns logits `(batch, tokens, vocabulary)`."""
+
+    tokenizer: Any
+
+    @abstractmethod
+    def forward(self, inputs: Tensor, lengths: Tensor, targets: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """Return the target tokens of a text, from the language token (if any) to the end token."""
+
+    @abstractmethod
+    def generate(self, inputs: Tensor, lengths: Tensor) -> list[str]:
+        """Decode freely. Returns one text per example."""
+
+
+class SpeechDecoderModel(DecoderModel):
+    """A speech recogniser with a decoder. `multilingual` tells whether it can be told which language to write."""
+
+    generation_options: GenerationOptions
+    multilingual: bool = False
+
+    @abstractmethod
+    def set_generation(self, options: GenerationOptions) -> None:
+        """Set how the model decodes from now on. Raises InputError if it cannot."""

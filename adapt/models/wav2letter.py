@@ -20,7 +20,7 @@ from adapt.models.cut import CachedOutput, Cut, Stub
 from adapt.models.frontend import HOP, Features, Frontend
 from adapt.models.labels import ENGLISH, Labels
 from adapt.models.loaded import Loaded
-from adapt.models.model import Model
+from adapt.models.model import CTCModel, InputKind
 from adapt.models.steps import Window, step_behind, steps_behind, window
 from adapt.models.task import recognition
 from interventions.sites import Layer, Site, find_sites
@@ -39,7 +39,7 @@ class Wav2LetterShape:
     normalisation: Normalisation = "none"
 
 
-class Wav2LetterCTC(Model):
+class Wav2LetterCTC(CTCModel):
     """A Wav2Letter with its front end and its alphabet: from waveforms to log-probabilities of characters.
 
     `net` is the network itself, and its `state_dict` is all that a checkpoint holds. Frames past an utterance's end are
@@ -100,9 +100,20 @@ class Wav2LetterCTC(Model):
         return ctc_unfit(self, example.text, steps, seconds, "".join(self.labels.characters), remedy)
 
     @property
-    def blank(self) -> int:
+    def blank(self) -> int:  # type: ignore[override]
         """The output unit that writes nothing."""
         return self.labels.blank
+
+    @property
+    def input_module(self) -> tuple[nn.Module, InputKind]:
+        return self.frontend, "output"
+
+    def band_frequencies(self, bands: int) -> tuple[float, ...] | None:
+        if self.frontend.features != "log_mel":
+            return None
+        highest = 2595 * torch.log10(torch.tensor(1 + self.sample_rate / 2 / 700))  # HTK's scale, as torchaudio has it
+        mels = torch.linspace(0, float(highest), bands + 2)[1:-1]
+        return tuple((700 * (10 ** (mels / 2595) - 1)).tolist())
 
     def missing(self, text: str) -> list[str]:
         """The characters of a text that the alphabet lacks."""

@@ -23,7 +23,7 @@ from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from adapt.introspect.profiles.groups import token_class
 from adapt.models.inference import eval_mode
-from adapt.models.model import Model
+from adapt.models.model import DecoderModel, Model
 
 Method = Literal["integrated_gradients", "gradient_x_input", "occlusion"]
 Baseline = Literal["even", "silence"]
@@ -81,7 +81,7 @@ def written(model: Model, example: Example) -> list[Word]:
     """The words of a model's own answer to one example, each with the output steps that made it."""
     batch = one_batch(model, example)
     with eval_mode(model), torch.no_grad():
-        if hasattr(model, "generate"):
+        if isinstance(model, DecoderModel):
             return _by_token(model, model.encode(model.generate(batch.inputs, batch.lengths)[0]))
         log_probs, lengths = model(batch.inputs, batch.lengths)
     own = int(lengths[0])
@@ -104,7 +104,7 @@ def written(model: Model, example: Example) -> list[Word]:
 
 
 def _by_token(model: Model, tokens: Sequence[int]) -> list[Word]:
-    special = set(_tokenizer(model).all_special_ids)
+    special = set(model.tokenizer.all_special_ids)
     words: list[tuple[list[int], list[int]]] = []
     for place, unit in enumerate(tokens):
         kind = token_class(model.vocabulary[unit], unit in special)
@@ -114,15 +114,11 @@ def _by_token(model: Model, tokens: Sequence[int]) -> list[Word]:
             words.append(([], []))
         words[-1][0].append(place)
         words[-1][1].append(unit)
-    decode = _tokenizer(model).decode
+    decode = model.tokenizer.decode
     return [
         Word(decode(units).strip(), tuple(places), tuple(units), tuple(tokens[: places[-1] + 1]))
         for places, units in words
     ]
-
-
-def _tokenizer(model: Any) -> Any:
-    return model.tokenizer if hasattr(model, "tokenizer") else model.processor.tokenizer
 
 
 def attribute(
@@ -166,7 +162,7 @@ def attribute(
     try:
         with eval_mode(model):
             place = entrance(model, batch)
-            at_once = at_once if getattr(model, "batched", True) else 1
+            at_once = at_once if model.batched else 1
             run = score_of(model, batch, place, word)
             x, from_ = place.x, place.baseline(baseline)
             with torch.no_grad():
@@ -190,7 +186,7 @@ def attribute(
     seconds = None if isinstance(example, Pair) else int(batch.lengths[0]) / model.sample_rate
     tokens: tuple[str, ...] = ()
     if isinstance(example, Pair):
-        tokens = tuple(_tokenizer(model).convert_ids_to_tokens(batch.inputs[0].tolist()))
+        tokens = tuple(model.tokenizer.convert_ids_to_tokens(batch.inputs[0].tolist()))
     shares = place.summed(values.detach()[0]).cpu()
     if method == "occlusion":  # what is occluded at once has one value, and each of its numbers has the whole of it
         shares = shares / (values.numel() / shares.numel())
@@ -206,24 +202,19 @@ def one_batch(model: Model, example: Example) -> Batch:
 
 def entrance(model: Any, batch: Batch) -> "Place":
     """Where one example enters a model's network, and what does."""
-    if isinstance(batch.examples[0], Pair):
-        module, kind = model.net.get_encoder().get_input_embeddings(), "embedding"
-    elif hasattr(model, "frontend"):
-        module, kind = model.frontend, "output"
-    else:
-        module, kind = model.net, "argument"
+    module, kind = model.input_module
     found: list[Tensor] = []
     place = Place(module, kind, batch.inputs)
     with place.hooked(lambda own: found.append(own.detach().clone())), torch.no_grad():
-        decoded = [torch.tensor([model.encode("")[:1]], device=batch.inputs.device)] * hasattr(model, "generate")
+        decoded = [torch.tensor([model.encode("")[:1]], device=batch.inputs.device)] * isinstance(model, DecoderModel)
         model(batch.inputs, batch.lengths, *decoded)
-    own, rate = found[0].float(), getattr(model, "sample_rate", 0)
+    own, rate = found[0].float(), model.sample_rate
     if kind != "embedding" and (own.dim() == 2 or own.shape[1] == 1):  # a waveform: attributions are to its spectrum
         wave = own.reshape(1, -1)
         x = torch.view_as_real(torch.stft(wave, _FFT, _HOP, window=_window(wave), return_complex=True))
         bins = tuple((torch.arange(_FFT // 2 + 1) * rate / _FFT).tolist())
         return Place(module, kind, x.movedim(-1, 1), own, bins)  # (1, real and imaginary, bins, time)
-    return Place(module, kind, own, own, None if kind == "embedding" else _mel(model, own.shape[1], rate))
+    return Place(module, kind, own, own, None if kind == "embedding" else model.band_frequencies(own.shape[1]))
 
 
 def score_of(model: Model, batch: Batch, place: "Place", word: Word) -> Callable[[Tensor], Tensor]:
@@ -337,18 +328,3 @@ class Place:
 
 def _window(x: Tensor) -> Tensor:
     return torch.hann_window(_FFT, device=x.device)
-
-
-def _mel(model: Any, bands: int, rate: int) -> tuple[float, ...] | None:
-    """The middles of mel bands, in Hz; None for what are no bands."""
-    extractor = getattr(getattr(model, "processor", None), "feature_extractor", None)
-    filters = getattr(extractor, "mel_filters", None)
-    if filters is not None:  # (frequencies, bands)
-        filters = torch.as_tensor(filters)
-        places = torch.linspace(0, rate / 2, len(filters), dtype=filters.dtype)
-        return tuple(((filters * places.unsqueeze(1)).sum(0) / filters.sum(0).clamp_min(1e-12)).tolist())
-    if getattr(getattr(model, "frontend", None), "features", None) == "log_mel":
-        highest = 2595 * torch.log10(torch.tensor(1 + rate / 2 / 700))  # HTK's scale, as torchaudio has it
-        mels = torch.linspace(0, float(highest), bands + 2)[1:-1]
-        return tuple((700 * (10 ** (mels / 2595) - 1)).tolist())
-    return None

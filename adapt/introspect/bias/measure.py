@@ -21,7 +21,7 @@ from adapt.introspect.profiles.groups import groupings
 from adapt.introspect.reading import examples_of, sites_named, whole_numbers
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
-from adapt.models.model import Model
+from adapt.models.model import DecoderModel, Model
 
 OTHERS = "all others"
 
@@ -122,7 +122,7 @@ def _check(level: Any, resample: Any, confirm: Any, content: Any) -> None:
 def _contents(model: Model, examples: Sequence[Example], content: Any) -> list[str]:
     phonemes = any(getattr(example, "phonemes", ()) for example in examples)
     if content is None:
-        if not hasattr(model, "generate"):
+        if not isinstance(model, DecoderModel):
             return ["aligned_letter"]
         return ["phoneme", "token"] if phonemes and model.reader.unit != "tokens" else ["token"]
     if content == "none":

@@ -14,7 +14,7 @@ from adapt.errors import InputError
 from adapt.introspect.activations import read_in_turn
 from adapt.introspect.sampling import read_rows, reads_text
 from adapt.models.inference import eval_mode
-from adapt.models.model import Model
+from adapt.models.model import DecoderModel, Model
 from interventions.sites import Site
 
 UNKNOWN = "unknown"  # what `Example.group` says where a manifest's line has no such key
@@ -132,7 +132,7 @@ def tokens(model: Model, examples: Sequence[Example]) -> Target:
     Raises:
         InputError: the model has no decoder.
     """
-    if not hasattr(model, "generate"):
+    if not isinstance(model, DecoderModel):
         raise InputError("target=token is for models with a decoder, and this one has none. Try phoneme, or a key.")
     rows, vocabulary, always = [], model.vocabulary, set(model.encode(""))
     for number, example in enumerate(examples):

@@ -21,7 +21,7 @@ from adapt.data.loader import Batch
 from adapt.errors import InputError
 from adapt.introspect.profiles.profiles import ALL
 from adapt.models.ctc import ctc_steps
-from adapt.models.model import Model
+from adapt.models.model import DecoderModel, Model
 from interventions.sites import Site
 
 NONE = -1  # in no group
@@ -255,7 +255,7 @@ def groupings(
         InputError: the model or the data know nothing of a key.
     """
     made: list[Grouping] = [Everything()]
-    writes = hasattr(model, "generate")
+    writes = isinstance(model, DecoderModel)
     for key in dict.fromkeys(keys):
         if key == "phoneme":
             count = Counter(p.symbol for example in examples for p in getattr(example, "phonemes", ()))
@@ -293,7 +293,7 @@ def _by_unit(model: Model, examples: Sequence[Example], key: str, most: int) -> 
     if key.endswith("letter"):
         names = tuple(name for unit, name in enumerate(written) if unit != model.blank and name)
         return ByUnit(key, tuple(map(_shown, names)), _table(written, lambda unit: _number(names, written[unit])))
-    tokenizer = model.tokenizer if hasattr(model, "tokenizer") else model.processor.tokenizer
+    tokenizer = model.tokenizer
     read: tuple[str, ...] | None = None
     if model.reader.unit == "tokens":
         read = tuple(token or "" for token in tokenizer.convert_ids_to_tokens(range(len(tokenizer))))
@@ -331,7 +331,7 @@ def _shown(letter: str) -> str:
 def fitting_keys(model: Model, examples: Sequence[Example], sets: Sequence[str]) -> list[str]:
     """What steps can be grouped by, from what the model writes and the data say."""
     keys = ["phoneme"] if any(getattr(example, "phonemes", ()) for example in examples) else []
-    keys += ["token_class", "token"] if hasattr(model, "generate") else ["letter"]
+    keys += ["token_class", "token"] if isinstance(model, DecoderModel) else ["letter"]
     for key in ("accent", "speaker", "domain"):
         there = {example.group(key) for example in examples}
         if 2 <= len(there) <= 12:

@@ -21,7 +21,7 @@ from adapt.introspect.activations import loader_of, valid_lengths
 from adapt.introspect.profiles.groups import NONE, Clock, ForwardTrace, Grouping, clock_of
 from adapt.introspect.profiles.profiles import ALL, FOLDS, Membership, Profiles, fold_of
 from adapt.models.inference import eval_mode
-from adapt.models.model import Model
+from adapt.models.model import DecoderModel, Model
 from adapt.models.seq2seq import IGNORED, references
 from adapt.progress import track
 from interventions.gradients import capture_gradients
@@ -109,7 +109,7 @@ def forward(model: Model, batch: Batch, numbers: Sequence[int], middle: bool = F
     """Run a batch. Returns what it shows, and the score to differentiate: a scalar, summed over own output steps, or of
     each example the `middle` one.
     """
-    if hasattr(model, "generate"):
+    if isinstance(model, DecoderModel):
         targets = references(model, batch.examples).to(batch.inputs.device)
         scores, log_probs = model(batch.inputs, batch.lengths, targets), None
         own = targets != IGNORED

@@ -19,7 +19,7 @@ from adapt.introspect.profiles.groups import NONE, ForwardTrace, Grouping
 from adapt.introspect.profiles.profiles import Profiles, fold_of
 from adapt.introspect.profiles.read import batches_of, check_finite, forward, group_names
 from adapt.models.inference import eval_mode
-from adapt.models.model import Model
+from adapt.models.model import DecoderModel, Model
 from interventions.gradients import capture_gradients
 from interventions.sites import Site
 
@@ -42,7 +42,7 @@ def read_windows(
     Raises:
         InputError: the model is none for CTC, or a window is too short for it.
     """
-    if hasattr(model, "generate"):
+    if isinstance(model, DecoderModel):
         raise InputError("measure.window cuts windows from what a CTC model hears; leave it out for this one.")
     sites = list(model.sites if sites is None else sites)
     if len(groups) < 2:
@@ -54,7 +54,7 @@ def read_windows(
     lengths = {site.name: int(model.valid_lengths(site, torch.tensor([samples]))) for site in sites}
     device = next(model.parameters()).device
     profiles = Profiles(sites, group_names(groups), folds, lengths).to(device)
-    most = max(1, int(loader.batch_seconds / seconds)) if getattr(model, "batched", True) else 1
+    most = max(1, int(loader.batch_seconds / seconds)) if model.batched else 1
     with eval_mode(model):
         for numbers, batch in batches_of(model, examples, loader, "windows"):
             with torch.no_grad():

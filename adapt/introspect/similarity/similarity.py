@@ -137,7 +137,7 @@ def _read(
         ]
 
     # A model that reads one utterance at a time makes the other do so as well.
-    slowest = min(models, key=lambda model: getattr(model, "batched", True))
+    slowest = min(models, key=lambda model: model.batched)
     with eval_mode(models[0]), eval_mode(models[-1]), torch.no_grad():
         for _, rows in read_in_turn(slowest, examples, loader, read, "similarity"):
             yield rows
