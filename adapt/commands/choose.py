@@ -9,13 +9,13 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from adapt.build import build, build_splits
-from adapt.data.sample import Sample
+from adapt.data.tuning_data import TuningData
 from adapt.data.splits import check_splits
 from adapt.errors import InputError
 from adapt.files import write_json
 from adapt.report.choice import Measured, top_neurons, write_choice
 from adapt.run import check_output, close_run, command_line, open_run
-from adapt.tuning.choice import best_neurons, described, neuron_weights, score
+from adapt.tuning.selection import best_neurons, neuron_weights, score, select
 from adapt.tuning.overlap import chance_overlap, overlap, rank_correlation
 
 log = logging.getLogger(__name__)
@@ -34,19 +34,19 @@ def main(cfg: DictConfig) -> None:
     loaded = build(cfg.model)
     model = loaded.model
     splits, skipped = check_splits(build_splits(cfg.data), model, cfg.data.on_error)
-    sample = Sample(splits.train, splits.source_train, build(cfg.loader))
+    sample = TuningData(splits.train, splits.source_train, build(cfg.loader))
     sites = list(cfg.sites) if isinstance(cfg.sites, ListConfig) else str(cfg.sites)
     measured, seconds = [], {}
     for name, label in zip(names, labels, strict=True):
         began = time.perf_counter()
         try:
             scores, said = score(model, name, sample, sites, cfg.seed, cfg.examples)
-            chosen = best_neurons(model, scores, cfg.amount, cfg.per, cfg.weights)
+            chosen = best_neurons(model, scores, cfg.amount, cfg.per == "site", cfg.weights)
             costs = {site.name: neuron_weights(model, site) for site in scores.sites}
         except ValueError as error:
             raise InputError(f"choose={name}: {error}") from None
         seconds[label] = time.perf_counter() - began
-        measured.append(Measured(label, scores, chosen, described(model, chosen, said), costs))
+        measured.append(Measured(label, scores, chosen, select(model, chosen, said).summary, costs))
         log.info("%s", measured[-1].said)
     folder = open_run(cfg)
     provenance = {"model": loaded.fingerprint, "command": command_line()}
