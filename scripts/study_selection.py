@@ -48,7 +48,7 @@ WAYS = (
 COLUMNS = ("share", "way", "trained", "WER target", "WER source", "of full's gain", "of full's forgetting", "rate", "s",
            "seeds")  # fmt: skip
 OF_FULL = ("gain_of_full", "forgetting_of_full")
-BARE = ("causes=0", "inside=0")  # what the report would look at besides takes longer than a short run
+BARE = ("causes=0", "compare_neurons=0")  # what the report would look at besides takes longer than a short run
 WHOLE = ("surgical", "full")  # whose number of weights is their own
 SECONDS = {"accents": 110.0, "fsdd": 40.0}  # of a run, before any was timed here: one thread of a machine of 2026
 LENGTH = {"accents": ["data.source_train=200"], "fsdd": ["experiment=fsdd_accent", "data.source_train=60"]}

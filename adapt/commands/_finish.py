@@ -6,7 +6,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.comparison.results import Comparison
-from adapt.files import write_json
 from adapt.models.loaded import Loaded
 from adapt.report.logged import log_result
 from adapt.report.page import write_report
@@ -16,8 +15,8 @@ from adapt.run import close_run, command_line
 
 def finish(folder: Path, cfg: DictConfig, comparison: Comparison, adapted: Loaded, logger: Any) -> None:
     """Write report, comparison, card and metrics, log them, and print the table."""
-    write_json(folder / "comparison.json", comparison.as_dict())
-    write_report(comparison, folder / "report.html")
+    comparison.save(folder / "comparison.json")
+    write_report(folder / "report.html", comparison)
     metrics = comparison.figures()
     card = {
         "model": dict(adapted.header),
@@ -26,7 +25,7 @@ def finish(folder: Path, cfg: DictConfig, comparison: Comparison, adapted: Loade
         "command": command_line(),
         "data": OmegaConf.to_container(cfg.data, resolve=True),
         "seed": cfg.seed,
-        **({"choice": comparison.choice} if comparison.choice else {}),
+        **({"choice": comparison.selection} if comparison.selection else {}),
         "results": {name: metrics[name] for name in (*comparison.sets, "topographic") if name in metrics},
     }
     close_run(folder, metrics, card)

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits, grouping
 from adapt.commands._finish import finish
-from adapt.comparison.compare import check_counts, compare_texts
+from adapt.comparison.compare import check_counts, compare_hypotheses
 from adapt.data.manifest import Splits
 from adapt.data.replay import replayed
 from adapt.data.sample import Sample
@@ -53,7 +53,7 @@ def main(cfg: DictConfig) -> None:
     check_flags(cfg)
     if not cfg.dry_run:
         check_output(cfg)
-    check_counts(causes=cfg.causes, inside=cfg.inside, players=cfg.players)
+    check_counts(causes=cfg.causes, compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips)
     pl.seed_everything(cfg.seed, verbose=False)
     base: Loaded = build(cfg.model)
     if base.reference == "new":
@@ -141,11 +141,11 @@ def main(cfg: DictConfig) -> None:
     log.info("After:")
     after = _answers(model, sets, loader)
     adapted = Loaded(model, str(folder), model_fingerprint(model), {**model.header(), **grids})
-    comparison = compare_texts(
-        base, adapted, sets, before, after, loader, grouping(cfg.data), trained, rows, merged.counts,
-        causes=cfg.causes, inside=cfg.inside, players=cfg.players,
-        title=cfg.title, history=history, skipped=skipped, config=OmegaConf.to_yaml(cfg, resolve=True),
-        choice=sentences(choice),
+    comparison = compare_hypotheses(
+        base, adapted, sets, before, after, loader=loader, group_by=grouping(cfg.data), trained=trained,
+        trained_rows=rows, trained_factors=merged.counts, causes=cfg.causes, compare_neurons=cfg.compare_neurons,
+        audio_clips=cfg.audio_clips, title=cfg.title, history=history, skipped=skipped,
+        config=OmegaConf.to_yaml(cfg, resolve=True), selection=sentences(choice),
     )  # fmt: skip
     comparison = replace(comparison, seconds=earlier + time.perf_counter() - started)
     finish(folder, cfg, comparison, adapted, logger)

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits, grouping
 from adapt.commands._finish import finish
-from adapt.comparison.compare import check_counts, compare_models
+from adapt.comparison.compare import check_counts, compare
 from adapt.data.splits import check_splits
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> None:
     """Compare as `conf/compare.yaml` says. Leaves `comparison.json`, `report.html`, `metrics.json`, `card.json`."""
     started = time.perf_counter()
     check_output(cfg)
-    check_counts(causes=cfg.causes, inside=cfg.inside, players=cfg.players)
+    check_counts(causes=cfg.causes, compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips)
     before, after = load_model(cfg.before), load_model(cfg.after)
     base = after.header.get("base", {})
     if base.get("fingerprint") == before.fingerprint:
@@ -31,11 +31,10 @@ def main(cfg: DictConfig) -> None:
     before, after = (_told(loaded, cfg.language) for loaded in (before, after))
     splits, skipped = check_splits(build_splits(cfg.data), after.model, cfg.data.on_error)
     folder = open_run(cfg)
-    comparison = compare_models(
-        before, after, splits, build(cfg.loader), grouping(cfg.data),
-        trained=after.header.get("trained", ()), rows=after.header.get("trained_rows"),
-        factors=after.header.get("trained_factors"), causes=cfg.causes, inside=cfg.inside, players=cfg.players,
-        title=cfg.title, skipped=skipped, config=OmegaConf.to_yaml(cfg, resolve=True),
+    comparison = compare(
+        before, after, splits, loader=build(cfg.loader), group_by=grouping(cfg.data), causes=cfg.causes,
+        compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips, title=cfg.title, skipped=skipped,
+        config=OmegaConf.to_yaml(cfg, resolve=True),
     )  # fmt: skip
     comparison = replace(comparison, seconds=time.perf_counter() - started)
     finish(folder, cfg, comparison, after, build(cfg.logger)(folder))

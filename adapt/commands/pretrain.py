@@ -7,7 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits
-from adapt.comparison.compare import tried
+from adapt.comparison.compare import measure_or_warn
 from adapt.comparison.grids import measure_smoothness
 from adapt.comparison.results import signatures
 from adapt.data.splits import check_splits
@@ -86,8 +86,10 @@ def main(cfg: DictConfig) -> None:
             log.info("%s test: %s (%d %ss)", name, quality, len(quality), saved.task.example_name)
     measured = splits.test or splits.validation
     if topographic is not None and measured:
-        order = tried("order", measure_smoothness, untrained, saved, topographic.cells, measured, loader)
-        metrics |= {"topographic": order.as_dict()} if order is not None else {}
+        smoothness = measure_or_warn(
+            "topographic smoothness", measure_smoothness, untrained, saved, topographic.cells, measured, loader
+        )
+        metrics |= {"topographic": smoothness.as_dict()} if smoothness is not None else {}
     metrics |= signatures(saved.task.metrics)
     metrics["seconds"] = earlier + time.perf_counter() - started
     card = {
