@@ -19,7 +19,7 @@ from adapt.corrections.model_memory import ModelMemory, Outcome, corrected, stor
 from adapt.data.example import Example
 from adapt.data.inputs import AudioInput, as_pairs, as_utterances
 from adapt.data.loader import Loader
-from adapt.data.manifest import Splits, Utterance
+from adapt.data.manifest import Splits
 from adapt.data.pairs import Pair
 from adapt.data.splits import check
 from adapt.errors import InputError
@@ -146,9 +146,7 @@ class LoadedModel(Loaded):
             (given,) = as_pairs(example)  # pyright: ignore[reportArgumentType]
         return memory.correct(given.with_text(text), force=force)
 
-    def memory(
-        self, store: Path | str | None = None, protected: Sequence[Example] | None = None
-    ) -> ModelMemory:
+    def memory(self, store: Path | str | None = None, protected: Sequence[Example] | None = None) -> ModelMemory:
         """Open the corrections of this model, or create them if `protected` examples are given.
 
         Raises:

@@ -113,6 +113,7 @@ def open_run(cfg: DictConfig) -> Path:
             "card.json",
             "report.html",
             "comparison.json",
+            "comparison.safetensors",
             "transcripts.jsonl",
             "sweep.html",
             "steering.html",

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from adapt.comparison.words import Transcript, Word
+    from adapt.comparison.words import AlignedWord, Transcript
 
 Kind = Literal["right", "wrong", "extra", "missing", "none"]
 LINE = 104  # characters that fit on one line of the page, space between the columns counted
@@ -45,7 +45,7 @@ def columns(transcript: Transcript) -> list[Column]:
     """
     words_before, added_before = _places(transcript.before)
     words_after, added_after = _places(transcript.after)
-    if [word.expected for word in words_before] != [word.expected for word in words_after]:
+    if [word.reference for word in words_before] != [word.reference for word in words_after]:
         raise ValueError(f"The alignments of {transcript.name!r} have different references.")
     merged: list[Column] = []
     for place, (extra_before, extra_after) in enumerate(zip(added_before, added_after, strict=True)):
@@ -54,7 +54,7 @@ def columns(transcript: Transcript) -> list[Column]:
         ]
         if place < len(words_before):
             old, new = words_before[place], words_after[place]
-            merged.append(Column(old.expected, _word(old), _word(new)))
+            merged.append(Column(old.reference, _word(old), _word(new)))
     return merged
 
 
@@ -70,23 +70,23 @@ def lines(merged: Sequence[Column], width: int = LINE) -> Iterator[list[Column]]
         yield line
 
 
-def _places(words: Sequence[Word]) -> tuple[list[Word], list[list[str]]]:
+def _places(words: Sequence[AlignedWord]) -> tuple[list[AlignedWord], list[list[str]]]:
     # The places of the reference, and what was added before each of them and after the last.
-    places: list[Word] = []
+    places: list[AlignedWord] = []
     added: list[list[str]] = [[]]
     for word in words:
-        if word.expected:
+        if word.reference:
             places.append(word)
             added.append([])
         else:
-            added[-1].append(word.written)
+            added[-1].append(word.hypothesis)
     return places, added
 
 
-def _word(word: Word) -> Cell:
-    if not word.written:
+def _word(word: AlignedWord) -> Cell:
+    if not word.hypothesis:
         return Cell("", "missing")
-    return Cell(word.written, "right" if word.written == word.expected else "wrong")
+    return Cell(word.hypothesis, "right" if word.hypothesis == word.reference else "wrong")
 
 
 def _extra(text: str) -> Cell:

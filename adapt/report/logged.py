@@ -22,7 +22,8 @@ def log_result(
     """Log the config and the final metrics; for wandb the run's files as an artifact, the report as a page, and what
     was compared as tables, with recordings where the report has them, and maps as pictures.
     """
-    names = ("config.yaml", "metrics.json", "comparison.json", "card.json", "report.html", "model.safetensors")
+    names = ("config.yaml", "metrics.json", "comparison.json", "comparison.safetensors", "card.json", "report.html")
+    names += ("model.safetensors",)
     files = [*(folder / name for name in names), *sorted((folder / "adaptation").glob("*"))]
     media = None if comparison is None else partial(_media, comparison)
     _log(logger, folder, config, metrics, "adaptation", [path for path in files if path.is_file()], media)
@@ -103,7 +104,7 @@ def _media(comparison: "Comparison", folder: Path) -> dict[str, Any]:
                     path.write_bytes(row[place])
                     row[place] = library.Audio(str(path))
         media[f"comparison/{name}"] = library.Table(columns=table.columns, data=rows)
-    for drawn in comparison.inside.maps if comparison.inside else ():
+    for drawn in comparison.neurons.maps if comparison.neurons else ():
         picture, groups = map_picture(drawn)
         path = folder / f"{drawn.name}.png"
         path.write_bytes(picture)

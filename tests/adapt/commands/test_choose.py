@@ -44,7 +44,7 @@ def test_leaves_scores_a_choice_and_figures(chosen, base):
         best = told["measures"][name]["top"][0]
         highest = max(float(own[site].max()) for site in own.sites)
         assert best["score"] == pytest.approx(highest) == pytest.approx(float(own[best["site"]][best["unit"]]))
-        assert best["place"] == 1 and best["elsewhere"].keys() == set(names) - {name}
+        assert best["rank"] == 1 and best["other_ranks"].keys() == set(names) - {name}
     by_measure = [
         Neurons({site: row["chosen"] for site, row in zip(choice.sites, told["measures"][name]["sites"], strict=True)})
         for name in names

@@ -23,7 +23,7 @@ def test_each_row_reads_as_its_text_and_its_errors_are_the_word_edits(reference:
     for when, text, alignment in (("before", before, said.before), ("after", after, said.after)):
         cells = [getattr(column, when) for column in merged]
         assert [cell.text for cell in cells if cell.text] == text.split()
-        edits = sum(word.expected != word.written for word in alignment)
+        edits = sum(word.reference != word.hypothesis for word in alignment)
         assert sum(cell.kind in ("wrong", "extra", "missing") for cell in cells) == edits
 
 

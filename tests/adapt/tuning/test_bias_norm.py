@@ -26,9 +26,7 @@ def test_of_some_sites_and_layers(marian):
     assert norm(model, sites="*.final_layer_norm", layers="decoder last 1").names == tuple(
         f"net.model.decoder.layers.1.final_layer_norm.{kind}" for kind in ("weight", "bias")
     )
-    with pytest.raises(
-        InputError, match=r"tuning=bias: none matches \*\.no in these layers. They are at net\.model"
-    ):
+    with pytest.raises(InputError, match=r"tuning=bias: none matches \*\.no in these layers. They are at net\.model"):
         bias(model, sites="*.no")
     with pytest.raises(InputError, match="No layer is called 'decoder last 7'"):
         norm(model, layers="decoder last 7")

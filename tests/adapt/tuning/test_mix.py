@@ -59,9 +59,7 @@ def test_rows_of_the_upper_encoder_lora_in_the_decoder_and_the_head_whole(model,
 
 
 def test_what_trains_whole_twice_is_one(model):
-    names = mix(
-        model, parts={"biases": bias, "norms": norm, "last": partial(layers, layers="decoder last 1")}
-    ).names
+    names = mix(model, parts={"biases": bias, "norms": norm, "last": partial(layers, layers="decoder last 1")}).names
     expected = {*bias(model).names, *norm(model).names, *layers(model, layers="decoder last 1").names}
     assert len(names) == len(set(names)) and set(names) == expected
 
