@@ -43,7 +43,8 @@ def main(cfg: DictConfig) -> None:
         )
     run = prepared(cfg, base)
     if cfg.dry_run:
-        return print_costs(run)
+        print_costs(run)
+        return
     folder = open_run(cfg)
     logger = build(cfg.logger)(folder)
     splits = run.splits

@@ -97,15 +97,15 @@ def test_layers_are_chosen_before_rows_begin_to_train(model, marian):
 )
 def test_overlaps_are_refused_with_both_names(model, parts, one, other):
     with pytest.raises(InputError) as said:
-        mix(model, parts=parts).names
+        mix(model, parts=parts)
     assert f"tuning.parts.{one}" in str(said.value) and f"tuning.parts.{other}" in str(said.value)
 
 
 def test_no_parts_and_wrong_ones(model):
     with pytest.raises(InputError, match=r"tuning=mix needs parts: \+tuning@tuning\.parts\.NAME=TUNING"):
-        mix(model, parts={}).names
+        mix(model, parts={})
     with pytest.raises(InputError, match="tuning.parts.top: layers: No layer is called 'top'"):
-        mix(model, parts={"top": partial(layers, layers="top")}).names
+        mix(model, parts={"top": partial(layers, layers="top")})
 
 
 def test_an_experiment_names_its_parts_in_its_defaults(model, tmp_path):
