@@ -13,13 +13,13 @@ LONGEST_NAME = 24
 
 def amount(value: float, metric: Metric) -> str:
     """A metric's value with one decimal: a WER of 0.465 is `46.5 %`, a BLEU of 46.5 is `46.5`."""
-    return f"{metric.scale * value:.1f}{' %' * metric.percent}" if math.isfinite(value) else UNKNOWN
+    return f"{metric.scale * value:.1f}{metric.unit}" if math.isfinite(value) else UNKNOWN
 
 
 def amount_range(interval: Sequence[float], metric: Metric) -> str:
     """An interval of values: `44.0–49.1 %`."""
     low, high = (metric.scale * end for end in interval)
-    return f"{low:.1f}–{high:.1f}{' %' * metric.percent}"
+    return f"{low:.1f}–{high:.1f}{metric.unit}"
 
 
 def points(difference: float, metric: Metric) -> str:

@@ -29,8 +29,18 @@ class Metric:
 
     @property
     def scale(self) -> float:
-        """What a value is multiplied by to be shown, in percent or in points."""
+        """The factor from a value to the number that is shown, which is in percent or in points."""
         return 100.0 if self.percent else 1.0
+
+    @property
+    def unit(self) -> str:
+        """What follows a shown number: " %", or nothing."""
+        return " %" if self.percent else ""
+
+    @property
+    def title(self) -> str:
+        """The label with the unit, for a column or an axis: "WER, %", "BLEU"."""
+        return f"{self.label},{self.unit}" if self.percent else self.label
 
 
 WER = Metric("wer", "WER", "word error rate")
@@ -69,7 +79,7 @@ class TextScores:
 
     def __str__(self) -> str:
         values = self.values()
-        return ", ".join(f"{m.label} {m.scale * values[m.key]:.1f}{' %' * m.percent}" for m in self.metrics)
+        return ", ".join(f"{m.label} {m.scale * values[m.key]:.1f}{m.unit}" for m in self.metrics)
 
     def as_dict(self) -> dict[str, Any]:
         """Values, their 95 % intervals, and the number of examples: what `metrics.json` holds."""

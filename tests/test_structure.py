@@ -44,7 +44,7 @@ LAYERS = (
     ("adapt.models",),
     ("adapt.formatting", "adapt.metrics"),
     ("adapt.data",),
-    ("adapt.build", "adapt.run", "adapt.errors", "adapt.files", "adapt.progress", "adapt.distributed"),
+    ("adapt.build", "adapt.run", "adapt.checks", "adapt.errors", "adapt.files", "adapt.progress", "adapt.distributed"),
     ("interventions",),
 )
 

@@ -11,12 +11,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits, grouping
+from adapt.checks import check_counts
 from adapt.commands._finish import finish
-from adapt.comparison.compare import check_counts, compare_texts
+from adapt.comparison.compare import compare_texts
 from adapt.data.manifest import Splits
 from adapt.data.replay import replayed
-from adapt.data.sample import Sample
 from adapt.data.splits import check_splits
+from adapt.data.tuning_data import TuningData
 from adapt.distributed import is_first
 from adapt.errors import InputError
 from adapt.introspect.topography.cells import cells_of_model, cells_to_text
@@ -53,7 +54,7 @@ def main(cfg: DictConfig) -> None:
     check_flags(cfg)
     if not cfg.dry_run:
         check_output(cfg)
-    check_counts(causes=cfg.causes, inside=cfg.inside, players=cfg.players)
+    check_counts(0, causes=cfg.causes, inside=cfg.inside, players=cfg.players)
     pl.seed_everything(cfg.seed, verbose=False)
     base: Loaded = build(cfg.model)
     if base.reference == "new":
@@ -75,7 +76,7 @@ def main(cfg: DictConfig) -> None:
     make_optimizer = checked_optimizer(build(cfg.optimizer))
     choice = output_folder(cfg) / "choice.safetensors"
     plain = copy.deepcopy(model) if cfg.dry_run else None
-    sample = Sample(splits.train, splits.source_train, loader, None if cfg.dry_run else choice)
+    sample = TuningData(splits.train, splits.source_train, loader, None if cfg.dry_run else choice)
     with _unless_refused(cfg, choice):
         measured = auto_rgn(model, sample) if cfg.rates == "auto" else None
         trained = build(cfg.tuning)(model, sample=sample)

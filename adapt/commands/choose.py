@@ -9,8 +9,8 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from adapt.build import build, build_splits
-from adapt.data.sample import Sample
 from adapt.data.splits import check_splits
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.files import write_json
 from adapt.report.choice import Measured, top_neurons, write_choice
@@ -34,7 +34,7 @@ def main(cfg: DictConfig) -> None:
     loaded = build(cfg.model)
     model = loaded.model
     splits, skipped = check_splits(build_splits(cfg.data), model, cfg.data.on_error)
-    sample = Sample(splits.train, splits.source_train, build(cfg.loader))
+    sample = TuningData(splits.train, splits.source_train, build(cfg.loader))
     sites = list(cfg.sites) if isinstance(cfg.sites, ListConfig) else str(cfg.sites)
     measured, seconds = [], {}
     for name, label in zip(names, labels, strict=True):

@@ -7,8 +7,9 @@ from dataclasses import replace
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits, grouping
+from adapt.checks import check_counts
 from adapt.commands._finish import finish
-from adapt.comparison.compare import check_counts, compare_models
+from adapt.comparison.compare import compare_models
 from adapt.data.splits import check_splits
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
@@ -23,7 +24,7 @@ def main(cfg: DictConfig) -> None:
     """Compare as `conf/compare.yaml` says. Leaves `comparison.json`, `report.html`, `metrics.json`, `card.json`."""
     started = time.perf_counter()
     check_output(cfg)
-    check_counts(causes=cfg.causes, inside=cfg.inside, players=cfg.players)
+    check_counts(0, causes=cfg.causes, inside=cfg.inside, players=cfg.players)
     before, after = load_model(cfg.before), load_model(cfg.after)
     base = after.header.get("base", {})
     if base.get("fingerprint") == before.fingerprint:

@@ -2,12 +2,12 @@
 
 import getpass
 import logging
-from math import inf
 from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
 
 from adapt.build import build
+from adapt.checks import check_number
 from adapt.corrections.layer_sweep import sweep, told_sweep
 from adapt.corrections.layers import layers_to_try
 from adapt.corrections.model_memory import ModelMemory, Outcome, store_path
@@ -108,8 +108,7 @@ def strength_of(cfg: DictConfig) -> float | None:
     """How firmly the protected is held; None: as usual. Raises InputError where that is no number above 0."""
     if cfg.strength is None:
         return None
-    if not isinstance(cfg.strength, (int, float)) or isinstance(cfg.strength, bool) or not 0 < cfg.strength < inf:
-        raise InputError(f"strength={cfg.strength}: expected a number above 0; 300 is usual, and less reaches further.")
+    check_number("strength", cfg.strength, above=0, hint="300 is usual. Smaller values let corrections reach further.")
     return float(cfg.strength)
 
 

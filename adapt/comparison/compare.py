@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from adapt.checks import check_counts
 from adapt.comparison.causes import find_causes
 from adapt.comparison.grids import measure_smoothness
 from adapt.comparison.neurons import compare_neurons
@@ -120,7 +121,7 @@ def compare_texts(
     Where one of them fails, the comparison is without it: what was trained and measured before is not to be lost for
     that.
     """
-    check_counts(causes=causes, inside=inside, players=players)
+    check_counts(0, causes=causes, inside=inside, players=players)
     results, groups, transcripts = compare_answers(sets, before_texts, after_texts, after.model.task, group_by)
     try:
         weights = weight_change(before.model, after.model, trained, rows, factors)
@@ -145,13 +146,6 @@ def compare_texts(
         causes=found,
         metrics=after.model.task.metrics, example_name=after.model.task.example_name, **facts,
     )  # fmt: skip
-
-
-def check_counts(**counts: Any) -> None:
-    """Raise InputError for what is no number of something; a command asks before it does anything that takes long."""
-    for name, count in counts.items():
-        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-            raise InputError(f"{name} is a whole number, 0 or more; got {count!r}.")
 
 
 def tried(name: str, measure: Callable[..., Any], *arguments: Any) -> Any:

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
 
+from adapt.checks import check_count, is_number
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
-from adapt.data.sample import Sample as Examples
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.introspect.activations import read_activations
 from adapt.models.loaded import Loaded
@@ -137,7 +137,7 @@ def ablate(
     _check_controls(controls)
     shares = _numbers("amounts", amounts)
     places = _sites(loaded, sites, part)
-    sample = Examples(splits.train, splits.source_train, loader)
+    sample = TuningData(splits.train, splits.source_train, loader)
     try:
         scored, _ = score(loaded.model, choose, sample, [site.name for site in places], seed, examples)
     except (InputError, ValueError) as error:
@@ -171,14 +171,13 @@ def _several(given: Any) -> list[Any]:
 
 def _numbers(name: str, given: Any) -> list[float]:
     numbers = _several(given)
-    if not numbers or not all(isinstance(n, (int, float)) and not isinstance(n, bool) and isfinite(n) for n in numbers):
+    if not numbers or not all(map(is_number, numbers)):
         raise InputError(f"intervention.{name} must be a number or a list of numbers, got {given!r}.")
     return numbers
 
 
 def _check_controls(controls: Any) -> None:
-    if not isinstance(controls, int) or controls < 0:
-        raise InputError(f"intervention.controls is a number of controls, 0 or more; got {controls!r}.")
+    check_count("controls", controls)
 
 
 def _random(steer: Steer, seed: int) -> Steer:

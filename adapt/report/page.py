@@ -203,7 +203,7 @@ def _learning(history: Sequence[dict[str, float]], metrics: Sequence[Metric]) ->
     return {
         "rows": history,
         "loss": figures.curves("Loss by epoch", loss),
-        "quality": figures.curves("The validation set by epoch", quality, " %" * metrics[0].percent),
+        "quality": figures.curves("The validation set by epoch", quality, metrics[0].unit),
         "best": min(values, key=lambda epoch: (sign * values[epoch], epoch)) if values else None,
         "keys": [key for key in names if any(key in row for row in history)],
         "names": names,

@@ -35,7 +35,7 @@ def write_sweep(
         title=title, summary=summary, along=along, example_name=example_name, config=config, points=points, metrics=metrics,
         main=metrics[0], key=_key(points, metrics[0]),
         charts=[
-            (chart, figures.curves(chart, _curves(points, chart, metrics[0]), " %" * metrics[0].percent, along))
+            (chart, figures.curves(chart, _curves(points, chart, metrics[0]), metrics[0].unit, along))
             for chart in dict.fromkeys(point.chart for point in points)
         ],
     )  # fmt: skip

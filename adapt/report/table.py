@@ -19,7 +19,7 @@ def print_result(comparison: Comparison, folder: Path) -> None:
             low, high = result.difference[key]
             old, new = result.before[key], result.after[key]
             change = f"{scale * (new - old):+.1f} [{scale * low:+.1f}, {scale * high:+.1f}]"
-            label = f"{metric.label} {name}{', %' * metric.percent}"
+            label = f"{metric.label} {name}{', %' if metric.percent else ''}"
             table.add_row(label, f"{scale * old:.1f}", f"{scale * new:.1f}", change)
         table.add_section()
     weights = comparison.weights

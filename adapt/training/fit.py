@@ -16,6 +16,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
+from adapt.checks import check_count
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.data.replay import Replay
@@ -125,8 +126,8 @@ def watch(metrics: Sequence[Metric], monitor: str | None, patience: int | None) 
     Raises:
         InputError: there is no such `monitor`, or `patience` is no number of epochs.
     """
-    if patience is not None and (not isinstance(patience, int) or isinstance(patience, bool) or patience < 1):
-        raise InputError(f"patience is a number of epochs, at least 1, or null for none; got {patience!r}.")
+    if patience is not None:
+        check_count("patience", patience, 1)
     better = {"val_loss": "min"} | {f"val_{metric.key}": "max" if metric.higher else "min" for metric in metrics}
     monitor = f"val_{metrics[0].key}" if monitor is None else monitor
     if not isinstance(monitor, str) or monitor not in better:
@@ -285,7 +286,7 @@ class _History(Callback):
         main = self.metrics[0]
         validation = ""
         if f"val_{main.key}" in row:
-            value = f"{main.scale * row[f'val_{main.key}']:5.1f}{' %' * main.percent}"
+            value = f"{main.scale * row[f'val_{main.key}']:5.1f}{main.unit}"
             validation = f"   validation loss {row['val_loss']:.3f}, {main.label} {value}"
         log.info(
             "epoch %2d/%s   loss %.3f%s   %.0f s",

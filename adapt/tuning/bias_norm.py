@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from adapt.data.sample import Sample
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.models.model import Model
 from adapt.tuning.layers import full
@@ -17,7 +17,7 @@ def bias(
     model: Model,
     sites: str | Sequence[str] = "*",
     layers: str | int | Sequence[str | int] | None = None,
-    sample: Sample | None = None,
+    sample: TuningData | None = None,
 ) -> list[str]:
     """Every bias, those of norms included (BitFit: Ben Zaken et al. 2022).
 
@@ -37,7 +37,7 @@ def norm(
     model: Model,
     sites: str | Sequence[str] = "*",
     layers: str | int | Sequence[str | int] | None = None,
-    sample: Sample | None = None,
+    sample: TuningData | None = None,
 ) -> list[str]:
     """The weights and biases of batch, layer, group and RMS norms. The statistics of a batch norm follow the training.
 

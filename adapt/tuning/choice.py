@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 import adapt.introspect.scores as measures
-from adapt.data.sample import Sample
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
 from adapt.models.model import Model
@@ -39,7 +39,7 @@ def tunable(model: Model, sites: str | Sequence[str] = "*") -> list[Site]:
 def score(
     model: Model,
     choose: str,
-    sample: Sample | None = None,
+    sample: TuningData | None = None,
     sites: str | Sequence[str] = "*",
     seed: int = 0,
     examples: int | None = 64,
@@ -188,7 +188,7 @@ def described(model: Model, chosen: Neurons, said: str, layers: Sequence[Layer] 
 
 
 def keep(
-    sample: Sample | None, model: Model, chosen: Neurons, said: str, layers: Sequence[Layer] | None = None
+    sample: TuningData | None, model: Model, chosen: Neurons, said: str, layers: Sequence[Layer] | None = None
 ) -> None:
     """Keep a choice, and a sentence on it as of `described`, in the run's folder, where the sample names its file."""
     told = described(model, chosen, said, layers)
@@ -198,7 +198,7 @@ def keep(
         chosen.save(sample.kept, said=told, layers=names)
 
 
-def kept(sample: Sample | None) -> tuple[Neurons, list[str] | None] | None:
+def kept(sample: TuningData | None) -> tuple[Neurons, list[str] | None] | None:
     """The choice that a run kept, as neurons and, where whole layers were chosen, their names; None where none is."""
     if sample is None or sample.kept is None or not sample.kept.is_file():
         return None

@@ -1,13 +1,13 @@
 """What a tuning may change: all of a model, some of its layers, or its output layer.
 
-A tuning is a function of a model and a `Sample` of the data that says which parameters train, by name.
+A tuning is a function of a model and a `TuningData` of the data that says which parameters train, by name.
 """
 
 from collections.abc import Sequence
 
 import torch
 
-from adapt.data.sample import Sample
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.models.model import Model
 from adapt.tuning.choice import best_layers, keep, kept, layer_scores, score
@@ -15,7 +15,7 @@ from interventions.neurons import Neurons
 from interventions.sites import Layer, choose_layers, find_sites
 
 
-def full(model: Model, sample: Sample | None = None) -> list[str]:
+def full(model: Model, sample: TuningData | None = None) -> list[str]:
     """Every parameter."""
     return [name for name, _ in model.named_parameters() if name not in model.never_trained]
 
@@ -27,7 +27,7 @@ def layers(
     amount: float | int = 0.2,
     examples: int | None = 64,
     seed: int = 0,
-    sample: Sample | None = None,
+    sample: TuningData | None = None,
 ) -> list[str]:
     """The parameters of the layers that `interventions.sites.choose_layers` finds: their weights, biases and norms.
 
@@ -51,13 +51,13 @@ def layers(
     return [name for name in full(model) if name.rpartition(".")[0] in modules]
 
 
-def head(model: Model, sample: Sample | None = None) -> list[str]:
+def head(model: Model, sample: TuningData | None = None) -> list[str]:
     """The output layer."""
     return layers(model, [model.head])
 
 
 def _best(
-    model: Model, choose: str, amount: float | int, examples: int | None, seed: int, sample: Sample | None
+    model: Model, choose: str, amount: float | int, examples: int | None, seed: int, sample: TuningData | None
 ) -> list[Layer]:
     if choose == "weight":
         raise ValueError("choose=weight compares neurons with their own layer, and cannot rank layers. Take another.")

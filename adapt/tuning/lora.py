@@ -6,7 +6,8 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from adapt.data.sample import Sample
+from adapt.checks import check_number, check_share
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.models.factors import add_factors, why_not
 from adapt.models.model import Model
@@ -26,7 +27,7 @@ def lora(
     sites: str | Sequence[str] | None = None,
     layers: str | int | Sequence[str | int] | None = None,
     seed: int = 0,
-    sample: Sample | None = None,
+    sample: TuningData | None = None,
 ) -> list[str]:
     """Low-rank factors of rank `r`, scaled by `alpha / r` (`use_rslora`: by `alpha / sqrt(r)`), at some sites.
 
@@ -38,10 +39,8 @@ def lora(
     Raises:
         InputError: no site is chosen, or none of those can have factors, and why; or a number is none.
     """
-    if not isinstance(alpha, (int, float)) or isinstance(alpha, bool) or not 0 < alpha < float("inf"):
-        raise InputError(f"tuning.alpha scales what the factors add, and is a number above 0; got {alpha!r}.")
-    if not isinstance(dropout, (int, float)) or isinstance(dropout, bool) or not 0 <= dropout < 1:
-        raise InputError(f"tuning.dropout is a share, from 0 to below 1; got {dropout!r}.")
+    check_number("alpha", alpha, above=0)
+    check_share("dropout", dropout, zero=True)
     own: dict[str, Any] = {"r": r, "lora_alpha": alpha, "lora_dropout": dropout, "use_dora": use_dora}
     own |= {"use_rslora": use_rslora, **_named(options)}
     return peft(model, "LORA", own, sites, layers, seed, sample)
@@ -54,7 +53,7 @@ def peft(
     sites: str | Sequence[str] | None = None,
     layers: str | int | Sequence[str | int] | None = None,
     seed: int = 0,
-    sample: Sample | None = None,
+    sample: TuningData | None = None,
 ) -> list[str]:
     """Another of peft's methods (`adapt.models.factors.METHODS`), with the options of its config, at some sites.
 

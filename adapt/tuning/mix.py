@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
-from adapt.data.sample import Sample
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.models.model import Model
 from adapt.tuning.lora import lora, peft
 from adapt.tuning.neurons import neurons
 
 
-def mix(model: Model, parts: Mapping[str, Callable[..., list[str]]], sample: Sample | None = None) -> list[str]:
+def mix(model: Model, parts: Mapping[str, Callable[..., list[str]]], sample: TuningData | None = None) -> list[str]:
     """All that the parts train, each of them a tuning with its options.
 
     Where two parts let a parameter train as a whole, it does. What one trains by rows or factors no other may train.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from adapt.data.sample import Sample
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.models.model import Model
 from adapt.tuning.choice import best_neurons, keep, kept, score
@@ -25,7 +25,7 @@ def neurons(
     freeze: bool = False,
     examples: int | None = 64,
     seed: int = 0,
-    sample: Sample | None = None,
+    sample: TuningData | None = None,
 ) -> list[str]:
     """Rows of the chosen neurons, as `interventions.rows.train_rows` makes them; `merge_rows` ends it.
 

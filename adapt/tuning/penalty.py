@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from adapt.data.sample import Sample
+from adapt.checks import check_count, check_number
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.models.inference import eval_mode
 from adapt.models.model import Model
@@ -44,17 +45,17 @@ class Penalty(nn.Module, ABC):
         """Measure what it needs before training, or read what was measured into `folder` before."""
 
 
-def none(model: Model, sample: Sample | None = None) -> None:
+def none(model: Model, sample: TuningData | None = None) -> None:
     """No penalty."""
 
 
-def l2sp(model: Model, strength: float = 0.01, sample: Sample | None = None) -> "L2SP":
+def l2sp(model: Model, strength: float = 0.01, sample: TuningData | None = None) -> "L2SP":
     """`L2SP` on the parameters of the model that train. Raises InputError."""
     return L2SP(model, strength)
 
 
 def ewc(
-    model: Model, strength: float = 0.01, examples: int = 200, seed: int = 0, sample: Sample | None = None
+    model: Model, strength: float = 0.01, examples: int = 200, seed: int = 0, sample: TuningData | None = None
 ) -> "EWC":
     """`EWC` on the parameters of the model that train, by `examples` of the source, drawn with `seed`.
 
@@ -63,8 +64,7 @@ def ewc(
     """
     if sample is None or not sample.source:
         raise InputError("keep=ewc measures on examples of the source what to keep: give data.source_train=...")
-    if not isinstance(examples, int) or examples < 1:
-        raise InputError(f"keep.examples is a number of examples, 1 or more; got {examples!r}.")
+    check_count("examples", examples, 1)
     drawn = random.Random(seed).sample(range(len(sample.source)), min(examples, len(sample.source)))
     return EWC(model, strength, replace(sample, source=[sample.source[number] for number in sorted(drawn)]))
 
@@ -106,7 +106,7 @@ class EWC(Penalty):
     that would change what the source hears.
     """
 
-    def __init__(self, model: Model, strength: float, sample: Sample) -> None:
+    def __init__(self, model: Model, strength: float, sample: TuningData) -> None:
         super().__init__()
         self.strength = _checked(strength)
         self.model, self.sample = [model], sample  # in a list: the model is no part of its own penalty
@@ -182,8 +182,7 @@ class _Anchored(nn.Module):
 
 
 def _checked(strength: float) -> float:
-    if not isinstance(strength, (int, float)) or isinstance(strength, bool) or not 0 < strength < float("inf"):
-        raise InputError(f"keep.strength is a number above 0 (none at all is keep=none); got {strength!r}.")
+    check_number("strength", strength, above=0)
     return float(strength)
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from math import isfinite
 
+from adapt.checks import check_number
 from adapt.errors import InputError
 from adapt.models.model import Model
 from interventions.sites import choose_layers
@@ -31,8 +31,7 @@ def layer_rates(
             f"rates are factors by layer or parameter, as '{{first 3: 0.1}}', or auto, or null; got {rates!r}."
         )
     for what, factor in (("layer_decay", decay), *((f"rates.{key}", value) for key, value in (rates or {}).items())):
-        if not isinstance(factor, (int, float)) or isinstance(factor, bool) or not (isfinite(factor) and factor >= 0):
-            raise InputError(f"{what} is a factor of the learning rate, a number from 0 on; got {factor!r}.")
+        check_number(what, factor, minimum=0)
     places = {name: layer_of(model, name) for name in trained}
     top = max(places.values())
     asked = {name: 1.0 for name in trained}

@@ -2,7 +2,7 @@
 
 import json
 
-from adapt.data.sample import Sample
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.files import write_json
 from adapt.introspect.scores import mean_gradient
@@ -15,7 +15,7 @@ from interventions.sites import find_sites
 KEPT_RATES = "choice-rates.json"
 
 
-def surgical(model: Model, examples: int | None = 64, sample: Sample | None = None) -> list[str]:
+def surgical(model: Model, examples: int | None = 64, sample: TuningData | None = None) -> list[str]:
     """The parameters of the layer with the highest relative gradient norm.
 
     Raises:
@@ -33,7 +33,7 @@ def surgical(model: Model, examples: int | None = 64, sample: Sample | None = No
     return layers(model, [chosen.name])
 
 
-def relative_gradients(model: Model, sample: Sample) -> dict[str, float]:
+def relative_gradients(model: Model, sample: TuningData) -> dict[str, float]:
     """The norm of a layer's gradient of the target's mean loss over that of its weights, by the layer's name.
 
     All of a layer's parameters count, its norms and biases included; layers that nothing trains have none.
@@ -50,7 +50,7 @@ def relative_gradients(model: Model, sample: Sample) -> dict[str, float]:
     return found
 
 
-def auto_rgn(model: Model, sample: Sample, examples: int = 64) -> dict[str, float]:
+def auto_rgn(model: Model, sample: TuningData, examples: int = 64) -> dict[str, float]:
     """The factor of each layer's learning rate, by auto-RGN: its relative gradient norm over the largest.
 
     The layer of `surgical` has 1. Measured on the model as it comes, before any tuning. The factors are kept beside the

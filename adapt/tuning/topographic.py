@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from adapt.checks import check_number
 from adapt.errors import InputError
 from adapt.files import write_json
 from adapt.introspect.topography.cells import cells_by_weight, cells_from_text, cells_to_text
@@ -102,9 +103,8 @@ def grid(
     Raises:
         InputError: an option is none, or of these sites none trains.
     """
-    for name, value, least in (("strength", strength, 0), ("radius", radius, 1)):
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value < float("inf"):
-            raise InputError(f"topographic.{name} is a number of at least {least}; got {value!r}.")
+    check_number("strength", strength, minimum=0)
+    check_number("radius", radius, minimum=1)
     if start not in ("weights", "number"):
         raise InputError(f"topographic.start must be weights or number; got {start!r}.")
     if sites is not None and not (

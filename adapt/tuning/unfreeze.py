@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from adapt.errors import InputError
+from adapt.checks import check_count
 from adapt.models.model import Model
 from adapt.tuning.rates import layer_of
 
@@ -40,8 +40,7 @@ def gradual(model: Model, trained: Sequence[str], every: int) -> Unfreeze:
     Raises:
         InputError: `every` is no number of epochs.
     """
-    if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-        raise InputError(f"unfreeze is a number of epochs, at least 1, or null for all at once; got {every!r}.")
+    check_count("unfreeze", every, 1)
     layers: dict[int, list[str]] = {}
     for name in trained:
         layers.setdefault(layer_of(model, name), []).append(name)

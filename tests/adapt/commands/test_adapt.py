@@ -124,7 +124,7 @@ def test_no_base_and_no_data_are_refused(options, innertune, tmp_path):
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        ("patience=0", "patience is a number of epochs, at least 1"),
+        ("patience=0", "patience must be a whole number of at least 1"),
         ("patience=soon", "got 'soon'"),
         ("patience=true", "got True"),
         ("monitor=val_bleu", "monitor=val_bleu is not measured here. Give one of val_loss, val_wer"),

@@ -8,7 +8,7 @@ import torch
 
 from adapt.data.loader import Loader
 from adapt.data.manifest import read_manifest
-from adapt.data.sample import Sample
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.introspect.scores import random
 from adapt.models.checkpoint import load_model, save_adaptation
@@ -29,7 +29,7 @@ def model(base):
 @pytest.fixture(scope="module")
 def sample(speech):
     low, high = (tuple(read_manifest(speech[f"{accent}_test"])[0]) for accent in ("low", "high"))
-    return Sample(high, low, Loader(batch_seconds=4))
+    return TuningData(high, low, Loader(batch_seconds=4))
 
 
 def trained(model, names):
@@ -113,7 +113,7 @@ def test_surgical_takes_the_block_with_the_largest_gradient_beside_its_weights(m
         ):
             own.mul_(factor)
         norm.eps *= 1e-4
-    kept = Sample(sample.target, (), sample.loader, tmp_path / "choice.safetensors")
+    kept = TuningData(sample.target, (), sample.loader, tmp_path / "choice.safetensors")
     names = surgical(model, examples=3, sample=kept)
     assert set(names) == {name for name in full(model) if name.rpartition(".")[0] in layer.modules}
     assert f"the layer {layer.name}," in sentences(kept.kept)
@@ -139,7 +139,7 @@ def test_layers_and_blocks_of_every_family(family, request, sample, language, tm
         model = model.with_header(model.header() | {"language": "en"})
     if family == "marian":
         splits = read_pairs(train=str(language["train"]), source_test=str(language["source_test"]))
-        sample = Sample(splits.train, splits.source_test, Loader())
+        sample = TuningData(splits.train, splits.source_test, Loader())
     free = set(full(model))
     for choose in ("rgn", "activation_gap"):
         names = layers(model, choose=choose, amount=0.5, examples=3, sample=sample)
@@ -151,7 +151,7 @@ def test_layers_and_blocks_of_every_family(family, request, sample, language, tm
 
 
 def test_a_kept_choice_is_read_and_not_made_again(model, sample, tmp_path, monkeypatch):
-    kept = Sample(sample.target, sample.source, sample.loader, tmp_path / "choice.safetensors")
+    kept = TuningData(sample.target, sample.source, sample.loader, tmp_path / "choice.safetensors")
     names = neurons(model, choose="activation_gap", weights=0.05, per=None, sample=kept, examples=4)
     said = sentences(kept.kept)
     assert said.startswith("Chosen by activation_gap, measured on 4 examples of the target and 4 of the source: ")
@@ -169,7 +169,7 @@ def test_a_kept_choice_is_read_and_not_made_again(model, sample, tmp_path, monke
 
 
 def test_few_are_evenly_spaced():
-    sample = Sample(range(10), range(3), Loader())
+    sample = TuningData(range(10), range(3), Loader())
     assert (sample.few(4).target, sample.few(4).source) == ([0, 2, 5, 7], [0, 1, 2]) and sample.few(None) is sample
     for given in (0, -1, 2.5, True):
         with pytest.raises(InputError, match="examples is how many"):

@@ -7,7 +7,7 @@ import torch
 
 from adapt.data.loader import Loader
 from adapt.data.pairs import Pair
-from adapt.data.sample import Sample
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.introspect.weights.change import weight_change
 from adapt.models.checkpoint import load_model, model_fingerprint, save_adaptation
@@ -75,7 +75,7 @@ def test_biases_train_beside_lora(model):
 
 def test_layers_are_chosen_before_rows_begin_to_train(model, marian):
     measured = partial(layers, choose="rgn", amount=1)
-    sample = Sample([Pair("ab cd", "ef gh")], (), Loader())
+    sample = TuningData([Pair("ab cd", "ef gh")], (), Loader())
     expected = mix(load_model(str(marian)).model, {"a": measured, "b": UPPER}, sample=sample)
     assert mix(model, {"a": UPPER, "b": measured}, sample=sample) == expected
     assert any(name.endswith(".rows") for name in expected)

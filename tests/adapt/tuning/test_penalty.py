@@ -11,7 +11,7 @@ from torch import nn
 
 from adapt.data.loader import Loader
 from adapt.data.manifest import Utterance
-from adapt.data.sample import Sample
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.models.labels import Labels
 from adapt.models.wav2letter import Wav2LetterCTC, Wav2LetterShape
@@ -34,7 +34,7 @@ def sample(tmp_path):
     for number, text in enumerate(["ab", "ba", "a b", "b"]):
         soundfile.write(tmp_path / f"{number}.wav", draw.normal(0, 0.1, 4000 + 500 * number), 16_000)
         source.append(Utterance(tmp_path / f"{number}.wav", text, duration=(4000 + 500 * number) / 16_000))
-    return Sample((), source, Loader())
+    return TuningData((), source, Loader())
 
 
 def moved(model, by=0.1):
@@ -182,9 +182,9 @@ def test_ewc_measures_once_and_leaves_the_model_as_it_was(model, sample, tmp_pat
 def test_what_cannot_be_is_refused(model, sample):
     assert none(model) is None
     for strength in (0, -1, "much", True, float("nan")):
-        with pytest.raises(InputError, match="keep.strength is a number above 0"):
+        with pytest.raises(InputError, match="strength must be a number above 0"):
             l2sp(model, strength)
     with pytest.raises(InputError, match=r"data\.source_train="):
         ewc(model, sample=replace(sample, source=()))
-    with pytest.raises(InputError, match="keep.examples"):
+    with pytest.raises(InputError, match="examples must be a whole number of at least 1"):
         ewc(model, examples=0, sample=sample)

@@ -51,8 +51,8 @@ def test_factors_by_layers_and_by_parameters_the_last_counts(model):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"decay": -1}, "layer_decay is a factor"), ({"decay": None}, "layer_decay is a factor"),
-        ({"rates": {"last 1": float("inf")}}, "rates.last 1 is a factor"), ({"rates": {"*.gone": 1}}, "fits no layer"),
+        ({"decay": -1}, "layer_decay must be a number of at least 0"), ({"decay": None}, "layer_decay must be a number of at least 0"),
+        ({"rates": {"last 1": float("inf")}}, "rates.last 1 must be a number of at least 0"), ({"rates": {"*.gone": 1}}, "fits no layer"),
         ({"rates": {0: 1}}, "0 fits no layer and no parameter that trains"),
     ],
 )  # fmt: skip
@@ -74,7 +74,7 @@ def test_layers_wait_from_the_top_down(model):
     unfreeze(model, 1)  # whatever was before
     assert {layer_of(model, name) for name, p in model.named_parameters() if p.requires_grad} == {10}
     for every in (0, 1.5, "soon", True):
-        with pytest.raises(InputError, match="unfreeze is a number of epochs"):
+        with pytest.raises(InputError, match="unfreeze must be a whole number of at least 1"):
             gradual(model, names, every)
 
 

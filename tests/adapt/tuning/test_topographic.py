@@ -115,9 +115,9 @@ def test_where_no_site_trains_it_says_so(model, tuning):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"strength": -1}, "strength is a number of at least 0"), ({"strength": "much"}, "strength is a number"),
-        ({"strength": float("nan")}, "strength is"), ({"radius": 0.5}, "radius is a number of at least 1"),
-        ({"radius": True}, "radius is"), ({"start": "anyhow"}, "start must be weights or number"),
+        ({"strength": -1}, "strength must be a number of at least 0"), ({"strength": "much"}, "strength must be a number"),
+        ({"strength": float("nan")}, "strength must be"), ({"radius": 0.5}, "radius must be a number of at least 1"),
+        ({"radius": True}, "radius must be a number"), ({"start": "anyhow"}, "start must be weights or number"),
         ({"sites": 3}, "sites is a glob"), ({"sites": "*.nowhere"}, "topographic.sites: No site matches"),
     ],
 )  # fmt: skip

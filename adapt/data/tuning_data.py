@@ -10,7 +10,7 @@ from adapt.errors import InputError
 
 
 @dataclass(frozen=True)
-class Sample:
+class TuningData:
     """Examples of the target, and of the source (none where the data have none), and how they are batched.
 
     They are training data: what a run is judged by has no part in a choice. `kept` is the file where a choice is kept:
@@ -22,11 +22,11 @@ class Sample:
     loader: Loader
     kept: Path | None = None
 
-    def of_part(self, name: str) -> "Sample":
+    def of_part(self, name: str) -> "TuningData":
         """The same for one part of a mix of tunings, whose choice has a file of its own: `choice-NAME.safetensors`."""
         return self if self.kept is None else replace(self, kept=self.kept.with_stem(f"{self.kept.stem}-{name}"))
 
-    def few(self, examples: int | None) -> "Sample":
+    def few(self, examples: int | None) -> "TuningData":
         """At most so many of the target and of the source, evenly spaced in their order; None: all.
 
         Raises:
