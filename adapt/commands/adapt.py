@@ -15,7 +15,7 @@ from adapt.checks import check_counts
 from adapt.commands._finish import finish
 from adapt.comparison.compare import compare_texts
 from adapt.data.manifest import Splits
-from adapt.data.replay import replayed
+from adapt.data.replay import replay_count
 from adapt.data.splits import check_splits
 from adapt.data.tuning_data import TuningData
 from adapt.distributed import is_first
@@ -69,7 +69,7 @@ def main(cfg: DictConfig) -> None:
         splits, skipped = check_splits(splits, model, cfg.data.on_error)
     if not splits.train or not splits.test:
         raise InputError("adapt needs something to train on and something to test on: data.train=... and data.test=...")
-    again = replayed(cfg.replay, len(splits.train), len(splits.source_train))
+    again = replay_count(cfg.replay, len(splits.train), len(splits.source_train))
     model = model if model is not base.model else copy.deepcopy(model)
     weights = sum(p.numel() for p in model.parameters())
     loader, make_trainer, cache = build(cfg.loader), build(cfg.trainer), build(cfg.cache)

@@ -15,7 +15,7 @@ from adapt.data.example import Example
 from adapt.data.inputs import find_audio, read_sources
 from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.pairs import Pair, read_pairs_file
-from adapt.data.splits import check, report
+from adapt.data.splits import check_examples, stop_or_skip
 from adapt.errors import InputError
 from adapt.models.loaded import Loaded
 from interventions.corrections.store import CorrectionStore
@@ -88,7 +88,7 @@ def corrections_of(cfg: DictConfig, loaded: Loaded) -> list[Example]:
     wanted = pairs[translates]
     if cfg.file is not None:
         examples, problems = (read_pairs_file if translates else read_manifest)(str(cfg.file))
-        report(problems, "stop", "file")
+        stop_or_skip(problems, "stop", None)
         return list(examples)
     if any(value is not None for value in pairs[not translates].values()) or None in wanted.values():
         first, second = wanted
@@ -124,9 +124,10 @@ def protected_of(cfg: DictConfig, loaded: Loaded) -> list[Example]:
         examples: list[Example] = [pair for pairs, _ in read for pair in pairs if pair.source.strip()]
     else:
         examples, problems = find_audio(places, "protected")
-    fit = list(check(examples, loaded.model, False, problems, "protected"))
-    report(problems, "stop", "protected")
-    return fit
+    fit, unusable = check_examples(examples, loaded.model, False, "protected")
+    problems += unusable
+    stop_or_skip(problems, "stop", None)
+    return list(fit)
 
 
 def _own_protected(loaded: Loaded) -> list[Example]:

@@ -1,20 +1,25 @@
-"""What a tuning may look at when it chooses what trains."""
+"""The training data on which a tuning selects what to train."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from adapt.checks import check_count
 from adapt.data.example import Example
 from adapt.data.loader import Loader
-from adapt.errors import InputError
+from adapt.data.subset import evenly
 
 
 @dataclass(frozen=True)
 class TuningData:
-    """Examples of the target, and of the source (none where the data have none), and how they are batched.
+    """Training examples for tunings, penalties and scores. Validation and test examples are never among them.
 
-    They are training data: what a run is judged by has no part in a choice. `kept` is the file where a choice is kept:
-    a run that goes on after it was killed, and each further process of one, reads it instead of choosing again.
+    Attributes:
+        target: examples of the target, which the model adapts to.
+        source: examples of the source, which the model should not forget; may be empty.
+        loader: makes batches of them.
+        kept: the file of a tuning's selection, or None. A resumed run, and every further process of a run, reads the
+            selection from it and does not select again.
     """
 
     target: Sequence[Example]
@@ -23,22 +28,16 @@ class TuningData:
     kept: Path | None = None
 
     def of_part(self, name: str) -> "TuningData":
-        """The same for one part of a mix of tunings, whose choice has a file of its own: `choice-NAME.safetensors`."""
+        """Return the data for one part of a mix of tunings, whose selection has a file of its own."""
         return self if self.kept is None else replace(self, kept=self.kept.with_stem(f"{self.kept.stem}-{name}"))
 
     def few(self, examples: int | None) -> "TuningData":
-        """At most so many of the target and of the source, evenly spaced in their order; None: all.
+        """Return at most `examples` target and source examples, evenly spaced; all of them if it is None.
 
         Raises:
-            InputError: it is no number above 0.
+            InputError: `examples` is not a whole number of at least 1.
         """
         if examples is None:
             return self
-        if isinstance(examples, bool) or not isinstance(examples, int) or examples < 1:
-            raise InputError(f"examples is how many of target and source are looked at, 1 or more; got {examples!r}.")
-        return replace(self, target=_spaced(self.target, examples), source=_spaced(self.source, examples))
-
-
-def _spaced(examples: Sequence[Example], most: int) -> list[Example]:
-    count = min(most, len(examples))
-    return [examples[number * len(examples) // count] for number in range(count)]
+        check_count("examples", examples, 1)
+        return replace(self, target=evenly(self.target, examples), source=evenly(self.source, examples))

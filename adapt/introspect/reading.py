@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from adapt.data.example import Example
 from adapt.data.manifest import Splits
-from adapt.data.splits import check
+from adapt.data.splits import check_examples
 from adapt.errors import InputError
 from adapt.models.model import DecoderModel, Model
 from interventions.sites import Site, choose_sites
@@ -77,7 +77,8 @@ def learnable(model: Model, examples: Sequence[Example], problems: list[str] | N
     A sentence on each other one goes to `problems`.
     """
     problems = [] if problems is None else problems
-    found = check(examples, model, True, problems, "texts")
+    found, unusable = check_examples(examples, model, True, "texts")
+    problems += unusable
     if problems:
         log.warning("Left out %d of %d examples, the first: %s", len(problems), len(examples), problems[0])
     return found

@@ -14,7 +14,7 @@ from adapt.metrics import (
     error_rates,
     paired_intervals,
     translation_metrics,
-    translation_quality,
+    translation_scores,
     word_edits,
 )  # fmt: skip
 
@@ -132,7 +132,7 @@ WRITTEN = ["Morgen regnet es.", "Nimm den Schirm!", "es bleibt kalt und sehr win
 def test_translations_are_judged_as_sacrebleu_does():
     import sacrebleu
 
-    quality = translation_quality(GERMAN, WRITTEN)
+    quality = translation_scores(GERMAN, WRITTEN)
     expected = {
         "bleu": sacrebleu.corpus_bleu(WRITTEN, [GERMAN]).score,
         "chrf": sacrebleu.corpus_chrf(WRITTEN, [GERMAN]).score,
@@ -146,13 +146,13 @@ def test_translations_are_judged_as_sacrebleu_does():
 
 
 def test_a_perfect_translation():
-    assert translation_quality(GERMAN, GERMAN).values() == pytest.approx({"bleu": 100, "chrf": 100, "ter": 0})
+    assert translation_scores(GERMAN, GERMAN).values() == pytest.approx({"bleu": 100, "chrf": 100, "ter": 0})
 
 
 def test_intervals_of_translations_hold_the_estimate_and_are_paired():
     references, worse = GERMAN * 20, WRITTEN * 20
     better = [right if n % 3 else wrong for n, (right, wrong) in enumerate(zip(references, worse, strict=True))]
-    old, new = translation_quality(references, worse), translation_quality(references, better)
+    old, new = translation_scores(references, worse), translation_scores(references, better)
     for key, (low, high) in bootstrap_intervals(old).items():
         assert low < old.values()[key] < high
     differences = paired_intervals(old, new)
@@ -188,5 +188,5 @@ def test_a_tokenizer_that_cannot_be_had_is_named(monkeypatch):
 
 
 def test_how_values_are_shown():
-    assert str(translation_quality(GERMAN, GERMAN)) == "BLEU 100.0, chrF 100.0, TER 0.0"
+    assert str(translation_scores(GERMAN, GERMAN)) == "BLEU 100.0, chrF 100.0, TER 0.0"
     assert Metric("wer", "WER", "word error rate").scale == 100 and translation_metrics()[0].scale == 1

@@ -1,8 +1,9 @@
-"""Two domains of English and German: weather notes between friends, and what a clinic tells its patients.
+"""Grammars of two English-German domains: weather notes between friends, and messages of a clinic to patients.
 
-The notes say du and ihr, the clinic says Sie. Some English words have another German one in each: pressure is Luftdruck
-or Blutdruck, a shower Schauer or Dusche, cold kalt or Erkältung, a temperature Temperatur or Fieber, heavy stark or
-schwer, light leicht or Licht. How the tables and templates are read stands in `adapt.data.synthetic.bilingual`. All is our own.
+The notes use du and ihr, the clinic uses Sie. Some English words are translated differently: pressure is Luftdruck or
+Blutdruck, shower is Schauer or Dusche, cold is kalt or Erkältung, temperature is Temperatur or Fieber, heavy is stark
+or schwer, light is leicht or Licht. `adapt.data.synthetic.bilingual` describes the format of tables and templates. All
+sentences were written for this project.
 """
 
 from adapt.data.synthetic.bilingual import BilingualGrammar, table, templates
