@@ -23,6 +23,8 @@ class AudioReader:
 
     def length(self, utterance: Utterance | Recording) -> float:
         """Return the duration in seconds, without reading all of the audio."""
+        if isinstance(utterance, Recording):
+            return utterance.duration
         if utterance.duration is not None:
             return utterance.duration
         import soundfile

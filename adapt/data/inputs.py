@@ -33,7 +33,7 @@ def as_utterances(
         InputError: a file does not exist, an array is not mono audio or has no sample rate, or an input is of another
             type.
     """
-    if isinstance(inputs, AudioInput):
+    if isinstance(inputs, AudioInput) or not isinstance(inputs, Iterable):
         inputs = [inputs]
     return [_as_utterance(value, f"input {number}", sample_rate) for number, value in enumerate(inputs, start=1)]
 
@@ -63,8 +63,10 @@ def as_pairs(inputs: str | Pair | Iterable[str | Pair]) -> list[Pair]:
     Raises:
         InputError: an input is neither a text nor a `Pair`.
     """
+    if isinstance(inputs, (str, Pair)) or not isinstance(inputs, Iterable):
+        inputs = [inputs]
     pairs = []
-    for number, value in enumerate([inputs] if isinstance(inputs, (str, Pair)) else inputs, start=1):
+    for number, value in enumerate(inputs, start=1):
         if not isinstance(value, (str, Pair)):
             raise InputError(f"text {number}: expected a text or a Pair, got {type(value).__name__}.")
         pairs.append(value if isinstance(value, Pair) else Pair(value, where=f"text {number}"))

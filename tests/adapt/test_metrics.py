@@ -1,4 +1,4 @@
-"""Error rates agree with counting by hand and with jiwer, BLEU with sacrebleu; intervals hold the estimate."""
+"""Error rates agree with counts by hand and with jiwer, BLEU with sacrebleu; intervals contain the estimate."""
 
 import jiwer
 import numpy as np
@@ -69,7 +69,7 @@ def test_utterances_are_picked_by_index_and_by_mask():
 
 
 def ratio(edits, lengths):
-    """The quality of which one number is a ratio of sums."""
+    """Scores of one metric that is a ratio of sums."""
     return TextScores((WER,), (np.stack([edits, lengths], 1),), (lambda sums: sums[..., 0] / sums[..., 1],))
 
 
@@ -110,7 +110,7 @@ def test_the_paired_interval_is_of_after_minus_before():
 
 
 def test_pairing_takes_the_same_utterances_from_both():
-    """Every utterance gains one word of four: the difference is certain, whichever are drawn."""
+    """Every utterance gains one word of four, so all resamples have the same difference."""
     references = ["a b c d"] * 20
     before = error_rates(references, ["a b c", "a b"] * 10)
     after = error_rates(references, ["a b c d", "a b c"] * 10)
@@ -172,8 +172,8 @@ def test_signatures_say_how_it_was_measured():
         translation_metrics("words")
 
 
-def test_a_tokenizer_that_cannot_be_had_is_named(monkeypatch):
-    """Japanese needs a library, and flores200 a file from the net."""
+def test_an_unavailable_tokenizer_is_reported(monkeypatch):
+    """Japanese needs a library, and flores200 a file from the network."""
     from sacrebleu.metrics import BLEU
 
     from adapt.metrics import _sacrebleu
@@ -183,7 +183,7 @@ def test_a_tokenizer_that_cannot_be_had_is_named(monkeypatch):
 
     monkeypatch.setattr(BLEU, "__init__", lacking)
     _sacrebleu.cache_clear()
-    with pytest.raises(ValueError, match=r"'ja-mecab' cannot be had here \(Install sacrebleu\[ja\]\)"):
+    with pytest.raises(ValueError, match=r"'ja-mecab' is not available here \(Install sacrebleu\[ja\]\)"):
         _sacrebleu("ja-mecab")
 
 

@@ -76,7 +76,7 @@ def prepare_common_voice(
         check_count("utterances", utterances, 1)
     check_count("source_train", source_train)
     if source_train and source is None:
-        raise InputError(f"source_train={source_train} needs an accent `source`, which is null.")
+        raise InputError(f"source_train={source_train} needs a source accent, but source is None.")
     path = _find(Path(folder).expanduser(), lang) / "validated.tsv"
     problems: list[str] = []
     labels: Counter[str] = Counter()

@@ -73,9 +73,9 @@ def prepare_vctk(
         check_count("utterances", utterances, 1)
     check_choice("mic", mic, (1, 2))
     if source_train and source is None:
-        raise InputError(f"source_train={source_train} needs an accent `source`, which is null.")
+        raise InputError(f"source_train={source_train} needs a source accent, but source is None.")
     if source is not None and source.casefold() == target.casefold():
-        raise InputError(f"Source and target are both '{target}'. Choose two accents, or source: null.")
+        raise InputError(f"Source and target are both '{target}'. Choose two accents, or set source to None.")
     root = _find(Path(folder).expanduser())
     accents = _accents(root / "speaker-info.txt")
     rng = random.Random(seed)
@@ -113,7 +113,8 @@ def _find(folder: Path) -> Path:
             return root
     raise InputError(
         f"'{folder}' is not VCTK 0.92. Expected speaker-info.txt, txt/p225/p225_001.txt and "
-        f"wav48_silence_trimmed/p225/p225_001_mic1.flac. `adapt.data.corpora.vctk.download_vctk('{folder}')` downloads it."
+        "wav48_silence_trimmed/p225/p225_001_mic1.flac. "
+        f"`adapt.data.corpora.vctk.download_vctk('{folder}')` downloads it."
     )
 
 

@@ -169,7 +169,7 @@ def _fingerprint(voice: str, seed: int) -> str:
 
 
 def _plan(voice: str, part: str, seed: int) -> Iterator[Utterance]:
-    """Yield utterances to synthesise: text, voice, rate and pitch. Utterance i does not depend on how many are taken."""
+    """Yield utterances to synthesise. Utterance i is the same however many are taken."""
     grammar, lang = _grammar(voice), voice.split("-")[0]
     rng = random.Random(f"{seed}/{part}/{lang}")
     speakers = TEST_VARIANTS if part in ("test", "source_test") else TRAIN_VARIANTS

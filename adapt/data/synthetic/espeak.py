@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from adapt.data.manifest import Phoneme
+from adapt.data.example import Phoneme
 from adapt.errors import InputError
 
 SAMPLE_RATE = 22_050  # Hz, of all voices of espeak-ng

@@ -140,6 +140,6 @@ def test_how_to_stop_is_checked_before_the_folder_is_claimed(options, innertune,
 
 
 def test_a_translation_model_says_that_recordings_are_no_text(options, innertune, tmp_path):
-    with pytest.raises(InputError, match="data are recordings, and the model reads text. .*data=pairs"):
+    with pytest.raises(InputError, match="data are recordings, but the model reads text. .*data=pairs"):
         innertune("adapt", *options, "model=hf_translation", "model.pretrained=weather-en-de",
                   f"output={tmp_path / 'run'}")  # fmt: skip

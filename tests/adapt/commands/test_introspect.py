@@ -8,8 +8,9 @@ import pytest
 import torch
 from tone_speech import write_tones
 
+from adapt.data.example import Phoneme
 from adapt.data.loader import Loader
-from adapt.data.manifest import Phoneme, read_manifest, write_manifest
+from adapt.data.manifest import read_manifest, write_manifest
 from adapt.errors import InputError
 from adapt.introspect.profiles.profiles import Profiles
 from adapt.introspect.similarity.rsa import rsa

@@ -66,15 +66,15 @@ def test_replay_changes_what_is_learned_and_nothing_else_does(options, innertune
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        ("replay=1.0", "replay is the share"), ("replay=often", "replay is the share"),
+        ("replay=1.0", "replay must be the share"), ("replay=often", "replay must be the share"),
         ("keep=l2sp keep.strength=-1", "keep.strength"), ("unfreeze=0", "unfreeze must be a whole number"),
         ("layer_decay=-1", "layer_decay"), ("rates={conv99: 2}", "fits no layer"),
         ("rates=0.5", "rates are factors"), ("warmup=x", "warmup must be a"), ("seed=-1", "seed must be a whole number"),
         ("tuning=peft tuning.method=IA3 tuning.options={feedforward_modules:3}", "cannot have factors by IA3"),
         ("optimizer.lr=-1", "optimizer: Invalid learning rate"), ("optimizer.lr=x", "optimizer: "),
         ("cache=off", "'off' stands where several options belong"), ("cache.use=on", "cache.use must be auto or off"),
-        ("loader.speeds=[]", "loader.speeds"), ("loader.speeds=[0]", "loader.speeds"),
-        ("loader.batch_seconds=x", "loader.batch_seconds"), ("loader.workers=-1", "loader.workers"),
+        ("loader.speeds=[]", "speeds must be"), ("loader.speeds=[0]", "speeds must be"),
+        ("loader.batch_seconds=x", "batch_seconds must be"), ("loader.workers=-1", "workers must be"),
         ("tuning=lora tuning.options=x", "tuning.options are names"), ("tuning=mix tuning.parts=x", "needs parts"),
         ("tuning=mix +tuning.parts.a=x", "needs parts"),
         ("tuning=neurons tuning.choose=3", "choose is one measure, a file"),

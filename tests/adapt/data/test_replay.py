@@ -1,4 +1,4 @@
-"""Replay: how much of the source an epoch has, that it follows from seed and epoch, and that epochs stay as long."""
+"""Replay: how many source examples an epoch has, their draw, and the same number of batches in every epoch."""
 
 from collections import Counter
 
