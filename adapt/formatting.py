@@ -2,11 +2,20 @@
 
 import math
 from collections.abc import Sequence
-
-from adapt.metrics import Metric
+from typing import Protocol
 
 UNKNOWN = "—"
 LONGEST_WORD = 24  # characters
+
+
+class Metric(Protocol):
+    """The display of a metric (`adapt.metrics.Metric`): the factor to the number shown, and the unit after it."""
+
+    @property
+    def scale(self) -> float: ...
+
+    @property
+    def unit(self) -> str: ...
 
 
 def amount(value: float, metric: Metric) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from adapt.data.text import normalise
+from adapt.formatting import amount
 
 RESAMPLES = 1000
 
@@ -85,7 +86,7 @@ class TextScores:
 
     def __str__(self) -> str:
         values = self.values()
-        return ", ".join(f"{m.label} {m.scale * values[m.key]:.1f}{m.unit}" for m in self.metrics)
+        return ", ".join(f"{metric.label} {amount(values[metric.key], metric)}" for metric in self.metrics)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the values, their 95 % intervals and the number of examples, as `metrics.json` contains them."""

@@ -35,7 +35,7 @@ TEST_VARIANTS = ("m2", "m6", "m8", "f3", "f5", "klatt2", "Mike", "Andrea", "edwa
 def accents(
     source: str = "en-us",
     target: str = "en-gb-scotland",
-    train: int = 400,
+    train: int = 660,
     validation: int = 60,
     test: int = 200,
     source_train: int = 0,
