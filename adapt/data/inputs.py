@@ -86,13 +86,13 @@ def find_audio(places: Sequence[Path | str], argument: str = "audio") -> tuple[l
     Raises:
         InputError: one of `places` has no audio.
     """
-    found: list[Utterance] = []
+    audio: list[Utterance] = []
     problems: list[str] = []
     for place in map(str, places):
         path = Path(place).expanduser()
         if path.suffix == ".jsonl":
             utterances, bad_lines = read_manifest(path, needs_text=False)
-            found += utterances
+            audio += utterances
             problems += bad_lines
             continue
         if path.is_dir():
@@ -104,8 +104,8 @@ def find_audio(places: Sequence[Path | str], argument: str = "audio") -> tuple[l
                 f"{argument}={place}: there is no such file, and no folder or glob of that name with "
                 f"{', '.join(AUDIO_SUFFIXES)} files."
             )
-        found += [Utterance(path, "") for path in paths]
-    return found, problems
+        audio += [Utterance(path, "") for path in paths]
+    return audio, problems
 
 
 def read_sources(place: Path | str, argument: str = "file") -> tuple[list[Pair], list[str]]:

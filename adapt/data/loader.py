@@ -139,7 +139,7 @@ class Loader:
         return self._loader(read, reader, tuple(self.speeds), True, True, len(source) if count else 0, count, stored)
 
     def evaluation(self, examples: Sequence[Example], reader: Reader) -> DataLoader:
-        """Return each example once, at its own speed, longest first, so that too large a batch fails at once."""
+        """Return each example once, unchanged, longest first: if memory is too small, the first batch fails."""
         return self._loader(examples, reader, (1.0,), shuffle=False, shared=False)
 
     def validation(self, examples: Sequence[Example], reader: Reader, stored: Stored | None = None) -> DataLoader:

@@ -86,8 +86,8 @@ def read_pairs(
     files |= {"source_train": source_train}
     parts, problems = {}, []
     for name, paths in files.items():
-        parts[name], found = read_pairs_file(paths) if paths is not None else ([], [])
-        problems += found
+        parts[name], bad_lines = read_pairs_file(paths) if paths is not None else ([], [])
+        problems += bad_lines
     return without_trained(Splits(**{name: tuple(pairs) for name, pairs in parts.items()}, problems=tuple(problems)))
 
 
@@ -151,13 +151,13 @@ def read_lines(paths: Paths, needs_target: bool = True) -> list[Pair | InputErro
         raise InputError(
             f"Expected one file of sentence pairs, or two text files (source, target); got {len(files)} files."
         )
-    found: list[Pair | InputError] = []
+    rows: list[Pair | InputError] = []
     for where, line in lines:
         try:
-            found.append(_pair(row(line, where), where, needs_target))
+            rows.append(_pair(row(line, where), where, needs_target))
         except InputError as error:
-            found.append(error)
-    return found
+            rows.append(error)
+    return rows
 
 
 def write_pairs(path: Path | str, pairs: Iterable[Pair]) -> None:

@@ -60,7 +60,7 @@ def read_splits(
     """
     paths = {"train": train, "validation": validation, "test": test, "source_test": source_test}
     paths |= {"source_train": source_train}
-    parts: dict[str, tuple[Utterance, ...]] = {}
+    parts: dict[str, Any] = {}
     problems: list[str] = []
     for name, path in paths.items():
         utterances, bad_lines = read_manifest(path) if path is not None else ([], [])
@@ -71,10 +71,7 @@ def read_splits(
         parts[name] = tuple(u for u in utterances if u.text)
     held_out = (*parts["test"], *parts["source_test"], *parts["validation"])
     _check_overlap((*parts["train"], *parts["source_train"]), held_out)
-    return Splits(
-        parts["train"], parts["validation"], parts["test"], parts["source_test"], parts["source_train"],
-        tuple(problems),
-    )  # fmt: skip
+    return Splits(**parts, problems=tuple(problems))
 
 
 def _check_overlap(training: Sequence[Utterance], held_out: Sequence[Utterance]) -> None:

@@ -85,9 +85,9 @@ def prepare_common_voice(
         (targets if target.casefold() in str(utterance.accent).casefold() else sources).append(utterance)
 
     rng = random.Random(seed)
-    known = len(problems)
+    before = len(problems)
     speakers = _by_speaker(_usable(targets, problems))
-    _require(speakers, targets, target, labels, path, problems[known:])
+    _require(speakers, targets, target, labels, path, problems[before:])
     parts = _split_speakers(speakers, validation, test, target, rng)
     held_out = {utterance.text for utterance in parts["test"]}
     parts["validation"] = [utterance for utterance in parts["validation"] if utterance.text not in held_out]
@@ -100,15 +100,15 @@ def prepare_common_voice(
     source_test: tuple[Utterance, ...] = ()
     replay: tuple[Utterance, ...] = ()
     if source is not None:
-        known = len(problems)
+        before = len(problems)
         trained, excluded = {utterance.text for utterance in train}, {utterance.speaker for utterance in targets}
         others = _by_speaker(utterance for utterance in sources if utterance.speaker not in excluded)
         trainers = _draw_speakers(others, source_train / (source_train + source_utterances), source, seed)
-        testers = {speaker: own for speaker, own in others.items() if speaker not in trainers}
+        testers = {speaker: clips for speaker, clips in others.items() if speaker not in trainers}
         ordered = _in_turn(testers, rng)
         usable = _usable((utterance for utterance in ordered if utterance.text not in trained), problems)
         source_test = tuple(islice(usable, source_utterances))
-        _require(source_test, sources, source, labels, path, problems[known:])
+        _require(source_test, sources, source, labels, path, problems[before:])
         if source_train:
             held_out |= {utterance.text for utterance in source_test}
             usable = _usable((u for u in _in_turn(trainers, rng) if u.text not in held_out), problems)
@@ -125,11 +125,11 @@ def prepare_common_voice(
 
 def _find(folder: Path, lang: str) -> Path:
     roots = [folder, folder / lang, *sorted(folder.glob(f"cv-corpus-*/{lang}"))]
-    found = [root for root in roots if (root / "validated.tsv").is_file()]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise InputError(f"'{folder}' has {len(found)} releases. Choose one: {', '.join(map(str, found))}.")
+    existing = [root for root in roots if (root / "validated.tsv").is_file()]
+    if len(existing) == 1:
+        return existing[0]
+    if existing:
+        raise InputError(f"'{folder}' has {len(existing)} releases. Choose one: {', '.join(map(str, existing))}.")
     raise InputError(
         f"There is no Common Voice for '{lang}' in '{folder}'. A script cannot download it: create an account at "
         "mozilladatacollective.com, accept the terms of 'Common Voice Scripted Speech' in your language, download the "

@@ -82,9 +82,9 @@ def prepare_librispeech(
         if wanted.count(part) > 1:
             raise InputError(f"The part '{part}' is used twice. Splits must not share utterances: {splits}.")
         if not (root / part).is_dir():
-            there = ", ".join(sorted(path.name for path in root.glob("*-*") if path.is_dir())) or "none"
+            existing = ", ".join(sorted(path.name for path in root.glob("*-*") if path.is_dir())) or "none"
             raise InputError(
-                f"'{root}' has no folder '{part}'. It has: {there}. Expected LibriSpeech/{part}/SPEAKER/CHAPTER/. "
+                f"'{root}' has no folder '{part}'. It has: {existing}. Expected LibriSpeech/{part}/SPEAKER/CHAPTER/. "
                 f"`adapt.data.corpora.librispeech.download_librispeech(folder, ['{part}'])` downloads it."
             )
     utterances: dict[str, Any] = {

@@ -99,7 +99,7 @@ def prepare_vctk(
             raise InputError(f"Every sentence of the speakers of '{source}' is also in train. Lower utterances.")
         if source_train:
             replay = _without(_merged(others[source_speakers:]), test + validation + source_test)
-            replay = sorted(rng.sample(replay, min(source_train, len(replay))), key=lambda one: one.where)
+            replay = sorted(rng.sample(replay, min(source_train, len(replay))), key=lambda utterance: utterance.where)
             if not replay:
                 raise InputError(f"No sentence of '{source}' is left for source_train. Lower source_speakers.")
     if problems:
@@ -145,12 +145,13 @@ def _draw(
     """Return the utterances of each speaker of `accent` that has any, with the speakers in random order."""
     named = sorted(speaker for speaker, (label, _) in accents.items() if label.casefold() == accent.casefold())
     if not named:
-        there = ", ".join(sorted({label for label, _ in accents.values()})) or "none"
-        raise InputError(f"'{root / 'speaker-info.txt'}' has no accent '{accent}'. It has: {there}.")
-    known = len(problems)
-    drawn = [own for speaker in named if (own := _read(root, speaker, *accents[speaker], mic, problems))]
+        known = ", ".join(sorted({label for label, _ in accents.values()})) or "none"
+        raise InputError(f"'{root / 'speaker-info.txt'}' has no accent '{accent}'. It has: {known}.")
+    before = len(problems)
+    by_speaker = [_read(root, speaker, *accents[speaker], mic, problems) for speaker in named]
+    drawn = [utterances for utterances in by_speaker if utterances]
     if len(drawn) < needed:
-        first = f" The first problem: {problems[known]}" if problems[known:] else ""
+        first = f" The first problem: {problems[before]}" if problems[before:] else ""
         raise InputError(
             f"'{root}' has {len(drawn)} speakers of '{accent}' with text and recordings, but {needed} are needed. "
             f"Lower test_speakers, validation_speakers or source_speakers.{first}"
@@ -180,7 +181,9 @@ def _read(root: Path, speaker: str, accent: str, gender: str, mic: int, problems
 
 
 def _merged(speakers: list[list[Utterance]]) -> list[Utterance]:
-    return sorted((utterance for own in speakers for utterance in own), key=lambda utterance: utterance.where)
+    return sorted(
+        (utterance for utterances in speakers for utterance in utterances), key=lambda utterance: utterance.where
+    )
 
 
 def _without(utterances: list[Utterance], others: list[Utterance]) -> list[Utterance]:

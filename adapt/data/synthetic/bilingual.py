@@ -75,11 +75,11 @@ class BilingualGrammar:
 
 def slots(text: str) -> list[str]:
     """Return the slot names of a template or cell: colour, gear and verb in "{einen colour gear} {verb.du}"."""
-    found = []
+    names = []
     for inside in _SLOT.findall(text):
         words = inside.split()
-        found += [word.rstrip("+").split(".")[0] for word in (words[1:] if len(words) > 1 else words)]
-    return found
+        names += [word.rstrip("+").split(".")[0] for word in (words[1:] if len(words) > 1 else words)]
+    return names
 
 
 def _replaced(text: str, column: str, drawn: Mapping[str, Row]) -> str:
@@ -123,7 +123,7 @@ def _stem(adjective: Row) -> str:
 def _articles() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
     """Return, for the masculine form of each article, its forms for der, die and das, and the endings of adjectives."""
     weak = ("en", "en", "en")
-    found = {
+    forms = {
         "der": (("der", "die", "das"), ("e", "e", "e")),
         "den": (("den", "die", "das"), ("en", "e", "e")),
         "dem": (("dem", "der", "dem"), weak),
@@ -141,10 +141,10 @@ def _articles() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
         "ihm": (("ihm", "ihr", "ihm"), ()),
     }
     for word in ("ein", "kein", "mein", "dein", "unser", "Ihr"):
-        found[word] = ((word, f"{word}e", word), ("er", "e", "es"))
-        found[f"{word}en"] = ((f"{word}en", f"{word}e", word), ("en", "e", "es"))
-        found[f"{word}em"] = ((f"{word}em", f"{word}er", f"{word}em"), weak)
-    return found
+        forms[word] = ((word, f"{word}e", word), ("er", "e", "es"))
+        forms[f"{word}en"] = ((f"{word}en", f"{word}e", word), ("en", "e", "es"))
+        forms[f"{word}em"] = ((f"{word}em", f"{word}er", f"{word}em"), weak)
+    return forms
 
 
 _ARTICLES = _articles()

@@ -8,8 +8,9 @@ from adapt.checks import check_counts
 from adapt.data.manifest import Splits
 from adapt.data.pairs import Pair
 from adapt.data.synthetic.bilingual import BilingualGrammar
-from adapt.data.synthetic.domain_grammar import CLINIC, WEATHER
+from adapt.data.synthetic.clinic_grammar import CLINIC
 from adapt.data.synthetic.sentences import split_of
+from adapt.data.synthetic.weather_grammar import WEATHER
 from adapt.errors import InputError
 
 DOMAINS: Mapping[str, BilingualGrammar] = {"weather": WEATHER, "clinic": CLINIC}

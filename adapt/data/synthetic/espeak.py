@@ -219,13 +219,13 @@ def _phonemes(marks: list[tuple[int, str]], samples: np.ndarray) -> tuple[Phonem
             silent_from = start
         ends.append(silent_from)
         begins.append(max(silent_from, start - _CLOSURE) if symbol and symbol[0] in _STOPS else start)
-    found, last = [], 0
+    phonemes, last = [], 0
     for (_, symbol), begin, end in zip(marks, begins, ends[1:], strict=False):
         begin = max(begin, last)
         if symbol and begin < end:
-            found.append(Phoneme(symbol, round(begin / SAMPLE_RATE, 5), round(end / SAMPLE_RATE, 5)))
+            phonemes.append(Phoneme(symbol, round(begin / SAMPLE_RATE, 5), round(end / SAMPLE_RATE, 5)))
             last = end
-    return tuple(found)
+    return tuple(phonemes)
 
 
 @cache
