@@ -18,6 +18,7 @@ from adapt.comparison.compare import compare as compare_loaded
 from adapt.corrections.model_memory import ModelMemory, Outcome, corrected, store_path
 from adapt.data.example import Example
 from adapt.data.inputs import AudioInput, as_pairs, as_utterances
+from adapt.data.kinds import with_text
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.data.pairs import Pair
@@ -144,7 +145,7 @@ class LoadedModel(Loaded):
             (given,) = as_utterances(example, sample_rate)  # pyright: ignore[reportArgumentType]
         else:
             (given,) = as_pairs(example)  # pyright: ignore[reportArgumentType]
-        return memory.correct(given.with_text(text), force=force)
+        return memory.correct(with_text(given, text), force=force)
 
     def memory(self, store: Path | str | None = None, protected: Sequence[Example] | None = None) -> ModelMemory:
         """Open the corrections of this model, or create them if `protected` examples are given.

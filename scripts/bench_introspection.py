@@ -45,9 +45,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from torch import Tensor
 
-from adapt.data.example import Example
+from adapt.data.example import Example, Phoneme
 from adapt.data.loader import Batch, Loader, collate
-from adapt.data.manifest import Phoneme, Utterance
+from adapt.data.manifest import Utterance
 from adapt.introspect.profiles.groups import ByPhoneme, Everything, Grouping, groupings
 from adapt.introspect.profiles.profiles import Profiles
 from adapt.introspect.profiles.read import add_batch, forward, group_names, read_profiles

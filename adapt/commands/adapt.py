@@ -9,8 +9,9 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits, grouping
+from adapt.checks import check_counts
 from adapt.commands._finish import finish
-from adapt.comparison.compare import check_counts, compare_hypotheses
+from adapt.comparison.compare import compare_hypotheses
 from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.distributed import is_first
@@ -33,7 +34,7 @@ def main(cfg: DictConfig) -> None:
     check_flags(cfg)
     if not cfg.dry_run:
         check_output(cfg)
-    check_counts(causes=cfg.causes, compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips)
+    check_counts(0, causes=cfg.causes, compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips)
     pl.seed_everything(cfg.seed, verbose=False)
     base: Loaded = build(cfg.model)
     if base.reference == "new":

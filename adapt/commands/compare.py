@@ -6,8 +6,9 @@ from dataclasses import replace
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits, grouping
+from adapt.checks import check_counts
 from adapt.commands._finish import finish
-from adapt.comparison.compare import check_counts, compare
+from adapt.comparison.compare import compare
 from adapt.data.splits import check_splits
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> None:
     """Compare as `conf/compare.yaml` says. Writes `comparison.json`, `report.html`, `metrics.json` and `card.json`."""
     check_output(cfg)
-    check_counts(causes=cfg.causes, compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips)
+    check_counts(0, causes=cfg.causes, compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips)
     before, after = load_model(cfg.before), load_model(cfg.after)
     base = after.header.get("base", {})
     if base.get("fingerprint") == before.fingerprint:

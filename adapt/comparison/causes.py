@@ -15,7 +15,8 @@ from torch import Tensor
 from adapt.comparison.patching import PatchedLayer, patch_layers
 from adapt.data.example import Example
 from adapt.data.loader import Loader
-from adapt.introspect.reading import evenly, learnable
+from adapt.data.subset import evenly
+from adapt.introspect.reading import learnable
 from adapt.introspect.scores import change
 from adapt.metrics import TextScores, paired_intervals
 from adapt.models.checkpoint import weights

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from adapt.checks import check_counts
 from adapt.comparison.causes import find_causes
 from adapt.comparison.grids import measure_smoothness
 from adapt.comparison.neurons import compare_neurons as compare_all_neurons
@@ -70,7 +71,7 @@ def compare(
         InputError: There are no test examples, the models perform different tasks, or a count is invalid.
     """
     started = time.perf_counter()
-    check_counts(causes=causes, compare_neurons=compare_neurons, audio_clips=audio_clips)
+    check_counts(0, causes=causes, compare_neurons=compare_neurons, audio_clips=audio_clips)
     loader = loader or Loader()
     metric_before, metric_after = before.model.task.metrics[0], after.model.task.metrics[0]
     if before.model.task.metrics != after.model.task.metrics:
@@ -163,7 +164,7 @@ def compare_hypotheses(
     Raises:
         InputError: A count is invalid.
     """
-    check_counts(causes=causes, compare_neurons=compare_neurons, audio_clips=audio_clips)
+    check_counts(0, causes=causes, compare_neurons=compare_neurons, audio_clips=audio_clips)
     loader, task = loader or Loader(), after.model.task
     results, groups, transcripts = score_hypotheses(sets, before_hypotheses, after_hypotheses, task, group_by)
     words = {
@@ -225,13 +226,6 @@ def score_hypotheses(
                 ]
         transcripts += _most_changed(name, examples, before[name], after[name], task)
     return results, groups, transcripts
-
-
-def check_counts(**counts: Any) -> None:
-    """Raise InputError unless all counts are integers of at least 0. Commands call this before any long computation."""
-    for name, count in counts.items():
-        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-            raise InputError(f"{name} must be an integer of at least 0; got {count!r}.")
 
 
 def measure_or_warn(name: str, measure: Callable[..., T], *arguments: Any) -> T | None:

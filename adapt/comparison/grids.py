@@ -15,9 +15,10 @@ import torch
 from adapt.comparison.neurons import common_groupings
 from adapt.data.example import Example
 from adapt.data.loader import Loader
+from adapt.data.subset import evenly
 from adapt.errors import InputError
 from adapt.introspect.profiles.read import read_profiles
-from adapt.introspect.reading import evenly, learnable
+from adapt.introspect.reading import learnable
 from adapt.introspect.topography.draw_maps import draw_maps
 from adapt.introspect.topography.loss import Neighbours
 from adapt.introspect.topography.maps import TopographicMap

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from adapt.data.example import Example
 from adapt.data.loader import Loader
+from adapt.data.subset import evenly
 from adapt.errors import InputError
 from adapt.introspect.probes.probe import Probe, probe
 from adapt.introspect.profiles.groups import ByUnit, Clock, ForwardTrace, Grouping, fitting_keys, groupings
 from adapt.introspect.profiles.jackknife import profile_change, profile_change_size
 from adapt.introspect.profiles.profiles import Profiles
 from adapt.introspect.profiles.read import read_profiles
-from adapt.introspect.reading import evenly, learnable
+from adapt.introspect.reading import learnable
 from adapt.introspect.similarity.similarity import Similarity, similarity
 from adapt.introspect.topography.draw_maps import draw_maps
 from adapt.introspect.topography.maps import TopographicMap

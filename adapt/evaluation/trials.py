@@ -10,7 +10,7 @@ import torch
 
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
-from adapt.data.tuning_data import TuningData as Examples
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.introspect.activations import read_activations
 from adapt.models.loaded import Loaded
@@ -137,7 +137,7 @@ def ablate(
     _check_controls(controls)
     shares = _numbers("amounts", amounts)
     places = _sites(loaded, sites, part)
-    sample = Examples(splits.train, splits.source_train, loader)
+    sample = TuningData(splits.train, splits.source_train, loader)
     try:
         scored, _ = score(loaded.model, choose, sample, [site.name for site in places], seed, examples)
     except (InputError, ValueError) as error:

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader
-from adapt.distributed import place
+from adapt.distributed import rank_and_size
 from adapt.models.inference import eval_mode
 from adapt.models.model import DecoderModel, Model
 from adapt.progress import track
@@ -71,7 +71,7 @@ def read_in_turn(
     what each made of them, in the batches' order: whatever is made of that is the same, bit for bit. It should be
     little, such as a few rows of each example. Memory is that of a batch of each process.
     """
-    rank, ranks = place()
+    rank, ranks = rank_and_size()
     device = next(model.parameters()).device
     if ranks == 1:
         for numbers, batch in numbered(batches(model, examples, loader), what):

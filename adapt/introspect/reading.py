@@ -2,11 +2,10 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from adapt.data.example import Example
 from adapt.data.manifest import Splits
-from adapt.data.splits import check
+from adapt.data.splits import check_examples
 from adapt.errors import InputError
 from adapt.models.model import DecoderModel, Model
 from interventions.sites import Site, choose_sites
@@ -41,13 +40,6 @@ def sites_of_both(sites: Sequence[Site], other: Model, against: str) -> list[Sit
         left = ", ".join(site.name for site in sites if site not in found)
         log.warning("Left out, for '%s' has no such sites: %s", against, left)
     return found
-
-
-def whole_numbers(fewest: int = 1, /, **given: Any) -> None:
-    """Raise InputError for an option that is no whole number, or less than `fewest`."""
-    for name, value in given.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < fewest:
-            raise InputError(f"measure.{name} is a number of at least {fewest}, got {value!r}.")
 
 
 def examples_of(model: Model, splits: Splits, names: str | Sequence[str]) -> tuple[list[Example], list[str]]:
@@ -85,14 +77,8 @@ def learnable(model: Model, examples: Sequence[Example], problems: list[str] | N
     A sentence on each other one goes to `problems`.
     """
     problems = [] if problems is None else problems
-    found = check(examples, model, True, problems, "texts")
+    found, unusable = check_examples(examples, model, True, "texts")
+    problems += unusable
     if problems:
         log.warning("Left out %d of %d examples, the first: %s", len(problems), len(examples), problems[0])
     return found
-
-
-def evenly(examples: Sequence[Example], most: int) -> list[Example]:
-    """At most so many of them, spread evenly over all."""
-    if len(examples) <= most:
-        return list(examples)
-    return [examples[i * len(examples) // most] for i in range(most)]

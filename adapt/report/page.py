@@ -220,7 +220,7 @@ def _history(history: Sequence[dict[str, float]], metrics: Sequence[Metric]) -> 
     return {
         "rows": history,
         "loss": figures.curves("Loss by epoch", loss),
-        "quality": figures.curves("Validation metrics by epoch", quality, " %" if main.percent else ""),
+        "quality": figures.curves("Validation metrics by epoch", quality, main.unit),
         "best": min(values, key=lambda epoch: (sign * values[epoch], epoch)) if values else None,
         "keys": [key for key in names if any(key in row for row in history)],
         "names": names,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from markupsafe import Markup
 
+from adapt.data.subset import evenly_with_ends
 from adapt.files import write_text
 from adapt.introspect.profiles.tree import Tree, average_linkage
 from adapt.report import figures
@@ -46,10 +47,7 @@ def drawn_sites(measured: MeasuredProfiles) -> list[Site]:
     """The sites that stand for the model's layers, or all where none does; at most `MOST_SITES`, evenly picked."""
     layers = {layer.site or layer.name for layer in measured.model.layers}
     sites = [site for site in measured.profiles.sites if site.name in layers] or list(measured.profiles.sites)
-    if len(sites) <= MOST_SITES:
-        return sites
-    places = [round(n * (len(sites) - 1) / (MOST_SITES - 1)) for n in range(MOST_SITES)]
-    return [sites[place] for place in places]
+    return evenly_with_ends(sites, MOST_SITES)
 
 
 def _curves(measured: MeasuredProfiles, sites: Sequence[Site]) -> Markup | None:

@@ -41,7 +41,7 @@ def write_sweep(
         config: The configuration as YAML.
     """
     main = metrics[0]
-    unit = " %" if main.percent else ""
+    unit = main.unit
     names = dict.fromkeys(point.chart for point in points)
     page = (
         environment()

@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 
+from adapt.checks import check_counts, check_flag
 from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.introspect.attribution.attribution import Attribution, Baseline, Method, attribute, written
 from adapt.introspect.attribution.conductance import Conducted, conductance
-from adapt.introspect.reading import examples_of, sites_named, whole_numbers
+from adapt.introspect.reading import examples_of, sites_named
 from adapt.models.loaded import Loaded
 from adapt.progress import track
 from interventions.neurons import Scores
@@ -44,9 +45,8 @@ def attribution(
             nothing.
     """
     model = loaded.model
-    whole_numbers(count=count, words=words, steps=steps)
-    if not isinstance(neurons, bool):
-        raise InputError(f"measure.neurons is true or false, got {neurons!r}.")
+    check_counts(1, count=count, words=words, steps=steps)
+    check_flag("neurons", neurons)
     places = sites_named(model, sites, part)
     chosen, _ = examples_of(model, splits, examples)
     answers = [(example, word) for example in chosen[:count] for word in written(model, example)[:words]]

@@ -15,13 +15,13 @@ class GroupErrors:
         self.place = next((n for n, metric in enumerate(quality.metrics) if not metric.higher), 0)
         self.metric: Metric = quality.metrics[self.place]
         self._of, self._units = np.array(of), np.array(units)
-        each = quality.figures[self.place](quality.statistics[self.place])
+        each = quality.formulas[self.place](quality.statistics[self.place])
         self.each = np.nan_to_num(each) * (-1 if self.metric.higher else 1)
 
     def group(self, numbers: Sequence[int]) -> TextScores:
         """The quality of some groups, a row each speaker or example."""
         inside = np.isin(self._of, numbers)
-        return self.quality.together([np.flatnonzero(inside & (self._units == u)) for u in self.units(numbers)])
+        return self.quality.pooled([np.flatnonzero(inside & (self._units == u)) for u in self.units(numbers)])
 
     def units(self, numbers: Sequence[int]) -> list[int]:
         return sorted(set(self._units[np.isin(self._of, numbers)].tolist()))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from adapt.checks import check_counts, check_flag, check_share
 from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
@@ -18,7 +19,7 @@ from adapt.introspect.bias.result import MeasuredBias
 from adapt.introspect.bias.shift import move_together
 from adapt.introspect.bias.sums import read_content
 from adapt.introspect.profiles.groups import groupings
-from adapt.introspect.reading import examples_of, sites_named, whole_numbers
+from adapt.introspect.reading import examples_of, sites_named
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.model import DecoderModel, Model
@@ -60,9 +61,9 @@ def bias(
     places = sites_named(model, sites, part)
     # Units of the output layer are what is written, and part wherever other things are.
     places = [site for site in places if site.name != model.sites[-1].name] or places
-    whole_numbers(2, most=most)
-    whole_numbers(8, least=least)
-    whole_numbers(0, seed=seed)
+    check_counts(2, most=most)
+    check_counts(8, least=least)
+    check_counts(0, seed=seed)
     _check(false_discoveries, resample, confirm, content)
     chosen, _ = examples_of(model, splits, examples)
     by = by or find_key(chosen, least)
@@ -109,18 +110,16 @@ def bias(
 
 
 def _check(level: Any, resample: Any, confirm: Any, content: Any) -> None:
-    if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
-        raise InputError(f"measure.false_discoveries is a share between 0 and 1, got {level!r}.")
+    check_share("false_discoveries", level)
     if resample not in (None, "speaker", "example"):
         raise InputError(f"measure.resample must be speaker, example, or null for what fits, got {resample!r}.")
-    if not isinstance(confirm, bool):
-        raise InputError(f"measure.confirm is true or false, got {confirm!r}.")
+    check_flag("confirm", confirm)
     if content is not None and not isinstance(content, (str, Sequence)):
         raise InputError(f"measure.content is a key such as phoneme or aligned_letter, or none; got {content!r}.")
 
 
 def _contents(model: Model, examples: Sequence[Example], content: Any) -> list[str]:
-    phonemes = any(getattr(example, "phonemes", ()) for example in examples)
+    phonemes = any(example.phonemes for example in examples)
     if content is None:
         if not isinstance(model, DecoderModel):
             return ["aligned_letter"]

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adapt.checks import check_counts, check_share
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.introspect.probes.probe import Probe, probe
-from adapt.introspect.reading import examples_of, sites_named, sites_of_both, whole_numbers
+from adapt.introspect.reading import examples_of, sites_named, sites_of_both
 from adapt.models.checkpoint import load_model
 from adapt.models.loaded import Loaded
 
@@ -37,11 +38,10 @@ def probes(
     Raises:
         InputError: there is no such site, part, model or target, or there is nothing to read.
     """
-    whole_numbers(controls=controls)
-    whole_numbers(2, most=most)
-    whole_numbers(0, seed=seed)
-    if not isinstance(held_out, float):
-        raise InputError(f"measure.held_out is a share above 0 and below 1, got {held_out!r}.")
+    check_counts(1, controls=controls)
+    check_counts(2, most=most)
+    check_counts(0, seed=seed)
+    check_share("held_out", held_out)
     model = loaded.model
     places = sites_named(model, sites, part)
     chosen, _ = examples_of(model, splits, examples)

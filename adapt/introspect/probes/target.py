@@ -116,8 +116,8 @@ def phonemes(examples: Sequence[Example]) -> Target:
     """
     rows = []
     for number, example in enumerate(examples):
-        said = ["", *(phoneme.symbol for phoneme in getattr(example, "phonemes", ())), ""]
-        for place, phoneme in enumerate(getattr(example, "phonemes", ()), start=1):
+        said = ["", *(phoneme.symbol for phoneme in example.phonemes), ""]
+        for place, phoneme in enumerate(example.phonemes, start=1):
             middle = (phoneme.start + phoneme.end) / 2
             rows.append((phoneme.symbol, number, middle, " ".join(said[place - 1 : place + 2])))
     return _of_steps("phoneme", rows, "s")

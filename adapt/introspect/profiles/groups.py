@@ -156,7 +156,7 @@ class ByPhoneme(Grouping):
     key: str = "phoneme"
 
     def label(self, seen: ForwardTrace, clock: Clock, row: int, steps: int) -> Tensor | None:
-        phonemes = sorted(getattr(seen.batch.examples[row], "phonemes", ()), key=lambda phoneme: phoneme.start)
+        phonemes = sorted(seen.batch.examples[row].phonemes, key=lambda phoneme: phoneme.start)
         if clock.kind != "seconds" or not phonemes:
             return None
         edges, names = [], [NONE]  # from each edge on there is another name
@@ -258,7 +258,7 @@ def groupings(
     writes = isinstance(model, DecoderModel)
     for key in dict.fromkeys(keys):
         if key == "phoneme":
-            count = Counter(p.symbol for example in examples for p in getattr(example, "phonemes", ()))
+            count = Counter(p.symbol for example in examples for p in example.phonemes)
             if not count:
                 raise InputError("groups: no example has phonemes. Give their times in the manifest, or leave it out.")
             made.append(ByPhoneme(_frequent(count, most)))
@@ -330,7 +330,7 @@ def _shown(letter: str) -> str:
 
 def fitting_keys(model: Model, examples: Sequence[Example], sets: Sequence[str]) -> list[str]:
     """What steps can be grouped by, from what the model writes and the data say."""
-    keys = ["phoneme"] if any(getattr(example, "phonemes", ()) for example in examples) else []
+    keys = ["phoneme"] if any(example.phonemes for example in examples) else []
     keys += ["token_class", "token"] if isinstance(model, DecoderModel) else ["letter"]
     for key in ("accent", "speaker", "domain"):
         there = {example.group(key) for example in examples}

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adapt.checks import check_counts, check_number
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
@@ -19,7 +20,7 @@ from adapt.introspect.profiles.jackknife import Estimate, jackknife
 from adapt.introspect.profiles.profiles import ALL, FOLDS, Profiles
 from adapt.introspect.profiles.read import read_profiles
 from adapt.introspect.profiles.windows import read_windows
-from adapt.introspect.reading import examples_of, sites_named, whole_numbers
+from adapt.introspect.reading import examples_of, sites_named
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from interventions.neurons import Scores
@@ -53,9 +54,9 @@ def profiles(
     """
     model = loaded.model
     places = sites_named(model, sites, part)
-    whole_numbers(most=most, least=least, folds=folds)
-    if window is not None and not (isinstance(window, (int, float)) and window > 0):
-        raise InputError(f"measure.window is a time in seconds above 0, or null; got {window!r}.")
+    check_counts(1, most=most, least=least, folds=folds)
+    if window is not None:
+        check_number("window", window, above=0)
     for name, value in (("groups", groups), ("scores", scores)):
         if value is not None and not isinstance(value, (str, Sequence)):
             raise InputError(f"measure.{name} is a name or a list of them; got {value!r}.")

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from adapt.data.example import Example
-from adapt.distributed import place
+from adapt.distributed import rank_and_size
 from adapt.introspect.profiles.tree import Tree, average_linkage
 from interventions.files import read_tensors, site_from_json, site_to_json, write_tensors
 from interventions.neurons import Scores
@@ -156,7 +156,7 @@ class Profiles:
         Raises:
             ValueError: they have profiles of different groups.
         """
-        _, ranks = place()
+        _, ranks = rank_and_size()
         if ranks == 1:
             return self
         groups: list[Any] = [None] * ranks

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader
-from adapt.distributed import place
+from adapt.distributed import rank_and_size
 from adapt.introspect.activations import loader_of, valid_lengths
 from adapt.introspect.profiles.groups import NONE, Clock, ForwardTrace, Grouping, clock_of
 from adapt.introspect.profiles.profiles import ALL, FOLDS, Membership, Profiles, fold_of
@@ -144,7 +144,7 @@ def batches_of(
     model: Model, examples: Sequence[Example], loader: Loader, what: str
 ) -> Iterator[tuple[list[int], Batch]]:
     """Batches on the model's device, each with its examples' numbers; of several processes, this one's share."""
-    rank, ranks = place()
+    rank, ranks = rank_and_size()
     share = range(rank, len(examples), ranks)
     if not share:
         return

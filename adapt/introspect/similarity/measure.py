@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adapt.checks import check_counts
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
-from adapt.introspect.reading import examples_of, sites_named, whole_numbers
+from adapt.introspect.reading import examples_of, sites_named
 from adapt.introspect.similarity.rsa import rsa
 from adapt.introspect.similarity.similarity import FILE, NAMES, Similarity
 from adapt.introspect.similarity.similarity import similarity as compare
@@ -43,9 +44,9 @@ def similarity(
         InputError: there is no such site, part or model, there is nothing to read, an option is for another method, or
             one model reads text and the other audio.
     """
-    whole_numbers(steps=steps)
-    whole_numbers(2, most=most)
-    whole_numbers(0, seed=seed)
+    check_counts(1, steps=steps)
+    check_counts(2, most=most)
+    check_counts(0, seed=seed)
     if method != "rsa" and target is not None:
         raise InputError(
             f"measure.target={target} is for measure.method=rsa, and the method is {method}. Leave one of them out."

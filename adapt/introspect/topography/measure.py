@@ -7,12 +7,13 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from adapt.checks import check_counts
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.introspect.profiles.groups import fitting_keys, groupings
 from adapt.introspect.profiles.read import read_profiles
-from adapt.introspect.reading import examples_of, sites_named, sites_of_both, whole_numbers
+from adapt.introspect.reading import examples_of, sites_named, sites_of_both
 from adapt.introspect.topography.cells import cells_of_model
 from adapt.introspect.topography.draw_maps import draw_maps
 from adapt.introspect.topography.layouts import LAYOUTS
@@ -50,8 +51,8 @@ def topography(
     """
     if layout not in LAYOUTS and layout != LEARNED:
         raise InputError(f"measure.layout must be one of {', '.join((*LAYOUTS, LEARNED))}, got {layout!r}.")
-    whole_numbers(most=most, least=least)
-    whole_numbers(0, seed=seed)
+    check_counts(1, most=most, least=least)
+    check_counts(0, seed=seed)
     model = loaded.model
     places = sites_named(model, sites, part)
     chosen, sets = examples_of(model, splits, examples)

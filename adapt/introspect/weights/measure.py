@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adapt.checks import check_share
 from adapt.errors import InputError
 from adapt.introspect.weights.measures import WeightMeasures, weight_measures
 from adapt.models.checkpoint import load_model, read_adaptation
@@ -23,8 +24,7 @@ def weights(
         InputError: there is no such model, they are not of one architecture, or the second run was made from another
             base, or could train other weights.
     """
-    if not isinstance(level, float) or not 0 < level < 1:
-        raise InputError(f"measure.level is a share above 0 and below 1, got {level!r}.")
+    check_share("level", level)
     base = load_model(str(_base(loaded) if before is None else before))
     second = None if floor is None else load_model(str(floor))
     if second is not None and second.fingerprint == loaded.fingerprint:

@@ -8,8 +8,9 @@ import pytest
 import torch
 from tone_speech import write_tones
 
+from adapt.data.example import Phoneme
 from adapt.data.loader import Loader
-from adapt.data.manifest import Phoneme, read_manifest, write_manifest
+from adapt.data.manifest import read_manifest, write_manifest
 from adapt.errors import InputError
 from adapt.introspect.profiles.profiles import Profiles
 from adapt.introspect.similarity.rsa import rsa
@@ -126,8 +127,8 @@ def test_what_does_not_fit_is_named(innertune, base, spoken, tmp_path):
         (["measure.examples=[validation]"], "nothing to read: give data.validation"),
         (["measure.scores=[phoneme:q]"], "measure.scores: There is no group 'phoneme:q'"),
         (["measure.scores=[[a,b,c]]"], "expected a group or two of them"),
-        (["measure.folds=0"], "measure.folds is a number of at least 1"),
-        (["measure.most=0"], "measure.most is a number of at least 1"),
+        (["measure.folds=0"], "folds must be a whole number of at least 1"),
+        (["measure.most=0"], "most must be a whole number of at least 1"),
     ):
         with pytest.raises(InputError, match=says):
             innertune("introspect", f"model.pretrained={base}", *spoken, f"output={tmp_path / 'run'}", *options)

@@ -58,7 +58,7 @@ def test_what_was_trained_is_kept_before_it_is_compared(options, innertune, tmp_
 
 @pytest.mark.parametrize("option", ["causes=-1", "compare_neurons=2.5", "compare_neurons=true"])
 def test_numbers_of_examples_are_checked_before_anything_is_trained(options, innertune, tmp_path, option):
-    with pytest.raises(InputError, match=f"{option.partition('=')[0]} must be an integer of at least 0"):
+    with pytest.raises(InputError, match=f"{option.partition('=')[0]} must be a whole number of at least 0"):
         innertune("adapt", *options, option, f"output={tmp_path / 'run'}")
     assert not (tmp_path / "run").exists()
 

@@ -69,7 +69,7 @@ def test_by_sites_and_layers(marian, wav2vec2):
 )  # fmt: skip
 def test_a_choice_that_is_none_is_an_input_error(marian, options, said):
     with pytest.raises(InputError, match=said):
-        lora(load_model(str(marian)).model, **options).names
+        lora(load_model(str(marian)).model, **options)
 
 
 def test_options_are_names_and_values(marian):

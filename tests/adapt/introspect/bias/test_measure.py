@@ -11,8 +11,9 @@ import soundfile
 import torch
 from tone_speech import RATE, tones, write_tones
 
+from adapt.data.example import Phoneme
 from adapt.data.loader import Loader
-from adapt.data.manifest import Phoneme, Splits, Utterance, read_manifest, write_manifest
+from adapt.data.manifest import Splits, Utterance, read_manifest, write_manifest
 from adapt.errors import InputError
 from adapt.introspect.bias.error_link import link_errors
 from adapt.introspect.bias.measure import bias

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from adapt.data.example import Phoneme
 from adapt.data.loader import Batch
-from adapt.data.manifest import Phoneme, Utterance, read_manifest
+from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from adapt.introspect.profiles.groups import (

@@ -12,8 +12,9 @@ from small_mt import save_translation
 from tone_speech import RATE, tones
 
 import adapt.introspect.profiles.read as read_profiles_module
+from adapt.data.example import Phoneme
 from adapt.data.loader import Loader
-from adapt.data.manifest import Phoneme, Utterance
+from adapt.data.manifest import Utterance
 from adapt.data.pairs import read_pairs_file
 from adapt.introspect.profiles.groups import groupings
 from adapt.introspect.profiles.profiles import Profiles, fold_of

@@ -4,8 +4,9 @@ import pytest
 import torch
 from tone_speech import RATE
 
+from adapt.data.example import Phoneme
 from adapt.data.loader import Loader
-from adapt.data.manifest import Phoneme, read_manifest
+from adapt.data.manifest import read_manifest
 from adapt.errors import InputError
 from adapt.introspect.profiles.groups import groupings
 from adapt.introspect.profiles.windows import _middles, align, read_windows
