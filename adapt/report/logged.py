@@ -28,7 +28,7 @@ def log_result(
     _log(logger, folder, config, metrics, "adaptation", [path for path in files if path.is_file()], media)
 
 
-def log_measured(
+def log_measure(
     logger: Logger, folder: Path, config: dict[str, Any], metrics: dict[str, Any], files: Sequence[Path]
 ) -> None:
     """Log the config and the numbers of a measure; for wandb its `files` as an artifact, its pages as they are, and
