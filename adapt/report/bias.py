@@ -33,9 +33,9 @@ LAYERS_HELP = (
 NEURONS_HELP = (
     "Neurons linked to errors (in bold) come first, then the others by distance. q is the false discovery rate at "
     "which a neuron counts as diverging. Shift: how much more (+) or less active it is in the group, averaged over "
-    "contents. Correlation with errors: between the divergence of an example and its error rate, within the group. At errors: "
-    "how much larger the divergence is where the output is wrong than where it is correct, in percent of the distance. "
-    "These are the largest of many distances, so expect slightly smaller values on other data."
+    "contents. Correlation with errors: between the divergence of an example and its error rate, within the group. At "
+    "errors: how much larger the divergence is where the output is wrong than where it is correct, in percent of the "
+    "distance. These are the largest of many distances, so expect slightly smaller values on other data."
 )
 SHIFT_HELP = (
     "The diverging neurons of one layer are shifted by the mean difference from the reference, and the examples of the "

@@ -24,20 +24,20 @@ ASKED = {
     "measure=probes measure.most=2.5": "measure.most is a whole number",
     "measure=probes measure.seed=x": "measure.seed is a whole number",
     "measure=probes +measure.depth=1": "method=linear has strength, mix",
-    "measure=topography measure.most=0": "measure.most is a number of at least 1",
-    "measure=topography measure.least=x": "measure.least is a whole number",
-    "measure=topography measure.groups=[letter,accent]": "measure.groups is one key here",
+    "measure=topography measure.max_groups=0": "max_groups is a number of at least 1",
+    "measure=topography measure.min_steps=x": "measure.min_steps is a whole number",
+    "measure=topography measure.groups=[letter,accent]": "groups must be one key",
     "measure=attribution measure.neurons=maybe": "measure.neurons is true or false",
-    "measure=bias measure.least=3": "measure.least is a number of at least 8",
-    "measure=bias measure.most=1": "measure.most is a number of at least 2",
-    "measure=bias measure.false_discoveries=2": "measure.false_discoveries is a share between 0 and 1",
-    "measure=bias measure.resample=word": "measure.resample must be speaker, example",
+    "measure=bias measure.min_examples=3": "min_examples is a number of at least 8",
+    "measure=bias measure.max_groups=1": "max_groups is a number of at least 2",
+    "measure=bias measure.false_discovery_rate=2": "false_discovery_rate must be a share between 0 and 1",
+    "measure=bias measure.resample=word": "resample must be speaker, example",
     "measure=bias measure.confirm=maybe": "measure.confirm is true or false",
     "measure=bias measure.content=3": "measure.content is a name or a list of names or null; got 3",
     "measure=profiles measure.window=x": "measure.window is a number or null",
-    "measure=profiles measure.least=true": "measure.least is a whole number",
+    "measure=profiles measure.min_steps=true": "measure.min_steps is a whole number",
     "measure=profiles measure.groups=3": "measure.groups is a name or a list",
-    "measure=profiles measure.groups=[]": "measure.groups names one key or more",
+    "measure=profiles measure.groups=[]": "groups must name at least one key",
     "measure=profiles measure.scores=3": "measure.scores is a name or a list",
 }
 
@@ -50,11 +50,11 @@ def test_what_cannot_be_asked(innertune, base, speech, tmp_path, asked):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("measure", ["probes", "topography"])
-def test_a_model_of_another_kind_is_named(innertune, base, wav2vec2, speech, tmp_path, measure):
-    with pytest.raises(InputError, match="measure.against: .* has none of these sites"):
+@pytest.mark.parametrize(("measure", "option"), [("probes", "against"), ("topography", "reference_model")])
+def test_a_model_of_another_kind_is_named(innertune, base, wav2vec2, speech, tmp_path, measure, option):
+    with pytest.raises(InputError, match=".* has none of these sites"):
         innertune(
-            "introspect", f"model.pretrained={base}", f"measure={measure}", f"measure.against={wav2vec2}",
+            "introspect", f"model.pretrained={base}", f"measure={measure}", f"measure.{option}={wav2vec2}",
             "data=manifest", f"data.test={speech['high_test']}", f"output={tmp_path / 'run'}",
         )  # fmt: skip
 
