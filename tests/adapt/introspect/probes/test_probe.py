@@ -189,7 +189,7 @@ def test_speakers_are_the_types_of_an_accents_control_only_where_there_are_enoug
 
 def test_classes_are_capped_evenly_and_rare_ones_left_out(models, examples):
     rare = [replace(own, accent="rare") if number < 3 else own for number, own in enumerate(examples)]
-    target = make_target(models["wav2letter"], [*rare, *rare], "accent", most=10)
+    target = make_target(models["wav2letter"], [*rare, *rare], "accent", max_per_class=10)
     assert target.classes == ("high", "low", "rare") and torch.bincount(target.labels).tolist() == [10, 10, 6]
     assert make_target(models["wav2letter"], rare, "accent").classes == ("high", "low")
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from adapt.introspect.probes.linear import first_needed, linear
+from adapt.introspect.probes.linear import earliest_use, linear
 from adapt.introspect.probes.precision import average_precision, iou
 from adapt.introspect.probes.probe import METHODS
 from adapt.introspect.probes.probeless import probeless
@@ -34,7 +34,7 @@ def test_the_unit_that_carries_a_class_is_on_top_and_answers(method):
         assert {7, 8, 9} == set(found.by_class.topk(3).indices.flatten().tolist())
     assert found.by_class.argmax(1).tolist() == [7, 8, 9]
     held_out, held_out_labels = planted(seed=1)
-    accuracy = float((found.answer(held_out) == held_out_labels).float().mean())
+    accuracy = float((found.predict(held_out) == held_out_labels).float().mean())
     assert accuracy > 0.8
 
 
@@ -43,7 +43,7 @@ def test_a_unit_that_is_low_in_a_class_carries_it_too(method):
     x, labels = planted(classes=2)
     found = METHODS[method](-x, labels, 2)
     assert set(found.scores.topk(2).indices.tolist()) == {7, 8}
-    assert float((found.answer(-planted(classes=2, seed=1)[0]) == labels).float().mean()) > 0.85
+    assert float((found.predict(-planted(classes=2, seed=1)[0]) == labels).float().mean()) > 0.85
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -62,7 +62,7 @@ def test_a_rare_class_counts_as_much(method):
     rare[(labels == 2).nonzero()[:30]] = True
     found = METHODS[method](x[rare], labels[rare], 3)
     held_out, held_out_labels = planted(rows=3000, seed=1)
-    right = found.answer(held_out) == held_out_labels
+    right = found.predict(held_out) == held_out_labels
     assert min(float(right[held_out_labels == label].float().mean()) for label in range(3)) > 0.6
 
 
@@ -94,7 +94,7 @@ def test_the_ranking_by_weights_is_the_published_one():
                     break
                 so_far += value
                 order += [unit] * (unit not in order)
-    scores = first_needed(mass)
+    scores = earliest_use(mass)
     assert sorted(order) == list(range(30)) and float(scores.max()) == 1
     # Within a step of p the order is that of the classes.
     assert all(scores[a] >= scores[b] - 1 / 400 for a, b in zip(order, order[1:], strict=False))
@@ -158,8 +158,8 @@ def test_the_gaussian_probe_counts_bits_and_takes_what_adds_most():
     found = METHODS["gaussian"](x, labels, 4, most=2)
     assert found.scores[[1, 2, 4]].tolist() == pytest.approx([1, 1, 1], abs=0.01)
     assert found.scores[[0, 3, 5]].abs().max() < 0.02
-    assert float((found.answer(x) == labels).float().mean()) > 0.99
+    assert float((found.predict(x) == labels).float().mean()) > 0.99
     one = METHODS["gaussian"](x, labels, 4, most=1)
-    assert float((one.answer(x) == labels).float().mean()) == pytest.approx(0.5, abs=0.05)
+    assert float((one.predict(x) == labels).float().mean()) == pytest.approx(0.5, abs=0.05)
     exact = math.log2(4)
     assert found.scores.max() <= exact

@@ -172,7 +172,7 @@ def test_padding_and_batches_change_nothing(given, family, method):
     torch.testing.assert_close(together.matrix.diagonal(), torch.ones(len(model.sites)).double(), atol=1e-6, rtol=0)
     assert together.matrix.isfinite().all() and together.matrix.min() < 0.9
     decodes = family in ("whisper", "marian")
-    assert together.per == ("example" if decodes else "step")
+    assert together.sample_by == ("example" if decodes else "step")
     assert {reads_text(model, site) for site in model.sites} == ({False, True} if decodes else {False})
     assert together.count == (len(examples) if decodes else 8 * len(examples))
 
@@ -186,15 +186,15 @@ def test_before_and_after(given, family, tmp_path):
     with torch.no_grad():
         weight = after.get_submodule(sites[3].name).weight
         weight.copy_(noise(*weight.shape) * weight.std())
-    same = similarity(before, examples, Loader(), after=copy.deepcopy(before), sites=sites)
+    same = similarity(before, examples, Loader(), other=copy.deepcopy(before), sites=sites)
     torch.testing.assert_close(same.matrix, similarity(before, examples, Loader(), sites=sites).matrix)
-    changed = similarity(before, examples, Loader(), after=after, sites=sites)
+    changed = similarity(before, examples, Loader(), other=after, sites=sites)
     diagonal = changed.matrix.diagonal()
     assert diagonal[:3].min() > 1 - 1e-6 and diagonal[3] < 0.99
     assert changed.between(sites[3].name, sites[3].name) == diagonal[3]
     changed.save(tmp_path)
     read = Similarity.load(tmp_path)
-    assert torch.equal(read.matrix, changed.matrix) and read.rows == changed.rows and read.per == changed.per
+    assert torch.equal(read.matrix, changed.matrix) and read.rows == changed.rows and read.sample_by == changed.sample_by
     with pytest.raises(KeyError, match="not compared"):
         read.between("nowhere", sites[0].name)
 
@@ -205,8 +205,8 @@ def test_covariances_of_a_model_with_itself_and_the_refusals(given):
     found = similarity(model, examples, Loader(), sites=model.sites[:3], method="svcca", steps=40)
     assert found.matrix.diagonal().min() > 1 - 1e-6 and found.matrix.min() < 0.999
     with pytest.raises(InputError, match="method=svcca.*rows or more, got 12"):
-        similarity(model, examples, Loader(), method="svcca", per="example")
-    for wrong in ({"method": "cca"}, {"per": "frame"}, {"steps": 0}):
+        similarity(model, examples, Loader(), method="svcca", sample_by="example")
+    for wrong in ({"method": "cca"}, {"sample_by": "frame"}, {"steps": 0}):
         with pytest.raises(InputError, match="Expected method cka"):
             similarity(model, examples, Loader(), **wrong)
 
@@ -217,7 +217,7 @@ def test_rsa_of_speakers(given):
     model = load_model(str(path)).model
     talkers = [replace(own, speaker=f"s{number % 5}") for number, own in enumerate(examples * 2)]
     found = rsa(model, talkers, Loader(), "speaker", sites=model.sites[:4])
-    assert found.method == "rsa" and found.count == 5 and found.per == "group"
+    assert found.method == "rsa" and found.count == 5 and found.sample_by == "group"
     torch.testing.assert_close(found.matrix.diagonal(), torch.ones(4).double())
     torch.testing.assert_close(found.matrix, found.matrix.T)
     turned, first = copy.deepcopy(model), model.sites[0]

@@ -48,9 +48,9 @@ def test_planted_neurons_are_found(innertune, base, runs, tmp_path):
         WeightMeasures.load(run),
         weight_measures(*(load_model(str(path)).model for path in (base, runs / "1"))),
     )
-    for name in ("incoming", "outgoing", "turned", "changed"):
+    for name in ("incoming", "outgoing", "cosine_distance", "changed"):
         assert getattr(read, name) == getattr(here, name) == Scores.load(run / "scores" / f"{name}.safetensors")
-    assert set(read.incoming.top(3)) == set(read.turned.top(3)) == expected
+    assert set(read.incoming.top(3)) == set(read.cosine_distance.top(3)) == expected
     page = (run / "weights.html").read_text()
     assert "3 neurons alike, beyond chance at 1 %" in page.replace("\u00a0", " ") and "nan" not in page.lower()
     assert page.count('<svg class="strip"') == len(here.incoming.sites) + len(here.outgoing.sites)
@@ -67,9 +67,9 @@ def test_what_turned_and_what_changed(base):
         module.weight[2, 0] = -module.weight[2, 0]
     found = weight_measures(before, after)
     length = module.weight[0].numel() + 1
-    assert found.incoming[site][1] == pytest.approx(1) and found.turned[site][1] == pytest.approx(0, abs=1e-9)
-    assert found.changed[site][2] == module.weight[2, 0].numel() / length and 0 < found.turned[site][2] < 2
-    assert found.turned[site][0] == found.changed[site][0] == 0
+    assert found.incoming[site][1] == pytest.approx(1) and found.cosine_distance[site][1] == pytest.approx(0, abs=1e-9)
+    assert found.changed[site][2] == module.weight[2, 0].numel() / length and 0 < found.cosine_distance[site][2] < 2
+    assert found.cosine_distance[site][0] == found.changed[site][0] == 0
 
 
 def test_a_model_beside_any_other(innertune, base, runs, tmp_path):

@@ -78,7 +78,7 @@ def test_what_both_runs_moved_is_flagged_and_what_chance_moved_is_not(before):
 def test_an_unchanged_model(before, tmp_path):
     found = weight_measures(before, copy.deepcopy(before), floor=copy.deepcopy(before))
     assert len(found.flagged()) == 0
-    for scores in (found.incoming, found.outgoing, found.turned, found.changed, found.floor, found.evidence):
+    for scores in (found.incoming, found.outgoing, found.cosine_distance, found.changed, found.floor, found.evidence):
         assert all(float(scores[site].abs().max()) == 0 for site in scores.sites)
     for parameter in found.parameters:
         assert (parameter.changed, parameter.relative, parameter.floor or 0) == (0, 0, 0)
@@ -92,7 +92,7 @@ def test_an_unchanged_model(before, tmp_path):
     found.save(tmp_path)
     read = WeightMeasures.load(tmp_path)
     assert read.parameters == found.parameters and read.evidence == found.evidence and read.outgoing == found.outgoing
-    assert read.turned == found.turned and read.changed == found.changed
+    assert read.cosine_distance == found.cosine_distance and read.changed == found.changed
     (tmp_path / "weights.json").unlink()
     with pytest.raises(FileError, match=r"weights\.json"):
         WeightMeasures.load(tmp_path)
