@@ -215,9 +215,9 @@ def measure_conductance(rounds: int, seed: int, steps: int = 8) -> list[Row]:
     """Time conductance in one walk and in captum's calls; the ratio is to ours."""
     import soundfile
 
+    from adapt.introspect.attribution.conductance import conductance
     from adapt.introspect.attribution.network_input import network_input, word_score
     from adapt.introspect.attribution.words import Word, single_batch
-    from adapt.introspect.attribution.conductance import conductance
     from adapt.models.inference import eval_mode
 
     case = wav2letter()

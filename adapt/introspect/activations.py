@@ -76,9 +76,9 @@ def map_batches(
 ) -> Iterator[tuple[list[int], list[Tensor]]]:
     """Yield the result of `read` for each batch, together with the numbers of its examples, longest examples first.
 
-    If `torch.distributed` is initialised, each process reads every n-th batch, and all processes get the results of all
-    batches in the same order. The batches are those of a single process, so results are equal bit by bit. Results should
-    be small, such as a few rows per example, because they are sent to all processes.
+    If `torch.distributed` is initialised, each process reads every n-th batch, and all processes get the results of
+    all batches in the same order. The batches are those of a single process, so results are equal bit by bit. Results
+    should be small, such as a few rows per example, because they are sent to all processes.
 
     Args:
         model: The model.

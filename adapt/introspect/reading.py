@@ -2,14 +2,14 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from adapt.data.example import Example
 from adapt.data.manifest import Splits
 from adapt.data.splits import check
 from adapt.errors import InputError
 from adapt.models.model import DecoderModel, Model
-from interventions.sites import Site, choose_sites
+from interventions.sites import Part, Site, choose_sites
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def sites_named(model: Model, sites: str | Sequence[str], part: str | None) -> l
     if not isinstance(sites, str) and not (isinstance(sites, Sequence) and all(isinstance(one, str) for one in sites)):
         raise InputError(f"sites must be a glob over names, or a list of names; got {sites!r}.")
     try:
-        return list(choose_sites(model.sites, sites, part))
+        return list(choose_sites(model.sites, sites, cast(Part | None, part)))  # which checks it
     except ValueError as error:
         raise InputError(f"sites: {error}") from None
 
@@ -88,14 +88,14 @@ def examples_of(model: Model, splits: Splits, names: str | Sequence[str]) -> tup
         sets += [{"test": "target", "source_test": "source"}.get(name, name)] * len(part)
     if not chosen:
         raise InputError(
-            f"There is nothing to read: the data have no examples in {', '.join(names)}. Add some, or choose other splits "
-            "as examples."
+            f"There is nothing to read: the data have no examples in {', '.join(map(str, names))}. Add some, or choose "
+            "other splits as examples."
         )
     return chosen, sets
 
 
 def learnable(model: Model, examples: Sequence[Example], problems: list[str] | None = None) -> tuple[Example, ...]:
-    """Return the examples whose texts the model could learn from. Test sets may have texts that are too long, for example.
+    """Return the examples whose texts the model could learn from. In test sets, a text may be too long, for example.
 
     The reason for each rejection is appended to `problems`.
     """

@@ -101,12 +101,12 @@ def activation_gap(model: Model, sample: Sample, sites: Sequence[Site]) -> Score
 
 
 def gradient_gap(model: Model, sample: Sample, sites: Sequence[Site]) -> Scores:
-    """The distance between a neuron's mean activations on target and source, times its relevance for the target's loss.
+    """The distance between a neuron's mean activations on target and source, times its relevance for the loss.
 
-    The relevance is the absolute gradient of the loss with respect to the activation, summed over time and averaged over
-    the target examples. This follows gradient-adjusted neuron activation profiles (GradNAP, Krug et al. 2021), with the
-    loss in place of a predicted letter, and without the division by the largest relevance of the layer: the product is
-    in units of the loss and comparable between layers.
+    The relevance is the absolute gradient of the target's loss with respect to the activation, summed over time and
+    averaged over the examples. This follows gradient-adjusted neuron activation profiles (GradNAP, Krug et al. 2021),
+    with the loss in place of a predicted letter, and without the division by the largest relevance of the layer: the
+    product is in units of the loss and comparable between layers.
     """
     target, source = _target_and_source(sample)
     activations = {site: _Moments(site) for site in sites}
@@ -236,8 +236,8 @@ def _loss(model: Model, batch: Batch) -> Tensor:
     if not loss.isfinite():
         example = batch.examples[0]
         raise InputError(
-            f"{example.where or example.name}: the loss is {loss.item()}, so there is no gradient. Leave this example out, "
-            "or choose neurons by random, weight or activation_gap."
+            f"{example.where or example.name}: the loss is {loss.item()}, so there is no gradient. Leave this example "
+            "out, or choose neurons by random, weight or activation_gap."
         )
     return loss
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 _SHOWN = 5  # neurons that are listed per site
 _CONDUCTANCE = (
-    "Conductance is the share of a word's log-probability, minus that of the baseline, that flows from the input through "
-    "a neuron, here the mean over the words above. A negative value means that the neuron makes the words less likely. "
-    "The sum over a layer is all that flows through it."
+    "Conductance is the part of a word's log-probability, minus that of the baseline, that flows from the input "
+    "through a neuron. The table shows the mean over the words above. A negative value means that the neuron makes "
+    "the words less likely. The sum over a layer is all that flows through it."
 )
 
 
@@ -52,15 +52,16 @@ def attribution_sections(result: AttributionResult) -> list[Section]:
 def _how_to_read_words(method: str) -> str:
     logarithm = "natural logarithm of probability: 0.7 is a factor of 2, 2.3 a factor of 10"
     ends = {
-        "occlusion": "A number is the decrease of the output word's log-probability when the source word, one token at a "
-        f"time, is removed ({logarithm}). The numbers need not add up.",
-        "gradient_x_input": f"Numbers follow the gradient of the model at this source ({logarithm}), and need not add up.",
-        "integrated_gradients": "The numbers of a row add up to the log-probability of the word, minus that for an empty "
-        f"source ({logarithm}).",
+        "occlusion": "A number is the decrease of the output word's log-probability when the source word, one token at "
+        f"a time, is removed ({logarithm}). The numbers need not add up.",
+        "gradient_x_input": "A number is the gradient of the output word's log-probability, times the embedding of the "
+        f"source word ({logarithm}). The numbers need not add up.",
+        "integrated_gradients": "The numbers of a row add up to the log-probability of the word, minus that for an "
+        f"empty source ({logarithm}).",
     }
     return (
-        "Rows are the words of the output, and columns those of the source. Red (a positive number) means that the source "
-        f"word made the output word more likely, and blue less likely. {ends[method]}"
+        "Rows are the words of the output, and columns those of the source. Red (a positive number) means that the "
+        f"source word made the output word more likely, and blue less likely. {ends[method]}"
     )
 
 
@@ -68,17 +69,17 @@ def _how_to_read_spectra(method: str, own: Attribution) -> str:
     seconds = f" (0 to {own.seconds:.2f} s)" if own.seconds else ""
     hertz = f" ({own.frequencies[0]:,.0f} to {own.frequencies[-1]:,.0f} Hz)" if own.frequencies else ""
     ends = {
-        "occlusion": "A colour is the decrease of the word's log-probability when a patch is replaced by the baseline (a "
-        "sound without speech).",
-        "gradient_x_input": "A colour is the gradient of the word's log-probability, times the difference between the "
+        "occlusion": "A value is the decrease of the word's log-probability when a patch is replaced by the baseline "
+        "(a sound without speech).",
+        "gradient_x_input": "A value is the gradient of the word's log-probability, times the difference between the "
         "input and the baseline (a sound without speech).",
-        "integrated_gradients": "The sum of all values is the word's log-probability, minus that of the baseline (a sound "
-        "without speech), up to the completeness gap.",
+        "integrated_gradients": "The sum of all values is the word's log-probability, minus that of the baseline (a "
+        "sound without speech), up to the completeness gap.",
     }
     return (
-        f"Time runs from left to right{seconds}, and frequency from bottom to top{hertz}. Red means that the sound made "
-        "the word more likely, and blue less likely. The model output the word between the dotted lines. Each picture has "
-        f"its own scale. {ends[method]}"
+        f"Time runs from left to right{seconds}, and frequency from bottom to top{hertz}. Red means that the sound "
+        "made the word more likely, and blue less likely. The model output the word between the dotted lines. Each "
+        f"picture has its own scale. {ends[method]}"
     )
 
 
@@ -124,8 +125,8 @@ def _neurons(scores: Scores) -> Markup:
         )
     return Markup(
         '<div class="scroll" role="region" aria-label="Neurons" tabindex="0"><table><thead><tr><th scope="col" '
-        'class="text">Site</th><th scope="col">Sum</th><th scope="col" class="text">Neurons with the largest values</th>'
-        "</tr></thead><tbody>{}</tbody></table></div>"
+        'class="text">Site</th><th scope="col">Sum</th><th scope="col" class="text">Neurons with the largest values'
+        "</th></tr></thead><tbody>{}</tbody></table></div>"
     ).format(Markup("").join(lines))
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def log_result(
     logger: Logger,
     folder: Path,
-    config: dict[str, Any],
+    config: Any,
     metrics: dict[str, Any],
     comparison: "Comparison | None" = None,
 ) -> None:
@@ -30,9 +30,7 @@ def log_result(
     _log(logger, folder, config, metrics, "adaptation", [path for path in files if path.is_file()], media)
 
 
-def log_measure(
-    logger: Logger, folder: Path, config: dict[str, Any], metrics: dict[str, Any], files: Sequence[Path]
-) -> None:
+def log_measure(logger: Logger, folder: Path, config: Any, metrics: dict[str, Any], files: Sequence[Path]) -> None:
     """Log the configuration and the figures of a measure, and end the logger's run.
 
     For wandb also log its `files` as an artifact, its page as HTML, and the lists in its figures as tables.
@@ -44,7 +42,7 @@ def log_measure(
 def _log(
     logger: Logger,
     folder: Path,
-    config: dict[str, Any],
+    config: Any,
     metrics: dict[str, Any],
     kind: str,
     files: Sequence[Path],

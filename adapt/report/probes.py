@@ -44,15 +44,15 @@ def _how_to_read(probe: Probe, reference: Probe | None) -> str:
     drawn = "A circle is the accuracy with its 95 % interval"
     if reference is not None:
         drawn = (
-            "An open circle is this model, and a full circle the reference model, whose control task and selectivity are "
-            "shown"
+            "An open circle is this model. A full circle is the reference model, whose control accuracy and "
+            "selectivity are shown"
         )
     return (
-        f"Accuracy of a {probe.method.replace('_', ' ')} probe of {probe.target} on {probe.tested:,} held-out rows, the "
-        f"mean over {len(probe.classes)} classes. The control task has random labels: one for each speaker (phonemes: "
-        "for each phoneme between the same neighbours; tokens: for each previous token). What a probe gets right there "
-        "it has memorised. Selectivity is the accuracy minus that of the control task. "
-        f"{drawn}; a cross is the control task, and the dashed line is chance."
+        f"Accuracy of a {probe.method.replace('_', ' ')} probe of {probe.target} on {probe.tested:,} held-out rows, as "
+        f"the mean over {len(probe.classes)} classes. The control task has random labels: one for each speaker "
+        "(phonemes: for each phoneme between the same neighbours; tokens: for each previous token). A probe can only "
+        "learn them by memorising. Selectivity is the accuracy minus that on the control task. "
+        f"{drawn}. A cross is the control task, and the dashed line is chance."
     )
 
 

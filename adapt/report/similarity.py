@@ -21,8 +21,8 @@ _LAYERS = (
     "Steps are read at the same places of an utterance in all layers, without padding."
 )
 _RSA = (
-    "Each number compares how two layers separate the groups: Spearman's correlation of the distances between all pairs "
-    "of groups. 1 means that the same groups are close to each other in both layers, and 0 means no relation."
+    "Each number compares how two layers separate the groups: Spearman's correlation of the distances between all "
+    "pairs of groups. 1 means that the same groups are close to each other in both layers, and 0 means no relation."
 )
 
 

@@ -46,8 +46,8 @@ def write_weights(path: Path, result: WeightsResult, title: str, config: str = "
     if measures.floor is not None:
         how = (
             "A second run from the same base with another seed shows how far chance alone moves the weights of a "
-            "neuron. A neuron is flagged if both runs moved it in the same direction by more than that. The probability "
-            f"of at least one false positive is {100 * result.level:g} %."
+            "neuron. A neuron is flagged if both runs moved it in the same direction by more than that. The "
+            f"probability of at least one false positive is {100 * result.level:g} %."
         )
         sections.append(Section("Comparison with chance", how, chance_table(measures, measures.flagged(result.level))))
     write_sections(path, title, result.summary, sections, config)

@@ -1,5 +1,7 @@
 """Compare two scores of neurons: the overlap of the neurons they choose, and the correlation of their ranks."""
 
+from typing import Any
+
 import torch
 
 from interventions.neurons import Neurons, Scores
@@ -36,4 +38,5 @@ def rank_correlation(one: Scores, other: Scores) -> float:
     first, second = (torch.cat([scores[site].double() for site in sites]) for scores in (one, other))
     if (first == first[0]).all() or (second == second[0]).all():
         return 0.0
-    return float(spearmanr(first.numpy(), second.numpy()).statistic)
+    result: Any = spearmanr(first.numpy(), second.numpy())
+    return float(result.statistic)

@@ -36,8 +36,8 @@ class Conductance:
         influence: The internal influence of each neuron.
         score: The log-probability of the word for the input.
         baseline: The log-probability of the word for the baseline.
-        gaps: The completeness error by site: the error of a path with few steps, plus what bypasses the site (a residual
-            connection).
+        gaps: The completeness error by site: the error of a path with few steps, plus what bypasses the site (such as
+            a residual connection).
     """
 
     word: Word
@@ -61,8 +61,8 @@ def conductance(
 
     Let `x_k` be points on the path from the baseline to the input, `F` the score of the word, and `y_j` the output of
     neuron `j`. Conductance is the sum over `k` of `dF/dy_j` times the change of `y_j` from `x_k` to `x_{k+1}`, with the
-    mean of the gradients at both ends (the trapezoidal rule, whose error falls with the square of `steps`). Influence is
-    the mean of `dF/dy_j` along the path.
+    mean of the gradients at both ends (the trapezoidal rule, whose error falls with the square of `steps`). Influence
+    is the mean of `dF/dy_j` along the path.
 
     Args:
         model: The model.

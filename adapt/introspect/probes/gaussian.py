@@ -86,13 +86,13 @@ def _log_density(off: Tensor, variances: Tensor) -> Tensor:
 
 
 def _bits(posterior: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Return the information of each unit about the class in bits, `(units,)`, from posteriors `(rows, classes, units)`."""
+    """Return the bits of each unit about the class, `(units,)`, from posteriors `(rows, classes, units)`."""
     right = posterior[torch.arange(len(labels)), labels].clamp(min=1e-12)
     return math.log2(posterior.shape[1]) + (weights.unsqueeze(1) * right.log2()).sum(0)
 
 
 def _bits_of_each(posterior: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Return the information of each unit about whether a row is of a class in bits, `(classes, units)`."""
+    """Return the bits of each unit about whether a row is of a class, `(classes, units)`."""
     weights = balanced_weights(labels, classes).to(posterior.dtype)
     share = 1 / classes
     before = -share * math.log2(share) - (1 - share) * math.log2(1 - share)

@@ -12,10 +12,10 @@ _TOLERANCE = 1e-3  # of the relative change of all weights in an iteration
 def linear(x: Tensor, labels: Tensor, classes: int, strength: float = 0.01, mix: float = 0.5) -> FittedProbe:
     """Fit a multinomial logistic regression in which all classes have the same weight, whatever their size.
 
-    The objective is `mean CE + penalty * (mix * |W|_1 + (1 - mix) / 2 * |W|_2^2)` (Zou & Hastie 2005). It is minimised by
-    accelerated proximal gradient steps on all rows (Beck & Teboulle 2009, section 4, with the restarts of O'Donoghue &
-    Candès 2015), which are deterministic and give exact zeros. The score of a unit for a class is its share of the
-    class's `|W|`, and its overall score is `earliest_use`.
+    The objective is `mean CE + penalty * (mix * |W|_1 + (1 - mix) / 2 * |W|_2^2)` (Zou & Hastie 2005). It is minimised
+    by accelerated proximal gradient steps on all rows (Beck & Teboulle 2009, section 4, with the restarts of
+    O'Donoghue & Candès 2015), which are deterministic and give exact zeros. The score of a unit for a class is its
+    share of the class's `|W|`, and its overall score is `earliest_use`.
 
     Args:
         x: Standardised activations, `(rows, units)`.

@@ -1,4 +1,4 @@
-"""The measure `probes`: what can be read from each layer (accent, phoneme, speaker, ...), and which neurons encode it."""
+"""The measure `probes`: which layers and neurons encode a target, such as the accent, phoneme or speaker."""
 
 from collections.abc import Sequence
 from typing import Any

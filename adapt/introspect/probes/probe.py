@@ -1,4 +1,4 @@
-"""Probe a model: fit a simple classifier of a target at each site, compare it with a control task, and rank the units."""
+"""Probe a model: fit a classifier of a target at each site, compare it with a control task, and rank the units."""
 
 import json
 import random
@@ -92,8 +92,8 @@ class Probe:
     def save(self, folder: Path | str, **facts: Any) -> list[Path]:
         """Write the probe to a folder, and return the paths of the files.
 
-        These are `scores.safetensors` (`Scores`), `classes.safetensors` (the scores of each class) and `probe.json` (the
-        table). `facts` go into the header of the scores.
+        These are `scores.safetensors` (`Scores`), `classes.safetensors` (the scores of each class) and `probe.json`
+        (the table). `facts` go into the header of the scores.
         """
         files = [Path(folder) / name for name in ("scores.safetensors", "classes.safetensors", "probe.json")]
         self.scores.save(files[0], **{**facts, "target": self.target, "method": self.method})
@@ -173,7 +173,8 @@ def probe(
         **options: Options of the method.
 
     Raises:
-        InputError: The examples do not have the target or cannot be split, no site can be read, or an option is unknown.
+        InputError: The examples do not have the target or cannot be split, no site can be read, or an option is
+            unknown.
     """
     if method not in METHODS or not 0 < held_out < 1 or max_per_class < 2 or controls < 1:
         raise InputError(
@@ -264,8 +265,8 @@ def _count_correct(predictions: Tensor, labels: Tensor, groups: np.ndarray) -> n
     """Return the number of correct rows and of all rows of each class, `(groups, 2, classes)`."""
     names, places = np.unique(groups, return_inverse=True)
     counts = np.zeros((len(names), 2, int(labels.max()) + 1))
-    np.add.at(counts, (places, 0, labels.numpy()), (predictions == labels).numpy())
-    np.add.at(counts, (places, 1, labels.numpy()), 1)
+    np.add.at(counts[:, 0], (places, labels.numpy()), (predictions == labels).numpy())
+    np.add.at(counts[:, 1], (places, labels.numpy()), 1)
     return counts
 
 

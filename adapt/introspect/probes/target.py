@@ -61,9 +61,10 @@ class Target:
         )
 
     def control(self, seed: object) -> Tensor:
-        """Return labels of a control task, `(rows,)`: each type has a random class, with the shares of the real classes.
+        """Return labels of a control task, `(rows,)`: each type gets a random class.
 
-        A probe that learns them as well as the real labels memorises types, and does not show that classes are encoded.
+        Classes are about as frequent as the real ones. A probe that learns these labels as well as the real ones only
+        memorises types.
         """
         rows = Counter(self.types)
         kinds = sorted(rows)
@@ -100,9 +101,9 @@ def make_target(
     if len(target.classes) < 2:
         names = ", ".join(target.classes) or "none"
         raise InputError(
-            f"A probe needs at least two classes of '{name}' with at least {_MIN_EXAMPLES} examples each; the data have "
-            f"{names}. Targets are phoneme (utterances with 'phonemes'), token (models with a decoder), or any key of the "
-            "data."
+            f"A probe needs at least two classes of '{name}' with at least {_MIN_EXAMPLES} examples each; the data "
+            f"have {names}. Targets are phoneme (utterances with 'phonemes'), token (models with a decoder), or any "
+            "key of the data."
         )
     return target
 

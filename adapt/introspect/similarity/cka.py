@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 class CKA:
-    """Linear CKA (Kornblith et al. 2019, section 3), debiased and computed in minibatches (Nguyen et al. 2021, section 3.1).
+    """Linear CKA (Kornblith et al. 2019, section 3), debiased and in minibatches (Nguyen et al. 2021, section 3.1).
 
     Rows are processed in blocks. The Gram matrix of each layer's block is centred such that its products with others
-    are unbiased estimates of HSIC (Song et al. 2012, equation 5). One matrix product gives all pairs of layers. The
-    estimates are averaged over the blocks before they are normalised. So CKA needs no more rows than units, only 4, and
-    is never NaN. Unrelated rows have a CKA of 0 on average, and may be slightly below 0.
+    are unbiased estimates of HSIC (Song et al. 2012, equation 5). The estimates are averaged over the blocks before
+    they are normalised. So CKA needs only 4 rows, however many units there are, and it is never NaN. Unrelated rows
+    have a CKA of 0 on average, and may be slightly below 0.
 
     Memory is one block of rows per layer. The sizes of the batches do not affect the result.
     """
@@ -68,7 +68,7 @@ class CKA:
         self._held -= number
         self.count += number
         grams = centred_grams([own[:number] for own in block]).flatten(1)
-        # The factor of a block is 1 / (n (n - 3)). It is weighted by the number of rows n, because the last may be smaller.
+        # The factor of a block of n rows is 1 / (n (n - 3)), weighted by n because the last block may be smaller.
         hsic = grams @ grams.T / (number - 3)
         self._sum = hsic if self._sum is None else self._sum + hsic
 

@@ -49,8 +49,8 @@ def rsa(
     groups = make_target(model, examples, target, max_per_group, seed)
     if len(groups.classes) < _MIN_GROUPS:
         raise InputError(
-            f"RSA needs at least {_MIN_GROUPS} groups; '{target}' has {', '.join(groups.classes)}. Use phoneme or speaker "
-            "as target, or another method."
+            f"RSA needs at least {_MIN_GROUPS} groups; '{target}' has {', '.join(groups.classes)}. Use phoneme or "
+            "speaker as target, or another method."
         )
     sites = sites_of(model, groups, sites)
     first = _distances(model, examples, loader, groups, sites)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapt.errors import InputError
+from adapt.formatting import counted
 from adapt.introspect.weights.measures import weight_measures
 from adapt.introspect.weights.result import WeightsResult
 from adapt.models.checkpoint import load_model, read_adaptation
@@ -80,10 +81,11 @@ def _check_comparable(one: Loaded, other: Loaded) -> None:
     differ = sorted(name for name in trained | other_trained if trained.get(name) != other_trained.get(name))
     if differ:
         name = differ[0]
-        more = f" ({len(differ) - 1} other parameters differ as well)" if len(differ) > 1 else ""
+        others = counted(len(differ) - 1, "other parameter")
+        more = f" They also differ in {others}." if len(differ) > 1 else ""
         raise InputError(
             f"floor: '{other.reference}' could train {other_trained.get(name, 'nothing')} of '{name}', and "
-            f"'{one.reference}' {trained.get(name, 'nothing')}{more}. Give a run with the same tuning and another seed."
+            f"'{one.reference}' {trained.get(name, 'nothing')}.{more} Give a run with the same tuning and another seed."
         )
 
 

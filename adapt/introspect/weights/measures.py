@@ -1,4 +1,4 @@
-"""Measure weight changes: their size, rank and directions by parameter, and their size by neuron compared with chance."""
+"""Measure weight changes: size, rank and directions by parameter, and size by neuron compared with chance."""
 
 import json
 import math

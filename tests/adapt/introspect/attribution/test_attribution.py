@@ -8,9 +8,9 @@ from adapt.data.manifest import read_manifest
 from adapt.data.pairs import read_pairs
 from adapt.errors import InputError
 from adapt.introspect.attribution.attribution import attribute
+from adapt.introspect.attribution.conductance import conductance
 from adapt.introspect.attribution.network_input import network_input, word_score
 from adapt.introspect.attribution.words import output_words, single_batch
-from adapt.introspect.attribution.conductance import conductance
 from adapt.models.checkpoint import load_model
 from adapt.models.inference import decode_examples, eval_mode
 
