@@ -216,8 +216,9 @@ def measure_conductance(rounds: int, seed: int, steps: int = 8) -> list[Row]:
     """Time conductance in one walk and in captum's calls; the ratio is to ours."""
     import soundfile
 
-    from adapt.introspect.attribution.attribution import Word, entrance, one_batch, score_of
     from adapt.introspect.attribution.conductance import conductance
+    from adapt.introspect.attribution.network_input import network_input, word_score
+    from adapt.introspect.attribution.words import Word, single_batch
     from adapt.models.inference import eval_mode
 
     case = wav2letter()
@@ -226,13 +227,13 @@ def measure_conductance(rounds: int, seed: int, steps: int = 8) -> list[Row]:
         path = Path(folder) / "heard.wav"
         soundfile.write(path, case.batch.inputs[0, : model.sample_rate].numpy(), model.sample_rate)
         example = Utterance(path, "a test")
-        batch = one_batch(model, example)
+        batch = single_batch(model, example)
         with torch.no_grad():
             written = model(batch.inputs, batch.lengths).log_probs[0].argmax(-1).tolist()
         places = range(len(written) // 2, len(written) // 2 + 10)
         word = Word("middle", tuple(places), tuple(written[at] for at in places))
-        place = entrance(model, batch)
-        score, x, low = score_of(model, batch, place, word), place.x, place.baseline("even")
+        place = network_input(model, batch)
+        score, x, low = word_score(model, batch, place, word), place.x, place.baseline("even")
         layers = {site.name: model.get_submodule(site.name) for site in model.sites}
         ways: dict[str, Callable[[], object]] = {"one walk": lambda: conductance(model, example, word, steps=steps)}
         error = None

@@ -37,9 +37,10 @@ def main(cfg: DictConfig) -> None:
     }
     files = result.save(folder, card)
     if page is not None:
-        files.insert(0, folder / f"{name}.html")
+        path = folder / f"{name}.html"
         title = cfg.title or f"What the neurons of {loaded.reference} do"
-        build(page)(files[0], result, str(title), OmegaConf.to_yaml(cfg, resolve=True))
+        build(page)(path, result, str(title), OmegaConf.to_yaml(cfg, resolve=True))
+        files.insert(0, path)
     metrics = {**result.figures, "seconds": time.perf_counter() - started, "skipped": skipped}
     close_run(folder, metrics, card)
     if cfg.get("logger") is not None:
@@ -47,7 +48,7 @@ def main(cfg: DictConfig) -> None:
 
         log_measure(build(cfg.logger)(folder), folder, OmegaConf.to_container(cfg, resolve=True), metrics, files)
     log.info("%s", result.summary)
-    log.info("Files written to %s: %s", folder.absolute(), ", ".join(str(file.relative_to(folder)) for file in files))
+    log.info("Result: %s", files[0].absolute())
 
 
 def _measure_and_page(node: DictConfig) -> tuple[str, DictConfig, Any]:

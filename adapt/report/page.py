@@ -302,7 +302,8 @@ def _patched(causes: Causes, name: str) -> Markup | None:
 
 
 def _inside(inside: NeuronComparison) -> dict[str, Any]:
-    from adapt.report.introspection import probe_table, similarity_figure
+    from adapt.report.probes import probe_table
+    from adapt.report.similarity import similarity_figure
     from adapt.report.maps import map_section
 
     return {

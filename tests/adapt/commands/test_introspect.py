@@ -1,4 +1,4 @@
-"""`innertune introspect measure=profiles`: its files, what they say, and that other commands can go on with them."""
+"""`innertune introspect`: the files of a measure, and their use in other commands."""
 
 import json
 import re
@@ -72,7 +72,7 @@ def test_scores_choose_neurons_for_other_commands(run, innertune, base, spoken, 
     assert Scores.load(run / "scores" / "phoneme-a.safetensors") == profiles.contrast("phoneme:a")
     gap = Scores.load(run / "scores" / "gap-set-adjusted.safetensors")
     assert gap == profiles.gap("set:target", "set:source", adjusted=True)
-    same = Scores.load(run / "scores" / "gap-accent-adjusted.safetensors")  # the accents are the sets here
+    same = Scores.load(run / "scores" / "gap-accent-adjusted.safetensors")  # here the sets are the accents
     assert all(torch.allclose(gap[site], same[site]) for site in gap.sites)
     swept = innertune(
         "evaluate", f"model.pretrained={base}", spoken[1], "intervention=ablate", "intervention.amounts=[4]",
@@ -121,13 +121,13 @@ def test_windows(innertune, base, spoken, tmp_path):
 def test_what_does_not_fit_is_named(innertune, base, spoken, tmp_path):
     for options, says in (
         (["measure.groups=[age]"], "No example has 'age'"),
-        (["measure.sites=nothing"], "measure.sites: No site matches 'nothing'"),
-        (["measure.examples=[tests]"], "there is no 'tests'. Name some of train"),
-        (["measure.examples=[validation]"], "nothing to read: give data.validation"),
+        (["measure.sites=nothing"], "sites: No site matches 'nothing'"),
+        (["measure.examples=[tests]"], "there is no split 'tests'. Choose from train"),
+        (["measure.examples=[validation]"], "nothing to read: the data have no examples in validation"),
         (["measure.scores=[phoneme:q]"], "scores: There is no group 'phoneme:q'"),
         (["measure.scores=[[a,b,c]]"], "expected a group or a pair of groups"),
-        (["measure.folds=0"], "folds is a number of at least 1"),
-        (["measure.max_groups=0"], "max_groups is a number of at least 1"),
+        (["measure.folds=0"], "folds must be an integer of at least 1"),
+        (["measure.max_groups=0"], "max_groups must be an integer of at least 1"),
     ):
         with pytest.raises(InputError, match=says):
             innertune("introspect", f"model.pretrained={base}", *spoken, f"output={tmp_path / 'run'}", *options)
@@ -145,5 +145,5 @@ def test_rsa_by_command(innertune, base, spoken, tmp_path):
     here = rsa(model, [*examples[0], *examples[1]], Loader(), "phoneme", sites=sites)
     assert found.method == "rsa" and found.rows == here.rows and torch.equal(found.matrix, here.matrix)
     told = json.loads((run / "metrics.json").read_text())
-    assert (told["method"], told["per"], told["count"]) == ("rsa", "group", 5)
-    assert "distances between all pairs" in " ".join((run / "similarity.html").read_text().split())
+    assert (told["method"], told["sample_by"], told["count"]) == ("rsa", "group", 5)
+    assert "distances between all pairs of groups" in " ".join((run / "similarity.html").read_text().split())

@@ -1,4 +1,4 @@
-"""What a measure lists becomes tables, and nothing of it is lost."""
+"""Lists in the figures of a measure become tables."""
 
 from adapt.report.summary_tables import summary_tables
 
