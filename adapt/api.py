@@ -22,7 +22,7 @@ from adapt.data.kinds import with_text
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.data.pairs import Pair
-from adapt.data.splits import check
+from adapt.data.splits import check_examples
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import EvaluationResult
 from adapt.evaluation.evaluate import evaluate as evaluate_loaded
@@ -164,8 +164,7 @@ class LoadedModel(Loaded):
         return ModelMemory.create(self, protected, path)
 
     def _decode(self, examples: Sequence[Example], corrections: str, loader: Loader | None) -> list[str]:
-        problems: list[str] = []
-        readable = check(examples, self.model, False, problems)
+        readable, problems = check_examples(examples, self.model, False)
         if problems:
             raise InputError("\n".join(problems))
         with corrected(self, corrections):

@@ -155,7 +155,7 @@ def probe(layers: list[int], utterances: int, seed: int) -> list[ProbeRow]:
     for site in sites:
         raw, scaled = read[site.name], _standardised(read[site.name], ~test)
         ways: dict[str, Callable[[], Tensor]] = {
-            "ours": lambda x=scaled: linear(x[~test], target.labels[~test], classes).answer(x[test]),
+            "ours": lambda x=scaled: linear(x[~test], target.labels[~test], classes).predict(x[test]),
             "scikit-learn, standardised": lambda x=scaled: _sklearn(x, target.labels, test),
             "scikit-learn, raw": lambda x=raw: _sklearn(x, target.labels, test),
             "Adam, raw": lambda x=raw: _adam(x, target.labels, test, classes, seed),

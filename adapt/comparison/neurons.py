@@ -12,10 +12,12 @@ from adapt.data.loader import Loader
 from adapt.data.subset import evenly
 from adapt.errors import InputError
 from adapt.introspect.probes.probe import Probe, probe
-from adapt.introspect.profiles.groups import ByUnit, Clock, ForwardTrace, Grouping, fitting_keys, groupings
+from adapt.introspect.profiles.groupings import fitting_keys, groupings
+from adapt.introspect.profiles.groups import ByUnit, Grouping
 from adapt.introspect.profiles.jackknife import profile_change, profile_change_size
 from adapt.introspect.profiles.profiles import Profiles
 from adapt.introspect.profiles.read import read_profiles
+from adapt.introspect.profiles.trace import ForwardTrace, TimeBase
 from adapt.introspect.reading import learnable
 from adapt.introspect.similarity.similarity import Similarity, similarity
 from adapt.introspect.topography.draw_maps import draw_maps
@@ -118,7 +120,7 @@ def compare_neurons(
         size = profile_change_size(profiles_before, profiles_after, group_by)
     except ValueError as error:
         raise InputError(f"The neurons cannot be compared: {error}") from None
-    flagged, sizes, intervals = change.beyond(FAMILY_WISE_ERROR), change.scores(), size.interval()
+    flagged, sizes, intervals = change.significant(FAMILY_WISE_ERROR), change.scores(), size.interval()
     alike = similarity(before, chosen, loader, after, sites)
     profiled = [site for site in sites if site in sizes.sites]
     rows = [
@@ -158,14 +160,14 @@ class _SharedAlignment(Grouping):
         self.key, self.names, self.table = letters.key, letters.names, letters.table
         self.aligned: dict[int, Tensor | None] = {}
 
-    def label(self, seen: ForwardTrace, clock: Clock, row: int, steps: int) -> Tensor | None:
-        number = seen.numbers[row]
+    def label(self, trace: ForwardTrace, time_base: TimeBase, row: int, steps: int) -> Tensor | None:
+        number = trace.numbers[row]
         if number not in self.aligned:
-            self.aligned[number] = seen.aligned[row]
+            self.aligned[number] = trace.aligned[row]
         units = self.aligned[number]
-        if units is None or clock.kind != seen.out.kind:
+        if units is None or time_base.kind != trace.output.kind:
             return None
-        return seen.along(clock, row, steps, self.table[units])
+        return trace.on_time_base(time_base, steps, self.table[units])
 
 
 def _readable(

@@ -324,8 +324,9 @@ def _patched(causes: Causes, name: str) -> Markup | None:
 
 
 def _neurons(neurons: NeuronComparison) -> dict[str, Any]:
-    from adapt.report.introspection import probe_table, similarity_figure
     from adapt.report.maps import map_section
+    from adapt.report.probes import probe_table
+    from adapt.report.similarity import similarity_figure
 
     group_by = neurons.group_by.replace("_", " ")
     return {

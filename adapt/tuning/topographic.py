@@ -73,7 +73,7 @@ class Topographic:
     @property
     def neighbour_cosines(self) -> dict[str, float]:
         """The mean cosine of neighbouring units' weights, by site."""
-        return self.loss.alike()
+        return self.loss.smoothness()
 
     def _start(self, site: Site) -> Sequence[int]:
         if self.start == "number":
