@@ -11,6 +11,7 @@ from tone_speech import RATE, tones
 from adapt.data.loader import Loader
 from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.pairs import read_pairs
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.introspect.activations import read_activations, valid_lengths
 from adapt.introspect.scores import MEASURES, change, random, rgn, weight
