@@ -5,7 +5,7 @@ import json
 from adapt.data.sample import Sample
 from adapt.errors import InputError
 from adapt.files import write_json
-from adapt.introspect.scores import mean_gradient
+from adapt.introspect.loss_gradients import mean_gradient
 from adapt.models.model import Model
 from adapt.tuning.choice import best_layers, keep, kept
 from adapt.tuning.layers import full, layers
