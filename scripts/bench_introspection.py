@@ -48,8 +48,9 @@ from torch import Tensor
 from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader, collate
 from adapt.data.manifest import Phoneme, Utterance
-from adapt.introspect.profiles.groups import ByPhoneme, Everything, Grouping, groupings
-from adapt.introspect.profiles.profiles import Profiles
+from adapt.introspect.profiles.fitter import ProfilesFitter
+from adapt.introspect.profiles.groupings import groupings
+from adapt.introspect.profiles.groups import ByPhoneme, Everything, Grouping
 from adapt.introspect.profiles.read import add_batch, forward, group_names, read_profiles
 from adapt.models.model import Model
 from interventions.gradients import capture_gradients
@@ -97,7 +98,7 @@ def weather() -> Case:
 
     model = load_model("weather-en-de").model
     examples = domains(source="clinic", target="weather", train=1, validation=1, test=32, source_test=1).test
-    groups = groupings(model, examples, ["token"], most=GROUPS - 1)
+    groups = groupings(model, examples, ["token"], max_groups=GROUPS - 1)
     return Case("weather-en-de", model, collate([(pair, model.reader.read(pair)) for pair in examples]), groups)
 
 
@@ -166,7 +167,7 @@ def captum_ways(case: Case) -> dict[str, Callable[[], object]]:
 
 def measure(case: Case, rounds: int, seed: int) -> list[Row]:
     """Time every way in turn."""
-    profiles = Profiles(case.model.sites, group_names(case.groups))
+    profiles = ProfilesFitter(case.model.sites, group_names(case.groups))
     for parameter in case.model.parameters():
         parameter.requires_grad_(False)  # by hand too: weights' gradients are nobody's concern here
     ways: dict[str, Callable[[], object]] = {
@@ -320,7 +321,7 @@ def main() -> None:
     for name in args.models:
         torch.manual_seed(args.seed)
         case = CASES[name]()
-        profiles = Profiles(case.model.sites, group_names(case.groups))
+        profiles = ProfilesFitter(case.model.sites, group_names(case.groups))
         size = sum(total.nbytes for own in profiles.sums.values() for total in own.values()) / 1e6
         print(f"\n{name}: {len(case.model.sites)} sites, {len(profiles.groups)} groups, {size:.0f} MB of sums")
         print(f"{'':16}{'ms':>10}{'/ hand':>9}{'quartiles':>18}{'error':>10}")

@@ -12,9 +12,11 @@ from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.errors import InputError
 from adapt.introspect.probes.probe import Probe, probe
-from adapt.introspect.profiles.groups import ByUnit, Clock, ForwardTrace, Grouping, fitting_keys, groupings
+from adapt.introspect.profiles.groupings import fitting_keys, groupings
+from adapt.introspect.profiles.groups import ByUnit, Grouping
 from adapt.introspect.profiles.jackknife import profile_change, profile_change_size
 from adapt.introspect.profiles.read import read_profiles
+from adapt.introspect.profiles.trace import ForwardTrace, TimeBase
 from adapt.introspect.reading import evenly, learnable
 from adapt.introspect.similarity.similarity import Similarity, similarity
 from adapt.introspect.topography.draw_maps import draw_maps
@@ -109,7 +111,7 @@ def compare_neurons(
         change, sizes = profile_change(*profiles, key), profile_change_size(*profiles, key)
     except ValueError as error:
         raise InputError(f"The neurons cannot be compared: {error}") from None
-    flagged, size, ends = change.beyond(LEVEL), change.scores(), sizes.interval()
+    flagged, size, ends = change.significant(LEVEL), change.scores(), sizes.interval()
     alike = similarity(before, chosen, loader, after, sites)
     found = []
     for site in sites:
@@ -155,14 +157,14 @@ class _AlignedOnce(Grouping):
         self.key, self.names, self.table = letters.key, letters.names, letters.table
         self.aligned: dict[int, Tensor | None] = {}
 
-    def label(self, seen: ForwardTrace, clock: Clock, row: int, steps: int) -> Tensor | None:
-        number = seen.numbers[row]
+    def label(self, trace: ForwardTrace, time_base: TimeBase, row: int, steps: int) -> Tensor | None:
+        number = trace.numbers[row]
         if number not in self.aligned:
-            self.aligned[number] = seen.aligned[row]
+            self.aligned[number] = trace.aligned[row]
         units = self.aligned[number]
-        if units is None or clock.kind != seen.out.kind:
+        if units is None or time_base.kind != trace.output.kind:
             return None
-        return seen.along(clock, row, steps, self.table[units])
+        return trace.on_time_base(time_base, steps, self.table[units])
 
 
 def _with_steps(model: Model, sites: Sequence[Site], examples: Sequence[Example]) -> list[Example]:

@@ -70,7 +70,7 @@ class Topographic:
     @property
     def alike(self) -> dict[str, float]:
         """The mean cosine of neighbours, by site."""
-        return self.loss.alike()
+        return self.loss.smoothness()
 
     def _start(self, site: Site) -> Sequence[int]:
         if self.start == "number":

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from unittest.mock import patch
 
@@ -17,7 +18,7 @@ from adapt.files import write_json
 from adapt.introspect.bias.errors import GroupErrors
 from adapt.introspect.bias.measure import bias
 from adapt.introspect.probes.probe import Probe, probe
-from adapt.introspect.profiles.groups import groupings
+from adapt.introspect.profiles.groupings import groupings
 from adapt.introspect.profiles.profiles import Profiles
 from adapt.introspect.profiles.read import read_profiles
 from adapt.introspect.similarity.similarity import Similarity, similarity
@@ -54,11 +55,11 @@ def measure(manifests, folder):
     with patch.object(GroupErrors, "each", property(lambda self: errors, lambda self, given: None), create=True):
         found = bias(
             loaded, Splits(test=tuple(examples)), loader, "speaker", sites=[site.name for site in model.sites[2:5]],
-            least=8, false_discoveries=0.5, confirm=True,
+            min_examples=8, false_discovery_rate=0.5, confirm=True,
         )  # fmt: skip
-    (own,) = found.compared
-    neurons = [own.neuron(site, unit) for site in own.partings for unit in own.neurons[site]]
-    write_json(Path(folder) / "bias.json", {"found": found.summary, "neurons": neurons})
+    (comparison,) = found.comparisons
+    neurons = [asdict(row) for row in sorted(comparison.neurons, key=lambda row: (row.site, row.unit))]
+    write_json(Path(folder) / "bias.json", {"found": found.figures, "neurons": neurons})
 
 
 def close(one, other):

@@ -75,7 +75,7 @@ def test_an_alphabet_that_was_rebuilt_can_be_looked_into(options, base, innertun
     names = [own["site"] for own in said["inside"]["sites"]]
     assert said["causes"] is None and len(names) == len(load_model(str(base)).model.layers) - 1
     # The same by commands of their own.
-    for options in (["measure=probes"], ["measure=topography", "measure.least=2", "measure.groups=letter"]):
+    for options in (["measure=probes"], ["measure=topography", "measure.min_steps=2", "measure.groups=letter"]):
         looked = innertune(
             "introspect", f"model.pretrained={base}", *options, f"measure.reference_model={run}", "data=manifest",
             f"data.test={speech['high_test']}", f"data.source_test={speech['low_test']}",

@@ -102,15 +102,15 @@ def test_later_commands_know_the_grids(options, run, base, speech, innertune, tm
         f"data.test={speech['high_test']}",
         "measure=topography",
         "measure.layout=learned",
-        "measure.least=2",
+        "measure.min_steps=2",
     ]
-    found = innertune("introspect", f"model.pretrained={base}", *drawn, f"measure.against={run}",
+    found = innertune("introspect", f"model.pretrained={base}", *drawn, f"measure.reference_model={run}",
                       f"output={tmp_path / 'maps'}")  # fmt: skip
     maps = [TopographicMap.load(path) for path in sorted((found / "maps").glob("*.safetensors"))]
     assert [one.name for one in maps] == list(cells) and all(one.after is not None for one in maps)
     for one in maps:
         assert (one.points == grid_points(len(one.points))[cells[one.name]]).all()
-    for pretrained, sites, says in ((base, "*", "topographic=grid"), (run, "*.conv4", "It has them at .*conv3")):
+    for pretrained, sites, says in ((base, "*", "topographic=grid"), (run, "*.conv4", "There are grids at .*conv3")):
         with pytest.raises(InputError, match=f"no grids were learned at these sites. .*{says}"):
             innertune("introspect", f"model.pretrained={pretrained}", *drawn, f"measure.sites='{sites}'",
                       f"output={tmp_path / 'none'}")  # fmt: skip
