@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 _SPLITS = ("train", "validation", "test", "source_test", "source_train")
 
 
-def sites_named(model: Model, sites: str | Sequence[str], part: str | None) -> list[Site]:
+def select_sites(model: Model, sites: str | Sequence[str], part: str | None) -> list[Site]:
     """Return the sites that match the options `sites` and `part` of a measure.
 
     Args:
@@ -35,7 +35,7 @@ def sites_named(model: Model, sites: str | Sequence[str], part: str | None) -> l
         raise InputError(f"sites: {error}") from None
 
 
-def sites_of_both(sites: Sequence[Site], other: Model, reference_model: str) -> list[Site]:
+def shared_sites(sites: Sequence[Site], other: Model, reference_model: str) -> list[Site]:
     """Return those of `sites` that a second model has with the same number of units.
 
     A rebuilt output layer, for example, has other units. `reference_model` is the name of the second model.
@@ -56,14 +56,14 @@ def sites_of_both(sites: Sequence[Site], other: Model, reference_model: str) -> 
     return shared
 
 
-def whole_numbers(minimum: int = 1, /, **options: Any) -> None:
+def check_integers(minimum: int = 1, /, **options: Any) -> None:
     """Raise InputError if an option is not an integer of at least `minimum`."""
     for name, value in options.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
             raise InputError(f"{name} must be an integer of at least {minimum}; got {value!r}.")
 
 
-def examples_of(model: Model, splits: Splits, names: str | Sequence[str]) -> tuple[list[Example], list[str]]:
+def select_examples(model: Model, splits: Splits, names: str | Sequence[str]) -> tuple[list[Example], list[str]]:
     """Return the examples of some splits, and the name of the set of each one.
 
     Sets are named like splits, but "test" is "target" and "source_test" is "source". For a decoder, examples that it
