@@ -1,4 +1,4 @@
-"""Choose what a measure reads: the examples, and the sites. Check integer options."""
+"""Choose what a measure reads: the examples and the sites."""
 
 import logging
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 _SPLITS = ("train", "validation", "test", "source_test", "source_train")
 
 
-def sites_named(model: Model, sites: str | Sequence[str], part: str | None) -> list[Site]:
+def select_sites(model: Model, sites: str | Sequence[str], part: str | None) -> list[Site]:
     """Return the sites that match the options `sites` and `part` of a measure.
 
     Args:
@@ -35,7 +35,7 @@ def sites_named(model: Model, sites: str | Sequence[str], part: str | None) -> l
         raise InputError(f"sites: {error}") from None
 
 
-def sites_of_both(sites: Sequence[Site], other: Model, reference_model: str) -> list[Site]:
+def shared_sites(sites: Sequence[Site], other: Model, reference_model: str) -> list[Site]:
     """Return those of `sites` that a second model has with the same number of units.
 
     A rebuilt output layer, for example, has other units. `reference_model` is the name of the second model.
@@ -56,14 +56,14 @@ def sites_of_both(sites: Sequence[Site], other: Model, reference_model: str) -> 
     return shared
 
 
-def whole_numbers(minimum: int = 1, /, **options: Any) -> None:
+def check_integers(minimum: int = 1, /, **options: Any) -> None:
     """Raise InputError if an option is not an integer of at least `minimum`."""
     for name, value in options.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
             raise InputError(f"{name} must be an integer of at least {minimum}; got {value!r}.")
 
 
-def examples_of(model: Model, splits: Splits, names: str | Sequence[str]) -> tuple[list[Example], list[str]]:
+def select_examples(model: Model, splits: Splits, names: str | Sequence[str]) -> tuple[list[Example], list[str]]:
     """Return the examples of some splits, and the name of the set of each one.
 
     Sets are named like splits, but "test" is "target" and "source_test" is "source". For a decoder, examples that it
@@ -105,10 +105,3 @@ def learnable(model: Model, examples: Sequence[Example], problems: list[str] | N
     if problems:
         log.warning("Skipped %d of %d examples. The first: %s", len(problems), len(examples), problems[0])
     return accepted
-
-
-def evenly(examples: Sequence[Example], most: int) -> list[Example]:
-    """Return at most `most` of the examples, evenly spaced."""
-    if len(examples) <= most:
-        return list(examples)
-    return [examples[i * len(examples) // most] for i in range(most)]

@@ -5,35 +5,27 @@ scale, so plain norms would compare layers instead of neurons. Most scores are t
 layer: multiplying one layer by a constant and dividing the next by it, as a ReLU allows, does not change the network,
 and should not change a score. Scores in units of the loss or of standard deviations do not need this.
 
-Gradients are those of the training loss, one example at a time. So neither padding nor the batch size affects them, and
-the Fisher information is one of examples, not of batches (the square of a batch's mean gradient would shrink as the
-batch grows). The model is in eval mode meanwhile, so nothing is random. Its mode, `requires_grad` and gradients are
-restored afterwards.
+Gradients are those of single examples (`adapt.introspect.loss_gradients`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from adapt.data.example import Example
-from adapt.data.loader import Batch, Loader
+from adapt.data.loader import Loader
 from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
-from adapt.introspect.activations import read_activations, valid_lengths
+from adapt.introspect.activations import read_activations
+from adapt.introspect.loss_gradients import example_gradients, mean_gradient, read_gradients
 from adapt.introspect.weights.change import incoming_weights, relative_change
-from adapt.models.inference import eval_mode
 from adapt.models.model import Model
-from adapt.progress import track
-from interventions import hooks
 from interventions.neurons import Scores
 from interventions.sites import Site
 
-Measure = Callable[[Model, TuningData, Sequence[Site]], Scores]
+Score = Callable[[Model, TuningData, Sequence[Site]], Scores]
 _TINY = 1e-30
 
 
@@ -77,7 +69,7 @@ def fisher(model: Model, sample: TuningData, sites: Sequence[Site]) -> Scores:
     """
     names = [name for site in sites for name in site.rows]
     sums = {site: torch.zeros(site.units, dtype=torch.float64) for site in sites}
-    for gradient in _gradients(model, sample, names):
+    for gradient in example_gradients(model, sample, names):
         for site in sites:
             sums[site] += _squared_norms(gradient, site)
     tensors = dict(model.named_parameters(remove_duplicate=False))
@@ -116,7 +108,7 @@ def gradient_gap(model: Model, sample: TuningData, sites: Sequence[Site]) -> Sco
         activations[site].update(x)
         relevance[site] += gradient.abs().sum(0, dtype=torch.float64).cpu()
 
-    _read_gradients(model, target, sample.loader, sites, reduce)
+    read_gradients(model, target, sample.loader, sites, reduce)
     gaps, _ = _gaps(sites, activations, _moments(model, source, sample.loader, sites))
     return Scores({site: gaps[site] * relevance[site] / len(target) for site in sites})
 
@@ -138,7 +130,7 @@ def ablation(model: Model, sample: TuningData, sites: Sequence[Site]) -> Scores:
         gradients[site] += gradient.sum(0)
         products[site] += (x * gradient).sum(0)
 
-    _read_gradients(model, sample.target, sample.loader, sites, reduce)
+    read_gradients(model, sample.target, sample.loader, sites, reduce)
     return Scores({
         site: (total[site] / max(1, steps[site]) * gradients[site] - products[site]).abs() / len(sample.target)
         for site in sites
@@ -163,96 +155,14 @@ def change(model: Model, other: Model, sites: Sequence[Site]) -> Scores:
     return Scores({site: relative_change(old, new, to="layer") for site, (old, new) in rows.items()})
 
 
-MEASURES: Mapping[str, Measure] = {
-    measure.__name__: measure for measure in (weight, rgn, fisher, activation_gap, gradient_gap, ablation)
+MEASURES: Mapping[str, Score] = {
+    "weight": weight,
+    "rgn": rgn,
+    "fisher": fisher,
+    "activation_gap": activation_gap,
+    "gradient_gap": gradient_gap,
+    "ablation": ablation,
 }
-
-
-def mean_gradient(model: Model, sample: TuningData, names: Sequence[str]) -> dict[str, Tensor]:
-    """Return the gradient of the mean loss of the target examples, for each named parameter, on the CPU."""
-    sums: dict[str, Tensor] = {}
-    for gradient in _gradients(model, sample, names):
-        for name, values in gradient.items():
-            sums[name] = sums[name] + values if name in sums else values
-    return {name: (total / len(sample.target)).cpu() for name, total in sums.items()}
-
-
-def _gradients(model: Model, sample: TuningData, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Yield the gradient of the loss of each target example, by parameter; 0 if the loss does not depend on it."""
-    every = dict(model.named_parameters(remove_duplicate=False))
-    parameters = {name: every[name] for name in names}
-    with _requires_grad(list(parameters.values())), eval_mode(model), torch.enable_grad():
-        for batch in _single_batches(model, sample.target, sample.loader):
-            gradients = torch.autograd.grad(_loss(model, batch), list(parameters.values()), materialize_grads=True)
-            yield dict(zip(parameters, (one.detach() for one in gradients), strict=True))
-
-
-def _read_gradients(
-    model: Model, examples: Sequence[Example], loader: Loader, sites: Sequence[Site], reduce: Callable[..., None]
-) -> None:
-    """Pass the activations of each site and the gradients of the loss by them to `reduce`, both `(steps, units)`.
-
-    Only valid steps are passed.
-    """
-    outputs: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def hook(site: Site) -> Callable[..., Tensor]:
-        def add(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-            # The gradient by added zeros is that by the activation. A copy, because a ReLU may overwrite the output.
-            zeros = torch.zeros_like(output, requires_grad=True)
-            outputs[site.name] = output.detach().clone(), zeros
-            return output + zeros
-
-        return add
-
-    handles = []
-    try:
-        for site in sites:
-            handles.append(hooks.module_at(model, site).register_forward_hook(hook(site)))
-        with eval_mode(model), torch.enable_grad():
-            for batch in _single_batches(model, examples, loader):
-                outputs.clear()
-                steps, loss = valid_lengths(model, batch), _loss(model, batch)
-                zeros = [outputs[site.name][1] for site in sites]
-                gradients = torch.autograd.grad(loss, zeros, materialize_grads=True)
-                for site, gradient in zip(sites, gradients, strict=True):
-                    x, gradient = (hooks.units_last(own, site) for own in (outputs[site.name][0], gradient))
-                    valid = hooks.valid_lengths(steps(site), x, site)
-                    reduce(site, x[valid], gradient[valid])
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _single_batches(model: Model, examples: Sequence[Example], loader: Loader) -> Iterator[Batch]:
-    device = next(model.parameters()).device
-    batches = replace(loader, batch_seconds=0.0, batch_tokens=0).evaluation(examples, model.reader)
-    for batch in track(batches, "gradients"):
-        yield batch.to(device)
-
-
-def _loss(model: Model, batch: Batch) -> Tensor:
-    loss = model.task.loss(model, batch)
-    if not loss.isfinite():
-        example = batch.examples[0]
-        raise InputError(
-            f"{example.where or example.name}: the loss is {loss.item()}, so there is no gradient. Leave this example "
-            "out, or choose neurons by random, weight or activation_gap."
-        )
-    return loss
-
-
-@contextmanager
-def _requires_grad(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Within the block, these parameters require gradients."""
-    before = {parameter: parameter.requires_grad for parameter in parameters}
-    for parameter in before:
-        parameter.requires_grad_(True)
-    try:
-        yield
-    finally:
-        for parameter, required in before.items():
-            parameter.requires_grad_(required)
 
 
 class _Moments:
@@ -300,8 +210,8 @@ def _gaps(
 def _target_and_source(sample: TuningData) -> tuple[Sequence[Example], Sequence[Example]]:
     if not sample.source:
         raise InputError(
-            "Gaps compare target and source, and there are no training examples of the source. Give "
-            "data.source_train=..., or choose neurons by another score."
+            "Gaps compare target and source, and the data have no training examples of the source. Give them as "
+            "source_train, or choose neurons by another score."
         )
     return sample.target, sample.source
 

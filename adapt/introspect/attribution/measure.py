@@ -10,7 +10,7 @@ from adapt.introspect.attribution.conductance import conductance
 from adapt.introspect.attribution.network_input import Baseline
 from adapt.introspect.attribution.result import AttributionResult, ExplainedWord
 from adapt.introspect.attribution.words import output_words
-from adapt.introspect.reading import examples_of, sites_named, whole_numbers
+from adapt.introspect.reading import check_integers, select_examples, select_sites
 from adapt.models.loaded import Loaded
 from adapt.progress import track
 
@@ -51,11 +51,11 @@ def attribution(
             are empty.
     """
     model = loaded.model
-    whole_numbers(max_examples=max_examples, max_words=max_words, steps=steps)
+    check_integers(max_examples=max_examples, max_words=max_words, steps=steps)
     if not isinstance(neurons, bool):
         raise InputError(f"neurons must be true or false; got {neurons!r}.")
-    chosen_sites = sites_named(model, sites, part)
-    chosen, _ = examples_of(model, splits, examples)
+    chosen_sites = select_sites(model, sites, part)
+    chosen, _ = select_examples(model, splits, examples)
     words = [
         (number, example, word)
         for number, example in enumerate(chosen[:max_examples])

@@ -1,6 +1,5 @@
 """The result of the measure `attribution`."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,11 +12,13 @@ from adapt.files import write_json
 from adapt.introspect.attribution.attribution import Attribution
 from adapt.introspect.attribution.conductance import Conductance
 from adapt.introspect.attribution.words import Word
+from adapt.introspect.stored import read_result
 from interventions.files import FileError, read_tensors, site_from_json, site_to_json, write_tensors
 from interventions.neurons import Scores
 from interventions.sites import Site
 
 FILE, TENSORS = "attribution.json", "attribution.safetensors"
+FORMAT = 2  # before, the file had the figures only
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +104,7 @@ class AttributionResult:
         folder, facts = Path(folder), provenance or {}
         files = [folder / FILE, folder / TENSORS]
         table = {
+            "format": FORMAT,
             "method": self.method,
             "baseline": self.baseline,
             "words": [_word_to_json(own) for own in self.words],
@@ -128,13 +130,13 @@ class AttributionResult:
     def load(cls, folder: Path | str) -> "AttributionResult":
         """Read what `save` wrote. Raises FileError if a file is missing or damaged."""
         path = Path(folder) / FILE
+        table = read_result(path, FORMAT)
         header, tensors = read_tensors(Path(folder) / TENSORS, "attribution")
         try:
-            table = json.loads(path.read_text(encoding="utf-8"))
             sites = [site_from_json(site) for site in header["sites"]]
             words = [_word_from_json(row, n, sites, tensors) for n, row in enumerate(table["words"])]
             return cls(table["method"], table["baseline"], tuple(words))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise FileError(f"'{path}' is not the result of an attribution ({error}).") from None
 
 

@@ -19,7 +19,7 @@ from adapt.introspect.bias.rows import layer_rows, neuron_rows
 from adapt.introspect.bias.shift import ShiftEffect, measure_shifts
 from adapt.introspect.bias.sums import ContentSums, read_content
 from adapt.introspect.profiles.groupings import groupings
-from adapt.introspect.reading import examples_of, sites_named, whole_numbers
+from adapt.introspect.reading import check_integers, select_examples, select_sites
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.model import DecoderModel, Model
@@ -70,14 +70,14 @@ def bias(
         InputError: There are no two such groups, or an argument is invalid.
     """
     model = loaded.model
-    places = sites_named(model, sites, part)
+    places = select_sites(model, sites, part)
     # The units of the output layer are the output itself, and differ wherever the output does.
     places = [site for site in places if site.name != model.sites[-1].name] or places
-    whole_numbers(2, max_groups=max_groups)
-    whole_numbers(8, min_examples=min_examples)
-    whole_numbers(0, seed=seed)
+    check_integers(2, max_groups=max_groups)
+    check_integers(8, min_examples=min_examples)
+    check_integers(0, seed=seed)
     _check(false_discovery_rate, resample, confirm, content)
-    chosen, _ = examples_of(model, splits, examples)
+    chosen, _ = select_examples(model, splits, examples)
     key = str(group_by or find_key(chosen, min_examples))
     groups, left_out = groups_of(chosen, key, min_examples, max_groups)
     if reference is not None and str(reference) not in groups:

@@ -8,7 +8,7 @@ from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.introspect.probes.probe import Probe, probe
 from adapt.introspect.probes.result import ProbesResult
-from adapt.introspect.reading import examples_of, sites_named, sites_of_both, whole_numbers
+from adapt.introspect.reading import check_integers, select_examples, select_sites, shared_sites
 from adapt.models.checkpoint import load_model
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
@@ -53,21 +53,21 @@ def probes(
     Raises:
         InputError: There is no such site, part, model or target, there is nothing to read, or an option is unknown.
     """
-    whole_numbers(controls=controls)
-    whole_numbers(2, max_per_class=max_per_class)
-    whole_numbers(0, seed=seed)
+    check_integers(controls=controls)
+    check_integers(2, max_per_class=max_per_class)
+    check_integers(0, seed=seed)
     if not isinstance(held_out, float):
         raise InputError(f"held_out must be a number above 0 and below 1; got {held_out!r}.")
     names = [targets] if isinstance(targets, str) else list(targets) if isinstance(targets, Sequence) else []
     if not names:
         raise InputError(f"targets must name at least one target (accent, phoneme, speaker, ...); got {targets!r}.")
     loader = loader or Loader()
-    chosen_sites = sites_named(loaded.model, sites, part)
-    chosen, _ = examples_of(loaded.model, splits, examples)
+    chosen_sites = select_sites(loaded.model, sites, part)
+    chosen, _ = select_examples(loaded.model, splits, examples)
     reference = None
     if reference_model is not None:
         reference = load_model(reference_model).model
-        chosen_sites = sites_of_both(chosen_sites, reference, reference_model)
+        chosen_sites = shared_sites(chosen_sites, reference, reference_model)
 
     def probe_model(model: Model, name: str) -> Probe:
         return probe(

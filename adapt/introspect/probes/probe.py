@@ -1,8 +1,6 @@
 """Probe a model: fit a classifier of a target at each site, compare it with a control task, and rank the units."""
 
 import json
-import random
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from inspect import signature
@@ -19,11 +17,11 @@ from adapt.errors import InputError
 from adapt.files import write_json
 from adapt.introspect.probes.fitted import FittedProbe
 from adapt.introspect.probes.gaussian import gaussian
+from adapt.introspect.probes.held_out import accuracy_interval, count_correct, mean_accuracy, split_rows, standardise
 from adapt.introspect.probes.linear import linear
 from adapt.introspect.probes.precision import average_precision, iou
 from adapt.introspect.probes.probeless import probeless
-from adapt.introspect.probes.target import Target, make_target, read_target, sites_of
-from adapt.metrics import RESAMPLES
+from adapt.introspect.probes.target import make_target, read_target, sites_of
 from adapt.models.model import Model
 from interventions.files import FileError, read_tensors, write_tensors
 from interventions.neurons import Scores
@@ -188,7 +186,7 @@ def probe(
         raise InputError(f"method={method} has {names}; got {', '.join(options)}.")
     rows_of_all = make_target(model, examples, target, max_per_class, seed)
     sites = sites_of(model, rows_of_all, sites)
-    wanted, groups, test = _split(rows_of_all, examples, split_by, held_out, seed)
+    wanted, groups, test = split_rows(rows_of_all, examples, split_by, held_out, seed)
     # The seeds are strings, so control labels for examples and for values of a key are drawn in the same way.
     control_labels = [wanted.control(f"{seed} {number}") for number in range(controls)]
     activations = read_target(model, examples, loader, wanted, sites)
@@ -196,58 +194,17 @@ def probe(
     by_class: dict[str, dict[Site, Tensor]] = {name: {} for name in wanted.classes}
     rows = []
     for site in sites:
-        x = _standardised(activations.pop(site.name), ~test)
+        x = standardise(activations.pop(site.name), ~test)
         fitted = METHODS[method](x[~test], wanted.labels[~test], len(wanted.classes), **options)
-        counts = _count_correct(fitted.predict(x[test]), wanted.labels[test], groups[test.numpy()])
+        counts = count_correct(fitted.predict(x[test]), wanted.labels[test], groups[test.numpy()])
         control = sum(_control_accuracy(x, labels, test, method, options) for labels in control_labels) / controls
-        rows.append(ProbeRow(site.name, _accuracy(counts.sum(0)), _interval(counts, seed), control))
+        rows.append(ProbeRow(site.name, mean_accuracy(counts.sum(0)), accuracy_interval(counts, seed), control))
         scores[site] = fitted.scores.float()
         for name, own in zip(wanted.classes, fitted.by_class.float(), strict=True):
             by_class[name][site] = own
     each = {name: Scores(own) for name, own in by_class.items()}
     trained, tested = int((~test).sum()), int(test.sum())
     return Probe(target, method, wanted.classes, tuple(rows), Scores(scores), each, trained, tested)
-
-
-def _split(
-    target: Target, examples: Sequence[Example], by: str, share: float, seed: int
-) -> tuple[Target, np.ndarray, Tensor]:
-    """Split the rows of a target into a training and a test set.
-
-    Returns:
-        The target without the classes that are missing in one of the sets, the group of each row `(rows,)`, and a bool
-        mask of the test rows `(rows,)`.
-    """
-    numbers = target.examples.tolist()
-    groups = np.array([str(number) if by == "example" else examples[number].group(by) for number in numbers])
-    # If each group has one class, groups are drawn within each class, so each class is in both sets.
-    of_group: dict[str, set[int]] = {}
-    for group, label in zip(groups.tolist(), target.labels.tolist(), strict=True):
-        of_group.setdefault(group, set()).add(label)
-    one_class_each = all(len(labels) == 1 for labels in of_group.values())
-    pools: dict[int, list[str]] = {}
-    for group in sorted(of_group):
-        pools.setdefault(min(of_group[group]) if one_class_each else 0, []).append(group)
-    held = set()
-    for pool in pools.values():
-        random.Random(f"{seed} {len(pool)}").shuffle(pool)
-        held |= set(pool[: min(len(pool) - 1, max(1, round(share * len(pool))))])
-    test = torch.tensor([group in held for group in groups.tolist()])
-    sides = [Counter(target.labels[side].tolist()) for side in (~test, test)]
-    in_both = [label for label in range(len(target.classes)) if sides[0][label] > 1 and sides[1][label]]
-    if len(in_both) < 2:
-        raise InputError(
-            f"After the split by {by}, fewer than two classes of '{target.name}' are in both the training and the test "
-            f"set. Each class needs examples with at least two values of '{by}'. Or use split_by=example."
-        )
-    chosen = torch.isin(target.labels, torch.tensor(in_both))
-    return target[chosen], groups[chosen.numpy()], test[chosen]
-
-
-def _standardised(x: Tensor, train: Tensor) -> Tensor:
-    mean, deviation = x[train].mean(0), x[train].std(0)
-    constant = deviation <= 1e-6 * mean.abs()  # a dead unit, up to rounding
-    return torch.where(constant, 0.0, (x - mean) / torch.where(constant, 1.0, deviation))
 
 
 def _control_accuracy(x: Tensor, labels: Tensor, test: Tensor, method: str, options: Mapping[str, Any]) -> float:
@@ -258,29 +215,4 @@ def _control_accuracy(x: Tensor, labels: Tensor, test: Tensor, method: str, opti
     if len(in_both) < 2:
         return 1.0
     fitted = METHODS[method](x[~test], labels[~test], len(in_both), **options)
-    return _accuracy(_count_correct(fitted.predict(x[test]), labels[test], np.zeros(int(test.sum()))).sum(0))
-
-
-def _count_correct(predictions: Tensor, labels: Tensor, groups: np.ndarray) -> np.ndarray:
-    """Return the number of correct rows and of all rows of each class, `(groups, 2, classes)`."""
-    names, places = np.unique(groups, return_inverse=True)
-    counts = np.zeros((len(names), 2, int(labels.max()) + 1))
-    np.add.at(counts[:, 0], (places, labels.numpy()), (predictions == labels).numpy())
-    np.add.at(counts[:, 1], (places, labels.numpy()), 1)
-    return counts
-
-
-def _accuracy(counts: np.ndarray) -> float:
-    """Return the mean over the classes of the share of correct rows, from counts `(2, classes)`."""
-    return float((counts[0] / counts[1]).mean())
-
-
-def _interval(counts: np.ndarray, seed: int) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the accuracy, with groups resampled."""
-    groups = len(counts)
-    draws = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), RESAMPLES)
-    drawn, whole = np.tensordot(draws, counts, axes=1), counts.sum(0)
-    # A class that is missing in a draw keeps its overall share.
-    drawn = np.where(drawn[:, 1:] > 0, drawn, whole)
-    low, high = np.percentile((drawn[:, 0] / drawn[:, 1]).mean(1), [2.5, 97.5])
-    return float(low), float(high)
+    return mean_accuracy(count_correct(fitted.predict(x[test]), labels[test], np.zeros(int(test.sum()))).sum(0))

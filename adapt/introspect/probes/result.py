@@ -1,6 +1,5 @@
 """The result of the measure `probes`."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +7,11 @@ from typing import Any
 
 from adapt.files import write_json
 from adapt.introspect.probes.probe import Probe
+from adapt.introspect.stored import read_result
 from interventions.files import FileError
 
 FILE = "probes.json"
+FORMAT = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,17 +59,17 @@ class ProbesResult:
             files += own.save(folder / "probes" / name, **facts)
         for name, own in self.references.items():
             files += own.save(folder / "probes" / f"{name}-reference")
-        write_json(files[0], {"targets": list(self.probes), "reference_model": self.reference_model})
+        write_json(files[0], {"format": FORMAT, "targets": list(self.probes), "reference_model": self.reference_model})
         return files
 
     @classmethod
     def load(cls, folder: Path | str) -> "ProbesResult":
         """Read what `save` wrote. Raises FileError if a file is missing or damaged."""
         folder = Path(folder)
+        header = read_result(folder / FILE, FORMAT)
         try:
-            header = json.loads((folder / FILE).read_text(encoding="utf-8"))
             targets, reference_model = list(header["targets"]), header["reference_model"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             raise FileError(f"'{folder / FILE}' is not a list of probes ({error}).") from None
         probes = {name: Probe.load(folder / "probes" / name) for name in targets}
         references = {}

@@ -10,7 +10,7 @@ from adapt.introspect.profiles.profiles import FOLDS
 from adapt.introspect.profiles.read import read_profiles
 from adapt.introspect.profiles.result import ProfilesResult
 from adapt.introspect.profiles.windows import read_windows
-from adapt.introspect.reading import examples_of, sites_named, whole_numbers
+from adapt.introspect.reading import check_integers, select_examples, select_sites
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from interventions.sites import Site
@@ -52,12 +52,12 @@ def profiles(
         InputError: A site, part, key or group is unknown, there are no examples, or the model cannot read the window.
     """
     model = loaded.model
-    places = sites_named(model, sites, part)
-    whole_numbers(max_groups=max_groups, min_steps=min_steps, folds=folds)
+    places = select_sites(model, sites, part)
+    check_integers(max_groups=max_groups, min_steps=min_steps, folds=folds)
     if window is not None and not (isinstance(window, (int, float)) and window > 0):
         raise InputError(f"window must be a time above 0 in seconds, or null; got {window!r}.")
     keys, pairs = _keys(groups), _pairs(scores)
-    chosen, sets = examples_of(model, splits, examples)
+    chosen, sets = select_examples(model, splits, examples)
     keys = fitting_keys(model, chosen, sets) if keys is None else keys
     made = groupings(model, chosen, keys, sets, max_groups)
     if window is None:

@@ -6,7 +6,7 @@ from typing import Literal
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
-from adapt.introspect.reading import examples_of, sites_named, whole_numbers
+from adapt.introspect.reading import check_integers, select_examples, select_sites
 from adapt.introspect.similarity.result import SimilarityResult
 from adapt.introspect.similarity.rsa import rsa
 from adapt.introspect.similarity.similarity import Method, SampleBy
@@ -53,9 +53,9 @@ def similarity(
         InputError: There is no such site, part or model, there is nothing to read, an option does not fit the method,
             or one model reads text and the other audio.
     """
-    whole_numbers(steps=steps)
-    whole_numbers(2, max_per_group=max_per_group)
-    whole_numbers(0, seed=seed)
+    check_integers(steps=steps)
+    check_integers(2, max_per_group=max_per_group)
+    check_integers(0, seed=seed)
     if method != "rsa" and target is not None:
         raise InputError(f"target={target} is only for method=rsa, and the method is {method}. Leave one of them out.")
     if method == "rsa" and sample_by is not None:
@@ -63,8 +63,8 @@ def similarity(
             f"sample_by={sample_by} is not for method=rsa, which compares the means of groups. Leave it out."
         )
     model, loader = loaded.model, loader or Loader()
-    chosen_sites = sites_named(model, sites, part)
-    chosen, _ = examples_of(model, splits, examples)
+    chosen_sites = select_sites(model, sites, part)
+    chosen, _ = select_examples(model, splits, examples)
     other = None if reference_model is None else load_model(reference_model)
     other_model = None if other is None else other.model
     if other is not None and other.model.reads_audio != model.reads_audio:

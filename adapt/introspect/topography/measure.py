@@ -7,7 +7,7 @@ from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.introspect.profiles.groupings import fitting_keys, groupings
 from adapt.introspect.profiles.read import read_profiles
-from adapt.introspect.reading import examples_of, sites_named, sites_of_both, whole_numbers
+from adapt.introspect.reading import check_integers, select_examples, select_sites, shared_sites
 from adapt.introspect.topography.cells import cells_of_model
 from adapt.introspect.topography.draw_maps import draw_maps
 from adapt.introspect.topography.layouts import LAYOUTS
@@ -55,18 +55,18 @@ def topography(
     """
     if layout not in LAYOUTS and layout != LEARNED:
         raise InputError(f"layout must be one of {', '.join((*LAYOUTS, LEARNED))}; got {layout!r}.")
-    whole_numbers(max_groups=max_groups, min_steps=min_steps)
-    whole_numbers(0, seed=seed)
+    check_integers(max_groups=max_groups, min_steps=min_steps)
+    check_integers(0, seed=seed)
     model = loaded.model
-    places = sites_named(model, sites, part)
-    chosen, sets = examples_of(model, splits, examples)
+    places = select_sites(model, sites, part)
+    chosen, sets = select_examples(model, splits, examples)
     if groups is not None and not isinstance(groups, str):
         raise InputError(f"groups must be one key, such as letter or accent; got {groups!r}.")
     key = groups or fitting_keys(model, chosen, sets)[0]
     models = [loaded]
     if reference_model is not None:
         models.append(load_model(reference_model))
-        places = sites_of_both(places, models[1].model, reference_model)
+        places = shared_sites(places, models[1].model, reference_model)
         if key == "letter":  # compare by the reference text: the two models write different letters
             key = "aligned_letter"
     cells: dict[str, list[int]] = {}

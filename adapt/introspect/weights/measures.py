@@ -140,12 +140,12 @@ def _path(folder: Path | str, name: str) -> Path:
 def weight_measures(before: Model, after: Model, floor: Model | None = None, outgoing: bool = True) -> WeightMeasures:
     """Compare the weights of two models of one architecture, with output units paired by character.
 
-    The second run estimates chance from half the distance between the two runs. With changes `a` and `b` of a unit's
-    weights in the two runs, the floor of the unit is `|a - b| / sqrt(2)` over the norm of the weights before. If only
-    chance moved the weights, `a + b` is as long as `a - b`. That it is longer is tested with the ratio of their
-    squares, which then has an F distribution with the number of weights as both degrees of freedom. The test assumes
-    that the weights of a unit move independently, which training does not quite satisfy: if many units are just above
-    the threshold, look at `floor` as well.
+    Chance is estimated from the difference between the two runs. With changes `a` and `b` of a unit's weights in the
+    two runs, the floor of the unit is `|a - b| / sqrt(2)`, divided by the norm of the weights before. If only chance
+    moved the weights, `a + b` is as long as `a - b`, and the ratio of their squared norms has an F distribution with
+    the number of weights as both degrees of freedom. A one-sided test of this ratio gives the p-values. It assumes that
+    the weights of a unit move independently, which is not quite true in training: if many units are just above the
+    threshold, look at `floor` as well.
 
     Args:
         before: The model before training.

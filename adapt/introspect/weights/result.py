@@ -1,13 +1,15 @@
 """The result of the measure `weights`."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adapt.introspect.stored import read_result
 from adapt.introspect.weights.measures import FILE, WeightMeasures
 from interventions.files import FileError
+
+FORMAT = 2  # before, the file did not name the model that was compared with
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,16 +72,14 @@ class WeightsResult:
 
     def save(self, folder: Path | str, provenance: Mapping[str, Any] | None = None) -> list[Path]:
         """Write `weights.json` and the scores of the neurons to a folder, and return the paths of the files."""
-        header = {"before": self.before, "level": self.level}
+        header = {"format": FORMAT, "before": self.before, "level": self.level}
         return self.measures.save(folder, header, **(provenance or {}))
 
     @classmethod
     def load(cls, folder: Path | str) -> "WeightsResult":
         """Read what `save` wrote. Raises FileError if a file is missing or damaged."""
-        measures = WeightMeasures.load(folder)
         path = Path(folder) / FILE
-        try:
-            header = json.loads(path.read_text(encoding="utf-8"))
-            return cls(measures, header["before"], header["level"])
-        except (OSError, ValueError, KeyError) as error:
-            raise FileError(f"'{path}' is not the result of the measure of weights ({error}).") from None
+        header = read_result(path, FORMAT)
+        if "before" not in header or "level" not in header:
+            raise FileError(f"'{path}' does not name the model that was compared with. Measure again.")
+        return cls(WeightMeasures.load(folder), header["before"], header["level"])

@@ -45,7 +45,7 @@ def test_compare_repeats_what_adapt_reported(base, speech, innertune, tmp_path):
 
 
 def test_a_number_of_examples_is_asked_for(base, speech, innertune, tmp_path):
-    with pytest.raises(InputError, match="causes must be an integer of at least 0; got"):
+    with pytest.raises(InputError, match="causes must be a whole number of at least 0; got"):
         innertune("compare", f"before={base}", f"after={base}", "data=manifest", f"data.test={speech['low_test']}",
                   "causes=all", f"output={tmp_path / 'run'}")  # fmt: skip
 

@@ -126,8 +126,8 @@ def test_what_does_not_fit_is_named(innertune, base, spoken, tmp_path):
         (["measure.examples=[validation]"], "nothing to read: the data have no examples in validation"),
         (["measure.scores=[phoneme:q]"], "scores: There is no group 'phoneme:q'"),
         (["measure.scores=[[a,b,c]]"], "expected a group or a pair of groups"),
-        (["measure.folds=0"], "folds must be an integer of at least 1"),
-        (["measure.max_groups=0"], "max_groups must be an integer of at least 1"),
+        (["measure.folds=0"], "folds must be a whole number of at least 1"),
+        (["measure.max_groups=0"], "max_groups must be a whole number of at least 1"),
     ):
         with pytest.raises(InputError, match=says):
             innertune("introspect", f"model.pretrained={base}", *spoken, f"output={tmp_path / 'run'}", *options)

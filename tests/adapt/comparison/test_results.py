@@ -122,5 +122,5 @@ def test_models_of_different_tasks_and_missing_test_sets_are_rejected(base, mari
         compare(speech, text, Splits())
     with pytest.raises(InputError, match="no test examples"):
         compare(speech, speech, Splits())
-    with pytest.raises(InputError, match="audio_clips must be an integer of at least 0; got True"):
+    with pytest.raises(InputError, match="audio_clips must be a whole number of at least 0; got True"):
         compare(speech, speech, Splits(), audio_clips=True)
