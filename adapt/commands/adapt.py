@@ -20,12 +20,13 @@ from adapt.data.splits import check_splits
 from adapt.distributed import is_first
 from adapt.errors import InputError
 from adapt.introspect.topography.cells import cells_of_model, cells_to_text
-from adapt.models.checkpoint import model_fingerprint, save_adaptation
+from adapt.models.adaptation_files import save_adaptation
 from adapt.models.factors import merge_factors
 from adapt.models.inference import decode_examples
 from adapt.models.labels import Labels
 from adapt.models.loaded import Loaded
 from adapt.models.model import CTCModel
+from adapt.models.state import model_fingerprint
 from adapt.run import check_flags, check_output, open_run, output_folder
 from adapt.training.dry_run import Training, dry_run, table
 from adapt.training.fit import fit, spent, watch

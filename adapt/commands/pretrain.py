@@ -14,8 +14,10 @@ from adapt.data.splits import check_splits
 from adapt.distributed import is_first
 from adapt.errors import InputError
 from adapt.introspect.topography.cells import cells_to_text
-from adapt.models.checkpoint import load_model, model_fingerprint, save_model
+from adapt.models.checkpoint import load_model
 from adapt.models.inference import decode_examples
+from adapt.models.model_files import save_model
+from adapt.models.state import model_fingerprint
 from adapt.report.logged import log_result
 from adapt.run import check_output, close_run, command_line, open_run
 from adapt.training.fit import fit, spent, watch

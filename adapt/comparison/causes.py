@@ -15,9 +15,9 @@ from adapt.data.loader import Loader
 from adapt.introspect.reading import evenly, learnable
 from adapt.introspect.scores import change
 from adapt.metrics import TextScores, paired_intervals
-from adapt.models.checkpoint import weights
 from adapt.models.inference import decode_examples, eval_mode
 from adapt.models.model import Model
+from adapt.models.state import weights
 from adapt.progress import track
 from interventions.bits import changed_bits
 from interventions.capture import capture

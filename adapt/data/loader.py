@@ -25,10 +25,10 @@ class Reader(Protocol):
     @property
     def unit(self) -> Literal["seconds", "tokens"]: ...
 
-    def length(self, example: Any) -> float:
+    def length(self, example: Any, /) -> float:
         """How much of a batch it fills, known without reading all of it."""
 
-    def read(self, example: Any, speed: float = 1.0) -> Tensor:
+    def read(self, example: Any, /, speed: float = 1.0) -> Tensor:
         """What the network reads of it, `(time,)`; where it is audio, so much faster. Raises InputError."""
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from adapt.errors import InputError
 from adapt.introspect.weights.measures import WeightMeasures, weight_measures
-from adapt.models.checkpoint import load_model, read_adaptation
+from adapt.models.adaptation_files import read_adaptation
+from adapt.models.checkpoint import load_model
 from adapt.models.loaded import Loaded
 
 

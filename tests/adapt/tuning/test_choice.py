@@ -11,7 +11,8 @@ from adapt.data.manifest import read_manifest
 from adapt.data.sample import Sample
 from adapt.errors import InputError
 from adapt.introspect.scores import random
-from adapt.models.checkpoint import load_model, save_adaptation
+from adapt.models.adaptation_files import save_adaptation
+from adapt.models.checkpoint import load_model
 from adapt.tuning.choice import best_layers, best_neurons, layer_weights, neuron_weights, sentences, tunable
 from adapt.tuning.layers import full, layers
 from adapt.tuning.neurons import neurons
