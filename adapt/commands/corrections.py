@@ -13,8 +13,9 @@ from omegaconf import DictConfig
 from adapt.build import build
 from adapt.corrections.model_memory import ModelMemory, store_path
 from adapt.errors import InputError, as_input_errors
-from adapt.models.checkpoint import model_fingerprint, save_adaptation
+from adapt.models.adaptation_files import save_adaptation
 from adapt.models.loaded import Loaded
+from adapt.models.state import model_fingerprint
 from interventions.corrections.store import CorrectionStore, Record
 from interventions.fold import fold
 
