@@ -1,4 +1,4 @@
-"""`innertune adapt`: fine-tune what the tuning allows, keep what differs from the base, report before and after."""
+"""`innertune adapt`: adapt a model to new data, and report what changed."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""`innertune compare`: the report on two models that already exist."""
+"""`innertune compare`: compare two existing models, and write the report."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""`innertune introspect`: measure what a model's neurons do, write it down, and draw it."""
+"""`innertune introspect`: measure what a model's neurons respond to: profiles, probes, similarity, bias, ...."""
 
 import logging
 import time

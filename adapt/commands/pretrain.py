@@ -1,4 +1,4 @@
-"""`innertune pretrain`: train a model from scratch, and keep it as one safetensors file with its card."""
+"""`innertune pretrain`: train a model from scratch."""
 
 import logging
 import time

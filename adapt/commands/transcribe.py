@@ -1,4 +1,4 @@
-"""`innertune transcribe`: what is said in audio files, on standard output."""
+"""`innertune transcribe`: transcribe audio files."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`innertune translate`: sentences in another language, on standard output."""
+"""`innertune translate`: translate sentences."""
 
 import sys
 

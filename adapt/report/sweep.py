@@ -11,7 +11,7 @@ from adapt.report import figures, wording
 from adapt.report.template import environment
 
 if TYPE_CHECKING:
-    from adapt.evaluation.sweep import Point
+    from adapt.evaluation.sweep import SweepPoint
     from adapt.metrics import Metric
 
 _STYLES = ("validation", "second", "training")  # of curves, in their order
@@ -20,7 +20,7 @@ _CONTROL = "third"
 
 def write_sweep(
     path: Path,
-    points: Sequence[Point],
+    points: Sequence[SweepPoint],
     metrics: Sequence[Metric],
     example_name: str,
     title: str,
@@ -42,19 +42,19 @@ def write_sweep(
     write_text(path, page)
 
 
-def _key(points: Sequence[Point], metric: Metric) -> list[tuple[str, str]]:
+def _key(points: Sequence[SweepPoint], metric: Metric) -> list[tuple[str, str]]:
     """What each style of line is, for all pictures: style and name; one for all controls."""
     lines = _curves(points, points[0].chart, metric)
     key = {line.style: line.name for line in reversed(lines)}
     return [(style, key[style]) for style in (*_STYLES, _CONTROL) if style in key]
 
 
-def _curves(points: Sequence[Point], chart: str, metric: Metric) -> list[figures.Curve]:
+def _curves(points: Sequence[SweepPoint], chart: str, metric: Metric) -> list[figures.Curve]:
     lines: dict[str, dict[float, float]] = {}
     controls = {point.line for point in points if point.control}
     for point in points:
         if point.chart == chart:
-            values = lines.setdefault(point.line, {0.0: metric.scale * point.bare[metric.key]})
+            values = lines.setdefault(point.line, {0.0: metric.scale * point.unmodified[metric.key]})
             values[point.value] = metric.scale * point.quality[metric.key]
     own = [name for name in lines if name not in controls]
     styles = {name: _STYLES[number % len(_STYLES)] for number, name in enumerate(own)}

@@ -3,69 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
 from adapt import formatting
+from adapt.evaluation.selection import MeasurePair, ScoredMeasure, top_neurons
 from adapt.files import write_text
 from adapt.report import figures
 from adapt.report.template import environment
 
-if TYPE_CHECKING:
-    from interventions.neurons import Neurons, Scores
 
-TOP = 20
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One measure: its scores, whom it chose, a sentence on both, and what a neuron of each site weighs."""
-
-    name: str
-    scores: Scores
-    chosen: Neurons
-    said: str
-    costs: Mapping[str, int]
-
-
-def write_choice(
-    path: Path, measured: Sequence[Measured], pairs: Sequence[Mapping[str, Any]], title: str, config: str = ""
+def write_selection(
+    path: Path, measured: Sequence[ScoredMeasure], pairs: Sequence[MeasurePair], title: str, config: str = ""
 ) -> None:
     """Write the page of these measures to `path`, whole or not at all; the first of them is the one that chose."""
-    page = environment().get_template("choice.html.j2").render(
-        title=title, said=measured[0].said, pairs=pairs, config=config, counted=formatting.counted,
+    page = environment().get_template("selection.html.j2").render(
+        title=title, said=measured[0].summary, pairs=pairs, config=config, counted=formatting.counted,
         shades=figures.score_key(), parts=[_part(own, measured) for own in measured],
     )  # fmt: skip
     write_text(path, page)
 
 
-def top_neurons(own: Measured, measured: Sequence[Measured], most: int = TOP) -> list[dict[str, Any]]:
-    """The neurons with the highest scores, with their place in their layer and, by each other measure, among all."""
-    ranked = sorted(
-        ((float(value), site, unit) for site in own.scores.sites for unit, value in enumerate(own.scores[site])),
-        key=lambda found: -found[0],
-    )
-    found = []
-    for value, site, unit in ranked[:most]:
-        elsewhere = [_place(other.scores, site.name, unit) for other in measured if other is not own]
-        found.append({
-            "site": site.name, "unit": unit, "score": value, "units": site.units,
-            "place": 1 + int((own.scores[site] > value).sum()), "chosen": (site.name, unit) in own.chosen,
-            "elsewhere": elsewhere,
-        })  # fmt: skip
-    return found
-
-
-def _place(scores: Scores, site: str, unit: int) -> int:
-    value = scores[site][unit]
-    return 1 + sum(int((scores[one] > value).sum()) for one in scores.sites)
-
-
-def _part(own: Measured, measured: Sequence[Measured]) -> dict[str, Any]:
+def _part(own: ScoredMeasure, measured: Sequence[ScoredMeasure]) -> dict[str, Any]:
     by_site = {site: sorted(own.scores[site].tolist()) for site in own.scores.sites}
     values = sorted(value for site in by_site.values() for value in site)
     # Over decades where there are some; what is 0 then lies at the left end.
@@ -85,7 +47,7 @@ def _part(own: Measured, measured: Sequence[Measured]) -> dict[str, Any]:
     rows = [
         {
             "name": site.name, "units": site.units, "chosen": len(own.chosen[site]),
-            "weights": len(own.chosen[site]) * own.costs[site.name], "mean": sum(numbers) / len(numbers),
+            "weights": len(own.chosen[site]) * own.weights_per_neuron[site.name], "mean": sum(numbers) / len(numbers),
             "spread": _spread([place(numbers[round(part * (len(numbers) - 1))]) for part in (0, 0.25, 0.5, 0.75, 1)],
                               [scale.place(tick) for tick in scale.ticks], f"{site.name}: median "
                               f"{numbers[len(numbers) // 2]:.3g}, highest {numbers[-1]:.3g}"),
@@ -94,7 +56,7 @@ def _part(own: Measured, measured: Sequence[Measured]) -> dict[str, Any]:
         for site, numbers in by_site.items()
     ]  # fmt: skip
     return {
-        "name": own.name, "said": own.said, "rows": rows, "logarithmic": logarithmic,
+        "name": own.name, "said": own.summary, "rows": rows, "logarithmic": logarithmic,
         "labels": _labels(scale, logarithmic), "top": top_neurons(own, measured),
         "others": [other.name for other in measured if other is not own],
     }  # fmt: skip
