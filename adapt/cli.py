@@ -60,8 +60,7 @@ def main() -> None:
 def summary(command: str) -> str:
     """Return a command's one-line summary: the first line of its module's docstring, read without importing it."""
     text = (_FOLDER / f"{command}.py").read_text(encoding="utf-8")
-    first = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
-    return first.partition(": ")[2].removesuffix(".")
+    return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0].removesuffix(".")
 
 
 def _name_words(words: list[str]) -> list[str]:

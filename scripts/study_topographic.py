@@ -54,7 +54,7 @@ def done(run: Run, command: str, folder: Path, options: Sequence[str]) -> dict[s
     place = folder / run.name
     if not (place / "metrics.json").is_file():
         place.parent.mkdir(parents=True, exist_ok=True)
-        bare = ["causes=0", "inside=0"] if command == "adapt" else []
+        bare = ["causes=0", "compare_neurons=0"] if command == "adapt" else []
         given = [command, *bare, *run.overrides, *options, f"output={place}", "resume=true"]
         with place.with_suffix(".log").open("a", encoding="utf-8") as log:
             code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from adapt.cli import main; main()"

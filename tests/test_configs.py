@@ -65,7 +65,7 @@ def test_tunings(step, name):
 
 @pytest.mark.parametrize("name", options("keep"))
 def test_keeps(step, speech, name):
-    run = step("adapt", f"keep={name}", f"data.source_train={speech['low_validation']}")
+    run = step("adapt", f"penalty={name}", f"data.source_train={speech['low_validation']}")
     (row,) = json.loads((run / "metrics.json").read_text())["history"]
     assert ("keep_loss" in row) == (name != "none")
 
@@ -105,7 +105,7 @@ def test_logger_wandb_offline(step, speech, tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("WANDB_SILENT", "true")
     source = f"data.source_test={speech['low_test']}"
-    run = step("adapt", "logger=wandb", source, "optimizer.lr=0.01", "inside=12", "causes=2", "players=2")
+    run = step("adapt", "logger=wandb", source, "optimizer.lr=0.01", "compare_neurons=12", "causes=2", "audio_clips=2")
     recorded = b"".join(path.read_bytes() for path in (run / "wandb").rglob("*.wandb"))
     for name in (b"report.html", b"adaptation/weights.safetensors", b"metrics.json", b"target/after/wer"):
         assert name in recorded

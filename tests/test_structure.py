@@ -44,7 +44,8 @@ LAYERS = (
     ("adapt.models",),
     ("adapt.formatting", "adapt.metrics"),
     ("adapt.data",),
-    ("adapt.build", "adapt.run", "adapt.errors", "adapt.files", "adapt.progress", "adapt.distributed"),
+    ("adapt.build", "adapt.run", "adapt.run_files", "adapt.run_lock", "adapt.renamed"),
+    ("adapt.errors", "adapt.files", "adapt.progress", "adapt.distributed"),
     ("interventions",),
 )
 

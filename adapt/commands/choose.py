@@ -1,4 +1,4 @@
-"""`innertune choose`: score neurons by one or more measures and select the best."""
+"""Score neurons by one or more measures and select the best."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""`innertune compare`: compare two existing models, and write the report."""
+"""Compare two existing models, and write the report."""
 
 import logging
 import time
@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> None:
     """Compare as `conf/compare.yaml` says. Leaves `comparison.json`, `report.html`, `metrics.json`, `card.json`."""
     started = time.perf_counter()
     check_output(cfg)
-    check_counts(causes=cfg.causes, inside=cfg.inside, players=cfg.players)
+    check_counts(causes=cfg.causes, inside=cfg.compare_neurons, players=cfg.audio_clips)
     before, after = load_model(cfg.before), load_model(cfg.after)
     base = after.header.get("base", {})
     if base.get("fingerprint") == before.fingerprint:
@@ -34,11 +34,11 @@ def main(cfg: DictConfig) -> None:
     comparison = compare_models(
         before, after, splits, build(cfg.loader), grouping(cfg.data),
         trained=after.header.get("trained", ()), rows=after.header.get("trained_rows"),
-        factors=after.header.get("trained_factors"), causes=cfg.causes, inside=cfg.inside, players=cfg.players,
+        factors=after.header.get("trained_factors"), causes=cfg.causes, inside=cfg.compare_neurons, players=cfg.audio_clips,
         title=cfg.title, skipped=skipped, config=OmegaConf.to_yaml(cfg, resolve=True),
     )  # fmt: skip
     comparison = replace(comparison, seconds=time.perf_counter() - started)
-    finish(folder, cfg, comparison, after, build(cfg.logger)(folder))
+    finish(folder, cfg, comparison, after.header, after.fingerprint, build(cfg.logger)(folder))
 
 
 def _told(loaded: Loaded, language: str | None) -> Loaded:

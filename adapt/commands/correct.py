@@ -1,4 +1,4 @@
-"""`innertune correct`: correct a transcript or a translation; the model remembers it."""
+"""Correct a transcript or a translation; the model remembers it."""
 
 import getpass
 import logging

@@ -1,4 +1,4 @@
-"""`innertune corrections`: list, undo, export, import or fold in a user's corrections."""
+"""List, undo, export, import or fold in a user's corrections."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""`innertune evaluate`: measure a model's error rates, or BLEU and chrF, by group, with intervals."""
+"""Measure a model's error rates, or BLEU and chrF, by group, with intervals."""
 
 import logging
 import time

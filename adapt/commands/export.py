@@ -1,4 +1,4 @@
-"""`innertune export`: write a model in a standard format: a transformers folder or a state dict."""
+"""Write a model in a standard format: a transformers folder or a state dict."""
 
 from pathlib import Path
 

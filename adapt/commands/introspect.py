@@ -1,4 +1,4 @@
-"""`innertune introspect`: measure what a model's neurons respond to: profiles, probes, similarity, bias, ...."""
+"""Measure what a model's neurons respond to, by profiles, probes, similarity, bias and more."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""`innertune remove`: remove an applied adaptation from a model's own file, bit for bit."""
+"""Remove an applied adaptation from a model's own file, bit for bit."""
 
 from omegaconf import DictConfig
 

@@ -1,4 +1,4 @@
-"""`innertune show`: list the configuration groups and the choices in each: show [group]."""
+"""List the configuration groups (show), or the choices in one (show GROUP)."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`innertune sites`: list the layers that can be read and edited, with shapes, weights and FLOPs."""
+"""List the layers that can be read and edited, with shapes, weights and FLOPs."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`innertune steer`: fit a steering vector between two groups of examples and evaluate it on both."""
+"""Fit a steering vector between two groups of examples and evaluate it on both."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""`innertune transcribe`: transcribe audio files."""
+"""Transcribe audio files."""
 
 import sys
 

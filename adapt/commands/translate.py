@@ -1,4 +1,4 @@
-"""`innertune translate`: translate sentences."""
+"""Translate sentences."""
 
 import sys
 

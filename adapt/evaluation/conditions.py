@@ -13,11 +13,11 @@ import torch
 
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
-from adapt.data.sample import Sample as TuningData
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.introspect.activations import read_activations
 from adapt.models.loaded import Loaded
-from adapt.tuning.choice import score
+from adapt.tuning.selection import score
 from interventions.ablate import Ablate, To
 from interventions.files import FileError
 from interventions.intervene import Edits
@@ -144,7 +144,7 @@ def ablate(
         sites: Globs over the names of sites.
         part: Only sites of this part: encoder, decoder or cross-attention.
         sizes: How many neurons to ablate: shares (0.05) or numbers (10).
-        choose: What scores the neurons, as in `adapt.tuning.choice.score`.
+        choose: What scores the neurons, as in `adapt.tuning.selection.score`.
         order: "top" ablates the highest scores, "bottom" the lowest.
         per_site: Ablate the same share or number at every site, instead of the best of all sites.
         to: What replaces the activations: zero, their mean, or samples of them.
@@ -165,8 +165,8 @@ def ablate(
     data = TuningData(splits.train, splits.source_train, loader)
     try:
         scores, _ = score(loaded.model, choose, data, [site.name for site in places], seed, examples)
-    except InputError as error:
-        raise InputError(str(error) if str(error).startswith("choose") else f"choose={choose}: {error}") from None
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"choose={choose}: {error}") from None
     reference = None if to == "zero" else _reference(loaded, splits, loader, places, to, seed)

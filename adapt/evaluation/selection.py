@@ -1,7 +1,6 @@
 """Select neurons by one or more measures, and compare the selections."""
 
 import json
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,15 +10,13 @@ from typing import Any
 
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
-from adapt.data.sample import Sample as TuningData
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.files import write_json
 from adapt.models.loaded import Loaded
-from adapt.tuning.choice import best_neurons, described, neuron_weights, score
 from adapt.tuning.overlap import chance_overlap, overlap, rank_correlation
+from adapt.tuning.selection import best_neurons, neuron_weights, score, select
 from interventions.neurons import Neurons, Scores
-
-log = logging.getLogger(__name__)
 
 TOP = 20  # the number of neurons with the highest scores that are listed
 
@@ -144,7 +141,7 @@ def choose(
     Args:
         loaded: The model.
         splits: Training data of the target (`train`) and of the source (`source_train`), which the measures read.
-        measures: Measures as in `adapt.tuning.choice.score`; the first makes the selection.
+        measures: Measures as in `adapt.tuning.selection.score`; the first makes the selection.
         top: The share (0.05) or number (10) of neurons to select.
         weight_share: Instead of `top`: select neurons up to this share of the model's weights.
         per_site: Select the same share or number at every site, instead of the best of all sites.
@@ -173,14 +170,17 @@ def choose(
         started = time.perf_counter()
         try:
             scores, reason = score(model, name, data, sites, seed, examples)
-            chosen = best_neurons(model, scores, top, "site" if per_site else None, weight_share)
             weights = {site.name: neuron_weights(model, site) for site in scores.sites}
+        except InputError:
+            raise
         except ValueError as error:
-            problem = str(error) if str(error).startswith("choose") else f"choose={name}: {error}"
-            raise InputError(problem) from None
+            raise InputError(f"choose={name}: {error}") from None
+        try:
+            chosen = best_neurons(model, scores, top, per_site, weight_share)
+        except ValueError as error:
+            raise InputError(f"{'top' if weight_share is None else 'weight_share'}: {error}") from None
         seconds[label] = time.perf_counter() - started
-        scored.append(ScoredMeasure(label, scores, chosen, described(model, chosen, reason), weights))
-        log.info("%s", scored[-1].summary)
+        scored.append(ScoredMeasure(label, scores, chosen, select(model, chosen, reason).summary, weights))
     return SelectionResult(scored, [_compare(one, other) for one, other in combinations(scored, 2)], seconds)
 
 

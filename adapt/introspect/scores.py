@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader
-from adapt.data.sample import Sample
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.introspect.activations import read_activations, valid_lengths
 from adapt.introspect.weights.change import incoming, relative_change
@@ -33,7 +33,7 @@ from interventions import hooks
 from interventions.neurons import Scores
 from interventions.sites import Site
 
-Measure = Callable[[Model, Sample, Sequence[Site]], Scores]
+Measure = Callable[[Model, TuningData, Sequence[Site]], Scores]
 _TINY = 1e-30
 
 
@@ -43,7 +43,7 @@ def random(sites: Sequence[Site], seed: int = 0) -> Scores:
     return Scores({site: torch.rand(site.units, generator=draw) for site in sites})
 
 
-def weight(model: Model, sample: Sample | None, sites: Sequence[Site]) -> Scores:
+def weight(model: Model, sample: TuningData | None, sites: Sequence[Site]) -> Scores:
     """The norm of a neuron's weights, relative to its layer's: divided by the root mean square of the layer's norms.
 
     It tells neurons of one layer apart, and how far one stands out; of whole layers it says nothing.
@@ -52,7 +52,7 @@ def weight(model: Model, sample: Sample | None, sites: Sequence[Site]) -> Scores
     return Scores({site: (own := _squares(tensors, site)).div(own.mean().clamp_min(_TINY)).sqrt() for site in sites})
 
 
-def rgn(model: Model, sample: Sample, sites: Sequence[Site]) -> Scores:
+def rgn(model: Model, sample: TuningData, sites: Sequence[Site]) -> Scores:
     """Relative gradient norm: of the target's mean loss, with respect to a neuron's weights, over the layer's weights.
 
     It is divided by the root mean square of the norms of the layer's neurons, and not by the neuron's own, which in a
@@ -65,7 +65,7 @@ def rgn(model: Model, sample: Sample, sites: Sequence[Site]) -> Scores:
     return Scores({site: (_squares(gradient, site) / _size(tensors, site)).sqrt() for site in sites})
 
 
-def fisher(model: Model, sample: Sample, sites: Sequence[Site]) -> Scores:
+def fisher(model: Model, sample: TuningData, sites: Sequence[Site]) -> Scores:
     """Diagonal empirical Fisher information of a neuron's weights, summed over them: the mean over the target's
     examples of each example's squared gradient.
 
@@ -82,7 +82,7 @@ def fisher(model: Model, sample: Sample, sites: Sequence[Site]) -> Scores:
     return Scores({site: own / count * _size(tensors, site) / _length(tensors, site) for site, own in sums.items()})
 
 
-def activation_gap(model: Model, sample: Sample, sites: Sequence[Site]) -> Scores:
+def activation_gap(model: Model, sample: TuningData, sites: Sequence[Site]) -> Scores:
     """How far a neuron's mean activation on the target is from that on the source, in standard deviations.
 
     Over the examples' own time steps; the variance is the mean of both groups'. 0 where a neuron never varies.
@@ -91,7 +91,7 @@ def activation_gap(model: Model, sample: Sample, sites: Sequence[Site]) -> Score
     return Scores({site: gaps[site] / deviations[site].clamp_min(_TINY) for site in sites})
 
 
-def gradient_gap(model: Model, sample: Sample, sites: Sequence[Site]) -> Scores:
+def gradient_gap(model: Model, sample: TuningData, sites: Sequence[Site]) -> Scores:
     """The activation gap between target and source times what the target's loss makes of it: the mean over the
     target's examples of the gradient's absolute values, summed over time.
 
@@ -112,7 +112,7 @@ def gradient_gap(model: Model, sample: Sample, sites: Sequence[Site]) -> Scores:
     return Scores({site: gaps[site] * relevance[site] / len(target) for site in sites})
 
 
-def ablation(model: Model, sample: Sample, sites: Sequence[Site]) -> Scores:
+def ablation(model: Model, sample: TuningData, sites: Sequence[Site]) -> Scores:
     """How much the target's loss changes, up or down, when a neuron is held at its mean: a first-order estimate.
 
     Sum over time of (mean - activation) x gradient, the mean of it over the target's examples, its absolute value
@@ -157,7 +157,7 @@ MEASURES: Mapping[str, Measure] = {
 }
 
 
-def mean_gradient(model: Model, sample: Sample, names: Sequence[str]) -> dict[str, Tensor]:
+def mean_gradient(model: Model, sample: TuningData, names: Sequence[str]) -> dict[str, Tensor]:
     """The gradient of the mean over the target's examples of their loss, for each named parameter, on the CPU."""
     sums: dict[str, Tensor] = {}
     for gradient in _gradients(model, sample, names):
@@ -166,7 +166,7 @@ def mean_gradient(model: Model, sample: Sample, names: Sequence[str]) -> dict[st
     return {name: (own / len(sample.target)).cpu() for name, own in sums.items()}
 
 
-def _gradients(model: Model, sample: Sample, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+def _gradients(model: Model, sample: TuningData, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """Each target example's own gradient, by parameter; zeros where a parameter has no part in the loss."""
     known = dict(model.named_parameters(remove_duplicate=False))
     parameters = {name: known[name] for name in names}
@@ -284,7 +284,7 @@ def _gaps(
     return gaps, deviations
 
 
-def _both(sample: Sample) -> tuple[Sequence[Example], Sequence[Example]]:
+def _both(sample: TuningData) -> tuple[Sequence[Example], Sequence[Example]]:
     if not sample.source:
         raise InputError(
             "Activation gaps are between target and source, and there are no training examples of the source: give "

@@ -11,9 +11,9 @@ from adapt.errors import InputError
 from adapt.evaluation.selection import SelectionResult, choose
 from adapt.models.checkpoint import load_model
 from adapt.report.selection import write_selection
-from adapt.tuning.choice import tunable
 from adapt.tuning.neurons import neurons
 from adapt.tuning.overlap import overlap
+from adapt.tuning.selection import tunable
 from interventions.files import read_tensors
 from interventions.neurons import Neurons, Scores
 from interventions.rows import merge_rows
@@ -62,7 +62,7 @@ def test_leaves_scores_a_choice_and_figures(chosen, base):
     assert (
         summary == values["measures"]["rgn"]["summary"] == json.loads((chosen / "card.json").read_text())["selection"]
     )
-    assert re.fullmatch(r"Chosen by rgn, measured on 4 examples of the target: \d+ of \d+ neurons, 10.0 % .*", summary)
+    assert re.fullmatch(r"Selected by rgn, measured on 4 examples of the target: \d+ of \d+ neurons, 10.0 % .*", summary)  # noqa: E501
 
 
 def test_the_page_shows_every_neuron_and_frames_the_chosen(chosen):
@@ -81,9 +81,9 @@ def test_the_page_shows_every_neuron_and_frames_the_chosen(chosen):
 
 def test_what_was_chosen_can_be_trained_and_scores_used_again(chosen, base):
     model = load_model(str(base)).model
-    names = neurons(model, neurons=str(chosen / "selection.safetensors"))
+    names = neurons(model, neurons=str(chosen / "selection.safetensors")).names
     rows = merge_rows(model)
-    assert neurons(model, choose=str(chosen / "scores.safetensors"), weights=0.1, per=None) == names
+    assert neurons(model, choose=str(chosen / "scores.safetensors"), weight_share=0.1).names == names
     assert merge_rows(model) == rows
 
 
@@ -91,9 +91,9 @@ def test_what_was_chosen_can_be_trained_and_scores_used_again(chosen, base):
     ("given", "said"),
     [
         (["choose=[]"], "^choose must be one or more different measures"), (["choose=[rgn,rgn]"], "different measures"),
-        (["choose=guess"], "no such measure"), (["top=1.5"], "choose=rgn: .*a share"),
-        (["weight_share=2"], "choose=rgn: .*share of the model's weights"), (["sites=nothing"], "No site matches"),
-        (["examples=0"], "examples is how many"),
+        (["choose=guess"], "no such measure"), (["top=1.5"], "^top: .*a share"),
+        (["weight_share=2"], "^weight_share: .*share of the model's weights"), (["sites=nothing"], "No site matches"),
+        (["examples=0"], "^examples must be a whole number"),
         (["choose=activation_gap", "data.source_train=null"], "source_train"),
     ],
 )  # fmt: skip
@@ -133,7 +133,7 @@ def test_every_process_trains_the_choice_that_is_kept(innertune, base, speech, t
     from adapt.commands.show import config_folder
 
     options = [
-        "trainer=ddp", "tuning=neurons", "tuning.choose=rgn", "tuning.amount=0.2", f"model.pretrained={base}",
+        "trainer=ddp", "tuning=neurons", "tuning.choose=rgn", "tuning.top=0.2", f"model.pretrained={base}",
         "data=manifest", f"data.train={speech['high_validation']}", f"data.test={speech['high_test']}",
         "loader.batch_seconds=2", "trainer.max_epochs=1", f"output={tmp_path / 'run'}",
     ]  # fmt: skip

@@ -73,7 +73,13 @@ def test_a_multilingual_model_is_told_its_language_or_the_user_how(whisper, base
     weights = load_file(louder / "model.safetensors")
     name = next(name for name in weights if name.endswith("decoder.layers.1.fc2.weight"))
     save_file({**weights, name: 2 * weights[name]}, louder / "model.safetensors", {"format": "pt"})
-    data = ["data=manifest", f"data.test={speech['high_test']}", f"before={whisper}", f"after={louder}", "inside=12"]
+    data = [
+        "data=manifest",
+        f"data.test={speech['high_test']}",
+        f"before={whisper}",
+        f"after={louder}",
+        "compare_neurons=12",
+    ]
     compared = innertune("compare", *data, f"output={tmp_path / 'detected'}")
     assert caplog.text.count("was not told in which") == 2 and "language=... tells it" in caplog.text
     assert json.loads((compared / "comparison.json").read_text())["inside"] is None

@@ -123,7 +123,7 @@ def neurons(adapt):
         if family not in made:
             checkpointed = ["model.gradient_checkpointing=true"] if family in TRANSFORMERS else []
             made[family] = adapt(
-                family, "tuning=neurons", "tuning.amount=0.2", "optimizer.weight_decay=0.1", "trainer.max_epochs=2",
+                family, "tuning=neurons", "tuning.top=0.2", "optimizer.weight_decay=0.1", "trainer.max_epochs=2",
                 "+trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=1", *checkpointed,
             )  # fmt: skip
         return made[family]
@@ -180,7 +180,7 @@ VARIANTS = [
     ("hf_ctc", ["tuning=norm"], {"weight", "bias"}),
     ("hf_translation", ["tuning=mix", "+tuning@tuning.parts.rows=neurons", "+tuning@tuning.parts.factors=lora",
                         "+tuning@tuning.parts.norms=norm", "tuning.parts.rows.sites='*.encoder.layers.1.*'",
-                        "tuning.parts.rows.amount=0.2", "tuning.parts.factors.layers=decoder",
+                        "tuning.parts.rows.top=0.2", "tuning.parts.factors.layers=decoder",
                         "tuning.parts.norms.layers=[encoder last 1]"], {"rows", "lora", "weight", "bias"}),
 ]  # fmt: skip
 

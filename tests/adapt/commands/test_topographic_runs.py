@@ -92,7 +92,7 @@ def test_later_commands_know_the_grids(options, run, base, speech, innertune, tm
     short = [*options, f"model.pretrained={run}", "trainer.max_epochs=1"]
     plain = innertune("adapt", *short, f"output={tmp_path / 'plain'}")
     assert cells_of_model(load_model(str(plain)).header, "") == cells
-    chosen = ["tuning=neurons", "tuning.amount=0.3", "tuning.per=site"]  # some of every layer
+    chosen = ["tuning=neurons", "tuning.top=0.3", "tuning.per_site=true"]  # some of every layer
     more = [*short, "topographic=grid", "topographic.start=number", *chosen]
     further = cells_of_model(load_model(str(innertune("adapt", *more, f"output={tmp_path / 'more'}"))).header, "")
     assert {name: further[name] for name in cells} == cells and len(further) == 10

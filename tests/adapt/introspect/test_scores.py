@@ -10,13 +10,13 @@ from tone_speech import RATE, tones
 from adapt.data.loader import Loader
 from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.pairs import read_pairs
-from adapt.data.sample import Sample
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.introspect.activations import read_activations, valid_lengths
 from adapt.introspect.scores import MEASURES, change, random, rgn, weight
 from adapt.models.checkpoint import load_model
 from adapt.models.inference import eval_mode
-from adapt.tuning.choice import tunable
+from adapt.tuning.selection import tunable
 from interventions.ablate import Ablate
 from interventions.intervene import intervene
 from interventions.neurons import Neurons
@@ -34,7 +34,7 @@ def known(base):
 @pytest.fixture(scope="module")
 def heard(speech):
     low, high = (read_manifest(speech[f"{accent}_test"])[0][:6] for accent in ("low", "high"))
-    return Sample(low, high, Loader())
+    return TuningData(low, high, Loader())
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_padding_and_batches_change_nothing_and_the_model_stays_as_it_was(family
     before, sites, draws = state(model), tunable(model), torch.get_rng_state()
     for name, measure in MEASURES.items():
         together, alone, again = (
-            measure(model, Sample(examples[:3], examples[3:], loader), sites)
+            measure(model, TuningData(examples[:3], examples[3:], loader), sites)
             for loader in (Loader(100.0, 1000), Loader(0.0, 1), Loader(100.0, 1000))
         )
         assert together == again and together.sites == tuple(sites), name
@@ -189,8 +189,8 @@ def test_gradients_by_hand_without_the_padding(family, request, uneven, language
             rows[site.name].append([t[0, own].double() for t in (kept[site.name].detach(), kept[site.name].grad)])
     for handle in handles:
         handle.remove()
-    found = MEASURES["ablation"](model, Sample(examples, (), Loader()), sites)
-    gap = MEASURES["gradient_gap"](model, Sample(examples[:2], examples[2:], Loader()), sites)
+    found = MEASURES["ablation"](model, TuningData(examples, (), Loader()), sites)
+    gap = MEASURES["gradient_gap"](model, TuningData(examples[:2], examples[2:], Loader()), sites)
     for site in sites:
         mean = torch.cat([x for x, _ in rows[site.name]]).mean(0)
         effect = sum(((mean - x) * gradient).sum(0) for x, gradient in rows[site.name]) / len(examples)
@@ -271,7 +271,7 @@ def test_the_estimate_of_ablation_ranks_neurons_as_real_ablation_does(known, hea
     """Of speech that the model has yet to learn: where the loss is next to nothing, so is its slope, by which neurons
     are ranked.
     """
-    heard = Sample(heard.source, heard.target, heard.loader)
+    heard = TuningData(heard.source, heard.target, heard.loader)
     sites = [conv(known, number) for number in (1, 5, 7, 9)]
     estimate, mean = MEASURES["ablation"](known, heard, sites), Mean()
     read_activations(known, heard.target, heard.loader, sites, mean)
@@ -298,7 +298,7 @@ def test_random_scores_are_those_of_their_seed(known):
 def test_what_cannot_be_measured_is_said(known, heard, uneven):
     for name in ("activation_gap", "gradient_gap"):
         with pytest.raises(InputError, match=r"no training examples of the source: give data\.source_train"):
-            MEASURES[name](known, Sample(heard.target, (), heard.loader), known.sites)
+            MEASURES[name](known, TuningData(heard.target, (), heard.loader), known.sites)
     long = Utterance(uneven[1].audio_filepath, "abcde" * 20, where="a.jsonl:3")
     with pytest.raises(InputError, match=r"a\.jsonl:3: the loss is inf"):
-        rgn(known, Sample([long], (), heard.loader), known.sites)
+        rgn(known, TuningData([long], (), heard.loader), known.sites)
