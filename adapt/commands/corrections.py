@@ -1,4 +1,4 @@
-"""`innertune corrections`: list what a model's user has corrected, take it back, pass it on, fold it in."""
+"""List, undo, export, import or fold in a user's corrections."""
 
 import copy
 import json

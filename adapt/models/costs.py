@@ -133,7 +133,3 @@ def _example(model: Model, seconds: Any, tokens: Any) -> tuple[Tensor, ...]:
     if reason is not None:
         raise InputError(f"seconds={seconds}: the audio {reason}")
     return model.dummy(samples, tokens)
-
-
-def _is_positive(value: Any, kinds: tuple[type, ...]) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool) and isfinite(value) and value > 0
