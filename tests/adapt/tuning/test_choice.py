@@ -172,7 +172,7 @@ def test_few_are_evenly_spaced():
     sample = TuningData(range(10), range(3), Loader())
     assert (sample.few(4).target, sample.few(4).source) == ([0, 2, 5, 7], [0, 1, 2]) and sample.few(None) is sample
     for given in (0, -1, 2.5, True):
-        with pytest.raises(InputError, match="examples is how many"):
+        with pytest.raises(InputError, match="examples must be a whole number of at least 1"):
             sample.few(given)
 
 
