@@ -1,4 +1,4 @@
-"""Checks of plain arguments. Each one names the argument, what was expected and what was given, in an InputError."""
+"""Checks of arguments. Each raises InputError with the argument's name, what was expected and what was given."""
 
 import math
 from collections.abc import Collection
@@ -16,7 +16,18 @@ _SHARES = {
 
 
 def check_count(name: str, value: Any, minimum: int = 0, maximum: int | None = None, hint: str = "") -> None:
-    """Raise InputError unless `value` is a whole number from `minimum` to `maximum`; `hint` is added to the message."""
+    """Check that `value` is a whole number.
+
+    Args:
+        name: of the argument, for the message.
+        value: to check.
+        minimum: the smallest allowed value.
+        maximum: the largest allowed value; None for no limit.
+        hint: a sentence that is added to the message.
+
+    Raises:
+        InputError: it is not, or is out of range.
+    """
     number = isinstance(value, int) and not isinstance(value, bool)
     if not number or value < minimum or (maximum is not None and value > maximum):
         bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
@@ -24,7 +35,7 @@ def check_count(name: str, value: Any, minimum: int = 0, maximum: int | None = N
 
 
 def check_counts(minimum: int, /, **values: Any) -> None:
-    """Raise InputError unless each of the named values is a whole number of at least `minimum`."""
+    """Check that all named values are whole numbers of at least `minimum`. Raises InputError."""
     for name, value in values.items():
         check_count(name, value, minimum)
 
@@ -32,33 +43,54 @@ def check_counts(minimum: int, /, **values: Any) -> None:
 def check_number(
     name: str, value: Any, minimum: float | None = None, above: float | None = None, hint: str = ""
 ) -> None:
-    """Raise InputError unless `value` is a finite number, of at least `minimum` and greater than `above` if given."""
+    """Check that `value` is a finite number.
+
+    Args:
+        name: of the argument, for the message.
+        value: to check.
+        minimum: the smallest allowed value; None for no limit.
+        above: a value that `value` must exceed; None for no limit.
+        hint: a sentence that is added to the message.
+
+    Raises:
+        InputError: it is not, or is out of range.
+    """
     if not is_number(value) or (minimum is not None and value < minimum) or (above is not None and value <= above):
         bounds = "" if minimum is None else f" of at least {minimum:g}"
         bounds += "" if above is None else f" above {above:g}"
         raise _error(name, f"a number{bounds}", value, hint)
 
 
-def check_share(name: str, value: Any, zero: bool = False, one: bool = False, hint: str = "") -> None:
-    """Raise InputError unless `value` is a number between 0 and 1. `zero` and `one` tell whether these are allowed."""
+def check_share(name: str, value: Any, zero: bool = False, one: bool = False) -> None:
+    """Check that `value` is a number between 0 and 1.
+
+    Args:
+        name: of the argument, for the message.
+        value: to check.
+        zero: whether 0 is allowed.
+        one: whether 1 is allowed.
+
+    Raises:
+        InputError: it is not, or is out of range.
+    """
     if not is_number(value) or not (value >= 0 if zero else value > 0) or not (value <= 1 if one else value < 1):
-        raise _error(name, f"a share {_SHARES[zero, one]}", value, hint)
+        raise _error(name, f"a share {_SHARES[zero, one]}", value)
 
 
 def check_flag(name: str, value: Any) -> None:
-    """Raise InputError unless `value` is True or False."""
+    """Check that `value` is True or False. Raises InputError."""
     if not isinstance(value, bool):
         raise _error(name, "true or false", value)
 
 
-def check_choice(name: str, value: Any, choices: Collection[Any], hint: str = "") -> None:
-    """Raise InputError unless `value` is one of `choices`."""
-    if value not in choices:
-        raise _error(name, f"one of {', '.join(map(str, choices))}", value, hint)
+def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
+    """Check that `value` is one of `choices`. Raises InputError."""
+    if value not in tuple(choices):
+        raise _error(name, f"one of {', '.join(map(str, choices))}", value)
 
 
 def is_number(value: Any) -> bool:
-    """Whether `value` is a finite int or float; True and False are not numbers here."""
+    """Return whether `value` is a finite int or float. True and False are not numbers here."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -143,7 +143,13 @@ class Loader:
         return self._loader(examples, reader, (1.0,), shuffle=False, shared=False)
 
     def validation(self, examples: Sequence[Example], reader: Reader, stored: Stored | None = None) -> DataLoader:
-        """Return the same as `evaluation`, distributed over the training processes."""
+        """Return the same batches as `evaluation`, distributed over the training processes.
+
+        Args:
+            examples: to read.
+            reader: the model's.
+            stored: the activations of a cached prefix for `examples`, if there is one.
+        """
         return self._loader(examples, reader, (1.0,), shuffle=False, shared=True, stored=stored)
 
     def once(

@@ -146,8 +146,8 @@ def test_mistakes_are_named(run, wrong, speech, tmp_path):
         ([*corrected, "site='*conv*'", f"protected={speech['low_validation']}"], "is 11 sites"),
         ([f"audio={tmp_path / 'no.wav'}", "text=a"], "no such file"),
         ([*corrected, f"protected={tmp_path / 'nowhere'}"], "protected=.*no such file"),
-        ([*corrected, "strength=0"], "strength=0: expected a number above 0"),
-        ([*corrected, "strength=much"], "strength=much: expected a number above 0"),
+        ([*corrected, "strength=0"], "strength must be a number above 0; got 0"),
+        ([*corrected, "strength=much"], "strength must be a number above 0; got 'much'"),
         ([*corrected, f"protected={speech['low_validation']}", f"corrections={tmp_path}", *SHORT], "cannot be used"),
     ):
         with pytest.raises(InputError, match=message):
@@ -168,9 +168,9 @@ def test_broken_files_and_places_are_named(run, wrong, speech, base, tmp_path):
         (["action=import", f"of={tmp_path / 'none.safetensors'}"], "There is no file"),
         (["action=import", f"of={tmp_path / 'text'}"], "is not a whole safetensors file"),
         (["action=import", f"of={base / 'model.safetensors'}"], "expected to hold corrections, and holds"),
-        (["action=export", f"of={tmp_path}"], "Give another place"),
-        (["action=export", f"of={tmp_path / 'text' / 'c.safetensors'}"], "Give another place"),
-        (["action=fold", f"of={tmp_path / 'text'}"], "Give another place"),
+        (["action=export", f"of={tmp_path}"], "Choose another path"),
+        (["action=export", f"of={tmp_path / 'text' / 'c.safetensors'}"], "Choose another path"),
+        (["action=fold", f"of={tmp_path / 'text'}"], "Choose another path"),
         (["action=undo"], "Say which"),
         (["action=undo", "of=nine"], "Say which.* got nine"),
         (["action=show", "of=9"], "no correction 9. There are: 1"),

@@ -80,7 +80,7 @@ def test_a_rounded_duration_is_forgiven_and_a_wrong_one_is_not(tmp_path):
 
 
 @pytest.mark.parametrize("facts", [{"duration": float("inf")}, {"offset": float("inf")}])
-def test_times_without_end_are_an_input_error(tmp_path, facts):
+def test_infinite_times_are_an_input_error(tmp_path, facts):
     with pytest.raises(InputError):
         read(save(tmp_path / "a.wav", tone(0.1)), **facts)
 
@@ -114,13 +114,13 @@ def test_a_truncated_file_is_an_input_error(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_samples_that_are_no_numbers_are_an_input_error(tmp_path, value):
+def test_samples_that_are_not_finite_are_an_input_error(tmp_path, value):
     samples = tone(0.2)
     samples[1234] = value
     path = save(tmp_path / "a.wav", samples, subtype="FLOAT")
     with pytest.raises(InputError, match="m.jsonl:7.*not numbers"):
         read(path)
-    assert len(read(path, duration=0.05)) == 800  # the part before is sound
+    assert len(read(path, duration=0.05)) == 800  # the samples before it are valid
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac"])

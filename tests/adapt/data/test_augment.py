@@ -27,10 +27,10 @@ def runs(row):
 
 def test_frequency_masks_are_bands_within_their_width():
     hidden = masked(SpecAugment(1, 8, 0, 0))
-    assert torch.equal(hidden.any(2), hidden.all(2))  # a band is hidden all the time
+    assert torch.equal(hidden.any(2), hidden.all(2))  # a band is masked at all times
     widths = [runs(row) for row in hidden.all(2)]
     assert all(len(width) <= 1 and sum(width) <= 8 for width in widths)
-    assert len({sum(width) for width in widths}) > 3  # each example has its own
+    assert len({sum(width) for width in widths}) > 3  # each example has different masks
 
 
 def test_time_masks_are_spans_within_their_width_and_share():
@@ -52,7 +52,7 @@ def test_none_is_the_identity():
     assert not masked(SpecAugment(2, 0, 2, 0)).any()
 
 
-def test_the_same_seed_hides_the_same():
+def test_masks_depend_on_the_seed():
     augment = SpecAugment()
     assert torch.equal(masked(augment, seed=1), masked(augment, seed=1))
     assert not torch.equal(masked(augment, seed=1), masked(augment, seed=2))

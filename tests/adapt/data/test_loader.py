@@ -55,7 +55,7 @@ def test_an_utterance_longer_than_the_bound_has_a_batch_of_its_own():
     assert batches == [[(1, 0)], [(0, 0), (2, 0), (3, 0)]]
 
 
-def test_batches_follow_from_seed_and_epoch():
+def test_batches_depend_on_seed_and_epoch():
     def batches(seed, epoch, shuffle=True):
         sampler = BatchesByLength([1 + n / 50 for n in range(50)], 8.0, shuffle, seed)
         sampler.set_epoch(epoch)
@@ -120,7 +120,7 @@ def lengths_by_text(loader):
     return {u.text: n for batch in loader for u, n in zip(batch.examples, batch.lengths.tolist(), strict=True)}
 
 
-def test_speeds_change_lengths_and_are_drawn_anew_each_epoch(utterances):
+def test_speeds_change_lengths_and_differ_between_epochs(utterances):
     speeds = [0.9, 1.0, 1.1]
     drawn = []
     for epoch in (0, 1, 0):
@@ -157,7 +157,7 @@ def test_workers_read_the_same(utterances):
         assert one[0] == other[0] and torch.equal(one[2], other[2])
         torch.testing.assert_close(
             one[1], other[1], atol=1e-6, rtol=0
-        )  # a worker has one thread, and sums in its order
+        )  # a worker has one thread, which adds in another order
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5])
@@ -182,7 +182,7 @@ def test_collate_pads_with_zeros():
 
 
 @given(st.lists(st.floats(0.05, 30), min_size=1, max_size=60), st.integers(0, 5))
-def test_every_epoch_has_as_many_batches(seconds, epoch):
+def test_every_epoch_has_the_same_number_of_batches(seconds, epoch):
     """Lightning counts them only once, and would skip the validation of an epoch with fewer."""
     batches = BatchesByLength(seconds, 24.0, shuffle=True, seed=3)
     first = [len(batch) for batch in sorted(batches, key=lambda batch: -seconds[batch[0][0]])]

@@ -21,7 +21,7 @@ def test_the_share_is_of_all_examples_of_an_epoch(replay, source, count):
 
 
 @pytest.mark.parametrize("replay", [1.0, -0.1, "most", None, True, float("nan")])
-def test_what_is_no_share_is_refused(replay):
+def test_other_values_are_refused(replay):
     with pytest.raises(InputError, match="from 0 to below 1, or 'all'"):
         replay_count(replay, 30, 30)
 
@@ -33,7 +33,7 @@ def test_nothing_to_replay_is_refused(replay):
 
 
 @given(LEVELS, st.integers(0, 70), st.integers(0, 3), st.integers(0, 9))
-def test_as_many_as_asked_evenly_and_the_same_again(levels, count, seed, epoch):
+def test_draws_are_reproducible_and_in_proportion(levels, count, seed, epoch):
     drawn = draw_replay(levels, count, seed, epoch)
     assert drawn == draw_replay(levels, count, seed, epoch) == sorted(drawn) and len(drawn) == count
     times = Counter(drawn)
@@ -44,7 +44,7 @@ def test_as_many_as_asked_evenly_and_the_same_again(levels, count, seed, epoch):
 
 
 @given(LEVELS, LEVELS, st.integers(0, 40), st.integers(0, 3))
-def test_epochs_have_as_many_batches_and_every_target_example(target, source, count, seed):
+def test_epochs_have_the_same_number_of_batches_and_every_target_example(target, source, count, seed):
     sampler = BatchesByLength([*target, *source], 4.0, True, seed, source=len(source), count=count)
     lengths = set()
     for epoch in range(4):
@@ -56,7 +56,7 @@ def test_epochs_have_as_many_batches_and_every_target_example(target, source, co
     assert len(lengths) == 1
 
 
-def test_epochs_differ_and_in_the_long_run_everything_comes():
+def test_epochs_differ_and_use_every_example_in_the_end():
     epochs = [draw_replay([1.0] * 20, 5, 0, epoch) for epoch in range(40)]
     assert len({tuple(drawn) for drawn in epochs}) > 30
     assert set().union(*epochs) == set(range(20))
@@ -64,7 +64,7 @@ def test_epochs_differ_and_in_the_long_run_everything_comes():
 
 
 @given(st.lists(st.floats(0.1, 30.0), max_size=30), st.lists(st.floats(0.1, 30.0), min_size=1, max_size=30))
-def test_all_of_it_is_a_plain_mixture(target, source):
+def test_replaying_all_is_the_same_as_a_mixture(target, source):
     mixed = BatchesByLength([*target, *source], 40.0, True, 3)
     replaying = BatchesByLength([*target, *source], 40.0, True, 3, source=len(source), count=len(source))
     for epoch in range(2):

@@ -110,12 +110,12 @@ def test_the_default_is_the_embedded_base(innertune, capsys):
     [
         ("sites=conv", "No site matches 'conv'.*net.acoustic_model.conv0"),
         ("part=decoder", "part 'decoder'.*this model has encoder"),
-        ("seconds=0", "seconds must be a number above 0, got 0"),
-        ("seconds=inf", "seconds must be a number above 0, got inf"),
-        ("seconds=long", "seconds must be a number above 0, got 'long'"),
+        ("seconds=0", "seconds must be a number above 0; got 0"),
+        ("seconds=inf", "seconds must be a number above 0; got inf"),
+        ("seconds=long", "seconds must be a number above 0; got 'long'"),
         ("seconds=0.001", "seconds=0.001: the audio lasts 0.001 s, shorter than"),
-        ("tokens=2.5", "tokens must be a whole number above 0, got 2.5"),
-        ("tokens=true", "tokens must be a whole number above 0, got True"),
+        ("tokens=2.5", "tokens must be a whole number of at least 1; got 2.5"),
+        ("tokens=true", "tokens must be a whole number of at least 1; got True"),
         ("json=.", "json=. cannot be written"),
     ],
 )

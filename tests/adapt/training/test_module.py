@@ -74,10 +74,16 @@ def test_halfway_down():
 
 
 @pytest.mark.parametrize(
-    ("schedule", "warmup"), [("step", 0.1), ("cosine", 1.0), ("linear", -0.1), ("cosine", float("nan"))]
+    ("schedule", "warmup", "message"),
+    [
+        ("step", 0.1, "schedule must be one of constant, linear, cosine"),
+        ("cosine", 1.0, "warmup must be a share"),
+        ("linear", -0.1, "warmup must be a share"),
+        ("cosine", float("nan"), "warmup must be a share"),
+    ],
 )
-def test_another_schedule_is_refused(schedule, warmup):
-    with pytest.raises(InputError, match="schedule must be"):
+def test_another_schedule_is_refused(schedule, warmup, message):
+    with pytest.raises(InputError, match=message):
         AdaptationModule(small(), recognition, adamw, schedule, warmup)
 
 

@@ -41,8 +41,8 @@ def rows_of(speakers: dict[str, tuple[str, int]]) -> list[dict[str, str]]:
     rows = []
     for index, (speaker, (accent, count)) in enumerate(speakers.items()):
         for number in range(count):
-            # The first sentence is everyone's, the second every fifth speaker's, over all accents, the others are the
-            # speaker's own; a lone quotation mark must not swallow the lines after it.
+            # All speakers read the first sentence, every fifth the same second one, and each one different others. A
+            # lone quotation mark must not swallow the lines after it.
             shared = {0: "Shared by ALL.", 1: f"Read by a fifth, {index % 5}."}
             sentence = shared.get(number, f'"Sentence {number} isn\u2019t {speaker}\u2019s')
             rows.append(

@@ -1,4 +1,4 @@
-"""Hugging Face datasets, from small local files: columns or languages, splits, and what is not there."""
+"""Hugging Face datasets from small local files: columns, languages, splits, and helpful errors."""
 
 import json
 import sys
@@ -51,7 +51,7 @@ def test_a_folder_of_parquet_with_splits(tmp_path, datasets):
 
 @pytest.fixture
 def saved(tmp_path, datasets):
-    """As `save_to_disk` writes it, with languages inside one column."""
+    """A folder written by `save_to_disk`, with the languages inside one column."""
     rows = [{"id": str(row["id"]), "translation": {"en": row["en"], "de": row["de"]}} for row in ROWS]
     parts = {"train": datasets.Dataset.from_list(rows[:4]), "test": datasets.Dataset.from_list(rows[4:])}
     datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "saved"))

@@ -26,7 +26,7 @@ INFO = (
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """16 speakers: prompts 1 to 3 are everyone's, 4 is shared by every eighth speaker, 5 to 8 are the speaker's own."""
+    """16 speakers. All read prompts 1 to 3, every eighth the same prompt 4, and each one different prompts 5 to 8."""
     root = tmp_path / "VCTK-Corpus-0.92"
     for index, speaker in enumerate(["p225", *SCOTS, *AMERICANS]):
         texts, audio = root / "txt" / speaker, root / "wav48_silence_trimmed" / speaker

@@ -1,4 +1,4 @@
-"""The recipe `accents`: the same bytes however made, splits that share nothing, and a cache that is whole or redone."""
+"""The recipe `accents`: reproducible bytes, disjoint splits, and a cache that is completed after an interruption."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_splits_are_what_was_asked_for(splits):
+def test_the_splits_have_the_requested_sizes(splits):
     parts = (splits.train, splits.validation, splits.test, splits.source_test, splits.source_train)
     assert [len(part) for part in parts] == [40, 10, 20, 20, 10]
     assert {u.accent for u in splits.train + splits.validation + splits.test} == {"en-gb-scotland"}
@@ -91,7 +91,7 @@ def test_fewer_utterances_are_a_prefix_and_more_are_added(splits, tmp_path):
         assert here.audio_filepath.read_bytes() == there.audio_filepath.read_bytes()
 
 
-def test_another_process_makes_the_same_bytes_also_at_the_same_time(tmp_path):
+def test_concurrent_processes_make_the_same_bytes(tmp_path):
     code = (
         "import sys; from adapt.data.synthetic.accents import accents\n"
         "accents(train=8, validation=2, test=2, source_test=2, cache=sys.argv[1])"
@@ -102,7 +102,7 @@ def test_another_process_makes_the_same_bytes_also_at_the_same_time(tmp_path):
     assert content(tmp_path / "shared") == content(tmp_path / "own")
 
 
-def test_a_synthesis_that_was_killed_is_completed(tmp_path, monkeypatch):
+def test_an_interrupted_synthesis_is_completed(tmp_path, monkeypatch):
     whole = accents(**{**NONE, "train": 9}, cache=tmp_path / "whole").train
     speak, spoken = espeak.speak, []
 
@@ -124,19 +124,19 @@ def test_a_synthesis_that_was_killed_is_completed(tmp_path, monkeypatch):
     assert [u.text for u in completed] == [u.text for u in whole]
 
 
-def test_a_warm_cache_speaks_nothing_and_gives_the_same(tmp_path, monkeypatch):
+def test_a_full_cache_needs_no_synthesis(tmp_path, monkeypatch):
     cold = accents(train=6, validation=2, test=2, source_test=2, cache=tmp_path)
     monkeypatch.setattr(espeak, "speak", None)
     assert accents(train=6, validation=2, test=2, source_test=2, cache=tmp_path) == cold
 
 
-def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch):
+def test_the_environment_sets_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("INNERTUNE_CACHE", str(tmp_path / "there"))
     (utterance,) = accents(**{**NONE, "test": 1}).test
     assert utterance.audio_filepath.is_relative_to(tmp_path / "there" / "accents")
 
 
-def test_one_accent_alone_makes_a_base_set(tmp_path):
+def test_one_accent_makes_the_splits_of_a_base(tmp_path):
     made = accents(source="en-us", target="en-us", train=5, validation=2, test=2, source_test=0, cache=tmp_path)
     assert made.source_test == ()
     assert {u.accent for u in made.train + made.validation + made.test} == {"en-us"}
@@ -148,7 +148,7 @@ def test_accents_are_parallel(tmp_path):
     assert [u.phonemes for u in one] != [u.phonemes for u in other]
 
 
-def test_german_speaks_german(tmp_path):
+def test_german_voices_speak_german(tmp_path):
     made = accents(**{**NONE, "train": 30, "source_test": 2}, target="de", cache=tmp_path)
     assert {u.lang for u in made.train} == {"de"} and {u.lang for u in made.source_test} == {"en"}
     assert set("äöü") & set("".join(u.text for u in made.train))
@@ -164,12 +164,12 @@ def test_german_speaks_german(tmp_path):
         ({"train": -1}, r"train must be a whole number of at least 0; got -1"),
     ],
 )
-def test_what_cannot_be_made_is_said_clearly(arguments, message, tmp_path):
+def test_wrong_arguments_are_input_errors(arguments, message, tmp_path):
     with pytest.raises(InputError, match=message):
         accents(**arguments, cache=tmp_path)
 
 
-def test_too_many_utterances_are_an_error_not_a_repetition(tmp_path, monkeypatch):
+def test_too_many_utterances_are_an_error(tmp_path, monkeypatch):
     from adapt.data.synthetic import sentences
 
     monkeypatch.setattr(sentences, "ENGLISH", sentences.Grammar(("say {a} again",), {"a": tuple("abcdefghij")}))

@@ -1,4 +1,4 @@
-"""German agrees: articles, endings of adjectives, pronouns and plurals, in every gender and case."""
+"""German agreement: articles, adjective endings, pronouns and plurals, in every gender and case."""
 
 import random
 
@@ -46,8 +46,8 @@ def german(template: str, **tables) -> str:
 
 @pytest.mark.parametrize("template", AGREEMENT)
 def test_agreement(template):
-    said = [german(template, n=(noun,), a=ADJECTIVES[:1]) for noun in NOUNS]
-    assert said == AGREEMENT[template].split(", ")
+    forms = [german(template, n=(noun,), a=ADJECTIVES[:1]) for noun in NOUNS]
+    assert forms == AGREEMENT[template].split(", ")
 
 
 def test_an_adjective_may_change_its_stem():
@@ -79,7 +79,7 @@ def test_both_languages_have_the_same_rows():
     assert ("The old tent", "Das alte Zelt") in found and ("The red jacket", "Die rote Jacke") in found
 
 
-def test_a_numbered_slot_is_another_row():
+def test_numbered_slots_are_filled_from_different_rows():
     numbers = table("one | eins; two | zwei; three | drei")
     found = pairs("{n} {n2} {n} | {n} {n2} {n}", n=numbers)
     assert found == {
@@ -90,7 +90,7 @@ def test_a_numbered_slot_is_another_row():
     }
 
 
-def test_rows_have_slots_of_their_own():
+def test_rows_can_have_slots():
     days = table("Monday | Montag; Friday | Freitag")
     found = pairs("{w}, {day} | {w}, {day}", day=days, w=table("on {day} | am {day}"))
     assert ("On Friday, Monday", "Am Freitag, Montag") in found and len(found) == 4
@@ -118,7 +118,7 @@ def test_slots_of_a_template():
     ]  # fmt: skip
 
 
-def test_a_row_has_as_many_cells_as_columns():
+def test_rows_need_as_many_cells_as_columns():
     with pytest.raises(ValueError, match="x: expected the columns en de"):
         table("x")
     with pytest.raises(ValueError, match="expected the columns en du ihr"):

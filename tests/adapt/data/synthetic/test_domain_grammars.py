@@ -1,4 +1,4 @@
-"""The two domains: every table is used and can be, many sentences, and a register and vocabulary of their own."""
+"""The two domains: complete grammars, many sentences, and each with its own register and vocabulary."""
 
 import random
 import re
@@ -36,12 +36,12 @@ def test_both_languages_have_the_same_slots(grammar):
 
 
 @GRAMMARS
-def test_no_slot_lacks_a_table(grammar):
+def test_every_slot_has_a_table(grammar):
     rows = [*grammar.templates, *(row for rows in grammar.tables.values() for row in rows)]
     assert {name for row in rows for text in row.values() for name in names(text)} <= set(grammar.tables)
 
 
-def test_no_table_is_unused():
+def test_every_table_is_used():
     used = set()
     for grammar in DOMAINS.values():
         rows = [*grammar.templates, *(row for rows in grammar.tables.values() for row in rows)]
@@ -49,7 +49,7 @@ def test_no_table_is_unused():
     assert used == set(WEATHER.tables) | set(CLINIC.tables)
 
 
-def test_rows_are_ordinary_and_no_cell_is_empty_but_a_prefix():
+def test_only_cells_of_separable_prefixes_are_empty():
     for grammar in DOMAINS.values():
         for name, rows in grammar.tables.items():
             for row in rows:
@@ -73,7 +73,7 @@ def test_every_character_can_be_written(drawn):
 
 
 def fillings(grammar, row):
-    """How often a row of the grammar can be filled differently."""
+    """Return in how many ways a row of the grammar can be filled."""
     count, taken = 1, Counter()
     for name in dict.fromkeys(name for text in row.values() for name in bilingual.slots(text)):
         table = name.rstrip("23")
@@ -98,7 +98,7 @@ def words(pairs, language):
     return {word for pair in pairs for word in re.findall(r"[^\W\d]+", pair[language])}
 
 
-def test_vocabulary_of_its_own(drawn):
+def test_each_domain_has_its_own_vocabulary(drawn):
     for language in (0, 1):
         weather, clinic = words(drawn["weather"], language), words(drawn["clinic"], language)
         assert len(weather - clinic) > 300 and len(clinic - weather) > 300 and len(weather & clinic) > 100

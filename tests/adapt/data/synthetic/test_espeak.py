@@ -1,4 +1,4 @@
-"""Speech from text: the same bytes in any order and process, phoneme times inside the audio, messages that help."""
+"""Speech synthesis: reproducible bytes, phoneme times within the audio, and helpful messages."""
 
 import hashlib
 import json
@@ -68,7 +68,7 @@ def test_phonemes_are_in_order_and_inside_the_audio(wheel, voice):
     assert not any(set("ˈˌ_:()") & set(phoneme.symbol) for phoneme in speech.phonemes)
 
 
-def test_the_silence_before_a_stop_is_its_closure_and_sound_is_in_some_phoneme(wheel):
+def test_stops_include_their_closure_and_phonemes_cover_the_sound(wheel):
     speech = espeak.speak("a kitchen", "en-us", "m3")
     k = next(phoneme for phoneme in speech.phonemes if phoneme.symbol == "k")
     closure = speech.samples[round(k.start * 22_050) : round(k.start * 22_050) + 400]
@@ -87,7 +87,7 @@ def test_accents_differ_in_their_phonemes(wheel):
     assert len({tuple(symbols(voice)) for voice in ("en-us", "en-gb-scotland", "en-029", "en-gb")}) == 4
 
 
-def test_rate_and_pitch_do_what_they_say(wheel):
+def test_rate_and_pitch_change_the_audio(wheel):
     slow, fast = (len(espeak.speak(TEXT, "en-us", "m3", rate_wpm=rate).samples) for rate in (120, 220))
     assert slow > 1.3 * fast
     low, high = (espeak.speak(TEXT, "en-us", "m3", pitch=pitch).samples for pitch in (20, 80))
@@ -110,7 +110,7 @@ def test_voices_and_variants_are_listed(wheel):
         ({"text": "  "}, r"nothing to speak"),
     ],
 )
-def test_what_cannot_be_spoken_is_said_clearly(wheel, arguments, message):
+def test_wrong_arguments_are_input_errors(wheel, arguments, message):
     with pytest.raises(InputError, match=message):
         espeak.speak(**{"text": TEXT, "voice": "en-us", **arguments})
 

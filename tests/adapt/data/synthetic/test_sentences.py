@@ -1,4 +1,4 @@
-"""The sentences: their alphabet and length, how many there are, and the parts that never share one."""
+"""The sentences: alphabet, length, number, and splits that never share one."""
 
 import random
 from collections import Counter
@@ -60,13 +60,13 @@ def test_german_has_its_letters():
     assert set("äöüß") <= set("".join(sentences.GERMAN.words()))
 
 
-def test_parts_have_their_shares_and_do_not_change():
+def test_splits_have_their_shares_and_do_not_change():
     distinct = set(some(sentences.ENGLISH, 20_000))
     counts = Counter(map(sentences.split_of, distinct))
     shares = {name: counts[name] / len(distinct) for name in counts}
     wanted = {"train": 0.8, "validation": 0.1, "test": 0.05, "source_test": 0.05}
     assert shares == pytest.approx(wanted, abs=0.02)
-    # Of a released corpus no sentence may ever change its part.
+    # A sentence must never change its split, because corpora have been released.
     assert sentences.split_of("wake me up at noon") == "train"
     assert sentences.split_of("die katze schläft auf dem tisch") == "test"
 
