@@ -90,7 +90,7 @@ class Profiles:
         return groups
 
     def groups_at(self, site: Site | str, key: str) -> tuple[str, ...]:
-        """Return the groups of a key that have steps at a site. The layers of a decoder, for example, have no phonemes."""
+        """Return the groups of a key that have steps at a site. Decoder layers, for example, have no phonemes."""
         return tuple(group for group in self.groups_of(key) if self.steps(site, group))
 
     def steps(self, site: Site | str, group: str = ALL) -> int:
