@@ -38,7 +38,7 @@ ASKED = {
     "measure=profiles measure.min_steps=true": "measure.min_steps must be a whole number",
     "measure=profiles measure.groups=3": "measure.groups must be a name or a list",
     "measure=profiles measure.groups=[]": "groups must name at least one key",
-    "measure=profiles measure.scores=3": "measure.scores must be a name or a list",
+    "measure=profiles measure.scores=3": "scores must be a list of groups",
 }
 
 
