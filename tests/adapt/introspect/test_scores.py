@@ -295,7 +295,7 @@ def test_random_scores_depend_on_the_seed_only(recogniser):
 
 def test_errors(recogniser, sample, uneven):
     for name in ("activation_gap", "gradient_gap"):
-        with pytest.raises(InputError, match=r"no training examples of the source. Give data\.source_train"):
+        with pytest.raises(InputError, match=r"no training examples of the source. Give them as source_train"):
             MEASURES[name](recogniser, Sample(sample.target, (), sample.loader), recogniser.sites)
     long = Utterance(uneven[1].audio_filepath, "abcde" * 20, where="a.jsonl:3")
     with pytest.raises(InputError, match=r"a\.jsonl:3: the loss is inf"):

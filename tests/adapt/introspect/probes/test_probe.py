@@ -159,11 +159,11 @@ def test_times_and_steps():
 
 
 def test_no_example_and_no_speaker_is_in_both_sets(models, examples):
-    from adapt.introspect.probes.probe import _split
+    from adapt.introspect.probes.held_out import split_rows
 
     for name, by in (("phoneme", "example"), ("phoneme", "speaker"), ("accent", "example"), ("accent", "speaker")):
         target = make_target(models["wav2letter"], examples, name)
-        target, groups, test = _split(target, examples, by, 0.25, 0)
+        target, groups, test = split_rows(target, examples, by, 0.25, 0)
         assert len(groups) == len(test) == len(target)
         inside, outside = set(groups[test.numpy()]), set(groups[~test.numpy()])
         assert inside and outside and not inside & outside
