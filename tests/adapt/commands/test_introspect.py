@@ -113,13 +113,13 @@ def test_windows(innertune, base, spoken, tmp_path):
     )  # fmt: skip
     profiles = Profiles.load(run / "profiles.safetensors")
     assert set(profiles.windows.values()) == {20} and profiles.folds == 1
-    told = json.loads((run / "profiles.json").read_text())["top_neurons"]["phoneme"]
-    assert all(n["interval"] is None for own in told.values() for rows in own.values() for n in rows)
+    saved = json.loads((run / "profiles.json").read_text())["top_neurons"]["phoneme"]
+    assert all(n["interval"] is None for own in saved.values() for rows in own.values() for n in rows)
     assert "aligned windows" in (run / "profiles.html").read_text()
 
 
 def test_what_does_not_fit_is_named(innertune, base, spoken, tmp_path):
-    for options, says in (
+    for options, message in (
         (["measure.groups=[age]"], "No example has 'age'"),
         (["measure.sites=nothing"], "sites: No site matches 'nothing'"),
         (["measure.examples=[tests]"], "there is no split 'tests'. Choose from train"),
@@ -129,7 +129,7 @@ def test_what_does_not_fit_is_named(innertune, base, spoken, tmp_path):
         (["measure.folds=0"], "folds must be a whole number of at least 1"),
         (["measure.max_groups=0"], "max_groups must be a whole number of at least 1"),
     ):
-        with pytest.raises(InputError, match=says):
+        with pytest.raises(InputError, match=message):
             innertune("introspect", f"model.pretrained={base}", *spoken, f"output={tmp_path / 'run'}", *options)
     assert not (tmp_path / "run" / "metrics.json").exists()
 
@@ -144,6 +144,6 @@ def test_rsa_by_command(innertune, base, spoken, tmp_path):
     sites = choose_sites(model.sites, "*.conv[2-5]")
     here = rsa(model, [*examples[0], *examples[1]], Loader(), "phoneme", sites=sites)
     assert found.method == "rsa" and found.rows == here.rows and torch.equal(found.matrix, here.matrix)
-    told = json.loads((run / "metrics.json").read_text())
-    assert (told["method"], told["sample_by"], told["count"]) == ("rsa", "group", 5)
+    saved = json.loads((run / "metrics.json").read_text())
+    assert (saved["method"], saved["sample_by"], saved["count"]) == ("rsa", "group", 5)
     assert "distances between all pairs of groups" in " ".join((run / "similarity.html").read_text().split())

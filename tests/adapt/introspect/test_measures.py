@@ -4,7 +4,7 @@ import pytest
 
 from adapt.errors import InputError
 
-ASKED = {
+ERRORS = {
     "measure=similarity measure.steps=two": "measure.steps must be a whole number",
     "measure=similarity measure.steps=1.5": "measure.steps must be a whole number",
     "measure=similarity measure.steps=0": "steps must be a whole number of at least 1",
@@ -42,16 +42,16 @@ ASKED = {
 }
 
 
-@pytest.mark.parametrize("asked", ASKED)
-def test_what_cannot_be_asked(innertune, base, speech, tmp_path, asked):
+@pytest.mark.parametrize("options", ERRORS)
+def test_options_that_do_not_fit_are_rejected(innertune, base, speech, tmp_path, options):
     data = ["data=manifest", f"data.test={speech['high_test']}", f"data.source_test={speech['low_test']}"]
-    with pytest.raises(InputError, match=ASKED[asked]):
-        innertune("introspect", f"model.pretrained={base}", *data, *asked.split(), f"output={tmp_path / 'run'}")
+    with pytest.raises(InputError, match=ERRORS[options]):
+        innertune("introspect", f"model.pretrained={base}", *data, *options.split(), f"output={tmp_path / 'run'}")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("measure", ["probes", "topography"])
-def test_a_model_of_another_kind_is_named(innertune, base, wav2vec2, speech, tmp_path, measure):
+def test_a_reference_model_of_another_architecture_is_rejected(innertune, base, wav2vec2, speech, tmp_path, measure):
     with pytest.raises(InputError, match="reference_model: .* has none of these sites"):
         innertune(
             "introspect", f"model.pretrained={base}", f"measure={measure}", f"measure.reference_model={wav2vec2}",
@@ -59,7 +59,7 @@ def test_a_model_of_another_kind_is_named(innertune, base, wav2vec2, speech, tmp
         )  # fmt: skip
 
 
-def test_layers_that_read_audio_and_text_are_not_compared(innertune, base, marian, speech, tmp_path):
+def test_a_reference_model_with_another_input_is_rejected(innertune, base, marian, speech, tmp_path):
     with pytest.raises(InputError, match=f"reference_model: '{marian}' reads text, and '{base}' reads audio"):
         innertune(
             "introspect", f"model.pretrained={base}", "measure=similarity", f"measure.reference_model={marian}",

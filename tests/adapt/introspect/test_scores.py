@@ -27,12 +27,12 @@ GRADIENTS = ("rgn", "fisher", "gradient_gap", "ablation")
 
 
 @pytest.fixture(scope="module")
-def known(base):
+def recogniser(base):
     return load_model(str(base)).model
 
 
 @pytest.fixture(scope="module")
-def heard(speech):
+def sample(speech):
     low, high = (read_manifest(speech[f"{accent}_test"])[0][:6] for accent in ("low", "high"))
     return TuningData(low, high, Loader())
 
@@ -86,22 +86,22 @@ def test_padding_and_batches_change_nothing_and_the_model_is_unchanged(family, r
 
 @pytest.mark.parametrize("name", GRADIENTS)
 @pytest.mark.parametrize(("number", "unit"), [(1, 5), (8, 30)])
-def test_the_neuron_that_carries_the_loss_has_the_highest_score(known, heard, name, number, unit):
+def test_the_neuron_that_carries_the_loss_has_the_highest_score(recogniser, sample, name, number, unit):
     """The outputs of all other neurons of its layer are nearly ignored by the next layer."""
-    model = copy.deepcopy(known)
+    model = copy.deepcopy(recogniser)
     site = conv(model, number)
     with torch.no_grad():
         reading = model.get_submodule(conv(model, number + 1).name).weight
         reading[:, torch.arange(site.units) != unit] *= 1e-3
-    scores = MEASURES[name](model, heard, [site])
+    scores = MEASURES[name](model, sample, [site])
     assert scores.top(1, "site")[site] == (unit,)
     assert scores[site][unit] > 5 * scores[site].sort().values[-2]
 
 
 @pytest.mark.parametrize("name", ["rgn", "fisher", "ablation"])
-def test_a_harmful_neuron_has_the_highest_score(known, heard, name):
+def test_a_harmful_neuron_has_the_highest_score(recogniser, sample, name):
     """An output unit that is too likely: everywhere, or for ablation only at blanks, so that its output varies."""
-    model = copy.deepcopy(known)
+    model = copy.deepcopy(recogniser)
     site = model.sites[-1]
     with torch.no_grad():
         module = model.get_submodule(site.name)
@@ -110,21 +110,21 @@ def test_a_harmful_neuron_has_the_highest_score(known, heard, name):
         else:
             module.bias[2] += 12
     # What it takes from the blank also appears in the gradient of the blank.
-    assert 2 in MEASURES[name](model, heard, tunable(model)).top(2, "site")[site]
+    assert 2 in MEASURES[name](model, sample, tunable(model)).top(2, "site")[site]
 
 
-def test_a_neuron_that_differs_between_source_and_target_has_the_highest_score(known, heard):
+def test_a_neuron_that_differs_between_source_and_target_has_the_highest_score(recogniser, sample):
     """It reads the neuron of the first layer whose mean differs most between source and target.
 
     All other neurons read the one whose mean differs least. The first layer itself cannot have such a neuron, because
     features have the same mean in every utterance.
     """
-    model = copy.deepcopy(known)
+    model = copy.deepcopy(recogniser)
     site = conv(model, 1)
     module = model.get_submodule(site.name)
     spoken = {}
-    for part, examples in (("target", heard.target), ("source", heard.source)):
-        batch = next(iter(heard.loader.evaluation(examples, model.reader)))
+    for part, examples in (("target", sample.target), ("source", sample.source)):
+        batch = next(iter(sample.loader.evaluation(examples, model.reader)))
         handle = module.register_forward_pre_hook(
             lambda _, inputs, part=part: spoken.__setitem__(part, inputs[0].transpose(0, 1).flatten(1))
         )
@@ -138,27 +138,27 @@ def test_a_neuron_that_differs_between_source_and_target_has_the_highest_score(k
         module.weight[:, apart.argmin(), middle] = 1.0
         module.weight[7] = 0.0
         module.weight[7, apart.argmax(), middle] = 1.0
-    scores = MEASURES["activation_gap"](model, heard, [site])
+    scores = MEASURES["activation_gap"](model, sample, [site])
     assert scores.top(1)[site] == (7,) and scores[site][7] > 5 * scores[site].sort().values[-2]
     # Scaling by two does not change the number of standard deviations.
     with torch.no_grad():
         module.weight[3] *= 100
     torch.testing.assert_close(
-        MEASURES["activation_gap"](model, heard, [site])[site], scores[site], rtol=1e-3, atol=1e-5
+        MEASURES["activation_gap"](model, sample, [site])[site], scores[site], rtol=1e-3, atol=1e-5
     )
 
 
-def test_activation_gap_equals_a_direct_computation(known, heard):
-    site = conv(known, 2)
+def test_activation_gap_equals_a_direct_computation(recogniser, sample):
+    site = conv(recogniser, 2)
     rows = []
-    for examples in (heard.target, heard.source):
+    for examples in (sample.target, sample.source):
         own = []
-        read_activations(known, examples, heard.loader, [site], lambda _, x, own=own: own.append(x.double()))
+        read_activations(recogniser, examples, sample.loader, [site], lambda _, x, own=own: own.append(x.double()))
         rows.append(torch.cat(own))
     one, other = rows
     spread = ((one.var(0, correction=0) + other.var(0, correction=0)) / 2).sqrt()
     expected = ((one.mean(0) - other.mean(0)).abs() / spread).float()
-    torch.testing.assert_close(MEASURES["activation_gap"](known, heard, [site])[site].float(), expected)
+    torch.testing.assert_close(MEASURES["activation_gap"](recogniser, sample, [site])[site].float(), expected)
 
 
 @pytest.mark.parametrize("family", ["whisper", "marian"])
@@ -209,35 +209,35 @@ def test_gradients_equal_a_direct_computation_without_padding(family, request, u
         assert len(short) < kept[sites[0].name].shape[1]
 
 
-def test_changed_weights_have_the_highest_scores(known):
-    other = copy.deepcopy(known)
-    site = conv(known, 4)
+def test_changed_weights_have_the_highest_scores(recogniser):
+    other = copy.deepcopy(recogniser)
+    site = conv(recogniser, 4)
     with torch.no_grad():
         other.get_submodule(site.name).weight[[3, 9]] += 0.1
         other.get_submodule(site.name).bias[3] += 0.1
-    scores = change(known, other, tunable(known))
+    scores = change(recogniser, other, tunable(recogniser))
     assert scores.top(2)[site] == (3, 9) and scores[site][3] > scores[site][9] > 0
     assert sum(int((scores[own] > 0).sum()) for own in scores.sites) == 2
     with pytest.raises(InputError, match=r"no parameter 'net\.acoustic_model\.conv0\.weight' of the same shape"):
-        change(known, load_model("us-english").model, tunable(known))
+        change(recogniser, load_model("us-english").model, tunable(recogniser))
 
 
-def test_a_large_neuron_has_the_highest_score_at_any_scale_of_its_layer(known):
-    model = copy.deepcopy(known)
+def test_a_large_neuron_has_the_highest_score_at_any_scale_of_its_layer(recogniser):
+    model = copy.deepcopy(recogniser)
     with torch.no_grad():
         model.get_submodule(conv(model, 3).name).weight[6] *= 10
         for kind in ("weight", "bias"):
             getattr(model.get_submodule(conv(model, 5).name), kind).mul_(1000)
-    before, after = weight(known, None, tunable(known)), weight(model, None, tunable(model))
+    before, after = weight(recogniser, None, tunable(recogniser)), weight(model, None, tunable(model))
     assert after.top(1)[conv(model, 3)] == (6,)
     torch.testing.assert_close(before[conv(model, 5)], after[conv(model, 5)])
     for site in after.sites:
         assert float(after[site].square().mean()) == pytest.approx(1)
 
 
-def test_rescaled_layers_have_the_same_fisher_and_ablation(known, heard):
+def test_rescaled_layers_have_the_same_fisher_and_ablation(recogniser, sample):
     """Dividing a layer by ten and multiplying the next one changes neither a ReLU network nor these scores."""
-    model, scaled = copy.deepcopy(known), copy.deepcopy(known)
+    model, scaled = copy.deepcopy(recogniser), copy.deepcopy(recogniser)
     first, second = conv(model, 9), conv(model, 10)
     for own in (model, scaled):  # without the norm, which would undo the scaling
         own.net.acoustic_model.norm9 = torch.nn.Identity()
@@ -246,20 +246,20 @@ def test_rescaled_layers_have_the_same_fisher_and_ablation(known, heard):
             getattr(scaled.get_submodule(first.name), name).div_(10)
         scaled.get_submodule(second.name).weight.mul_(10)
     for name in ("fisher", "ablation"):
-        one, other = (MEASURES[name](own, heard, [first])[first] for own in (model, scaled))
+        one, other = (MEASURES[name](own, sample, [first])[first] for own in (model, scaled))
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-9, msg=name)
 
 
-def test_relative_gradient_norms_of_neurons_give_that_of_the_layer(known, heard):
+def test_relative_gradient_norms_of_neurons_give_that_of_the_layer(recogniser, sample):
     """They also equal the result of one backward pass over all examples."""
     from adapt.tuning.surgical import relative_gradients
 
-    site = conv(known, 10)  # a layer without a norm
-    scores = rgn(known, heard, [site])
-    whole = relative_gradients(known, heard)[site.name]
+    site = conv(recogniser, 10)  # a layer without a norm
+    scores = rgn(recogniser, sample, [site])
+    whole = relative_gradients(recogniser, sample)[site.name]
     assert float(scores[site].square().mean().sqrt()) == pytest.approx(whole, rel=1e-5)
-    model = copy.deepcopy(known).eval()
-    (batch,) = Loader(100.0).evaluation(heard.target, model.reader)
+    model = copy.deepcopy(recogniser).eval()
+    (batch,) = Loader(100.0).evaluation(sample.target, model.reader)
     model.task.loss(model, batch).backward()
     module = model.get_submodule(site.name)
     gradient = torch.cat([module.weight.grad.flatten(), module.bias.grad]).norm()
@@ -267,17 +267,17 @@ def test_relative_gradient_norms_of_neurons_give_that_of_the_layer(known, heard)
     assert whole == pytest.approx((gradient / size.detach()).item(), rel=1e-4)
 
 
-def test_estimated_ablation_ranks_neurons_like_real_ablation(known, heard):
+def test_estimated_ablation_ranks_neurons_like_real_ablation(recogniser, sample):
     """On speech that the model has not learned, because gradients vanish where the loss is close to 0."""
-    heard = TuningData(heard.source, heard.target, heard.loader)
-    sites = [conv(known, number) for number in (1, 5, 7, 9)]
-    estimate, mean = MEASURES["ablation"](known, heard, sites), Mean()
-    read_activations(known, heard.target, heard.loader, sites, mean)
+    sample = TuningData(sample.source, sample.target, sample.loader)
+    sites = [conv(recogniser, number) for number in (1, 5, 7, 9)]
+    estimate, mean = MEASURES["ablation"](recogniser, sample, sites), Mean()
+    read_activations(recogniser, sample.target, sample.loader, sites, mean)
 
     def loss(*edits):
-        (batch,) = Loader(100.0).evaluation(heard.target, known.reader)
-        with eval_mode(known), torch.no_grad(), intervene(known, *edits):
-            return float(known.task.loss(known, batch))
+        (batch,) = Loader(100.0).evaluation(sample.target, recogniser.reader)
+        with eval_mode(recogniser), torch.no_grad(), intervene(recogniser, *edits):
+            return float(recogniser.task.loss(recogniser, batch))
 
     bare, pairs = loss(), []
     for site in sites:
@@ -288,15 +288,15 @@ def test_estimated_ablation_ranks_neurons_like_real_ablation(known, heard):
     assert float(torch.corrcoef(ranks)[0, 1]) > 0.8
 
 
-def test_random_scores_depend_on_the_seed_only(known):
-    sites = tunable(known)
+def test_random_scores_depend_on_the_seed_only(recogniser):
+    sites = tunable(recogniser)
     assert random(sites, 1) == random(sites, 1) != random(sites, 2)
 
 
-def test_errors(known, heard, uneven):
+def test_errors(recogniser, sample, uneven):
     for name in ("activation_gap", "gradient_gap"):
-        with pytest.raises(InputError, match=r"no training examples of the source. Give data\.source_train"):
-            MEASURES[name](known, TuningData(heard.target, (), heard.loader), known.sites)
+        with pytest.raises(InputError, match=r"no training examples of the source. Give them as source_train"):
+            MEASURES[name](recogniser, TuningData(sample.target, (), sample.loader), recogniser.sites)
     long = Utterance(uneven[1].audio_filepath, "abcde" * 20, where="a.jsonl:3")
     with pytest.raises(InputError, match=r"a\.jsonl:3: the loss is inf"):
-        rgn(known, TuningData([long], (), heard.loader), known.sites)
+        rgn(recogniser, TuningData([long], (), sample.loader), recogniser.sites)

@@ -16,12 +16,12 @@ from adapt.models.inference import decode_examples, eval_mode
 
 
 @pytest.fixture(scope="module")
-def whole(base):
+def recogniser(base):
     return load_model(str(base)).model
 
 
 @pytest.fixture(scope="module")
-def heard(speech):
+def example(speech):
     return read_manifest(speech["low_test"])[0][0]
 
 
@@ -30,66 +30,67 @@ def captum():
     pytest.importorskip("captum")
 
 
-def test_output_words_have_the_right_times(whole, heard):
-    words = output_words(whole, heard)
-    assert [word.text for word in words] == decode_examples(whole, whole.task, [heard], Loader())[0].split()
+def test_output_words_have_the_right_times(recogniser, example):
+    words = output_words(recogniser, example)
+    assert [word.text for word in words] == decode_examples(recogniser, recogniser.task, [example], Loader())[0].split()
     first, second = words
-    assert 0 <= first.start < first.end <= second.start < second.end <= heard.duration + 0.05
-    assert first.end < heard.duration / 2 + 0.1 and second.start > heard.duration / 2 - 0.1
+    assert 0 <= first.start < first.end <= second.start < second.end <= example.duration + 0.05
+    assert first.end < example.duration / 2 + 0.1 and second.start > example.duration / 2 - 0.1
 
 
 @pytest.mark.parametrize("method", ["integrated_gradients", "gradient_x_input", "occlusion"])
-def test_attributions_lie_where_the_word_is_spoken(whole, heard, method):
+def test_attributions_lie_where_the_word_is_spoken(recogniser, example, method):
     """In a recording of two words, the attribution of each word lies in its half."""
-    for number, word in enumerate(output_words(whole, heard)):
-        found = attribute(whole, heard, word, method, at_once=64)
-        assert found.values.shape[0] == len(found.frequencies) == 20 and found.seconds == pytest.approx(heard.duration)
+    for number, word in enumerate(output_words(recogniser, example)):
+        found = attribute(recogniser, example, word, method, at_once=64)
+        assert found.values.shape[0] == len(found.frequencies) == 20
+        assert found.seconds == pytest.approx(example.duration)
         by_time = found.values.abs().sum(0)
         half = len(by_time) // 2
         shares = [float(part.sum() / by_time.sum()) for part in (by_time[:half], by_time[half:])]
         assert shares[number] > 0.6
 
 
-def test_integrated_gradients_are_complete_and_more_so_with_more_steps(whole, heard):
-    word = output_words(whole, heard)[0]
-    few, many = (attribute(whole, heard, word, steps=steps) for steps in (8, 128))
+def test_integrated_gradients_are_complete_and_more_so_with_more_steps(recogniser, example):
+    word = output_words(recogniser, example)[0]
+    few, many = (attribute(recogniser, example, word, steps=steps) for steps in (8, 128))
     assert many.score > many.baseline
     for found in (few, many):
         assert float(found.values.sum()) + found.gap == pytest.approx(found.score - found.baseline, abs=1e-3)
     assert abs(many.gap) < 0.05 * (many.score - many.baseline)
-    one_by_one = attribute(whole, heard, word, steps=8, at_once=1)
+    one_by_one = attribute(recogniser, example, word, steps=8, at_once=1)
     assert torch.allclose(one_by_one.values, few.values, atol=1e-3 * float(few.values.abs().max()))
 
 
-def test_the_conductance_of_every_layer_is_complete(whole, heard):
-    word = output_words(whole, heard)[0]
-    before = {name: parameter.requires_grad for name, parameter in whole.named_parameters()}
-    found = conductance(whole, heard, word, steps=64)
+def test_the_conductance_of_every_layer_is_complete(recogniser, example):
+    word = output_words(recogniser, example)[0]
+    before = {name: parameter.requires_grad for name, parameter in recogniser.named_parameters()}
+    found = conductance(recogniser, example, word, steps=64)
     rise = found.score - found.baseline
-    for site in whole.sites:
+    for site in recogniser.sites:
         assert abs(found.gaps[site.name]) < 0.05 * rise
         assert float(found.conductance[site].sum()) == pytest.approx(rise - found.gaps[site.name])
-    assert {name: parameter.requires_grad for name, parameter in whole.named_parameters()} == before
-    assert all(parameter.grad is None for parameter in whole.parameters())
-    other = conductance(whole, heard, word, steps=64, at_once=5)
-    site = whole.sites[3]
+    assert {name: parameter.requires_grad for name, parameter in recogniser.named_parameters()} == before
+    assert all(parameter.grad is None for parameter in recogniser.parameters())
+    other = conductance(recogniser, example, word, steps=64, at_once=5)
+    site = recogniser.sites[3]
     assert torch.allclose(found.conductance[site], other.conductance[site], atol=1e-3 * rise)
 
 
-def test_conductance_equals_a_direct_computation(whole, heard):
+def test_conductance_equals_a_direct_computation(recogniser, example):
     """The direct computation runs one pass per point."""
     from interventions.gradients import capture_gradients
 
-    word, site, steps = output_words(whole, heard)[1], whole.sites[2], 6
-    batch = single_batch(whole, heard)
-    place = network_input(whole, batch)
-    run, low = word_score(whole, batch, place, word), place.baseline("even")
+    word, site, steps = output_words(recogniser, example)[1], recogniser.sites[2], 6
+    batch = single_batch(recogniser, example)
+    place = network_input(recogniser, batch)
+    run, low = word_score(recogniser, batch, place, word), place.baseline("even")
     points = []
     for k in range(steps + 1):
-        with capture_gradients(whole, site, lambda _, y, g: points.append((y[0].double(), g[0].double()))):
+        with capture_gradients(recogniser, site, lambda _, y, g: points.append((y[0].double(), g[0].double()))):
             run(low + k / steps * (place.x - low)).sum().backward()
     wanted = sum((b - a) * (ga + gb) / 2 for (a, ga), (b, gb) in zip(points, points[1:], strict=False)).sum(0)
-    found = conductance(whole, heard, word, [site], steps=steps)
+    found = conductance(recogniser, example, word, [site], steps=steps)
     assert torch.allclose(found.conductance[site], wanted.to(found.conductance[site].dtype), rtol=1e-3, atol=1e-5)
 
 
@@ -110,12 +111,12 @@ def test_occlusion_is_the_loss_of_log_probability(marian, language):
     assert len(found.values) == place.x.shape[1] > 2 and found.values.abs().max() > 1e-3
 
 
-def test_errors(whole, heard):
-    word = output_words(whole, heard)[0]
+def test_errors(recogniser, example):
+    word = output_words(recogniser, example)[0]
     with pytest.raises(InputError, match="occlusion"):
-        attribute(whole, heard, word, "lime")
+        attribute(recogniser, example, word, "lime")
     with pytest.raises(InputError, match="silence"):
-        attribute(whole, heard, word, baseline="noise")
+        attribute(recogniser, example, word, baseline="noise")
 
 
 @pytest.mark.parametrize("family", ["wav2vec2", "whisper", "marian"])

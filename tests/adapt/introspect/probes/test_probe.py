@@ -70,9 +70,9 @@ def test_a_trained_recogniser_encodes_letters_but_not_shuffled_ones(models, exam
     assert (read.classes, read.chance, read.trained) == (found.classes, 0.2, found.trained)
 
 
-def _shuffled(said, seed):
-    drawn = torch.randint(5, (len(said),), generator=torch.Generator().manual_seed(seed)).tolist()
-    return tuple(replace(own, symbol="abcde"[letter]) for own, letter in zip(said, drawn, strict=True))
+def _shuffled(phonemes, seed):
+    drawn = torch.randint(5, (len(phonemes),), generator=torch.Generator().manual_seed(seed)).tolist()
+    return tuple(replace(own, symbol="abcde"[letter]) for own, letter in zip(phonemes, drawn, strict=True))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -138,14 +138,14 @@ def test_a_time_maps_to_the_step_at_that_time(models, tmp_path, family):
     model, rate = models[family], models[family].sample_rate
     (first, *_), sound = model.sites, torch.zeros(rate)
     for middle in (0.3, 0.5, 0.7):  # away from the ends, where the windows of Wav2Letter (half a second) are cut
-        heard = sound.clone()
-        heard[int((middle - 0.01) * rate) : int((middle + 0.01) * rate)] = noise(int(0.02 * rate))[: int(0.02 * rate)]
-        batch = Batch(torch.stack([sound, heard]), torch.tensor([rate, rate]), [Utterance(tmp_path, "ab")] * 2)
+        shifted = sound.clone()
+        shifted[int((middle - 0.01) * rate) : int((middle + 0.01) * rate)] = noise(int(0.02 * rate))[: int(0.02 * rate)]
+        batch = Batch(torch.stack([sound, shifted]), torch.tensor([rate, rate]), [Utterance(tmp_path, "ab")] * 2)
         with torch.no_grad(), capture(model.eval(), first) as acts:
             model.task.loss(model, batch)
         steps = int(model.valid_lengths(first, batch.lengths, torch.tensor([1, 1]))[0])
-        still, moved = acts[first][:, :steps]
-        strength = (moved - still).square().sum(1)
+        silence, with_sound = acts[first][:, :steps]
+        strength = (with_sound - silence).square().sum(1)
         strength = strength * (strength > 0.3 * strength.max())
         found = float((strength * torch.arange(steps)).sum() / strength.sum())
         wanted = step_at(torch.tensor([middle]), torch.tensor([1.0]), torch.tensor([steps]), first.step.length)
@@ -159,11 +159,11 @@ def test_times_and_steps():
 
 
 def test_no_example_and_no_speaker_is_in_both_sets(models, examples):
-    from adapt.introspect.probes.probe import _split
+    from adapt.introspect.probes.held_out import split_rows
 
     for name, by in (("phoneme", "example"), ("phoneme", "speaker"), ("accent", "example"), ("accent", "speaker")):
         target = make_target(models["wav2letter"], examples, name)
-        target, groups, test = _split(target, examples, by, 0.25, 0)
+        target, groups, test = split_rows(target, examples, by, 0.25, 0)
         assert len(groups) == len(test) == len(target)
         inside, outside = set(groups[test.numpy()]), set(groups[~test.numpy()])
         assert inside and outside and not inside & outside

@@ -38,12 +38,12 @@ def test_planted_neurons_are_found(innertune, base, runs, tmp_path):
         "introspect", "measure=weights", f"model.pretrained={runs / '1'}", f"measure.floor={runs / '2'}",
         "data=manifest", "data.test=nowhere.jsonl", f"output={tmp_path / 'run'}",
     )  # fmt: skip
-    told, model = json.loads((run / "metrics.json").read_text()), load_model(str(base)).model
+    figures, model = json.loads((run / "metrics.json").read_text()), load_model(str(base)).model
     expected = {(model.layers[layer].name, unit) for layer, unit in ROWS}
-    assert told["flagged"] == len(ROWS)
-    assert {(name, unit) for name, own in told["sites"].items() for unit in own["flagged"]} == expected
-    assert told["neurons_changed"] == told["neurons"] and told["parameters_changed"] == told["parameters"]
-    still = told["sites"][model.layers[7].name]
+    assert figures["flagged"] == len(ROWS)
+    assert {(name, unit) for name, own in figures["sites"].items() for unit in own["flagged"]} == expected
+    assert figures["neurons_changed"] == figures["neurons"] and figures["parameters_changed"] == figures["parameters"]
+    still = figures["sites"][model.layers[7].name]
     assert still["median"] == pytest.approx(still["floor"], rel=0.3) and still["flagged"] == []
     read, here = (
         WeightMeasures.load(run),
@@ -81,14 +81,14 @@ def test_a_model_compared_with_any_other(innertune, base, runs, tmp_path):
         "introspect", "measure=weights", f"model.pretrained={base}", f"measure.before={base}",
         f"output={tmp_path / 'run'}",
     )  # fmt: skip
-    told = json.loads((run / "metrics.json").read_text())
-    assert (told["parameters_changed"], told["neurons_changed"]) == (0, 0) and "flagged" not in told
+    figures = json.loads((run / "metrics.json").read_text())
+    assert (figures["parameters_changed"], figures["neurons_changed"]) == (0, 0) and "flagged" not in figures
     assert not (run / "scores" / "floor.safetensors").exists()
-    for options, says in (
+    for options, message in (
         ((f"model.pretrained={runs / '1'}", f"measure.floor={runs / '1'}"), "is the model that is measured"),
         ((f"model.pretrained={runs / '1'}", "measure.before=us-english"), "one architecture"),
     ):
-        with pytest.raises(InputError, match=says):
+        with pytest.raises(InputError, match=message):
             innertune("introspect", "measure=weights", *options, f"output={tmp_path / 'other'}")
     assert not (tmp_path / "other").exists()
 
@@ -115,13 +115,13 @@ def test_a_floor_of_another_base_or_tuning_is_refused(innertune, base, runs, tmp
     weight, bias = f"{first}.weight", f"{first}.bias"
     whole = {"trained": [weight, bias], "trained_rows": {}, "trained_factors": {}}
     one = run("one", 1, **whole)
-    for number, (facts, says) in enumerate((
+    for number, (facts, message) in enumerate((
         ({"trained": [weight]}, f"could train nothing of '{bias}', and '.*one' all[.] Give a run with the same tuning"),
         ({"trained": [weight, bias, f"{second}.weight"]}, f"could train all of '{second}.weight', and '.*one' nothing"),
         ({"trained_rows": {weight: 3, bias: 3}}, f"could train 3 rows of '{bias}', .* all. They also differ in 1 "),
         ({"trained_factors": {weight: 1200}}, f"could train 1,200 numbers in factors of '{weight}', and '.*one' all"),
     )):  # fmt: skip
-        with pytest.raises(InputError, match=says):
+        with pytest.raises(InputError, match=message):
             measure(one, run(f"other{number}", 2, **{**whole, **facts}))
     with pytest.raises(InputError, match="floor: '.*' is the model before.* Give a second run from it"):
         measure(one, base)
