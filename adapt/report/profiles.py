@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from adapt.files import write_text
 from adapt.introspect.profiles.tree import Tree, average_linkage
-from adapt.report import figures
+from adapt.report.line_chart import Curve, line_chart
 from adapt.report.png import data_url, diverging
 from adapt.report.template import environment
 
@@ -54,13 +54,13 @@ def drawn_sites(measured: MeasuredProfiles) -> list[Site]:
 
 def _curves(measured: MeasuredProfiles, sites: Sequence[Site]) -> Markup | None:
     lines = [
-        figures.Curve(
+        Curve(
             key.replace("_", " "), _STYLES[n % len(_STYLES)],
             {float(place): 100 * own[site.name] for place, site in enumerate(sites) if site.name in own},
         )
         for n, (key, own) in enumerate(measured.explained.items())
     ]  # fmt: skip
-    return figures.curves("Share of a neuron's variance between groups, by layer", lines, " %", "layer")
+    return line_chart("Share of a neuron's variance between groups, by layer", lines, " %", "layer")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapt.comparison.compare import score_hypotheses
+from adapt.comparison.hypotheses import score_hypotheses
 from adapt.comparison.results import by_group
 from adapt.comparison.words import AlignedWord, align
 from adapt.data.manifest import Utterance
