@@ -206,7 +206,7 @@ def _changed_weights(
 
 
 def _effects(reference: Mapping[str, TextScores], scores: Mapping[str, TextScores]) -> dict[str, Effect]:
-    return {name: Effect(own.values(), paired_intervals(reference[name], own)) for name, own in scores.items()}
+    return {name: Effect(new.values(), paired_intervals(reference[name], new)) for name, new in scores.items()}
 
 
 def _parts(model: Model, changed: Masks, groups: Mapping[str, Neurons]) -> list[tuple[str, Kind, dict[str, Tensor]]]:
@@ -223,9 +223,9 @@ def _layers(model: Model, changed: Masks) -> list[tuple[str, dict[str, Tensor]]]
     """Divide the changed weights among the layers from input to output. Weights outside all layers come last."""
     layers, rest = [], dict(changed)
     for layer in model.layers:
-        own = {name: rest.pop(name) for name in changed if name in rest and _module(name) in layer.modules}
-        if own:
-            layers.append((layer.name, own))
+        masks = {name: rest.pop(name) for name in changed if name in rest and _module(name) in layer.modules}
+        if masks:
+            layers.append((layer.name, masks))
     if rest:
         layers.append(("outside the layers", rest))
     size = -(-len(layers) // MAX_PARTS)
@@ -257,7 +257,7 @@ def _rows(neurons: Neurons, changed: Masks) -> dict[str, Tensor]:
 
 @contextmanager
 def _reverted(model: Model, old: Mapping[str, Tensor], masks: Masks) -> Iterator[None]:
-    """Give the model the old values of the masked weights within a block, and restore its own exactly afterwards."""
+    """Give the model the old values of the masked weights within a block, and restore the current ones exactly."""
     state = weights(model.net)
     saved = {name: state[name].clone() for name in masks}
     try:

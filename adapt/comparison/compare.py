@@ -1,4 +1,4 @@
-"""Compare two models on test sets: metrics by set and group, changed transcripts, weights, neurons and causes."""
+"""Compare two models on test sets: quality, words, weights, neurons and causes."""
 
 import logging
 import time
@@ -6,30 +6,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import numpy as np
-
 from adapt.checks import check_counts
 from adapt.comparison.causes import find_causes
 from adapt.comparison.grids import measure_smoothness
+from adapt.comparison.hypotheses import GROUP_BY, score_hypotheses
 from adapt.comparison.neurons import compare_neurons as compare_all_neurons
 from adapt.comparison.recordings import make_audio_clips
-from adapt.comparison.results import Comparison, GroupResult, SetResult, by_group
-from adapt.comparison.words import Transcript, align, word_changes
+from adapt.comparison.results import Comparison
+from adapt.comparison.words import word_changes
 from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
-from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from adapt.introspect.topography.cells import cells_of_model
 from adapt.introspect.weights.change import WeightChange, weight_change
-from adapt.metrics import paired_intervals, word_edits
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
-from adapt.models.task import Task, recognition
 
 log = logging.getLogger(__name__)
-MAX_TRANSCRIPTS = 12
-GROUP_BY = ("accent", "speaker", "domain")
 T = TypeVar("T")
 
 
@@ -193,39 +187,6 @@ def compare_hypotheses(
     return _look_inside(comparison, before, after, sets, loader, causes, compare_neurons, audio_clips)
 
 
-def score_hypotheses(
-    sets: Mapping[str, Sequence[Example]],
-    before: Mapping[str, Sequence[str]],
-    after: Mapping[str, Sequence[str]],
-    task: Task = recognition,
-    group_by: Sequence[str] = GROUP_BY,
-) -> tuple[dict[str, SetResult], list[GroupResult], list[Transcript]]:
-    """Evaluate the hypotheses of two models for the same examples.
-
-    Args:
-        sets: The examples of each set.
-        before: The hypotheses of the model before, by set.
-        after: The hypotheses of the model after, by set.
-        task: Defines the metrics.
-        group_by: The keys of the data to group results by. Keys that no example of a set has are ignored.
-
-    Returns:
-        The metrics by set, the metrics by group, and the transcripts that changed most.
-    """
-    results, groups, transcripts = {}, [], []
-    for name, examples in sets.items():
-        references = [example.text for example in examples]
-        old, new = task.evaluate(references, before[name]), task.evaluate(references, after[name])
-        results[name] = SetResult(old.as_dict(), new.as_dict(), paired_intervals(old, new))
-        for key in group_by:
-            chosen = by_group(examples, key)
-            if list(chosen) != ["unknown"]:
-                groups += [
-                    GroupResult(name, key, value, old[indices].as_dict(), new[indices].as_dict())
-                    for value, indices in chosen.items()
-                ]
-        transcripts += _most_changed(name, examples, before[name], after[name], task)
-    return results, groups, transcripts
 
 
 def measure_or_warn(name: str, measure: Callable[..., T], *arguments: Any) -> T | None:
@@ -237,32 +198,6 @@ def measure_or_warn(name: str, measure: Callable[..., T], *arguments: Any) -> T 
     except Exception:
         log.exception("The report does not include %s, because measuring it failed.", name)
     return None
-
-
-def _most_changed(
-    name: str, examples: Sequence[Example], before: Sequence[str], after: Sequence[str], task: Task
-) -> list[Transcript]:
-    references = [task.normalise(example.text) for example in examples]
-    before, after = [task.normalise(text) for text in before], [task.normalise(text) for text in after]
-    improvement = word_edits(references, before) - word_edits(references, after)
-    # As many of the most damaged as of the most improved: showing only improvements would be misleading.
-    order = np.argsort(-improvement, kind="stable")
-    improved = [int(i) for i in order if improvement[i] > 0][: MAX_TRANSCRIPTS // 2]
-    worsened = [int(i) for i in order[::-1] if improvement[i] < 0][: MAX_TRANSCRIPTS // 2]
-    return [
-        Transcript(
-            set=name,
-            name=example.name,
-            reference=example.text,
-            improvement=int(improvement[i]),
-            before=align(references[i], before[i]),
-            after=align(references[i], after[i]),
-            source=example.source if isinstance(example, Pair) else "",
-            index=i,
-        )
-        for i in improved + worsened
-        for example in (examples[i],)
-    ]
 
 
 def _weights(

@@ -121,20 +121,20 @@ def compare_neurons(
     except ValueError as error:
         raise InputError(f"The neurons cannot be compared: {error}") from None
     flagged, sizes, intervals = change.significant(FAMILY_WISE_ERROR), change.scores(), size.interval()
-    alike = similarity(before, chosen, loader, after, sites)
+    cka = similarity(before, chosen, loader, after, sites)
     profiled = [site for site in sites if site in sizes.sites]
     rows = [
         SiteComparison(
             site.name,
             site.units,
-            _cka(alike, site),
+            _site_cka(cka, site),
             len(flagged[site]),
             _most_changed(sizes[site], *intervals[site]),
         )
         for site in profiled
     ]
     maps = _maps(profiles_before, profiles_after, group_by, cells, _most_changed_sites(profiled, sizes))
-    return NeuronComparison(group_by, len(chosen), rows, alike, maps, _probes(before, after, chosen, loader, sites))
+    return NeuronComparison(group_by, len(chosen), rows, cka, maps, _probes(before, after, chosen, loader, sites))
 
 
 def common_groupings(first: Model, examples: Sequence[Example], sets: Sequence[str]) -> tuple[str, list[Grouping]]:
@@ -220,8 +220,8 @@ def _layer_sites(model: Model) -> list[Site]:
     return [sites[i * (len(sites) - 1) // (MAX_SITES - 1)] for i in range(MAX_SITES)]
 
 
-def _cka(alike: Similarity, site: Site) -> float | None:
-    value = alike.between(site.name, site.name)
+def _site_cka(cka: Similarity, site: Site) -> float | None:
+    value = cka.between(site.name, site.name)
     return value if value == value else None  # NaN if undefined
 
 

@@ -96,7 +96,7 @@ class Comparison:
     selection: str = ""
 
     def save(self, path: Path | str) -> None:
-        """Write the comparison to a JSON file, and its tensors to a safetensors file of the same name beside it."""
+        """Write the comparison to a JSON file, and its tensors to a safetensors file of the same name."""
         path = Path(path)
         tensors = {}
         stored = to_json(self, tensors, _KIND)

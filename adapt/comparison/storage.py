@@ -83,17 +83,17 @@ def from_json(hint: Any, value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if origin is np.ndarray:
         array = tensors[value["tensor"]].numpy()
         return array.T if value["transposed"] else array
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         hints = get_type_hints(hint)
         names = [field.name for field in dataclasses.fields(hint)]
         return hint(**{name: from_json(hints[name], value[name], tensors) for name in names})
     if isinstance(origin, type) and issubclass(origin, Mapping):
         key, item = arguments
-        return {key(name): from_json(item, own, tensors) for name, own in value.items()}
+        return {key(name): from_json(item, one, tensors) for name, one in value.items()}
     if origin is tuple and arguments[-1] is not Ellipsis:
-        return tuple(from_json(one, own, tensors) for one, own in zip(arguments, value, strict=True))
+        return tuple(from_json(item, one, tensors) for item, one in zip(arguments, value, strict=True))
     if origin in (list, tuple):
-        return origin(from_json(arguments[0], own, tensors) for own in value)
+        return origin(from_json(arguments[0], one, tensors) for one in value)
     raise TypeError(f"Values of type {hint} cannot be restored.")
 
 

@@ -55,7 +55,7 @@ def axis(low: float, high: float, max_ticks: int = 6) -> Axis:
 
 def metric_axis(results: Sequence[Mapping[str, Any]], metrics: Sequence[Metric]) -> Axis:
     """Return an axis from 0 to the highest value or interval end in `results`, each from `TextScores.as_dict`."""
-    ends = [(m.scale, (own[m.key], *own[f"{m.key}_interval"])) for own in results for m in metrics]
+    ends = [(m.scale, (values[m.key], *values[f"{m.key}_interval"])) for values in results for m in metrics]
     return axis(0.0, max(round(scale * value, 9) for scale, values in ends for value in values))
 
 
@@ -93,10 +93,10 @@ def interval_pair(
         Markup('<line class="grid" x1="{0:.2f}%" x2="{0:.2f}%" y2="100%"/>').format(100 * scale.place(tick))
         for tick in scale.ticks
     ]
-    places = [place(own[metric.key]) for own in (before, after)]
+    places = [place(values[metric.key]) for values in (before, after)]
     parts.append(Markup('<line class="link" x1="{:.2f}%" y1="7" x2="{:.2f}%" y2="17"/>').format(*places))
-    for own, kind, middle, y in ((before, "before", places[0], 7), (after, "after", places[1], 17)):
-        low, high = (place(end) for end in own[f"{metric.key}_interval"])
+    for values, kind, middle, y in ((before, "before", places[0], 7), (after, "after", places[1], 17)):
+        low, high = (place(end) for end in values[f"{metric.key}_interval"])
         parts.append(
             Markup(
                 '<g class="{}"><line x1="{:.2f}%" x2="{:.2f}%" y1="{y}" y2="{y}"/>'
@@ -104,8 +104,8 @@ def interval_pair(
             ).format(kind, low, high, middle, y=y)
         )
     label = f"{name}: " + ", ".join(
-        f"{when} {amount(own[metric.key], metric)} ({amount_range(own[f'{metric.key}_interval'], metric)})"
-        for when, own in (("before", before), ("after", after))
+        f"{when} {amount(values[metric.key], metric)} ({amount_range(values[f'{metric.key}_interval'], metric)})"
+        for when, values in (("before", before), ("after", after))
     )
     return Markup('<svg class="pair" width="100%" height="24" role="img"><title>{}</title>{}</svg>').format(
         label, Markup("").join(parts)
@@ -153,97 +153,6 @@ def cause_row(name: str, cause: tuple[float, float], ends: tuple[float, float], 
         '<g class="after"><line x1="{after:.2f}%" x2="{reverted:.2f}%" y1="17" y2="17"/>'
         '<circle cx="{reverted:.2f}%" cy="17" r="4"/></g></svg>'
     ).format(label=label, before=before, after=after, applied=applied, reverted=reverted)
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One line of `curves`: `values` by epoch or another x value; `in_legend` names it above the plot."""
-
-    name: str
-    style: str
-    values: Mapping[float, float]
-    in_legend: bool = True
-
-
-def curve(name: str, style: str, history: Sequence[Mapping[str, float]], key: str, scale: float = 1.0) -> Curve:
-    """Return the finite values of `key` in a training history, multiplied by `scale`."""
-    values = {int(row["epoch"]): scale * row[key] for row in history if key in row}
-    return Curve(name, style, {epoch: value for epoch, value in values.items() if math.isfinite(value)})
-
-
-def curves(title: str, lines: Sequence[Curve], unit: str = "", x_label: str = "epoch") -> Markup | None:
-    """Plot lines over epochs, or over what `x_label` names.
-
-    Args:
-        title: The title, for screen readers.
-        lines: The lines; those without values are left out.
-        unit: The unit of the values, appended to each number.
-        x_label: The label of the horizontal axis.
-
-    Returns:
-        The SVG element, or None if no line has a value.
-    """
-    lines = [line for line in lines if line.values]
-    if not lines:
-        return None
-    left, right, top, bottom = 46, 468, 34, 206
-    values = [value for line in lines for value in line.values.values()]
-    places = sorted({place for line in lines for place in line.values})
-    vertical = axis(min(0.0, *values), max(values))
-    first, span = places[0], places[-1] - places[0]
-    if all(place == int(place) for place in places):
-        marks = [float(mark) for mark in range(int(first), int(first + span) + 1, max(1, math.ceil(span / 9)))]
-    else:
-        marks = [mark for mark in axis(first, first + span, max_ticks=9).ticks if first <= mark <= first + span]
-
-    def x(place: float) -> float:
-        return left + 8 + (right - left - 16) * ((place - first) / span if span else 0.5)
-
-    def y(value: float) -> float:
-        return bottom - (bottom - top) * vertical.place(value)
-
-    parts = []
-    for tick in vertical.ticks:
-        text = f"{round(tick, 6):g}{unit}"
-        parts.append(
-            Markup(
-                '<line class="grid" x1="{}" x2="{}" y1="{y:.1f}" y2="{y:.1f}"/>'
-                '<text class="y" x="{}" y="{:.1f}">{}</text>'
-            ).format(left, right, left - 6, y(tick) + 4, text, y=y(tick))
-        )
-    parts += [
-        Markup('<text class="x" x="{:.1f}" y="{}">{:g}</text>').format(x(mark), bottom + 18, round(mark, 9))
-        for mark in marks
-    ]
-    middle = (left + right) / 2
-    parts.append(Markup('<text class="x" x="{}" y="{}">{}</text>').format(middle, bottom + 34, x_label))
-    named = [line for line in lines if line.in_legend]
-    spacing = min(150, (right - left) // max(1, len(named)))
-    for line in lines:
-        dots = [(x(place), y(value), place, value) for place, value in sorted(line.values.items())]
-        drawn = [
-            Markup('<circle cx="{:.1f}" cy="{:.1f}" r="3"><title>{} {} {:g}: {}</title></circle>').format(
-                a, b, line.name, x_label, place, f"{value:.4g}{unit}"
-            )
-            for a, b, place, value in dots
-        ]
-        if line.in_legend:
-            key = left + 8 + spacing * named.index(line)
-            drawn.append(
-                Markup(
-                    '<line x1="{}" x2="{}" y1="14" y2="14"/><circle cx="{}" cy="14" r="3"/>'
-                    '<text x="{}" y="18">{}</text>'
-                ).format(key, key + 24, key + 12, key + 30, line.name)
-            )
-        points = " ".join(f"{a:.1f},{b:.1f}" for a, b, _, _ in dots)
-        parts.append(
-            Markup('<g class="curve {}"><polyline points="{}"/>{}</g>').format(
-                line.style, points, Markup("").join(drawn)
-            )
-        )
-    return Markup('<svg class="curves" viewBox="0 0 480 246" role="img"><title>{}</title>{}</svg>').format(
-        title, Markup("").join(parts)
-    )
 
 
 def bar(change: float, largest: float) -> Markup:
@@ -333,8 +242,8 @@ def score_strip(name: str, ranks: Sequence[float], selected: Sequence[int]) -> M
 
 def score_key() -> list[tuple[str, Markup]]:
     """Return the meaning of each shade of `score_strip` and of its frame, with a swatch of it."""
-    parts = (0.0, *TOP_SHARES, 1.0)
-    names = [f"{100 * a:g}–{100 * b:g} %" for a, b in zip(parts, parts[1:], strict=False)]
+    edges = (0.0, *TOP_SHARES, 1.0)
+    names = [f"{100 * a:g}–{100 * b:g} %" for a, b in zip(edges, edges[1:], strict=False)]
     names[0] = f"top {100 * TOP_SHARES[0]:g} % of all scores"
     swatch = Markup('<svg class="swatch" width="12" height="12" aria-hidden="true">{}</svg>')
     cells = [Markup('<rect width="12" height="12" fill="{}"/>').format(colour) for colour in _SCORE_SHADES]

@@ -13,6 +13,7 @@ from adapt import formatting
 from adapt.comparison.words import MIN_CHANGED
 from adapt.files import write_text
 from adapt.report import figures, wording
+from adapt.report.line_chart import Curve, history_curve, line_chart
 from adapt.report.template import environment
 from adapt.report.words import MIN_EXAMPLES, transcript_rows, word_tables
 
@@ -99,7 +100,9 @@ class _Row:
 def _result_table(sets: Mapping[str, SetResult], metrics: Sequence[Metric]) -> dict[str, Any] | None:
     if not sets:
         return None
-    scale = figures.metric_axis([own for result in sets.values() for own in (result.before, result.after)], metrics)
+    scale = figures.metric_axis(
+        [values for result in sets.values() for values in (result.before, result.after)], metrics
+    )
     rows = {
         name: [
             _Row(
@@ -183,7 +186,7 @@ def _group_table(name: str, key: str, groups: Sequence[GroupResult], metric: Met
     left_out = max(0, len(changes) - MAX_GROUPS)
     if left_out:  # omit the groups that changed least
         changes = changes[: MAX_GROUPS // 2] + changes[-(MAX_GROUPS // 2) :]
-    scale = figures.metric_axis([own for _, _, group in changes for own in (group.before, group.after)], [metric])
+    scale = figures.metric_axis([values for _, _, group in changes for values in (group.before, group.after)], [metric])
     rows = [
         _GroupRow(
             group, metric, change, figures.interval_pair(f"{key} {value}", group.before, group.after, metric, scale)
@@ -198,11 +201,11 @@ def _history(history: Sequence[dict[str, float]], metrics: Sequence[Metric]) -> 
         return None
     main = metrics[0]
     loss = [
-        figures.curve("training", "training", history, "train_loss"),
-        figures.curve("validation", "validation", history, "val_loss"),
+        history_curve("training", "training", history, "train_loss"),
+        history_curve("validation", "validation", history, "val_loss"),
     ]
     quality = [
-        figures.curve(metric.label, style, history, f"val_{metric.key}", metric.scale)
+        history_curve(metric.label, style, history, f"val_{metric.key}", metric.scale)
         for metric, style in zip(metrics, _CURVE_STYLES, strict=False)
     ]
     sign = -1 if main.higher else 1
@@ -219,8 +222,8 @@ def _history(history: Sequence[dict[str, float]], metrics: Sequence[Metric]) -> 
     }
     return {
         "rows": history,
-        "loss": figures.curves("Loss by epoch", loss),
-        "quality": figures.curves("Validation metrics by epoch", quality, main.unit),
+        "loss": line_chart("Loss by epoch", loss),
+        "quality": line_chart("Validation metrics by epoch", quality, main.unit),
         "best": min(values, key=lambda epoch: (sign * values[epoch], epoch)) if values else None,
         "keys": [key for key in names if any(key in row for row in history)],
         "names": names,
@@ -238,7 +241,7 @@ class _LayerRow:
 
 
 def _weights(weights: WeightChange) -> dict[str, Any]:
-    # For two given models, it may be unknown which weights were trained.
+    # If the models were not made by a run, it is unknown which weights were trained.
     known = weights.trained > 0
     largest = max((layer.relative for layer in weights.layers if layer.relative < float("inf")), default=0.0)
     rows = [
@@ -294,7 +297,7 @@ def _causes(causes: Causes, metric: Metric) -> dict[str, Any]:
 def _cause_table(causes: Causes, name: str, metric: Metric) -> dict[str, Any]:
     key = metric.key
     ends = causes.before[name][key], causes.after[name][key]
-    values = [own[name].values[key] for cause in causes.parts for own in (cause.applied, cause.reverted)]
+    values = [effects[name].values[key] for cause in causes.parts for effects in (cause.applied, cause.reverted)]
     scale = figures.axis(0.0, max(round(metric.scale * value, 9) for value in (*ends, *values)))
     rows = []
     for cause in causes.parts:
@@ -317,10 +320,10 @@ def _cause_table(causes: Causes, name: str, metric: Metric) -> dict[str, Any]:
 def _patched(causes: Causes, name: str) -> Markup | None:
     numbered = list(enumerate(causes.patched, start=1))
     lines = [
-        figures.Curve("into after", "second", {n: layer.into_after[name] for n, layer in numbered}),
-        figures.Curve("into before", "validation", {n: layer.into_before[name] for n, layer in numbered}),
+        Curve("into after", "second", {n: layer.into_after[name] for n, layer in numbered}),
+        Curve("into before", "validation", {n: layer.into_before[name] for n, layer in numbered}),
     ]
-    return figures.curves(f"Loss on the {name} set with patched activations", lines, x_label="layer")
+    return line_chart(f"Loss on the {name} set with patched activations", lines, x_label="layer")
 
 
 def _neurons(neurons: NeuronComparison) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from adapt.files import write_text
 from adapt.introspect.profiles.tree import Tree, average_linkage
-from adapt.report import figures
+from adapt.report.line_chart import Curve, line_chart
 from adapt.report.png import data_url, diverging
 from adapt.report.template import environment
 
@@ -69,14 +69,14 @@ def drawn_sites(result: ProfilesResult) -> list[Site]:
 
 def _curves(result: ProfilesResult, sites: Sequence[Site]) -> Markup | None:
     lines = [
-        figures.Curve(
+        Curve(
             key.replace("_", " "),
             _STYLES[n % len(_STYLES)],
             {float(place): 100 * shares[site.name] for place, site in enumerate(sites) if site.name in shares},
         )
         for n, (key, shares) in enumerate(result.explained_variance.items())
     ]
-    return figures.curves("Variance explained by groups, mean over neurons, by layer", lines, " %", "layer")
+    return line_chart("Variance explained by groups, mean over neurons, by layer", lines, " %", "layer")
 
 
 @dataclass(frozen=True)

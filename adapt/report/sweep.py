@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapt.files import write_text
-from adapt.report import figures
+from adapt.report.line_chart import Curve, line_chart
 from adapt.report.template import environment
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def write_sweep(
             metrics=metrics,
             main=main,
             legend=_legend(points, main),
-            charts=[(name, figures.curves(name, _curves(points, name, main), unit, setting)) for name in names],
+            charts=[(name, line_chart(name, _curves(points, name, main), unit, setting)) for name in names],
         )
     )
     write_text(path, page)
@@ -69,7 +69,7 @@ def _legend(points: Sequence[SweepPoint], metric: Metric) -> list[tuple[str, str
     return [(style, names[style]) for style in (*_STYLES, _CONTROL) if style in names]
 
 
-def _curves(points: Sequence[SweepPoint], chart: str, metric: Metric) -> list[figures.Curve]:
+def _curves(points: Sequence[SweepPoint], chart: str, metric: Metric) -> list[Curve]:
     lines: dict[str, dict[float, float]] = {}
     controls = {point.line for point in points if point.control}
     for point in points:
@@ -80,6 +80,6 @@ def _curves(points: Sequence[SweepPoint], chart: str, metric: Metric) -> list[fi
     styles = {name: _STYLES[i % len(_STYLES)] for i, name in enumerate(tested)}
     # Controls are drawn last, on top of the other curves. The page has one legend for all charts.
     return [
-        figures.Curve(name, styles.get(name, _CONTROL), lines[name], in_legend=False)
+        Curve(name, styles.get(name, _CONTROL), lines[name], in_legend=False)
         for name in sorted(lines, key=lambda name: name in controls)
     ]

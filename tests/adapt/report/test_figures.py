@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from adapt.metrics import WER
 from adapt.report import figures
+from adapt.report.line_chart import Curve, history_curve, line_chart
 
 
 @given(st.floats(0, 1e6), st.floats(1e-6, 1e6))
@@ -92,16 +93,16 @@ def test_neurons_are_described(neurons: list[float | None], text: str) -> None:
 
 def test_curves_leave_out_values_that_are_not_finite() -> None:
     history = [{"epoch": 1, "a": math.inf}, {"epoch": 2, "a": 2.0}, {"epoch": 3}, {"epoch": 4, "a": 1.0}]
-    line = figures.curve("loss", "training", history, "a")
+    line = history_curve("loss", "training", history, "a")
     assert dict(line.values) == {2: 2.0, 4: 1.0}
-    root = ElementTree.fromstring(figures.curves("Loss", [line]))
+    root = ElementTree.fromstring(line_chart("Loss", [line]))
     assert len(root.find("g/polyline").get("points").split()) == 2
     assert [title.text for title in root.iter("title")] == ["Loss", "loss epoch 2: 2", "loss epoch 4: 1"]
-    assert figures.curves("Nothing", [figures.curve("x", "training", history, "b")]) is None
+    assert line_chart("Nothing", [history_curve("x", "training", history, "b")]) is None
 
 
 def test_one_epoch_is_a_point_inside_the_picture() -> None:
-    root = ElementTree.fromstring(figures.curves("WER", [figures.Curve("WER", "validation", {7: 0.0})], " %"))
+    root = ElementTree.fromstring(line_chart("WER", [Curve("WER", "validation", {7: 0.0})], " %"))
     x, y = map(float, root.find("g/polyline").get("points").split(","))
     assert 46 < x < 468 and 34 <= y <= 206
 
