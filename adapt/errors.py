@@ -12,22 +12,19 @@ from interventions.files import FileError
 
 
 class InputError(ValueError):
-    """A mistake in what the user gave (a file, a line, an option). The command line prints it without a traceback."""
+    """A mistake in the user's input: a file, a line, an argument.
+
+    The message says what was given, what was expected and what to do. The command line prints it without a traceback.
+    """
 
 
 @contextmanager
-def files_of_the_user() -> Iterator[None]:
-    """Within it, a file that is not as expected, or cannot be read or written, is a mistake of the user.
-
-    Raises:
-        InputError: In place of FileError and OSError.
-    """
+def as_input_errors() -> Iterator[None]:
+    """Within this context, an unusable, unreadable or unwritable file raises InputError, not FileError or OSError."""
     try:
         yield
     except FileError as error:
         raise InputError(str(error)) from None
     except OSError as error:
-        name = f"'{error.filename}': " if error.filename else ""
-        raise InputError(
-            f"{name}{error.strerror or error}. Give another place, or check the permissions of this one."
-        ) from None
+        what = f"'{error.filename}': " if error.filename else ""
+        raise InputError(f"{what}{error.strerror or error}. Choose another path, or check its permissions.") from None

@@ -77,7 +77,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     sets, sites = rows[0]["wer"], rows[0]["sites"]
     lines = [line("", [f"{own['strength']:g}, {own['start']}" for own in rows]), "|---" * (len(rows) + 1) + "|"]
     lines += [line(f"WER {name}, %", [f"{own['wer'][name]:.1f}" for own in rows]) for name in sets]
-    for what, called in (("alike", "cosine of neighbours"), ("moran", f"Moran's I by {rows[0]['key']}")):
+    morans = f"Moran's I by {rows[0]['group_by']}"
+    for what, called in (("neighbour_cosine", "cosine of neighbours"), ("morans_i", morans)):
         for site in sites:
             values = [own["sites"][site].get(what, {}) for own in rows]
             cells = [f"{v['before']:.2f} → {v['after']:.2f}" if v else "—" for v in values]

@@ -158,7 +158,8 @@ def result(folder: Path, run: Run) -> dict[str, Any] | None:
             "examples": causes["examples"]["target"],
             "parts": [
                 {"part": part["part"].rpartition(".")[2], "kind": part["kind"],
-                 **{way: part[way]["target"]["values"]["wer"] for way in ("without", "alone")}}
+                 **{way: part[stored]["target"]["values"]["wer"]
+                    for way, stored in (("without", "reverted"), ("alone", "applied"))}}
                 for part in causes["parts"]
             ],
         }  # fmt: skip

@@ -42,12 +42,12 @@ LAYERS = (
     ("adapt.tuning", "adapt.comparison", "adapt.corrections"),
     ("adapt.introspect",),
     ("adapt.models",),
-    ("adapt.formatting", "adapt.metrics"),
+    ("adapt.metrics",),
     ("adapt.data",),
     ("adapt.build", "adapt.run", "adapt.run_files", "adapt.run_lock", "adapt.renamed"),
-    ("adapt.errors", "adapt.files", "adapt.progress", "adapt.distributed"),
+    ("adapt.checks", "adapt.errors", "adapt.files", "adapt.progress", "adapt.distributed"),
     ("interventions",),
-)
+)  # fmt: skip
 
 
 def test_only_commands_and_build_know_hydra():

@@ -7,7 +7,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.comparison.results import Comparison
-from adapt.files import write_json
 from adapt.report.logged import log_result
 from adapt.report.page import write_report
 from adapt.report.table import print_result
@@ -18,8 +17,8 @@ def finish(
     folder: Path, cfg: DictConfig, comparison: Comparison, model: Mapping[str, Any], fingerprint: str, logger: Any
 ) -> None:
     """Write the report, the comparison, the card and the metrics, log them, and print the table."""
-    write_json(folder / "comparison.json", comparison.as_dict())
-    write_report(comparison, folder / "report.html")
+    comparison.save(folder / "comparison.json")
+    write_report(folder / "report.html", comparison)
     metrics = comparison.figures()
     card = {
         "model": dict(model),
@@ -28,7 +27,7 @@ def finish(
         "command": command_line(),
         "data": OmegaConf.to_container(cfg.data, resolve=True),
         "seed": cfg.seed,
-        **({"selection": comparison.choice} if comparison.choice else {}),
+        **({"selection": comparison.selection} if comparison.selection else {}),
         "results": {name: metrics[name] for name in (*comparison.sets, "topographic") if name in metrics},
     }
     close_run(folder, metrics, card)

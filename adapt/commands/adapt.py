@@ -9,8 +9,9 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits, grouping
+from adapt.checks import check_counts
 from adapt.commands._finish import finish
-from adapt.comparison.compare import check_counts, compare_texts
+from adapt.comparison.compare import compare_hypotheses
 from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.distributed import is_first
@@ -33,7 +34,7 @@ def main(cfg: DictConfig) -> None:
     check_flags(cfg)
     if not cfg.dry_run:
         check_output(cfg)
-    check_counts(causes=cfg.causes, inside=cfg.compare_neurons, players=cfg.audio_clips)
+    check_counts(0, causes=cfg.causes, compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips)
     pl.seed_everything(cfg.seed, verbose=False)
     base: Loaded = build(cfg.model)
     if base.reference == "new":
@@ -43,7 +44,8 @@ def main(cfg: DictConfig) -> None:
         )
     run = prepared(cfg, base)
     if cfg.dry_run:
-        return print_costs(run)
+        print_costs(run)
+        return
     folder = open_run(cfg)
     logger = build(cfg.logger)(folder)
     splits = run.splits
@@ -59,11 +61,11 @@ def main(cfg: DictConfig) -> None:
     adapted.save(folder / "adaptation")
     log.info("After:")
     after = decode_sets(adapted.loaded.model, sets, run.loader)
-    comparison = compare_texts(
-        base, adapted.loaded, sets, before, after, run.loader, grouping(cfg.data), adapted.trained, adapted.rows,
-        adapted.factor_counts, causes=cfg.causes, inside=cfg.compare_neurons, players=cfg.audio_clips,
-        title=cfg.title, history=adapted.history, skipped=run.skipped, config=OmegaConf.to_yaml(cfg, resolve=True),
-        choice=adapted.selection_summary,
+    comparison = compare_hypotheses(
+        base, adapted.loaded, sets, before, after, loader=run.loader, group_by=grouping(cfg.data),
+        trained=adapted.trained, trained_rows=adapted.rows, trained_factors=adapted.factor_counts, causes=cfg.causes,
+        compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips, title=cfg.title, history=adapted.history,
+        skipped=run.skipped, config=OmegaConf.to_yaml(cfg, resolve=True), selection=adapted.selection_summary,
     )  # fmt: skip
     comparison = replace(comparison, seconds=adapted.seconds + time.perf_counter() - trained)
     finish(folder, cfg, comparison, adapted.loaded.model.header() | adapted.grids, adapted.loaded.fingerprint, logger)

@@ -8,13 +8,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits
 from adapt.commands.adapt import interrupted
-from adapt.comparison.compare import tried
+from adapt.comparison.compare import measure_or_warn
 from adapt.comparison.grids import measure_smoothness
 from adapt.comparison.results import signatures
 from adapt.errors import InputError
-from adapt.models.checkpoint import load_model, model_fingerprint
+from adapt.models.checkpoint import load_model
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
+from adapt.models.state import model_fingerprint
 from adapt.report.logged import log_result
 from adapt.run import check_output, close_run, command_line, open_run
 from adapt.training.fine_tune import Run, prepare
@@ -73,6 +74,8 @@ def evaluated(run: Run, model: Any) -> dict[str, Any]:
     measured = splits.test or splits.validation
     if run.topographic is not None and measured:
         cells = run.topographic.cells
-        smoothness = tried("order", measure_smoothness, run.unmodified, model, cells, measured, run.loader)
+        smoothness = measure_or_warn(
+            "topographic smoothness", measure_smoothness, run.unmodified, model, cells, measured, run.loader
+        )
         metrics |= {"topographic": smoothness.as_dict()} if smoothness is not None else {}
     return metrics | signatures(model.task.metrics)

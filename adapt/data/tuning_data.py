@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from adapt.checks import check_count
 from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.data.selection import Selection
-from adapt.errors import InputError
+from adapt.data.subset import evenly
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,5 @@ class TuningData:
         """
         if examples is None:
             return self
-        if isinstance(examples, bool) or not isinstance(examples, int) or examples < 1:
-            raise InputError(f"examples must be a whole number of at least 1, or null for all; got {examples!r}.")
-        return replace(self, target=_spaced(self.target, examples), source=_spaced(self.source, examples))
-
-
-def _spaced(examples: Sequence[Example], most: int) -> list[Example]:
-    count = min(most, len(examples))
-    return [examples[number * len(examples) // count] for number in range(count)]
+        check_count("examples", examples, 1)
+        return replace(self, target=evenly(self.target, examples), source=evenly(self.source, examples))

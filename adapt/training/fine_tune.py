@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
-from adapt.data.replay import Replay, replayed
+from adapt.data.replay import Replay, replay_count
 from adapt.data.selection import load_selections, save_selections
 from adapt.data.splits import OnError, check_splits
 from adapt.data.tuning_data import TuningData
@@ -30,10 +30,10 @@ from adapt.distributed import is_first
 from adapt.errors import InputError
 from adapt.files import write_json
 from adapt.introspect.topography.cells import cells_of_model, cells_to_text
-from adapt.models.checkpoint import model_fingerprint
 from adapt.models.factors import merge_factors
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
+from adapt.models.state import model_fingerprint
 from adapt.training.adapted import Adapted
 from adapt.training.alphabet import with_alphabet
 from adapt.training.dry_run import Cost, Setup, dry_run
@@ -140,7 +140,7 @@ class Run:
         parameters = list(self.module.model.parameters())
         trains = sum(p.numel() for p in parameters if p.requires_grad)
         total = sum(p.numel() for p in self.unmodified.parameters())
-        again = replayed(self.replay, len(self.splits.train), len(self.splits.source_train))
+        again = replay_count(self.replay, len(self.splits.train), len(self.splits.source_train))
         log.info(
             "Training %s of %s weights (%.1f %%) on %d %ss%s.",
             f"{trains:,}", f"{total:,}", 100 * trains / total, len(self.splits.train),
@@ -242,7 +242,7 @@ def prepare(
         splits, skipped = check_splits(splits, unmodified, on_error)
     if not splits.train:
         raise InputError("There is nothing to train on: give data.train=...")
-    replayed(replay, len(splits.train), len(splits.source_train))
+    replay_count(replay, len(splits.train), len(splits.source_train))
     model = copy.deepcopy(unmodified)
     make_optimizer = checked_optimizer(optimizer)
     selections = {} if resume_from is None else load_selections(resume_from)

@@ -16,6 +16,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
+from adapt.checks import check_count
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.data.replay import Replay
@@ -134,8 +135,8 @@ def watch(metrics: Sequence[Metric], monitor: str | None, patience: int | None) 
     Raises:
         InputError: `monitor` is not measured, or `patience` is not a whole number of at least 1.
     """
-    if patience is not None and (not isinstance(patience, int) or isinstance(patience, bool) or patience < 1):
-        raise InputError(f"patience must be a number of epochs of at least 1, or null for none; got {patience!r}.")
+    if patience is not None:
+        check_count("patience", patience, 1)
     better = {"val_loss": "min"} | {f"val_{metric.key}": "max" if metric.higher else "min" for metric in metrics}
     monitor = f"val_{metrics[0].key}" if monitor is None else monitor
     if not isinstance(monitor, str) or monitor not in better:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from adapt.checks import check_choice, check_share
 from adapt.data.loader import Batch
 from adapt.errors import InputError
 from adapt.models.task import Task
@@ -62,12 +63,8 @@ class AdaptationModule(pl.LightningModule):
         topographic: Callable[[], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        is_share = isinstance(warmup, (int, float)) and not isinstance(warmup, bool) and 0 <= warmup < 1
-        if schedule not in ("constant", "linear", "cosine") or not is_share:
-            raise InputError(
-                "schedule must be constant, linear or cosine, and warmup must be a share from 0 to below 1; "
-                f"got {schedule!r} and {warmup!r}."
-            )
+        check_choice("schedule", schedule, ("constant", "linear", "cosine"))
+        check_share("warmup", warmup, zero=True)
         self.model, self.task = model, task
         self.make_optimizer, self.schedule, self.warmup, self.seed = optimizer, schedule, warmup, seed
         self.rates, self.penalty, self.unfreeze = dict(rates or {}), penalty, unfreeze

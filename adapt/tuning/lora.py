@@ -6,6 +6,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+from adapt.checks import check_number, check_share
 from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.models.factors import add_factors, why_not
@@ -51,10 +52,8 @@ def lora(
     Raises:
         InputError: no site matches, no matching site can have factors, or a number is out of range.
     """
-    if not isinstance(alpha, (int, float)) or isinstance(alpha, bool) or not 0 < alpha < float("inf"):
-        raise InputError(f"alpha must be a number above 0; got {alpha!r}.")
-    if not isinstance(dropout, (int, float)) or isinstance(dropout, bool) or not 0 <= dropout < 1:
-        raise InputError(f"dropout must be a share from 0 to below 1; got {dropout!r}.")
+    check_number("alpha", alpha, above=0)
+    check_share("dropout", dropout, zero=True)
     config: dict[str, Any] = {"r": r, "lora_alpha": alpha, "lora_dropout": dropout, "use_dora": use_dora}
     config |= {"use_rslora": use_rslora, **_checked(options)}
     return peft(model, data, "LORA", config, sites, layers, seed)

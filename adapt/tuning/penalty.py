@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from adapt.checks import check_count, check_number
 from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.models.inference import eval_mode
@@ -73,8 +74,7 @@ def ewc(
     """
     if data is None or not data.source:
         raise InputError("penalty=ewc needs examples of the source: give data.source_train=...")
-    if not isinstance(examples, int) or examples < 1:
-        raise InputError(f"examples must be a whole number of at least 1; got {examples!r}.")
+    check_count("examples", examples, 1)
     drawn = random.Random(seed).sample(range(len(data.source)), min(examples, len(data.source)))
     return EWC(model, strength, replace(data, source=[data.source[number] for number in sorted(drawn)]))
 
@@ -195,8 +195,7 @@ class _Anchored(nn.Module):
 
 
 def _checked(strength: float) -> float:
-    if not isinstance(strength, (int, float)) or isinstance(strength, bool) or not 0 < strength < float("inf"):
-        raise InputError(f"strength must be a number above 0 (penalty=none switches it off); got {strength!r}.")
+    check_number("strength", strength, above=0, hint="penalty=none switches it off.")
     return float(strength)
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from math import isfinite
 
+from adapt.checks import check_number
 from adapt.errors import InputError
 from adapt.models.model import Model
 from interventions.sites import choose_layers
@@ -38,8 +38,7 @@ def layer_rates(
             f"rates must be factors by layer or parameter, such as '{{first 3: 0.1}}', or auto, or null; got {rates!r}."
         )
     for what, factor in (("layer_decay", decay), *((f"rates.{key}", value) for key, value in (rates or {}).items())):
-        if not isinstance(factor, (int, float)) or isinstance(factor, bool) or not (isfinite(factor) and factor >= 0):
-            raise InputError(f"{what} must be a factor of the learning rate, at least 0; got {factor!r}.")
+        check_number(what, factor, minimum=0)
     layers = model.layers
     places = layer_numbers(model, trained)
     top = max(places.values())

@@ -2,7 +2,7 @@
 
 from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
-from adapt.introspect.scores import mean_gradient
+from adapt.introspect.loss_gradients import mean_gradient
 from adapt.models.model import Model
 from adapt.tuning.layers import layers, trainable_names
 from adapt.tuning.selection import best_layers, select

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from adapt.checks import check_choice, check_number
 from adapt.errors import InputError
 from adapt.files import write_json
 from adapt.introspect.topography.cells import cells_by_weight, cells_from_text, cells_to_text
@@ -72,7 +73,7 @@ class Topographic:
     @property
     def neighbour_cosines(self) -> dict[str, float]:
         """The mean cosine of neighbouring units' weights, by site."""
-        return self.loss.alike()
+        return self.loss.smoothness()
 
     def _start(self, site: Site) -> Sequence[int]:
         if self.start == "number":
@@ -112,11 +113,9 @@ def grid(
     Raises:
         InputError: an option is out of range, or none of the sites trains.
     """
-    for name, value, least in (("strength", strength, 0), ("radius", radius, 1)):
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value < float("inf"):
-            raise InputError(f"{name} must be a number of at least {least}; got {value!r}.")
-    if start not in ("weights", "number"):
-        raise InputError(f"start must be weights or number; got {start!r}.")
+    check_number("strength", strength, minimum=0)
+    check_number("radius", radius, minimum=1)
+    check_choice("start", start, ("weights", "number"))
     if sites is not None and not (
         isinstance(sites, str) or (isinstance(sites, Sequence) and all(isinstance(one, str) for one in sites))
     ):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from adapt.errors import InputError
+from adapt.checks import check_count
 from adapt.models.model import Model
 from adapt.tuning.rates import layer_numbers
 
@@ -40,8 +40,7 @@ def gradual(model: Model, trained: Sequence[str], every: int) -> Unfreeze:
     Raises:
         InputError: `every` is not a whole number of at least 1.
     """
-    if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-        raise InputError(f"unfreeze must be a number of epochs of at least 1, or null for none; got {every!r}.")
+    check_count("unfreeze", every, 1)
     layers: dict[int, list[str]] = {}
     for name, number in layer_numbers(model, trained).items():
         layers.setdefault(number, []).append(name)

@@ -62,7 +62,9 @@ def test_leaves_scores_a_choice_and_figures(chosen, base):
     assert (
         summary == values["measures"]["rgn"]["summary"] == json.loads((chosen / "card.json").read_text())["selection"]
     )
-    assert re.fullmatch(r"Selected by rgn, measured on 4 examples of the target: \d+ of \d+ neurons, 10.0 % .*", summary)  # noqa: E501
+    assert re.fullmatch(
+        r"Selected by rgn, measured on 4 examples of the target: \d+ of \d+ neurons, 10.0 % .*", summary
+    )  # noqa: E501
 
 
 def test_the_page_shows_every_neuron_and_frames_the_chosen(chosen):

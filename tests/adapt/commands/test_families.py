@@ -9,7 +9,9 @@ from safetensors.torch import load_file, save_file
 from tone_speech import TINY
 
 from adapt.errors import InputError
-from adapt.models.checkpoint import load_model, read_safetensors, weights
+from adapt.models.checkpoint import load_model
+from adapt.models.model_files import read_safetensors
+from adapt.models.state import weights
 from adapt.training.module import AdaptationModule
 from interventions.bits import changed_bits
 
@@ -244,9 +246,9 @@ def test_evaluate_a_folder_of_transformers(runs, given, innertune, tests, tmp_pa
 
 
 def test_each_answers_what_it_reads(given, innertune, speech):
-    with pytest.raises(InputError, match="reads text, not audio. For texts: innertune translate"):
+    with pytest.raises(InputError, match="reads text, not audio. To translate: innertune translate"):
         innertune("transcribe", f"model.pretrained={given['hf_translation']}", f"audio={speech['low_test']}")
-    with pytest.raises(InputError, match="reads audio, not text. For audio: innertune transcribe"):
+    with pytest.raises(InputError, match="reads audio, not text. To transcribe: innertune transcribe"):
         innertune("translate", f"model.pretrained={given['hf_ctc']}", "text=hello")
 
 

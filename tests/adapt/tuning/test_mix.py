@@ -10,8 +10,10 @@ from adapt.data.pairs import Pair
 from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.introspect.weights.change import weight_change
-from adapt.models.checkpoint import load_model, model_fingerprint, save_adaptation
+from adapt.models.adaptation_files import save_adaptation
+from adapt.models.checkpoint import load_model
 from adapt.models.factors import merge_factors
+from adapt.models.state import model_fingerprint
 from adapt.tuning.bias_norm import bias, norm
 from adapt.tuning.layers import head, layers
 from adapt.tuning.lora import lora, peft
@@ -59,9 +61,7 @@ def test_rows_of_the_upper_encoder_lora_in_the_decoder_and_the_head_whole(model,
 
 
 def test_what_trains_whole_twice_is_one(model):
-    names = mix(
-        model, parts={"biases": bias, "norms": norm, "last": partial(layers, layers="decoder last 1")}
-    ).names
+    names = mix(model, parts={"biases": bias, "norms": norm, "last": partial(layers, layers="decoder last 1")}).names
     expected = {*bias(model).names, *norm(model).names, *layers(model, layers="decoder last 1").names}
     assert len(names) == len(set(names)) and set(names) == expected
 
@@ -99,15 +99,15 @@ def test_layers_are_chosen_before_rows_begin_to_train(model, marian):
 )
 def test_overlaps_are_refused_with_both_names(model, parts, one, other):
     with pytest.raises(InputError) as said:
-        mix(model, parts=parts).names
+        mix(model, parts=parts)
     assert f"tuning.parts.{one}" in str(said.value) and f"tuning.parts.{other}" in str(said.value)
 
 
 def test_no_parts_and_wrong_ones(model):
     with pytest.raises(InputError, match=r"tuning=mix needs parts: \+tuning@tuning\.parts\.NAME=TUNING"):
-        mix(model, parts={}).names
+        mix(model, parts={})
     with pytest.raises(InputError, match="tuning.parts.top: layers: No layer is called 'top'"):
-        mix(model, parts={"top": partial(layers, layers="top")}).names
+        mix(model, parts={"top": partial(layers, layers="top")})
 
 
 def test_an_experiment_names_its_parts_in_its_defaults(model, tmp_path):

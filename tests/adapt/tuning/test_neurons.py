@@ -7,8 +7,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from adapt.errors import InputError
-from adapt.models.checkpoint import load_model, model_fingerprint, save_adaptation
+from adapt.models.adaptation_files import save_adaptation
+from adapt.models.checkpoint import load_model
 from adapt.models.model import Model
+from adapt.models.state import model_fingerprint
 from adapt.tuning.layers import full
 from adapt.tuning.neurons import neurons
 from interventions.freeze import freeze_all_but
@@ -32,7 +34,7 @@ def chosen(model, choose="random", **options):
 
 def test_by_default_those_of_the_largest_gradients_which_takes_examples(model):
     with pytest.raises(InputError, match="choose=rgn is measured on training examples, and there are none"):
-        neurons(model).names
+        neurons(model)
 
 
 def test_a_twentieth_of_each_site_at_random(model):
@@ -82,12 +84,12 @@ def test_what_cannot_train_alone_is_left_out_or_refused(wav2vec2, marian, tmp_pa
     assert normed in caplog.text and f"{normed}.weight" not in rows and len(rows) == len(model.sites) - 1
     assert "net.lm_head.weight" not in chosen(tied)[0]
     with pytest.raises(InputError, match=r"tuning=neurons: .*weight norm"):
-        neurons(model, sites="*pos_conv*", choose="random").names
+        neurons(model, sites="*pos_conv*", choose="random")
     with pytest.raises(InputError, match=r"tuning=neurons: .*tied to 'net\.model"):
-        neurons(tied, sites="net.lm_head", choose="random").names
+        neurons(tied, sites="net.lm_head", choose="random")
     Neurons({site_at(tied.net, "model.encoder.layers.0.fc1"): [1]}).save(tmp_path / "n.safetensors")
     with pytest.raises(InputError, match=r"no module 'model\.encoder\.layers\.0\.fc1'.*'net\.model\.encoder"):
-        neurons(tied, neurons=str(tmp_path / "n.safetensors")).names
+        neurons(tied, neurons=str(tmp_path / "n.safetensors"))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_what_cannot_train_alone_is_left_out_or_refused(wav2vec2, marian, tmp_pa
 )  # fmt: skip
 def test_a_choice_that_is_none_is_an_input_error(model, options, said):
     with pytest.raises(InputError, match=said):
-        neurons(model, **{"choose": "random"} | options).names
+        neurons(model, **{"choose": "random"} | options)
 
 
 def trained(model, **options):
