@@ -1,6 +1,7 @@
 """Every config that we ship is composed, built, and run for a step."""
 
 import json
+import math
 import re
 from base64 import b64decode
 
@@ -12,6 +13,7 @@ from tone_speech import LETTERS, RATE, tones, write_tones
 
 from adapt.cli import COMMANDS
 from adapt.commands.show import config_folder, first_comment
+from adapt.models.checkpoint import load_model
 
 CONF = config_folder()
 HF = {"hf_ctc": "wav2vec2", "hf_speech_seq2seq": "whisper", "hf_translation": "marian"}
@@ -37,6 +39,23 @@ def step(base, speech, innertune, tmp_path):
     return run
 
 
+def check_trained(run):
+    """Steps were taken, their losses are numbers, and the weights moved."""
+    metrics = json.loads((run / "metrics.json").read_text())
+    losses = [value for row in metrics["history"] for key, value in row.items() if key.endswith("loss")]
+    assert losses and all(math.isfinite(loss) for loss in losses)
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["global_step"] > 0 and state["optimizer_states"][0]["state"]
+    if "changed" in metrics["weights"]:
+        assert 0 < metrics["weights"]["changed"] <= metrics["weights"]["trained"]
+    else:  # pretrain; Adam's running means of gradients are those of weights that it moved
+        moments = [own["exp_avg"] for own in state["optimizer_states"][0]["state"].values()]
+        assert any(moment.abs().sum() > 0 for moment in moments)
+        weights = load_model(str(run)).model.state_dict().values()
+        assert all(tensor.isfinite().all() for tensor in weights)
+    return metrics
+
+
 def test_they_are_short():
     files = list(CONF.rglob("*.yaml"))
     assert sum(len(path.read_text().splitlines()) for path in files) < 1000
@@ -56,29 +75,29 @@ def test_commands_compose(command):
 def test_tunings(step, name):
     parts = [f"+tuning@tuning.parts.{part}={part}" for part in ("lora", "norm")] + ["tuning.parts.lora.layers=last 2"]
     options = parts if name == "mix" else []
-    weights = json.loads((step("adapt", f"tuning={name}", *options) / "metrics.json").read_text())["weights"]
+    weights = check_trained(step("adapt", f"tuning={name}", *options))["weights"]
     assert 0 < weights["changed"] <= weights["trained"] <= weights["total"]
     assert (weights["trained"] == weights["total"]) == (name == "full")
     assert 0 < weights["parameters"] <= weights["trained"]
     assert (weights["parameters"] < weights["trained"]) == (name in ("lora", "peft", "mix"))
 
 
-@pytest.mark.parametrize("name", options("keep"))
-def test_keeps(step, speech, name):
+@pytest.mark.parametrize("name", options("penalty"))
+def test_penalties(step, speech, name):
     run = step("adapt", f"penalty={name}", f"data.source_train={speech['low_validation']}")
-    (row,) = json.loads((run / "metrics.json").read_text())["history"]
-    assert ("keep_loss" in row) == (name != "none")
+    (row,) = check_trained(run)["history"]
+    assert ("penalty_loss" in row) == (name != "none")
 
 
 @pytest.mark.parametrize("name", options("topographic"))
 def test_topographic(step, name):
-    metrics = json.loads((step("adapt", f"topographic={name}") / "metrics.json").read_text())
+    metrics = check_trained(step("adapt", f"topographic={name}"))
     assert ("topographic_loss" in metrics["history"][0]) == ("topographic" in metrics) == (name != "none")
 
 
 @pytest.mark.parametrize("name", options("augment"))
 def test_augments(step, name):
-    assert (step("adapt", f"augment={name}") / "metrics.json").exists()
+    check_trained(step("adapt", f"augment={name}"))
 
 
 # ddp starts this process's own command line again; tests/adapt/test_ddp.py runs it.
@@ -86,7 +105,7 @@ def test_augments(step, name):
 def test_trainers(step, name):
     if name == "gpu" and not torch.cuda.is_available():
         pytest.skip("there is no GPU")
-    assert (step("adapt", f"trainer={name}") / "metrics.json").exists()
+    check_trained(step("adapt", f"trainer={name}"))
 
 
 def test_logger_csv(step):
@@ -179,7 +198,7 @@ def test_a_measure_is_logged(base, speech, innertune, tmp_path, monkeypatch, log
 @pytest.mark.parametrize("name", options("model"))
 def test_models(step, base, request, language, name):
     if name == "pretrained":
-        assert (step("adapt", "model=pretrained", f"model.pretrained={base}") / "metrics.json").exists()
+        check_trained(step("adapt", "model=pretrained", f"model.pretrained={base}"))
         return
     options = [f"model.config={request.getfixturevalue(HF[name])}"] if name in HF else []
     options += ["model.language=de"] if name == "hf_speech_seq2seq" else []
@@ -188,8 +207,7 @@ def test_models(step, base, request, language, name):
         if name == "hf_translation"
         else []
     )
-    run = step("pretrain", f"model={name}", "+trainer.limit_train_batches=1", *options)
-    assert (run / "model.safetensors").exists()
+    check_trained(step("pretrain", f"model={name}", "+trainer.limit_train_batches=1", *options))
 
 
 @pytest.mark.parametrize("name", options("intervention"))
@@ -242,7 +260,7 @@ def test_experiments(innertune, request, tmp_path, name):
     else:
         pytest.importorskip("espeakng_loader")
         overrides += SMALL_SPEECH
-    assert (innertune(command, *overrides) / "metrics.json").exists()
+    check_trained(innertune(command, *overrides))
 
 
 def letters(folder):

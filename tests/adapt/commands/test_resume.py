@@ -62,7 +62,7 @@ def test_killed_twice_ends_the_same(options, uninterrupted, tmp_path):
     process = start(options, folder)
     text = process.communicate()[0]
     assert process.returncode == 0
-    assert "Going on from" in text and "epoch  2/6" not in text
+    assert "Continuing from" in text and "epoch  2/6" not in text
     assert load_model(str(folder)).fingerprint == load_model(str(uninterrupted)).fingerprint
     seconds = json.loads((folder / "metrics.json").read_text())["seconds"]
     assert spent(last.parent) < seconds < 1000 + time.perf_counter() - began
@@ -90,6 +90,51 @@ def test_a_damaged_config_is_named(options, innertune, tmp_path, damaged, said):
     with pytest.raises(InputError, match=rf"run/config.yaml' cannot be read \(.*{said}.*overwrite=true to start again"):
         innertune("adapt", *options, f"output={folder}", "resume=true")
     assert (folder / "config.yaml").read_bytes() == damaged and len(list(folder.iterdir())) == 1
+
+
+def test_overwriting_deletes_checkpoints_through_a_link_and_starts_from_the_first_epoch(options, innertune, tmp_path):
+    """A link in place of `checkpoints` used to survive, and the old run was continued under the new options."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").symlink_to(tmp_path / "disk")
+    short = [*options, "trainer.max_epochs=2", f"output={tmp_path / 'run'}"]
+    run = innertune("adapt", *short)
+    assert (tmp_path / "disk" / "last.ckpt").is_file()
+    first = json.loads((run / "metrics.json").read_text())
+    assert set(json.loads((run / "card.json").read_text())["files"]) == {
+        f"{path.relative_to(run)}{'/' if path.is_dir() else ''}" for path in run.rglob("*") if not path.is_symlink()
+    } | {"checkpoints/last.ckpt", "checkpoints/best.ckpt"}
+    innertune("adapt", *short, "overwrite=true", "tuning=head")
+    second = json.loads((run / "metrics.json").read_text())
+    assert second["weights"]["trained"] < first["weights"]["trained"]
+    assert [row["epoch"] for row in second["history"]] == [row["epoch"] for row in first["history"]]
+    assert second["history"][0] != first["history"][0]
+
+
+@pytest.mark.parametrize("command", ["adapt", "pretrain", "evaluate", "introspect", "steer", "choose", "compare"])
+def test_no_command_works_in_a_folder_that_is_in_use(innertune, tmp_path, command):
+    code = (
+        "import sys; from omegaconf import OmegaConf; from adapt.run import open_run\n"
+        "open_run(OmegaConf.create(dict(output=sys.argv[1], resume=False, overwrite=False, seed=0)))\n"
+        "print('ready', flush=True); sys.stdin.read()"
+    )
+    holder = [sys.executable, "-c", code, tmp_path / "run"]
+    with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        extra = ["before=a", "after=b"] if command == "compare" else []
+        with pytest.raises(InputError, match=f"is in use by process {process.pid} on "):
+            innertune(command, *extra, "overwrite=true", f"output={tmp_path / 'run'}")
+        if command == "evaluate":
+            done = subprocess.run(
+                [sys.executable, "-m", "adapt.cli", command, "model.pretrained=us-english", f"output={tmp_path / 'run'}"],
+                capture_output=True, text=True,
+            )  # fmt: skip
+            assert (
+                done.returncode == 2
+                and done.stderr.startswith("innertune evaluate: '")
+                and "Traceback" not in done.stderr
+            )
+        process.stdin.close()
 
 
 def test_resume_of_a_finished_run_is_refused(options, innertune, uninterrupted):
