@@ -1,1 +1,61 @@
-"""Adapt speech recognisers and translation models from the inside: measure, choose, change and compare."""
+"""innertune: adapt speech recognisers and translation models from the inside.
+
+    from adapt import accents, compare, fine_tune, load_model, tunings
+
+Names are imported when they are first used, so that `import adapt` and the command line start quickly.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adapt import measures as measures
+    from adapt import tunings as tunings
+    from adapt.api import AdaptedModel as AdaptedModel
+    from adapt.api import Comparison as Comparison
+    from adapt.api import LoadedModel as LoadedModel
+    from adapt.api import compare as compare
+    from adapt.api import fine_tune as fine_tune
+    from adapt.api import load_model as load_model
+    from adapt.api import pretrain as pretrain
+    from adapt.corrections.model_memory import ModelMemory as ModelMemory
+    from adapt.corrections.model_memory import corrected as corrected
+    from adapt.data.loader import Loader as Loader
+    from adapt.data.manifest import Splits as Splits
+    from adapt.data.manifest import Utterance as Utterance
+    from adapt.data.manifest import read_manifest as read_manifest
+    from adapt.data.pairs import Pair as Pair
+    from adapt.data.pairs import read_pairs as read_pairs
+    from adapt.data.splits import read_splits as read_splits
+    from adapt.data.synthetic.accents import accents as accents
+    from adapt.data.synthetic.domains import domains as domains
+    from adapt.errors import InputError as InputError
+    from adapt.models.wav2letter import wav2letter as wav2letter
+    from adapt.models.wav2letter import wav2letter_small as wav2letter_small
+
+_MODULES = {
+    "adapt.api": ("AdaptedModel", "Comparison", "LoadedModel", "compare", "fine_tune", "load_model", "pretrain"),
+    "adapt.corrections.model_memory": ("ModelMemory", "corrected"),
+    "adapt.data.loader": ("Loader",),
+    "adapt.data.manifest": ("Splits", "Utterance", "read_manifest"),
+    "adapt.data.pairs": ("Pair", "read_pairs"),
+    "adapt.data.splits": ("read_splits",),
+    "adapt.data.synthetic.accents": ("accents",),
+    "adapt.data.synthetic.domains": ("domains",),
+    "adapt.errors": ("InputError",),
+    "adapt.models.wav2letter": ("wav2letter", "wav2letter_small"),
+}
+_WHERE = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = sorted([*_WHERE, "measures", "tunings"])
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("measures", "tunings"):
+        return import_module(f"adapt.{name}")
+    if name not in _WHERE:
+        raise AttributeError(f"module 'adapt' has no attribute '{name}'")
+    return getattr(import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,7 +1,7 @@
-"""Several processes that train one model: which of them this is, and that they end together.
+"""Training in several processes: their ranks, and how they end together.
 
-The first is the one that the user started. When training begins, Lightning starts the others by the same command line,
-and in each of them tells by LOCAL_RANK which one it is.
+The user starts the first process. When training begins, Lightning starts the others with the same command line, and
+sets LOCAL_RANK in each of them.
 """
 
 import os
@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
 
-_PATIENCE = 10.0  # seconds for another process to say why it failed
+_PATIENCE = 10.0  # seconds that another process has to report its error and exit
 
 
 def is_first() -> bool:
-    """Whether this process checks, measures, writes and prints; the others only train."""
+    """Return whether this is the first process. It checks, measures, writes and prints; the others only train."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def place() -> tuple[int, int]:
-    """This process's number, and how many there are in `torch.distributed`; 0 and 1 where it does not run."""
+def rank_and_size() -> tuple[int, int]:
+    """Return this process's rank and the number of processes in `torch.distributed`; (0, 1) if it is not running."""
     import torch
 
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
@@ -36,11 +36,11 @@ def place() -> tuple[int, int]:
 
 @contextmanager
 def ending_together(trainer: "Trainer", claim: Path) -> Iterator[None]:
-    """An error in one process ends all of them: the first to fail lets it through, the others leave without a word.
+    """Within this context, an error in one process ends all of them, and only the first error is reported.
 
-    It is the first that could make the file `claim`. Where a process waits for one that is no more, what it raises is
-    only a consequence, and on a GPU it might wait for long; a process that outlives the first one ends as well.
-    When all goes well, the first one waits for the others to leave.
+    The process that fails first creates the file `claim` and raises its error. The others exit silently: their errors
+    only follow from waiting for a process that is gone, which on a GPU could take long. A process also exits when the
+    first process is gone. Without an error, the first process waits until the others have exited.
     """
     import torch
 
@@ -51,16 +51,16 @@ def ending_together(trainer: "Trainer", claim: Path) -> Iterator[None]:
     if is_first():
         claim.unlink(missing_ok=True)
     else:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+        threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
     try:
         yield
     except BaseException:
-        failed_first = _make(claim)
+        failed_first = _create(claim)
         if is_first():
             _end_others(trainer, 0.0 if failed_first else _PATIENCE)
             claim.unlink(missing_ok=True)
         elif failed_first:
-            time.sleep(0.5)  # a process that was killed closes its connections before it counts as gone
+            time.sleep(0.5)  # a killed process closes its connections shortly before it counts as gone
             failed_first = os.getppid() == parent
         if failed_first:
             raise
@@ -70,13 +70,14 @@ def ending_together(trainer: "Trainer", claim: Path) -> Iterator[None]:
         _end_others(trainer, _PATIENCE)
 
 
-def _end_with(parent: int) -> None:
+def _exit_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
 
 
-def _make(claim: Path) -> bool:
+def _create(claim: Path) -> bool:
+    """Create the file; return False if another process has done so."""
     claim.parent.mkdir(parents=True, exist_ok=True)
     try:
         claim.touch(exist_ok=False)
@@ -86,6 +87,7 @@ def _make(claim: Path) -> bool:
 
 
 def _end_others(trainer: "Trainer", patience: float) -> None:
+    """Wait for the other processes, `patience` seconds in all, and kill those that are still running."""
     others: list[subprocess.Popen] = getattr(trainer.strategy.launcher, "procs", [])
     end = time.monotonic() + patience
     for other in others:

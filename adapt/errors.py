@@ -1,4 +1,4 @@
-"""The one exception a user is meant to read: what was given, what was expected, what to do."""
+"""The exception for mistakes in a user's input."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,20 +7,19 @@ from interventions.files import FileError
 
 
 class InputError(ValueError):
-    """A mistake in what the user gave (a file, a line, an option). The command line prints it without a traceback."""
+    """A mistake in the user's input: a file, a line, an argument.
+
+    The message says what was given, what was expected and what to do. The command line prints it without a traceback.
+    """
 
 
 @contextmanager
-def files_of_the_user() -> Iterator[None]:
-    """Within it, a file that is not what was expected, or cannot be read or written, is the user's mistake.
-
-    Raises:
-        InputError: in place of FileError and OSError.
-    """
+def as_input_errors() -> Iterator[None]:
+    """Within this context, an unusable, unreadable or unwritable file raises InputError, not FileError or OSError."""
     try:
         yield
     except FileError as error:
         raise InputError(str(error)) from None
     except OSError as error:
         what = f"'{error.filename}': " if error.filename else ""
-        raise InputError(f"{what}{error.strerror or error}. Give another place, or see to its permissions.") from None
+        raise InputError(f"{what}{error.strerror or error}. Choose another path, or check its permissions.") from None

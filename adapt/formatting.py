@@ -1,29 +1,36 @@
-"""How numbers and names are written for people: `46.5 %`, `−28.3`, `1,234 of 5,000`, `2 min 5 s`."""
+"""Formatting of numbers and names for reports and messages: `46.5 %`, `−28.3`, `1,234`, `2 min 5 s`."""
 
 import math
 from collections.abc import Sequence
-
-from adapt.metrics import Metric
+from typing import Protocol
 
 UNKNOWN = "—"
+LONGEST_WORD = 24  # characters
 
 
-LONGEST_NAME = 24
+class Metric(Protocol):
+    """The display of a metric (`adapt.metrics.Metric`): the factor to the number shown, and the unit after it."""
+
+    @property
+    def scale(self) -> float: ...
+
+    @property
+    def unit(self) -> str: ...
 
 
 def amount(value: float, metric: Metric) -> str:
-    """A metric's value with one decimal: a WER of 0.465 is `46.5 %`, a BLEU of 46.5 is `46.5`."""
-    return f"{metric.scale * value:.1f}{' %' * metric.percent}" if math.isfinite(value) else UNKNOWN
+    """Format a metric's value with one decimal and its unit: a WER of 0.465 as `46.5 %`, a BLEU of 46.5 as `46.5`."""
+    return f"{metric.scale * value:.1f}{metric.unit}" if math.isfinite(value) else UNKNOWN
 
 
 def amount_range(interval: Sequence[float], metric: Metric) -> str:
-    """An interval of values: `44.0–49.1 %`."""
+    """Format an interval of a metric's values: `44.0–49.1 %`."""
     low, high = (metric.scale * end for end in interval)
-    return f"{low:.1f}–{high:.1f}{' %' * metric.percent}"
+    return f"{low:.1f}–{high:.1f}{metric.unit}"
 
 
 def points(difference: float, metric: Metric) -> str:
-    """A difference of values in (percentage) points, with its sign: `−28.3`."""
+    """Format a difference of a metric's values in (percentage) points, with its sign: `−28.3`."""
     if not math.isfinite(difference):
         return UNKNOWN
     text = f"{metric.scale * difference:+.1f}".replace("-", "−")
@@ -31,23 +38,23 @@ def points(difference: float, metric: Metric) -> str:
 
 
 def points_range(interval: Sequence[float], metric: Metric) -> str:
-    """An interval of differences: `−31.0 to −25.8`."""
+    """Format an interval of differences: `−31.0 to −25.8`."""
     low, high = interval
     return f"{points(low, metric)} to {points(high, metric)}"
 
 
 def count(number: int) -> str:
-    """A count with thousands separators: `23,282,529`."""
+    """Format a count with thousands separators: `23,282,529`."""
     return f"{number:,}"
 
 
 def counted(number: int, noun: str) -> str:
-    """A count with its noun in the right number: `1 word`, `1,204 words`."""
+    """Format a count with its noun in the singular or plural: `1 word`, `1,204 words`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def share(part: int, whole: int) -> str:
-    """A part of a whole in percent; neither rounded to 0 % where there is some, nor to 100 % where some is missing."""
+    """Format `part` of `whole` in percent. Only 0 becomes `0.0 %`, and only the whole becomes `100.0 %`."""
     if not whole:
         return UNKNOWN
     if 0 < part / whole < 0.001:
@@ -58,7 +65,7 @@ def share(part: int, whole: int) -> str:
 
 
 def relative(change: float) -> str:
-    """A relative change of weights in percent with two meaningful digits, as these span several orders of magnitude."""
+    """Format a relative change of weights in percent, with more decimals the smaller it is: `0.12 %`, `350 %`."""
     if not math.isfinite(change):
         return UNKNOWN
     value = 100 * change
@@ -72,17 +79,17 @@ def relative(change: float) -> str:
 
 
 def cosine(value: float) -> str:
-    """A cosine with four decimals."""
+    """Format a cosine with four decimals."""
     return f"{value:.4f}".replace("-", "−") if math.isfinite(value) else UNKNOWN
 
 
 def probability(value: float) -> str:
-    """A p-value with two meaningful digits: `0.031`, `under 0.001`."""
+    """Format a p-value: `0.25`, `0.031`, `under 0.001`."""
     return "under 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
 def duration(seconds: float) -> str:
-    """A time in words: `6 min 12 s`."""
+    """Format a duration: `1 h 5 min`, `6 min 12 s`, `3.5 s`."""
     whole = round(seconds)
     hours, minutes = whole // 3600, whole // 60 % 60
     if hours:
@@ -91,14 +98,14 @@ def duration(seconds: float) -> str:
 
 
 def short(name: str) -> str:
-    """A name with the middle of its overlong words left out: corpora have speakers whose names are 128 hex digits."""
-    return " ".join(f"{word[:12]}…{word[-4:]}" if len(word) > LONGEST_NAME else word for word in name.split(" "))
+    """Shorten the overlong words of a name in their middle: some corpora have speaker names of 128 hex digits."""
+    return " ".join(f"{word[:12]}…{word[-4:]}" if len(word) > LONGEST_WORD else word for word in name.split(" "))
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """The names without the parts that all of them begin with."""
-    parts = [name.split(".") for name in names]
-    same = 0
-    while len(parts) > 1 and all(len(own) > same + 1 and own[same] == parts[0][same] for own in parts):
-        same += 1
-    return [".".join(own[same:]) for own in parts]
+    """Return dotted names without the leading parts that they all share."""
+    paths = [name.split(".") for name in names]
+    shared = 0
+    while len(paths) > 1 and all(len(path) > shared + 1 and path[shared] == paths[0][shared] for path in paths):
+        shared += 1
+    return [".".join(path[shared:]) for path in paths]

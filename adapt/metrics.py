@@ -1,4 +1,4 @@
-"""How good answers are: error rates of speech, BLEU, chrF and TER of translations, with bootstrap intervals."""
+"""Metrics of hypotheses against references, with bootstrap intervals: WER and CER, BLEU, chrF and TER."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,16 +8,22 @@ from typing import Any
 import numpy as np
 
 from adapt.data.text import normalise
+from adapt.formatting import amount
 
 RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure of quality: its `key` in files, the `label` that tables show, and its `name` in a sentence.
+    """A metric.
 
-    `higher` says whether more is better; `percent`, whether it is a fraction (0.1 is 10 %), else it runs from 0 to 100.
-    `signature` is what others need to measure the same (sacrebleu's).
+    Attributes:
+        key: its name in files.
+        label: its name in tables.
+        name: its name in sentences.
+        higher: whether higher values are better.
+        percent: whether values are fractions that are shown in percent (0.1 as 10 %); else they run from 0 to 100.
+        signature: sacrebleu's signature, with which others can reproduce the measurement.
     """
 
     key: str
@@ -29,8 +35,18 @@ class Metric:
 
     @property
     def scale(self) -> float:
-        """What a value is multiplied by to be shown, in percent or in points."""
+        """The factor from a value to the number shown, in percent or in points."""
         return 100.0 if self.percent else 1.0
+
+    @property
+    def unit(self) -> str:
+        """The unit after a shown number: " %" or ""."""
+        return " %" if self.percent else ""
+
+    @property
+    def title(self) -> str:
+        """The label with the unit, for columns and axes: "WER, %", "BLEU"."""
+        return f"{self.label},{self.unit}" if self.percent else self.label
 
 
 WER = Metric("wer", "WER", "word error rate")
@@ -39,63 +55,64 @@ CER = Metric("cer", "CER", "character error rate")
 
 @dataclass(frozen=True)
 class TextScores:
-    """Several metrics of the same examples, the first of which counts most.
+    """Metrics of a list of examples.
 
-    For each metric there are `statistics` `(examples, numbers)`, which add up over examples, and a function in
-    `figures` that makes of their sums `(..., numbers)` the metric `(...)`.
+    Attributes:
+        metrics: the metrics. The first one is the main one.
+        statistics: for each metric, numbers per example `(examples, numbers)` that can be added up over examples.
+        formulas: for each metric, a function from summed statistics `(..., numbers)` to its values `(...)`.
     """
 
     metrics: tuple[Metric, ...]
     statistics: tuple[np.ndarray, ...]
-    figures: tuple[Callable[[np.ndarray], np.ndarray], ...]
+    formulas: tuple[Callable[[np.ndarray], np.ndarray], ...]
 
     def __len__(self) -> int:
         return len(self.statistics[0])
 
     def __getitem__(self, chosen: np.ndarray) -> "TextScores":
-        """The quality of some examples, picked by an index or bool array."""
-        return TextScores(self.metrics, tuple(own[chosen] for own in self.statistics), self.figures)
+        """Return the scores of some examples, selected by an array of indices or of bools."""
+        return TextScores(self.metrics, tuple(array[chosen] for array in self.statistics), self.formulas)
 
-    def together(self, groups: Sequence[np.ndarray]) -> "TextScores":
-        """The same with the examples of each group taken together as one, by index arrays: to resample speakers."""
-        return TextScores(
-            self.metrics, tuple(np.stack([own[g].sum(0) for g in groups]) for own in self.statistics), self.figures
-        )
+    def pooled(self, groups: Sequence[np.ndarray]) -> "TextScores":
+        """Pool the examples of each group, an array of indices, into one, so that speakers can be resampled."""
+        statistics = tuple(np.stack([array[group].sum(0) for group in groups]) for array in self.statistics)
+        return TextScores(self.metrics, statistics, self.formulas)
 
     def values(self) -> dict[str, float]:
-        """Each metric over all examples, by its key."""
-        each = zip(self.metrics, self.statistics, self.figures, strict=True)
-        return {metric.key: float(figure(own.sum(0))) for metric, own, figure in each}
+        """Return the value of each metric over all examples, by its key."""
+        each = zip(self.metrics, self.statistics, self.formulas, strict=True)
+        return {metric.key: float(formula(array.sum(0))) for metric, array, formula in each}
 
     def __str__(self) -> str:
         values = self.values()
-        return ", ".join(f"{m.label} {m.scale * values[m.key]:.1f}{' %' * m.percent}" for m in self.metrics)
+        return ", ".join(f"{metric.label} {amount(values[metric.key], metric)}" for metric in self.metrics)
 
     def as_dict(self) -> dict[str, Any]:
-        """Values, their 95 % intervals, and the number of examples: what `metrics.json` holds."""
-        described: dict[str, Any] = {}
+        """Return the values, their 95 % intervals and the number of examples, as `metrics.json` contains them."""
+        rows: dict[str, Any] = {}
         values, intervals = self.values(), bootstrap_intervals(self)
         for metric in self.metrics:
-            described |= {metric.key: values[metric.key], f"{metric.key}_interval": intervals[metric.key]}
-        return described | {"examples": len(self)}
+            rows |= {metric.key: values[metric.key], f"{metric.key}_interval": intervals[metric.key]}
+        return rows | {"examples": len(self)}
 
 
-def error_rates(references: Sequence[str], answers: Sequence[str]) -> TextScores:
-    """Word and character error rates, after `normalise` (lower case, NFC, single spaces).
+def error_rates(references: Sequence[str], hypotheses: Sequence[str]) -> TextScores:
+    """Return word and character error rates of normalised texts (lower case, NFC, single spaces).
 
-    A rate is the sum of edits by the sum of the references' lengths; 1.0 is as many edits as reference words.
+    A rate is the number of edits divided by the length of all references. It can exceed 1.
 
     Raises:
         ValueError: a reference has no word.
     """
     import jiwer
 
-    references, answers = [normalise(text) for text in references], [normalise(text) for text in answers]
+    references, hypotheses = [normalise(text) for text in references], [normalise(text) for text in hypotheses]
     if not all(references):
         raise ValueError("A reference without words has no error rate.")
-    characters = jiwer.process_characters(references, answers)
+    characters = jiwer.process_characters(references, hypotheses)
     edits = np.array([_edits(chunks) for chunks in characters.alignments])
-    words = np.stack([word_edits(references, answers), [len(text.split()) for text in references]], axis=1)
+    words = np.stack([word_edits(references, hypotheses), [len(text.split()) for text in references]], axis=1)
     return TextScores(
         (WER, CER),
         (words, np.stack([edits, [len(text) for text in references]], axis=1)),
@@ -105,12 +122,12 @@ def error_rates(references: Sequence[str], answers: Sequence[str]) -> TextScores
 
 @cache
 def translation_metrics(tokenize: str = "13a") -> tuple[Metric, ...]:
-    """BLEU (Papineni et al. 2002), chrF (Popović 2015) and TER (Snover et al. 2006) as sacrebleu (Post 2018) has them.
+    """Return sacrebleu's (Post 2018) BLEU (Papineni et al. 2002), chrF (Popović 2015) and TER (Snover et al. 2006).
 
-    `tokenize` is how sacrebleu's BLEU finds words: 13a for languages with spaces; zh, ja-mecab, ko-mecab, char, ...
+    `tokenize` is sacrebleu's tokenizer for BLEU: 13a for languages with spaces, or zh, ja-mecab, ko-mecab, char, ...
 
     Raises:
-        ValueError: sacrebleu has no such tokenizer, or it needs what is not installed.
+        ValueError: sacrebleu has no such tokenizer, or the tokenizer needs a library that is not installed.
     """
     bleu, chrf, ter = _sacrebleu(tokenize)
     return (
@@ -120,13 +137,13 @@ def translation_metrics(tokenize: str = "13a") -> tuple[Metric, ...]:
     )
 
 
-def translation_quality(references: Sequence[str], answers: Sequence[str], tokenize: str = "13a") -> TextScores:
-    """BLEU, chrF and TER of a corpus, each 0 to 100 (TER may be more); see `translation_metrics`."""
+def translation_scores(references: Sequence[str], hypotheses: Sequence[str], tokenize: str = "13a") -> TextScores:
+    """Return BLEU, chrF and TER of a corpus, from 0 to 100 (TER can exceed 100); see `translation_metrics`."""
     return TextScores(
         translation_metrics(tokenize),
-        # The statistics and what is made of them are what sacrebleu's own bootstrap works with.
+        # sacrebleu's own bootstrap works with these statistics and formulas.
         tuple(
-            np.array(metric._extract_corpus_statistics(list(answers), [list(references)]))
+            np.array(metric._extract_corpus_statistics(list(hypotheses), [list(references)]))
             for metric in _sacrebleu(tokenize)
         ),
         tuple(_each_row(metric._compute_score_from_stats) for metric in _sacrebleu(tokenize)),
@@ -134,87 +151,94 @@ def translation_quality(references: Sequence[str], answers: Sequence[str], token
 
 
 def translation_words(text: str, tokenize: str = "13a") -> list[str]:
-    """The words that BLEU finds in a text, without its punctuation."""
+    """Return the words of a text as BLEU's tokenizer finds them, without punctuation."""
     return [word for word in _sacrebleu(tokenize)[0].tokenizer(text).split() if any(map(str.isalnum, word))]
 
 
 @cache
 def _sacrebleu(tokenize: str) -> tuple[Any, ...]:
-    from sacrebleu.metrics import BLEU, CHRF, TER
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+    from sacrebleu.metrics.ter import TER
 
     if tokenize not in BLEU.TOKENIZERS:
         raise ValueError(f"sacrebleu has no tokenizer {tokenize!r}. It has {', '.join(sorted(BLEU.TOKENIZERS))}.")
     try:
-        bleu = BLEU(tokenize=tokenize, force=True)  # no warning: a sentence may well end in " ."
-    except (RuntimeError, ImportError, OSError) as error:  # a library, or a file that it downloads
-        said = " ".join(str(error).split())
-        raise ValueError(f"sacrebleu's tokenizer {tokenize!r} cannot be had here ({said}).") from None
+        bleu = BLEU(tokenize=tokenize, force=True)  # no warning about sentences that end in " ."
+    except (RuntimeError, ImportError, OSError) as error:  # a missing library, or a file that cannot be downloaded
+        reason = " ".join(str(error).split())
+        raise ValueError(f"sacrebleu's tokenizer {tokenize!r} is not available here ({reason}).") from None
     return bleu, CHRF(), TER()
 
 
 def _signature(metric: Any) -> str:
-    # sacrebleu learns the number of references from the first corpus that it sees.
+    # sacrebleu takes the number of references from the first corpus that it scores.
     metric.corpus_score(["a"], [["a"]])
     return str(metric.get_signature())
 
 
 def _each_row(score: Callable[[list[float]], Any]) -> Callable[[np.ndarray], np.ndarray]:
-    def figure(sums: np.ndarray) -> np.ndarray:
-        return np.array([score(row).score for row in sums.reshape(-1, sums.shape[-1]).tolist()]).reshape(
-            sums.shape[:-1]
-        )
+    def formula(sums: np.ndarray) -> np.ndarray:
+        values = [score(row).score for row in sums.reshape(-1, sums.shape[-1]).tolist()]
+        return np.array(values).reshape(sums.shape[:-1])
 
-    return figure
+    return formula
 
 
 def _ratio(sums: np.ndarray) -> np.ndarray:
     return sums[..., 0] / sums[..., 1]
 
 
-def word_edits(references: Sequence[str], answers: Sequence[str]) -> np.ndarray:
-    """How many words would have to be changed, added or removed in each answer, `(examples,)`.
+def word_edits(references: Sequence[str], hypotheses: Sequence[str]) -> np.ndarray:
+    """Return the number of substituted, deleted and inserted words of each hypothesis, `(examples,)`.
 
     Raises:
         ValueError: a reference has no word.
     """
     import jiwer
 
-    return np.array([_edits(chunks) for chunks in jiwer.process_words(list(references), list(answers)).alignments])
+    return np.array([_edits(chunks) for chunks in jiwer.process_words(list(references), list(hypotheses)).alignments])
 
 
-def bootstrap_intervals(quality: TextScores, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """The 95 % percentile interval of each metric, examples resampled (Bisani & Ney 2004; Koehn 2004)."""
+def bootstrap_intervals(scores: TextScores, seed: int = 0) -> dict[str, tuple[float, float]]:
+    """Return each metric's 95 % percentile interval, from resampled examples (Bisani & Ney 2004; Koehn 2004)."""
     return {
-        metric.key: _percentiles(_resampled(own, figure, seed))
-        for metric, own, figure in zip(quality.metrics, quality.statistics, quality.figures, strict=True)
+        metric.key: _percentiles(_resampled(array, formula, seed))
+        for metric, array, formula in zip(scores.metrics, scores.statistics, scores.formulas, strict=True)
     }
 
 
 def paired_intervals(before: TextScores, after: TextScores, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """The 95 % interval of each metric after minus before, each resample taking the same examples from both."""
-    each = zip(before.metrics, before.statistics, after.statistics, before.figures, strict=True)
+    """Return the 95 % interval of the difference, after minus before, of each metric.
+
+    Both are scores of the same examples, and each resample draws the same examples from both.
+    """
+    each = zip(before.metrics, before.statistics, after.statistics, before.formulas, strict=True)
     return {
-        metric.key: _percentiles(_resampled(new, figure, seed) - _resampled(old, figure, seed))
-        for metric, old, new, figure in each
+        metric.key: _percentiles(_resampled(new, formula, seed) - _resampled(old, formula, seed))
+        for metric, old, new, formula in each
     }
 
 
-def unpaired_intervals(one: TextScores, other: TextScores, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """The 95 % interval of each metric of one minus the other, of different examples, each resampled by itself."""
-    each = zip(one.metrics, one.statistics, other.statistics, one.figures, strict=True)
+def unpaired_intervals(first: TextScores, second: TextScores, seed: int = 0) -> dict[str, tuple[float, float]]:
+    """Return the 95 % interval of the difference, first minus second, of each metric.
+
+    The two are scores of different examples, and each is resampled independently.
+    """
+    each = zip(first.metrics, first.statistics, second.statistics, first.formulas, strict=True)
     return {
-        metric.key: _percentiles(_resampled(own, figure, seed) - _resampled(theirs, figure, seed + 1))
-        for metric, own, theirs, figure in each
+        metric.key: _percentiles(_resampled(array, formula, seed) - _resampled(other, formula, seed + 1))
+        for metric, array, other, formula in each
     }
 
 
-def _resampled(statistics: np.ndarray, figure: Callable[[np.ndarray], np.ndarray], seed: int) -> np.ndarray:
+def _resampled(statistics: np.ndarray, formula: Callable[[np.ndarray], np.ndarray], seed: int) -> np.ndarray:
     draw = np.random.default_rng(seed)
-    block = max(1, 1_000_000 // statistics.size)  # resamples at a time: memory stays bounded, however many examples
+    block = max(1, 1_000_000 // statistics.size)  # how many resamples at a time, which bounds the memory
     values = []
     for start in range(0, RESAMPLES, block):
         picks = draw.integers(0, len(statistics), (min(block, RESAMPLES - start), len(statistics)))
-        values.append(figure(statistics[picks].sum(1)))
+        values.append(formula(statistics[picks].sum(1)))
     return np.concatenate(values)
 
 
@@ -224,7 +248,7 @@ def _percentiles(values: np.ndarray) -> tuple[float, float]:
 
 
 def _edits(chunks: Sequence) -> int:
-    # Deletions span the reference only and insertions the answer only; a substitution spans both alike.
+    # A deletion spans reference words only, an insertion hypothesis words only, a substitution as many of both.
     return sum(
         max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
         for chunk in chunks

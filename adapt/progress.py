@@ -1,4 +1,4 @@
-"""Progress of long work: one bar on a terminal's error stream, nothing in a log file."""
+"""A progress bar for long loops."""
 
 from collections.abc import Generator, Iterable, Sized
 from typing import TypeVar
@@ -9,7 +9,11 @@ T = TypeVar("T")
 
 
 def track(items: Iterable[T], what: str) -> Generator[T, None, None]:
-    """Iterate with a progress bar on standard error that goes away at the end, or when the iterator is closed."""
+    """Iterate over `items` with a progress bar labelled `what`.
+
+    The bar is shown on standard error if that is a terminal, and only by the first process. It disappears when the
+    iterator ends or is closed.
+    """
     from rich.console import Console
     from rich.progress import track as bar
 

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from adapt.checks import check_count, check_flag
 from adapt.distributed import is_first
 from adapt.errors import InputError
 from adapt.files import write_json, write_text
@@ -83,11 +84,10 @@ def _saved(path: Path) -> dict[str, Any]:
 
 def check_flags(cfg: DictConfig) -> None:
     """Raise InputError for a seed that is no number, or a switch that is neither true nor false."""
-    if not isinstance(cfg.seed, int) or isinstance(cfg.seed, bool) or not 0 <= cfg.seed < 2**32:
-        raise InputError(f"seed is a whole number from 0 to {2**32 - 1}; got {cfg.seed!r}.")
+    check_count("seed", cfg.seed, 0, 2**32 - 1)
     for name in ("resume", "overwrite", "dry_run"):
-        if name in cfg and not isinstance(cfg[name], bool):
-            raise InputError(f"{name} is true or false; got {cfg[name]!r}.")
+        if name in cfg:
+            check_flag(name, cfg[name])
 
 
 def open_run(cfg: DictConfig) -> Path:
@@ -113,6 +113,7 @@ def open_run(cfg: DictConfig) -> Path:
             "card.json",
             "report.html",
             "comparison.json",
+            "comparison.safetensors",
             "transcripts.jsonl",
             "sweep.html",
             "steering.html",

@@ -45,11 +45,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from torch import Tensor
 
-from adapt.data.example import Example
+from adapt.data.example import Example, Phoneme
 from adapt.data.loader import Batch, Loader, collate
-from adapt.data.manifest import Phoneme, Utterance
-from adapt.introspect.profiles.groups import ByPhoneme, Everything, Grouping, groupings
-from adapt.introspect.profiles.profiles import Profiles
+from adapt.data.manifest import Utterance
+from adapt.introspect.profiles.fitter import ProfilesFitter
+from adapt.introspect.profiles.groupings import groupings
+from adapt.introspect.profiles.groups import ByPhoneme, Everything, Grouping
 from adapt.introspect.profiles.read import add_batch, forward, group_names, read_profiles
 from adapt.models.model import Model
 from interventions.gradients import capture_gradients
@@ -97,7 +98,7 @@ def weather() -> Case:
 
     model = load_model("weather-en-de").model
     examples = domains(source="clinic", target="weather", train=1, validation=1, test=32, source_test=1).test
-    groups = groupings(model, examples, ["token"], most=GROUPS - 1)
+    groups = groupings(model, examples, ["token"], max_groups=GROUPS - 1)
     return Case("weather-en-de", model, collate([(pair, model.reader.read(pair)) for pair in examples]), groups)
 
 
@@ -166,7 +167,7 @@ def captum_ways(case: Case) -> dict[str, Callable[[], object]]:
 
 def measure(case: Case, rounds: int, seed: int) -> list[Row]:
     """Time every way in turn."""
-    profiles = Profiles(case.model.sites, group_names(case.groups))
+    profiles = ProfilesFitter(case.model.sites, group_names(case.groups))
     for parameter in case.model.parameters():
         parameter.requires_grad_(False)  # by hand too: weights' gradients are nobody's concern here
     ways: dict[str, Callable[[], object]] = {
@@ -215,8 +216,9 @@ def measure_conductance(rounds: int, seed: int, steps: int = 8) -> list[Row]:
     """Time conductance in one walk and in captum's calls; the ratio is to ours."""
     import soundfile
 
-    from adapt.introspect.attribution.attribution import Word, entrance, one_batch, score_of
     from adapt.introspect.attribution.conductance import conductance
+    from adapt.introspect.attribution.network_input import network_input, word_score
+    from adapt.introspect.attribution.words import Word, single_batch
     from adapt.models.inference import eval_mode
 
     case = wav2letter()
@@ -225,13 +227,13 @@ def measure_conductance(rounds: int, seed: int, steps: int = 8) -> list[Row]:
         path = Path(folder) / "heard.wav"
         soundfile.write(path, case.batch.inputs[0, : model.sample_rate].numpy(), model.sample_rate)
         example = Utterance(path, "a test")
-        batch = one_batch(model, example)
+        batch = single_batch(model, example)
         with torch.no_grad():
             written = model(batch.inputs, batch.lengths).log_probs[0].argmax(-1).tolist()
         places = range(len(written) // 2, len(written) // 2 + 10)
         word = Word("middle", tuple(places), tuple(written[at] for at in places))
-        place = entrance(model, batch)
-        score, x, low = score_of(model, batch, place, word), place.x, place.baseline("even")
+        place = network_input(model, batch)
+        score, x, low = word_score(model, batch, place, word), place.x, place.baseline("even")
         layers = {site.name: model.get_submodule(site.name) for site in model.sites}
         ways: dict[str, Callable[[], object]] = {"one walk": lambda: conductance(model, example, word, steps=steps)}
         error = None
@@ -319,7 +321,7 @@ def main() -> None:
     for name in args.models:
         torch.manual_seed(args.seed)
         case = CASES[name]()
-        profiles = Profiles(case.model.sites, group_names(case.groups))
+        profiles = ProfilesFitter(case.model.sites, group_names(case.groups))
         size = sum(total.nbytes for own in profiles.sums.values() for total in own.values()) / 1e6
         print(f"\n{name}: {len(case.model.sites)} sites, {len(profiles.groups)} groups, {size:.0f} MB of sums")
         print(f"{'':16}{'ms':>10}{'/ hand':>9}{'quartiles':>18}{'error':>10}")

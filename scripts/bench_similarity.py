@@ -142,20 +142,20 @@ def probe(layers: list[int], utterances: int, seed: int) -> list[ProbeRow]:
     """Fit phonemes at some layers of the embedded recogniser in each way."""
     from adapt.data.loader import Loader
     from adapt.data.synthetic.accents import accents
-    from adapt.introspect.probes.probe import _split, _standardised
+    from adapt.introspect.probes.held_out import split_rows, standardise
     from adapt.introspect.probes.target import make_target, read_target
     from adapt.models.checkpoint import load_model
 
     splits = accents(train=1, validation=1, test=utterances, source_test=utterances)
     model, examples = load_model("us-english").model, (*splits.test, *splits.source_test)
-    target, _, test = _split(make_target(model, examples, "phoneme", seed=seed), examples, "example", 0.25, seed)
+    target, _, test = split_rows(make_target(model, examples, "phoneme", seed=seed), examples, "example", 0.25, seed)
     sites = [model.sites[layer] for layer in layers]
     read = read_target(model, examples, Loader(), target, sites)
     found, classes = [], len(target.classes)
     for site in sites:
-        raw, scaled = read[site.name], _standardised(read[site.name], ~test)
+        raw, scaled = read[site.name], standardise(read[site.name], ~test)
         ways: dict[str, Callable[[], Tensor]] = {
-            "ours": lambda x=scaled: linear(x[~test], target.labels[~test], classes).answer(x[test]),
+            "ours": lambda x=scaled: linear(x[~test], target.labels[~test], classes).predict(x[test]),
             "scikit-learn, standardised": lambda x=scaled: _sklearn(x, target.labels, test),
             "scikit-learn, raw": lambda x=raw: _sklearn(x, target.labels, test),
             "Adam, raw": lambda x=raw: _adam(x, target.labels, test, classes, seed),

@@ -274,7 +274,7 @@ def learned(strengths: list[float], steps: int, seed: int) -> list[tuple[float, 
             right = float((logits.argmax(1) == said).float().mean())
         profiles = profiles_of(net, letters, {"0": 1, "2": 3, "4": 5}, batches=12)
         morans = [float(np.nanmean(morans_i(loss.points(name), own))) for name, own in profiles.items()]
-        found.append((strength, right, list(loss.alike().values()), morans))
+        found.append((strength, right, list(loss.smoothness().values()), morans))
         alike, order = (", ".join(f"{value:.2f}" for value in values) for values in found[-1][2:])
         print(
             f"strength {strength:4g}: {right:.3f} of frames right; neighbours' cosine {alike}; Moran's I {order}",

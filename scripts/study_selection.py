@@ -48,7 +48,7 @@ WAYS = (
 COLUMNS = ("share", "way", "trained", "WER target", "WER source", "of full's gain", "of full's forgetting", "rate", "s",
            "seeds")  # fmt: skip
 OF_FULL = ("gain_of_full", "forgetting_of_full")
-BARE = ("causes=0", "inside=0")  # what the report would look at besides takes longer than a short run
+BARE = ("causes=0", "compare_neurons=0")  # what the report would look at besides takes longer than a short run
 WHOLE = ("surgical", "full")  # whose number of weights is their own
 SECONDS = {"accents": 110.0, "fsdd": 40.0}  # of a run, before any was timed here: one thread of a machine of 2026
 LENGTH = {"accents": ["data.source_train=200"], "fsdd": ["experiment=fsdd_accent", "data.source_train=60"]}
@@ -99,8 +99,8 @@ def overrides(run: Run, folder: Path, base: str) -> list[str]:
     if way == "lora":
         return [*given, "tuning=lora", f"tuning.r={rank(base, run.share)}"]
     if way == "layers by rgn":
-        return [*given, "tuning=layers", "tuning.choose=rgn", f"tuning.amount={run.share}"]
-    given += ["tuning=neurons", f"tuning.weights={run.share}", f"tuning.per={'null' if free else 'site'}"]
+        return [*given, "tuning=layers", "tuning.choose=rgn", f"tuning.top={run.share}"]
+    given += ["tuning=neurons", f"tuning.weight_share={run.share}", f"tuning.per={'null' if free else 'site'}"]
     if way.endswith("layers"):
         path = depth(folder, base, run, from_top=way.startswith("top"))
         return [*given[:-1], "tuning.per=null", f"tuning.choose={path}"]
@@ -114,7 +114,7 @@ def depth(folder: Path, base: str, run: Run, from_top: bool) -> Path:
     import torch
 
     from adapt.models.checkpoint import load_model
-    from adapt.tuning.choice import tunable
+    from adapt.tuning.selection import tunable
     from interventions.neurons import Scores
 
     sites = tunable(load_model(base).model)

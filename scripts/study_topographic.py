@@ -54,7 +54,7 @@ def done(run: Run, command: str, folder: Path, options: Sequence[str]) -> dict[s
     place = folder / run.name
     if not (place / "metrics.json").is_file():
         place.parent.mkdir(parents=True, exist_ok=True)
-        bare = ["causes=0", "inside=0"] if command == "adapt" else []
+        bare = ["causes=0", "compare_neurons=0"] if command == "adapt" else []
         given = [command, *bare, *run.overrides, *options, f"output={place}", "resume=true"]
         with place.with_suffix(".log").open("a", encoding="utf-8") as log:
             code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from adapt.cli import main; main()"
@@ -77,7 +77,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     sets, sites = rows[0]["wer"], rows[0]["sites"]
     lines = [line("", [f"{own['strength']:g}, {own['start']}" for own in rows]), "|---" * (len(rows) + 1) + "|"]
     lines += [line(f"WER {name}, %", [f"{own['wer'][name]:.1f}" for own in rows]) for name in sets]
-    for what, called in (("alike", "cosine of neighbours"), ("moran", f"Moran's I by {rows[0]['key']}")):
+    morans = f"Moran's I by {rows[0]['group_by']}"
+    for what, called in (("neighbour_cosine", "cosine of neighbours"), ("morans_i", morans)):
         for site in sites:
             values = [own["sites"][site].get(what, {}) for own in rows]
             cells = [f"{v['before']:.2f} → {v['after']:.2f}" if v else "—" for v in values]

@@ -121,7 +121,15 @@ def command(run: Run, causes: int) -> list[str]:
         tuning = ["tuning=layers", f"tuning.layers=last {LAYERS - run.frozen}"]
     alphabet = f'alphabet="={pair.labels}"'  # all of it, also where few utterances would lack a character
     causes = 0 if run.frozen else causes
-    return ["adapt", f"experiment={pair.experiment}", alphabet, *tuning, *given, f"causes={causes}", "inside=0"]
+    return [
+        "adapt",
+        f"experiment={pair.experiment}",
+        alphabet,
+        *tuning,
+        *given,
+        f"causes={causes}",
+        "compare_neurons=0",
+    ]
 
 
 def result(folder: Path, run: Run) -> dict[str, Any] | None:
@@ -150,7 +158,8 @@ def result(folder: Path, run: Run) -> dict[str, Any] | None:
             "examples": causes["examples"]["target"],
             "parts": [
                 {"part": part["part"].rpartition(".")[2], "kind": part["kind"],
-                 **{way: part[way]["target"]["values"]["wer"] for way in ("without", "alone")}}
+                 **{way: part[stored]["target"]["values"]["wer"]
+                    for way, stored in (("without", "reverted"), ("alone", "applied"))}}
                 for part in causes["parts"]
             ],
         }  # fmt: skip

@@ -70,7 +70,7 @@ def draw(rows: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]
 def _wer(rows: Sequence[Mapping[str, Any]], styles: Mapping[float, tuple[str, str]], top: float) -> list[str]:
     values = [row["target"][0] for row in rows]
     counts = sorted({row["frozen"] for row in rows if row["frozen"] is not None}) or [0]
-    panel = _panel(0, top, Axis((counts[0] - 0.4, counts[-1] + 0.4)), axis(0, max(values), most=8))
+    panel = _panel(0, top, Axis((counts[0] - 0.4, counts[-1] + 0.4)), axis(0, max(values), max_ticks=8))
     parts = _frame(panel, "WER on the target, %", "frozen layers, from the input", {n: str(n) for n in counts})
     names = []
     for share, (colour, shape) in styles.items():
@@ -99,7 +99,7 @@ def _moved(found: Sequence[Mapping[str, Any]], styles: Mapping[float, tuple[str,
         if own:
             lines[share] = {n: 100 * statistics.fmean(one[name] for one in own) for n, name in enumerate(layers)}
     highest = max(value for line in lines.values() for value in line.values())
-    panel = _panel(1, top, Axis((-0.4, len(layers) - 0.6)), axis(0, highest, most=8))
+    panel = _panel(1, top, Axis((-0.4, len(layers) - 0.6)), axis(0, highest, max_ticks=8))
     numbers = {n: name.removeprefix("conv") for n, name in enumerate(layers)}
     parts = _frame(panel, "change of weights, % of their norm", "layer, none frozen", numbers)
     return parts + [_line(panel, line, *styles[share]) for share, line in lines.items()]
@@ -122,7 +122,7 @@ def _causes(found: Sequence[Mapping[str, Any]], top: float) -> list[str]:
         for way in ("alone", "without")
     }
     highest = max(*ends.values(), *causes["alone"], *causes["without"])
-    panel = _panel(2, top, Axis((-0.6, len(layers) - 0.4)), axis(0, highest, most=8))
+    panel = _panel(2, top, Axis((-0.6, len(layers) - 0.4)), axis(0, highest, max_ticks=8))
     drawn = _frame(panel, "WER, %:", "layer, none frozen", dict(enumerate(layers)))
     for when, value in ends.items():
         drawn.append(_stroke(panel.left, panel.y(value), panel.right, panel.y(value), INK, 1.2, "4 3"))

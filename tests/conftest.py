@@ -39,7 +39,7 @@ def innertune() -> Callable[..., Path]:
 
         if command in ("adapt", "compare"):
             # Several passes over the data for each layer, which have tests of their own.
-            overrides = ("causes=0", "inside=0", *overrides)
+            overrides = ("causes=0", "compare_neurons=0", *overrides)
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             cfg = compose(command, list(overrides), return_hydra_config=True)
             HydraConfig.instance().set_config(cfg)

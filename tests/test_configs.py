@@ -65,7 +65,7 @@ def test_tunings(step, name):
 
 @pytest.mark.parametrize("name", options("keep"))
 def test_keeps(step, speech, name):
-    run = step("adapt", f"keep={name}", f"data.source_train={speech['low_validation']}")
+    run = step("adapt", f"penalty={name}", f"data.source_train={speech['low_validation']}")
     (row,) = json.loads((run / "metrics.json").read_text())["history"]
     assert ("keep_loss" in row) == (name != "none")
 
@@ -105,7 +105,7 @@ def test_logger_wandb_offline(step, speech, tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("WANDB_SILENT", "true")
     source = f"data.source_test={speech['low_test']}"
-    run = step("adapt", "logger=wandb", source, "optimizer.lr=0.01", "inside=12", "causes=2", "players=2")
+    run = step("adapt", "logger=wandb", source, "optimizer.lr=0.01", "compare_neurons=12", "causes=2", "audio_clips=2")
     recorded = b"".join(path.read_bytes() for path in (run / "wandb").rglob("*.wandb"))
     for name in (b"report.html", b"adaptation/weights.safetensors", b"metrics.json", b"target/after/wer"):
         assert name in recorded
@@ -147,7 +147,7 @@ def test_a_measure_is_logged(base, speech, innertune, tmp_path, monkeypatch, log
         monkeypatch.setenv("WANDB_SILENT", "true")
     run = innertune(
         "introspect", "measure=bias", f"model.pretrained={base}", "data=manifest", f"data.test={speech['high_test']}",
-        f"data.source_test={speech['low_test']}", "measure.least=8", f"output={tmp_path / 'run'}",
+        f"data.source_test={speech['low_test']}", "measure.min_examples=8", f"output={tmp_path / 'run'}",
         *([f"logger={logger}"] if logger else []),
     )  # fmt: skip
     told = json.loads((run / "metrics.json").read_text())
@@ -155,10 +155,10 @@ def test_a_measure_is_logged(base, speech, innertune, tmp_path, monkeypatch, log
         assert not (run / "log").exists() and not (run / "wandb").exists()
         return
     if logger == "csv":
-        assert "false_discoveries" in (run / "log" / "version_0" / "metrics.csv").read_text()
+        assert "false_discovery_rate" in (run / "log" / "version_0" / "metrics.csv").read_text()
         return
     recorded = b"".join(path.read_bytes() for path in (run / "wandb").rglob("*.wandb"))
-    for name in ("bias.html", "bias.json", "metrics.json", "scores/high.safetensors", "false_discoveries"):
+    for name in ("bias.html", "bias.json", "metrics.json", "scores/high.safetensors", "false_discovery_rate"):
         assert name.encode() in recorded
     (media,) = run.glob("wandb/offline-run-*/files/media")
     found = {}
@@ -171,7 +171,7 @@ def test_a_measure_is_logged(base, speech, innertune, tmp_path, monkeypatch, log
         assert row["group"] == own["group"] and row["wer"] == own["wer"]
         assert [row["wer_interval_low"], row["wer_interval_high"]] == own["wer_interval"]
     (own,) = told["comparisons"]
-    assert [row["apart"] for row in found["comparisons/layers"]] == [layer["apart"] for layer in own["layers"]]
+    assert [row["distance"] for row in found["comparisons/layers"]] == [layer["distance"] for layer in own["layers"]]
     (page,) = media.rglob("*.html")
     assert page.read_bytes() == (run / "bias.html").read_bytes()
 
@@ -213,7 +213,9 @@ def test_interventions(innertune, base, speech, tmp_path, name):
 @pytest.mark.parametrize("name", options("measure"))
 def test_measures(innertune, base, speech, tmp_path, name):
     data = ["data=manifest", f"data.test={speech['low_test']}", f"data.source_test={speech['high_test']}"]
-    own = {"weights": [f"measure.before={base}"], "bias": ["measure.least=10"]}.get(name, [])  # no run that has a base
+    own = {"weights": [f"measure.before={base}"], "bias": ["measure.min_examples=10"]}.get(
+        name, []
+    )  # no run that has a base
     run = innertune(
         "introspect", f"model.pretrained={base}", *data, f"measure={name}", *own, f"output={tmp_path / 'run'}"
     )

@@ -1,4 +1,4 @@
-"""Speech that is made in a moment: each letter is a tone, so that a tiny network learns to read it in seconds."""
+"""Artificial speech: each letter is a tone, so a tiny network learns to transcribe it in seconds."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from adapt.data.manifest import Phoneme, Utterance, write_manifest
+from adapt.data.example import Phoneme
+from adapt.data.manifest import Utterance, write_manifest
 
 RATE = 16_000
 LETTERS = " abcde"
@@ -15,7 +16,7 @@ SECONDS = 0.12  # of a tone
 
 
 def tones(text: str, shift: float = 1.0, seconds: float = SECONDS) -> np.ndarray:
-    """The samples of `text`: a tone a letter, 120 ms each; `shift` multiplies all frequencies, as an accent might."""
+    """Return the samples of `text`: one tone of 120 ms per letter. `shift` multiplies all frequencies, like an accent."""
     time = np.arange(int(RATE * seconds)) / RATE
     parts = [
         np.sin(2 * np.pi * 300 * 1.5 ** LETTERS.index(letter) * shift * time) * np.hanning(len(time)) for letter in text
@@ -25,7 +26,7 @@ def tones(text: str, shift: float = 1.0, seconds: float = SECONDS) -> np.ndarray
 
 
 def write_tones(folder: Path, name: str, count: int, shift: float = 1.0, seed: int = 0, **facts: str) -> Path:
-    """A manifest of `count` utterances of two short words each, with their audio."""
+    """Write `count` utterances of two short words each, and return their manifest."""
     draw = np.random.default_rng(seed)
     utterances = []
     for number in range(count):
@@ -53,7 +54,7 @@ def write_speech(folder: Path) -> dict[str, Path]:
 
 
 def timed(utterances: Sequence[Utterance]) -> list[Utterance]:
-    """The same utterances of tones, with the times at which their letters are spoken."""
+    """Return the utterances with their letters as phonemes, with the times at which they are spoken."""
     return [
         replace(
             own,

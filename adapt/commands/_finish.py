@@ -1,32 +1,33 @@
-"""The end of a run that compares two models: its files, its log, its table."""
+"""The end of a command that compares two models: its files, its log, its table."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.comparison.results import Comparison
-from adapt.files import write_json
-from adapt.models.loaded import Loaded
 from adapt.report.logged import log_result
 from adapt.report.page import write_report
 from adapt.report.table import print_result
 from adapt.run import close_run, command_line
 
 
-def finish(folder: Path, cfg: DictConfig, comparison: Comparison, adapted: Loaded, logger: Any) -> None:
-    """Write report, comparison, card and metrics, log them, and print the table."""
-    write_json(folder / "comparison.json", comparison.as_dict())
-    write_report(comparison, folder / "report.html")
+def finish(
+    folder: Path, cfg: DictConfig, comparison: Comparison, model: Mapping[str, Any], fingerprint: str, logger: Any
+) -> None:
+    """Write the report, the comparison, the card and the metrics, log them, and print the table."""
+    comparison.save(folder / "comparison.json")
+    write_report(folder / "report.html", comparison)
     metrics = comparison.figures()
     card = {
-        "model": dict(adapted.header),
-        "fingerprint": adapted.fingerprint,
+        "model": dict(model),
+        "fingerprint": fingerprint,
         "base": {"reference": comparison.before_name},
         "command": command_line(),
         "data": OmegaConf.to_container(cfg.data, resolve=True),
         "seed": cfg.seed,
-        **({"choice": comparison.choice} if comparison.choice else {}),
+        **({"selection": comparison.selection} if comparison.selection else {}),
         "results": {name: metrics[name] for name in (*comparison.sets, "topographic") if name in metrics},
     }
     close_run(folder, metrics, card)

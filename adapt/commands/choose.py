@@ -9,14 +9,14 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from adapt.build import build, build_splits
-from adapt.data.sample import Sample
 from adapt.data.splits import check_splits
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.files import write_json
-from adapt.report.choice import Measured, top_neurons, write_choice
+from adapt.report.selection import ScoredMeasure, top_neurons, write_selection
 from adapt.run import check_output, close_run, command_line, open_run
-from adapt.tuning.choice import best_neurons, described, neuron_weights, score
 from adapt.tuning.overlap import chance_overlap, overlap, rank_correlation
+from adapt.tuning.selection import best_neurons, neuron_weights, score, select
 
 log = logging.getLogger(__name__)
 
@@ -34,37 +34,37 @@ def main(cfg: DictConfig) -> None:
     loaded = build(cfg.model)
     model = loaded.model
     splits, skipped = check_splits(build_splits(cfg.data), model, cfg.data.on_error)
-    sample = Sample(splits.train, splits.source_train, build(cfg.loader))
+    sample = TuningData(splits.train, splits.source_train, build(cfg.loader))
     sites = list(cfg.sites) if isinstance(cfg.sites, ListConfig) else str(cfg.sites)
     measured, seconds = [], {}
     for name, label in zip(names, labels, strict=True):
         began = time.perf_counter()
         try:
             scores, said = score(model, name, sample, sites, cfg.seed, cfg.examples)
-            chosen = best_neurons(model, scores, cfg.amount, cfg.per, cfg.weights)
+            chosen = best_neurons(model, scores, cfg.amount, cfg.per == "site", cfg.weights)
             costs = {site.name: neuron_weights(model, site) for site in scores.sites}
         except ValueError as error:
             raise InputError(f"choose={name}: {error}") from None
         seconds[label] = time.perf_counter() - began
-        measured.append(Measured(label, scores, chosen, described(model, chosen, said), costs))
-        log.info("%s", measured[-1].said)
+        measured.append(ScoredMeasure(label, scores, chosen, select(model, chosen, said).summary, costs))
+        log.info("%s", measured[-1].summary)
     folder = open_run(cfg)
     provenance = {"model": loaded.fingerprint, "command": command_line()}
     for number, own in enumerate(measured):
         ending = f"-{own.name.removesuffix('.safetensors')}" if number else ""
         own.scores.save(folder / f"scores{ending}.safetensors", measure=own.name, **provenance)
-    measured[0].chosen.save(folder / "choice.safetensors", said=measured[0].said, **provenance)
+    measured[0].chosen.save(folder / "choice.safetensors", said=measured[0].summary, **provenance)
     pairs = [_pair(one, other) for one, other in combinations(measured, 2)]
     told = {"measures": {own.name: _told(own, measured) for own in measured}, "pairs": pairs}
     write_json(folder / "choice.json", told)
-    write_choice(folder / "choice.html", measured, pairs, str(cfg.title), OmegaConf.to_yaml(cfg, resolve=True))
+    write_selection(folder / "choice.html", measured, pairs, str(cfg.title), OmegaConf.to_yaml(cfg, resolve=True))
     metrics = {
         "chosen": {own.name: len(own.chosen) for own in measured}, "pairs": pairs,
         "measure_seconds": seconds, "seconds": time.perf_counter() - started, "skipped": skipped,
     }  # fmt: skip
     card = {
         "model": {"reference": loaded.reference, "fingerprint": loaded.fingerprint}, "command": command_line(),
-        "data": OmegaConf.to_container(cfg.data, resolve=True), "choice": measured[0].said,
+        "data": OmegaConf.to_container(cfg.data, resolve=True), "choice": measured[0].summary,
     }  # fmt: skip
     close_run(folder, metrics, card)
     for pair in pairs:
@@ -76,7 +76,7 @@ def main(cfg: DictConfig) -> None:
     log.info("To train these: tuning=neurons tuning.neurons=%s", folder / "choice.safetensors")
 
 
-def _pair(one: Measured, other: Measured) -> dict[str, Any]:
+def _pair(one: ScoredMeasure, other: ScoredMeasure) -> dict[str, Any]:
     try:
         correlation = rank_correlation(one.scores, other.scores)
     except ValueError as error:
@@ -88,11 +88,13 @@ def _pair(one: Measured, other: Measured) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _told(own: Measured, measured: list[Measured]) -> dict[str, Any]:
+def _told(own: ScoredMeasure, measured: list[ScoredMeasure]) -> dict[str, Any]:
     others = [other.name for other in measured if other is not own]
-    top = [{**one, "elsewhere": dict(zip(others, one["elsewhere"], strict=True))} for one in top_neurons(own, measured)]
+    top = [
+        {**one, "other_ranks": dict(zip(others, one["other_ranks"], strict=True))} for one in top_neurons(own, measured)
+    ]
     return {
-        "said": own.said,
+        "said": own.summary,
         "sites": [
             {
                 "name": site.name, "units": site.units, "chosen": list(own.chosen[site]),

@@ -1,14 +1,14 @@
-"""`innertune compare`: the report on two models that already exist."""
+"""Compare two existing models, and write a report."""
 
 import logging
-import time
 from dataclasses import replace
 
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits, grouping
+from adapt.checks import check_counts
 from adapt.commands._finish import finish
-from adapt.comparison.compare import check_counts, compare_models
+from adapt.comparison.compare import compare
 from adapt.data.splits import check_splits
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
@@ -20,38 +20,35 @@ log = logging.getLogger(__name__)
 
 
 def main(cfg: DictConfig) -> None:
-    """Compare as `conf/compare.yaml` says. Leaves `comparison.json`, `report.html`, `metrics.json`, `card.json`."""
-    started = time.perf_counter()
+    """Compare as `conf/compare.yaml` says. Writes `comparison.json`, `report.html`, `metrics.json` and `card.json`."""
     check_output(cfg)
-    check_counts(causes=cfg.causes, inside=cfg.inside, players=cfg.players)
+    check_counts(0, causes=cfg.causes, compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips)
     before, after = load_model(cfg.before), load_model(cfg.after)
     base = after.header.get("base", {})
     if base.get("fingerprint") == before.fingerprint:
-        before.model.with_header(base["model"])  # in the language, say, in which that run used it
-    before, after = (_told(loaded, cfg.language) for loaded in (before, after))
+        before.model.with_header(base["model"])  # decode as that run did, for example in the same language
+    before, after = (with_language(loaded, cfg.language) for loaded in (before, after))
     splits, skipped = check_splits(build_splits(cfg.data), after.model, cfg.data.on_error)
     folder = open_run(cfg)
-    comparison = compare_models(
-        before, after, splits, build(cfg.loader), grouping(cfg.data),
-        trained=after.header.get("trained", ()), rows=after.header.get("trained_rows"),
-        factors=after.header.get("trained_factors"), causes=cfg.causes, inside=cfg.inside, players=cfg.players,
-        title=cfg.title, skipped=skipped, config=OmegaConf.to_yaml(cfg, resolve=True),
+    comparison = compare(
+        before, after, splits, loader=build(cfg.loader), group_by=grouping(cfg.data), causes=cfg.causes,
+        compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips, title=cfg.title, skipped=skipped,
+        config=OmegaConf.to_yaml(cfg, resolve=True),
     )  # fmt: skip
-    comparison = replace(comparison, seconds=time.perf_counter() - started)
-    finish(folder, cfg, comparison, after, build(cfg.logger)(folder))
+    finish(folder, cfg, comparison, after.header, after.fingerprint, build(cfg.logger)(folder))
 
 
-def _told(loaded: Loaded, language: str | None) -> Loaded:
-    """A multilingual recogniser, told its language; where there is none to tell, the user is told that."""
+def with_language(loaded: Loaded, language: str | None) -> Loaded:
+    """Set the language of a multilingual recogniser. Raises InputError if the model has none to set."""
     model = loaded.model
     if language is not None:
         if not isinstance(model, SpeechDecoderModel):
-            raise InputError(f"language={language} is for models that are told one, and '{loaded.reference}' is not.")
+            raise InputError(f"language={language} is for multilingual recognisers; '{loaded.reference}' is not one.")
         model.set_generation(replace(model.generation_options, language=language))
         return replace(loaded, header={**loaded.header, **model.header()})
     if isinstance(model, SpeechDecoderModel) and model.multilingual and model.generation_options.language is None:
         log.warning(
-            "'%s' writes in many languages and was not told in which: it finds out for each utterance, and the report "
-            "cannot show what its neurons do. language=... tells it.", loaded.reference,
+            "'%s' is multilingual and has no language set: it detects the language of each utterance, and the report "
+            "cannot compare its neurons. Give language=...", loaded.reference,
         )  # fmt: skip
     return loaded

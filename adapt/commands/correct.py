@@ -2,12 +2,12 @@
 
 import getpass
 import logging
-from math import inf
 from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
 
 from adapt.build import build
+from adapt.checks import check_number
 from adapt.corrections.layer_sweep import sweep, told_sweep
 from adapt.corrections.layers import layers_to_try
 from adapt.corrections.model_memory import ModelMemory, Outcome, store_path
@@ -15,7 +15,7 @@ from adapt.data.example import Example
 from adapt.data.inputs import find_audio, read_sources
 from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.pairs import Pair, read_pairs_file
-from adapt.data.splits import check, report
+from adapt.data.splits import check_examples, stop_or_skip
 from adapt.errors import InputError
 from adapt.models.loaded import Loaded
 from interventions.corrections.store import CorrectionStore
@@ -88,7 +88,7 @@ def corrections_of(cfg: DictConfig, loaded: Loaded) -> list[Example]:
     wanted = pairs[translates]
     if cfg.file is not None:
         examples, problems = (read_pairs_file if translates else read_manifest)(str(cfg.file))
-        report(problems, "stop", "file")
+        stop_or_skip(problems, "stop", None)
         return list(examples)
     if any(value is not None for value in pairs[not translates].values()) or None in wanted.values():
         first, second = wanted
@@ -108,8 +108,7 @@ def strength_of(cfg: DictConfig) -> float | None:
     """How firmly the protected is held; None: as usual. Raises InputError where that is no number above 0."""
     if cfg.strength is None:
         return None
-    if not isinstance(cfg.strength, (int, float)) or isinstance(cfg.strength, bool) or not 0 < cfg.strength < inf:
-        raise InputError(f"strength={cfg.strength}: expected a number above 0; 300 is usual, and less reaches further.")
+    check_number("strength", cfg.strength, above=0, hint="300 is usual. Smaller values let corrections reach further.")
     return float(cfg.strength)
 
 
@@ -125,9 +124,10 @@ def protected_of(cfg: DictConfig, loaded: Loaded) -> list[Example]:
         examples: list[Example] = [pair for pairs, _ in read for pair in pairs if pair.source.strip()]
     else:
         examples, problems = find_audio(places, "protected")
-    fit = list(check(examples, loaded.model, False, problems, "protected"))
-    report(problems, "stop", "protected")
-    return fit
+    fit, unusable = check_examples(examples, loaded.model, False, "protected")
+    problems += unusable
+    stop_or_skip(problems, "stop", None)
+    return list(fit)
 
 
 def _own_protected(loaded: Loaded) -> list[Example]:

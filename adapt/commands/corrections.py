@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from adapt.build import build
 from adapt.corrections.model_memory import ModelMemory, store_path
-from adapt.errors import InputError, files_of_the_user
+from adapt.errors import InputError, as_input_errors
 from adapt.models.checkpoint import model_fingerprint, save_adaptation
 from adapt.models.loaded import Loaded
 from interventions.corrections.store import CorrectionStore, Record
@@ -33,7 +33,7 @@ def main(cfg: DictConfig) -> None:
     }  # fmt: skip
     if cfg.action not in actions:
         raise InputError(f"action={cfg.action}: expected one of {', '.join(actions)}.")
-    with files_of_the_user():
+    with as_input_errors():
         actions[cfg.action](cfg, loaded, path)
 
 

@@ -53,7 +53,7 @@ def _evaluate(cfg: DictConfig, loaded: Loaded, splits: Splits, skipped: Sequence
 
     task = loaded.model.task
     table = Table(title=f"{loaded.reference}", title_justify="left")
-    first, *others = [f"{metric.label}{', %' * metric.percent}" for metric in task.metrics]
+    first, *others = [metric.title for metric in task.metrics]
     for column in ("", f"{task.example_name}s", first, "95 % interval", *others):
         table.add_column(column, justify="left" if not column else "right")
     metrics: dict[str, Any] = {}
@@ -112,7 +112,7 @@ def _told(points: Sequence[Point], metric: Metric) -> str:
     best = max(own, key=lambda point: sign * point.quality[metric.key])
     before, after = (metric.scale * values[metric.key] for values in (best.bare, best.quality))
     low, high = (metric.scale * end for end in best.difference[metric.key])
-    unit = " %" * metric.percent
+    unit = metric.unit
     said = (
         f"The bare model has {metric.label} {before:.1f}{unit} on the {chart}; the best of {len(own)} settings, "
         f"{best.line} at {best.value:g}, has {after:.1f}{unit} (difference {low:+.1f} to {high:+.1f}"

@@ -1,15 +1,16 @@
-"""`innertune introspect`: measure what a model's neurons do, write it down, and draw it."""
+"""`innertune introspect`: measure what the neurons of a model do, save the result and draw it on a page."""
 
 import logging
 import time
 from functools import partial
 from inspect import signature
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from adapt.build import build, build_splits
 from adapt.data.splits import check_splits
-from adapt.introspect.measured import Measured
+from adapt.introspect.result import MeasureResult
 from adapt.models.loaded import Loaded
 from adapt.run import check_output, close_run, command_line, open_run
 
@@ -17,28 +18,42 @@ log = logging.getLogger(__name__)
 
 
 def main(cfg: DictConfig) -> None:
-    """Measure as `conf/introspect.yaml` says. Leaves `metrics.json`, `card.json`, and what the measure writes."""
+    """Run a measure as configured. Writes the files of its result, its page, `metrics.json` and `card.json`."""
     started = time.perf_counter()
     check_output(cfg)
     loaded: Loaded = build(cfg.model)
-    measure, skipped = build(cfg.measure), []
+    name, options, page = _measure_and_page(cfg.measure)
+    measure, skipped = build(options), []
     if "splits" in signature(measure).parameters:
         splits, skipped = check_splits(build_splits(cfg.data), loaded.model, cfg.data.on_error)
         measure = partial(measure, splits=splits, loader=build(cfg.loader))
-    measured: Measured = measure(loaded)
+    result: MeasureResult = measure(loaded)
+
     folder = open_run(cfg)
     card = {
         "model": {"reference": loaded.reference, "fingerprint": loaded.fingerprint},
         "command": command_line(),
         "data": OmegaConf.to_container(cfg.data, resolve=True),
     }
-    title = cfg.title or f"What the neurons of {loaded.reference} do"
-    files = measured.write(folder, str(title), OmegaConf.to_yaml(cfg, resolve=True), card)
-    metrics = {**measured.summary, "seconds": time.perf_counter() - started, "skipped": skipped}
+    files = result.save(folder, card)
+    if page is not None:
+        path = folder / f"{name}.html"
+        title = cfg.title or f"What the neurons of {loaded.reference} do"
+        build(page)(path, result, str(title), OmegaConf.to_yaml(cfg, resolve=True))
+        files.insert(0, path)
+    metrics = {**result.figures, "seconds": time.perf_counter() - started, "skipped": skipped}
     close_run(folder, metrics, card)
     if cfg.get("logger") is not None:
-        from adapt.report.logged import log_measured  # loads Lightning, for which no measure waits that is not logged
+        from adapt.report.logged import log_measure  # imports Lightning, which takes seconds
 
-        log_measured(build(cfg.logger)(folder), folder, OmegaConf.to_container(cfg, resolve=True), metrics, files)
-    log.info("%s", measured.told)
-    log.info("The page: %s", files[0].absolute())
+        log_measure(build(cfg.logger)(folder), folder, OmegaConf.to_container(cfg, resolve=True), metrics, files)
+    log.info("%s", result.summary)
+    log.info("Result: %s", files[0].absolute())
+
+
+def _measure_and_page(node: DictConfig) -> tuple[str, DictConfig, Any]:
+    """The name of the measure, its node without `page`, and the node of the page (None if there is none)."""
+    options = node.copy()  # keeps its parent, which interpolations and error messages need
+    with open_dict(options):
+        page = options.pop("page", None)
+    return str(node._target_).rpartition(".")[2], options, page

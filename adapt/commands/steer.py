@@ -4,12 +4,12 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from math import isfinite
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from adapt.build import build, build_splits
+from adapt.checks import check_count, is_number
 from adapt.comparison.results import signatures
 from adapt.data.example import Example
 from adapt.data.loader import Loader
@@ -56,8 +56,7 @@ def main(cfg: DictConfig) -> None:
     except ValueError as error:
         raise InputError(str(error)) from None
     coefficients = _coefficients(cfg.coefficients)
-    if not isinstance(cfg.controls, int) or cfg.controls < 0:
-        raise InputError(f"controls is a number of random vectors at each site, 0 or more; got {cfg.controls!r}.")
+    check_count("controls", cfg.controls)
     if cfg.method == "pca":
         pairs_of(*fitted)
     folder = open_run(cfg)
@@ -123,7 +122,7 @@ def main(cfg: DictConfig) -> None:
 
 def _coefficients(given: Any) -> list[float]:
     numbers = list(given) if isinstance(given, ListConfig) else [given]
-    if not all(isinstance(number, (int, float)) and isfinite(number) for number in numbers):
+    if not all(map(is_number, numbers)):
         raise InputError(f"coefficients must be a number or a list of numbers, got {given}.")
     coefficients = [float(number) for number in dict.fromkeys(numbers) if number != 0]
     if not coefficients:
@@ -173,7 +172,7 @@ def _summary(
         before, after = (metric.scale * own[metric.key] for own in (point.bare, point.quality))
         low, high = (metric.scale * end for end in point.difference[metric.key])
         difference = f"{low:+.1f} to {high:+.1f}".replace("-", "−")
-        return f"from {before:.1f} to {after:.1f}{' %' * metric.percent} (difference {difference})"
+        return f"from {before:.1f} to {after:.1f}{metric.unit} (difference {difference})"
 
     if best is None:
         return f"{settings} settings were measured; there were no validation {model.task.example_name}s of {away} to choose by."
@@ -188,5 +187,5 @@ def _summary(
     controls = [point for point in at if point.control and point.line.startswith(f"{away},")]
     if controls:
         mean = metric.scale * sum(point.quality[metric.key] for point in controls) / len(controls)
-        text += f"; a random vector as long takes {away} to {mean:.1f}{' %' * metric.percent}"
+        text += f"; a random vector as long takes {away} to {mean:.1f}{metric.unit}"
     return text + "."

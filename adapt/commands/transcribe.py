@@ -1,4 +1,4 @@
-"""`innertune transcribe`: what is said in audio files, on standard output."""
+"""`innertune transcribe`: write transcripts of audio files to standard output."""
 
 import sys
 
@@ -7,23 +7,23 @@ from omegaconf import DictConfig, ListConfig
 from adapt.build import build
 from adapt.corrections.model_memory import corrected
 from adapt.data.inputs import find_audio
-from adapt.data.splits import check, report
+from adapt.data.splits import check_examples, stop_or_skip
 from adapt.errors import InputError
 from adapt.models.inference import decode_examples
 
 
 def main(cfg: DictConfig) -> None:
-    """Transcribe `cfg.audio`. One file: its text alone. Several: a line each, the file, a tab, and its text."""
+    """Transcribe `cfg.audio`. One file gives its text only; several give lines of file, tab and text."""
     utterances, problems = find_audio(list(cfg.audio) if isinstance(cfg.audio, ListConfig) else [cfg.audio])
     loaded = build(cfg.model)
-    model = loaded.model
-    if model.reader.unit != "seconds":
-        raise InputError(f"'{loaded.reference}' reads text, not audio. For texts: innertune translate text='...'.")
-    fit = check(utterances, model, False, problems)
-    report(problems, cfg.on_error, "on_error")
+    if not loaded.model.reads_audio:
+        raise InputError(f"'{loaded.reference}' reads text, not audio. To translate: innertune translate text='...'.")
+    usable, rejected = check_examples(utterances, loaded.model, training=False)
+    problems += rejected
+    stop_or_skip(problems, cfg.on_error, "on_error")
     for problem in problems:
         print(f"Skipped: {problem}", file=sys.stderr)  # standard output is for the texts
     with corrected(loaded, str(cfg.corrections)):
-        texts = decode_examples(model, model.task, fit, build(cfg.loader), "transcribing")
-    for utterance, text in zip(fit, texts, strict=True):
-        print(text if len(utterances) == 1 else f"{utterance.audio_filepath}\t{text}")
+        texts = decode_examples(loaded.model, loaded.model.task, usable, build(cfg.loader), "transcribing")
+    for utterance, text in zip(usable, texts, strict=True):
+        print(text if len(utterances) == 1 else f"{utterance.name}\t{text}")

@@ -1,1 +1,1 @@
-"""Compare two models: quality, words, weights, neurons and causes, as plain data."""
+"""Compare two models: metrics, words, weights, neurons and causes, as plain data."""

@@ -1,39 +1,43 @@
-"""What caused the gain: each layer's change put back, and made alone; one model's activations in the other."""
+"""Attribute a change in quality to parts of the model, by reverting or applying one part of the weight change.
+
+Activation patching does the same for activations: one layer's output is replaced by that of the other model.
+"""
 
 import copy
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from adapt.comparison.patching import PatchedLayer, patch_layers
 from adapt.data.example import Example
 from adapt.data.loader import Loader
-from adapt.introspect.reading import evenly, learnable
+from adapt.data.subset import evenly
+from adapt.introspect.reading import learnable
 from adapt.introspect.scores import change
 from adapt.metrics import TextScores, paired_intervals
 from adapt.models.checkpoint import weights
-from adapt.models.inference import decode_examples, eval_mode
+from adapt.models.inference import decode_examples
 from adapt.models.model import Model
 from adapt.progress import track
 from interventions.bits import changed_bits
-from interventions.capture import capture
-from interventions.intervene import intervene
 from interventions.neurons import Neurons
-from interventions.patch import Patch
-from interventions.sites import Site, find_sites, site_at
+from interventions.sites import Site, find_sites
 
 Kind = Literal["layer", "neurons", "random"]
-MOST_PARTS = 16
+Masks = Mapping[str, Tensor]  # boolean masks of weights, by parameter name
+MAX_PARTS = 16
 
 
 @dataclass(frozen=True)
 class Effect:
-    """One mixture of two models on one set: each metric's value, and the 95 % interval of its difference (examples
-    paired) from the model that the mixture was made of."""
+    """The metrics of a partly changed model on one set.
+
+    `difference` is the 95 % interval of each metric's difference (paired by example) from the model it was made from.
+    """
 
     values: dict[str, float]
     difference: dict[str, tuple[float, float]]
@@ -41,44 +45,44 @@ class Effect:
 
 @dataclass(frozen=True)
 class Cause:
-    """What one part of the change does, by set. `weights` counts those that differ in it.
+    """The effect of one part of the weight change, by set.
 
-    `without` is the model after, this part put back to what it was; `alone` the model before, this part as it is after.
+    Attributes:
+        part: A layer, or a group of neurons.
+        kind: "random" for a control group of neurons.
+        weights: The number of weights that changed in this part.
+        reverted: The model after, with this part as it was before.
+        applied: The model before, with this part as it is after.
     """
 
     part: str
     kind: Kind
     weights: int
-    without: dict[str, Effect]
-    alone: dict[str, Effect]
-
-
-@dataclass(frozen=True)
-class Patched:
-    """The mean loss by set where one layer's activations are those of the other model on the same input.
-
-    `before` says it of the model after with the activations of the model before, `after` the other way round.
-    """
-
-    layer: str
-    before: dict[str, float]
-    after: dict[str, float]
+    reverted: dict[str, Effect]
+    applied: dict[str, Effect]
 
 
 @dataclass(frozen=True)
 class Causes:
-    """Where a change lives. `before` and `after` have each set's metrics on the `examples` that all was measured on.
+    """The effects of all parts of a weight change.
 
-    `kept` are parameters that no mixture puts back: those of an output layer that was rebuilt for another alphabet.
+    Attributes:
+        examples: The number of examples of each set that everything was measured on.
+        before: The metrics of the model before on these examples, by set.
+        after: The metrics of the model after.
+        parts: The effect of each part.
+        patched: The effect of exchanging the activations of each layer.
+        losses: The mean loss of the models before and after, by set.
+        not_reverted: Parameters that are never reverted: those of an output layer rebuilt for another alphabet.
     """
 
     examples: dict[str, int]
     before: dict[str, dict[str, float]]
     after: dict[str, dict[str, float]]
     parts: list[Cause]
-    patched: list[Patched]
+    patched: list[PatchedLayer]
     losses: dict[str, tuple[float, float]]
-    kept: list[str]
+    not_reverted: list[str]
 
 
 def find_causes(
@@ -86,77 +90,79 @@ def find_causes(
     after: Model,
     sets: Mapping[str, Sequence[Example]],
     loader: Loader,
-    examples: int = 100,
+    max_examples: int = 100,
     neurons: Mapping[str, Neurons] | None = None,
 ) -> Causes:
-    """Put back the change of each layer, and make it alone, and measure both; likewise for sets of `neurons` by name.
+    """Measure the effect of reverting the change of each layer, and of applying it alone.
 
-    At most `examples` of each set are answered, spread evenly over it. Of more than 16 changed layers neighbours are
-    taken together. A name in `neurons` (None: `changed_neurons`) that starts with "random" is shown as a control.
+    If more than `MAX_PARTS` layers changed, adjacent layers are grouped. The layers of a deep network depend on each
+    other, so the effects of the parts need not add up to the effect of the whole change.
 
-    The layers of a deep network depend on each other, so the parts' effects need not add up to the whole.
+    Args:
+        before: The model before.
+        after: The model after, of the same architecture.
+        sets: The examples of each set.
+        loader: Makes batches of the examples.
+        max_examples: The number of examples to decode of each set, spread evenly over it.
+        neurons: Groups of neurons to treat like layers, by name. A name that starts with "random" marks a control.
+            None uses `most_changed_neurons`.
+
+    Returns:
+        The effects of the layers and of the groups of neurons.
 
     Raises:
-        ValueError: the models are not of one architecture, or nothing changed.
+        ValueError: The models differ in architecture, or no weight changed.
     """
-    old, own = weights(before.net), weights(after.net)
-    if old.keys() != own.keys():
-        raise ValueError(f"Expected two models of one architecture; they differ in '{min(old.keys() ^ own.keys())}'.")
-    # Rows of an output layer mean other characters where the alphabet is another, whatever its shape.
-    head = after.head.removeprefix("net.") if before.vocabulary != after.vocabulary else None
-    kept = sorted(n for n in own if old[n].shape != own[n].shape or (head and n.startswith(f"{head}.")))
-    changed = {
-        name: changed_bits(old[name].cpu(), own[name].cpu())
-        for name in own
-        if name not in kept and not torch.equal(old[name].cpu(), own[name].cpu())
-    }
-    if not changed:
-        besides = ", but those of an output layer for another alphabet, which no mixture can put back" if kept else ""
-        raise ValueError(f"No weight differs between the two models{besides}. There are no causes to tell apart.")
-    sets = {name: evenly(found, examples) for name, found in sets.items()}
-    parts = [(name, "layer", mask) for name, mask in _layers(after, changed)]
-    for name, chosen in (changed_neurons(before, after) if neurons is None else neurons).items():
-        parts.append((name, "random" if name.startswith("random") else "neurons", _rows(chosen, changed)))
+    old, new = weights(before.net), weights(after.net)
+    not_reverted, changed = _changed_weights(before, after, old, new)
+    sets = {name: evenly(examples, max_examples) for name, examples in sets.items()}
+    groups = most_changed_neurons(before, after) if neurons is None else neurons
     model = copy.deepcopy(after)
 
-    def measured() -> dict[str, TextScores]:
+    def evaluate() -> dict[str, TextScores]:
         return {
-            name: model.task.evaluate([e.text for e in found], decode_examples(model, model.task, found, loader, ""))
-            for name, found in sets.items()
+            name: model.task.evaluate(
+                [example.text for example in examples], decode_examples(model, model.task, examples, loader, "")
+            )
+            for name, examples in sets.items()
         }
 
-    def mixture(put_back: Mapping[str, Tensor]) -> dict[str, TextScores]:
-        with _put_back(model, old, put_back):
-            return measured()
+    def evaluate_reverted(masks: Masks) -> dict[str, TextScores]:
+        with _reverted(model, old, masks):
+            return evaluate()
 
-    whole, bare = measured(), mixture(changed)
+    scores_after = evaluate()
+    scores_before = evaluate_reverted(changed)
     causes = []
-    for part, kind, mask in track(parts, "causes"):
-        rest = {name: bits & ~mask[name] if name in mask else bits for name, bits in changed.items()}
-        causes.append(
-            Cause(
-                part, kind, sum(int(bits.sum()) for bits in mask.values()),
-                _effects(whole, mixture(mask)), _effects(bare, mixture(rest)),
-            )
-        )  # fmt: skip
+    for part, kind, masks in track(_parts(after, changed, groups), "causes"):
+        others = {name: mask & ~masks[name] if name in masks else mask for name, mask in changed.items()}
+        reverted = _effects(scores_after, evaluate_reverted(masks))
+        applied = _effects(scores_before, evaluate_reverted(others))
+        causes.append(Cause(part, kind, sum(int(mask.sum()) for mask in masks.values()), reverted, applied))
     patched, losses = [], {}
-    # Told of another language, say, they take other steps, and activations of the one do not fit into the other.
+    # Models with different vocabularies or prompts run for different numbers of steps, so activations cannot be
+    # exchanged between them.
     if before.vocabulary == after.vocabulary and before.header() == after.header():
-        # A text that cannot be learned has no loss.
-        texts = {name: found for name, own in sets.items() if (found := learnable(after, own))}
-        if texts:
-            patched, losses = _patched(before, after, texts, loader)
+        with_loss = {name: learnable(after, examples) for name, examples in sets.items()}
+        with_loss = {name: examples for name, examples in with_loss.items() if examples}
+        if with_loss:
+            patched, losses = patch_layers(before, after, with_loss, loader)
     return Causes(
-        {name: len(found) for name, found in sets.items()},
-        {name: quality.values() for name, quality in bare.items()},
-        {name: quality.values() for name, quality in whole.items()},
-        causes, patched, losses, kept,
-    )  # fmt: skip
+        examples={name: len(examples) for name, examples in sets.items()},
+        before={name: scores.values() for name, scores in scores_before.items()},
+        after={name: scores.values() for name, scores in scores_after.items()},
+        parts=causes,
+        patched=patched,
+        losses=losses,
+        not_reverted=not_reverted,
+    )
 
 
-def changed_neurons(before: Model, after: Model, share: float = 0.05, seed: int = 0) -> dict[str, Neurons]:
-    """That share of the neurons that changed which changed most (`adapt.introspect.scores.change`), and as many random
-    ones of those that changed, as their control; nothing where these would be the half of them.
+def most_changed_neurons(before: Model, after: Model, share: float = 0.05, seed: int = 0) -> dict[str, Neurons]:
+    """Return the `share` of the changed neurons that changed most, and equally many random ones as a control.
+
+    The change of a neuron is that of its weights (`adapt.introspect.scores.change`). The result is empty if `share`
+    rounds to no neuron, or to half of the changed neurons or more.
     """
     old, new = (dict(model.named_parameters(remove_duplicate=False)) for model in (before, after))
     sites = [
@@ -171,44 +177,74 @@ def changed_neurons(before: Model, after: Model, share: float = 0.05, seed: int 
         return {}
     order = torch.randperm(len(places), generator=torch.Generator().manual_seed(seed))[:count].tolist()
     drawn: dict[Site, list[int]] = {site: [] for site in sites}
-    for site, unit in (places[number] for number in order):
+    for site, unit in (places[i] for i in order):
         drawn[site].append(unit)
     return {
         f"the {count:,} neurons that changed most": scores.top(count, None),
-        f"random {count:,} of those that changed": Neurons(drawn),
+        f"random {count:,} of the changed neurons": Neurons(drawn),
     }
 
 
-def _effects(from_: Mapping[str, TextScores], to: Mapping[str, TextScores]) -> dict[str, Effect]:
-    return {name: Effect(quality.values(), paired_intervals(from_[name], quality)) for name, quality in to.items()}
+def _changed_weights(
+    before: Model, after: Model, old: Mapping[str, Tensor], new: Mapping[str, Tensor]
+) -> tuple[list[str], dict[str, Tensor]]:
+    """Return the names of the parameters that cannot be reverted, and the masks of all other weights that changed."""
+    if old.keys() != new.keys():
+        raise ValueError(f"Expected two models of one architecture; they differ in '{min(old.keys() ^ new.keys())}'.")
+    # If the alphabets differ, the rows of the output layers belong to different characters, whatever their shapes.
+    head = after.head.removeprefix("net.") if before.vocabulary != after.vocabulary else None
+    not_reverted = sorted(n for n in new if old[n].shape != new[n].shape or (head and n.startswith(f"{head}.")))
+    changed = {
+        name: changed_bits(old[name].cpu(), new[name].cpu())
+        for name in new
+        if name not in not_reverted and not torch.equal(old[name].cpu(), new[name].cpu())
+    }
+    if not changed:
+        exception = " except in the output layer, which was rebuilt for another alphabet" if not_reverted else ""
+        raise ValueError(f"No weight differs between the two models{exception}, so there are no causes to find.")
+    return not_reverted, changed
 
 
-Mask = dict[str, Tensor]  # which entries of which tensors
+def _effects(reference: Mapping[str, TextScores], scores: Mapping[str, TextScores]) -> dict[str, Effect]:
+    return {name: Effect(own.values(), paired_intervals(reference[name], own)) for name, own in scores.items()}
 
 
-def _layers(model: Model, changed: Mask) -> list[tuple[str, Mask]]:
-    """The changed layers from input to output; each has what changed in it. What is in no layer comes last."""
-    found, left = [], dict(changed)
+def _parts(model: Model, changed: Masks, groups: Mapping[str, Neurons]) -> list[tuple[str, Kind, dict[str, Tensor]]]:
+    """Return the name, the kind and the masks of each part: the layers, followed by the groups of neurons."""
+    parts: list[tuple[str, Kind, dict[str, Tensor]]] = [
+        (name, "layer", masks) for name, masks in _layers(model, changed)
+    ]
+    for name, neurons in groups.items():
+        parts.append((name, "random" if name.startswith("random") else "neurons", _rows(neurons, changed)))
+    return parts
+
+
+def _layers(model: Model, changed: Masks) -> list[tuple[str, dict[str, Tensor]]]:
+    """Divide the changed weights among the layers from input to output. Weights outside all layers come last."""
+    layers, rest = [], dict(changed)
     for layer in model.layers:
-        own = {name: left.pop(name) for name in changed if name in left and _module(name) in layer.modules}
+        own = {name: rest.pop(name) for name in changed if name in rest and _module(name) in layer.modules}
         if own:
-            found.append((layer.name, own))
-    if left:
-        found.append(("outside the layers", left))
-    together = -(-len(found) // MOST_PARTS)
+            layers.append((layer.name, own))
+    if rest:
+        layers.append(("outside the layers", rest))
+    size = -(-len(layers) // MAX_PARTS)
+    groups = [layers[start : start + size] for start in range(0, len(layers), size)]
     return [
-        (found[i][0] if together == 1 else f"{found[i][0]} to {found[min(i + together, len(found)) - 1][0]}",
-         {name: bits for _, own in found[i : i + together] for name, bits in own.items()})
-        for i in range(0, len(found), together)
-    ]  # fmt: skip
+        (
+            group[0][0] if size == 1 else f"{group[0][0]} to {group[-1][0]}",
+            {name: mask for _, masks in group for name, mask in masks.items()},
+        )
+        for group in groups
+    ]
 
 
 def _module(name: str) -> str:
     return f"net.{name}".rpartition(".")[0]
 
 
-def _rows(neurons: Neurons, changed: Mask) -> Mask:
-    """What changed in the rows that make these neurons."""
+def _rows(neurons: Neurons, changed: Masks) -> dict[str, Tensor]:
+    """Return the masks of the weights that changed in the rows of these neurons."""
     masks = {}
     for site in neurons.used:
         for name in (row.removeprefix("net.") for row in site.rows):
@@ -220,74 +256,17 @@ def _rows(neurons: Neurons, changed: Mask) -> Mask:
 
 
 @contextmanager
-def _put_back(model: Model, old: Mapping[str, Tensor], entries: Mask) -> Iterator[None]:
-    """For a block, the model has the old values in these entries; afterwards its own again, bit for bit."""
+def _reverted(model: Model, old: Mapping[str, Tensor], masks: Masks) -> Iterator[None]:
+    """Give the model the old values of the masked weights within a block, and restore its own exactly afterwards."""
     state = weights(model.net)
-    kept = {name: state[name].clone() for name in entries}
+    saved = {name: state[name].clone() for name in masks}
     try:
         with torch.no_grad():
-            for name, mask in entries.items():
-                own = state[name]
-                own.copy_(torch.where(mask.to(own.device), old[name].to(own), own))
+            for name, mask in masks.items():
+                weight = state[name]
+                weight.copy_(torch.where(mask.to(weight.device), old[name].to(weight), weight))
         yield
     finally:
         with torch.no_grad():
-            for name, values in kept.items():
+            for name, values in saved.items():
                 state[name].copy_(values)
-
-
-def _patched(
-    before: Model, after: Model, sets: Mapping[str, Sequence[Example]], loader: Loader
-) -> tuple[list[Patched], dict[str, tuple[float, float]]]:
-    """Each layer's activations of one model in the other, and the loss of both models as they are."""
-    models = {"before": before, "after": after}
-    sums: dict[tuple[str, str, str], float] = {}  # (set, layer or "", model) -> the sum of losses over examples
-
-    def add(name: str, layer: str, of: str, batch: Any) -> None:
-        loss = float(after.task.loss(models[of], batch)) * len(batch.examples)
-        sums[name, layer, of] = sums.get((name, layer, of), 0.0) + loss
-
-    device = next(after.parameters()).device
-    with eval_mode(before), eval_mode(after), torch.no_grad():
-        first = next(iter(loader.evaluation(next(iter(sets.values()))[:1], after.reader)))
-        layers = _once(after, lambda: after.task.loss(after, first.to(device)))
-        for name, found in sets.items():
-            for batch in track(loader.evaluation(found, after.reader), f"patching, {name}"):
-                batch, acts = batch.to(device), {}
-                for of, model in models.items():
-                    with capture(model, list(layers.values())) as acts[of]:
-                        add(name, "", of, batch)
-                for layer, site in layers.items():
-                    for of, other in (("after", "before"), ("before", "after")):
-                        with intervene(models[of], Patch(site, acts[other][site])):
-                            add(name, layer, of, batch)
-    mean = {key: total / len(sets[key[0]]) for key, total in sums.items()}
-    return (
-        [
-            Patched(
-                layer,
-                {name: mean[name, layer, "after"] for name in sets},
-                {name: mean[name, layer, "before"] for name in sets},
-            )
-            for layer in layers
-        ],
-        {name: (mean[name, "", "before"], mean[name, "", "after"]) for name in sets},
-    )
-
-
-def _once(model: Model, run: Callable[[], Any]) -> dict[str, Site]:
-    """The layers that `run` calls as one module, once; not an embedding that encoder and decoder share."""
-    found, called, handles = {}, Counter[str](), []
-    for layer in model.layers:
-        try:
-            found[layer.name] = site_at(model, layer.name)
-        except ValueError:  # parameters that several modules hold together
-            continue
-        count = lambda *_, name=layer.name: called.update([name])  # noqa: E731
-        handles.append(model.get_submodule(layer.name).register_forward_hook(count))
-    try:
-        run()
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {name: site for name, site in found.items() if called[name] == 1}

@@ -1,15 +1,18 @@
-"""Before against after, as plain data: quality by set and group, transcripts that changed, weights that changed."""
+"""Compare two models on test sets: metrics by set and group, changed transcripts, weights, neurons and causes."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 
+from adapt.checks import check_counts
 from adapt.comparison.causes import find_causes
 from adapt.comparison.grids import measure_smoothness
-from adapt.comparison.neurons import compare_neurons
-from adapt.comparison.recordings import recordings
+from adapt.comparison.neurons import compare_neurons as compare_all_neurons
+from adapt.comparison.recordings import make_audio_clips
 from adapt.comparison.results import Comparison, GroupResult, SetResult, by_group
 from adapt.comparison.words import Transcript, align, word_changes
 from adapt.data.example import Example
@@ -18,149 +21,289 @@ from adapt.data.manifest import Splits
 from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from adapt.introspect.topography.cells import cells_of_model
-from adapt.introspect.weights.change import weight_change
+from adapt.introspect.weights.change import WeightChange, weight_change
 from adapt.metrics import paired_intervals, word_edits
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.task import Task, recognition
 
 log = logging.getLogger(__name__)
-MOST_CHANGED = 12
+MAX_TRANSCRIPTS = 12
+GROUP_BY = ("accent", "speaker", "domain")
+T = TypeVar("T")
 
 
-def compare_answers(
+def compare(
+    before: Loaded,
+    after: Loaded,
+    splits: Splits,
+    *,
+    loader: Loader | None = None,
+    group_by: Sequence[str] = GROUP_BY,
+    causes: int = 40,
+    compare_neurons: int = 100,
+    audio_clips: int = 6,
+    title: str = "Before and after",
+    skipped: Sequence[str] = (),
+    config: str = "",
+) -> Comparison:
+    """Compare two models on the target and source test sets.
+
+    What was trained is read from the header of `after`.
+
+    Args:
+        before: The model before.
+        after: The model after, of the same task.
+        splits: The data; `test` is the target set and `source_test` the source set.
+        loader: Makes batches of the examples. None uses the defaults of `Loader`.
+        group_by: The keys of the data to group results by.
+        causes: The number of examples per set used to measure causes (`find_causes`); 0 skips it.
+        compare_neurons: The number of examples per set used to compare neurons; 0 skips it.
+        audio_clips: The maximum number of recordings in the report; 0 for none.
+        title: The title of the report.
+        skipped: A sentence for each line of the data that could not be used, for the report.
+        config: The configuration as YAML, for the report.
+
+    Returns:
+        The comparison as plain data. `adapt.report.page.write_report` draws it.
+
+    Raises:
+        InputError: There are no test examples, the models perform different tasks, or a count is invalid.
+    """
+    started = time.perf_counter()
+    check_counts(0, causes=causes, compare_neurons=compare_neurons, audio_clips=audio_clips)
+    loader = loader or Loader()
+    metric_before, metric_after = before.model.task.metrics[0], after.model.task.metrics[0]
+    if before.model.task.metrics != after.model.task.metrics:
+        raise InputError(
+            f"Cannot compare '{before.reference}' with '{after.reference}', because they perform different tasks: the "
+            f"first is evaluated by {metric_before.label}, the second by {metric_after.label}."
+        )
+    sets = {name: part for name, part in (("target", splits.test), ("source", splits.source_test)) if part}
+    if not sets:
+        raise InputError("There are no test examples to compare the models on. Give splits with test or source_test.")
+    hypotheses = [
+        {
+            name: decode_examples(loaded.model, loaded.model.task, part, loader, f"{name} {when}")
+            for name, part in sets.items()
+        }
+        for when, loaded in (("before", before), ("after", after))
+    ]
+    comparison = compare_hypotheses(
+        before,
+        after,
+        sets,
+        *hypotheses,
+        loader=loader,
+        group_by=group_by,
+        trained=after.header.get("trained", ()),
+        trained_rows=after.header.get("trained_rows"),
+        trained_factors=after.header.get("trained_factors"),
+        causes=causes,
+        compare_neurons=compare_neurons,
+        audio_clips=audio_clips,
+        title=title,
+        skipped=skipped,
+        config=config,
+    )
+    return replace(comparison, seconds=time.perf_counter() - started)
+
+
+def compare_hypotheses(
+    before: Loaded,
+    after: Loaded,
+    sets: Mapping[str, Sequence[Example]],
+    before_hypotheses: Mapping[str, Sequence[str]],
+    after_hypotheses: Mapping[str, Sequence[str]],
+    *,
+    loader: Loader | None = None,
+    group_by: Sequence[str] = GROUP_BY,
+    trained: Sequence[str] = (),
+    trained_rows: Mapping[str, int] | None = None,
+    trained_factors: Mapping[str, int] | None = None,
+    causes: int = 0,
+    compare_neurons: int = 0,
+    audio_clips: int = 0,
+    title: str = "Before and after",
+    history: Sequence[Mapping[str, float]] = (),
+    seconds: float = 0.0,
+    skipped: Sequence[str] = (),
+    config: str = "",
+    selection: str = "",
+) -> Comparison:
+    """Compare two models whose hypotheses (transcripts or translations) are already known.
+
+    Topographic smoothness is measured if the header of `after` has grids. If measuring the audio clips, neurons,
+    causes or smoothness fails, the error is logged and the result is returned without them, so that a long training
+    run is not lost.
+
+    Args:
+        before: The model before.
+        after: The model after, of the same task.
+        sets: The examples of each set ("target", "source").
+        before_hypotheses: The outputs of the model before, for each set in the order of the examples.
+        after_hypotheses: The outputs of the model after.
+        loader: Makes batches of the examples. None uses the defaults of `Loader`.
+        group_by: The keys of the data to group results by.
+        trained: The names of the parameters that were trained.
+        trained_rows: The number of trained rows of each parameter that was trained only in part.
+        trained_factors: The number of trained numbers of each parameter that was trained by low-rank factors.
+        causes: The number of examples per set used to measure causes (`find_causes`); 0 skips it.
+        compare_neurons: The number of examples per set used to compare neurons; 0 skips it.
+        audio_clips: The maximum number of recordings in the report; 0 for none.
+        title: The title of the report.
+        history: The values logged after each training epoch.
+        seconds: The duration of the run.
+        skipped: A sentence for each line of the data that could not be used.
+        config: The configuration as YAML, for the report.
+        selection: A sentence on how the trained parameters were selected.
+
+    Returns:
+        The comparison as plain data.
+
+    Raises:
+        InputError: A count is invalid.
+    """
+    check_counts(0, causes=causes, compare_neurons=compare_neurons, audio_clips=audio_clips)
+    loader, task = loader or Loader(), after.model.task
+    results, groups, transcripts = score_hypotheses(sets, before_hypotheses, after_hypotheses, task, group_by)
+    words = {
+        name: word_changes(
+            [example.text for example in examples], before_hypotheses[name], after_hypotheses[name], task
+        )
+        for name, examples in sets.items()
+    }
+    comparison = Comparison(
+        before_name=before.reference,
+        after_name=after.reference,
+        sets=results,
+        groups=groups,
+        transcripts=transcripts,
+        weights=_weights(before, after, trained, trained_rows, trained_factors),
+        metrics=task.metrics,
+        example_name=task.example_name,
+        title=title,
+        words=words,
+        history=[dict(row) for row in history],
+        seconds=seconds,
+        skipped=list(skipped),
+        config=config,
+        selection=selection,
+    )
+    return _look_inside(comparison, before, after, sets, loader, causes, compare_neurons, audio_clips)
+
+
+def score_hypotheses(
     sets: Mapping[str, Sequence[Example]],
     before: Mapping[str, Sequence[str]],
     after: Mapping[str, Sequence[str]],
     task: Task = recognition,
-    group_by: Sequence[str] = ("accent", "speaker"),
+    group_by: Sequence[str] = GROUP_BY,
 ) -> tuple[dict[str, SetResult], list[GroupResult], list[Transcript]]:
-    """Judge two models' answers to the same examples: per set, per group, and the transcripts that changed most."""
+    """Evaluate the hypotheses of two models for the same examples.
+
+    Args:
+        sets: The examples of each set.
+        before: The hypotheses of the model before, by set.
+        after: The hypotheses of the model after, by set.
+        task: Defines the metrics.
+        group_by: The keys of the data to group results by. Keys that no example of a set has are ignored.
+
+    Returns:
+        The metrics by set, the metrics by group, and the transcripts that changed most.
+    """
     results, groups, transcripts = {}, [], []
     for name, examples in sets.items():
         references = [example.text for example in examples]
         old, new = task.evaluate(references, before[name]), task.evaluate(references, after[name])
         results[name] = SetResult(old.as_dict(), new.as_dict(), paired_intervals(old, new))
         for key in group_by:
-            groups += [
-                GroupResult(name, key, value, old[chosen].as_dict(), new[chosen].as_dict())
-                for value, chosen in by_group(examples, key).items()
-            ]
+            chosen = by_group(examples, key)
+            if list(chosen) != ["unknown"]:
+                groups += [
+                    GroupResult(name, key, value, old[indices].as_dict(), new[indices].as_dict())
+                    for value, indices in chosen.items()
+                ]
         transcripts += _most_changed(name, examples, before[name], after[name], task)
     return results, groups, transcripts
+
+
+def measure_or_warn(name: str, measure: Callable[..., T], *arguments: Any) -> T | None:
+    """Call `measure`. If it fails, log the error and return None, so that finished work is not lost."""
+    try:
+        return measure(*arguments)
+    except (InputError, ValueError) as error:
+        log.warning("The report does not include %s: %s", name, error)
+    except Exception:
+        log.exception("The report does not include %s, because measuring it failed.", name)
+    return None
 
 
 def _most_changed(
     name: str, examples: Sequence[Example], before: Sequence[str], after: Sequence[str], task: Task
 ) -> list[Transcript]:
-    said = [task.normalise(example.text) for example in examples]
+    references = [task.normalise(example.text) for example in examples]
     before, after = [task.normalise(text) for text in before], [task.normalise(text) for text in after]
-    better = word_edits(said, before) - word_edits(said, after)
-    # The most improved, and as many of the most damaged: a report that shows only gains would mislead.
-    order = np.argsort(-better, kind="stable")
-    gained = [int(i) for i in order if better[i] > 0][: MOST_CHANGED // 2]
-    lost = [int(i) for i in order[::-1] if better[i] < 0][: MOST_CHANGED // 2]
+    improvement = word_edits(references, before) - word_edits(references, after)
+    # As many of the most damaged as of the most improved: showing only improvements would be misleading.
+    order = np.argsort(-improvement, kind="stable")
+    improved = [int(i) for i in order if improvement[i] > 0][: MAX_TRANSCRIPTS // 2]
+    worsened = [int(i) for i in order[::-1] if improvement[i] < 0][: MAX_TRANSCRIPTS // 2]
     return [
         Transcript(
-            name, examples[i].name, examples[i].text, int(better[i]),
-            align(said[i], before[i]), align(said[i], after[i]),
-            examples[i].source if isinstance(examples[i], Pair) else "", i,
+            set=name,
+            name=example.name,
+            reference=example.text,
+            improvement=int(improvement[i]),
+            before=align(references[i], before[i]),
+            after=align(references[i], after[i]),
+            source=example.source if isinstance(example, Pair) else "",
+            index=i,
         )
-        for i in gained + lost
-    ]  # fmt: skip
+        for i in improved + worsened
+        for example in (examples[i],)
+    ]
 
 
-def compare_models(
-    before: Loaded, after: Loaded, splits: Splits, loader: Loader, group_by: Sequence[str], **facts: Any
-) -> Comparison:
-    """Run both models over the target and source test sets, and compare; `facts` as in `compare_texts`.
-
-    Raises:
-        InputError: there is nothing to compare them on, or one recognises speech and the other translates.
-    """
-    if before.model.task.metrics != after.model.task.metrics:
-        raise InputError(
-            f"'{before.reference}' is judged by {before.model.task.metrics[0].label} and '{after.reference}' by "
-            f"{after.model.task.metrics[0].label}: they do different things, and cannot be compared."
-        )
-    sets = {name: part for name, part in (("target", splits.test), ("source", splits.source_test)) if part}
-    if not sets:
-        raise InputError("There is nothing to compare the models on: give data.test=... or data.source_test=...")
-    texts = {
-        when: {
-            name: decode_examples(loaded.model, loaded.model.task, part, loader, f"{name} {when}")
-            for name, part in sets.items()
-        }
-        for when, loaded in (("before", before), ("after", after))
-    }
-    return compare_texts(before, after, sets, texts["before"], texts["after"], loader, group_by, **facts)
+def _weights(
+    before: Loaded,
+    after: Loaded,
+    trained: Sequence[str],
+    rows: Mapping[str, int] | None,
+    factors: Mapping[str, int] | None,
+) -> WeightChange | None:
+    try:
+        return weight_change(before.model, after.model, trained, rows, factors)
+    except ValueError as error:
+        log.warning("The weights cannot be compared: %s", error)
+        return None
 
 
-def compare_texts(
+def _look_inside(
+    comparison: Comparison,
     before: Loaded,
     after: Loaded,
     sets: Mapping[str, Sequence[Example]],
-    before_texts: Mapping[str, Sequence[str]],
-    after_texts: Mapping[str, Sequence[str]],
     loader: Loader,
-    group_by: Sequence[str],
-    trained: Sequence[str] = (),
-    rows: Mapping[str, int] | None = None,
-    factors: Mapping[str, int] | None = None,
-    causes: int = 0,
-    inside: int = 0,
-    players: int = 0,
-    **facts: Any,
+    cause_examples: int,
+    neuron_examples: int,
+    clip_count: int,
 ) -> Comparison:
-    """The comparison of two models whose answers are there already; what was trained as in `weight_change`.
-
-    `causes` is the number of examples of each set on which the causes are measured (`find_causes`), and `inside` of
-    those that show what the neurons do (`compare_neurons`); `players` of all transcripts' recordings that are kept; 0: not
-    at all. Where the header of `after` says that it was laid out on grids, their order is measured (`measure_smoothness`).
-    Where one of them fails, the comparison is without it: what was trained and measured before is not to be lost for
-    that.
-    """
-    check_counts(causes=causes, inside=inside, players=players)
-    results, groups, transcripts = compare_answers(sets, before_texts, after_texts, after.model.task, group_by)
-    try:
-        weights = weight_change(before.model, after.model, trained, rows, factors)
-    except ValueError as error:
-        log.warning("The weights cannot be compared: %s", error)
-        weights = None
-    words = {
-        name: word_changes([example.text for example in found], before_texts[name], after_texts[name], after.model.task)
-        for name, found in sets.items()
-    }
-    rate = after.model.sample_rate
-    heard = tried("players", recordings, transcripts, sets, rate, players) if players and rate else None
+    """Add the audio clips, and what requires running the models again: neurons, causes and topographic smoothness."""
+    models = before.model, after.model
     cells = cells_of_model(after.header, after.reference)
-    models, changed = (before.model, after.model), weights is not None and weights.changed > 0
-    neurons = tried("inside", compare_neurons, *models, sets, loader, inside, cells) if inside and changed else None
-    found = tried("causes", find_causes, *models, sets, loader, causes) if causes and changed else None
-    shown = [example for examples in sets.values() for example in examples]
-    order = tried("order", measure_smoothness, *models, cells, shown, loader) if cells else None
-    return Comparison(
-        before_name=before.reference, after_name=after.reference, sets=results, groups=groups,
-        transcripts=transcripts, words=words, recordings=heard or {}, weights=weights, inside=neurons, order=order,
-        causes=found,
-        metrics=after.model.task.metrics, example_name=after.model.task.example_name, **facts,
-    )  # fmt: skip
-
-
-def check_counts(**counts: Any) -> None:
-    """Raise InputError for what is no number of something; a command asks before it does anything that takes long."""
-    for name, count in counts.items():
-        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-            raise InputError(f"{name} is a whole number, 0 or more; got {count!r}.")
-
-
-def tried(name: str, measure: Callable[..., Any], *arguments: Any) -> Any:
-    """What `measure` returns; None, and a line in the log, where it fails after all that took long is done."""
-    try:
-        return measure(*arguments)
-    except (InputError, ValueError) as error:
-        log.warning("The report is without %s: %s", name, error)
-    except Exception:
-        without = "" if name == "order" else f" ({name}=0 leaves it out)"
-        log.exception("The report is without %s, which failed%s. All else is there.", name, without)
-    return None
+    changed = comparison.weights is not None and comparison.weights.changed > 0
+    clips = neurons = causes = smoothness = None
+    rate = after.model.sample_rate
+    if clip_count and rate:
+        clips = measure_or_warn("audio clips", make_audio_clips, comparison.transcripts, sets, rate, clip_count)
+    if neuron_examples and changed:
+        arguments = (*models, sets, loader, neuron_examples, cells)
+        neurons = measure_or_warn("the neurons", compare_all_neurons, *arguments)
+    if cause_examples and changed:
+        causes = measure_or_warn("the causes", find_causes, *models, sets, loader, cause_examples)
+    if cells:
+        examples = [example for part in sets.values() for example in part]
+        arguments = (*models, cells, examples, loader)
+        smoothness = measure_or_warn("topographic smoothness", measure_smoothness, *arguments)
+    return replace(comparison, audio_clips=clips or {}, neurons=neurons, causes=causes, smoothness=smoothness)

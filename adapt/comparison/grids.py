@@ -1,8 +1,8 @@
-"""How far units that respond alike lie together on the grids that a model was laid out on while it trained.
+"""Topographic smoothness: how similar neighbouring units are on the grids of a topographically trained model.
 
-Moran's I of what units do for each phoneme (letter, token) says it of what they do, the cosine of neighbours' weights
-of what they are made of. Both are of the eight neighbours on the same grid, before training and after: what was laid
-out by its weights alone has some order before.
+It is measured in two ways, each before and after training, over the eight neighbours on the same grid: Moran's I of the
+activation profiles (similar responses), and the cosine of the weights (similar weights). A model whose units were
+assigned to cells by their weights is smooth to some degree before training.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,13 @@ import torch
 from adapt.comparison.neurons import common_groupings
 from adapt.data.example import Example
 from adapt.data.loader import Loader
+from adapt.data.subset import evenly
 from adapt.errors import InputError
 from adapt.introspect.profiles.read import read_profiles
-from adapt.introspect.reading import evenly, learnable
+from adapt.introspect.reading import learnable
 from adapt.introspect.topography.draw_maps import draw_maps
 from adapt.introspect.topography.loss import Neighbours
+from adapt.introspect.topography.maps import TopographicMap
 from adapt.introspect.topography.quality import morans_i
 from adapt.introspect.topography.vectors import Array
 from adapt.models.model import DecoderModel, Model
@@ -29,39 +31,40 @@ from interventions.sites import Site
 
 
 @dataclass(frozen=True)
-class SiteOrder:
-    """One site's order before and after: `alike`, the mean cosine of neighbours' weights, and Moran's I.
+class SiteSmoothness:
+    """The smoothness of one site, each value as (before, after).
 
-    `moran` is a mean over the groups: 0 where units lie anyhow, 1 where neighbours respond alike. None where no step
-    of the site is of a group.
+    `neighbour_cosine` is the mean cosine of the weights of neighbouring units. `morans_i` is the mean over the groups
+    of Moran's I of the activations: 0 by chance, 1 if neighbours respond equally. None if no step of the site belongs
+    to a group.
     """
 
     site: str
     units: int
-    alike: tuple[float, float]
-    moran: tuple[float, float] | None
+    neighbour_cosine: tuple[float, float]
+    morans_i: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
-class Order:
-    """The order of all sites that are on a grid, from `examples` examples; Moran's I is by `key` (phoneme, ...)."""
+class TopographicSmoothness:
+    """The smoothness of all sites with a grid, measured on `examples` examples; profiles are per `group_by` value."""
 
-    key: str
+    group_by: str
     examples: int
-    sites: list[SiteOrder]
+    sites: list[SiteSmoothness]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for `metrics.json`."""
-        sites = {
-            own.site: {"units": own.units}
-            | {
-                name: dict(zip(("before", "after"), values, strict=True))
-                for name, values in (("alike", own.alike), ("moran", own.moran))
-                if values is not None
+        """Return plain values by site name, for `metrics.json`."""
+        sites = {}
+        for row in self.sites:
+            cosine_before, cosine_after = row.neighbour_cosine
+            sites[row.site] = {
+                "units": row.units,
+                "neighbour_cosine": {"before": cosine_before, "after": cosine_after},
             }
-            for own in self.sites
-        }
-        return {"key": self.key, "examples": self.examples, "sites": sites}
+            if row.morans_i is not None:
+                sites[row.site]["morans_i"] = {"before": row.morans_i[0], "after": row.morans_i[1]}
+        return {"group_by": self.group_by, "examples": self.examples, "sites": sites}
 
 
 def measure_smoothness(
@@ -70,44 +73,65 @@ def measure_smoothness(
     cells: Mapping[str, Sequence[int]],
     examples: Sequence[Example],
     loader: Loader,
-    most: int = 100,
-) -> Order:
-    """Measure the order of two models on the grids `cells`, of at most `most` of the examples, spread evenly.
+    max_examples: int = 100,
+) -> TopographicSmoothness:
+    """Measure the topographic smoothness of two models on the same grids.
+
+    Args:
+        before: The model before training.
+        after: The model after training.
+        cells: For each site name, the grid cell of each unit.
+        examples: The examples to profile both models on.
+        loader: Makes batches of the examples.
+        max_examples: The number of examples to use, spread evenly over all.
+
+    Returns:
+        The smoothness of each site that both models have.
 
     Raises:
-        InputError: there is no such site in both, or no example that the models can read.
+        InputError: The models share no site with a grid, or cannot read any of the examples.
     """
-    theirs = {site.name: site.units for site in before.sites}
-    sites = [s for s in after.sites if theirs.get(s.name) == s.units == len(cells.get(s.name, ()))]
+    units_before = {site.name: site.units for site in before.sites}
+    sites = [s for s in after.sites if units_before.get(s.name) == s.units == len(cells.get(s.name, ()))]
     if not sites:
-        raise InputError("No site of these models lies on a grid.")
-    chosen = evenly(examples, most)
-    if isinstance(after, DecoderModel):  # a decoder reads the references
+        raise InputError("None of the given grids fits a site that both models have.")
+    chosen = evenly(examples, max_examples)
+    if isinstance(after, DecoderModel):  # a decoder also reads the reference texts
         chosen = list(learnable(after, chosen))
     if not chosen:
-        raise InputError("There is no example whose text the models can read.")
-    key, groups = common_groupings(after, chosen, [""] * len(chosen))
-    # The model after is read first: an alignment is its own, for the one before may not have learned anything yet.
-    new, old = (read_profiles(model, chosen, loader, groups, sites).pooled() for model in (after, before))
+        raise InputError("None of the examples has a reference text that the models can read.")
+    group_by, groups = common_groupings(after, chosen, [""] * len(chosen))
+    # The trained model is read first, because its forced alignment is reused for the untrained one.
+    profiles_after, profiles_before = (
+        read_profiles(model, chosen, loader, groups, sites).pooled() for model in (after, before)
+    )
     try:
-        maps = draw_maps([old, new], key, cells=cells)
-    except InputError:  # no step of these sites is of a group
+        maps = draw_maps([profiles_before, profiles_after], group_by, cells=cells)
+    except InputError:  # no step of these sites belongs to a group
         maps = []
-    morans = {own.name: (_mean(own.points, own.profiles), _mean(own.points, own.after)) for own in maps}
-    found = [
-        SiteOrder(
-            site.name, site.units, tuple(_alike(model, site, cells) for model in (before, after)), morans.get(site.name)
+    morans = {drawn.name: _morans(drawn) for drawn in maps}
+    rows = [
+        SiteSmoothness(
+            site.name,
+            site.units,
+            (_neighbour_cosine(before, site, cells), _neighbour_cosine(after, site, cells)),
+            morans.get(site.name),
         )
         for site in sites
     ]
-    return Order(key, len(chosen), found)
+    return TopographicSmoothness(group_by, len(chosen), rows)
 
 
-def _mean(points: Array, profiles: Array) -> float:
+def _morans(drawn: TopographicMap) -> tuple[float, float]:
+    assert drawn.after is not None  # the map was drawn from two models
+    return _mean_morans_i(drawn.points, drawn.profiles), _mean_morans_i(drawn.points, drawn.after)
+
+
+def _mean_morans_i(points: Array, profiles: Array) -> float:
     values = morans_i(points, profiles)
     return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
 
 
 @torch.no_grad()
-def _alike(model: Model, site: Site, cells: Mapping[str, Sequence[int]]) -> float:
+def _neighbour_cosine(model: Model, site: Site, cells: Mapping[str, Sequence[int]]) -> float:
     return float(Neighbours(site.units, cells=cells[site.name])(full_weight(module_at(model, site))))

@@ -1,78 +1,85 @@
-"""What the neurons of a model do after an adaptation that they did not do before: the inside of a comparison."""
+"""Compare the neurons of two models: activation profiles, representational similarity, probes and maps."""
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from adapt.data.example import Example
 from adapt.data.loader import Loader
+from adapt.data.subset import evenly
 from adapt.errors import InputError
 from adapt.introspect.probes.probe import Probe, probe
-from adapt.introspect.profiles.groups import ByUnit, Clock, ForwardTrace, Grouping, fitting_keys, groupings
+from adapt.introspect.profiles.groupings import fitting_keys, groupings
+from adapt.introspect.profiles.groups import ByUnit, Grouping
 from adapt.introspect.profiles.jackknife import profile_change, profile_change_size
+from adapt.introspect.profiles.profiles import Profiles
 from adapt.introspect.profiles.read import read_profiles
-from adapt.introspect.reading import evenly, learnable
+from adapt.introspect.profiles.trace import ForwardTrace, TimeBase
+from adapt.introspect.reading import learnable
 from adapt.introspect.similarity.similarity import Similarity, similarity
 from adapt.introspect.topography.draw_maps import draw_maps
 from adapt.introspect.topography.maps import TopographicMap
 from adapt.models.model import DecoderModel, Model
+from interventions.neurons import Scores
 from interventions.sites import Site, site_at
 
 log = logging.getLogger(__name__)
-LEVEL = 0.01  # of a wrong flag among all neurons together
-MOST_SITES = 16
-MOST_MAPS = 3
-FEWEST_PROBED = 20  # examples of each of two accents or domains
-_TOP = 5  # neurons of a site that are named
+FAMILY_WISE_ERROR = 0.01  # the probability of any false positive among all neurons together
+MAX_SITES = 16
+MAX_MAPS = 3
+MIN_PROBED = 20  # examples of each of two accents or domains
+_LISTED = 5  # neurons listed per site
+
+
+@dataclass(frozen=True)
+class NeuronChange:
+    """How far the profile of one neuron changed, in its standard deviations before.
+
+    `change` is the root mean square over the groups; `interval` is its 95 % interval (jackknife over the examples).
+    """
+
+    unit: int
+    change: float
+    interval: tuple[float, float]
 
 
 @dataclass(frozen=True)
 class SiteComparison:
-    """How one site changed: `alike` is the CKA of its activations before with those after (1: the same but for a turn).
+    """How the activations of one site changed.
 
-    `flagged` neurons have a profile that changed beyond the noise of the examples; `top` are those that changed most:
-    unit, and by how many of its standard deviations (root of the mean square over the groups); `intervals` are the 95 %
-    interval of each (jackknife over the examples).
+    `cka` is the CKA of the site before with the site after (1: identical up to rotation and scale), None if unknown.
+    `changed` counts the neurons whose profile changed significantly; `most_changed` lists those that changed most.
     """
 
     site: str
     units: int
-    alike: float | None
-    flagged: int
-    top: list[tuple[int, float]]
-    intervals: list[tuple[float, float]]
+    cka: float | None
+    changed: int
+    most_changed: list[NeuronChange]
 
 
 @dataclass(frozen=True)
 class NeuronComparison:
-    """What `examples` show of the neurons before and after. Profiles are by `key` (phoneme, letter, token, ...).
+    """The neurons of two models on the same examples.
 
-    `maps` are of the sites that changed most, `probes` of a key of the data (accent, domain), before and after; none
-    where the data have no two values of it.
+    Attributes:
+        group_by: What the steps are grouped by to make profiles: phoneme, letter, token, ...
+        examples: The number of examples.
+        sites: The compared sites from input to output.
+        similarity: The CKA of each site before with each site after.
+        maps: Topographic maps of the sites that changed most.
+        probes: Linear probes of the accent or domain before and after. None if the data have no two values of either.
     """
 
-    key: str
+    group_by: str
     examples: int
     sites: list[SiteComparison]
     similarity: Similarity
     maps: list[TopographicMap]
     probes: tuple[Probe, Probe] | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for `comparison.json`; without maps."""
-        matrix = [[None if value != value else value for value in row] for row in self.similarity.matrix.tolist()]
-        rows = [[asdict(row) for row in own.rows] for own in self.probes or ()]
-        probes = self.probes and {
-            "target": self.probes[0].target, "chance": self.probes[0].chance, "before": rows[0], "after": rows[1],
-        }  # fmt: skip
-        return {
-            "key": self.key, "examples": self.examples, "sites": [asdict(site) for site in self.sites],
-            "similarity": matrix, "probes": probes,
-        }  # fmt: skip
 
 
 def compare_neurons(
@@ -80,128 +87,167 @@ def compare_neurons(
     after: Model,
     sets: Mapping[str, Sequence[Example]],
     loader: Loader,
-    examples: int = 100,
+    max_examples: int = 100,
     cells: Mapping[str, Sequence[int]] | None = None,
 ) -> NeuronComparison:
-    """Profile both models on at most `examples` of each set, and compare them neuron by neuron and layer by layer.
+    """Profile two models on the same examples and compare them neuron by neuron and layer by layer.
 
-    One site stands for each layer, at most 16 of them, evenly spaced: a convolution, or what a block puts out. Where no
-    step of a site can be said to be of a group (an encoder of speech, by token), it has a CKA and no profile. An output
-    layer that was rebuilt for another alphabet is left out: its units are others. So is an example that is too short
-    for one of the sites to have a step of it. Sites in `cells` are drawn on grids.
+    Each layer is represented by one site, a convolution or the output of a block, and at most `MAX_SITES` layers are
+    compared, evenly spaced. A site whose steps cannot be assigned to groups (a speech encoder by token) has a CKA and
+    no profile. An output layer that was rebuilt for another alphabet is left out, because its units have no
+    counterpart. Examples too short to have a step at every site are left out.
+
+    Args:
+        before: The model before.
+        after: The model after, of the same architecture.
+        sets: The examples of each set.
+        loader: Makes batches of the examples.
+        max_examples: The number of examples to use of each set, spread evenly over it.
+        cells: For each site with a grid, the cell of each unit; its map is drawn on that grid.
+
+    Returns:
+        The comparison, with plain data only.
 
     Raises:
-        InputError: the examples do not have two groups of anything, or are too few for error bars.
+        InputError: No example can be read, the examples cannot be divided into two groups, or they are too few to
+            estimate errors.
     """
-    read = {name: evenly(found, examples) for name, found in sets.items()}
-    if isinstance(after, DecoderModel):  # a decoder reads the references
-        read = {name: learnable(after, found) for name, found in read.items()}
-    theirs = {site.name: site.units for site in before.sites}
-    sites = [site for site in _sites(after) if theirs.get(site.name, site.units) == site.units]
-    read = {name: _with_steps(after, sites, found) for name, found in read.items()}
-    chosen = [example for found in read.values() for example in found]
-    names = [name for name, found in read.items() for _ in found]
-    if not chosen:
-        raise InputError("The neurons cannot be compared: there is no example whose text the models can read.")
-    key, made = common_groupings(before, chosen, names)
-    profiles = [read_profiles(model, chosen, loader, made, sites) for model in (before, after)]
+    chosen, set_names, sites = _readable(before, after, sets, max_examples)
+    group_by, made = common_groupings(before, chosen, set_names)
+    profiles_before, profiles_after = (read_profiles(model, chosen, loader, made, sites) for model in (before, after))
     try:
-        change, sizes = profile_change(*profiles, key), profile_change_size(*profiles, key)
+        change = profile_change(profiles_before, profiles_after, group_by)
+        size = profile_change_size(profiles_before, profiles_after, group_by)
     except ValueError as error:
         raise InputError(f"The neurons cannot be compared: {error}") from None
-    flagged, size, ends = change.beyond(LEVEL), change.scores(), sizes.interval()
+    flagged, sizes, intervals = change.significant(FAMILY_WISE_ERROR), change.scores(), size.interval()
     alike = similarity(before, chosen, loader, after, sites)
-    found = []
-    for site in sites:
-        if site not in size.sites:
-            continue
-        values = size[site]
-        best = values.topk(min(_TOP, site.units)).indices.tolist()
-        own = alike.between(site.name, site.name)
-        found.append(
-            SiteComparison(
-                site.name, site.units, own if own == own else None, len(flagged[site]),
-                [(unit, float(values[unit])) for unit in best],
-                [(max(0.0, float(ends[site][0][unit])), float(ends[site][1][unit])) for unit in best],
-            )
-        )  # fmt: skip
-    most = sorted(found, key=lambda own: -float(size[_named(sites, own.site)].square().mean()))[:MOST_MAPS]
-    drawn = {own.site for own in most}
-    try:
-        pooled = [own.pooled() for own in profiles]
-        maps = [own for own in draw_maps(pooled, key, cells=cells) if own.name in drawn]
-    except InputError:  # too few steps for a picture
-        maps = []
-    return NeuronComparison(key, len(chosen), found, alike, maps, _probes(before, after, chosen, loader, sites))
+    profiled = [site for site in sites if site in sizes.sites]
+    rows = [
+        SiteComparison(
+            site.name,
+            site.units,
+            _cka(alike, site),
+            len(flagged[site]),
+            _most_changed(sizes[site], *intervals[site]),
+        )
+        for site in profiled
+    ]
+    maps = _maps(profiles_before, profiles_after, group_by, cells, _most_changed_sites(profiled, sizes))
+    return NeuronComparison(group_by, len(chosen), rows, alike, maps, _probes(before, after, chosen, loader, sites))
 
 
 def common_groupings(first: Model, examples: Sequence[Example], sets: Sequence[str]) -> tuple[str, list[Grouping]]:
-    """What steps are grouped by, and the groupings, for two models of which `first` is read first.
+    """Choose what to group steps by, and return it with groupings that both models share.
 
-    By what is said, not by what the models write: both are to have the same steps in the same groups.
+    Steps are grouped by the reference text and not by a model's output, so that the same steps are in the same groups
+    for both models. `first` is the model that must be read first.
     """
-    key = fitting_keys(first, examples, sets)[0]
-    if key != "letter":
-        return key, groupings(first, examples, [key], sets)
+    group_by = fitting_keys(first, examples, sets)[0]
+    if group_by != "letter":
+        return group_by, groupings(first, examples, [group_by], sets)
     made = groupings(first, examples, ["aligned_letter"], sets)
-    made[-1] = _AlignedOnce(made[-1])
+    letters = made[-1]
+    assert isinstance(letters, ByUnit)
+    made[-1] = _SharedAlignment(letters)
     return "aligned_letter", made
 
 
-class _AlignedOnce(Grouping):
-    """Forced alignment by the model that is read first, also for the one that is read afterwards."""
+class _SharedAlignment(Grouping):
+    """Forced alignment by the model that is read first, reused for the model that is read second."""
 
     def __init__(self, letters: ByUnit) -> None:
         self.key, self.names, self.table = letters.key, letters.names, letters.table
         self.aligned: dict[int, Tensor | None] = {}
 
-    def label(self, seen: ForwardTrace, clock: Clock, row: int, steps: int) -> Tensor | None:
-        number = seen.numbers[row]
+    def label(self, trace: ForwardTrace, time_base: TimeBase, row: int, steps: int) -> Tensor | None:
+        number = trace.numbers[row]
         if number not in self.aligned:
-            self.aligned[number] = seen.aligned[row]
+            self.aligned[number] = trace.aligned[row]
         units = self.aligned[number]
-        if units is None or clock.kind != seen.out.kind:
+        if units is None or time_base.kind != trace.output.kind:
             return None
-        return seen.along(clock, row, steps, self.table[units])
+        return trace.on_time_base(time_base, steps, self.table[units])
 
 
-def _with_steps(model: Model, sites: Sequence[Site], examples: Sequence[Example]) -> list[Example]:
-    """The examples that have a step of their own at each site; the others are named in the log."""
-    fit = []
+def _readable(
+    before: Model, after: Model, sets: Mapping[str, Sequence[Example]], max_examples: int
+) -> tuple[list[Example], list[str], list[Site]]:
+    """Return the examples that both models can read, the set of each example, and the sites to compare."""
+    read: dict[str, Sequence[Example]] = {name: evenly(examples, max_examples) for name, examples in sets.items()}
+    if isinstance(after, DecoderModel):  # a decoder also reads the reference texts
+        read = {name: learnable(after, examples) for name, examples in read.items()}
+    units_before = {site.name: site.units for site in before.sites}
+    sites = [site for site in _layer_sites(after) if units_before.get(site.name, site.units) == site.units]
+    read = {name: _long_enough(after, sites, examples) for name, examples in read.items()}
+    chosen = [example for examples in read.values() for example in examples]
+    if not chosen:
+        raise InputError("The neurons cannot be compared: the models can read none of the examples.")
+    return chosen, [name for name, examples in read.items() for _ in examples], sites
+
+
+def _long_enough(model: Model, sites: Sequence[Site], examples: Sequence[Example]) -> list[Example]:
+    """Return the examples that have a step at every site, and log the others."""
+    kept = []
     for example in examples:
         length = torch.tensor([len(model.reader.read(example))])
         tokens = torch.tensor([len(model.encode(example.text))]) if isinstance(model, DecoderModel) else None
-        short = next((site for site in sites if int(model.valid_lengths(site, length, tokens)) < 1), None)
-        if short is None:
-            fit.append(example)
+        missing = next((site for site in sites if int(model.valid_lengths(site, length, tokens)) < 1), None)
+        if missing is None:
+            kept.append(example)
         else:
-            log.warning(
-                "The neurons are compared without %s: it is too short for '%s' to have a step of it.",
-                example.where or example.name, short.name,
-            )  # fmt: skip
-    return fit
+            where = example.where or example.name
+            log.warning("Skipping %s in the neuron comparison: it is too short to reach '%s'.", where, missing.name)
+    return kept
 
 
-def _sites(model: Model) -> list[Site]:
-    sites = {site.name: site for site in model.sites}
-    own = []
+def _layer_sites(model: Model) -> list[Site]:
+    """Return one site per layer, at most `MAX_SITES`, evenly spaced."""
+    by_name = {site.name: site for site in model.sites}
+    sites = []
     for layer in model.layers:
-        if layer.name in sites:
-            own.append(sites[layer.name])
+        if layer.name in by_name:
+            sites.append(by_name[layer.name])
             continue
-        last = [sites[name] for name in layer.modules if name in sites]
-        if last:  # a block: what its last map puts out, with that map's part and step
+        inner = [by_name[name] for name in layer.modules if name in by_name]
+        if inner:  # a block: its output, with the part and step of its last site
             try:
-                own.append(site_at(model, layer.name, part=last[-1].part, step=last[-1].step))
+                sites.append(site_at(model, layer.name, part=inner[-1].part, step=inner[-1].step))
             except ValueError:
-                own.append(last[-1])
-    if len(own) <= MOST_SITES:
-        return own
-    return [own[i * (len(own) - 1) // (MOST_SITES - 1)] for i in range(MOST_SITES)]
+                sites.append(inner[-1])
+    if len(sites) <= MAX_SITES:
+        return sites
+    return [sites[i * (len(sites) - 1) // (MAX_SITES - 1)] for i in range(MAX_SITES)]
 
 
-def _named(sites: Sequence[Site], name: str) -> Site:
-    return next(site for site in sites if site.name == name)
+def _cka(alike: Similarity, site: Site) -> float | None:
+    value = alike.between(site.name, site.name)
+    return value if value == value else None  # NaN if undefined
+
+
+def _most_changed(sizes: Tensor, low: Tensor, high: Tensor) -> list[NeuronChange]:
+    units = sizes.topk(min(_LISTED, len(sizes))).indices.tolist()
+    return [NeuronChange(unit, float(sizes[unit]), (max(0.0, float(low[unit])), float(high[unit]))) for unit in units]
+
+
+def _most_changed_sites(sites: Sequence[Site], sizes: Scores) -> set[str]:
+    """Return the names of the `MAX_MAPS` sites whose profiles changed most."""
+    by_change = sorted(sites, key=lambda site: -float(sizes[site].square().mean()))
+    return {site.name for site in by_change[:MAX_MAPS]}
+
+
+def _maps(
+    before: Profiles,
+    after: Profiles,
+    group_by: str,
+    cells: Mapping[str, Sequence[int]] | None,
+    names: set[str],
+) -> list[TopographicMap]:
+    try:
+        drawn = draw_maps([before.pooled(), after.pooled()], group_by, cells=cells)
+    except InputError:  # too few steps for a map
+        return []
+    return [one for one in drawn if one.name in names]
 
 
 def _probes(
@@ -209,13 +255,13 @@ def _probes(
 ) -> tuple[Probe, Probe] | None:
     for key in ("accent", "domain"):
         values = [example.group(key) for example in examples]
-        # From fewer, a quarter of which is tested, nobody should conclude anything.
-        if sum(values.count(value) >= FEWEST_PROBED for value in set(values) - {"unknown"}) >= 2:
+        # A quarter of the examples is held out. With fewer, the accuracy would be too uncertain to report.
+        if sum(values.count(value) >= MIN_PROBED for value in set(values) - {"unknown"}) >= 2:
             speakers = {example.group("speaker") for example in examples}
             split = "speaker" if key == "accent" and len(speakers) >= 8 else "example"
             try:
                 old = probe(before, examples, loader, key, sites=sites, split_by=split)
                 return old, probe(after, examples, loader, key, sites=sites, split_by=split)
-            except InputError:  # speakers, say, that do not fall into two halves with both accents
+            except InputError:  # for example, no split by speaker has both accents on both sides
                 return None
     return None

@@ -1,4 +1,4 @@
-"""Recordings to listen to: of the transcripts that changed most, as small MP3 files that a page can hold."""
+"""Audio clips for the report: the recordings of the most changed transcripts as short MP3 files."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -15,64 +15,76 @@ from adapt.errors import InputError
 if TYPE_CHECKING:
     from adapt.comparison.words import Transcript
 
-LONGEST = 20.0  # seconds of one recording
-MOST_SECONDS = 240.0  # of all: some 4 kB a second, and a third more within a page
-_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # ISO/IEC 11172-3 and 13818-3, and 2.5
+MAX_SECONDS = 20.0  # of one clip
+MAX_TOTAL_SECONDS = 240.0  # of all clips; one second takes about 4 kB, and a third more as base64 in the page
+_SAMPLE_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # supported by MP3 (ISO/IEC)
 
 
 @dataclass(frozen=True)
-class Recording:
-    """One utterance's audio: an MP3 file, which every browser plays, and how many seconds it lasts."""
+class AudioClip:
+    """The audio of one utterance as an MP3 file, which every browser can play, and its duration in seconds."""
 
     mp3: bytes
     seconds: float
 
 
-def recordings(
-    transcripts: Sequence["Transcript"], sets: Mapping[str, Sequence[Example]], rate: int, most: int
-) -> dict[int, Recording]:
-    """At most so many recordings, by their transcript's place among `transcripts`, as a model at `rate` Hz hears them.
+def make_audio_clips(
+    transcripts: Sequence["Transcript"], sets: Mapping[str, Sequence[Example]], sample_rate: int, count: int
+) -> dict[int, AudioClip]:
+    """Encode the audio of up to `count` transcripts.
 
-    In turn the first of each set that got better and of each that got worse. Recordings over 20 s are passed over, and
-    so is what would make more than four minutes of all.
+    Clips are taken in turn from the improved and the worsened transcripts of each set. Recordings longer than
+    `MAX_SECONDS` are skipped, and so are recordings that would make the total exceed `MAX_TOTAL_SECONDS`.
+
+    Args:
+        transcripts: The transcripts of a comparison.
+        sets: The examples of each set; `Transcript.index` refers to them.
+        sample_rate: The sample rate of the model's input in Hz.
+        count: The maximum number of clips.
+
+    Returns:
+        The clips by the index of their transcript. Text examples have none.
 
     Raises:
-        InputError: a recording cannot be read any more, or libsndfile writes no MP3.
+        InputError: An audio file cannot be read, or libsndfile cannot write MP3.
     """
-    chosen: dict[int, Recording] = {}
-    left = MOST_SECONDS
-    for place in _in_turn(transcripts):
-        example = sets[transcripts[place].set][transcripts[place].number]
-        if len(chosen) == most or not isinstance(example, Utterance):
+    clips: dict[int, AudioClip] = {}
+    remaining = MAX_TOTAL_SECONDS
+    for index in _alternate(transcripts):
+        example = sets[transcripts[index].set][transcripts[index].index]
+        if len(clips) == count or not isinstance(example, Utterance):
             break
-        audio = read_audio(example, rate)
-        seconds = len(audio) / rate
-        if seconds <= min(LONGEST, left):
-            chosen[place] = Recording(mp3(audio, rate), seconds)
-            left -= seconds
-    return dict(sorted(chosen.items()))
+        audio = read_audio(example, sample_rate)
+        seconds = len(audio) / sample_rate
+        if seconds <= min(MAX_SECONDS, remaining):
+            clips[index] = AudioClip(encode_mp3(audio, sample_rate), seconds)
+            remaining -= seconds
+    return dict(sorted(clips.items()))
 
 
-def mp3(audio: Tensor, rate: int) -> bytes:
-    """Samples `(samples,)` in -1..1 at `rate` Hz as an MP3 file, mono; the same samples give the same bytes.
+def encode_mp3(audio: Tensor, sample_rate: int) -> bytes:
+    """Encode samples `(samples,)` in [-1, 1] at `sample_rate` Hz as a mono MP3 file. The result is deterministic.
 
-    A rate that MP3 does not know becomes 16 kHz. Raises InputError where libsndfile writes no MP3 (before 1.1).
+    Audio is resampled to 16 kHz if MP3 does not support the sample rate.
+    Raises InputError if libsndfile cannot write MP3 (before version 1.1).
     """
     import soundfile
 
     if "MP3" not in soundfile.available_formats():
-        raise InputError(f"libsndfile {soundfile.__libsndfile_version__} writes no MP3; 1.1 and later do.")
-    known = rate if rate in _RATES else 16_000
+        raise InputError(
+            f"libsndfile {soundfile.__libsndfile_version__} cannot write MP3 files. Install libsndfile 1.1 or newer."
+        )
+    supported = sample_rate if sample_rate in _SAMPLE_RATES else 16_000
     file = io.BytesIO()
-    samples = resample(audio, rate, known).clamp(-1, 1).numpy()
-    soundfile.write(file, samples, known, format="MP3", subtype="MPEG_LAYER_III")
+    samples = resample(audio, sample_rate, supported).clamp(-1, 1).numpy()
+    soundfile.write(file, samples, supported, format="MP3", subtype="MPEG_LAYER_III")
     return file.getvalue()
 
 
-def _in_turn(transcripts: Sequence["Transcript"]) -> list[int]:
-    """Places of transcripts: the first of each set's better and of its worse ones, then the second of each, ..."""
+def _alternate(transcripts: Sequence["Transcript"]) -> list[int]:
+    """Order transcripts by rank within their queue; each set has one queue of improved and one of worsened ones."""
     queues: dict[tuple[str, bool], list[int]] = {}
-    for place, transcript in enumerate(transcripts):
-        queues.setdefault((transcript.set, transcript.better > 0), []).append(place)
+    for index, transcript in enumerate(transcripts):
+        queues.setdefault((transcript.set, transcript.improvement > 0), []).append(index)
     longest = max(map(len, queues.values()), default=0)
-    return [queue[turn] for turn in range(longest) for queue in queues.values() if turn < len(queue)]
+    return [queue[rank] for rank in range(longest) for queue in queues.values() if rank < len(queue)]

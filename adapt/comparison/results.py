@@ -1,25 +1,34 @@
-"""What a comparison of two models found, as plain data: quality by set and group, transcripts, weights, neurons, causes."""
+"""The result of comparing two models, as plain data that can be saved, loaded and drawn again."""
 
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from adapt.comparison.causes import Causes
-from adapt.comparison.grids import Order
+from adapt.comparison.grids import TopographicSmoothness
 from adapt.comparison.neurons import NeuronComparison
-from adapt.comparison.recordings import Recording
+from adapt.comparison.recordings import AudioClip
+from adapt.comparison.storage import from_json, to_json
 from adapt.comparison.words import Transcript, WordChanges
 from adapt.data.example import Example
+from adapt.files import write_json
 from adapt.introspect.weights.change import WeightChange
 from adapt.metrics import Metric
 from adapt.models.task import recognition
+from interventions.files import FileError, read_tensors, write_tensors
+
+FORMAT = 1
+_KIND = "comparison"
 
 
 @dataclass(frozen=True)
 class GroupResult:
-    """The examples of one set ("target" or "source") that share `value` of `key` ("accent", "domain", ...)."""
+    """The metrics on the examples of one set ("target" or "source") whose `key` ("accent", ...) has this `value`."""
 
     set: str
     key: str
@@ -30,7 +39,10 @@ class GroupResult:
 
 @dataclass(frozen=True)
 class SetResult:
-    """The quality on one set; `difference` has each metric's 95 % interval of after minus before, examples paired."""
+    """The metrics on one set, as `TextScores.as_dict` returns them.
+
+    `difference` is the 95 % interval of each metric after minus before, paired by example.
+    """
 
     before: dict[str, Any]
     after: dict[str, Any]
@@ -39,11 +51,28 @@ class SetResult:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything the report shows, as plain data. Rates are fractions (0.1 is 10 %), times seconds.
+    """Everything the report shows. Rates are fractions (0.1 is 10 %), times are in seconds.
 
-    `metrics` say what the figures are, the one that counts most first; `noun` what one example is called. `words` has
-    each set's words, `recordings` those of some transcripts by their place among them. `choice` is a sentence on how
-    what trained was chosen.
+    Attributes:
+        before_name: The reference of the model before.
+        after_name: The reference of the model after.
+        sets: The metrics by set ("target", "source").
+        groups: The metrics by group: accent, speaker, domain, ...
+        transcripts: The outputs that changed most.
+        weights: How the weights changed. None if the architectures differ.
+        metrics: The metrics of the task, the most important first.
+        example_name: What the task calls an example: utterance or sentence.
+        title: The title of the report.
+        words: Word-level changes by set.
+        audio_clips: Audio of some transcripts, by their index in `transcripts`.
+        neurons: How the neurons changed. None if it was not measured.
+        smoothness: The topographic smoothness. None if the model has no grids.
+        causes: Which parts of the model caused the change. None if it was not measured.
+        history: The values logged after each training epoch.
+        seconds: The duration of the run.
+        skipped: A sentence for each line of the data that could not be used.
+        config: The configuration of the run as YAML.
+        selection: A sentence on how the trained parameters were selected.
     """
 
     before_name: str
@@ -56,40 +85,74 @@ class Comparison:
     example_name: str = recognition.example_name
     title: str = "Before and after"
     words: dict[str, WordChanges] = field(default_factory=dict)
-    recordings: dict[int, Recording] = field(default_factory=dict)
-    inside: NeuronComparison | None = None
-    order: Order | None = None
+    audio_clips: dict[int, AudioClip] = field(default_factory=dict)
+    neurons: NeuronComparison | None = None
+    smoothness: TopographicSmoothness | None = None
     causes: Causes | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     skipped: list[str] = field(default_factory=list)
     config: str = ""
-    choice: str = ""
+    selection: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for `comparison.json`; without recordings."""
-        plain = asdict(replace(self, inside=None, order=None, recordings={}))
-        del plain["recordings"]
-        return plain | {name: own and own.as_dict() for name, own in (("inside", self.inside), ("order", self.order))}
+    def save(self, path: Path | str) -> None:
+        """Write the comparison to a JSON file, and its tensors to a safetensors file of the same name beside it."""
+        path = Path(path)
+        tensors = {}
+        stored = to_json(self, tensors, _KIND)
+        tensor_path = path.with_suffix(".safetensors")
+        write_tensors(tensor_path, _KIND, {}, tensors)
+        header = {"kind": _KIND, "format": FORMAT, "tensors_sha256": _sha256(tensor_path)}
+        write_json(path, header | stored)
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Comparison":
+        """Read the files that `save` wrote.
+
+        Raises:
+            FileError: A file is missing or damaged, or the two files are not of the same comparison.
+        """
+        path = Path(path)
+        tensor_path = path.with_suffix(".safetensors")
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise FileError(f"Cannot read the comparison '{path}': {error}.") from None
+        if not isinstance(stored, dict) or (stored.get("kind"), stored.get("format")) != (_KIND, FORMAT):
+            raise FileError(f"'{path}' is not a comparison that this version of innertune can read. Run it again.")
+        _, tensors = read_tensors(tensor_path, _KIND)
+        if stored.get("tensors_sha256") != _sha256(tensor_path):
+            raise FileError(f"'{tensor_path}' does not belong to '{path}'. Copy both files from the same run.")
+        try:
+            return from_json(cls, stored, tensors)
+        except (KeyError, TypeError, ValueError) as error:
+            raise FileError(f"'{path}' is not a complete comparison ({error!r}). Run it again.") from None
 
     def figures(self) -> dict[str, Any]:
-        """The figures of it, for `metrics.json`: `target.before.wer`, `weights.changed`, ..."""
+        """Return the numbers for `metrics.json`: `target.before.wer`, `weights.changed`, ..."""
         values: dict[str, Any] = {name: asdict(result) for name, result in self.sets.items()}
         if self.weights is not None:
             names = ("total", "trained", "parameters", "changed", "buffers_changed")
             values["weights"] = {name: getattr(self.weights, name) for name in names}
         values |= signatures(self.metrics)
-        values |= {"topographic": self.order.as_dict()} if self.order is not None else {}
+        if self.smoothness is not None:
+            values["topographic"] = self.smoothness.as_dict()
         return values | {"seconds": self.seconds, "skipped": self.skipped, "history": self.history}
 
 
 def signatures(metrics: Sequence[Metric]) -> dict[str, dict[str, str]]:
-    """What others need to measure the same, for `metrics.json`; nothing where no metric has a signature."""
-    own = {metric.key: metric.signature for metric in metrics if metric.signature}
-    return {"signatures": own} if own else {}
+    """Return what others need to compute the same metrics, for `metrics.json`; empty if no metric has a signature."""
+    by_key = {metric.key: metric.signature for metric in metrics if metric.signature}
+    return {"signatures": by_key} if by_key else {}
 
 
 def by_group(examples: Sequence[Example], key: str) -> dict[str, np.ndarray]:
-    """Which examples share a value of `key`: index arrays, by value in sorted order."""
-    values = [example.group(key) for example in examples]
-    return {value: np.array([i for i, own in enumerate(values) if own == value]) for value in sorted(set(values))}
+    """Return the indices of the examples with each value of `key`, sorted by value."""
+    indices: dict[str, list[int]] = {}
+    for index, example in enumerate(examples):
+        indices.setdefault(example.group(key), []).append(index)
+    return {value: np.array(indices[value]) for value in sorted(indices)}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

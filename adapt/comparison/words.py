@@ -1,7 +1,7 @@
-"""Which words of the references are written right more often after than before, and which less."""
+"""Word-level changes: which reference words are recognised correctly more or less often after the adaptation."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,174 +10,217 @@ import numpy as np
 if TYPE_CHECKING:
     from adapt.models.task import Task
 
-LEVEL = 0.05  # of false discoveries among the words that are said to have changed
-FEWEST = 6  # examples that changed for a word that is tested: of five, even if all of one sign, p is 0.06
-_INSTEAD = 3
+FALSE_DISCOVERY_RATE = 0.05  # among the words reported as significant
+MIN_CHANGED = 6  # changed examples a word needs to be tested: with five, the smallest possible p-value is 0.06
+_MAX_SUBSTITUTIONS = 3
 
 
 @dataclass(frozen=True)
-class Word:
-    """One place of an alignment: what should stand there, and what does; either may be empty."""
+class AlignedWord:
+    """One position of an alignment: the reference word and the hypothesis word. Either may be empty."""
 
-    expected: str
-    written: str
+    reference: str
+    hypothesis: str
 
 
 @dataclass(frozen=True)
 class WordChange:
-    """One word of a set's references: `count` is how often it stands in them, in so many `examples`.
+    """How often one reference word of a set was correct before and after.
 
-    `before` and `after` count how often it was written right, `extra_before` and `extra_after` how often it was written
-    where no word should stand. `gained` examples have it right more often after than before, `lost` less often; `p` is
-    the exact two-sided sign test of these two (McNemar's, where no example has it twice), None where they are fewer
-    than `FEWEST` together. `clear` words changed beyond chance: of all that are, a share of at most `LEVEL` did not
-    (Benjamini & Hochberg 1995). `instead_before` and `instead_after` are what was written in its place, the most
-    frequent first, "" for nothing.
+    Attributes:
+        word: The word.
+        count: Occurrences in the references.
+        examples: Examples whose reference contains the word.
+        correct_before: Occurrences that were correct before.
+        correct_after: Occurrences that were correct after.
+        inserted_before: Insertions of the word before, where the reference has no word.
+        inserted_after: Insertions of the word after.
+        improved: Examples in which the word is correct more often after than before.
+        worsened: Examples in which it is correct less often.
+        p_value: Exact two-sided sign test of `improved` against `worsened` (McNemar's test if no example contains the
+            word twice). None if they sum to less than `MIN_CHANGED`.
+        significant: True if the change is significant at `FALSE_DISCOVERY_RATE` (Benjamini & Hochberg 1995).
+        substitutions_before: The most frequent outputs in place of the word before, with counts; "" is a deletion.
+        substitutions_after: The same after.
     """
 
     word: str
     count: int
     examples: int
-    before: int
-    after: int
-    extra_before: int
-    extra_after: int
-    gained: int
-    lost: int
-    p: float | None
-    clear: bool
-    instead_before: list[tuple[str, int]]
-    instead_after: list[tuple[str, int]]
+    correct_before: int
+    correct_after: int
+    inserted_before: int
+    inserted_after: int
+    improved: int
+    worsened: int
+    p_value: float | None
+    significant: bool
+    substitutions_before: list[tuple[str, int]]
+    substitutions_after: list[tuple[str, int]]
 
 
 @dataclass(frozen=True)
 class WordChanges:
-    """The words of one set's references, those that gained most first; `in_order` says how they were counted.
+    """All reference words of one set, the most improved first.
 
-    `extra_before` and `extra_after` count what was written where no word should stand, also words of no reference.
+    `inserted_before` and `inserted_after` count all inserted words, including words that no reference contains.
+    `aligned` is True if words were counted by alignment, and False if word order was ignored.
     """
 
     words: list[WordChange]
-    extra_before: int
-    extra_after: int
-    in_order: bool
-
-
-def word_changes(references: Sequence[str], before: Sequence[str], after: Sequence[str], task: "Task") -> WordChanges:
-    """How often each word of the references was written right before and after.
-
-    Of speech, a word is right where the alignment with the fewest edits has it (`align`). A translation may have the
-    reference's words in another order: there a word is right as often in a sentence as both reference and answer have
-    it (BLEU's clipped counts), and what stands in its place is not known.
-    """
-    said = [task.words(text) for text in references]
-    old, new = (_judge(said, [task.words(text) for text in texts], task.in_order) for texts in (before, after))
-    counts = Counter(word for words in said for word in words)
-    examples = Counter(word for words in said for word in set(words))
-    gained, lost = Counter[str](), Counter[str]()
-    for was, now in zip(old.right, new.right, strict=True):
-        gained.update((now - was).keys())
-        lost.update((was - now).keys())
-    p = {word: _sign_test(gained[word], lost[word]) for word in counts if gained[word] + lost[word] >= FEWEST}
-    clear = _discoveries(p)
-    was, now = _summed(old.right), _summed(new.right)
-    found = [
-        WordChange(
-            word, count, examples[word], was[word], now[word], old.extra[word], new.extra[word], gained[word],
-            lost[word], p.get(word), word in clear, _most(old.instead, word), _most(new.instead, word),
-        )
-        for word, count in counts.items()
-    ]  # fmt: skip
-    found.sort(key=lambda own: (own.before - own.after, own.word))
-    return WordChanges(found, old.extra.total(), new.extra.total(), task.in_order)
-
-
-def align(reference: str, answer: str) -> list[Word]:
-    """Align two texts word by word with the fewest edits; the places that differ are as many as the WER's numerator."""
-    (places,) = _aligned([reference], [answer])
-    return places
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """For each example, how often each word is right; over all, which were written too often, and what instead."""
-
-    right: list[Counter[str]]
-    extra: Counter[str]
-    instead: dict[str, Counter[str]]
-
-
-def _judge(references: Sequence[Sequence[str]], answers: Sequence[Sequence[str]], in_order: bool) -> _Judged:
-    right, extra, instead = [], Counter[str](), {}
-    if not in_order:
-        for words, written in zip(references, answers, strict=True):
-            right.append(Counter(words) & Counter(written))
-            extra.update(Counter(written) - Counter(words))
-        return _Judged(right, extra, instead)
-    for places in _aligned([" ".join(words) for words in references], [" ".join(words) for words in answers]):
-        right.append(Counter(place.expected for place in places if place.expected == place.written))
-        extra.update(place.written for place in places if not place.expected)
-        for place in places:
-            if place.expected and place.expected != place.written:
-                instead.setdefault(place.expected, Counter())[place.written] += 1
-    return _Judged(right, extra, instead)
-
-
-def _aligned(references: Sequence[str], answers: Sequence[str]) -> list[list[Word]]:
-    import jiwer
-
-    words = jiwer.process_words(list(references), list(answers))
-    found = []
-    for expected, written, chunks in zip(words.references, words.hypotheses, words.alignments, strict=True):
-        places = []
-        for chunk in chunks:
-            left = expected[chunk.ref_start_idx : chunk.ref_end_idx]
-            right = written[chunk.hyp_start_idx : chunk.hyp_end_idx]
-            for number in range(max(len(left), len(right))):
-                places.append(Word(left[number] if left else "", right[number] if right else ""))
-        found.append(places)
-    return found
-
-
-def _summed(counts: Sequence[Counter[str]]) -> Counter[str]:
-    total = Counter[str]()
-    for own in counts:
-        total.update(own)
-    return total
-
-
-def _sign_test(gained: int, lost: int) -> float:
-    from scipy.stats import binomtest
-
-    return float(binomtest(gained, gained + lost).pvalue)
-
-
-def _discoveries(p: dict[str, float]) -> set[str]:
-    if not p:
-        return set()
-    from scipy.stats import false_discovery_control
-
-    adjusted = false_discovery_control(np.array(list(p.values())))
-    return {word for word, value in zip(p, adjusted, strict=True) if value <= LEVEL}
-
-
-def _most(instead: dict[str, Counter[str]], word: str) -> list[tuple[str, int]]:
-    written = instead.get(word, {})
-    return sorted(written.items(), key=lambda found: (-found[1], found[0]))[:_INSTEAD]
+    inserted_before: int
+    inserted_after: int
+    aligned: bool
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """One example before and after, aligned with its reference word by word. `better` counts word edits saved.
+    """The outputs for one example before and after, each aligned with the reference.
 
-    `name` is its audio file or its id, `source` the text that was translated, `number` its place in the set.
+    Attributes:
+        set: The set that contains the example: "target" or "source".
+        name: The audio file or the id of the example.
+        reference: The reference text.
+        improvement: Word edits before minus word edits after; negative if the output got worse.
+        before: The alignment of the reference with the output before.
+        after: The alignment of the reference with the output after.
+        source: The source sentence if the task is translation, otherwise empty.
+        index: The position of the example in its set.
     """
 
     set: str
     name: str
     reference: str
-    better: int
-    before: list[Word]
-    after: list[Word]
+    improvement: int
+    before: list[AlignedWord]
+    after: list[AlignedWord]
     source: str = ""
-    number: int = 0
+    index: int = 0
+
+
+def word_changes(references: Sequence[str], before: Sequence[str], after: Sequence[str], task: "Task") -> WordChanges:
+    """Count how often each reference word is correct before and after.
+
+    For speech, a word is correct if the alignment with the fewest edits matches it (see `align`). A translation may
+    order the words differently: there, a word is correct as often as it occurs in both reference and hypothesis
+    (BLEU's clipped counts), and substitutions are unknown.
+
+    Args:
+        references: The reference texts.
+        before: The hypotheses before, one per reference.
+        after: The hypotheses after, one per reference.
+        task: Defines the words of a text, and whether their order matters.
+
+    Returns:
+        The changes of all words, and the number of inserted words.
+    """
+    reference_words = [task.words(text) for text in references]
+    old, new = (
+        _count_words(reference_words, [task.words(text) for text in texts], task.in_order) for texts in (before, after)
+    )
+    counts = Counter(word for words in reference_words for word in words)
+    examples = Counter(word for words in reference_words for word in set(words))
+    improved, worsened = Counter[str](), Counter[str]()
+    for correct_before, correct_after in zip(old.correct, new.correct, strict=True):
+        improved.update((correct_after - correct_before).keys())
+        worsened.update((correct_before - correct_after).keys())
+    tested = [word for word in counts if improved[word] + worsened[word] >= MIN_CHANGED]
+    p_values = {word: _sign_test(improved[word], worsened[word]) for word in tested}
+    significant = _discoveries(p_values)
+    total_before, total_after = _total(old.correct), _total(new.correct)
+    changes = [
+        WordChange(
+            word=word,
+            count=count,
+            examples=examples[word],
+            correct_before=total_before[word],
+            correct_after=total_after[word],
+            inserted_before=old.inserted[word],
+            inserted_after=new.inserted[word],
+            improved=improved[word],
+            worsened=worsened[word],
+            p_value=p_values.get(word),
+            significant=word in significant,
+            substitutions_before=_most_common(old.substitutions.get(word, {})),
+            substitutions_after=_most_common(new.substitutions.get(word, {})),
+        )
+        for word, count in counts.items()
+    ]
+    changes.sort(key=lambda change: (change.correct_before - change.correct_after, change.word))
+    return WordChanges(changes, old.inserted.total(), new.inserted.total(), task.in_order)
+
+
+def align(reference: str, hypothesis: str) -> list[AlignedWord]:
+    """Align two texts word by word with the fewest edits. The mismatches are the numerator of the WER."""
+    (alignment,) = _align_all([reference], [hypothesis])
+    return alignment
+
+
+@dataclass(frozen=True)
+class _WordCounts:
+    """Correct words per example; over all examples, the inserted words, and the substitutions of each word."""
+
+    correct: list[Counter[str]]
+    inserted: Counter[str]
+    substitutions: dict[str, Counter[str]]
+
+
+def _count_words(
+    references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]], aligned: bool
+) -> _WordCounts:
+    counts = _WordCounts([], Counter(), {})
+    if not aligned:
+        for expected, written in zip(references, hypotheses, strict=True):
+            counts.correct.append(Counter(expected) & Counter(written))
+            counts.inserted.update(Counter(written) - Counter(expected))
+        return counts
+    for alignment in _align_all([" ".join(words) for words in references], [" ".join(words) for words in hypotheses]):
+        counts.correct.append(Counter(pair.reference for pair in alignment if pair.reference == pair.hypothesis))
+        counts.inserted.update(pair.hypothesis for pair in alignment if not pair.reference)
+        for pair in alignment:
+            if pair.reference and pair.reference != pair.hypothesis:
+                counts.substitutions.setdefault(pair.reference, Counter())[pair.hypothesis] += 1
+    return counts
+
+
+def _align_all(references: Sequence[str], hypotheses: Sequence[str]) -> list[list[AlignedWord]]:
+    import jiwer
+
+    output = jiwer.process_words(list(references), list(hypotheses))
+    alignments = []
+    for expected, written, chunks in zip(output.references, output.hypotheses, output.alignments, strict=True):
+        pairs = []
+        for chunk in chunks:
+            left = expected[chunk.ref_start_idx : chunk.ref_end_idx]
+            right = written[chunk.hyp_start_idx : chunk.hyp_end_idx]
+            for i in range(max(len(left), len(right))):
+                pairs.append(AlignedWord(left[i] if left else "", right[i] if right else ""))
+        alignments.append(pairs)
+    return alignments
+
+
+def _total(counts: Sequence[Counter[str]]) -> Counter[str]:
+    total = Counter[str]()
+    for count in counts:
+        total.update(count)
+    return total
+
+
+def _sign_test(improved: int, worsened: int) -> float:
+    from scipy.stats import binomtest
+
+    return float(binomtest(improved, improved + worsened).pvalue)
+
+
+def _discoveries(p_values: Mapping[str, float]) -> set[str]:
+    """Return the words that are significant at `FALSE_DISCOVERY_RATE`."""
+    if not p_values:
+        return set()
+    from scipy.stats import false_discovery_control
+
+    adjusted = false_discovery_control(np.array(list(p_values.values())))
+    return {word for word, value in zip(p_values, adjusted, strict=True) if value <= FALSE_DISCOVERY_RATE}
+
+
+def _most_common(substitutions: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(substitutions.items(), key=lambda item: (-item[1], item[0]))[:_MAX_SUBSTITUTIONS]

@@ -147,7 +147,7 @@ def fill(model: Model, memory: Memory, wrong: Sequence[tuple[Example, Batch]], w
 def told_sweep(found: Sweep, example_name: str) -> str:
     """A sweep in lines: a table, and what was chosen."""
     metric, width = found.metric, max(len(one.site) for one in found.tried)
-    label, unit = metric.label, " %" * metric.percent
+    label, unit = metric.label, metric.unit
     lines = [
         f"{found.corrections} corrections at each of {len(found.tried)} layers; {label} of {found.others} others, "
         f"{metric.scale * found.before:.1f}{unit} before; {found.protected} protected {example_name}s.",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
+from adapt.data.subset import evenly_with_ends
 from adapt.errors import InputError
 from adapt.models.model import Model
 from interventions.corrections.layer import AffineLayer
@@ -78,9 +79,7 @@ def layers_to_try(model: Model, names: Sequence[str] | None = None) -> list[Affi
 
 def spread(items: Sequence[T], count: int, keep: T) -> list[T]:
     """At most `count` (3 or more) items, from the first to the last at like distances, `keep` in the place of one."""
-    if len(items) <= count:
-        return list(items)
-    places = [round(number * (len(items) - 1) / (count - 1)) for number in range(count)]
+    places = evenly_with_ends(range(len(items)), count)
     kept = items.index(keep)
     if kept not in places:
         places[min(range(1, count - 1), key=lambda number: abs(places[number] - kept))] = kept

@@ -20,9 +20,9 @@ from adapt.corrections.collect import protect
 from adapt.corrections.layers import layer_of
 from adapt.corrections.support import LARGEST, unsupported
 from adapt.data.example import Example
-from adapt.data.kinds import from_row, is_there, to_row, with_text
+from adapt.data.kinds import from_row, input_exists, to_row, with_text
 from adapt.data.loader import Batch, Loader, collate
-from adapt.errors import files_of_the_user
+from adapt.errors import as_input_errors
 from adapt.introspect.activations import valid_lengths
 from adapt.models.ctc import ctc_greedy_loss
 from adapt.models.inference import decode_examples, eval_mode
@@ -151,7 +151,7 @@ class ModelMemory:
     @classmethod
     def open(cls, loaded: Loaded, path: Path | None = None) -> "ModelMemory":
         """The memory that a model has. Raises InputError where it has none, or the file is another's."""
-        with files_of_the_user():
+        with as_input_errors():
             return cls(loaded, CorrectionStore(path or store_path(loaded), loaded.fingerprint))
 
     @classmethod
@@ -179,7 +179,7 @@ class ModelMemory:
         known = protect(model, layer, told)
         strength = STRENGTH if strength is None else strength
         rows = [to_row(example) for example in told[:: max(1, len(told) // WATCHED)][:WATCHED]]
-        with files_of_the_user():
+        with as_input_errors():
             store = CorrectionStore.create(
                 path or store_path(loaded), loaded.fingerprint, Memory.new(known, strength),
                 model=loaded.reference, protected=rows, examples=len(told),
@@ -207,12 +207,12 @@ class ModelMemory:
 
     def records(self) -> list[Record]:
         """The corrections, the oldest first."""
-        with files_of_the_user():
+        with as_input_errors():
             return self.store.records()
 
     def undo(self, number: int) -> Record:
         """Take a correction back. Raises InputError where there is none of that number."""
-        with files_of_the_user():
+        with as_input_errors():
             record = self.store.remove(number)
             self.store.refresh(self.memory)
         return record
@@ -307,13 +307,13 @@ class ModelMemory:
         return "character" if isinstance(self.model, CTCModel) else "token"
 
     def _keep(self, entry: Entry | None, author: str, facts: Mapping[str, Any]) -> int:
-        with files_of_the_user():
+        with as_input_errors():
             number = self.store.add(entry, author, **facts)
             self.store.refresh(self.memory)
         return number
 
     def _answers(self) -> list[str]:
-        readable = [example for example in self._watched if is_there(example)]
+        readable = [example for example in self._watched if input_exists(example)]
         return decode_examples(self.model, self.model.task, readable, Loader(), "protected") if readable else []
 
     def evaluate(self) -> dict[str, Any]:
@@ -322,10 +322,10 @@ class ModelMemory:
         Inputs whose audio is no longer there are left out.
         """
         model = self.model
-        records = [record for record in self.records() if is_there(from_row(record.facts["example"]))]
+        records = [record for record in self.records() if input_exists(from_row(record.facts["example"]))]
         examples = [from_row(record.facts["example"]) for record in records]
         texts = [record.facts["text"] for record in records]
-        readable = [example for example in self._watched if is_there(example)]
+        readable = [example for example in self._watched if input_exists(example)]
         with self.on():
             task = model.task  # with the hints
             alone = [

@@ -8,7 +8,7 @@ from math import isfinite
 import torch
 
 from adapt.data.example import Example
-from adapt.data.kinds import is_there, with_text
+from adapt.data.kinds import input_exists, with_text
 from adapt.data.loader import Batch, collate
 from adapt.data.pairs import Pair
 from adapt.models.model import CTCModel, Model
@@ -55,7 +55,7 @@ def unsupported(model: Model, batch: Batch, before: str, others: Sequence[Exampl
                 "are said, only badly heard). Is that what is said?"
             )
         return ""
-    heard = [example for example in others if is_there(example)][:3]
+    heard = [example for example in others if input_exists(example)][:3]
     if heard and loss(example) >= sum(map(loss, heard)) / len(heard):
         return "the text is no likelier for this audio than for others. Is that what is said?"
     return ""

@@ -1,4 +1,4 @@
-"""Reading an utterance's audio: any format of soundfile's, any sample rate and channel count, to mono at one rate."""
+"""Reading audio: any format of soundfile, any sample rate and number of channels, converted to mono at one rate."""
 
 import math
 from dataclasses import dataclass
@@ -10,18 +10,21 @@ import torch
 from torch import Tensor
 
 from adapt.data.manifest import Utterance
+from adapt.data.recording import Recording
 from adapt.errors import InputError
 
 
 @dataclass(frozen=True)
 class AudioReader:
-    """Utterances as waveforms `(samples,)` at `sample_rate` Hz."""
+    """Read utterances as waveforms `(samples,)` at `sample_rate` Hz."""
 
     sample_rate: int
     unit: Literal["seconds", "tokens"] = "seconds"
 
-    def length(self, utterance: Utterance) -> float:
-        """How long it lasts, in seconds."""
+    def length(self, utterance: Utterance | Recording) -> float:
+        """Return the duration in seconds, without reading all of the audio."""
+        if isinstance(utterance, Recording):
+            return utterance.duration
         if utterance.duration is not None:
             return utterance.duration
         import soundfile
@@ -29,26 +32,31 @@ class AudioReader:
         info = soundfile.info(str(utterance.audio_filepath))
         return info.frames / info.samplerate - utterance.offset
 
-    def read(self, utterance: Utterance, speed: float = 1.0) -> Tensor:
-        """Its samples, `(samples,)`; `speed` above 1 makes it shorter. Raises InputError as `read_audio`."""
-        return resample(read_audio(utterance, self.sample_rate), round(self.sample_rate * speed), self.sample_rate)
+    def read(self, utterance: Utterance | Recording, speed: float = 1.0) -> Tensor:
+        """Return the samples, `(samples,)`; a `speed` above 1 shortens them. Raises InputError as `read_audio` does."""
+        if isinstance(utterance, Recording):
+            samples = resample(torch.from_numpy(utterance.samples), utterance.sample_rate, self.sample_rate)
+        else:
+            samples = read_audio(utterance, self.sample_rate)
+        return resample(samples, round(self.sample_rate * speed), self.sample_rate)
 
 
 def read_audio(utterance: Utterance, sample_rate: int) -> Tensor:
-    """Return the utterance's samples, `(samples,)` float32 in -1..1 at `sample_rate` Hz, channels averaged.
+    """Return the utterance's samples, `(samples,)` float32 from -1 to 1 at `sample_rate` Hz. Channels are averaged.
 
     Raises:
-        InputError: the file is missing, is not audio, ends before the utterance does, or holds values that are not
-            numbers.
+        InputError: the file is missing, is not audio, ends before the utterance does, or contains NaN or infinity.
     """
     import soundfile
 
     path = utterance.audio_filepath
-    at = f"{utterance.where}: " if utterance.where else ""
+    prefix = f"{utterance.where}: " if utterance.where else ""
     if not math.isfinite(utterance.offset + (utterance.duration or 0.0)):
-        raise InputError(f"{at}offset {utterance.offset} and duration {utterance.duration} must be finite, in seconds.")
+        raise InputError(
+            f"{prefix}offset {utterance.offset} and duration {utterance.duration} must be finite, in seconds."
+        )
     if not path.is_file():
-        raise InputError(f"{at}there is no audio file '{path}'. A relative path is taken from the manifest's folder.")
+        raise InputError(f"{prefix}there is no audio file '{path}'. Relative paths start at the manifest's folder.")
     try:
         with soundfile.SoundFile(path) as file:
             rate, frames = file.samplerate, file.frames
@@ -56,28 +64,28 @@ def read_audio(utterance: Utterance, sample_rate: int) -> Tensor:
             wanted = frames - start if utterance.duration is None else round(utterance.duration * rate)
             if start >= frames or start + wanted > frames + 0.05 * rate:  # manifests round durations
                 raise InputError(
-                    f"{at}'{path}' lasts {frames / rate:.2f} s, and the utterance should run from "
+                    f"{prefix}'{path}' lasts {frames / rate:.2f} s, and the utterance should run from "
                     f"{utterance.offset:.2f} s to {(start + wanted) / rate:.2f} s. Correct 'offset' and 'duration'."
                 )
             wanted = min(wanted, frames - start)
             file.seek(start)
             samples = file.read(wanted, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise InputError(f"{at}'{path}' cannot be read as audio ({error.error_string.strip()}).") from None
-    except TypeError:  # soundfile's answer to .raw, which says nothing of its rate
-        raise InputError(f"{at}'{path}' has no header that says its format. Convert it to WAV or FLAC.") from None
+        raise InputError(f"{prefix}'{path}' cannot be read as audio ({error.error_string.strip()}).") from None
+    except TypeError:  # raised by soundfile for .raw files, whose sample rate it does not know
+        raise InputError(f"{prefix}'{path}' has no header with its format. Convert it to WAV or FLAC.") from None
     if len(samples) < wanted - rate // 20:
         raise InputError(
-            f"{at}'{path}' breaks off: its header promises {wanted / rate:.2f} s, "
+            f"{prefix}'{path}' is truncated: its header announces {wanted / rate:.2f} s, but only "
             f"{len(samples) / rate:.2f} s could be read."
         )
     if not np.isfinite(samples).all():
-        raise InputError(f"{at}'{path}' holds samples that are not numbers (NaN or infinite).")
+        raise InputError(f"{prefix}'{path}' contains samples that are not numbers (NaN or infinite).")
     return resample(torch.from_numpy(samples.mean(axis=1)), rate, sample_rate)
 
 
 def resample(audio: Tensor, rate: int, target: int) -> Tensor:
-    """Return `(samples,)` audio of `rate` Hz at `target` Hz (windowed sinc, torchaudio)."""
+    """Resample `(samples,)` audio from `rate` Hz to `target` Hz (torchaudio's windowed sinc)."""
     return audio if rate == target else _resampler(rate, target)(audio)
 
 

@@ -1,15 +1,23 @@
-"""SpecAugment (Park et al. 2019): bands of frequency and spans of time are hidden while training."""
+"""SpecAugment (Park et al. 2019): random masks over frequency bands and time spans during training."""
 
 from torch import Tensor, nn
 
-from adapt.errors import InputError
+from adapt.checks import check_counts, check_share
 
 
 class SpecAugment(nn.Module):
     """Set random masks in features `(batch, features, time)` to 0, the mean of a normalised utterance.
 
-    Each of `frequency_masks` hides up to `frequency_width` features, and all together less than all of them; each of
-    `time_masks` up to `time_width` steps (of 10 ms), and never more than `time_share` of the batch's length.
+    Args:
+        frequency_masks: the number of frequency masks.
+        frequency_width: the largest width of a frequency mask, in features. It is reduced if all masks together could
+            hide every feature.
+        time_masks: the number of time masks.
+        time_width: the largest width of a time mask, in steps of 10 ms.
+        time_share: the largest width of a time mask, as a share of the batch's length.
+
+    Raises:
+        InputError: a count or width is not a whole number of at least 0, or `time_share` is not a share.
     """
 
     def __init__(
@@ -21,16 +29,17 @@ class SpecAugment(nn.Module):
         time_share: float = 0.2,
     ) -> None:
         super().__init__()
-        if min(frequency_masks, frequency_width, time_masks, time_width) < 0 or not 0 < time_share <= 1:
-            raise InputError("SpecAugment needs counts and widths of 0 or more, and a time_share above 0 and up to 1.")
+        check_counts(0, frequency_masks=frequency_masks, frequency_width=frequency_width)
+        check_counts(0, time_masks=time_masks, time_width=time_width)
+        check_share("time_share", time_share, one=True)
         self.frequency_masks, self.frequency_width = frequency_masks, frequency_width
         self.time_masks, self.time_width, self.time_share = time_masks, time_width, time_share
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the features with masks, the shape unchanged."""
+        """Return the masked features, in the same shape."""
         from torchaudio.functional import mask_along_axis_iid
 
-        masked = features.unsqueeze(1)  # masks differ by example only where there is a channel axis
+        masked = features.unsqueeze(1)  # torchaudio draws separate masks per example only with a channel axis
         width = min(self.frequency_width, (features.shape[1] - 1) // max(1, self.frequency_masks))
         for _ in range(self.frequency_masks):
             masked = mask_along_axis_iid(masked, width, 0.0, axis=2)

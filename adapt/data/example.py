@@ -1,22 +1,45 @@
-"""What every task's data have in common: something to read, and the text that a model should write of it."""
+"""Examples: what a model reads, with the reference text that it should output."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 
+@dataclass(frozen=True, slots=True)
+class Phoneme:
+    """A phoneme of an utterance: its IPA symbol, its start and its end (seconds from the start of the utterance)."""
+
+    symbol: str
+    start: float
+    end: float
+
+
 class Example(Protocol):
-    """An utterance (`adapt.data.manifest`) or a sentence pair (`adapt.data.pairs`)."""
+    """One input with its reference text.
+
+    It is an utterance (`adapt.data.manifest`), a recording in memory (`adapt.data.recording`) or a sentence pair
+    (`adapt.data.pairs`).
+    """
 
     @property
     def text(self) -> str:
-        """What should be written."""
+        """The reference: a transcript or a translation."""
+        ...
 
     @property
     def name(self) -> str:
-        """What reports and messages call it: its audio file, or its id."""
+        """The name in reports and messages: an audio file or an id."""
+        ...
 
     @property
     def where(self) -> str:
-        """Which line of which file it came from; empty where it came from none."""
+        """The file and line that the example comes from; empty if it comes from no file."""
+        ...
+
+    @property
+    def phonemes(self) -> tuple[Phoneme, ...]:
+        """The phonemes with their times; empty if they are not known, and for text."""
+        ...
 
     def group(self, key: str) -> str:
-        """The value of `key` ("accent", "domain", ...), as text; "unknown" where it has none."""
+        """Return the value of `key` ("accent", "domain", ...) as text, or "unknown" if the example has none."""
+        ...

@@ -1,63 +1,138 @@
-"""Audio files and source sentences that a user names: files, folders, globs, manifests, standard input."""
+"""Inputs to transcribe or translate: files, folders, globs, manifests, standard input, arrays and sentences."""
 
 import sys
+from collections.abc import Iterable, Sequence
 from glob import glob
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
 
 from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.pairs import Pair, read_lines
+from adapt.data.recording import Recording
 from adapt.errors import InputError
 
-AUDIO = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
+AUDIO_SUFFIXES = (".flac", ".mp3", ".ogg", ".opus", ".wav")
+
+AudioInput = str | Path | np.ndarray | Tensor | Utterance | Recording
 
 
-def find_audio(places: list[str], option: str = "audio") -> tuple[list[Utterance], list[str]]:
-    """The utterances that files, folders, globs and manifests name, in their order, and a sentence on each bad line.
-    `option` is what a user named them by.
+def as_utterances(
+    inputs: AudioInput | Iterable[AudioInput], sample_rate: int | None = None
+) -> list[Utterance | Recording]:
+    """Turn audio inputs into examples, one for each input, in their order.
+
+    Args:
+        inputs: audio files, arrays `(samples,)` (numpy or torch; float from -1 to 1, or int16), utterances or
+            recordings; or a single one of these. `find_audio` expands folders, globs and manifests.
+        sample_rate: of the arrays, in Hz.
 
     Raises:
-        InputError: a place names no audio.
+        InputError: a file does not exist, an array is not mono audio or has no sample rate, or an input is of another
+            type.
     """
-    found: list[Utterance] = []
+    if isinstance(inputs, AudioInput) or not isinstance(inputs, Iterable):
+        inputs = [inputs]
+    return [_as_utterance(value, f"input {number}", sample_rate) for number, value in enumerate(inputs, start=1)]
+
+
+def _as_utterance(value: Any, where: str, sample_rate: int | None) -> Utterance | Recording:
+    if isinstance(value, (Utterance, Recording)):
+        return value
+    if isinstance(value, (str, Path)):
+        path = Path(value).expanduser()
+        if not path.is_file():
+            raise InputError(f"{where}: there is no audio file '{value}'.")
+        return Utterance(path, "", where=where)
+    if isinstance(value, (np.ndarray, Tensor)):
+        if sample_rate is None:
+            raise InputError(f"{where} is an array, and its sample rate is not known. Pass sample_rate=16_000, say.")
+        samples = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+        return Recording(samples, sample_rate, name=where, where=where)
+    raise InputError(
+        f"{where}: expected an audio file, an array (samples,), an Utterance or a Recording, got "
+        f"{type(value).__name__}."
+    )
+
+
+def as_pairs(inputs: str | Pair | Iterable[str | Pair]) -> list[Pair]:
+    """Turn source sentences into examples, one for each sentence, in their order.
+
+    Raises:
+        InputError: an input is neither a text nor a `Pair`.
+    """
+    if isinstance(inputs, (str, Pair)) or not isinstance(inputs, Iterable):
+        inputs = [inputs]
+    pairs = []
+    for number, value in enumerate(inputs, start=1):
+        if not isinstance(value, (str, Pair)):
+            raise InputError(f"text {number}: expected a text or a Pair, got {type(value).__name__}.")
+        pairs.append(value if isinstance(value, Pair) else Pair(value, where=f"text {number}"))
+    return pairs
+
+
+def find_audio(places: Sequence[Path | str], argument: str = "audio") -> tuple[list[Utterance], list[str]]:
+    """Return the utterances in files, folders, globs and `.jsonl` manifests, in the order given.
+
+    Args:
+        places: paths and globs. Folders are searched with all their subfolders.
+        argument: the name of the caller's argument, for messages.
+
+    Returns:
+        The utterances, and one sentence for each manifest line that cannot be used.
+
+    Raises:
+        InputError: one of `places` has no audio.
+    """
+    audio: list[Utterance] = []
     problems: list[str] = []
     for place in map(str, places):
         path = Path(place).expanduser()
         if path.suffix == ".jsonl":
             utterances, bad_lines = read_manifest(path, needs_text=False)
-            found += utterances
+            audio += utterances
             problems += bad_lines
             continue
         if path.is_dir():
-            paths = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO)
+            paths = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
         else:
             paths = [path] if path.is_file() else [Path(name) for name in sorted(glob(str(path), recursive=True))]
         if not paths:
             raise InputError(
-                f"{option}={place}: there is no such file, and no {', '.join(sorted(AUDIO))} in such a folder or glob."
+                f"{argument}={place}: there is no such file, and no folder or glob of that name with "
+                f"{', '.join(AUDIO_SUFFIXES)} files."
             )
-        found += [Utterance(path, "") for path in paths]
-    return found, problems
+        audio += [Utterance(path, "") for path in paths]
+    return audio, problems
 
 
-def read_sources(place: str, option: str = "file") -> tuple[list[Pair], list[str]]:
-    """The sources that a file holds, and a sentence on each bad line: `.jsonl` and `.tsv` as data for training (without
-    targets), any other file a text a line, "-" standard input. An empty line of a text file is an empty source; so is a
-    bad line of the others, which keeps its place without a `where`. `option` is what a user named them by.
+def read_sources(place: Path | str, argument: str = "file") -> tuple[list[Pair], list[str]]:
+    """Read source sentences from a file, or from standard input if `place` is "-".
+
+    `.jsonl` and `.tsv` files have the format of training data (`adapt.data.pairs`), with or without targets. Any other
+    file has one sentence per line. An empty line of such a file becomes an empty source, and a bad line of a table an
+    empty source with an empty `where`, so item n always belongs to line n.
+
+    Returns:
+        The pairs, and one sentence for each bad line. `argument` is the name of the caller's argument, for messages.
 
     Raises:
-        InputError: there is no such file, or it is not UTF-8 text.
+        InputError: the file does not exist or is not UTF-8 text.
     """
+    place = str(place)
     path = Path(place).expanduser()
     if path.suffix.lower() in (".jsonl", ".tsv"):
         lines = read_lines(path, needs_target=False)
         problems = [str(line) for line in lines if not isinstance(line, Pair)]
         return [line if isinstance(line, Pair) else Pair("") for line in lines], problems
     if place != "-" and not path.is_file():
-        raise InputError(f"{option}={place}: there is no such file. Expected a text a line, .jsonl or .tsv.")
+        raise InputError(f"{argument}={place}: there is no such file. Expected one text per line, .jsonl or .tsv.")
     name = "standard input" if place == "-" else place
     try:
         text = (sys.stdin.buffer.read() if place == "-" else path.read_bytes()).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{option}={place} is not UTF-8 text ({error.reason} at byte {error.start}).") from None
+        raise InputError(f"{argument}={place} is not UTF-8 text ({error.reason} at byte {error.start}).") from None
     lines = text.removesuffix("\n").split("\n") if text else []
     return [Pair(line.rstrip("\r"), "", where=f"{name}:{number}") for number, line in enumerate(lines, start=1)], []

@@ -1,4 +1,4 @@
-"""What is done with an example of either kind, an utterance or a sentence pair."""
+"""Functions that treat all kinds of examples: utterances, recordings in memory and sentence pairs."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,28 +8,36 @@ from typing import Any
 from adapt.data.example import Example
 from adapt.data.manifest import Utterance
 from adapt.data.pairs import Pair
+from adapt.data.recording import Recording
+from adapt.errors import InputError
 
 
 def with_text(example: Example, text: str) -> Example:
-    """An example with another text."""
-    return replace(example, target=text) if isinstance(example, Pair) else replace(example, text=text)
+    """Return the example with another reference text."""
+    if isinstance(example, Pair):
+        return replace(example, target=text)
+    if isinstance(example, (Utterance, Recording)):
+        return replace(example, text=text)
+    raise TypeError(f"Expected an utterance, a recording or a sentence pair, got {type(example).__name__}.")
 
 
-def is_there(example: Example) -> bool:
-    """Whether what it is read from is there: a sentence always is."""
-    return isinstance(example, Pair) or example.audio_filepath.is_file()
+def input_exists(example: Example) -> bool:
+    """Return whether the input can be read: an utterance needs its audio file, other examples need none."""
+    return not isinstance(example, Utterance) or example.audio_filepath.is_file()
 
 
 def to_row(example: Example) -> dict[str, Any]:
-    """An example as JSON has it."""
+    """Return the example as a JSON object. Raises InputError for audio in memory, which has no file to name."""
     if isinstance(example, Pair):
         return {"source": example.source, "target": example.target}
-    audio = str(example.audio_filepath.absolute())
-    return {"audio": audio, "text": example.text, "offset": example.offset, "duration": example.duration}
+    if isinstance(example, Utterance):
+        audio = str(example.audio_filepath.absolute())
+        return {"audio": audio, "text": example.text, "offset": example.offset, "duration": example.duration}
+    raise InputError(f"{example.name}: audio in memory cannot be stored. Write it to a file and pass the file.")
 
 
 def from_row(row: Mapping[str, Any]) -> Example:
-    """The example that `to_row` wrote."""
+    """Return the example that `to_row` wrote."""
     if "source" in row:
         return Pair(row["source"], row["target"])
     return Utterance(Path(row["audio"]), row["text"], offset=row["offset"], duration=row["duration"])

@@ -1,4 +1,4 @@
-"""Batches by total seconds or tokens, the same for the same seed and epoch, however often a run was interrupted."""
+"""Batches by total seconds or tokens. They depend on seed and epoch only, so a resumed run gets the same batches."""
 
 import math
 import random
@@ -11,41 +11,45 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from adapt.checks import check_count, check_number, is_number
 from adapt.data.example import Example
-from adapt.data.replay import Replay, draw_replayed, replayed
+from adapt.data.replay import Replay, draw_replay, replay_count
 from adapt.errors import InputError
 
 
 class Reader(Protocol):
-    """How an example becomes what a network reads. It is small, for the processes that read ahead have a copy.
+    """Turns an example into the input of a network. Readers are small, because each worker process gets a copy.
 
-    `unit` is what lengths are counted in.
+    `unit` is the unit of lengths.
     """
 
     @property
     def unit(self) -> Literal["seconds", "tokens"]: ...
 
     def length(self, example: Any) -> float:
-        """How much of a batch it fills, known without reading all of it."""
+        """Return the example's length in `unit`, without reading all of it."""
+        ...
 
     def read(self, example: Any, speed: float = 1.0) -> Tensor:
-        """What the network reads of it, `(time,)`; where it is audio, so much faster. Raises InputError."""
+        """Return the input, `(time,)`; audio is sped up by the factor `speed`. Raises InputError if it is unusable."""
+        ...
 
 
 @dataclass
 class Batch:
-    """Examples read together.
+    """A batch of examples.
 
-    `inputs` is `(batch, time)`: samples in -1..1, float32, or tokens. It is zero past each example's end (the dots):
+    `inputs` is `(batch, time)`: float32 samples from -1 to 1, or tokens. It is zero after each example's end (dots):
 
         first   ~~~~~~~~~~~~~~~~~
         second  ~~~~~~~~.........
         third   ~~~~~~~~~~~~.....
 
-    `lengths` is `(batch,)`, in samples or tokens: where the dots begin.
+    `lengths` is `(batch,)`, in samples or tokens: the lengths without the dots.
 
-    `stored` is what a cached prefix (`adapt/training/prefix.py`) once made of the examples, each `(batch, time, units)` and zero
-    past each end; audio is then not read again, and `inputs` is `(batch, 0)`.
+    `stored` are the activations of a cached prefix (`adapt.training.prefix`) for the examples, each
+    `(batch, time, units)` and zero after the end of each example. Audio is then not read again, and `inputs` is
+    `(batch, 0)`.
     """
 
     inputs: Tensor
@@ -54,20 +58,22 @@ class Batch:
     stored: tuple[Tensor, ...] | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
-        """The same batch on another device."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        """Return the batch on another device."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":
-        """The same batch in page-locked memory, from which a GPU copies faster."""
-        return self._each(Tensor.pin_memory)
+        """Return the batch in page-locked memory, which copies faster to a GPU."""
+        return self._map(Tensor.pin_memory)
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        stored = None if self.stored is None else tuple(map(change, self.stored))
-        return Batch(change(self.inputs), change(self.lengths), self.examples, stored)
+    def _map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        stored = None if self.stored is None else tuple(map(function, self.stored))
+        return Batch(function(self.inputs), function(self.lengths), self.examples, stored)
 
 
 class Stored(Protocol):
-    """What a cached prefix made of an example at a speed: the example's length in samples or tokens, and tensors
+    """The activations of a cached prefix.
+
+    For the key (example number, speed) it returns the example's length in samples or tokens, and its activations
     `(time, units)`.
     """
 
@@ -76,11 +82,19 @@ class Stored(Protocol):
 
 @dataclass(frozen=True)
 class Loader:
-    """How examples become batches.
+    """Makes batches of examples.
 
-    `batch_seconds` bounds a batch's padded length in seconds, for text `batch_tokens` in tokens of the longer side (one
-    example that is longer makes a batch of its own). `speeds` are the factors of speed perturbation (Ko et al. 2015),
-    one drawn per utterance and epoch while training; `[1.0]` switches it off. `workers` are processes that read ahead.
+    Args:
+        batch_seconds: the largest padded length of a batch of audio, in seconds. A longer example becomes a batch of
+            its own.
+        batch_tokens: the same for text, in tokens of the longer side (source or target).
+        speeds: the factors of speed perturbation (Ko et al. 2015). In training, one is drawn per utterance and epoch;
+            `[1.0]` switches it off.
+        workers: how many processes read ahead.
+        seed: of the order of batches and of the speeds.
+
+    Raises:
+        InputError: a value is not a number, or out of its range.
     """
 
     batch_seconds: float = 24.0
@@ -90,14 +104,13 @@ class Loader:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        speeds = [self.speeds] if isinstance(self.speeds, (int, float, str)) else list(self.speeds)
-        for name in ("batch_seconds", "batch_tokens", "workers"):
-            value = getattr(self, name)
-            if not _number(value) or value < 0 or (name == "workers" and not isinstance(value, int)):
-                raise InputError(f"loader.{name} is a number of 0 or more; got {value!r}.")
-        if not speeds or not all(_number(speed) and speed > 0 for speed in speeds):
+        check_number("batch_seconds", self.batch_seconds, minimum=0)
+        check_number("batch_tokens", self.batch_tokens, minimum=0)
+        check_count("workers", self.workers)
+        speeds: list[Any] = [self.speeds] if isinstance(self.speeds, (int, float, str)) else list(self.speeds)
+        if not speeds or not all(is_number(speed) and speed > 0 for speed in speeds):
             raise InputError(
-                f"loader.speeds are numbers above 0, as [0.9,1.0,1.1], or [1.0] for none; got {self.speeds}."
+                f"speeds must be numbers above 0, such as [0.9, 1.0, 1.1], or [1.0] for none; got {self.speeds}."
             )
         object.__setattr__(self, "speeds", speeds)
 
@@ -109,21 +122,28 @@ class Loader:
         replay: Replay = 0.0,
         stored: Stored | None = None,
     ) -> DataLoader:
-        """Shuffled batches of like lengths, anew each epoch, with as many of `source` among them as `replay` says
-        (`adapt.data.replay`). Raises InputError where it cannot be had.
+        """Return shuffled batches of examples of similar lengths, in a new order each epoch.
 
-        Where a prefix is cached, `stored` has what it made of these examples, and of those of `source` behind them.
+        Args:
+            examples: of the target; each is read once per epoch.
+            reader: the model's.
+            source: examples for replay.
+            replay: how many of them each epoch reads (`adapt.data.replay.replay_count`).
+            stored: the activations of a cached prefix for `examples` followed by `source`, if there is one.
+
+        Raises:
+            InputError: `replay` is not a share or "all", or there are no source examples.
         """
-        count = replayed(replay, len(examples), len(source))
+        count = replay_count(replay, len(examples), len(source))
         read = (*examples, *source) if count else examples
         return self._loader(read, reader, tuple(self.speeds), True, True, len(source) if count else 0, count, stored)
 
     def evaluation(self, examples: Sequence[Example], reader: Reader) -> DataLoader:
-        """Every example once, as it is, longest first: what does not fit into memory fails at once."""
+        """Return each example once, unchanged, longest first: if memory is too small, the first batch fails."""
         return self._loader(examples, reader, (1.0,), shuffle=False, shared=False)
 
     def validation(self, examples: Sequence[Example], reader: Reader, stored: Stored | None = None) -> DataLoader:
-        """As `evaluation`, shared out among the processes that train."""
+        """Return the same as `evaluation`, distributed over the training processes."""
         return self._loader(examples, reader, (1.0,), shuffle=False, shared=True, stored=stored)
 
     def once(
@@ -134,9 +154,17 @@ class Loader:
         rank: int = 0,
         ranks: int = 1,
     ) -> DataLoader:
-        """Each `(example number, speed)` of `pairs` once, longest first; of `ranks` processes, the share of one."""
+        """Return each `(example number, speed)` of `pairs` once, longest first.
+
+        Args:
+            examples: to read.
+            reader: the model's.
+            pairs: which example to read at which speed.
+            rank: of this process, from 0 on. It gets every `ranks`-th batch.
+            ranks: the number of processes.
+        """
         lengths = [reader.length(examples[number]) / speed for number, speed in pairs]
-        batches = [[pairs[n] for n, _ in batch] for batch in BatchesByLength(lengths, self._most(reader), False, 0)]
+        batches = [[pairs[n] for n, _ in batch] for batch in BatchesByLength(lengths, self._bound(reader), False, 0)]
         return self._batches(_AtSpeeds(examples, reader), batches[rank::ranks])
 
     def _loader(
@@ -152,12 +180,12 @@ class Loader:
     ) -> DataLoader:
         if reader.unit == "tokens":
             speeds = (1.0,)
-        # Slowed down, an utterance is longer; the bound holds for the slowest.
+        # An utterance is longest at the slowest speed, and the bound holds for that length.
         lengths = [reader.length(example) / min(speeds) for example in examples]
-        batches = BatchesByLength(lengths, self._most(reader), shuffle, self.seed, shared, source, count)
+        batches = BatchesByLength(lengths, self._bound(reader), shuffle, self.seed, shared, source, count)
         return self._batches(_Examples(examples, reader, speeds, self.seed, stored), batches, self.workers > 0)
 
-    def _most(self, reader: Reader) -> float:
+    def _bound(self, reader: Reader) -> float:
         return self.batch_seconds if reader.unit == "seconds" else self.batch_tokens
 
     def _batches(self, dataset: Dataset, batches: Any, persistent: bool = False) -> DataLoader:
@@ -168,44 +196,45 @@ class Loader:
             num_workers=self.workers,
             persistent_workers=persistent,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # else every epoch would draw from, and so move, the global one
+            generator=torch.Generator(),  # without one, each epoch would draw from the global generator
         )
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
 class BatchesByLength(Sampler[list[tuple[int, int]]]):
-    """Yields batches of `(example number, epoch)`, each padded to at most `most` of what `lengths` count.
+    """Yields batches of `(example number, epoch)` with examples of similar lengths.
 
-    Where several processes train, each takes every n-th of those that are `shared`. All take the same count, for they
-    wait for each other: where batches are lacking in the last round, the first ones come again.
-
-    Of the last `source` examples an epoch has `count`, drawn anew each time (`draw_replayed`), and of the others all.
+    Args:
+        lengths: of the examples.
+        bound: the largest padded length of a batch, in the unit of `lengths`.
+        shuffle: whether the order changes from epoch to epoch; if not, batches come longest first.
+        seed: of the order.
+        shared: whether training processes share the batches. Each gets the same number, because they wait for each
+            other; the first batches are repeated to fill the last round.
+        source: how many examples at the end of `lengths` are for replay.
+        count: how many of these an epoch has (`adapt.data.replay.draw_replay`). All other examples come once.
     """
 
     def __init__(
         self,
         lengths: Sequence[float],
-        most: float,
+        bound: float,
         shuffle: bool,
         seed: int,
         shared: bool = False,
         source: int = 0,
         count: int = 0,
     ) -> None:
-        self.lengths, self.most, self.shuffle, self.seed = lengths, most, shuffle, seed
+        self.lengths, self.bound, self.shuffle, self.seed = lengths, bound, shuffle, seed
         self.shared, self.source, self.count = shared, source, count
         self.epoch = 0
 
     @property
     def sampler(self) -> "BatchesByLength":
-        """Lightning looks for `set_epoch` on a batch sampler's sampler, not on the batch sampler."""
+        """Itself: Lightning looks for `set_epoch` on the `sampler` of a batch sampler."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each epoch, also on the first one after a resume."""
+        """Set the epoch. Lightning calls this before each epoch, the first one after a resume included."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -217,20 +246,20 @@ class BatchesByLength(Sampler[list[tuple[int, int]]]):
 
     def _batches(self) -> list[list[int]]:
         draw = random.Random(f"{self.seed}/{self.epoch}")
-        # Examples whose lengths round up to the same level change places freely from one epoch to the next, and the
-        # levels alone decide where a batch ends: Lightning counts an epoch's batches once, so their number must stay.
+        # Lengths are rounded up to levels. Examples of one level are shuffled, and batches depend on the levels only,
+        # so every epoch has the same number of batches: Lightning counts them only once.
         lengths = [_level(length) if self.shuffle else length for length in self.lengths]
         first = len(lengths) - self.source
-        again = [first + number for number in draw_replayed(lengths[first:], self.count, self.seed, self.epoch)]
-        ties = [(-lengths[n], draw.random() if self.shuffle else 0.0, n) for n in (*range(first), *again)]
+        replay = [first + number for number in draw_replay(lengths[first:], self.count, self.seed, self.epoch)]
+        keys = [(-lengths[n], draw.random() if self.shuffle else 0.0, n) for n in (*range(first), *replay)]
         batches: list[list[int]] = []
         longest = 0.0
-        for _, _, number in sorted(ties):
-            if batches and longest * (len(batches[-1]) + 1) <= self.most:
+        for _, _, number in sorted(keys):
+            if batches and longest * (len(batches[-1]) + 1) <= self.bound:
                 batches[-1].append(number)
             else:
                 batches.append([number])
-                longest = lengths[number]  # the first of a batch, for they come longest first
+                longest = lengths[number]  # the first example of a batch is the longest
         if self.shuffle:
             draw.shuffle(batches)
         if self.shared and torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -244,7 +273,7 @@ def _level(length: float) -> float:
 
 
 def speed_of(seed: int, epoch: int, number: int, speeds: Sequence[float]) -> float:
-    """The speed at which an example is heard in an epoch."""
+    """Return the speed at which an example is read in an epoch."""
     return random.Random(f"{seed}/{epoch}/{number}").choice(tuple(speeds))
 
 
@@ -267,9 +296,9 @@ class _Examples(Dataset):
         example, speed = self.examples[number], speed_of(self.seed, epoch, number, self.speeds)
         if self.stored is None:
             return example, self.reader.read(example, speed)
-        length, made = self.stored[number, speed]
-        read = torch.zeros(0) if self.reader.unit == "seconds" else self.reader.read(example)
-        return example, read, length, made
+        length, activations = self.stored[number, speed]
+        inputs = torch.zeros(0) if self.reader.unit == "seconds" else self.reader.read(example)
+        return example, inputs, length, activations
 
 
 class _AtSpeeds(Dataset):
@@ -281,15 +310,16 @@ class _AtSpeeds(Dataset):
         return self.examples[number], self.reader.read(self.examples[number], speed)
 
 
-# An example and what was read of it; where a prefix is cached, also its length and what is stored of it.
+# An example and its input; with a cached prefix also its length and its stored activations.
 Item = tuple[Example, Tensor] | tuple[Example, Tensor, int, tuple[Tensor, ...]]
 
 
 def collate(items: Sequence[Item]) -> Batch:
-    """Pad `(time,)` waveforms or tokens with zeros into one batch, and with them what is stored."""
+    """Pad inputs `(time,)`, and stored activations if there are any, with zeros into one batch."""
     pad = partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
     inputs, examples = pad([item[1] for item in items]), [item[0] for item in items]
-    if len(items[0]) == 2:
+    with_stored = [item for item in items if len(item) == 4]
+    if not with_stored:
         return Batch(inputs, torch.tensor([len(item[1]) for item in items]), examples)
-    stored = tuple(pad(list(parts)) for parts in zip(*(item[3] for item in items), strict=True))
-    return Batch(inputs, torch.tensor([item[2] for item in items]), examples, stored)
+    stored = tuple(pad(list(tensors)) for tensors in zip(*(item[3] for item in with_stored), strict=True))
+    return Batch(inputs, torch.tensor([item[2] for item in with_stored]), examples, stored)

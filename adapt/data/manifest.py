@@ -1,4 +1,4 @@
-"""Utterances, and the JSONL manifests they are kept in (NeMo's keys: audio_filepath, duration, text, ...)."""
+"""Utterances and their JSONL manifests, with NeMo's keys: audio_filepath, duration, text, ..."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -6,30 +6,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adapt.data.example import Example
+from adapt.checks import is_number
+from adapt.data.example import Example, Phoneme
 from adapt.errors import InputError
 from adapt.files import atomic
 
 _TEXT_KEYS = ("speaker", "accent", "lang")
 _NUMBER_KEYS = ("duration", "offset")
-_LONGEST = 1e7  # seconds: infinity is no time
-
-
-@dataclass(frozen=True, slots=True)
-class Phoneme:
-    """One phoneme of an utterance: its IPA symbol, and when it starts and ends (seconds from the utterance's start)."""
-
-    symbol: str
-    start: float
-    end: float
+_LONGEST = 1e7  # seconds; excludes infinity
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One line of a manifest. Times are in seconds.
+    """A recorded utterance: one line of a manifest.
 
-    `offset` and `duration` pick a part of the audio file; without a duration it runs to the file's end. `where` says
-    which line of which file it came from, for messages. Keys that we do not know are kept in `extra`.
+    Attributes:
+        audio_filepath: the audio file.
+        text: the transcript.
+        duration: in seconds; None for up to the end of the file.
+        offset: where the utterance starts in the file, in seconds.
+        speaker, accent, lang: who speaks, with which accent, in which language (None if unknown).
+        phonemes: with their times in seconds from the start of the utterance; may be empty.
+        extra: all other keys of the line.
+        where: the file and line that it comes from, for messages.
     """
 
     audio_filepath: Path
@@ -45,21 +44,24 @@ class Utterance:
 
     @property
     def name(self) -> str:
-        """Its audio file."""
+        """The path of the audio file."""
         return str(self.audio_filepath)
 
     def group(self, key: str) -> str:
-        """The value of `key` ("accent", "speaker", or any extra key), as text; "unknown" where the line has none."""
+        """Return the value of `key` ("accent", "speaker" or any extra key) as text, or "unknown" if there is none."""
         value = getattr(self, key) if key in _TEXT_KEYS else self.extra.get(key)
         return "unknown" if value is None else str(value)
 
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """What a run reads. `test` is the target that one adapts to; `source_test` is what the model should not forget.
+    """The data of a run, as examples.
 
-    `source_train` is of the same kind as `source_test`, to measure what a target's neurons do otherwise, and to replay.
-    `problems` has a sentence for each line or row that could not be used.
+    Attributes:
+        train, validation, test: the target, which the model adapts to.
+        source_test: the source, which the model should not forget.
+        source_train: further examples of the source, to train on (replay) and to compare neurons with.
+        problems: one sentence for each line or row that cannot be used.
     """
 
     train: tuple[Example, ...] = ()
@@ -71,23 +73,24 @@ class Splits:
 
 
 def read_manifest(path: Path | str, needs_text: bool = True) -> tuple[list[Utterance], list[str]]:
-    """Read a manifest; relative audio paths are taken from the manifest's folder.
+    """Read a manifest. Relative audio paths start at the manifest's folder.
 
-    Returns the utterances and a list of problems, one sentence for each line that could not be used, with its number.
-    Whether a problem stops the run or is skipped is for `check_splits` to say (`adapt.data.splits`).
+    Returns:
+        The utterances, and one sentence with the line's number for each line that cannot be used.
+        `adapt.data.splits.check_splits` decides whether such a problem stops the run.
 
     Raises:
-        InputError: there is no such file, it is not UTF-8 text, or it has no line that can be used.
+        InputError: the file does not exist, is not UTF-8 text, or has no usable line.
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"There is no manifest '{path}'. Expected a JSONL file, one utterance a line.")
+        raise InputError(f"There is no manifest '{path}'. Expected a JSONL file with one utterance per line.")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"The manifest '{path}' is not UTF-8 text ({error.reason} at byte {error.start}).") from None
     utterances, problems = [], []
-    # Not splitlines(): it also breaks at signs that JSON leaves as they are inside a text.
+    # splitlines() would also break at characters that may be part of a JSON text.
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], start=1):
         where = f"{path}:{number}"
         try:
@@ -101,7 +104,7 @@ def read_manifest(path: Path | str, needs_text: bool = True) -> tuple[list[Utter
 
 
 def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> None:
-    """Write a manifest, whole or not at all; audio below the manifest's folder is named relative to it."""
+    """Write a manifest, atomically. Audio paths below the manifest's folder become relative to it."""
     path = Path(path)
     with atomic(path) as part, open(part, "w", encoding="utf-8") as file:
         for utterance in utterances:
@@ -109,9 +112,9 @@ def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> None:
 
 
 def json_row(line: str, where: str, keys: str) -> dict[str, Any]:
-    """The JSON object that a line holds; `keys` names what it should have. Raises InputError where it holds none."""
+    """Parse a line as a JSON object. Raises InputError if it is none; the message names the expected `keys`."""
     if not line.strip():
-        raise InputError(f"{where}: the line is empty. Delete it, or give one JSON object.")
+        raise InputError(f"{where}: the line is empty. Delete it, or write one JSON object.")
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
@@ -126,12 +129,11 @@ def _parse(line: str, where: str, folder: Path, needs_text: bool) -> Utterance:
     for key in ("audio_filepath", "text") if needs_text else ("audio_filepath",):
         if not isinstance(row.get(key), str) or not row[key].strip():
             has = ", ".join(sorted(row)) or "none"
-            raise InputError(f"{where}: needs the key '{key}' with a text that is not empty. Keys in the line: {has}.")
+            raise InputError(f"{where}: needs the key '{key}' with a non-empty text. The line has the keys: {has}.")
     for key in _NUMBER_KEYS:
         value = row.get(key)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if value is not None and not (number and 0 <= value <= _LONGEST):
-            raise InputError(f"{where}: '{key}' must be a number of seconds, 0 or more, got {value!r}.")
+        if value is not None and not (is_number(value) and 0 <= value <= _LONGEST):
+            raise InputError(f"{where}: '{key}' must be a number of seconds, at least 0; got {value!r}.")
     try:
         audio = Path(row["audio_filepath"]).expanduser()
     except RuntimeError as error:

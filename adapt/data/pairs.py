@@ -1,4 +1,4 @@
-"""Sentence pairs, and the files they are kept in: JSONL, TSV, or two text files whose lines belong together."""
+"""Sentence pairs and their files: JSONL, TSV, or two text files with parallel lines."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from adapt.data.example import Phoneme
 from adapt.data.manifest import Splits, json_row
 from adapt.errors import InputError
 from adapt.files import atomic
@@ -18,9 +19,14 @@ Paths = Path | str | Sequence[Path | str]
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A sentence and its translation, which may be "" where one only translates.
+    """A sentence and its translation.
 
-    `where` says which line of which file it came from, for messages. Keys that we do not know are kept in `extra`.
+    Attributes:
+        source: the sentence to translate.
+        target: the reference translation; "" if there is none.
+        domain, id: None if unknown.
+        extra: all other keys of the line.
+        where: the file and line that it comes from, for messages.
     """
 
     source: str
@@ -32,16 +38,21 @@ class Pair:
 
     @property
     def text(self) -> str:
-        """What a model should write."""
+        """The reference translation."""
         return self.target
 
     @property
+    def phonemes(self) -> tuple[Phoneme, ...]:
+        """Always empty: text has no phonemes."""
+        return ()
+
+    @property
     def name(self) -> str:
-        """A short label for messages and reports: the id; else where it stands; else the source sentence."""
+        """The name in reports and messages: the id, else the file and line, else the source sentence."""
         return self.id or self.where or self.source
 
     def group(self, key: str) -> str:
-        """The value of `key` ("domain", "id", or any extra key), as text; "unknown" where the line has none."""
+        """Return the value of `key` ("domain", "id" or any extra key) as text, or "unknown" if there is none."""
         value = getattr(self, key) if key in _TEXT_KEYS else self.extra.get(key)
         return "unknown" if value is None else str(value)
 
@@ -53,10 +64,20 @@ def read_pairs(
     source_test: Paths | None = None,
     source_train: Paths | None = None,
 ) -> Splits:
-    """Read the files that are given, each a path or a list of two (see `read_pairs_file`).
+    """Read splits of sentence pairs.
 
-    A pair that is measured and also trained on (the same source and target, however spaced) is left out of what is
-    measured, and is a problem.
+    Pairs for validation and testing that are also training pairs (the same source and target, up to white space) are
+    left out and become problems.
+
+    Args:
+        train: a file, or a list of two files (see `read_pairs_file`); None for none. The same holds for the others.
+        validation: pairs of the target to select epochs by.
+        test: pairs of the target.
+        source_test: pairs of the source, which the model should not forget.
+        source_train: further pairs of the source, to train on (replay) and to compare neurons with.
+
+    Returns:
+        The splits, with one sentence in `problems` for each line that cannot be used.
 
     Raises:
         InputError: a file cannot be used.
@@ -65,79 +86,82 @@ def read_pairs(
     files |= {"source_train": source_train}
     parts, problems = {}, []
     for name, paths in files.items():
-        parts[name], found = read_pairs_file(paths) if paths is not None else ([], [])
-        problems += found
+        parts[name], bad_lines = read_pairs_file(paths) if paths is not None else ([], [])
+        problems += bad_lines
     return without_trained(Splits(**{name: tuple(pairs) for name, pairs in parts.items()}, problems=tuple(problems)))
 
 
 def without_trained(splits: Splits) -> Splits:
-    """The splits without what is measured and also trained on; each such pair is named in `problems`."""
-    trained = {_folded(pair): pair for pair in reversed((*splits.train, *splits.source_train))}
+    """Return the splits without test and validation pairs that are also training pairs; these become problems."""
+    trained = {_key(pair): pair for pair in reversed((*splits.train, *splits.source_train))}
     kept: dict[str, tuple[Pair, ...]] = {}
     problems = list(splits.problems)
     for name in ("validation", "test", "source_test"):
         pairs = getattr(splits, name)
-        kept[name] = tuple(pair for pair in pairs if _folded(pair) not in trained)
+        kept[name] = tuple(pair for pair in pairs if _key(pair) not in trained)
         problems += [
-            f"{pair.name}: '{pair.source}' is also trained on ({trained[_folded(pair)].name}). "
-            "Keep what is measured out of training."
+            f"{pair.name}: '{pair.source}' is also in the training data ({trained[_key(pair)].name}). "
+            "Remove it from one of them."
             for pair in pairs
-            if _folded(pair) in trained
+            if _key(pair) in trained
         ]
     return Splits(train=splits.train, source_train=splits.source_train, **kept, problems=tuple(problems))
 
 
 def read_pairs_file(paths: Paths, needs_target: bool = True) -> tuple[list[Pair], list[str]]:
-    """Read sentence pairs from UTF-8 text, as `paths` says:
+    """Read sentence pairs from UTF-8 files.
 
-    - `x.tsv`: a header line names the columns: source, target, and if you like domain, id, ...; lines are split at tabs
-      and nothing else, quotation marks are part of the text;
-    - any other file: JSONL, one object a line with the keys source, target, and if you like domain, id, ...;
-    - a list of two files, the source language's and the target's: line n of one belongs to line n of the other.
+    Args:
+        paths: one of
+            - a `.tsv` file. Its header line names the columns: source, target, and optionally domain, id, ... Cells are
+              separated by tabs only, and quotation marks are part of the text.
+            - any other file, as JSONL: one object per line with source, target, and optionally domain, id, ...
+            - a list of two text files, source and target. Line n of one is the translation of line n of the other.
+        needs_target: whether a missing target is a problem. If not, it becomes "".
 
-    Returns the pairs and a list of problems, one sentence for each line that could not be used, with its number.
-    Whether a problem stops the run or is skipped is for `check_splits` to say (`adapt.data.splits`). Without
-    `needs_target` a target may be missing; then it is "".
+    Returns:
+        The pairs, and one sentence with the line's number for each line that cannot be used.
+        `adapt.data.splits.check_splits` decides whether such a problem stops the run.
 
     Raises:
-        InputError: a file cannot be read, two files differ in their number of lines, or there is no line to use.
+        InputError: a file cannot be read, two files differ in their number of lines, or no line can be used.
     """
     rows = read_lines(paths, needs_target)
     pairs = [row for row in rows if isinstance(row, Pair)]
     problems = [str(row) for row in rows if not isinstance(row, Pair)]
     if not pairs:
-        several = [paths] if isinstance(paths, (str, Path)) else paths
+        files = [paths] if isinstance(paths, (str, Path)) else paths
         first = f" The first problem: {problems[0]}" if problems else " It is empty."
-        raise InputError(f"There is no usable sentence pair in '{' and '.join(map(str, several))}'.{first}")
+        raise InputError(f"There is no usable sentence pair in '{' and '.join(map(str, files))}'.{first}")
     return pairs, problems
 
 
 def read_lines(paths: Paths, needs_target: bool = True) -> list[Pair | InputError]:
-    """Each line of what `read_pairs_file` reads: its pair, or what is wrong with it.
+    """Return, for each line of the files that `read_pairs_file` describes, its pair or the error in it.
 
     Raises:
         InputError: a file cannot be read, or two files differ in their number of lines.
     """
-    several = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
-    if len(several) == 2:
-        lines, row = _two_files(*several)
-    elif len(several) == 1:
-        lines, row = (_tsv if several[0].suffix.lower() == ".tsv" else _jsonl)(several[0])
+    files = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
+    if len(files) == 2:
+        lines, row = _two_files(*files)
+    elif len(files) == 1:
+        lines, row = (_tsv if files[0].suffix.lower() == ".tsv" else _jsonl)(files[0])
     else:
         raise InputError(
-            f"Expected one file of sentence pairs, or two text files (source, target); got {len(several)} files."
+            f"Expected one file of sentence pairs, or two text files (source, target); got {len(files)} files."
         )
-    found: list[Pair | InputError] = []
+    rows: list[Pair | InputError] = []
     for where, line in lines:
         try:
-            found.append(_pair(row(line, where), where, needs_target))
+            rows.append(_pair(row(line, where), where, needs_target))
         except InputError as error:
-            found.append(error)
-    return found
+            rows.append(error)
+    return rows
 
 
 def write_pairs(path: Path | str, pairs: Iterable[Pair]) -> None:
-    """Write pairs as JSONL, whole or not at all."""
+    """Write pairs as JSONL, atomically."""
     with atomic(path) as part, open(part, "w", encoding="utf-8") as file:
         for pair in pairs:
             row = {"id": pair.id, "source": pair.source, "target": pair.target or None, "domain": pair.domain}
@@ -145,7 +169,7 @@ def write_pairs(path: Path | str, pairs: Iterable[Pair]) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-# Where each line of a file stands, with the line; and what gives the keys of one, or raises InputError.
+# The lines of a file, each with its place; and a function that parses a line, or raises InputError.
 Lines = tuple[list[tuple[str, Any]], Callable[[Any, str], Mapping[str, Any]]]
 
 
@@ -162,8 +186,8 @@ def _tsv(path: Path) -> Lines:
     columns = [column.strip() for column in lines[0][1].split("\t")] if lines else []
     if "source" not in columns or len(set(columns)) < len(columns):
         raise InputError(
-            f"{path}:1: expected a header line that names the columns, tab-separated, each once, 'source' and 'target' "
-            f"among them; got {', '.join(columns)[:80] or 'nothing'}."
+            f"{path}:1: expected a header line with tab-separated, distinct column names, among them 'source' and "
+            f"'target'; got {', '.join(columns)[:80] or 'nothing'}."
         )
     return lines[1:], partial(_tsv_row, columns)
 
@@ -172,7 +196,7 @@ def _tsv_row(columns: Sequence[str], line: str, where: str) -> Mapping[str, Any]
     cells = line.split("\t")
     if len(cells) != len(columns):
         raise InputError(f"{where}: expected {len(columns)} tab-separated columns, got {len(cells)}.")
-    return {key: cell for key, cell in zip(columns, cells, strict=True) if cell}  # an empty cell says nothing
+    return {key: cell for key, cell in zip(columns, cells, strict=True) if cell}  # an empty cell is a missing value
 
 
 def _two_files(source: Path, target: Path) -> Lines:
@@ -182,20 +206,20 @@ def _two_files(source: Path, target: Path) -> Lines:
             f"'{source}' has {len(sources)} lines and '{target}' has {len(targets)}. Line n of one must be the "
             "translation of line n of the other."
         )
-    lines = [(where, (text, other, said)) for (where, text), (other, said) in zip(sources, targets, strict=True)]
-    return lines, _two_row
+    pairs = zip(sources, targets, strict=True)
+    return [(where, (text, other, translation)) for (where, text), (other, translation) in pairs], _two_row
 
 
 def _two_row(line: tuple[str, str, str], where: str) -> Mapping[str, Any]:
-    source, other, target = line
-    for empty, full, text in ((where, other, source), (other, where, target)):
+    source, target_where, target = line
+    for empty, other, text in ((where, target_where, source), (target_where, where, target)):
         if not text.strip():
-            raise InputError(f"{empty}: the line is empty. Delete it together with {full}, or fill it in.")
+            raise InputError(f"{empty}: the line is empty. Delete it together with {other}, or fill it in.")
     return {"source": source, "target": target}
 
 
 def _lines(path: Path) -> list[tuple[str, str]]:
-    """The lines of a file, each with its place."""
+    """Return the lines of a file, each with its place, FILE:NUMBER."""
     if not path.is_file():
         raise InputError(
             f"There is no file '{path}'. Expected sentence pairs: JSONL, TSV, or a list of two text files."
@@ -204,7 +228,7 @@ def _lines(path: Path) -> list[tuple[str, str]]:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"The file '{path}' is not UTF-8 text ({error.reason} at byte {error.start}).") from None
-    # Neither read_text() nor splitlines(): they also break at signs that may stand inside a sentence.
+    # read_text() and splitlines() would also break at characters that may be part of a sentence.
     lines = text.removesuffix("\n").split("\n") if text else []
     return [(f"{path}:{number}", line.removesuffix("\r")) for number, line in enumerate(lines, start=1)]
 
@@ -216,9 +240,9 @@ def _pair(row: Mapping[str, Any], where: str, needs_target: bool) -> Pair:
             continue
         if not isinstance(value, str) or not value.strip():
             has = ", ".join(sorted(row)) or "none"
-            raise InputError(f"{where}: needs '{key}' with a text that is not empty. It has: {has}.")
+            raise InputError(f"{where}: needs '{key}' with a non-empty text. It has: {has}.")
         if any("\ud800" <= character <= "\udfff" for character in value):
-            raise InputError(f"{where}: '{key}' has half of a character (an escape as \\ud83d by itself).")
+            raise InputError(f"{where}: '{key}' contains half of a character (a lone escape such as \\ud83d).")
     return Pair(
         source=row["source"].strip(),
         target=(row.get("target") or "").strip(),
@@ -228,5 +252,5 @@ def _pair(row: Mapping[str, Any], where: str, needs_target: bool) -> Pair:
     )
 
 
-def _folded(pair: Pair) -> tuple[str, str]:
+def _key(pair: Any) -> tuple[str, str]:
     return " ".join(pair.source.split()), " ".join(pair.target.split())

@@ -1,39 +1,47 @@
-"""Replay: source examples among the target's in training, so that a model keeps what it knew (Robins 1995)."""
+"""Replay: training on source examples next to the target's, against forgetting (Robins 1995)."""
 
 import random
 from collections.abc import Sequence
 from typing import Literal
 
+from adapt.checks import is_number
 from adapt.errors import InputError
 
 Replay = float | Literal["all"]
 
 
-def replayed(replay: Replay, target: int, source: int) -> int:
-    """How many of `source` examples an epoch trains on, besides `target` examples of the target.
+def replay_count(replay: Replay, target: int, source: int) -> int:
+    """Return how many source examples each epoch trains on.
 
-    `replay` is the share of an epoch that they make, 0 to below 1, rounded to whole examples; "all" is each of them
-    once. Where the share needs more than there are, they come several times.
+    Args:
+        replay: their share of all examples of an epoch, from 0 to below 1, or "all" for every source example once. If
+            the share asks for more examples than there are, they are repeated.
+        target: the number of target examples.
+        source: the number of source examples.
 
     Raises:
-        InputError: `replay` is neither, or there is nothing to replay.
+        InputError: `replay` is neither a share nor "all", or there is no source example.
     """
-    number = isinstance(replay, (int, float)) and not isinstance(replay, bool) and 0 <= replay < 1
-    if replay != "all" and not number:
+    if replay != "all" and not (is_number(replay) and 0 <= replay < 1):
         raise InputError(
-            f"replay is the share of training examples that are of the source, from 0 to below 1, or 'all': each of "
-            f"data.source_train once an epoch. Got {replay!r}."
+            "replay must be the share of source examples in an epoch, from 0 to below 1, or 'all' (each example of "
+            f"source_train once per epoch); got {replay!r}."
         )
     if replay != 0 and not source:
-        raise InputError(f"replay={replay} needs examples of the source to train on: data.source_train=...")
+        raise InputError(f"replay={replay} needs source examples to train on: give data.source_train=...")
     return source if replay == "all" else round(target * replay / (1 - replay))
 
 
-def draw_replayed(levels: Sequence[float], count: int, seed: int, epoch: int) -> list[int]:
-    """`count` numbers of examples, ascending, drawn anew each epoch; they follow from `seed` and `epoch` alone.
+def draw_replay(levels: Sequence[float], count: int, seed: int, epoch: int) -> list[int]:
+    """Draw the source examples of an epoch, as ascending indices. They depend on `seed` and `epoch` only.
 
-    `levels` are the examples' rounded lengths. How many are drawn of each level is the same in every epoch, and in
-    proportion: the levels decide how many batches there are, and that must stay.
+    Args:
+        levels: the rounded lengths of the source examples. Each epoch draws the same number of examples from each
+            level, in proportion to the level's size. Batches depend on the levels only, so their number is the same in
+            every epoch.
+        count: how many to draw. If it is larger than the number of examples, they are repeated.
+        seed: of the run.
+        epoch: from 0 on.
     """
     if not count:
         return []
@@ -47,6 +55,6 @@ def draw_replayed(levels: Sequence[float], count: int, seed: int, epoch: int) ->
     draw = random.Random(f"{seed}/replay/{epoch}")
     drawn: list[int] = []
     for level, number in wanted.items():
-        alike = [example for example in range(len(levels)) if levels[example] == level]
-        drawn += alike * (number // len(alike)) + draw.sample(alike, number % len(alike))
+        candidates = [example for example in range(len(levels)) if levels[example] == level]
+        drawn += candidates * (number // len(candidates)) + draw.sample(candidates, number % len(candidates))
     return sorted(drawn)

@@ -1,4 +1,4 @@
-"""From manifests to splits that suit the model: what does not is named, and stops the run or is skipped."""
+"""Reading splits from manifests, and checking that a model can use the examples."""
 
 import logging
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from adapt.checks import check_choice
 from adapt.data.example import Example
 from adapt.data.loader import Reader
 from adapt.data.manifest import Splits, Utterance, read_manifest
@@ -15,92 +16,130 @@ from adapt.errors import InputError
 from adapt.progress import track
 
 OnError = Literal["stop", "skip"]
+SPLITS = ("train", "validation", "test", "source_test", "source_train")
 log = logging.getLogger(__name__)
 
 
-class Fits(Protocol):
-    """What the check asks of a model."""
+class ChecksExamples(Protocol):
+    """The part of a model that the check of examples needs."""
 
     @property
     def reader(self) -> Reader: ...
 
+    @property
+    def reads_audio(self) -> bool: ...
+
     def rejection_reason(self, example: Any, length: int, training: bool) -> str | None:
-        """Why an example of that many samples or tokens cannot be read (or trained on); None where it can."""
+        """Return why the model cannot read (or train on) an example of `length` samples or tokens; None if it can."""
+        ...
 
 
 def read_splits(
-    train: str | None = None,
-    validation: str | None = None,
-    test: str | None = None,
-    source_test: str | None = None,
-    source_train: str | None = None,
+    train: Path | str | None = None,
+    validation: Path | str | None = None,
+    test: Path | str | None = None,
+    source_test: Path | str | None = None,
+    source_train: Path | str | None = None,
     normalise: bool = False,
 ) -> Splits:
-    """Read the manifests that are given. `normalise` drops punctuation from the texts.
+    """Read splits from manifests (`adapt.data.manifest`).
+
+    Args:
+        train: a manifest, or None for none. The same holds for the others.
+        validation: recordings of the target to select epochs by.
+        test: recordings of the target.
+        source_test: recordings of the source, which the model should not forget.
+        source_train: further recordings of the source, to train on (replay) and to compare neurons with.
+        normalise: whether to remove punctuation from the transcripts and lower-case them.
+
+    Returns:
+        The splits, with one sentence in `problems` for each line that cannot be used.
 
     Raises:
-        InputError: a file cannot be used, or train and test share a recording.
+        InputError: a file cannot be used, or a validation or test recording is also in the training data.
     """
     paths = {"train": train, "validation": validation, "test": test, "source_test": source_test}
     paths |= {"source_train": source_train}
-    parts, problems = {}, []
+    parts: dict[str, Any] = {}
+    problems: list[str] = []
     for name, path in paths.items():
-        utterances, found = read_manifest(path) if path is not None else ([], [])
-        problems += found
+        utterances, bad_lines = read_manifest(path) if path is not None else ([], [])
+        problems += bad_lines
         if normalise:
             utterances = [replace(u, text=strip_punctuation(u.text)) for u in utterances]
             problems += [f"{u.where}: without punctuation the text is empty." for u in utterances if not u.text]
         parts[name] = tuple(u for u in utterances if u.text)
-    trained: dict[Path, list[Utterance]] = {}
-    for utterance in (*parts["train"], *parts["source_train"]):
-        trained.setdefault(utterance.audio_filepath.resolve(), []).append(utterance)
-    for utterance in (*parts["test"], *parts["source_test"], *parts["validation"]):
-        for other in trained.get(utterance.audio_filepath.resolve(), ()):
+    held_out = (*parts["test"], *parts["source_test"], *parts["validation"])
+    _check_overlap((*parts["train"], *parts["source_train"]), held_out)
+    return Splits(**parts, problems=tuple(problems))
+
+
+def _check_overlap(training: Sequence[Utterance], held_out: Sequence[Utterance]) -> None:
+    by_file: dict[Path, list[Utterance]] = {}
+    for utterance in training:
+        by_file.setdefault(utterance.audio_filepath.resolve(), []).append(utterance)
+    for utterance in held_out:
+        for other in by_file.get(utterance.audio_filepath.resolve(), ()):
             if utterance.offset < _end(other) and other.offset < _end(utterance):
                 raise InputError(
-                    f"{utterance.where}: '{utterance.audio_filepath}' is also trained on ({other.where}). "
-                    "Keep what is measured out of training."
+                    f"{utterance.where}: '{utterance.audio_filepath}' is also in the training data ({other.where}). "
+                    "Remove it from one of them."
                 )
-    return Splits(**parts, problems=tuple(problems))
 
 
 def _end(utterance: Utterance) -> float:
     return float("inf") if utterance.duration is None else utterance.offset + utterance.duration
 
 
-def check_splits(splits: Splits, model: Fits, on_error: OnError = "stop") -> tuple[Splits, list[str]]:
-    """Check all splits; what is trained on must suit the loss as well. Returns what is left and what was skipped.
+def check_splits(splits: Splits, model: ChecksExamples, on_error: OnError = "stop") -> tuple[Splits, list[str]]:
+    """Check that a model can read all examples, and can train on those of the training and validation splits.
+
+    Returns:
+        The splits with the usable examples only, and one sentence for each example that was skipped.
 
     Raises:
-        InputError: something is unfit and `on_error` is "stop", nothing is left of a split, or the data are recordings
-            and the model translates, or the other way round.
+        InputError: an example is unusable and `on_error` is "stop", a split has no usable example, or the data are
+            recordings and the model reads text, or the other way round.
     """
-    reads_text = model.reader.unit == "tokens"
-    names = ("train", "validation", "test", "source_test", "source_train")
-    for example in (example for name in names for example in getattr(splits, name)):
-        if isinstance(example, Pair) != reads_text:
-            given, reads = ("recordings", "text") if reads_text else ("sentence pairs", "audio")
-            others = "pairs, hf_pairs or domains" if reads_text else "manifest, or a corpus of speech"
-            raise InputError(f"The data are {given}, and the model reads {reads}. Give other data: data={others}.")
-    report(splits.problems, on_error)
-    parts, skipped = {}, list(splits.problems)
-    for name in names:
-        examples, problems = getattr(splits, name), []
-        parts[name] = check(examples, model, name in ("train", "validation", "source_train"), problems, name)
-        report(problems, on_error)
+    for example in (example for name in SPLITS for example in getattr(splits, name)):
+        if isinstance(example, Pair) == model.reads_audio:
+            if model.reads_audio:
+                given, reads, others = "sentence pairs", "audio", "manifest, or a corpus of speech"
+            else:
+                given, reads, others = "recordings", "text", "pairs, hf_pairs or domains"
+            raise InputError(f"The data are {given}, but the model reads {reads}. Give other data: data={others}.")
+    stop_or_skip(splits.problems, on_error)
+    parts: dict[str, Any] = {}
+    skipped = list(splits.problems)
+    for name in SPLITS:
+        examples = getattr(splits, name)
+        training = name in ("train", "validation", "source_train")
+        parts[name], problems = check_examples(examples, model, training, name)
+        stop_or_skip(problems, on_error)
         skipped += problems
         if examples and not parts[name]:
-            raise InputError(f"Nothing is left of the {name} data: every one of {len(examples)} examples was unfit.")
+            raise InputError(f"The {name} data have no usable example: all {len(examples)} were rejected.")
     if skipped:
         log.warning("Skipped %d examples, the first: %s", len(skipped), skipped[0])
     return Splits(**parts), skipped
 
 
-def check(
-    examples: Sequence[Example], model: Fits, training: bool, problems: list[str], name: str = "audio"
-) -> tuple[Example, ...]:
-    """Read every example once, and return those that can be used; a sentence on each other one goes to `problems`."""
-    fit = []
+def check_examples(
+    examples: Sequence[Example], model: ChecksExamples, training: bool, name: str = "audio"
+) -> tuple[tuple[Example, ...], list[str]]:
+    """Read every example once, and separate those that a model can use.
+
+    Args:
+        examples: to check.
+        model: that should read them.
+        training: whether the model must be able to train on them, which also depends on the reference texts.
+        name: the label of the progress bar.
+
+    Returns:
+        The usable examples, and one sentence for each of the others.
+    """
+    usable: list[Example] = []
+    problems: list[str] = []
     for example in track(examples, f"checking {name}"):
         try:
             length = len(model.reader.read(example))
@@ -109,19 +148,20 @@ def check(
             problems.append(str(error))
             continue
         if reason is None:
-            fit.append(example)
+            usable.append(example)
         else:
             problems.append(f"{example.where or example.name}: {reason}")
-    return tuple(fit)
+    return tuple(usable), problems
 
 
-def report(problems: Sequence[str], on_error: OnError, option: str = "data.on_error") -> None:
-    """Raise InputError for the problems found, unless they are to be skipped; `option` is how a user asks for that."""
-    if on_error not in ("stop", "skip"):
-        raise InputError(f"on_error must be 'stop' or 'skip', got {on_error!r}.")
+def stop_or_skip(problems: Sequence[str], on_error: OnError, option: str | None = "data.on_error") -> None:
+    """Raise InputError with the first problems if there are any and `on_error` is "stop".
+
+    `option` is the option with which a user can skip them, None if there is none.
+    """
+    check_choice("on_error", on_error, ("stop", "skip"))
     if problems and on_error == "stop":
         more = f"\n... and {len(problems) - 5} more." if len(problems) > 5 else ""
-        raise InputError(
-            "\n".join(problems[:5]) + f"{more}\nCorrect {'this' if len(problems) == 1 else 'these'}, "
-            f"or go on without by {option}=skip."
-        )
+        advice = f"\nCorrect {'this' if len(problems) == 1 else 'these'}"
+        advice += "." if option is None else f", or skip what cannot be used with {option}=skip."
+        raise InputError("\n".join(problems[:5]) + more + advice)

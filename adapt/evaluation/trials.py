@@ -10,11 +10,11 @@ import torch
 
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
-from adapt.data.sample import Sample as Examples
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.introspect.activations import read_activations
 from adapt.models.loaded import Loaded
-from adapt.tuning.choice import score
+from adapt.tuning.selection import score
 from interventions.ablate import Ablate, To
 from interventions.files import FileError
 from interventions.intervene import Edits
@@ -123,7 +123,7 @@ def ablate(
     """Ablate the neurons with the highest scores, or the lowest, at the chosen sites: a share (0.05) or a number of
     them, of all or `per` site. The output layer is left out.
 
-    `choose`, `examples` and `seed` say who scores them, as in `adapt.tuning.choice.score`: training data are looked at.
+    `choose`, `examples` and `seed` say who scores them, as in `adapt.tuning.selection.score`: training data are looked at.
     `to` says what stands in their place; means and samples are of the validation data, or else of the training data.
     `controls` is how many times as many neurons of each site are drawn at random.
 
@@ -137,7 +137,7 @@ def ablate(
     _check_controls(controls)
     shares = _numbers("amounts", amounts)
     places = _sites(loaded, sites, part)
-    sample = Examples(splits.train, splits.source_train, loader)
+    sample = TuningData(splits.train, splits.source_train, loader)
     try:
         scored, _ = score(loaded.model, choose, sample, [site.name for site in places], seed, examples)
     except (InputError, ValueError) as error:

@@ -1,13 +1,17 @@
-"""What a model's neurons do, and what changed in them.
+"""Measures of what the neurons of a model do, and of how training changed them.
 
-A measure is a function that `innertune introspect measure=NAME` calls, named by `_target_` in `conf/measure/NAME.yaml`
-(with `_partial_: true`), where its own options stand too:
+A measure is a function that returns a `MeasureResult` (`adapt.introspect.result`):
 
-    measure(loaded, splits, loader, **options) -> Measured
+    measure(loaded, splits, loader=None, **options) -> MeasureResult
 
-`loaded` is the model with its reference and fingerprint (`adapt.models.loaded.Loaded`), `splits` are checked
-(`adapt.data.splits`), `loader` makes batches; a measure that reads no data takes neither of these two. It raises
-InputError where it cannot measure what is asked. What it returns (`adapt.introspect.measured.Measured`) writes its own
-files into a run's folder, its page among them, and says in numbers and in a sentence what was found.
-`adapt/introspect/profiles/measure.py` is the one to read.
+`loaded` is the model with its reference and fingerprint (`adapt.models.loaded.Loaded`), `splits` is the data, and
+`loader` makes batches (None: `Loader()`). A measure that reads no data has neither of these two parameters. It raises
+InputError if an option or the data does not fit.
+
+`innertune introspect measure=NAME` calls the function that `conf/measure/NAME.yaml` names as `_target_`. The same file
+holds the options of the measure, and names the function that draws its page:
+
+    page(path, result, title, config="")
+
+`adapt/introspect/similarity/measure.py` with `adapt/report/similarity.py` is a short example.
 """

@@ -1,98 +1,107 @@
-"""What a measure reads: which examples of the data, and at which sites."""
+"""Choose what a measure reads: the examples and the sites."""
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from adapt.data.example import Example
 from adapt.data.manifest import Splits
-from adapt.data.splits import check
+from adapt.data.splits import check_examples
 from adapt.errors import InputError
 from adapt.models.model import DecoderModel, Model
-from interventions.sites import Site, choose_sites
+from interventions.sites import Part, Site, choose_sites
 
 log = logging.getLogger(__name__)
 
-
-def sites_named(model: Model, sites: str | Sequence[str], part: str | None) -> list[Site]:
-    """The sites that `measure.sites` and `measure.part` name. Raises InputError where there is none."""
-    if not isinstance(sites, str) and not (isinstance(sites, Sequence) and all(isinstance(one, str) for one in sites)):
-        raise InputError(f"measure.sites is a glob over names, or a list of names; got {sites!r}.")
-    try:
-        return list(choose_sites(model.sites, sites, part))
-    except ValueError as error:
-        raise InputError(f"measure.sites: {error}") from None
+_SPLITS = ("train", "validation", "test", "source_test", "source_train")
 
 
-def sites_of_both(sites: Sequence[Site], other: Model, against: str) -> list[Site]:
-    """Those of `sites` that another model has too, with as many units: not, say, a rebuilt output layer.
+def select_sites(model: Model, sites: str | Sequence[str], part: str | None) -> list[Site]:
+    """Return the sites that match the options `sites` and `part` of a measure.
+
+    Args:
+        model: The model.
+        sites: A glob over the names of sites, or a list of names.
+        part: "encoder", "decoder" or "cross-attention"; None: all parts.
 
     Raises:
-        InputError: it has none of them.
+        InputError: No site matches.
     """
-    theirs = {site.name: site.units for site in other.sites}
-    found = [site for site in sites if theirs.get(site.name) == site.units]
-    if not found:
-        raise InputError(
-            f"measure.against: '{against}' has none of these sites ({sites[0].name} of {sites[0].units:,} units, ...). "
-            "Give one of its kind."
-        )
-    if len(found) < len(sites):
-        left = ", ".join(site.name for site in sites if site not in found)
-        log.warning("Left out, for '%s' has no such sites: %s", against, left)
-    return found
+    if not isinstance(sites, str) and not (isinstance(sites, Sequence) and all(isinstance(one, str) for one in sites)):
+        raise InputError(f"sites must be a glob over names, or a list of names; got {sites!r}.")
+    try:
+        return list(choose_sites(model.sites, sites, cast(Part | None, part)))  # which checks it
+    except ValueError as error:
+        raise InputError(f"sites: {error}") from None
 
 
-def whole_numbers(fewest: int = 1, /, **given: Any) -> None:
-    """Raise InputError for an option that is no whole number, or less than `fewest`."""
-    for name, value in given.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < fewest:
-            raise InputError(f"measure.{name} is a number of at least {fewest}, got {value!r}.")
+def shared_sites(sites: Sequence[Site], other: Model, reference_model: str) -> list[Site]:
+    """Return those of `sites` that a second model has with the same number of units.
 
-
-def examples_of(model: Model, splits: Splits, names: str | Sequence[str]) -> tuple[list[Example], list[str]]:
-    """The examples of some splits, and for each the set that it is of ("target", "source", "train", ...).
+    A rebuilt output layer, for example, has other units. `reference_model` is the name of the second model.
 
     Raises:
-        InputError: there is no such split, or nothing in any of them.
+        InputError: The second model has none of these sites.
+    """
+    units = {site.name: site.units for site in other.sites}
+    shared = [site for site in sites if units.get(site.name) == site.units]
+    if not shared:
+        raise InputError(
+            f"reference_model: '{reference_model}' has none of these sites ({sites[0].name} with {sites[0].units:,} "
+            "units, ...). Give a model of the same architecture."
+        )
+    if len(shared) < len(sites):
+        missing = ", ".join(site.name for site in sites if site not in shared)
+        log.warning("Skipped sites that '%s' does not have: %s", reference_model, missing)
+    return shared
+
+
+def check_integers(minimum: int = 1, /, **options: Any) -> None:
+    """Raise InputError if an option is not an integer of at least `minimum`."""
+    for name, value in options.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+            raise InputError(f"{name} must be an integer of at least {minimum}; got {value!r}.")
+
+
+def select_examples(model: Model, splits: Splits, names: str | Sequence[str]) -> tuple[list[Example], list[str]]:
+    """Return the examples of some splits, and the name of the set of each one.
+
+    Sets are named like splits, but "test" is "target" and "source_test" is "source". For a decoder, examples that it
+    could not learn from are left out, because it reads the references.
+
+    Raises:
+        InputError: There is no such split, or the splits have no examples.
     """
     names = [names] if isinstance(names, str) else list(names)
     chosen: list[Example] = []
     sets: list[str] = []
     for name in names:
-        part = getattr(splits, str(name), None)
-        if not isinstance(part, tuple) or name == "problems":
-            raise InputError(
-                f"measure.examples: there is no '{name}'. Name some of train, validation, test, source_test."
-            )
+        if name not in _SPLITS:
+            raise InputError(f"examples: there is no split '{name}'. Choose from {', '.join(_SPLITS)}.")
+        part: Sequence[Example] = getattr(splits, name)
         if isinstance(model, DecoderModel):
             problems: list[str] = []
-            left, part = len(part), learnable(model, part, problems)  # a decoder reads the references
-            if left and not part:
-                raise InputError(f"Nothing is left of the {name} data: {problems[0]}")
+            count, part = len(part), learnable(model, part, problems)
+            if count and not part:
+                raise InputError(f"All examples of the split '{name}' were rejected. The first: {problems[0]}")
         chosen += part
         sets += [{"test": "target", "source_test": "source"}.get(name, name)] * len(part)
     if not chosen:
         raise InputError(
-            f"There is nothing to read: give data.{', data.'.join(map(str, names))}, or measure.examples=..."
+            f"There is nothing to read: the data have no examples in {', '.join(map(str, names))}. Add some, or choose "
+            "other splits as examples."
         )
     return chosen, sets
 
 
 def learnable(model: Model, examples: Sequence[Example], problems: list[str] | None = None) -> tuple[Example, ...]:
-    """Those whose texts the model could learn from: test sets may hold others, too long or in other letters.
+    """Return the examples whose texts the model could learn from. In test sets, a text may be too long, for example.
 
-    A sentence on each other one goes to `problems`.
+    The reason for each rejection is appended to `problems`.
     """
     problems = [] if problems is None else problems
-    found = check(examples, model, True, problems, "texts")
+    accepted, unusable = check_examples(examples, model, True, "texts")
+    problems += unusable
     if problems:
-        log.warning("Left out %d of %d examples, the first: %s", len(problems), len(examples), problems[0])
-    return found
-
-
-def evenly(examples: Sequence[Example], most: int) -> list[Example]:
-    """At most so many of them, spread evenly over all."""
-    if len(examples) <= most:
-        return list(examples)
-    return [examples[i * len(examples) // most] for i in range(most)]
+        log.warning("Skipped %d of %d examples. The first: %s", len(problems), len(examples), problems[0])
+    return accepted

@@ -1,4 +1,4 @@
-"""Rows of activations: of each example a few of its own steps, or its mean, and never a padded one."""
+"""Sample rows of activations: some valid steps of each example, or the mean over them."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,59 +12,60 @@ from interventions.capture import capture
 from interventions.sites import Site, length_mask
 
 Pick = Callable[[Site, Tensor], tuple[Tensor, Tensor]]
-"""Which steps of a batch to read at a site, from how many are each example's own, `(batch,)`: the place in the batch
-and the step of each row, both `(rows,)`.
+"""Chooses the steps to read at a site, from the number of valid steps of each example, `(batch,)`.
+
+Returns the place in the batch and the step of each row, both `(rows,)`.
 """
 
 
 def read_rows(model: Model, batch: Batch, sites: Sequence[Site], pick: Pick | None = None) -> dict[str, Tensor]:
-    """Run a batch once, and return `(rows, units)` by site name: the steps that `pick` names, or without it a row for
-    each example, the mean over its own steps.
+    """Run the model on a batch, and return rows of activations, `(rows, units)` by site name.
 
-    Only these are copied, so that it costs little beside the pass. A decoder reads the references.
+    Without `pick` there is one row per example, the mean over its valid steps. A decoder reads the references.
     """
-    steps, rows = valid_lengths(model, batch), {}
+    steps = valid_lengths(model, batch)
+    rows: dict[str, Tensor] = {}
 
-    def keep(site: Site, x: Tensor) -> None:
-        own = steps(site)
+    def sample(site: Site, x: Tensor) -> None:
+        lengths = steps(site)
         if pick is None:
-            mask = length_mask(own, x.shape[1]).unsqueeze(-1)
-            rows[site.name] = (x * mask).sum(1) / own.unsqueeze(-1)
+            mask = length_mask(lengths, x.shape[1]).unsqueeze(-1)
+            rows[site.name] = (x * mask).sum(1) / lengths.unsqueeze(-1)
         else:
-            places, times = pick(site, own)
+            places, times = pick(site, lengths)
             rows[site.name] = x[places, times]
 
-    with capture(model, sites, keep):
+    with capture(model, sites, sample):
         run(model, batch)
     return rows
 
 
 def reads_text(model: Model, site: Site) -> bool:
-    """Whether a step of the site is a token that a decoder reads, and not a step of the model's input."""
+    """Whether a step of the site is a token that a decoder reads, instead of a step of the model's input."""
     if not isinstance(model, DecoderModel):
         return False
     one = torch.ones(1, dtype=torch.long)
-    # As many samples as any window needs, so that the count of steps is not 0 for want of them.
+    # Long enough for any window, so the number of steps is not 0.
     counts = [int(model.valid_lengths(site, 100_000 * one, tokens * one)) for tokens in (1, 2)]
     return counts[0] != counts[1]
 
 
 class Evenly:
-    """A `Pick`: `count` `(batch,)` of the own steps of each example, spread evenly over them.
+    """A `Pick` of `count` `(batch,)` evenly spaced steps per example.
 
-    Sites with different step counts are so read at the same places of an example, each at its nearest step.
+    Sites with different numbers of steps are read at the same relative places of an example.
     """
 
     def __init__(self, count: Tensor) -> None:
         self.count = count
-        self._found: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}  # most sites have the same steps
+        self._cache: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}  # most sites have the same steps
 
-    def __call__(self, site: Site, own: Tensor) -> tuple[Tensor, Tensor]:
-        steps = tuple(own.tolist())
-        if steps not in self._found:
-            count = self.count.to(own.device)
-            places = torch.repeat_interleave(torch.arange(len(own), device=own.device), count)
-            numbers = torch.arange(len(places), device=own.device) - (count.cumsum(0) - count)[places]
-            times = ((2 * numbers + 1) * own[places]).div(2 * count[places], rounding_mode="floor")
-            self._found[steps] = places, times
-        return self._found[steps]
+    def __call__(self, site: Site, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        steps = tuple(lengths.tolist())
+        if steps not in self._cache:
+            count = self.count.to(lengths.device)
+            places = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), count)
+            numbers = torch.arange(len(places), device=lengths.device) - (count.cumsum(0) - count)[places]
+            times = ((2 * numbers + 1) * lengths[places]).div(2 * count[places], rounding_mode="floor")
+            self._cache[steps] = places, times
+        return self._cache[steps]

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from adapt.checks import check_count, check_number
 from adapt.data.manifest import Utterance
 from adapt.data.pairs import Pair
 from adapt.errors import InputError
@@ -107,9 +107,8 @@ def site_costs(model: Model, sites: Sequence[Site] | None = None, seconds: float
 
 
 def _example(model: Model, seconds: Any, tokens: Any) -> tuple[Tensor, ...]:
-    for name, value, kinds in (("seconds", seconds, (int, float)), ("tokens", tokens, int)):
-        if isinstance(value, bool) or not isinstance(value, kinds) or not isfinite(value) or value <= 0:
-            raise InputError(f"{name} must be a number above 0{' without a fraction' * (kinds is int)}, got {value!r}.")
+    check_number("seconds", seconds, above=0)
+    check_count("tokens", tokens, 1)
     if model.reader.unit == "tokens":
         reason = model.rejection_reason(Pair("", ""), tokens, training=False)
         if reason is not None:

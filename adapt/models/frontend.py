@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from adapt.checks import check_count
 from adapt.errors import InputError
 
 Features = Literal["log_mel", "mfcc", "waveform"]
@@ -26,8 +27,7 @@ class Frontend(nn.Module):
         most = {"log_mel": N_FFT // 4, "mfcc": N_MELS, "waveform": 1}
         if features not in most:
             raise InputError(f"features must be log_mel, mfcc or waveform, got {features!r}.")
-        if isinstance(n_features, bool) or not isinstance(n_features, int) or not 1 <= n_features <= most[features]:
-            raise InputError(f"{features} needs n_features from 1 to {most[features]}, got {n_features!r}.")
+        check_count("n_features", n_features, 1, most[features])
         self.features, self.n_features, self.sample_rate = features, n_features, sample_rate
         mel = {"n_fft": N_FFT, "win_length": WINDOW, "hop_length": HOP, "pad_mode": "constant"}
         if features == "log_mel":

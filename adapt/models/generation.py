@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from adapt.checks import check_count
 from adapt.data.text import strip_punctuation
 from adapt.errors import InputError
 
@@ -26,8 +27,7 @@ class GenerationOptions:
     normalise: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.beams, int) or isinstance(self.beams, bool) or self.beams < 1:
-            raise InputError(f"model.beams must be a whole number, at least 1; got {self.beams!r}.")
+        check_count("beams", self.beams, 1)
 
     def texts(self, tokenizer: Any, tokens: Tensor) -> list[str]:
         """The answers that `tokens` `(batch, tokens)` spell, special ones left out."""

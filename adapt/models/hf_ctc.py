@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from adapt.checks import check_share
 from adapt.data.audio import AudioReader
 from adapt.data.manifest import Utterance
 from adapt.data.text import normalise
@@ -91,8 +92,8 @@ class HFCTC(CTCModel):
         """
         config = self.net.config
         for name, share in (("mask_time_prob", mask_time_prob), ("layerdrop", layerdrop)):
-            if share is not None and not 0 <= share < 1:
-                raise InputError(f"model.{name} must be a share from 0 to below 1, got {share}.")
+            if share is not None:
+                check_share(name, share, zero=True)
         if mask_time_prob is not None:
             if mask_time_prob > 0 and not hasattr(self._body, "masked_spec_embed"):
                 raise InputError(

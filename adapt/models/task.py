@@ -15,7 +15,7 @@ from adapt.metrics import (
     TextScores,
     error_rates,
     translation_metrics,
-    translation_quality,
+    translation_scores,
     translation_words,
 )
 from adapt.models.ctc import ctc_decode, ctc_loss
@@ -53,6 +53,6 @@ dictation = Task(seq2seq_loss, seq2seq_decode, error_rates, (WER, CER), normalis
 def translation(tokenize: str = "13a") -> Task:
     """To translate; `tokenize` is how BLEU finds words. Raises ValueError where sacrebleu does not know it."""
     metrics = translation_metrics(tokenize)
-    evaluate, words = partial(translation_quality, tokenize=tokenize), partial(translation_words, tokenize=tokenize)
+    evaluate, words = partial(translation_scores, tokenize=tokenize), partial(translation_words, tokenize=tokenize)
     tidied = lambda text: " ".join(text.split())  # noqa: E731
     return Task(seq2seq_loss, seq2seq_decode, evaluate, metrics, tidied, words, False, "sentence")

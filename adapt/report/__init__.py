@@ -1,1 +1,1 @@
-"""Before against after, drawn: the page, its pictures, and the table on the terminal."""
+"""HTML pages, figures and tables that show results."""

@@ -1,245 +1,242 @@
-"""The page on groups that part: who is read worse, at which layers and neurons each parts, and do these make errors."""
+"""The page of group bias: error rates by group, the layers and neurons that diverge, and their link with errors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 from markupsafe import Markup
 
 from adapt import formatting
-from adapt.introspect.topography.layouts import sorted_grid
-from adapt.introspect.topography.maps import TopographicMap
+from adapt.introspect.bias.bias_json import rate_to_json
 from adapt.report import figures
 from adapt.report.maps import map_section
 from adapt.report.sections import NOTHING, Section, write_sections
 
 if TYPE_CHECKING:
-    from adapt.introspect.bias.comparisons import Compared
-    from adapt.introspect.bias.result import MeasuredBias
-    from adapt.introspect.bias.shift import Moved
+    from adapt.introspect.bias.group_results import GroupComparison, GroupRate
+    from adapt.introspect.bias.result import BiasResult
+    from adapt.introspect.bias.rows import LayerDivergence, NeuronDivergence
+    from adapt.introspect.bias.shift import ShiftEffect
 
-MOST_NEURONS = 20  # of a group, that are listed
-MOST_MAPS = 3
-FEW_FOLDS = 20  # with fewer, a single neuron that parts may not be told from chance
+MAX_NEURONS = 20  # rows in the table of a comparison
+MAX_LEFT_OUT = 12  # groups that are named
+FEW_FOLDS = 20  # with fewer, a single neuron may be unable to reach significance
+
+LAYERS_HELP = (
+    "Distance: how far the mean activations of the group are from those of its reference, in standard deviations of a "
+    "step. It is the root mean square over contents and neurons, corrected for noise, with a 95 % confidence interval. "
+    "Diverging neurons have a significant distance, at a false discovery rate of {rate:g} %. Linked to errors: the "
+    "neuron diverges further in examples of the group with more errors."
+)
+NEURONS_HELP = (
+    "Neurons linked to errors (in bold) come first, then the others by distance. q is the false discovery rate at "
+    "which a neuron counts as diverging. Shift: how much more (+) or less active it is in the group, averaged over "
+    "contents. Correlation with errors: between the divergence of an example and its error rate, within the group. At "
+    "errors: how much larger the divergence is where the output is wrong than where it is correct, in percent of the "
+    "distance. These are the largest of many distances, so expect slightly smaller values on other data."
+)
+SHIFT_HELP = (
+    "The diverging neurons of one layer are shifted by the mean difference from the reference, and the examples of the "
+    "group are decoded again. As a control, as many random neurons of the layer are shifted by as much. If errors fall "
+    "only with the diverging neurons, the divergence causes errors. The shift is the same for all contents, so "
+    "differences that vary in sign between contents remain."
+)
 
 
-def write_bias(path: Path, measured: MeasuredBias, title: str, config: str = "") -> None:
-    """Write the page, whole or not at all."""
-    sections = [Section("Who is read worse", _how_rates(measured), _rates(measured))]
-    for own in measured.ordered:
-        if own.partings:
-            how = measured.told_of(own).partition("; ")[2]
-            heading = f"{own.group} against {own.against}"
-            sections.append(
-                Section(heading, how[0].upper() + how[1:], _compared(measured, own, first=len(sections) == 1))
-            )
-    maps = _maps(measured)
-    drawn = map_section(maps, "activation", ("the others", "the group")) if maps else NOTHING
-    write_sections(path, title, measured.told, sections, config, drawn)
+def write_bias(path: Path, result: BiasResult, title: str, config: str = "") -> None:
+    """Write the page of group bias, atomically.
+
+    Args:
+        path: The HTML file.
+        result: The result to draw.
+        title: The heading of the page.
+        config: The configuration of the run as YAML, shown at the end of the page.
+    """
+    sections = [Section("Error rates by group", _rates_help(result), _rates(result))]
+    for comparison in result.comparisons:
+        if comparison.layers:
+            heading = f"{comparison.group} compared with {comparison.reference}"
+            body = _comparison(result, comparison, with_help=len(sections) == 1)
+            sections.append(Section(heading, result.divergence_summary(comparison), body))
+    maps = map_section(result.maps, "activation", ("the reference", "the group")) if result.maps else NOTHING
+    write_sections(path, title, result.summary, sections, config, maps)
 
 
-def _how_rates(measured: MeasuredBias) -> str:
-    noun = measured.model.task.example_name
-    unit = noun if measured.unit == "example" else measured.unit
-    said = (
-        f"{measured.errors.metric.label} by {measured.by}, with 95 % intervals ({unit}s resampled), and the difference "
-        "from whom the group is held against. "
+def _rates_help(result: BiasResult) -> str:
+    unit = result.example_name if result.resampled == "example" else result.resampled
+    text = (
+        f"{result.metric.label} by {result.group_by}, with 95 % confidence intervals from resampled {unit}s, and the "
+        "difference from the reference of each group. "
     )
-    if measured.unit == "example" and measured.by != "speaker":
-        said += "What holds for these speakers need not hold for others of their group. "
-    if measured.left_out:
-        left = ", ".join(f"{formatting.short(name)} ({size})" for name, size in list(measured.left_out.items())[:12])
-        more = f" and {len(measured.left_out) - 12} more" if len(measured.left_out) > 12 else ""
-        said += f"Too small or too many, and left out: {left}{more}. "
-    if measured.folds < FEW_FOLDS:
-        said += (
-            f"The smallest group has {measured.folds} {unit}s, so that no neuron can have a p under about "
-            f"{2 ** (1 - measured.folds):.1g}: few can be named, whatever they do."
+    if result.resampled == "example" and result.group_by != "speaker":
+        text += "The intervals hold for these speakers; other speakers of a group may differ. "
+    if result.left_out:
+        names = [f"{formatting.short(name)} ({size})" for name, size in result.left_out.items()]
+        more = f" and {len(names) - MAX_LEFT_OUT} more" if len(names) > MAX_LEFT_OUT else ""
+        text += (
+            f"Left out, because they are too small or not among the largest: {', '.join(names[:MAX_LEFT_OUT])}{more}. "
         )
-    return said
+    if result.folds < FEW_FOLDS:
+        text += (
+            f"The smallest group has only {result.folds} {unit}s, so the smallest possible p is about "
+            f"{2 ** (1 - result.folds):.1g}, and few neurons can be significant."
+        )
+    return text
 
 
-def _rates(measured: MeasuredBias) -> Markup:
-    metric = measured.errors.metric
-    rows = measured.rates
-    scale = figures.metric_axis(rows, [metric])
-    unit = measured.unit + "s"
-    lines = []
-    for row in rows:
-        picture = figures.interval(row["group"], row, metric, scale)
-        against = Markup("<td>{}</td><td></td>").format(formatting.UNKNOWN)
-        if "against" in row:
-            against = Markup('<td>{}<small>{}</small></td><td class="text">{}</td>').format(
-                formatting.points(row["difference"], metric), formatting.points_range(row["difference_interval"], metric),
-                formatting.short(row["against"]),
-            )  # fmt: skip
-        counts = Markup("<td>{}</td>").format(formatting.count(row["examples"]))
-        counts += Markup("<td>{}</td>").format(formatting.count(row[unit])) if unit != "examples" else Markup("")
-        lines.append(
-            Markup(
-                '<tr><th scope="row" class="text">{}</th><td class="picture">{}</td>'
-                "<td>{}<small>{}</small></td>{}{}</tr>"
-            ).format(
-                formatting.short(row["group"]), picture, formatting.amount(row[metric.key], metric),
-                formatting.amount_range(row[f"{metric.key}_interval"], metric), against, counts,
-            )
-        )  # fmt: skip
-    heads = [metric.label, "More", "Than", measured.model.task.example_name.capitalize() + "s"]
-    heads += [unit.capitalize()] if unit != "examples" else []
-    head = Markup('<th scope="col" class="text">{}</th><th scope="col" class="picture">{}</th>').format(
-        measured.by.capitalize(), figures.axis_labels(scale)
-    )
-    return _table("Groups", head + _heads(heads, text={"Than"}), lines, "groups")
-
-
-def _compared(measured: MeasuredBias, own: Compared, first: bool) -> Markup:
-    """The tables of a comparison; how to read them is said with the first."""
-    parts = [
-        _subhead(
-            "By layer",
-            "How far apart the group's profile is from the other's, in standard deviations of a step: the root of the "
-            "mean square difference over contents and neurons, freed of noise, with its 95 % interval. The neurons "
-            f"that part do so beyond chance: of all that are named, at most {100 * measured.level:g} % are expected to "
-            "be false. Those with errors part further in the group's worse examples than in its better ones.",
-            first,
-        ),
-        _layers(measured, own),
+def _rates(result: BiasResult) -> Markup:
+    rows = [rate_to_json(rate, result.metric, result.resampled) for rate in result.rates]
+    scale = figures.metric_axis(rows, [result.metric])
+    lines = [
+        _rate_line(result, rate, figures.interval(rate.group, row, result.metric, scale))
+        for rate, row in zip(result.rates, rows, strict=True)
     ]
-    if len(own.neurons):
-        parts += [
-            _subhead(
-                "The neurons",
-                "Those that go with errors, in bold, and then the others, the farthest first. The smaller q, the surer "
-                "that it parts (the share of chance among all with one as small). Apart as above; more "
-                "active (+) or less in the group, over all contents; where it parts most; and the correlation, within "
-                "the group, of how far an example parts with its error rate. Picked as the farthest of many, they lie "
-                "a little nearer on other data. Where wrong: how much further apart the neuron is where the model "
-                "writes wrong than where it writes right, as a share of how far apart the groups are.",
-                first,
-            ),
-            _neurons(measured, own),
-        ]
-    if own.moved:
-        parts += [
-            _subhead(
-                "Moved towards the other group",
-                "The neurons of one layer that part are shifted by their mean difference, and the group's examples are "
-                "answered anew; beside it as many random neurons of the layer, shifted as far. Where the errors fall "
-                "by the one and not by the other, the parting caused them. Where a neuron parts upwards at one letter "
-                "and downwards at another, that stays.",
-            ),
-            _moved(measured, own.moved),
-        ]
+    heads = [result.metric.label, "Difference", "From", f"{result.example_name.capitalize()}s"]
+    if result.resampled != "example":
+        heads.append(f"{result.resampled.capitalize()}s")
+    head = Markup('<th scope="col" class="text">{}</th><th scope="col" class="picture">{}</th>').format(
+        result.group_by.capitalize(), figures.axis_labels(scale)
+    )
+    return _table("Groups", head + _heads(heads, text={"From"}), lines, "groups")
+
+
+def _rate_line(result: BiasResult, rate: GroupRate, picture: Markup) -> Markup:
+    metric = result.metric
+    difference = Markup("<td>{}</td><td></td>").format(formatting.UNKNOWN)
+    if rate.difference is not None and rate.difference_interval is not None:
+        difference = Markup('<td>{}<small>{}</small></td><td class="text">{}</td>').format(
+            formatting.points(rate.difference, metric),
+            formatting.points_range(rate.difference_interval, metric),
+            formatting.short(rate.reference or ""),
+        )
+    counts = Markup("<td>{}</td>").format(formatting.count(rate.examples))
+    if result.resampled != "example":
+        counts += Markup("<td>{}</td>").format(formatting.count(rate.units))
+    return Markup(
+        '<tr><th scope="row" class="text">{}</th><td class="picture">{}</td><td>{}<small>{}</small></td>{}{}</tr>'
+    ).format(
+        formatting.short(rate.group),
+        picture,
+        formatting.amount(rate.rate, metric),
+        formatting.amount_range(rate.interval, metric),
+        difference,
+        counts,
+    )
+
+
+def _comparison(result: BiasResult, comparison: GroupComparison, with_help: bool) -> Markup:
+    """Return the tables of a comparison. Only the first comparison of a page explains how to read them."""
+    layers_help = LAYERS_HELP.format(rate=100 * result.false_discovery_rate)
+    parts = [_subhead("By layer", layers_help if with_help else ""), _layers(result, comparison.layers)]
+    if comparison.neurons:
+        parts += [_subhead("Neurons", NEURONS_HELP if with_help else ""), _neurons(result, comparison.neurons)]
+    if comparison.shifts:
+        parts += [_subhead("Shifted towards the reference", SHIFT_HELP), _shifts(result, comparison.shifts)]
     return Markup("").join(parts)
 
 
-def _layers(measured: MeasuredBias, own: Compared) -> Markup:
-    rows = own.layers()
-    largest = max(row["interval"][1] for row in rows)
+def _layers(result: BiasResult, rows: Sequence[LayerDivergence]) -> Markup:
+    largest = max(row.interval[1] for row in rows)
     lines = []
     for row in rows:
         within = "all steps"
-        if row["content"] != "all":
-            kind = row["content"].replace("_", " ")
-            within = f"{row['contents']} × {kind}, {100 * row['covered']:.0f} % of steps"
+        if row.content != "all":
+            within = f"{row.contents} × {row.content.replace('_', ' ')}, {100 * row.coverage:.0f} % of steps"
         lines.append(
             Markup(
                 '<tr><th scope="row" class="text"><code>{}</code></th><td class="picture">{}</td>'
                 "<td>{:.2f}<small>{:.2f}–{:.2f}</small></td><td>{:,} of {:,}</td><td>{}</td>"
                 '<td class="text">{}</td></tr>'
             ).format(
-                measured.names[row["site"]], figures.bar(row["apart"], largest), row["apart"], *row["interval"],
-                row["parted"], row["units"], formatting.count(row["with_errors"]), within,
+                result.short_names[row.site],
+                figures.bar(row.distance, largest),
+                row.distance,
+                *row.interval,
+                row.diverging,
+                row.units,
+                formatting.count(row.error_linked),
+                within,
             )
-        )  # fmt: skip
-    head = Markup('<th scope="col" class="text">Layer</th><th scope="col" class="picture">Apart</th>')
-    heads = _heads(["", "Neurons that part", "With errors", "Compared within"], text={"Compared within"})
+        )
+    head = Markup('<th scope="col" class="text">Layer</th><th scope="col" class="picture">Distance</th>')
+    heads = _heads(["", "Diverging neurons", "Linked to errors", "Compared within"], text={"Compared within"})
     return _table("Layers", head + heads, lines, "layers")
 
 
-def _neurons(measured: MeasuredBias, own: Compared) -> Markup:
-    lines = []
-    for site, unit in own.ranked()[:MOST_NEURONS]:
-        told = own.neuron(site, unit)
-        most = ", ".join(f"{one['content']} {_signed(one['difference'])}" for one in told["most_in"])
-        link = Markup("<td>{}</td>").format(formatting.UNKNOWN)
-        if "error_correlation" in told:
-            strong = Markup("<b>{}</b>") if told["with_errors"] else Markup("{}")
-            link = Markup("<td>{}<small>{} to {}</small></td>").format(
-                strong.format(_signed(told["error_correlation"])), *map(_signed, told["error_interval"])
-            )
-        if "further_where_wrong" in told:
-            link += Markup("<td>{} %<small>{} to {} %</small></td>").format(
-                *(_percent(value) for value in (told["further_where_wrong"], *told["further_interval"]))
-            )
-        else:
-            link += Markup("<td>{}</td>").format(formatting.UNKNOWN)
-        lines.append(
-            Markup(
-                '<tr><th scope="row" class="text"><code>{}</code> {}<small>q {}</small></th>'
-                "<td>{:.2f}<small>{:.2f}–{:.2f}</small></td>"
-                '<td>{}<small>{} to {}</small></td><td class="text">{}</td>{}</tr>'
-            ).format(
-                measured.names[site.name], unit, _small(told["q"]), told["apart"], *told["interval"],
-                _signed(told["shift"]), *map(_signed, told["shift_interval"]), most, link,
-            )
-        )  # fmt: skip
+def _neurons(result: BiasResult, rows: Sequence[NeuronDivergence]) -> Markup:
+    lines = [_neuron_line(result, row) for row in rows[:MAX_NEURONS]]
     head = Markup('<th scope="col" class="text">Neuron</th>')
-    heads = ["Apart", "More active", "Most in", "With errors", "Where wrong"]
-    left = len(own.neurons) - len(lines)
-    note = Markup('<p class="note">{} more are in <code>bias.json</code>.</p>').format(formatting.count(left))
-    return _table("Neurons", head + _heads(heads, text={"Most in"}), lines, "layers") + (note if left else Markup(""))
+    heads = ["Distance", "Shift", "Largest differences", "Correlation with errors", "At errors"]
+    table = _table("Neurons", head + _heads(heads, text={"Largest differences"}), lines, "layers")
+    left = len(rows) - len(lines)
+    if left:
+        table += Markup('<p class="note">{} more are in <code>bias.json</code>.</p>').format(formatting.count(left))
+    return table
 
 
-def _moved(measured: MeasuredBias, moved: Sequence[Moved]) -> Markup:
-    metric = measured.errors.metric
+def _neuron_line(result: BiasResult, row: NeuronDivergence) -> Markup:
+    contents = ", ".join(f"{each.content} {_signed(each.difference)}" for each in row.top_contents)
+    unknown = Markup("<td>{}</td>").format(formatting.UNKNOWN)
+    correlation = excess = unknown
+    if row.error_correlation is not None and row.error_interval is not None:
+        style = Markup("<b>{}</b>") if row.error_linked else Markup("{}")
+        correlation = Markup("<td>{}<small>{} to {}</small></td>").format(
+            style.format(_signed(row.error_correlation)), *map(_signed, row.error_interval)
+        )
+    if row.excess_at_errors is not None and row.excess_interval is not None:
+        excess = Markup("<td>{} %<small>{} to {} %</small></td>").format(
+            _percent(row.excess_at_errors), *map(_percent, row.excess_interval)
+        )
+    return Markup(
+        '<tr><th scope="row" class="text"><code>{}</code> {}<small>q {}</small></th>'
+        "<td>{:.2f}<small>{:.2f}–{:.2f}</small></td>"
+        '<td>{}<small>{} to {}</small></td><td class="text">{}</td>{}{}</tr>'
+    ).format(
+        result.short_names[row.site],
+        row.unit,
+        _q_value(row.q_value),
+        row.distance,
+        *row.interval,
+        _signed(row.shift),
+        *map(_signed, row.shift_interval),
+        contents,
+        correlation,
+        excess,
+    )
+
+
+def _shifts(result: BiasResult, effects: Sequence[ShiftEffect]) -> Markup:
+    metric = result.metric
     lines = []
-    for own in moved:
+    for effect in effects:
         cells = [
             Markup("<td>{}</td><td>{}</td>").format(
                 formatting.amount(values[metric.key], metric), formatting.points_range(difference[metric.key], metric)
             )
-            for values, difference in ((own.values, own.difference), (own.random, own.random_difference))
+            for values, difference in (
+                (effect.values, effect.difference),
+                (effect.random, effect.random_difference),
+            )
         ]
         lines.append(
             Markup('<tr><th scope="row" class="text"><code>{}</code></th><td>{:,}</td>{}</tr>').format(
-                measured.names[own.site], own.neurons, Markup("").join(cells)
+                result.short_names[effect.site], effect.neurons, Markup("").join(cells)
             )
         )
     head = Markup('<th scope="col" class="text">Layer</th>')
-    heads = ["Neurons", metric.label, "Change", "Random ones", "Change"]
-    return _table("Moved neurons", head + _heads(heads), lines, "layers")
+    heads = ["Neurons", metric.label, "Change", f"{metric.label}, random neurons", "Change"]
+    return _table("Shifted neurons", head + _heads(heads), lines, "layers")
 
 
-def _maps(measured: MeasuredBias) -> list[TopographicMap]:
-    """Of the groups that part, at the layer where they part most: the contents as pictures, others and group."""
-    found = []
-    for own in [one for one in measured.ordered if len(one.neurons)][:MOST_MAPS]:
-        parting = own.partings[own.site]
-        # As a profile: each content's mean less the mean over contents, the same for both, so that shifts are seen.
-        group, others = (parting.means / parting.spread).double().numpy()
-        middle = others.mean(0)
-        names = [content.partition(":")[2] or content for content in parting.contents]
-        profiles = (others - middle).T
-        try:
-            points = sorted_grid(profiles, 0)
-        except ValueError:  # too few neurons to lay out
-            continue
-        label = f"{measured.names[own.site.name]}, {own.group}"
-        found.append(TopographicMap(label, np.array(names, dtype=object), points, profiles, (group - middle).T))
-    return found
-
-
-def _subhead(heading: str, how: str, said: bool = True) -> Markup:
-    if not said:
+def _subhead(heading: str, how: str = "") -> Markup:
+    if not how:
         return Markup("<h3>{}</h3>").format(heading)
     return Markup('<h3>{}</h3><p class="how">{}</p>').format(heading, how.replace(" %", "\u00a0%"))
 
 
-def _heads(names: Sequence[str], text: Any = ()) -> Markup:
+def _heads(names: Sequence[str], text: Collection[str] = ()) -> Markup:
     each = Markup('<th scope="col"{}>{}</th>')
     return Markup("").join(each.format(Markup(' class="text"') if name in text else "", name) for name in names)
 
@@ -259,5 +256,5 @@ def _percent(share: float) -> str:
     return f"{100 * share:+.0f}".replace("-", "−")
 
 
-def _small(q: float) -> str:
+def _q_value(q: float) -> str:
     return f"= {q:.4f}" if q >= 0.0001 else "< 0.0001"

@@ -1,4 +1,4 @@
-"""Two alignments with one reference as columns: reference, before and after, each word in its place."""
+"""Merge two alignments with the same reference into columns: the reference word, and the output before and after."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from adapt.comparison.words import Transcript, Word
 
 Kind = Literal["right", "wrong", "extra", "missing", "none"]
-LINE = 104  # characters that fit on one line of the page, space between the columns counted
-BETWEEN = 3
+LINE = 104  # the characters on a line of the page, including the space between columns
+BETWEEN = 3  # the space between columns
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What a model wrote in one place; `none` where it wrote nothing and nothing should stand."""
+    """The output of a model in a column; of kind `none` if it is empty and should be."""
 
     text: str
     kind: Kind
@@ -25,7 +25,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One place: the reference word (empty where a model added one), and what each model wrote there."""
+    """A reference word (empty for an inserted word), and the output before and after."""
 
     reference: str
     before: Cell
@@ -33,15 +33,15 @@ class Column:
 
     @property
     def width(self) -> int:
-        """Characters that the column takes."""
+        """The width in characters."""
         return max(len(self.reference), len(self.before.text), len(self.after.text)) + BETWEEN
 
 
 def columns(transcript: Transcript) -> list[Column]:
-    """Merge both alignments of a transcript. A word that only one model added opens a column of its own.
+    """Merge both alignments of a transcript. Inserted words have columns of their own.
 
     Raises:
-        ValueError: the two alignments are not with one reference.
+        ValueError: The two alignments have different references.
     """
     words_before, added_before = _places(transcript.before)
     words_after, added_after = _places(transcript.after)
@@ -59,7 +59,7 @@ def columns(transcript: Transcript) -> list[Column]:
 
 
 def lines(merged: Sequence[Column], width: int = LINE) -> Iterator[list[Column]]:
-    """Break columns into lines of at most `width` characters; a longer word has a line of its own."""
+    """Break columns into lines of at most `width` characters; a longer column has a line of its own."""
     line: list[Column] = []
     for column in merged:
         if line and sum(other.width for other in line) + column.width > width:
@@ -71,7 +71,7 @@ def lines(merged: Sequence[Column], width: int = LINE) -> Iterator[list[Column]]
 
 
 def _places(words: Sequence[Word]) -> tuple[list[Word], list[list[str]]]:
-    # The places of the reference, and what was added before each of them and after the last.
+    # The reference words, and the words inserted before each of them and after the last.
     places: list[Word] = []
     added: list[list[str]] = [[]]
     for word in words:

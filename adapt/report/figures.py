@@ -1,6 +1,7 @@
-"""The report's pictures, as inline SVG: intervals, learning curves, and the change of every neuron.
+"""The report's figures as inline SVG: intervals, learning curves, and one cell per neuron.
 
-They hold no text that would shrink on a phone: rows stretch by percentages, and only the curves have letters in them.
+Only the curves contain text. All other figures scale with percentages, because text in them would be unreadably small
+on a phone.
 """
 
 from __future__ import annotations
@@ -18,48 +19,48 @@ from adapt.formatting import amount, amount_range, relative
 if TYPE_CHECKING:
     from adapt.metrics import Metric
 
-UNITS_A_ROW = 128
-# Upper bounds of the relative change of a neuron's weights. Fixed, not fitted to the data: the same shade means the
-# same change in every layer and in every report.
+UNITS_PER_ROW = 128
+# Upper bounds of the relative change of a neuron's weights for each shade. They do not depend on the data, so a shade
+# has the same meaning in every layer and every report.
 BOUNDS = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0)
 SHADES = ("#f9e3c8", "#f5c893", "#eda45a", "#d97f2b", "#b55a10", "#843b07", "#4a1e02")
 IDENTICAL = "#dfe5ea"
-_CELL, _PITCH, _ROW = 6, 7, 11  # of a neuron, in the picture's own units
+_CELL, _PITCH, _ROW = 6, 7, 11  # of a neuron, in SVG user units
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A scale from the first tick to the last."""
+    """A linear scale from the first to the last tick."""
 
     ticks: tuple[float, ...]
 
     def place(self, value: float) -> float:
-        """Where on the axis a value lies: 0 at its start, 1 at its end."""
+        """Return the position of a value on the axis: 0 at its start, 1 at its end."""
         return (value - self.ticks[0]) / (self.ticks[-1] - self.ticks[0])
 
 
-def axis(low: float, high: float, most: int = 6) -> Axis:
-    """The roundest ticks around `low` and `high`, at most `most` of them."""
+def axis(low: float, high: float, max_ticks: int = 6) -> Axis:
+    """Return the axis with the roundest ticks that contains `low` and `high`."""
     if not high > low:
         high = low + 1.0
-    unit = 10 ** math.floor(math.log10((high - low) / most))
+    unit = 10 ** math.floor(math.log10((high - low) / max_ticks))
     step = next(
         unit * factor
         for factor in (1, 2, 5, 10, 20, 50)
-        if math.ceil(high / (unit * factor)) - math.floor(low / (unit * factor)) < most
+        if math.ceil(high / (unit * factor)) - math.floor(low / (unit * factor)) < max_ticks
     )
     first, last = math.floor(low / step), math.ceil(high / step)
     return Axis(tuple(step * k for k in range(first, last + 1)))
 
 
 def metric_axis(results: Sequence[Mapping[str, Any]], metrics: Sequence[Metric]) -> Axis:
-    """From 0 to the highest end of an interval in `results` (as `TextScores.as_dict` gives them), in what is shown."""
+    """Return an axis from 0 to the highest value or interval end in `results`, each from `TextScores.as_dict`."""
     ends = [(m.scale, (own[m.key], *own[f"{m.key}_interval"])) for own in results for m in metrics]
     return axis(0.0, max(round(scale * value, 9) for scale, values in ends for value in values))
 
 
 def axis_labels(scale: Axis) -> Markup:
-    """The head of a column of `interval_pair`s: its ticks."""
+    """Draw the tick labels of an axis, for the header of a column of figures."""
     labels = [
         Markup('<text x="{:.2f}%" y="11">{:g}</text>').format(100 * scale.place(tick), round(tick, 6))
         for tick in scale.ticks
@@ -72,7 +73,18 @@ def axis_labels(scale: Axis) -> Markup:
 def interval_pair(
     name: str, before: Mapping[str, Any], after: Mapping[str, Any], metric: Metric, scale: Axis
 ) -> Markup:
-    """Before (open circle, above) and after (full circle, below) with their 95 % intervals, on a shared scale."""
+    """Draw a metric before (open circle) and after (full circle, below it), each with its 95 % interval.
+
+    Args:
+        name: The name of the row, for the title of the figure.
+        before: The values and intervals before, from `TextScores.as_dict`.
+        after: The values and intervals after.
+        metric: The metric to draw.
+        scale: The axis, shared by all rows of a table.
+
+    Returns:
+        The SVG element.
+    """
 
     def place(value: float) -> float:
         return 100 * scale.place(metric.scale * value)
@@ -100,9 +112,9 @@ def interval_pair(
     )
 
 
-def interval(name: str, own: Mapping[str, Any], metric: Metric, scale: Axis) -> Markup:
-    """A metric (full circle) with its 95 % interval, on a shared scale."""
-    places = (own[metric.key], *own[f"{metric.key}_interval"])
+def interval(name: str, values: Mapping[str, Any], metric: Metric, scale: Axis) -> Markup:
+    """Draw a metric (full circle) with its 95 % interval on a shared axis."""
+    places = (values[metric.key], *values[f"{metric.key}_interval"])
     middle, low, high = (100 * scale.place(metric.scale * value) for value in places)
     grid = [
         Markup('<line class="grid" x1="{0:.2f}%" x2="{0:.2f}%" y2="100%"/>').format(100 * scale.place(tick))
@@ -111,48 +123,65 @@ def interval(name: str, own: Mapping[str, Any], metric: Metric, scale: Axis) -> 
     return Markup(
         '<svg class="pair" width="100%" height="24" role="img"><title>{}</title>{}<g class="after">'
         '<line x1="{:.2f}%" x2="{:.2f}%" y1="12" y2="12"/><circle cx="{:.2f}%" cy="12" r="4"/></g></svg>'
-    ).format(f"{name}: {amount(own[metric.key], metric)}", Markup("").join(grid), low, high, middle)
+    ).format(f"{name}: {amount(values[metric.key], metric)}", Markup("").join(grid), low, high, middle)
 
 
 def cause_row(name: str, cause: tuple[float, float], ends: tuple[float, float], metric: Metric, scale: Axis) -> Markup:
-    """A part's change alone (open circle) and put back (full circle), each with a line from the model it was made of.
+    """Draw the effect of a part of the change: applied alone (open circle) and reverted (full circle, below it).
 
-    `cause` is the metric alone and put back; `ends` are the models before and after, each a line from top to bottom.
+    A line connects each circle with the model it was made from.
+
+    Args:
+        name: The name of the part, for the title of the figure.
+        cause: The metric with the part applied alone, and with the part reverted.
+        ends: The metric of the models before and after, drawn as vertical lines.
+        metric: The metric to draw.
+        scale: The axis, shared by all rows of a table.
+
+    Returns:
+        The SVG element.
     """
-    alone, without = (100 * scale.place(metric.scale * value) for value in cause)
+    applied, reverted = (100 * scale.place(metric.scale * value) for value in cause)
     before, after = (100 * scale.place(metric.scale * value) for value in ends)
-    label = f"{name}: alone {amount(cause[0], metric)}, put back {amount(cause[1], metric)}"
+    label = f"{name}: applied alone {amount(cause[0], metric)}, reverted {amount(cause[1], metric)}"
     return Markup(
         '<svg class="pair" width="100%" height="24" role="img"><title>{label}</title>'
         '<line class="end" x1="{before:.2f}%" x2="{before:.2f}%" y2="100%"/>'
         '<line class="end" x1="{after:.2f}%" x2="{after:.2f}%" y2="100%"/>'
-        '<g class="before"><line x1="{before:.2f}%" x2="{alone:.2f}%" y1="7" y2="7"/>'
-        '<circle cx="{alone:.2f}%" cy="7" r="4"/></g>'
-        '<g class="after"><line x1="{after:.2f}%" x2="{without:.2f}%" y1="17" y2="17"/>'
-        '<circle cx="{without:.2f}%" cy="17" r="4"/></g></svg>'
-    ).format(label=label, before=before, after=after, alone=alone, without=without)
+        '<g class="before"><line x1="{before:.2f}%" x2="{applied:.2f}%" y1="7" y2="7"/>'
+        '<circle cx="{applied:.2f}%" cy="7" r="4"/></g>'
+        '<g class="after"><line x1="{after:.2f}%" x2="{reverted:.2f}%" y1="17" y2="17"/>'
+        '<circle cx="{reverted:.2f}%" cy="17" r="4"/></g></svg>'
+    ).format(label=label, before=before, after=after, applied=applied, reverted=reverted)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of `curves`: `values` by epoch, or by whatever was varied. `keyed`: it is named above the picture."""
+    """One line of `curves`: `values` by epoch or another x value; `in_legend` names it above the plot."""
 
     name: str
     style: str
     values: Mapping[float, float]
-    keyed: bool = True
+    in_legend: bool = True
 
 
 def curve(name: str, style: str, history: Sequence[Mapping[str, float]], key: str, scale: float = 1.0) -> Curve:
-    """The finite values of `key` in a history, times `scale`."""
-    found = {int(row["epoch"]): scale * row[key] for row in history if key in row}
-    return Curve(name, style, {epoch: value for epoch, value in found.items() if math.isfinite(value)})
+    """Return the finite values of `key` in a training history, multiplied by `scale`."""
+    values = {int(row["epoch"]): scale * row[key] for row in history if key in row}
+    return Curve(name, style, {epoch: value for epoch, value in values.items() if math.isfinite(value)})
 
 
-def curves(title: str, lines: Sequence[Curve], unit: str = "", along: str = "epoch") -> Markup | None:
-    """Values over epochs, or `along` something else, one line each, `unit` behind each number.
+def curves(title: str, lines: Sequence[Curve], unit: str = "", x_label: str = "epoch") -> Markup | None:
+    """Plot lines over epochs, or over what `x_label` names.
 
-    None where there is no value at all.
+    Args:
+        title: The title, for screen readers.
+        lines: The lines; those without values are left out.
+        unit: The unit of the values, appended to each number.
+        x_label: The label of the horizontal axis.
+
+    Returns:
+        The SVG element, or None if no line has a value.
     """
     lines = [line for line in lines if line.values]
     if not lines:
@@ -160,21 +189,21 @@ def curves(title: str, lines: Sequence[Curve], unit: str = "", along: str = "epo
     left, right, top, bottom = 46, 468, 34, 206
     values = [value for line in lines for value in line.values.values()]
     places = sorted({place for line in lines for place in line.values})
-    down = axis(min(0.0, *values), max(values))
+    vertical = axis(min(0.0, *values), max(values))
     first, span = places[0], places[-1] - places[0]
     if all(place == int(place) for place in places):
         marks = [float(mark) for mark in range(int(first), int(first + span) + 1, max(1, math.ceil(span / 9)))]
     else:
-        marks = [mark for mark in axis(first, first + span, most=9).ticks if first <= mark <= first + span]
+        marks = [mark for mark in axis(first, first + span, max_ticks=9).ticks if first <= mark <= first + span]
 
     def x(place: float) -> float:
         return left + 8 + (right - left - 16) * ((place - first) / span if span else 0.5)
 
     def y(value: float) -> float:
-        return bottom - (bottom - top) * down.place(value)
+        return bottom - (bottom - top) * vertical.place(value)
 
     parts = []
-    for tick in down.ticks:
+    for tick in vertical.ticks:
         text = f"{round(tick, 6):g}{unit}"
         parts.append(
             Markup(
@@ -187,19 +216,19 @@ def curves(title: str, lines: Sequence[Curve], unit: str = "", along: str = "epo
         for mark in marks
     ]
     middle = (left + right) / 2
-    parts.append(Markup('<text class="x" x="{}" y="{}">{}</text>').format(middle, bottom + 34, along))
-    keyed = [line for line in lines if line.keyed]
-    apart = min(150, (right - left) // max(1, len(keyed)))
+    parts.append(Markup('<text class="x" x="{}" y="{}">{}</text>').format(middle, bottom + 34, x_label))
+    named = [line for line in lines if line.in_legend]
+    spacing = min(150, (right - left) // max(1, len(named)))
     for line in lines:
         dots = [(x(place), y(value), place, value) for place, value in sorted(line.values.items())]
         drawn = [
             Markup('<circle cx="{:.1f}" cy="{:.1f}" r="3"><title>{} {} {:g}: {}</title></circle>').format(
-                a, b, line.name, along, place, f"{value:.4g}{unit}"
+                a, b, line.name, x_label, place, f"{value:.4g}{unit}"
             )
             for a, b, place, value in dots
         ]
-        if line.keyed:
-            key = left + 8 + apart * keyed.index(line)
+        if line.in_legend:
+            key = left + 8 + spacing * named.index(line)
             drawn.append(
                 Markup(
                     '<line x1="{}" x2="{}" y1="14" y2="14"/><circle cx="{}" cy="14" r="3"/>'
@@ -218,7 +247,7 @@ def curves(title: str, lines: Sequence[Curve], unit: str = "", along: str = "epo
 
 
 def bar(change: float, largest: float) -> Markup:
-    """A bar as long as a layer's relative change is, compared with that of the most changed layer."""
+    """Draw a bar for a layer's relative change, as a share of the largest one."""
     length = 100 * change / largest if math.isfinite(change) and largest > 0 else 0.0
     return Markup(
         '<svg class="bar" width="100%" height="12" aria-hidden="true"><rect width="100%" height="12"/>'
@@ -227,8 +256,8 @@ def bar(change: float, largest: float) -> Markup:
 
 
 def neuron_strip(name: str, neurons: Sequence[float | None]) -> Markup:
-    """A cell per neuron, in rows of `UNITS_A_ROW`: its shade is its relative change, a cross says it is new."""
-    rows = -(-len(neurons) // UNITS_A_ROW)
+    """Draw a cell per neuron in rows of `UNITS_PER_ROW`, shaded by its relative change. A cross marks a new neuron."""
+    rows = -(-len(neurons) // UNITS_PER_ROW)
     by_shade: dict[int, list[int]] = {}
     for unit, change in enumerate(neurons):
         by_shade.setdefault(_shade(change), []).append(unit)
@@ -242,23 +271,26 @@ def neuron_strip(name: str, neurons: Sequence[float | None]) -> Markup:
     ]
     return Markup(
         '<svg class="strip" viewBox="0 0 {} {}" role="img" stroke-width="{}"><title>{}</title>{}</svg>'
-    ).format(UNITS_A_ROW * _PITCH, rows * _ROW, _ROW - 1, f"{name}: {describe(neurons)}", Markup("").join(drawn))
+    ).format(UNITS_PER_ROW * _PITCH, rows * _ROW, _ROW - 1, f"{name}: {describe(neurons)}", Markup("").join(drawn))
 
 
-def describe(neurons: Sequence[float | None], most: int = 3) -> str:
-    """A layer's neurons in words: how many, how far the middle one moved, and which moved most (counted from 0)."""
+def describe(neurons: Sequence[float | None], count: int = 3) -> str:
+    """Describe the relative changes of a layer's neurons: their number, the median, and the `count` largest."""
     known = sorted((value, unit) for unit, value in enumerate(neurons) if value is not None and math.isfinite(value))
     new = sum(value is None for value in neurons)
-    said = [f"{len(neurons):,} units"] + ([f"{new:,} new"] if new else [])
+    parts = [f"{len(neurons):,} units"]
+    if new:
+        parts.append(f"{new:,} new")
     if known:
-        said.append(f"median {relative(known[len(known) // 2][0])}")
-        moved = [f"{unit} ({relative(value)})" for value, unit in known[: -most - 1 : -1] if value > 0]
-        said += [f"most changed: {', '.join(moved)}"] if moved else []
-    return "; ".join(said)
+        parts.append(f"median {relative(known[len(known) // 2][0])}")
+        moved = [f"{unit} ({relative(value)})" for value, unit in known[: -count - 1 : -1] if value > 0]
+        if moved:
+            parts.append(f"most changed: {', '.join(moved)}")
+    return "; ".join(parts)
 
 
 def shade_key() -> list[tuple[str, Markup]]:
-    """What each shade of `neuron_strip` means, with a swatch of it."""
+    """Return the meaning of each shade of `neuron_strip`, with a swatch of it."""
     edges = [f"{100 * bound:g}" for bound in BOUNDS]
     names = [
         f"under {edges[0]} %",
@@ -271,40 +303,43 @@ def shade_key() -> list[tuple[str, Markup]]:
     return [(name, swatch.format(cell)) for name, cell in zip(["identical", *names, "new unit"], cells, strict=True)]
 
 
-# Of all neurons, the share with a higher score than those of a shade: the same in every layer.
-LEADERS = (0.01, 0.05, 0.1, 0.2, 0.5)
-_SCORE_SHADES = (*SHADES[:0:-1][: len(LEADERS)], "#eef1f4")
+# For each shade, the share of all neurons (of all layers) with a higher score.
+TOP_SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
+_SCORE_SHADES = (*SHADES[:0:-1][: len(TOP_SHARES)], "#eef1f4")
 
 
-def score_strip(name: str, ahead: Sequence[float], chosen: Sequence[int]) -> Markup:
-    """A cell per neuron, in rows of `UNITS_A_ROW`, darker the fewer are `ahead` of it; the chosen are framed."""
+def score_strip(name: str, ranks: Sequence[float], selected: Sequence[int]) -> Markup:
+    """Draw a cell per neuron in rows of `UNITS_PER_ROW`, darker for higher scores. Selected neurons have a frame.
+
+    `ranks` is, for each neuron, the share of all neurons with a higher score.
+    """
     by_shade: dict[int, list[int]] = {}
-    for unit, share in enumerate(ahead):
-        by_shade.setdefault(bisect_right(LEADERS, share), []).append(unit)
-    frames = "".join(f"M{x - 0.5} {y - 0.5}h{_CELL}v{_ROW - 1}h-{_CELL}z" for x, y in _corners(chosen))
+    for unit, share in enumerate(ranks):
+        by_shade.setdefault(bisect_right(TOP_SHARES, share), []).append(unit)
+    frames = "".join(f"M{x - 0.5} {y - 0.5}h{_CELL}v{_ROW - 1}h-{_CELL}z" for x, y in _corners(selected))
     cells = [
         Markup('<path stroke="{}" d="{}"/>').format(_SCORE_SHADES[shade], _cells(units))
         for shade, units in sorted(by_shade.items())
     ]
-    label = f"{name}: {len(chosen):,} of {len(ahead):,} chosen"
+    label = f"{name}: {len(selected):,} of {len(ranks):,} selected"
     return Markup(
         '<svg class="strip" viewBox="-1 0 {} {}" role="img" stroke-width="{}"><title>{}</title>{}'
         '<path class="chosen" d="{}"/></svg>'
     ).format(
-        UNITS_A_ROW * _PITCH + 1, -(-len(ahead) // UNITS_A_ROW) * _ROW + 1, _ROW - 1, label, Markup("").join(cells),
+        UNITS_PER_ROW * _PITCH + 1, -(-len(ranks) // UNITS_PER_ROW) * _ROW + 1, _ROW - 1, label, Markup("").join(cells),
         frames,
     )  # fmt: skip
 
 
 def score_key() -> list[tuple[str, Markup]]:
-    """What each shade of `score_strip` means, and its frame, with a swatch of it."""
-    parts = (0.0, *LEADERS, 1.0)
+    """Return the meaning of each shade of `score_strip` and of its frame, with a swatch of it."""
+    parts = (0.0, *TOP_SHARES, 1.0)
     names = [f"{100 * a:g}–{100 * b:g} %" for a, b in zip(parts, parts[1:], strict=False)]
-    names[0] = f"the highest {100 * LEADERS[0]:g} % of all scores"
+    names[0] = f"top {100 * TOP_SHARES[0]:g} % of all scores"
     swatch = Markup('<svg class="swatch" width="12" height="12" aria-hidden="true">{}</svg>')
     cells = [Markup('<rect width="12" height="12" fill="{}"/>').format(colour) for colour in _SCORE_SHADES]
     cells.append(Markup('<path class="chosen" d="M1 1h10v10h-10z"/>'))
-    return [(name, swatch.format(cell)) for name, cell in zip([*names, "chosen"], cells, strict=True)]
+    return [(name, swatch.format(cell)) for name, cell in zip([*names, "selected"], cells, strict=True)]
 
 
 _NEW = len(SHADES) + 1
@@ -319,11 +354,11 @@ def _shade(change: float | None) -> int:
 
 
 def _corners(units: Sequence[int]) -> list[tuple[int, int]]:
-    return [(unit % UNITS_A_ROW * _PITCH, unit // UNITS_A_ROW * _ROW + 1) for unit in units]
+    return [(unit % UNITS_PER_ROW * _PITCH, unit // UNITS_PER_ROW * _ROW + 1) for unit in units]
 
 
 def _cells(units: Sequence[int]) -> str:
-    # Thick strokes with relative moves: some seven characters a neuron, where a rectangle would need fifty.
+    # Thick strokes with relative moves take about seven characters per neuron, a rectangle about fifty.
     path, pen = [], (0, 0)
     for x, y in _corners(units):
         y += _ROW // 2 - 1

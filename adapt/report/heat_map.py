@@ -1,4 +1,4 @@
-"""A matrix as inline SVG, a cell for each pair: of layers, the darker the more alike, or of words."""
+"""A matrix as inline SVG with a cell for each pair: the similarity of layers, or values for pairs of words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from markupsafe import Markup
 from adapt.formatting import short_names
 from adapt.report.png import BLUE, RED, WHITE
 
-# From nothing in common to the same, evenly; fixed, so that the same shade is the same value in every picture.
+# From 0 to 1 in even steps. The scale is fixed: the same shade is the same value in every image.
 SHADES = (
     "#ffffff", "#eaf3f4", "#d3e6e8", "#b9d8db", "#9cc8cd", "#7db6bd", "#5ca2aa", "#3d8c95", "#20757f", "#0b5e67",
     "#04444b",
@@ -20,23 +20,28 @@ _CELL, _WIDE, _LETTER = 26, 32, 6.2  # a signed number is a letter longer
 def heat_map(
     title: str, rows: Sequence[str], columns: Sequence[str], matrix: Sequence[Sequence[float]], signed: bool = False
 ) -> Markup:
-    """The cells of `matrix`, rows from above, from white (0 or less) to dark (1), each with its value.
+    """Draw a matrix; each cell has its value as text (up to 24 columns) and as a tooltip.
 
-    Names are cut to their ends, where layers differ; beyond 24 columns cells hold no figure, and each says its own
-    where one points at it. `signed` numbers, of words and of any size, are blue below 0 and red above it, the strongest
-    where the largest is, and their names are whole.
+    Args:
+        title: The title of the image.
+        rows: The names of the rows, from the top.
+        columns: The names of the columns.
+        matrix: The values, row by row.
+        signed: False for similarities from 0 (white, also for less) to 1 (dark) of layers, with names shortened by
+            their common prefix. True for values of any size, blue below 0 and red above, with a scale up to the
+            largest absolute value and full names.
     """
-    down, along = (rows, columns) if signed else (short_names(rows), short_names(columns))
+    row_names, column_names = (rows, columns) if signed else (short_names(rows), short_names(columns))
     largest = max((abs(value) for row in matrix for value in row), default=0.0) if signed else 1.0
-    figures = len(columns) <= 24
-    cell = (_WIDE if signed else _CELL) if figures else max(6, 620 // len(columns))
-    left, top = (round(_LETTER * max(map(len, names)) + 10) for names in (down, along))
+    with_values = len(columns) <= 24
+    cell = (_WIDE if signed else _CELL) if with_values else max(6, 620 // len(columns))
+    left, top = (round(_LETTER * max(map(len, names)) + 10) for names in (row_names, column_names))
     parts = []
-    for i, name in enumerate(down):
+    for i, name in enumerate(row_names):
         if cell >= 10:
             y = top + cell * i + cell / 2 + 4
             parts.append(Markup('<text class="y" x="{}" y="{:.0f}">{}</text>').format(left - 6, y, name))
-    for j, name in enumerate(along):
+    for j, name in enumerate(column_names):
         if cell >= 10:
             x = left + cell * j + cell / 2 + 4
             turned = Markup('<text transform="translate({:.0f} {}) rotate(-90)">{}</text>')
@@ -52,11 +57,11 @@ def heat_map(
                     x, y, shade, label, s=cell - 1
                 )
             )
-            if figures:
+            if with_values:
                 dark = abs(share) >= 0.65 if signed else share >= 0.65
                 parts.append(
                     Markup('<text class="{}" x="{:.1f}" y="{:.0f}">{}</text>').format(
-                        "on" if dark else "in", x + (cell - 1) / 2, y + cell / 2 + 3, _figure(value)
+                        "on" if dark else "in", x + (cell - 1) / 2, y + cell / 2 + 3, _value(value)
                     )
                 )
     width, height = left + cell * len(columns) + 4, top + cell * len(rows) + 4
@@ -65,8 +70,8 @@ def heat_map(
     )
 
 
-def _figure(value: float) -> str:
-    # .97 rather than 0.97: a cell has room for four letters.
+def _value(value: float) -> str:
+    # .97 instead of 0.97: a cell has room for four characters.
     if abs(value) >= 9.995:
         return f"{value:.0f}".replace("-", "−")
     text = f"{value:.1f}" if value < -0.995 else f"{value:.2f}"

@@ -1,4 +1,4 @@
-"""Where metrics are logged: each function makes one of Lightning's loggers; none needs an account or a network."""
+"""Log the result of a run with one of Lightning's loggers."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,39 +15,44 @@ if TYPE_CHECKING:
 def log_result(
     logger: Logger,
     folder: Path,
-    config: dict[str, Any],
+    config: Any,
     metrics: dict[str, Any],
     comparison: "Comparison | None" = None,
 ) -> None:
-    """Log the config and the final metrics; for wandb the run's files as an artifact, the report as a page, and what
-    was compared as tables, with recordings where the report has them, and maps as pictures.
+    """Log the configuration and the final metrics of a run, and end the logger's run.
+
+    For wandb also log the files of the run as an artifact, the report as HTML, the comparison as tables (with the audio
+    clips of the report), and the maps as images.
     """
-    names = ("config.yaml", "metrics.json", "comparison.json", "card.json", "report.html", "model.safetensors")
+    names = ("config.yaml", "metrics.json", "comparison.json", "comparison.safetensors", "card.json", "report.html")
+    names += ("model.safetensors",)
     files = [*(folder / name for name in names), *sorted((folder / "adaptation").glob("*"))]
     media = None if comparison is None else partial(_media, comparison)
     _log(logger, folder, config, metrics, "adaptation", [path for path in files if path.is_file()], media)
 
 
-def log_measured(
-    logger: Logger, folder: Path, config: dict[str, Any], metrics: dict[str, Any], files: Sequence[Path]
-) -> None:
-    """Log the config and the numbers of a measure; for wandb its `files` as an artifact, its pages as they are, and
-    what it lists as tables.
+def log_measure(logger: Logger, folder: Path, config: Any, metrics: dict[str, Any], files: Sequence[Path]) -> None:
+    """Log the configuration and the figures of a measure, and end the logger's run.
+
+    For wandb also log its `files` as an artifact, its page as HTML, and the lists in its figures as tables.
     """
     files = [*(folder / name for name in ("config.yaml", "metrics.json", "card.json")), *files]
-    _log(logger, folder, config, metrics, "introspection", files, lambda _: _listed(metrics))
+    _log(logger, folder, config, metrics, "introspection", files, lambda _: _tables(metrics))
 
 
 def _log(
     logger: Logger,
     folder: Path,
-    config: dict[str, Any],
+    config: Any,
     metrics: dict[str, Any],
     kind: str,
     files: Sequence[Path],
     media: Callable[[Path], dict[str, Any]] | None,
 ) -> None:
-    """Log, and end the logger's run. `media` makes wandb's tables and pictures, whose files it writes to a folder."""
+    """Log, and end the logger's run.
+
+    `media` returns objects for wandb, and may write their files to the folder that it is given.
+    """
     logger.log_hyperparams(config)
     logger.log_metrics(_numbers(metrics))
     if not isinstance(logger, WandbLogger):
@@ -55,37 +60,36 @@ def _log(
         return
     import wandb as library
 
-    run = logger.experiment
+    run: Any = logger.experiment
     artifact = library.Artifact(f"{run.id}-result", type=kind)
     for path in files:
         artifact.add_file(str(path), name=path.relative_to(folder).as_posix())
     run.log_artifact(artifact)
-    with TemporaryDirectory() as passing:  # media that wandb copies into the run's folder
-        found = {} if media is None else media(Path(passing))
+    with TemporaryDirectory() as temporary:  # wandb copies media into the folder of its run
+        logged = {} if media is None else media(Path(temporary))
         for page in (path for path in files if path.suffix == ".html"):
-            # As it is: wandb would send the page's own links to another window, and fetch a style sheet.
-            found[page.stem] = library.Html(str(page), inject=False)
-        if found:
-            run.log(found)
+            # Without injection, which changes links and fetches a style sheet.
+            logged[page.stem] = library.Html(str(page), inject=False)
+        if logged:
+            run.log(logged)
         logger.finalize("success")
-        run.finish()  # writes out what is left, and lets a multirun's next job have a run of its own
+        run.finish()  # flush, so the next job of a multirun starts a run of its own
 
 
-def _listed(metrics: dict[str, Any]) -> dict[str, Any]:
-    """The lists in a measure's numbers as wandb's tables."""
+def _tables(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return the lists in the figures of a measure as wandb tables."""
     import wandb as library
 
     from adapt.report.summary_tables import summary_tables
 
-    found = summary_tables(metrics)
     return {
-        f"tables/{name}": library.Table(columns=table.columns, data=table.rows, allow_mixed_types=True)
-        for name, table in found.items()
+        f"tables/{name}": library.Table(columns=list(table.columns), data=list(table.rows), allow_mixed_types=True)
+        for name, table in summary_tables(metrics).items()
     }
 
 
 def _media(comparison: "Comparison", folder: Path) -> dict[str, Any]:
-    """Tables and pictures of a comparison as wandb's own; files that they are of are written to `folder`."""
+    """Return the tables and images of a comparison for wandb. Their files are written to `folder`."""
     import wandb as library
 
     from adapt.report.maps import map_picture
@@ -102,8 +106,8 @@ def _media(comparison: "Comparison", folder: Path) -> dict[str, Any]:
                     path = folder / f"{number}.mp3"
                     path.write_bytes(row[place])
                     row[place] = library.Audio(str(path))
-        media[f"comparison/{name}"] = library.Table(columns=table.columns, data=rows)
-    for drawn in comparison.inside.maps if comparison.inside else ():
+        media[f"comparison/{name}"] = library.Table(columns=list(table.columns), data=list(rows))
+    for drawn in comparison.neurons.maps if comparison.neurons else ():
         picture, groups = map_picture(drawn)
         path = folder / f"{drawn.name}.png"
         path.write_bytes(picture)

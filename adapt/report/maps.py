@@ -1,7 +1,7 @@
-"""Topographic maps on a page: a picture for each group, or three of it (before, after, difference), layer by layer.
+"""Topographic maps on a page, layer by layer: an image for each group, or three (before, after, difference).
 
-`map_section` is a section for another page, `write_maps` a page of its own. Pictures are PNG files within the page, so
-that its policy must allow `img-src data:`.
+`write_maps` writes a page, `map_section` returns a section for another page. Images are embedded PNG files, so the
+content security policy of the page must allow `img-src data:`.
 """
 
 from __future__ import annotations
@@ -25,21 +25,22 @@ from adapt.report.template import environment
 
 if TYPE_CHECKING:
     from adapt.introspect.topography.maps import TopographicMap
+    from adapt.introspect.topography.result import MapsResult
     from adapt.introspect.topography.vectors import Array
 
-SMALLEST, LARGEST = 64, 112  # spots across a picture, of which two are a unit's where that is enough
-MOST_GROUPS = 60
-MOST_CHANGED = 16
-SHOWN = 6  # groups of a layer before and after that are seen at once; the others are unfolded
+MIN_SIZE, MAX_SIZE = 64, 112  # the width of an image in pixels; in between, two pixels per unit
+MAX_GROUPS = 60
+MAX_CHANGED = 16
+SHOWN = 6  # groups that are visible at first in a layer with before and after
 
 
 @dataclass(frozen=True)
 class _Group:
-    """A group's pictures, and in words which units respond most (before) or how far they changed."""
+    """The images of a group. `caption` has the most active units, or the size of the change."""
 
     name: str
-    pictures: list[Markup]
-    said: str
+    images: list[Markup]
+    caption: str
 
 
 @dataclass(frozen=True)
@@ -49,48 +50,50 @@ class _Layer:
     groups: list[_Group]
     shown: int
     left_out: int
-    end: str  # of the scale
+    scale_end: str
     quality: MapQuality
     after: MapQuality | None
 
 
-def write_maps(
-    path: Path | str,
-    maps: Sequence[TopographicMap],
-    title: str,
-    summary: str,
-    value: str = "activation",
-    config: str = "",
-) -> None:
-    """Write a page of these maps to `path`, whole or not at all; `value` names what a profile holds."""
-    page = environment().get_template("maps.html.j2").render(
-        title=title, summary=summary, config=config, section=map_section(maps, value)
-    )  # fmt: skip
-    write_text(path, page)
+def write_maps(path: Path | str, result: MapsResult, title: str, config: str = "") -> None:
+    """Write a page of maps, atomically.
+
+    Args:
+        path: The HTML file.
+        result: The result to draw.
+        title: The heading of the page.
+        config: The configuration of the run as YAML, shown at the end of the page.
+    """
+    template = environment().get_template("maps.html.j2")
+    section = map_section(result.maps)
+    write_text(path, template.render(title=title, summary=result.summary, config=config, section=section))
 
 
 def map_section(
     maps: Sequence[TopographicMap], value: str = "activation", sides: tuple[str, str] = ("before", "after")
 ) -> Markup:
-    """The maps, a key, and how to read them, for someone who has never seen one: a `<section>`.
+    """Return a `<section>` with maps, their colour scale, and an explanation of how to read them.
 
-    Where a map holds what its units do after an adaptation, each group has its picture before, after, and of the
-    difference, on one scale, the most changed groups first; else groups that the units tell least apart are neighbours.
-    `sides` are other words for before and after, where a map holds two sets of people.
+    Groups of a map with profiles after an adaptation have images before, after and of the difference, on the same
+    scale, the most changed groups first. Otherwise, similar groups are next to each other.
+
+    Args:
+        maps: The maps.
+        value: What the profiles are, in the text.
+        sides: The names of before and after, for maps that compare two groups of speakers.
 
     Raises:
-        ValueError: there is no map.
+        ValueError: There is no map.
     """
     if not maps:
-        raise ValueError("There is no map to draw.")
-    layers = [_layer(each, sides) for each in maps]
-    return Markup(
+        raise ValueError("There is no map to draw. Give at least one.")
+    section = (
         environment()
         .get_template("maps_section.html.j2")
         .render(
-            layers=layers,
+            layers=[_layer(each, sides) for each in maps],
             value=value,
-            scale=_picture(np.arange(2 * LEVELS + 1)[None], "", "ramp"),
+            scale=_image(np.arange(2 * LEVELS + 1)[None], "", "ramp"),
             example=_example(maps[0]),
             counted=formatting.counted,
             figure=_figure,
@@ -98,19 +101,20 @@ def map_section(
             adapted=sides == ("before", "after"),
         )
     )
+    return Markup(section)
 
 
 def map_picture(drawn: TopographicMap) -> tuple[bytes, list[str]]:
-    """One PNG of a map, before, after and difference, and the groups that its rows are of: those that changed most.
+    """Return a PNG of a map with a row for each of the most changed groups (before, after, difference), and the groups.
 
     Raises:
-        ValueError: it is of one model.
+        ValueError: The map has no profiles after an adaptation.
     """
     if drawn.after is None:
-        raise ValueError(f"The map of '{drawn.name}' is of one model; there is no before and after.")
+        raise ValueError(f"The map of '{drawn.name}' is of one model. Give one with profiles before and after.")
     shown = np.argsort(-np.linalg.norm(drawn.after - drawn.profiles, axis=0), kind="stable")[:SHOWN]
     end = limit(drawn.profiles, drawn.after)
-    canvas = Canvas(drawn.points, LARGEST)
+    canvas = Canvas(drawn.points, MAX_SIZE)
     columns = [
         shades(canvas.images(values[:, shown]), end)
         for values in (drawn.profiles, drawn.after, drawn.after - drawn.profiles)
@@ -123,40 +127,40 @@ def map_picture(drawn: TopographicMap) -> tuple[bytes, list[str]]:
 
 
 def _layer(drawn: TopographicMap, sides: tuple[str, str]) -> _Layer:
-    size = int(np.clip(2 * math.sqrt(len(drawn.points)), SMALLEST, LARGEST))
+    size = int(np.clip(2 * math.sqrt(len(drawn.points)), MIN_SIZE, MAX_SIZE))
     canvas, after = Canvas(drawn.points, size), drawn.after
     if after is None:
-        shown, said = _by_likeness(drawn.profiles)[:MOST_GROUPS], _most_active(drawn.profiles)
+        shown, captions = _by_similarity(drawn.profiles)[:MAX_GROUPS], _most_active(drawn.profiles)
         stacks = {"": drawn.profiles}
     else:
         change = np.linalg.norm(after - drawn.profiles, axis=0)
-        shown = np.argsort(-change, kind="stable")[:MOST_CHANGED]
-        # Not of the group's own length: of one that the layer hardly responds to, any change is large.
-        usual = np.sqrt(np.square(drawn.profiles).sum(0).mean())
-        word = "changed" if sides == ("before", "after") else "differs"
-        said = [f"{word} by {100 * value / usual:.0f} %" if usual else f"silent {sides[0]}" for value in change]
+        shown = np.argsort(-change, kind="stable")[:MAX_CHANGED]
+        # Relative to all groups: relative to a group with hardly any response, every change is large.
+        typical = np.sqrt(np.square(drawn.profiles).sum(0).mean())
+        verb = "changed" if sides == ("before", "after") else "differs"
+        captions = [f"{verb} by {100 * size / typical:.0f} %" if typical else f"silent {sides[0]}" for size in change]
         stacks = {sides[0]: drawn.profiles, sides[1]: after, "difference": after - drawn.profiles}
     end = limit(*(stacks[when] for when in stacks if when != "difference"))
     images = {when: shades(canvas.images(values), end) for when, values in stacks.items()}
     groups = []
     for group in shown:
         name = drawn.groups[group]
-        pictures = [_picture(levels[group], f"{drawn.name}, {name} {when}".rstrip()) for when, levels in images.items()]
-        groups.append(_Group(name, pictures, said[group]))
+        drawings = [_image(levels[group], f"{drawn.name}, {name} {when}".rstrip()) for when, levels in images.items()]
+        groups.append(_Group(name, drawings, captions[group]))
     return _Layer(
         name=drawn.name,
         units=len(drawn.points),
         groups=groups,
         shown=len(groups) if after is None else SHOWN,
         left_out=len(drawn.groups) - len(groups),
-        end=f"{end:.2g}",
+        scale_end=f"{end:.2g}",
         quality=quality(drawn.points, drawn.profiles),
         after=None if after is None else quality(drawn.points, after),
     )
 
 
-def _by_likeness(profiles: Array) -> np.ndarray:
-    """Groups in the order of a dendrogram, as in the papers: average linkage of cosine distances, best leaf order."""
+def _by_similarity(profiles: Array) -> np.ndarray:
+    """Order groups as in a dendrogram: average linkage of cosine distances in optimal leaf order, as in the papers."""
     groups = profiles.shape[1]
     if groups < 3:
         return np.arange(groups)
@@ -165,25 +169,28 @@ def _by_likeness(profiles: Array) -> np.ndarray:
 
     from adapt.introspect.topography.vectors import cosine_distances
 
-    apart = squareform(cosine_distances(profiles.T), checks=False)
-    return leaves_list(linkage(apart, "average", optimal_ordering=True))
+    distances = squareform(cosine_distances(profiles.T), checks=False)
+    return leaves_list(linkage(distances, "average", optimal_ordering=True))
 
 
-def _most_active(profiles: Array, most: int = 3) -> list[str]:
-    best = np.argsort(-profiles, axis=0, kind="stable")[:most].T
+def _most_active(profiles: Array, count: int = 3) -> list[str]:
+    best = np.argsort(-profiles, axis=0, kind="stable")[:count].T
     return [", ".join(map(str, units)) for units in best.tolist()]
 
 
-def _picture(levels: np.ndarray, label: str, style: str = "map") -> Markup:
+def _image(levels: np.ndarray, label: str, style: str = "map") -> Markup:
     return Markup('<img class="{}" alt="{}" src="{}">').format(style, label, data_url(levels, palette()))
 
 
 def _example(drawn: TopographicMap) -> Markup:
-    """The group that one unit responds most to, large, with a dot for each unit and rings around the most active."""
+    """Return a large image of the group with the strongest response of any unit.
+
+    Units are dots, and the three most active ones have rings.
+    """
     group = int(np.abs(drawn.profiles).max(0).argmax())
-    (image,) = Canvas(drawn.points, LARGEST).images(drawn.profiles[:, [group]])
-    picture = _picture(shades(image, limit(drawn.profiles)), f"{drawn.name}, {drawn.groups[group]}")
-    places = framed(drawn.points)  # as the canvas does
+    (values,) = Canvas(drawn.points, MAX_SIZE).images(drawn.profiles[:, [group]])
+    image = _image(shades(values, limit(drawn.profiles)), f"{drawn.name}, {drawn.groups[group]}")
+    places = framed(drawn.points)  # as on the canvas
     radius = min(1.2, 22 / max(1, len(places)) ** 0.5)
     best = set(np.argsort(-drawn.profiles[:, group], kind="stable")[:3].tolist())
     dots = [
@@ -198,7 +205,7 @@ def _example(drawn: TopographicMap) -> Markup:
     return Markup(
         '<figure class="example"><div>{}<svg viewBox="0 0 100 100" aria-hidden="true">{}</svg></div>'
         "<figcaption><code>{}</code>, <b>{}</b></figcaption></figure>"
-    ).format(picture, Markup("").join(dots), drawn.name, drawn.groups[group])
+    ).format(image, Markup("").join(dots), drawn.name, drawn.groups[group])
 
 
 def _figure(value: float) -> str:

@@ -1,4 +1,4 @@
-"""A comparison as one HTML page that needs nothing else: no script, no network; same data, same bytes."""
+"""The report: a comparison as one self-contained HTML page without scripts. The same data give the same bytes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from adapt import formatting
-from adapt.comparison.words import FEWEST
+from adapt.comparison.words import MIN_CHANGED
 from adapt.files import write_text
 from adapt.report import figures, wording
 from adapt.report.template import environment
-from adapt.report.words import SHOWN, transcript_rows, word_tables
+from adapt.report.words import MIN_EXAMPLES, transcript_rows, word_tables
 
 if TYPE_CHECKING:
     from adapt.comparison.causes import Cause, Causes
@@ -23,49 +23,71 @@ if TYPE_CHECKING:
     from adapt.introspect.weights.change import LayerChange, WeightChange
     from adapt.metrics import Metric
 
-MOST_GROUPS = 100
+MAX_GROUPS = 100
+_DENSE = 24  # rows above which a table of groups is set in small type
+_CURVE_STYLES = ("validation", "second", "third")  # one per metric
 
 
-def write_report(comparison: Comparison, path: Path) -> None:
-    """Write the page to `path`, whole or not at all."""
+def write_report(path: Path | str, comparison: Comparison) -> None:
+    """Write the report of a comparison to an HTML file, atomically."""
     write_text(path, render(comparison))
 
 
 def render(comparison: Comparison) -> str:
-    """The page as text."""
+    """Return the report as HTML."""
+    main = comparison.metrics[0]
+    tables = _group_tables(comparison.groups, main)
     return (
         environment()
         .get_template("page.html.j2")
         .render(
             comparison=comparison,
             summary=wording.summary(comparison),
-            main=comparison.metrics[0],
+            main=main,
             result=_result_table(comparison.sets, comparison.metrics),
-            few=[name for name, result in comparison.sets.items() if result.before["examples"] < wording.FEW_EXAMPLES],
+            small_sets=_small_sets(comparison),
             FEW_EXAMPLES=wording.FEW_EXAMPLES,
-            parts=_parts(comparison),
-            alike=_alike(comparison),
-            tables=_group_tables(comparison.groups, comparison.metrics[0]),
+            sections=_sections(comparison, bool(tables)),
+            uniform_groups=_uniform_groups(comparison),
+            tables=tables,
             words=word_tables(comparison.words),
             transcripts=transcript_rows(comparison),
-            FEWEST=FEWEST,
-            SHOWN=SHOWN,
-            history=_learning(comparison.history, comparison.metrics),
+            MIN_CHANGED=MIN_CHANGED,
+            MIN_EXAMPLES=MIN_EXAMPLES,
+            history=_history(comparison.history, comparison.metrics),
             weights=comparison.weights and _weights(comparison.weights),
-            inside=comparison.inside and _inside(comparison.inside),
-            order=comparison.order,
-            causes=comparison.causes and _causes(comparison.causes, comparison.metrics[0]),
+            neurons=comparison.neurons and _neurons(comparison.neurons),
+            smoothness=comparison.smoothness,
+            causes=comparison.causes and _causes(comparison.causes, main),
             shades=figures.shade_key(),
-            UNITS_A_ROW=figures.UNITS_A_ROW,
+            UNITS_PER_ROW=figures.UNITS_PER_ROW,
             share=formatting.share,
             counted=formatting.counted,
         )
     )
 
 
+def _sections(comparison: Comparison, has_groups: bool) -> list[tuple[str, str]]:
+    """Return the id and the heading of each section of the page, in order."""
+    neurons = comparison.neurons
+    sections = [
+        ("result", "Result", True),
+        ("groups", "Results by group", has_groups),
+        ("words", "Which words changed", bool(comparison.sets)),
+        ("learning", "Training", bool(comparison.history)),
+        ("weights", "Which weights changed", True),
+        ("neurons", "How the neurons changed", neurons is not None),
+        ("smoothness", "Topographic layers", comparison.smoothness is not None),
+        ("maps", "What the neurons respond to", neurons is not None and bool(neurons.maps)),
+        ("causes", "What caused the change", comparison.causes is not None),
+        ("about", "What was compared", True),
+    ]
+    return [(name, heading) for name, heading, present in sections if present]
+
+
 @dataclass(frozen=True)
 class _Row:
-    """A row of the result table."""
+    """A row of the result table: one metric on one set."""
 
     metric: Metric
     difference: float
@@ -94,6 +116,19 @@ def _result_table(sets: Mapping[str, SetResult], metrics: Sequence[Metric]) -> d
     return {"labels": figures.axis_labels(scale), "rows": rows}
 
 
+def _small_sets(comparison: Comparison) -> list[str]:
+    return [name for name, result in comparison.sets.items() if result.before["examples"] < wording.FEW_EXAMPLES]
+
+
+def _uniform_groups(comparison: Comparison) -> dict[str, list[GroupResult]]:
+    """Return, for each set, the groups that contain all of its examples."""
+    uniform: dict[str, list[GroupResult]] = {name: [] for name in comparison.sets}
+    for group in comparison.groups:
+        if group.value != "unknown" and group.before["examples"] == comparison.sets[group.set].before["examples"]:
+            uniform[group.set].append(group)
+    return uniform
+
+
 @dataclass(frozen=True)
 class _GroupRow:
     group: GroupResult
@@ -103,12 +138,12 @@ class _GroupRow:
 
     @property
     def better(self) -> bool:
-        """Whether the change is to the better."""
+        """True if the metric improved."""
         return self.change != 0 and (self.change > 0) == self.metric.higher
 
     @property
     def clear(self) -> bool:
-        """Whether the intervals before and after are apart: a stricter test than a paired one, which groups lack."""
+        """True if the intervals before and after do not overlap. Groups have no paired test, which is less strict."""
         key = f"{self.metric.key}_interval"
         (low, high), (new_low, new_high) = self.group.before[key], self.group.after[key]
         return new_high < low or high < new_low
@@ -124,8 +159,8 @@ class _GroupTable:
 
     @property
     def dense(self) -> bool:
-        """Whether the rows must be close together to be seen at once."""
-        return len(self.rows) > 24
+        """True if there are too many rows for normal line spacing."""
+        return len(self.rows) > _DENSE
 
 
 def _group_tables(groups: Sequence[GroupResult], metric: Metric) -> list[_GroupTable]:
@@ -133,43 +168,21 @@ def _group_tables(groups: Sequence[GroupResult], metric: Metric) -> list[_GroupT
     for group in groups:
         by_table.setdefault((group.set, group.key), []).append(group)
     return [
-        _group_table(name, key, found, metric)
-        for (name, key), found in by_table.items()
-        if len(found) > 1  # examples that all are of one group are what the result table shows already
+        _group_table(name, key, members, metric)
+        for (name, key), members in by_table.items()
+        if len(members) > 1  # a single group is the whole set, which the result table shows
     ]
 
 
-def _alike(comparison: Comparison) -> dict[str, list[GroupResult]]:
-    """The groups, by set, that all examples of it are of."""
-    whole: dict[str, list[GroupResult]] = {name: [] for name in comparison.sets}
-    for group in comparison.groups:
-        if group.value != "unknown" and group.before["examples"] == comparison.sets[group.set].before["examples"]:
-            whole[group.set].append(group)
-    return whole
-
-
-def _parts(comparison: Comparison) -> list[tuple[str, str]]:
-    """The page's sections: the name of each, and its heading."""
-    tables = _group_tables(comparison.groups, comparison.metrics[0])
-    sections = [
-        ("result", "Result", True), ("groups", "Who gained and who lost", tables),
-        ("words", "What changed in the words", comparison.sets), ("learning", "How it learned", comparison.history),
-        ("weights", "Which weights changed", True), ("inside", "What the neurons do now", comparison.inside),
-        ("maps", "What the neurons respond to", comparison.inside and comparison.inside.maps),
-        ("causes", "What caused it", comparison.causes), ("about", "What was compared", True),
-    ]  # fmt: skip
-    return [(name, heading) for name, heading, there in sections if there]
-
-
-def _group_table(name: str, key: str, found: Sequence[GroupResult], metric: Metric) -> _GroupTable:
+def _group_table(name: str, key: str, groups: Sequence[GroupResult], metric: Metric) -> _GroupTable:
     sign = -1 if metric.higher else 1  # the most improved first
     changes = sorted(
-        ((group.after[metric.key] - group.before[metric.key], group.value, group) for group in found),
+        ((group.after[metric.key] - group.before[metric.key], group.value, group) for group in groups),
         key=lambda change: (sign * change[0], change[1]),
     )
-    left_out = max(0, len(changes) - MOST_GROUPS)
-    if left_out:  # those in the middle changed least
-        changes = changes[: MOST_GROUPS // 2] + changes[-(MOST_GROUPS // 2) :]
+    left_out = max(0, len(changes) - MAX_GROUPS)
+    if left_out:  # omit the groups that changed least
+        changes = changes[: MAX_GROUPS // 2] + changes[-(MAX_GROUPS // 2) :]
     scale = figures.metric_axis([own for _, _, group in changes for own in (group.before, group.after)], [metric])
     rows = [
         _GroupRow(
@@ -180,30 +193,34 @@ def _group_table(name: str, key: str, found: Sequence[GroupResult], metric: Metr
     return _GroupTable(name, key, figures.axis_labels(scale), rows, left_out)
 
 
-_STYLES = ("validation", "second", "third")  # of a metric's curve, in the metrics' order
-
-
-def _learning(history: Sequence[dict[str, float]], metrics: Sequence[Metric]) -> dict[str, Any] | None:
+def _history(history: Sequence[dict[str, float]], metrics: Sequence[Metric]) -> dict[str, Any] | None:
     if not history:
         return None
+    main = metrics[0]
     loss = [
         figures.curve("training", "training", history, "train_loss"),
         figures.curve("validation", "validation", history, "val_loss"),
     ]
     quality = [
         figures.curve(metric.label, style, history, f"val_{metric.key}", metric.scale)
-        for metric, style in zip(metrics, _STYLES, strict=False)
+        for metric, style in zip(metrics, _CURVE_STYLES, strict=False)
     ]
-    sign = -1 if metrics[0].higher else 1
+    sign = -1 if main.higher else 1
     values = quality[0].values
-    names = {"train_loss": "Training loss", "keep_loss": "Penalty", "topographic_loss": "Topographic loss"}
-    names |= {"val_loss": "Validation loss"}
-    names |= {f"val_{metric.key}": f"Validation {metric.label}" for metric in metrics}
-    names |= {"learning_rate": "Learning rate", "seconds": "Time"}
+    names = {
+        "train_loss": "Training loss",
+        "keep_loss": "Penalty",
+        "penalty_loss": "Penalty",
+        "topographic_loss": "Topographic loss",
+        "val_loss": "Validation loss",
+        **{f"val_{metric.key}": f"Validation {metric.label}" for metric in metrics},
+        "learning_rate": "Learning rate",
+        "seconds": "Time",
+    }
     return {
         "rows": history,
         "loss": figures.curves("Loss by epoch", loss),
-        "quality": figures.curves("The validation set by epoch", quality, " %" * metrics[0].percent),
+        "quality": figures.curves("Validation metrics by epoch", quality, main.unit),
         "best": min(values, key=lambda epoch: (sign * values[epoch], epoch)) if values else None,
         "keys": [key for key in names if any(key in row for row in history)],
         "names": names,
@@ -221,7 +238,7 @@ class _LayerRow:
 
 
 def _weights(weights: WeightChange) -> dict[str, Any]:
-    # Two models that already exist do not tell what was free to change when one became the other.
+    # For two given models, it may be unknown which weights were trained.
     known = weights.trained > 0
     largest = max((layer.relative for layer in weights.layers if layer.relative < float("inf")), default=0.0)
     rows = [
@@ -253,66 +270,73 @@ def _state(layer: LayerChange, known: bool) -> str:
 
 @dataclass(frozen=True)
 class _CauseRow:
+    """A row of the table of causes: the metric with a part applied alone, and with it reverted."""
+
     cause: Cause
-    alone: float
-    alone_interval: tuple[float, float]
-    alone_verdict: wording.Verdict
-    without: float
-    without_interval: tuple[float, float]
-    without_verdict: wording.Verdict
+    applied: float
+    applied_interval: tuple[float, float]
+    applied_verdict: wording.Verdict
+    reverted: float
+    reverted_interval: tuple[float, float]
+    reverted_verdict: wording.Verdict
     picture: Markup
 
 
 def _causes(causes: Causes, metric: Metric) -> dict[str, Any]:
-    key, tables = metric.key, {}
-    for name, count in causes.examples.items():
-        ends = causes.before[name][key], causes.after[name][key]
-        values = [own[name].values[key] for cause in causes.parts for own in (cause.alone, cause.without)]
-        scale = figures.axis(0.0, max(round(metric.scale * value, 9) for value in (*ends, *values)))
-        rows = [
-            _CauseRow(
-                cause,
-                alone.values[key],
-                alone.difference[key],
-                wording.verdict(alone.difference[key], metric),
-                without.values[key],
-                without.difference[key],
-                wording.verdict(without.difference[key], metric),
-                figures.cause_row(cause.part, (alone.values[key], without.values[key]), ends, metric, scale),
-            )
-            for cause in causes.parts
-            for alone, without in [(cause.alone[name], cause.without[name])]
-        ]
-        tables[name] = {"ends": ends, "rows": rows, "labels": figures.axis_labels(scale), "examples": count}
     return {
-        "tables": tables,
-        "kept": causes.kept,
+        "tables": {name: _cause_table(causes, name, metric) for name in causes.examples},
+        "not_reverted": causes.not_reverted,
         "patched": {name: _patched(causes, name) for name in causes.losses},
         "layers": [patched.layer for patched in causes.patched],
     }
 
 
+def _cause_table(causes: Causes, name: str, metric: Metric) -> dict[str, Any]:
+    key = metric.key
+    ends = causes.before[name][key], causes.after[name][key]
+    values = [own[name].values[key] for cause in causes.parts for own in (cause.applied, cause.reverted)]
+    scale = figures.axis(0.0, max(round(metric.scale * value, 9) for value in (*ends, *values)))
+    rows = []
+    for cause in causes.parts:
+        applied, reverted = cause.applied[name], cause.reverted[name]
+        rows.append(
+            _CauseRow(
+                cause,
+                applied.values[key],
+                applied.difference[key],
+                wording.verdict(applied.difference[key], metric),
+                reverted.values[key],
+                reverted.difference[key],
+                wording.verdict(reverted.difference[key], metric),
+                figures.cause_row(cause.part, (applied.values[key], reverted.values[key]), ends, metric, scale),
+            )
+        )
+    return {"ends": ends, "rows": rows, "labels": figures.axis_labels(scale), "examples": causes.examples[name]}
+
+
 def _patched(causes: Causes, name: str) -> Markup | None:
     numbered = list(enumerate(causes.patched, start=1))
     lines = [
-        figures.Curve("into after", "second", {n: own.before[name] for n, own in numbered}),
-        figures.Curve("into before", "validation", {n: own.after[name] for n, own in numbered}),
+        figures.Curve("into after", "second", {n: layer.into_after[name] for n, layer in numbered}),
+        figures.Curve("into before", "validation", {n: layer.into_before[name] for n, layer in numbered}),
     ]
-    return figures.curves(f"Loss on the {name} with exchanged activations", lines, along="layer")
+    return figures.curves(f"Loss on the {name} set with patched activations", lines, x_label="layer")
 
 
-def _inside(inside: NeuronComparison) -> dict[str, Any]:
-    from adapt.report.introspection import probe_table, similarity_figure
+def _neurons(neurons: NeuronComparison) -> dict[str, Any]:
     from adapt.report.maps import map_section
+    from adapt.report.probes import probe_table
+    from adapt.report.similarity import similarity_figure
 
+    group_by = neurons.group_by.replace("_", " ")
     return {
-        "key": inside.key.replace("_", " "),
-        "examples": inside.examples,
-        "sites": inside.sites,
-        "flagged": sum(site.flagged for site in inside.sites),
-        "units": sum(site.units for site in inside.sites),
-        "similarity": similarity_figure(inside.similarity),
-        "target": inside.probes and inside.probes[0].target,
-        "probes": inside.probes and probe_table(*inside.probes),
-        "maps": map_section(inside.maps, f"{inside.key.replace('_', ' ')} profile") if inside.maps else None,
+        "group_by": group_by,
+        "examples": neurons.examples,
+        "sites": neurons.sites,
+        "changed": sum(site.changed for site in neurons.sites),
+        "units": sum(site.units for site in neurons.sites),
+        "similarity": similarity_figure(neurons.similarity),
+        "target": neurons.probes and neurons.probes[0].target,
+        "probes": neurons.probes and probe_table(*neurons.probes),
+        "maps": map_section(neurons.maps, f"{group_by} profile") if neurons.maps else None,
     }

@@ -1,4 +1,4 @@
-"""A picture of pixels inside a page: small PNG files, as the address of an image."""
+"""Encode pixels as PNG files, and as `data:` URLs to embed them in a page."""
 
 import struct
 import zlib
@@ -13,9 +13,9 @@ BLUE, WHITE, RED = (33, 76, 140), (255, 255, 255), (165, 25, 30)
 
 
 def diverging(values: Tensor, limit: float) -> Tensor:
-    """Colours of numbers `(height, width)`: from blue at -`limit` through white at 0 to red, `(height, width, 3)`.
+    """Map numbers `(height, width)` to colours `(height, width, 3)`: blue at -`limit`, white at 0, red at `limit`.
 
-    What lies beyond the limit has its colour; NaN is grey.
+    Larger numbers are clipped; NaN is grey.
     """
     share = (values / limit).clamp(-1, 1).unsqueeze(-1)
     ends = torch.where(share < 0, torch.tensor(BLUE), torch.tensor(RED)).to(values)
@@ -25,31 +25,31 @@ def diverging(values: Tensor, limit: float) -> Tensor:
 
 
 def data_url(pixels: Tensor | NDArray[np.uint8], palette: NDArray[np.uint8] | None = None) -> str:
-    """The picture as a `data:` address; see `png`."""
+    """Return the image as a `data:` URL; see `png` for the arguments."""
     return "data:image/png;base64," + b64encode(png(pixels, palette)).decode()
 
 
 def png(pixels: Tensor | NDArray[np.uint8], palette: NDArray[np.uint8] | None = None) -> bytes:
-    """A picture as a PNG file (ISO/IEC 15948, 8 bits).
+    """Encode an image as a PNG file (ISO/IEC 15948) with 8 bits per channel.
 
-    `pixels` are colours `(height, width, 3)`, or with a `palette` `(colours, 3)` the numbers of its colours, `(height,
-    width)`; the last one is transparent then. All are uint8.
+    `pixels` are colours `(height, width, 3)`, or with a `palette` `(colours, 3)`, indices of its colours `(height,
+    width)`. The last colour of a palette is transparent. All values are uint8.
     """
     pixels = np.asarray(pixels, dtype=np.uint8)
     height, width = pixels.shape[:2]
-    kind, known = (2, []) if palette is None else (3, [
-        (b"PLTE", palette.tobytes()), (b"tRNS", bytes([255] * (len(palette) - 1) + [0])),
-    ])  # fmt: skip
+    colour_type, palette_chunks = 2, []
+    if palette is not None:
+        colour_type = 3
+        palette_chunks = [(b"PLTE", palette.tobytes()), (b"tRNS", bytes([255] * (len(palette) - 1) + [0]))]
     rows = pixels.reshape(height, -1)
-    # Stored as they are (filter 0) or as the difference from the row above (filter 2), whichever is smaller.
+    # Rows are stored as they are (filter 0) or as the difference from the row above (filter 2), whichever is smaller.
     above = np.vstack([np.zeros_like(rows[:1]), rows[:-1]])
-    packed = min(
-        (zlib.compress(np.pad(own, ((0, 0), (1, 0)), constant_values=number).tobytes(), 9)
-         for number, own in ((2, rows - above), (0, rows))),
-        key=len,
-    )  # fmt: skip
-    header = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
+    compressed = [
+        zlib.compress(np.pad(filtered, ((0, 0), (1, 0)), constant_values=number).tobytes(), 9)
+        for number, filtered in ((2, rows - above), (0, rows))
+    ]
+    header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
     file = b"\x89PNG\r\n\x1a\n"
-    for name, data in ((b"IHDR", header), *known, (b"IDAT", packed), (b"IEND", b"")):
+    for name, data in ((b"IHDR", header), *palette_chunks, (b"IDAT", min(compressed, key=len)), (b"IEND", b"")):
         file += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
     return file

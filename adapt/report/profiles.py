@@ -1,11 +1,11 @@
-"""The page of profiles: what each layer knows, which neurons answer to which group, and which groups are alike."""
+"""The page of profiles: the variance that groups explain at each layer, and the neurons selective for each group."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from markupsafe import Markup
@@ -17,94 +17,112 @@ from adapt.report.png import data_url, diverging
 from adapt.report.template import environment
 
 if TYPE_CHECKING:
-    from adapt.introspect.profiles.measure import MeasuredProfiles
+    from adapt.introspect.profiles.result import ProfilesResult
     from interventions.sites import Site
 
-MOST_SITES = 12  # that are drawn
-MOST_UNITS = 400  # of a site
-LIMIT = 1.5  # standard deviations, where colours end: the same in every picture
+MAX_SITES = 12
+MAX_UNITS = 400  # of a site
+LIMIT = 1.5  # the end of the colour scale in standard deviations, the same in every image
 _STYLES = ("validation", "second", "third", "training")
-# Of a heat map, in the picture's own units: where its columns begin and end, and the height of a row.
+# The layout of a heat map in the units of its image: the ends of the columns, the right edge, the height of a row.
 _LEFT, _RIGHT, _END, _ROW = 92, 872, 980, 13
 
 
-def write_profiles(path: Path, measured: MeasuredProfiles, title: str, config: str = "") -> None:
-    """Write the page, whole or not at all."""
-    sites = drawn_sites(measured)
-    keys = [key for key in measured.profiles.keys if measured.tops[key]]
-    page = environment().get_template("profiles.html.j2").render(
-        title=title, summary=measured.told, config=config, example_name=measured.model.task.example_name,
-        curves=_curves(measured, sites), names=[measured.names[site.name] for site in sites],
-        sections=[_section(measured, key, sites) for key in keys],
-        scale=_scale(), limit=LIMIT, most=MOST_UNITS, least=measured.least,
-        left_out=len(measured.profiles.sites) - len(sites), windows=bool(measured.profiles.windows),
-    )  # fmt: skip
+def write_profiles(path: Path, result: ProfilesResult, title: str, config: str = "") -> None:
+    """Write the page of profiles, atomically.
+
+    Args:
+        path: The HTML file.
+        result: The result to draw.
+        title: The heading of the page.
+        config: The configuration of the run as YAML, shown at the end of the page.
+    """
+    sites = drawn_sites(result)
+    keys = [key for key in result.profiles.keys if result.top_neurons[key]]
+    template = environment().get_template("profiles.html.j2")
+    page = template.render(
+        title=title,
+        summary=result.summary,
+        config=config,
+        example_name=result.example_name,
+        curves=_curves(result, sites),
+        names=[result.short_names[site.name] for site in sites],
+        sections=[_section(result, key, sites) for key in keys],
+        scale=_scale(),
+        limit=LIMIT,
+        max_units=MAX_UNITS,
+        min_steps=result.min_steps,
+        left_out=len(result.profiles.sites) - len(sites),
+        windows=bool(result.profiles.windows),
+    )
     write_text(path, page)
 
 
-def drawn_sites(measured: MeasuredProfiles) -> list[Site]:
-    """The sites that stand for the model's layers, or all where none does; at most `MOST_SITES`, evenly picked."""
-    layers = {layer.site or layer.name for layer in measured.model.layers}
-    sites = [site for site in measured.profiles.sites if site.name in layers] or list(measured.profiles.sites)
-    if len(sites) <= MOST_SITES:
+def drawn_sites(result: ProfilesResult) -> list[Site]:
+    """Return the sites of the model's layers (all sites if there are none), at most `MAX_SITES`, evenly spaced."""
+    sites = [site for site in result.profiles.sites if site.name in result.layers] or list(result.profiles.sites)
+    if len(sites) <= MAX_SITES:
         return sites
-    places = [round(n * (len(sites) - 1) / (MOST_SITES - 1)) for n in range(MOST_SITES)]
+    places = [round(n * (len(sites) - 1) / (MAX_SITES - 1)) for n in range(MAX_SITES)]
     return [sites[place] for place in places]
 
 
-def _curves(measured: MeasuredProfiles, sites: Sequence[Site]) -> Markup | None:
+def _curves(result: ProfilesResult, sites: Sequence[Site]) -> Markup | None:
     lines = [
         figures.Curve(
-            key.replace("_", " "), _STYLES[n % len(_STYLES)],
-            {float(place): 100 * own[site.name] for place, site in enumerate(sites) if site.name in own},
+            key.replace("_", " "),
+            _STYLES[n % len(_STYLES)],
+            {float(place): 100 * shares[site.name] for place, site in enumerate(sites) if site.name in shares},
         )
-        for n, (key, own) in enumerate(measured.explained.items())
-    ]  # fmt: skip
-    return figures.curves("Share of a neuron's variance between groups, by layer", lines, " %", "layer")
+        for n, (key, shares) in enumerate(result.explained_variance.items())
+    ]
+    return figures.curves("Variance explained by groups, mean over neurons, by layer", lines, " %", "layer")
 
 
 @dataclass(frozen=True)
 class _Section:
     key: str
     maps: list[tuple[str, str, Markup]]
-    rows: list[tuple[str, int, list[dict]]]
-    few: list[str]
+    rows: list[tuple[str, int, list[dict[str, Any]]]]
+    rare: list[str]
 
 
-def _section(measured: MeasuredProfiles, key: str, sites: Sequence[Site]) -> _Section:
+def _section(result: ProfilesResult, key: str, sites: Sequence[Site]) -> _Section:
     maps = []
     for site in sites:
-        groups = measured.named(site, key)
+        groups = result.frequent_groups(site, key)
         if len(groups) > 1:
-            maps.append((measured.names[site.name], f"{site.units:,} neurons", heat_map(measured, site, key)))
+            maps.append((result.short_names[site.name], f"{site.units:,} neurons", heat_map(result, site, key)))
     steps = {
-        group: max(measured.profiles.steps(site, group) for site in measured.profiles.sites)
-        for group in measured.profiles.of(key)
+        group: max(result.profiles.steps(site, group) for site in result.profiles.sites)
+        for group in result.profiles.groups_of(key)
     }
+    top = result.top_neurons[key]
     rows = []
-    for group, own in measured.tops[key].items():
+    for group, by_site in top.items():
         best = sorted(
-            ({"site": measured.names[site], **neuron} for site, neurons in own.items() for neuron in neurons),
+            ({"site": result.short_names[site], **neuron} for site, neurons in by_site.items() for neuron in neurons),
             key=lambda neuron: -neuron["contrast"],
         )
         rows.append((group.partition(":")[2], steps[group], best[:4]))
-    few = [group.partition(":")[2] for group in steps if group not in measured.tops[key] and steps[group]]
-    return _Section(key.replace("_", " "), maps, rows, few)
+    rare = [group.partition(":")[2] for group in steps if group not in top and steps[group]]
+    return _Section(key.replace("_", " "), maps, rows, rare)
 
 
-def heat_map(measured: MeasuredProfiles, site: Site, key: str) -> Markup:
-    """Groups by neurons at a site: the activation profile in standard deviations, with the tree of the groups.
+def heat_map(result: ProfilesResult, site: Site, key: str) -> Markup:
+    """Return the profiles at a site, groups by neurons, in standard deviations, with the dendrogram of the groups.
 
-    Groups stand in the tree's order. Neurons stand by the group that they answer to most; below is each one's
-    relevance, the darker the more, the mean over groups.
+    Groups are in the order of the dendrogram, neurons are sorted by the group for which they are most active. The strip
+    below has the relevance of each neuron, mean over groups; darker is more relevant.
     """
-    profiles = measured.profiles.pooled()
-    groups, seen = measured.named(site, key), profiles.seen(site, key)
-    values = profiles.contrasts(site, key, groups) * (len(groups) - 1) / len(groups)  # from the mean of all groups
-    rows = torch.tensor([seen.index(group) for group in groups])
+    profiles = result.pooled
+    groups, known = result.frequent_groups(site, key), profiles.groups_at(site, key)
+    # Contrasts compare with the mean of the other groups; the factor makes it the mean of all.
+    values = profiles.contrasts(site, key, groups) * (len(groups) - 1) / len(groups)
+    rows = torch.tensor([known.index(group) for group in groups])
     tree = average_linkage(profiles.distances(site, key)[rows][:, rows])
     values = values[list(tree.order)]
-    strongest = values.abs().amax(0).sort(descending=True, stable=True).indices[:MOST_UNITS].sort().values
+    strongest = values.abs().amax(0).sort(descending=True, stable=True).indices[:MAX_UNITS].sort().values
     best = values[:, strongest].max(0)
     order = sorted(range(len(strongest)), key=lambda n: (int(best.indices[n]), -float(best.values[n])))
     units = strongest[torch.tensor(order)]
@@ -116,7 +134,7 @@ def heat_map(measured: MeasuredProfiles, site: Site, key: str) -> Markup:
         Markup('<text x="{}" y="{}">relevance</text>').format(_LEFT - 6, height + 11),
     ]
     parts += [
-        Markup('<text x="{}" y="{}">{}</text>').format(_LEFT - 6, _ROW * place + 10, _word(groups[leaf]))
+        Markup('<text x="{}" y="{}">{}</text>').format(_LEFT - 6, _ROW * place + 10, _short(groups[leaf]))
         for place, leaf in enumerate(tree.order)
     ]
     parts.append(_dendrogram(tree))
@@ -140,12 +158,13 @@ def _grey(share: torch.Tensor) -> torch.Tensor:
 def _dendrogram(tree: Tree) -> Markup:
     if not tree.merges:
         return Markup("")
-    far = max(distance for *_, distance in tree.merges) or 1.0
+    largest = max(distance for *_, distance in tree.merges) or 1.0
     x: dict[int, float] = dict.fromkeys(range(len(tree.order)), float(_RIGHT + 5))
     y: dict[int, float] = {leaf: _ROW * (place + 0.5) for place, leaf in enumerate(tree.order)}
     path = []
     for number, (a, b, distance) in enumerate(tree.merges, start=len(tree.order)):
-        x[number], y[number] = _RIGHT + 5 + (_END - _RIGHT - 5) * distance / far, (y[a] + y[b]) / 2
+        x[number] = _RIGHT + 5 + (_END - _RIGHT - 5) * distance / largest
+        y[number] = (y[a] + y[b]) / 2
         path.append(f"M{x[a]:.1f} {y[a]:.1f}H{x[number]:.1f}V{y[b]:.1f}H{x[b]:.1f}")
     return Markup('<path class="tree" d="{}"/>').format("".join(path))
 
@@ -158,6 +177,6 @@ def _scale() -> Markup:
     ).format(data_url(colours))
 
 
-def _word(group: str) -> str:
+def _short(group: str) -> str:
     name = group.partition(":")[2]
     return name if len(name) <= 14 else f"{name[:8]}…{name[-4:]}"

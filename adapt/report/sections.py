@@ -1,4 +1,4 @@
-"""A page of sections: what a measure found, each part under a heading with how to read it."""
+"""A page of sections, each with a heading and a note on how to read it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOTHING = Markup("")
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, a sentence or two on how to read what stands below it, and that."""
+    """A section of a page: its heading, a note on how to read it, and its content."""
 
     heading: str
     how: str
@@ -26,16 +26,22 @@ class Section:
 def write_sections(
     path: Path, title: str, summary: str, sections: Sequence[Section], config: str = "", after: Markup = NOTHING
 ) -> None:
-    """Write a page of sections to `path`, whole or not at all; its pictures may be part of it as `data:`.
+    """Write a page of sections to `path`, atomically. It is self-contained: pictures are `data:` URLs.
 
-    `after` is a section that was made elsewhere, such as `adapt.report.maps.map_section`.
+    Args:
+        path: The file.
+        title: The title of the page.
+        summary: The result in a sentence or two, below the title.
+        sections: The sections.
+        config: The configuration of the run as YAML, at the end of the page.
+        after: A further section that is already rendered, such as `adapt.report.maps.map_section`.
     """
     template = environment().get_template("sections.html.j2")
     write_text(path, template.render(title=title, summary=summary, sections=sections, after=after, config=config))
 
 
 def picture(address: str, label: str, height: int = 160) -> Markup:
-    """An image as wide as the page, whose pixels stay square-edged."""
+    """Return an image as wide as the page, whose pixels are not smoothed."""
     return Markup(
         '<div class="scroll" role="region" aria-label="{0}" tabindex="0"><svg class="heat" viewBox="0 0 860 {1}" '
         'role="img"><title>{0}</title><image width="860" height="{1}" preserveAspectRatio="none" href="{2}"/></svg>'

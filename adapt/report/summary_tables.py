@@ -1,4 +1,4 @@
-"""The numbers that a measure gives as tables, for loggers that have such: one for each list, and each dict by name."""
+"""Tables of the figures of a measure, for loggers that show tables."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from typing import Any
 from adapt.report.tables import Table
 
 
-def summary_tables(summary: Mapping[str, Any]) -> dict[str, Table]:
-    """Tables of a measure's `summary`, by where they are in it: `groups`, or `comparisons/layers`.
+def summary_tables(figures: Mapping[str, Any]) -> dict[str, Table]:
+    """Return the tables in the figures of a measure, by their place: `groups`, or `comparisons/layers`.
 
-    A table is a list of dicts, or a dict of dicts alone, whose names are the first column. What lies deeper in a row is
-    a table of its own, whose rows begin with the row's own texts. Pairs of numbers are two columns, `x_low` and
-    `x_high`, other lists one text.
+    A table is a list of dicts, or a dict of dicts with their names as the first column. A table inside a row is a table
+    of its own, and its rows begin with the texts of the outer row. A pair of numbers becomes two columns, `x_low` and
+    `x_high`, and any other list becomes one text.
     """
-    found: dict[str, list[dict[str, Any]]] = {}
-    for place, row in _rows(summary, "", {}):
-        found.setdefault(place, []).append(row)
-    return {place: _table(rows) for place, rows in found.items()}
+    rows_of: dict[str, list[dict[str, Any]]] = {}
+    for place, row in _rows(figures, "", {}):
+        rows_of.setdefault(place, []).append(row)
+    return {place: _table(rows) for place, rows in rows_of.items()}
 
 
-def _rows(value: Mapping[str, Any], place: str, known: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of all tables below a dict, with the place of each; `known` are the texts of the row that it is in."""
+def _rows(value: Mapping[str, Any], place: str, outer: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the rows of all tables in a dict with their places. `outer` are the texts of the row that contains it."""
     for key, inner in value.items():
-        here = f"{place}/{key}" if place else str(key)
+        inner_place = f"{place}/{key}" if place else str(key)
         if isinstance(inner, list) and inner and all(isinstance(row, Mapping) for row in inner):
             rows = inner
         elif isinstance(inner, Mapping) and inner and all(isinstance(row, Mapping) for row in inner.values()):
             rows = [{"name": name, **row} for name, row in inner.items()]
         else:
             if isinstance(inner, Mapping):
-                yield from _rows(inner, here, known)
+                yield from _rows(inner, inner_place, outer)
             continue
         for row in rows:
-            yield here, {**known, **_cells(row)}
+            yield inner_place, {**outer, **_cells(row)}
             texts = {name: cell for name, cell in row.items() if isinstance(cell, str)}
-            yield from _rows(row, here, {**known, **texts})
+            yield from _rows(row, inner_place, {**outer, **texts})
 
 
 def _cells(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The picture of a sweep: quality over the settings of an intervention, a curve each, controls beside them."""
+"""The page of a sweep: the metrics for each setting of an intervention, as curves and as a table."""
 
 from __future__ import annotations
 
@@ -7,46 +7,66 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapt.files import write_text
-from adapt.report import figures, wording
+from adapt.report import figures
 from adapt.report.template import environment
 
 if TYPE_CHECKING:
     from adapt.evaluation.sweep import Point
     from adapt.metrics import Metric
 
-_STYLES = ("validation", "second", "training")  # of curves, in their order
+_STYLES = ("validation", "second", "training")  # of the curves, in order
 _CONTROL = "third"
 
 
 def write_sweep(
-    path: Path,
+    path: Path | str,
     points: Sequence[Point],
     metrics: Sequence[Metric],
     example_name: str,
     title: str,
     summary: str,
-    along: str,
+    setting: str,
     config: str = "",
 ) -> None:
-    """Write the page of these points to `path`, whole or not at all; `along` names what was varied."""
-    jinja = environment()
-    jinja.filters["verdict"] = wording.verdict
-    page = jinja.get_template("sweep.html.j2").render(
-        title=title, summary=summary, along=along, example_name=example_name, config=config, points=points, metrics=metrics,
-        main=metrics[0], key=_key(points, metrics[0]),
-        charts=[
-            (chart, figures.curves(chart, _curves(points, chart, metrics[0]), " %" * metrics[0].percent, along))
-            for chart in dict.fromkeys(point.chart for point in points)
-        ],
-    )  # fmt: skip
+    """Write the page of a sweep to an HTML file, atomically.
+
+    Args:
+        path: The file.
+        points: The measured settings.
+        metrics: The metrics, the most important first.
+        example_name: What the task calls an example: utterance or sentence.
+        title: The title of the page.
+        summary: The result in one sentence.
+        setting: What was varied: coefficient, strength, number of neurons.
+        config: The configuration as YAML.
+    """
+    main = metrics[0]
+    unit = main.unit
+    names = dict.fromkeys(point.chart for point in points)
+    page = (
+        environment()
+        .get_template("sweep.html.j2")
+        .render(
+            title=title,
+            summary=summary,
+            setting=setting,
+            example_name=example_name,
+            config=config,
+            points=points,
+            metrics=metrics,
+            main=main,
+            legend=_legend(points, main),
+            charts=[(name, figures.curves(name, _curves(points, name, main), unit, setting)) for name in names],
+        )
+    )
     write_text(path, page)
 
 
-def _key(points: Sequence[Point], metric: Metric) -> list[tuple[str, str]]:
-    """What each style of line is, for all pictures: style and name; one for all controls."""
+def _legend(points: Sequence[Point], metric: Metric) -> list[tuple[str, str]]:
+    """Return the style and the name of each curve; all charts share them, and all controls share one."""
     lines = _curves(points, points[0].chart, metric)
-    key = {line.style: line.name for line in reversed(lines)}
-    return [(style, key[style]) for style in (*_STYLES, _CONTROL) if style in key]
+    names = {line.style: line.name for line in reversed(lines)}
+    return [(style, names[style]) for style in (*_STYLES, _CONTROL) if style in names]
 
 
 def _curves(points: Sequence[Point], chart: str, metric: Metric) -> list[figures.Curve]:
@@ -56,10 +76,10 @@ def _curves(points: Sequence[Point], chart: str, metric: Metric) -> list[figures
         if point.chart == chart:
             values = lines.setdefault(point.line, {0.0: metric.scale * point.bare[metric.key]})
             values[point.value] = metric.scale * point.quality[metric.key]
-    own = [name for name in lines if name not in controls]
-    styles = {name: _STYLES[number % len(_STYLES)] for number, name in enumerate(own)}
-    # Controls last, and so above: what lies under them has shown nothing. The page has one key for all pictures.
+    tested = [name for name in lines if name not in controls]
+    styles = {name: _STYLES[i % len(_STYLES)] for i, name in enumerate(tested)}
+    # Controls are drawn last, on top of the other curves. The page has one legend for all charts.
     return [
-        figures.Curve(name, styles.get(name, _CONTROL), lines[name], keyed=False)
+        figures.Curve(name, styles.get(name, _CONTROL), lines[name], in_legend=False)
         for name in sorted(lines, key=lambda name: name in controls)
     ]

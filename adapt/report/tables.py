@@ -1,4 +1,4 @@
-"""A comparison as tables, for loggers that have such: columns with names, rows of plain values."""
+"""A comparison as plain tables for loggers: named columns and rows of values."""
 
 from __future__ import annotations
 
@@ -9,95 +9,123 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from adapt.comparison.results import Comparison
-    from adapt.comparison.words import Word
+    from adapt.comparison.words import AlignedWord
     from adapt.metrics import Metric
 
 RECORDING = "recording"  # the column whose cells are MP3 files, as bytes
+_BEFORE_AND_AFTER = ("before", "before_low", "before_high", "after", "after_low", "after_high")
+_WORD_COLUMNS = (
+    "word", "count", "examples", "correct_before", "correct_after", "improved", "worsened", "p_value", "significant",
+    "inserted_before", "inserted_after",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Table:
-    """`rows` have a value for each of the `columns`, None where there is none."""
+    """Each of the `rows` has one value per column; missing values are None."""
 
     columns: list[str]
     rows: list[list[Any]]
 
 
 def tables(comparison: Comparison) -> dict[str, Table]:
-    """What was compared, by what a table is of: result, groups, words, transcripts, layers, neurons, probes, causes.
+    """Return all non-empty tables by name: result, groups, words, transcripts, layers, neurons, probes, causes.
 
-    Values are those of `comparison.json`: rates are fractions. A table without rows is left out.
+    The values are those of `comparison.json`: rates are fractions.
     """
-    found = {
-        "result": _result(comparison), "groups": _groups(comparison), "words": _words(comparison),
-        "transcripts": _transcripts(comparison), "layers": _layers(comparison), "neurons": _neurons(comparison),
-        "probes": _probes(comparison), "causes": _causes(comparison),
-    }  # fmt: skip
-    return {name: table for name, table in found.items() if table.rows}
+    every = {
+        "result": _result(comparison),
+        "groups": _groups(comparison),
+        "words": _words(comparison),
+        "transcripts": _transcripts(comparison),
+        "layers": _layers(comparison),
+        "neurons": _neurons(comparison),
+        "probes": _probes(comparison),
+        "causes": _causes(comparison),
+    }
+    return {name: table for name, table in every.items() if table.rows}
 
 
-def _quality(own: Mapping[str, Any], metric: Metric) -> list[float]:
-    return [own[metric.key], *own[f"{metric.key}_interval"]]
-
-
-_QUALITY = ["before", "before_low", "before_high", "after", "after_low", "after_high"]
+def _value_and_interval(values: Mapping[str, Any], metric: Metric) -> list[float]:
+    return [values[metric.key], *values[f"{metric.key}_interval"]]
 
 
 def _result(comparison: Comparison) -> Table:
     rows = [
         [
-            name, metric.label, *_quality(own.before, metric), *_quality(own.after, metric),
-            own.after[metric.key] - own.before[metric.key], *own.difference[metric.key], own.before["examples"],
+            name,
+            metric.label,
+            *_value_and_interval(result.before, metric),
+            *_value_and_interval(result.after, metric),
+            result.after[metric.key] - result.before[metric.key],
+            *result.difference[metric.key],
+            result.before["examples"],
         ]
-        for name, own in comparison.sets.items()
+        for name, result in comparison.sets.items()
         for metric in comparison.metrics
-    ]  # fmt: skip
-    ends = ["difference", "difference_low", "difference_high", "examples"]
-    return Table(["set", "metric", *_QUALITY, *ends], rows)
+    ]
+    difference = ("difference", "difference_low", "difference_high")
+    return Table(["set", "metric", *_BEFORE_AND_AFTER, *difference, "examples"], rows)
 
 
 def _groups(comparison: Comparison) -> Table:
     rows = [
         [
-            group.set, group.key, group.value, metric.label, *_quality(group.before, metric),
-            *_quality(group.after, metric), group.before["examples"],
+            group.set,
+            group.key,
+            group.value,
+            metric.label,
+            *_value_and_interval(group.before, metric),
+            *_value_and_interval(group.after, metric),
+            group.before["examples"],
         ]
         for group in comparison.groups
         for metric in comparison.metrics
-    ]  # fmt: skip
-    return Table(["set", "key", "value", "metric", *_QUALITY, "examples"], rows)
+    ]
+    return Table(["set", "key", "value", "metric", *_BEFORE_AND_AFTER, "examples"], rows)
 
 
 def _words(comparison: Comparison) -> Table:
-    """Those that changed: of a large set most have not."""
-    columns = ["word", "count", "examples", "before", "after", "gained", "lost", "p", "clear", "extra_before"]
-    columns += ["extra_after"]
+    """Return the words that changed; in a large set, most did not."""
     rows = [
         [
-            name, *(getattr(word, column) for column in columns),
-            *(", ".join(f"{text or '-'} {times}" for text, times in instead)
-              for instead in (word.instead_before, word.instead_after)),
+            name,
+            *(getattr(word, column) for column in _WORD_COLUMNS),
+            _substitutions(word.substitutions_before),
+            _substitutions(word.substitutions_after),
         ]
-        for name, found in comparison.words.items()
-        for word in found.words
-        if word.gained or word.lost
-    ]  # fmt: skip
-    return Table(["set", *columns, "instead_before", "instead_after"], rows)
+        for name, changes in comparison.words.items()
+        for word in changes.words
+        if word.improved or word.worsened
+    ]
+    return Table(["set", *_WORD_COLUMNS, "substitutions_before", "substitutions_after"], rows)
+
+
+def _substitutions(counts: Sequence[tuple[str, int]]) -> str:
+    return ", ".join(f"{text or '-'} {count}" for text, count in counts)
 
 
 def _transcripts(comparison: Comparison) -> Table:
     rows = []
-    for place, own in enumerate(comparison.transcripts):
-        recording = comparison.recordings.get(place)
-        rows.append([
-            own.set, own.name, own.better, own.source, own.reference, _written(own.before), _written(own.after),
-            None if recording is None else recording.mp3,
-        ])  # fmt: skip
-    return Table(["set", "name", "words_better", "source", "reference", "before", "after", RECORDING], rows)
+    for index, transcript in enumerate(comparison.transcripts):
+        clip = comparison.audio_clips.get(index)
+        rows.append(
+            [
+                transcript.set,
+                transcript.name,
+                transcript.improvement,
+                transcript.source,
+                transcript.reference,
+                _hypothesis(transcript.before),
+                _hypothesis(transcript.after),
+                None if clip is None else clip.mp3,
+            ]
+        )
+    return Table(["set", "name", "improvement", "source", "reference", "before", "after", RECORDING], rows)
 
 
-def _written(words: Sequence[Word]) -> str:
-    return " ".join(word.written for word in words if word.written)
+def _hypothesis(words: Sequence[AlignedWord]) -> str:
+    return " ".join(word.hypothesis for word in words if word.hypothesis)
 
 
 def _layers(comparison: Comparison) -> Table:
@@ -107,25 +135,19 @@ def _layers(comparison: Comparison) -> Table:
 
 
 def _neurons(comparison: Comparison) -> Table:
-    sites = comparison.inside.sites if comparison.inside else []
-    rows = [
-        [
-            own.site,
-            own.units,
-            own.flagged,
-            own.alike,
-            ", ".join(
-                f"{unit} ({size:.2f}, {low:.2f} to {high:.2f})"
-                for (unit, size), (low, high) in zip(own.top, own.intervals, strict=True)
-            ),
+    sites = comparison.neurons.sites if comparison.neurons else []
+    rows = []
+    for site in sites:
+        most_changed = [
+            f"{neuron.unit} ({neuron.change:.2f}, {neuron.interval[0]:.2f} to {neuron.interval[1]:.2f})"
+            for neuron in site.most_changed
         ]
-        for own in sites
-    ]
+        rows.append([site.site, site.units, site.changed, site.cka, ", ".join(most_changed)])
     return Table(["site", "neurons", "changed", "cka", "most_changed"], rows)
 
 
 def _probes(comparison: Comparison) -> Table:
-    probes = (comparison.inside and comparison.inside.probes) or ()
+    probes = (comparison.neurons and comparison.neurons.probes) or ()
     rows = [
         [probe.target, when, row.site, row.accuracy, *row.interval, row.control, row.selectivity, probe.chance]
         for when, probe in zip(("before", "after"), probes, strict=False)
@@ -141,14 +163,21 @@ def _causes(comparison: Comparison) -> Table:
         return Table([], [])
     rows = [
         [
-            name, cause.part, cause.kind, cause.weights, metric.label, causes.before[name][metric.key],
-            causes.after[name][metric.key], cause.alone[name].values[metric.key],
-            *cause.alone[name].difference[metric.key], cause.without[name].values[metric.key],
-            *cause.without[name].difference[metric.key],
+            name,
+            cause.part,
+            cause.kind,
+            cause.weights,
+            metric.label,
+            causes.before[name][metric.key],
+            causes.after[name][metric.key],
+            cause.applied[name].values[metric.key],
+            *cause.applied[name].difference[metric.key],
+            cause.reverted[name].values[metric.key],
+            *cause.reverted[name].difference[metric.key],
         ]
         for name in causes.examples
         for cause in causes.parts
         for metric in comparison.metrics
-    ]  # fmt: skip
-    ends = [f"{kind}{end}" for kind in ("alone", "put_back") for end in ("", "_difference_low", "_difference_high")]
+    ]
+    ends = [f"{kind}{end}" for kind in ("applied", "reverted") for end in ("", "_difference_low", "_difference_high")]
     return Table(["set", "part", "kind", "weights", "metric", "before", "after", *ends], rows)

@@ -7,17 +7,26 @@ from adapt import formatting
 from adapt.report import wording
 
 _FILTERS = (
-    formatting.amount, formatting.amount_range, formatting.points, formatting.points_range, formatting.count,
-    formatting.relative, formatting.cosine, formatting.duration, wording.better, formatting.short,
+    formatting.amount,
+    formatting.amount_range,
+    formatting.points,
+    formatting.points_range,
+    formatting.count,
+    formatting.relative,
+    formatting.cosine,
+    formatting.duration,
+    formatting.short,
     formatting.probability,
-)  # fmt: skip
+    wording.better,
+    wording.verdict,
+)
 
 
 def environment() -> Any:
-    """The jinja2 environment of our pages: their templates, and how they say numbers."""
+    """Return a jinja2 environment that finds the report's templates and formats its numbers."""
     import jinja2
 
-    made = jinja2.Environment(
+    jinja = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -25,5 +34,5 @@ def environment() -> Any:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {said.__name__: said for said in _FILTERS}
-    return made
+    jinja.filters |= {function.__name__: function for function in _FILTERS}
+    return jinja

@@ -1,4 +1,4 @@
-"""How the report says things: numbers as text, and the comparison in one honest sentence."""
+"""Sentences of the report: the result of a comparison, and the verdict that an interval permits."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ if TYPE_CHECKING:
     from adapt.metrics import Metric
 
 Verdict = Literal["better", "worse", "no clear change"]
-FEW_EXAMPLES = 30  # fewer make bootstrap intervals too narrow
+FEW_EXAMPLES = 30  # with fewer, bootstrap intervals are too narrow
 
 
 def better(words: int) -> str:
-    """The edits that an example gained or lost: `3 words better`, `2 words worse`."""
-    return f"{counted(abs(words), 'word')} {'better' if words > 0 else 'worse'}" if words else "no better, no worse"
+    """Return the change in word edits as text: `3 words better`, `2 words worse`."""
+    if not words:
+        return "unchanged"
+    return f"{counted(abs(words), 'word')} {'better' if words > 0 else 'worse'}"
 
 
 def verdict(difference: Sequence[float], metric: Metric) -> Verdict:
-    """What the paired interval lets one claim: better or worse only where it leaves out 0."""
+    """Return whether a metric is better or worse, given the paired interval of its difference."""
     low, high = difference
     if low <= 0 <= high:
         return "no clear change"
@@ -29,7 +31,7 @@ def verdict(difference: Sequence[float], metric: Metric) -> Verdict:
 
 
 def summary(comparison: Comparison) -> str:
-    """The result in one sentence, by the metric that counts most."""
+    """Summarise the result in one sentence by the most important metric."""
     clauses = [_clause(comparison, name, first=i == 0) for i, name in enumerate(comparison.sets)]
     if not clauses:
         return "Nothing was compared: there was no test set."
@@ -39,16 +41,18 @@ def summary(comparison: Comparison) -> str:
 def _clause(comparison: Comparison, name: str, first: bool) -> str:
     metric, result = comparison.metrics[0], comparison.sets[name]
     before, after, interval = result.before[metric.key], result.after[metric.key], result.difference[metric.key]
-    lost = before - after if metric.higher else after - before
-    aside = [f"forgetting {points(lost, metric)} points"] if name == "source" else []
+    notes = []
+    if name == "source":
+        lost = before - after if metric.higher else after - before
+        notes.append(f"forgetting {points(lost, metric)} points")
     if verdict(interval, metric) == "no clear change":
-        aside.append(f"the 95 % interval of the difference, {points_range(interval, metric)} points, includes 0")
+        notes.append(f"the 95 % interval of the difference, {points_range(interval, metric)} points, includes 0")
         start = f"There is no clear change in {metric.name}" if first else "there is no clear change"
-        said = f"{start} on the {name}: {amount(before, metric)} before, {amount(after, metric)} after"
+        clause = f"{start} on the {name} set: {amount(before, metric)} before, {amount(after, metric)} after"
     else:
-        start = f"{metric.name[0].upper()}{metric.name[1:]} on the {name}" if first else f"on the {name} it"
+        start = f"{metric.name[0].upper()}{metric.name[1:]} on the {name} set" if first else f"on the {name} set it"
         direction = "fell" if interval[1] < 0 else "rose"
-        said = f"{start} {direction} from {amount(before, metric)} to {amount(after, metric)}"
+        clause = f"{start} {direction} from {amount(before, metric)} to {amount(after, metric)}"
     if result.before["examples"] < FEW_EXAMPLES:
-        aside.append(f"from only {counted(result.before['examples'], comparison.example_name)}")
-    return f"{said} ({'; '.join(aside)})" if aside else said
+        notes.append(f"measured on only {counted(result.before['examples'], comparison.example_name)}")
+    return f"{clause} ({'; '.join(notes)})" if notes else clause

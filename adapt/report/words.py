@@ -1,4 +1,4 @@
-"""The words of a comparison on its page: tables of those that gained and lost, examples in full, players."""
+"""The words of a comparison in the report: tables of changed words, transcripts, and their audio."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from adapt import formatting
 from adapt.report import columns
 
 if TYPE_CHECKING:
-    from adapt.comparison.recordings import Recording
+    from adapt.comparison.recordings import AudioClip
     from adapt.comparison.results import Comparison
     from adapt.comparison.words import Transcript, WordChange, WordChanges
 
-MOST_WORDS = 10  # that gained, and as many that lost
-SHOWN = 3  # examples in which a word must have become right, or wrong, to be shown
+MAX_WORDS = 10  # improved words per table, and as many worsened ones
+MIN_EXAMPLES = 3  # a word is listed if it improved, or worsened, in this many examples
 
 
 @dataclass(frozen=True)
-class _Part:
+class _Block:
+    """The improved or the worsened words of a table."""
+
     better: bool
     words: list[WordChange]
     left_out: int
@@ -31,58 +33,63 @@ class _Part:
 
 @dataclass(frozen=True)
 class WordTable:
-    """The words of one set that changed most, those that gained and those that lost."""
+    """The words of one set that changed most: those that improved, and those that worsened."""
 
     set: str
-    in_order: bool
+    aligned: bool
     summary: str
-    parts: list[_Part]
+    blocks: list[_Block]
 
 
 def word_tables(words: Mapping[str, WordChanges]) -> list[WordTable]:
-    """A table for each set."""
-    return [_table(name, found) for name, found in words.items()]
+    """Return a table for each set."""
+    return [_table(name, changes) for name, changes in words.items()]
 
 
-def _table(name: str, found: WordChanges) -> WordTable:
-    # Those that gained most stand first in what was found, those that lost most last.
-    gained = [word for word in found.words if word.after > word.before and word.gained >= SHOWN]
-    lost = [word for word in reversed(found.words) if word.after < word.before and word.lost >= SHOWN]
-    parts = [
-        _Part(better, words[:MOST_WORDS], len(words[MOST_WORDS:]))
-        for better, words in ((True, gained), (False, lost))
+def _table(name: str, changes: WordChanges) -> WordTable:
+    # `changes.words` is sorted from the most improved to the most worsened word.
+    improved = [
+        word for word in changes.words if word.correct_after > word.correct_before and word.improved >= MIN_EXAMPLES
+    ]
+    worsened = [
+        word
+        for word in reversed(changes.words)
+        if word.correct_after < word.correct_before and word.worsened >= MIN_EXAMPLES
+    ]
+    blocks = [
+        _Block(better, words[:MAX_WORDS], len(words[MAX_WORDS:]))
+        for better, words in ((True, improved), (False, worsened))
         if words
     ]
-    return WordTable(name, found.in_order, _summary(found), parts)
+    return WordTable(name, changes.aligned, _summary(changes), blocks)
 
 
-def _summary(found: WordChanges) -> str:
-    gained, lost = (
-        sum(word.clear and (word.gained > word.lost) == better for word in found.words) for better in (True, False)
-    )
+def _summary(changes: WordChanges) -> str:
+    significant = [word for word in changes.words if word.significant]
+    improved = sum(word.improved > word.worsened for word in significant)
+    words = formatting.counted(len(changes.words), "different word")
     return (
-        f"Of {formatting.counted(len(found.words), 'different word')}, {gained:,} became right more often and {lost:,} "
-        f"less often, by more than chance explains. Extra words, in all: {found.extra_before:,} before, "
-        f"{found.extra_after:,} after."
+        f"Of {words}, {improved:,} improved significantly and {len(significant) - improved:,} worsened significantly. "
+        f"Inserted words in total: {changes.inserted_before:,} before, {changes.inserted_after:,} after."
     )
 
 
 def transcript_rows(
     comparison: Comparison,
 ) -> list[tuple[Transcript, str, list[list[columns.Column]], Markup]]:
-    """Each transcript with its short name, its lines of columns, and the player of its recording, where it has one."""
+    """Return each transcript with its short name, its lines of columns, and an audio player (empty without audio)."""
     rows = []
-    for place, transcript in enumerate(comparison.transcripts):
-        # The file's name is enough to recognise it by; where it lies is in comparison.json.
-        name, recording = Path(transcript.name).name, comparison.recordings.get(place)
-        player = Markup("") if recording is None else _player(name, recording)
+    for index, transcript in enumerate(comparison.transcripts):
+        # The file name identifies the recording; comparison.json has the whole path.
+        name, clip = Path(transcript.name).name, comparison.audio_clips.get(index)
+        player = Markup("") if clip is None else _player(name, clip)
         rows.append((transcript, name, list(columns.lines(columns.columns(transcript))), player))
     return rows
 
 
-def _player(name: str, recording: Recording) -> Markup:
-    # Not preloaded: the page would wait for every recording to be decoded, twice as long.
-    address = "data:audio/mpeg;base64," + b64encode(recording.mp3).decode()
+def _player(name: str, clip: AudioClip) -> Markup:
+    # Without preload="none", the page would decode every recording, twice each, before it is shown.
+    address = "data:audio/mpeg;base64," + b64encode(clip.mp3).decode()
     return Markup('<audio controls preload="none" aria-label="Recording {}, {}" src="{}"></audio>').format(
-        name, formatting.duration(recording.seconds), address
+        name, formatting.duration(clip.seconds), address
     )

@@ -1,6 +1,6 @@
-"""`innertune adapt dry_run=true`: what a tuning would cost, beside full fine-tuning and LoRA, before it is trained.
+"""Measure what a tuning would cost, compared with full fine-tuning and LoRA, before it is trained (`dry_run=true`).
 
-Weights and FLOPs are counted, memory and time measured in a few real steps on copies, at a batch of middle length.
+Weights and FLOPs are counted. Memory and time are measured in a few real steps on copies, with a batch of median size.
 """
 
 import copy
@@ -27,6 +27,7 @@ from adapt.training.prefix import Prefix, UncachedError, train_mode
 from adapt.training.prefix_cache import Cache, cut_for, free_bytes, plan, size, what_is_read
 from adapt.tuning.layers import full
 from adapt.tuning.lora import lora
+from adapt.tuning.tuned import Tuning
 from interventions.freeze import freeze_all_but
 
 log = logging.getLogger(__name__)
@@ -34,14 +35,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Cost:
-    """What one way of tuning costs. FLOPs and seconds are of one step over a batch of middle length; memory in bytes.
+    """What one tuning costs. FLOPs and seconds are for one step on a batch of median size; memory is in bytes.
 
-    `activation_bytes` are what the forward pass keeps for the backward pass. `epoch_seconds` is the training part of an
-    epoch; `total_seconds` that of all of them with what a cached prefix takes first, None where their number is not
-    known. `prefix` says what is cached, or why nothing is.
+    `activation_bytes` is what the forward pass stores for the backward pass. `epoch_seconds` is the training time of an
+    epoch, and `total_seconds` that of all epochs and of filling the cache (None if the number of epochs is unknown).
+    `prefix` says what is cached, or why nothing is.
     """
 
-    way: str
+    name: str
     trained: int
     forward_flops: int
     backward_flops: int
@@ -56,16 +57,16 @@ class Cost:
 
     @property
     def bytes(self) -> int:
-        """All that a step needs."""
+        """The total memory of a step."""
         return self.weight_bytes + self.gradient_bytes + self.state_bytes + self.activation_bytes
 
 
 @dataclass(frozen=True)
-class Training:
-    """What a run trains on and how, as far as it bears on cost.
+class Setup:
+    """What a run trains on and how, as far as it affects the cost.
 
-    `epochs` None: their number is not known. `folder` is where a cache would be. `context` is entered around a forward
-    pass, for mixed precision. `replay` says how much of `splits.source_train` each epoch has besides.
+    `epochs` is None if their number is unknown. `folder` is where a cache would be. `context` is entered around forward
+    passes, for mixed precision. `replay` is how much of `splits.source_train` each epoch also has.
     """
 
     splits: Splits
@@ -79,83 +80,84 @@ class Training:
     replay: Replay = 0.0
 
 
-def dry_run(chosen: Model, plain: Model, training: Training) -> list[Cost]:
-    """The costs of a model whose chosen parameters train, and of a plain copy of it under full fine-tuning and under
-    LoRA of rank 8, where it can have that. Neither model is changed.
+def dry_run(chosen: Model, plain: Model, setup: Setup) -> list[Cost]:
+    """Measure the cost of training `chosen` as it is set up, and of training `plain` in full and by LoRA of rank 8.
+
+    LoRA is left out for a model that cannot have it. Neither model is changed.
     """
-    ways: dict[str, Callable[[], Model]] = {"this tuning": lambda: copy.deepcopy(chosen)}
-    ways["full fine-tuning"] = lambda: _tuned(plain, full)
-    ways["LoRA, r=8"] = lambda: _tuned(plain, lora)
+    tunings: dict[str, Callable[[], Model]] = {"this tuning": lambda: copy.deepcopy(chosen)}
+    tunings["full fine-tuning"] = lambda: _tuned(plain, full)
+    tunings["LoRA, r=8"] = lambda: _tuned(plain, lora)
     costs = []
-    for way, make in ways.items():
+    for name, make in tunings.items():
         try:
-            costs.append(cost(way, make().to(training.device), training))
+            costs.append(cost(name, make().to(setup.device), setup))
         except InputError as error:
-            if way == "this tuning":
+            if name == "this tuning":
                 raise
-            log.info("%s is not compared: %s", way, error)
+            log.info("%s is left out of the comparison: %s", name, error)
     return costs
 
 
-def _tuned(plain: Model, tuning: Callable[[Model], list[str]]) -> Model:
+def _tuned(plain: Model, tuning: Tuning) -> Model:
     model = copy.deepcopy(plain)
-    freeze_all_but(model, tuning(model))
+    freeze_all_but(model, tuning(model, None).names)
     return model
 
 
-def cost(way: str, model: Model, training: Training) -> Cost:
-    """What it costs to train a model's free parameters, which are trained a few steps."""
-    batch, share = _middle_batch(model, training)
-    batch = batch.to(training.device)
-    again = training.splits.source_train if training.replay else ()
-    read = replace(training.splits, train=(*training.splits.train, *again))
-    sets = what_is_read(model, read, training.loader, training.epochs)
-    prefix, first, said = None, 0.0, ""
+def cost(name: str, model: Model, setup: Setup) -> Cost:
+    """Measure the cost of training a model's free parameters by training them for a few steps."""
+    batch, share = _middle_batch(model, setup)
+    batch = batch.to(setup.device)
+    replay = setup.splits.source_train if setup.replay else ()
+    read = replace(setup.splits, train=(*setup.splits.train, *replay))
+    sets = what_is_read(model, read, setup.loader, setup.epochs)
+    prefix, filling, summary = None, 0.0, ""
     try:
-        if training.cache.use == "off":
+        if setup.cache.use == "off":
             raise UncachedError("cache.use=off")
-        cut = cut_for(model, sets, training.epochs)
-        with training.context():
-            prefix, total = plan(model, cut, batch, sets, free_bytes(training.folder, training.cache.gigabytes))
-            once, made = _timed(lambda: prefix.record(batch), training.device)
+        cut = cut_for(model, sets, setup.epochs)
+        with setup.context():
+            prefix, total = plan(model, cut, batch, sets, free_bytes(setup.folder, setup.cache.gigabytes))
+            once, made = _timed(lambda: prefix.record(batch), setup.device)
         heard = sum(model.reader.length(examples[n]) / speed for examples, pairs in sets.values() for n, speed in pairs)
-        first = once * heard / sum(map(model.reader.length, batch.examples))
+        filling = once * heard / sum(map(model.reader.length, batch.examples))
         names = [layer.name for layer in model.layers]
-        said = f"{names.index(cut.last) + 1} of {len(names)} layers, {size(total)}"
-        batch = replayed(batch, made, model).to(training.device)
+        summary = f"{names.index(cut.last) + 1} of {len(names)} layers, {size(total)}"
+        batch = replayed(batch, made, model).to(setup.device)
     except UncachedError as error:
-        said = f"no: {error}"
-    stepper = _Stepper(model, batch, training, prefix)
+        summary = f"no: {error}"
+    stepper = _Stepper(model, batch, setup, prefix)
     activations = stepper.activations()
-    times = [_timed(stepper.step, training.device)[0] for _ in range(3)]
+    times = [_timed(stepper.step, setup.device)[0] for _ in range(3)]
     forward, backward = stepper.flops()
     free = stepper.parameters
     state = (held for own in stepper.optimizer.state.values() for held in own.values() if isinstance(held, Tensor))
     second = statistics.median(times)
     return Cost(
-        way, sum(p.numel() for p in free), forward, backward, sum(p.nbytes for p in model.parameters()),
+        name, sum(p.numel() for p in free), forward, backward, sum(p.nbytes for p in model.parameters()),
         sum(p.nbytes for p in free), sum(held.nbytes for held in state), activations, second, second / share,
-        None if training.epochs is None else training.epochs * second / share + first, said,
+        None if setup.epochs is None else setup.epochs * second / share + filling, summary,
     )  # fmt: skip
 
 
 def replayed(batch: Batch, made: list[list[Tensor]], model: Model) -> Batch:
-    """A batch with what a prefix made of it, as the loader gives it where that is cached."""
-    heard = model.reader.unit == "seconds"
+    """Return a batch with the cached outputs of a prefix, as the loader would."""
+    is_audio = model.reads_audio
     items = [
-        (example, torch.zeros(0) if heard else own[:length].cpu(), length, tuple(parts))
+        (example, torch.zeros(0) if is_audio else own[:length].cpu(), length, tuple(parts))
         for example, own, length, parts in zip(batch.examples, batch.inputs, batch.lengths.tolist(), made, strict=True)
     ]
     return collate(items)
 
 
 class _Stepper:
-    """A model that is trained on one batch."""
+    """Trains a model on one batch."""
 
-    def __init__(self, model: Model, batch: Batch, training: Training, prefix: Prefix | None) -> None:
-        self.model, self.batch, self.context, self.prefix = model, batch, training.context, prefix
+    def __init__(self, model: Model, batch: Batch, setup: Setup, prefix: Prefix | None) -> None:
+        self.model, self.batch, self.context, self.prefix = model, batch, setup.context, prefix
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.optimizer = training.optimizer(self.parameters)
+        self.optimizer = setup.optimizer(self.parameters)
 
     def _loss(self) -> Tensor:
         below = nullcontext() if self.prefix is None else self.prefix.replayed(self.batch.stored)
@@ -168,7 +170,7 @@ class _Stepper:
         self.optimizer.step()
 
     def activations(self) -> int:
-        """Take a step, and say how many bytes the forward pass kept that are no weights."""
+        """Take a step, and return how many bytes the forward pass stored, weights excluded."""
         weights = {own.untyped_storage().data_ptr() for own in (*self.model.parameters(), *self.model.buffers())}
         kept: dict[int, int] = {}
 
@@ -185,7 +187,7 @@ class _Stepper:
         return sum(kept.values())
 
     def flops(self) -> tuple[int, int]:
-        """Of the forward and of the backward pass."""
+        """Return the FLOPs of the forward and of the backward pass."""
         with counted_flops() as counter:
             loss = self._loss()
             forward = counter.get_total_flops()
@@ -193,10 +195,10 @@ class _Stepper:
         return forward, counter.get_total_flops() - forward
 
 
-def _middle_batch(model: Model, training: Training) -> tuple[Batch, float]:
-    """A training batch of middle length, and its share of an epoch's padded length."""
-    splits = training.splits
-    batches = training.loader.training(splits.train, model.reader, splits.source_train, training.replay)
+def _middle_batch(model: Model, setup: Setup) -> tuple[Batch, float]:
+    """Return a training batch of median padded size, and its share of an epoch's padded size."""
+    splits = setup.splits
+    batches = setup.loader.training(splits.train, model.reader, splits.source_train, setup.replay)
     sampler = batches.batch_sampler
     sizes = {n: max(sampler.lengths[k] for k, _ in keys) * len(keys) for n, keys in enumerate(sampler)}
     middle = sorted(sizes, key=sizes.get)[len(sizes) // 2]
@@ -213,20 +215,18 @@ def _timed(run: Callable[[], Any], device: torch.device) -> tuple[float, Any]:
 
 
 def table(costs: list[Cost]) -> Any:
-    """The costs beside each other, for a terminal."""
+    """Return a table that compares the costs, for a terminal."""
     from rich.table import Table
 
-    drawn = Table(
-        title="Dry run: one step on a batch of middle length; times are of training alone", title_justify="left"
-    )
+    drawn = Table(title="Dry run: one step on a batch of median size; times without validation", title_justify="left")
     drawn.add_column("")
     for one in costs:
-        drawn.add_column(one.way, justify="right", overflow="fold")
+        drawn.add_column(one.name, justify="right", overflow="fold")
 
     def add(name: str, value: Callable[[Cost], str]) -> None:
         drawn.add_row(name, *map(value, costs))
 
-    full = next(one for one in costs if one.way == "full fine-tuning")
+    full = next(one for one in costs if one.name == "full fine-tuning")
     add("weights trained", lambda one: f"{one.trained:,}")
     add("GFLOPs forward", lambda one: f"{one.forward_flops / 1e9:.3g}")
     add("GFLOPs backward", lambda one: f"{one.backward_flops / 1e9:.3g}")
@@ -234,11 +234,11 @@ def table(costs: list[Cost]) -> Any:
     add("  gradients", lambda one: size(one.gradient_bytes))
     add("  optimizer state", lambda one: size(one.state_bytes))
     add("  activations", lambda one: size(one.activation_bytes))
-    add("  together", lambda one: size(one.bytes))
-    add("time of a step", lambda one: f"{1000 * one.step_seconds:.3g} ms")
-    add("  / full fine-tuning", lambda one: f"{one.step_seconds / full.step_seconds:.2f}")
-    add("time of an epoch", lambda one: duration(one.epoch_seconds))
-    add("time in all", lambda one: "-" if one.total_seconds is None else duration(one.total_seconds))
+    add("  total", lambda one: size(one.bytes))
+    add("time per step", lambda one: f"{1000 * one.step_seconds:.3g} ms")
+    add("  relative to full fine-tuning", lambda one: f"{one.step_seconds / full.step_seconds:.2f}")
+    add("time per epoch", lambda one: duration(one.epoch_seconds))
+    add("total time", lambda one: "-" if one.total_seconds is None else duration(one.total_seconds))
     add("cached prefix", lambda one: one.prefix.partition(":")[0])
     reason = costs[0].prefix.partition(": ")[2]
     drawn.caption = f"No cached prefix: {reason}." if reason else None
@@ -246,7 +246,7 @@ def table(costs: list[Cost]) -> Any:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words."""
+    """Return seconds as text: `45 s`, `3.5 min`, `1.2 h`."""
     if seconds < 120:
         return f"{seconds:.3g} s"
     return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"

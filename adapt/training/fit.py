@@ -1,4 +1,4 @@
-"""Training with checkpoints that survive a kill: every epoch's end is a place to go on from."""
+"""Train with Lightning. Every completed epoch is a checkpoint from which a killed run continues."""
 
 import logging
 import shutil
@@ -16,12 +16,14 @@ from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
+from adapt.checks import check_count
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.data.replay import Replay
 from adapt.distributed import ending_together, is_first
 from adapt.errors import InputError
 from adapt.files import atomic
+from adapt.formatting import amount
 from adapt.metrics import Metric
 from adapt.progress import track
 from adapt.training.module import AdaptationModule
@@ -44,67 +46,74 @@ def fit(
     cache: Cache | None = None,
     started: float | None = None,
 ) -> list[dict[str, float]]:
-    """Train, and leave in `module` the weights of the epoch with the best `monitor` (without validation: the last).
+    """Train. Afterwards `module` has the weights of the best epoch, or of the last one if there is no validation data.
 
-    `monitor` is "val_loss" or "val_" and the key of one of the task's metrics; None: the first of these.
+    If the trainer has several devices, this function starts the other processes, and returns in each of them.
 
-    Checkpoints go to `folder`; a `last.ckpt` there is gone on from. Training ends early after `patience` epochs without
-    a better `monitor`. Of `splits.source_train`, each epoch has as much as `replay` says (`adapt.data.replay`). Returns
-    one row per epoch: what was logged, and `seconds` since the start of training.
+    Args:
+        module: The module to train.
+        splits: Training and validation examples, and source examples to replay.
+        loader: Batches the examples.
+        make_trainer: Returns a Lightning trainer when called with further options.
+        folder: Where checkpoints are written. Training continues from `last.ckpt` if it is there.
+        monitor: What the best epoch is best in: "val_loss", or "val_" and the key of one of the task's metrics. None
+            for the first metric.
+        patience: Stop after this many epochs without a better `monitor`; None never stops early.
+        logger: One of Lightning's loggers, or False.
+        replay: How many examples of `splits.source_train` each epoch has (`adapt.data.replay`).
+        cache: Whether the outputs of frozen lower layers may be cached (`adapt/training/prefix.py`); None for no. The
+            files are in `folder` while training, and are deleted afterwards.
+        started: When the run began in this process, by `time.perf_counter()`; None for now. Checkpoints record how long
+            the run has taken (`spent`).
 
-    `cache` says whether what lies below the lowest trained layer may be computed once and replayed (`adapt/training/prefix.py`);
-    None: it may not. Its files are in `folder` while training, and gone afterwards.
-
-    `started` is when the run began in this process, by `time.perf_counter()` (None: now); checkpoints say how long the
-    run has taken (`spent`).
-
-    Where the trainer has several devices, this starts the other processes; it returns in each of them.
+    Returns:
+        One row per epoch: what was logged, and `seconds` since the start of training.
 
     Raises:
-        InputError: as `watch`, or the trainer shares training out in another way than DDP.
+        InputError: as `watch`, or the trainer's strategy is not DDP.
     """
     metrics = module.task.metrics
     watched = watch(metrics, monitor, patience)
     watched = watched if splits.validation else None
-    for name in ("pytorch_lightning", "lightning_fabric"):  # their importing sets them back
+    for name in ("pytorch_lightning", "lightning_fabric"):  # importing them resets the level
         logging.getLogger(name).setLevel(logging.WARNING)
     history = _History(metrics, time.perf_counter() if started is None else started, spent(folder))
     callbacks: list[Callback] = [_EpochBar(), history, *_checkpoints(folder, watched)]
     if patience is not None and watched is not None:
         callbacks.append(EarlyStopping(**watched, patience=patience))
-    trainer = _made(
+    trainer = _trainer(
         make_trainer,
         callbacks=callbacks,
         logger=logger,
         plugins=[_AtomicCheckpoints()],
         default_root_dir=folder,
-        enable_progress_bar=False,  # ours are a bar within an epoch, and a line after it that a file keeps
+        enable_progress_bar=False,  # we show a bar within an epoch, and log a line after it
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # BatchesByLength shares out batches itself
+        use_distributed_sampler=False,  # BatchesByLength distributes batches itself
     )
     _prepare_ddp(trainer, module)
     last = folder / "last.ckpt"
     if last.is_file():
-        log.info("Going on from %s", last)
+        log.info("Continuing from %s", last)
         history.load_state_dict(_state(last, "_History"))
-    # A run that was killed after it had stopped early must not train on: the callback alone would let it.
+    # A run that was killed after it had stopped early must not continue; the callback alone would let it.
     if patience is None or not last.is_file() or _state(last, "EarlyStopping").get("wait_count", 0) < patience:
-        module.train()  # Lightning leaves each part's mode as it finds it, and frozen parts must be in eval mode
-        # weights_only: tensors and plain values; a checkpoint is read back by us, and still never unpickled.
-        kept = folder / "prefix"
+        module.train()  # Lightning keeps the modes it finds, and frozen parts must be in eval mode
+        # weights_only: a checkpoint holds tensors and plain values, and is never unpickled.
+        cached = folder / "prefix"
         try:
             with ending_together(trainer, folder / "failed"):
                 trainer.fit(
                     module,
-                    datamodule=_Data(splits, loader, module, replay, cache or Cache("off"), kept),
+                    datamodule=_Data(splits, loader, module, replay, cache or Cache("off"), cached),
                     ckpt_path=str(last) if last.is_file() else None,
                     weights_only=True,
                 )
         finally:
             module.prefix = None
             if is_first():
-                shutil.rmtree(kept, ignore_errors=True)
+                shutil.rmtree(cached, ignore_errors=True)
     best = folder / "best.ckpt"
     if splits.validation and best.is_file():
         module.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
@@ -112,39 +121,39 @@ def fit(
 
 
 def spent(folder: Path) -> float:
-    """The seconds that a run whose checkpoints are in `folder` had taken at the last of them, in all its processes; 0
-    where there is none. What a process did between its last checkpoint and its end is not known, and was in vain.
+    """Return the seconds that a run had taken at its last checkpoint in `folder`, earlier processes included.
+
+    Time after the last checkpoint does not count. The result is 0 if there is no checkpoint.
     """
     last = folder / "last.ckpt"
     return _state(last, "_History").get("spent", 0.0) if last.is_file() else 0.0
 
 
 def watch(metrics: Sequence[Metric], monitor: str | None, patience: int | None) -> dict[str, str]:
-    """What the best epoch is best in: the name it is logged by, and whether it is to be the "min" or "max".
+    """Return which logged value decides on the best epoch, and whether its "min" or "max" is best.
 
     Raises:
-        InputError: there is no such `monitor`, or `patience` is no number of epochs.
+        InputError: `monitor` is not measured, or `patience` is not a whole number of at least 1.
     """
-    if patience is not None and (not isinstance(patience, int) or isinstance(patience, bool) or patience < 1):
-        raise InputError(f"patience is a number of epochs, at least 1, or null for none; got {patience!r}.")
+    if patience is not None:
+        check_count("patience", patience, 1)
     better = {"val_loss": "min"} | {f"val_{metric.key}": "max" if metric.higher else "min" for metric in metrics}
     monitor = f"val_{metrics[0].key}" if monitor is None else monitor
     if not isinstance(monitor, str) or monitor not in better:
-        raise InputError(f"monitor={monitor} is not measured here. Give one of {', '.join(better)}.")
+        raise InputError(f"monitor={monitor} is not measured in training. Give one of {', '.join(better)}.")
     return {"monitor": monitor, "mode": better[monitor]}
 
 
-def _made(make_trainer: Callable[..., pl.Trainer], **options: Any) -> pl.Trainer:
+def _trainer(make_trainer: Callable[..., pl.Trainer], **options: Any) -> pl.Trainer:
     try:
         trainer = make_trainer(**options)
         epochs, steps = trainer.max_epochs, trainer.max_steps
         if any(not isinstance(n, int) for n in (epochs or 0, steps)) or (epochs == -1 == steps):
-            raise ValueError(
-                f"max_epochs is a number of epochs, 0 or more; got {epochs!r}"
-            )  # rates fall with the steps
+            # The learning rate's schedule needs the number of steps.
+            raise ValueError(f"max_epochs must be a number of epochs of at least 0; got {epochs!r}")
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise InputError(
-            f"trainer: {' '.join(str(error).split())}. innertune adapt --cfg job shows the options."
+            f"trainer: {' '.join(str(error).split())}. `innertune adapt --cfg job` shows the options."
         ) from None
     return trainer
 
@@ -155,7 +164,7 @@ def _checkpoints(folder: Path, watched: dict[str, str] | None) -> list[Callback]
     if watched is None:
         return [last]
     best = ModelCheckpoint(filename="best", save_weights_only=True, save_on_train_epoch_end=True, **watched, **common)
-    # The best comes first: the last one's state then already knows of it.
+    # The best comes first, so that the state of the last one includes it.
     return [best, last]
 
 
@@ -171,34 +180,34 @@ def _prepare_ddp(trainer: pl.Trainer, module: AdaptationModule) -> None:
         raise InputError(
             f"trainer.strategy makes a {type(trainer.strategy).__name__}; several devices need trainer.strategy=ddp."
         )
-    # LayerDrop leaves out layers, each process others, and a short batch is not masked: DDP must look which weights had
-    # no part in a step. It costs little; trainer.strategy=ddp_find_unused_parameters_false is without.
-    looks = trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
-    if module.unfreeze is not None and not looks:
-        raise InputError("unfreeze leaves weights out of the first steps, and trainer.strategy must look: give ddp.")
+    # LayerDrop skips different layers in each process, and a short batch is not masked, so DDP must search for unused
+    # parameters in each step. It costs little; trainer.strategy=ddp_find_unused_parameters_false switches it off.
+    searches = trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
+    if module.unfreeze is not None and not searches:
+        raise InputError("unfreeze leaves weights out of the first steps: it needs trainer.strategy=ddp.")
 
 
 class _Data(pl.LightningDataModule):
-    """The batches of the examples that the first process has found fit."""
+    """The batches of the examples that the first process found usable."""
 
     def __init__(
-        self, splits: Splits, loader: Loader, module: AdaptationModule, replay: Replay, cache: Cache, kept: Path
+        self, splits: Splits, loader: Loader, module: AdaptationModule, replay: Replay, cache: Cache, folder: Path
     ) -> None:
         super().__init__()
         self.splits, self.loader, self.reader, self.replay = splits, loader, module.model.reader, replay
-        self.module, self.cache, self.kept = module, cache, kept
+        self.module, self.cache, self.folder = module, cache, folder
         self.stored: dict[str, Stored] = {}
 
     def setup(self, stage: str) -> None:
         trainer, strategy = self.trainer, self.trainer.strategy
         self.splits = strategy.broadcast(self.splits)
-        # As Lightning soon does itself: the prefix runs where and in the precision that training does.
+        # As Lightning itself does next: the prefix must run on the device and in the precision of training.
         trainer.precision_plugin.convert_module(self.module).to(strategy.root_device)
         epochs = trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None
-        again = self.splits.source_train if self.replay else ()
-        read = replace(self.splits, train=(*self.splits.train, *again))
+        replayed = self.splits.source_train if self.replay else ()
+        read = replace(self.splits, train=(*self.splits.train, *replayed))
         cached = cache_prefix(
-            self.module.model, read, self.loader, self.cache, epochs, self.kept,
+            self.module.model, read, self.loader, self.cache, epochs, self.folder,
             trainer.precision_plugin.forward_context,
             Processes(trainer.global_rank, trainer.world_size, strategy.barrier, _gather),
         )  # fmt: skip
@@ -226,13 +235,13 @@ def _gather(own: Any) -> list[Any]:
 
 class _AtomicCheckpoints(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str, storage_options: Any = None) -> None:
-        # To a file that Python opened: of one that torch opens itself, a full disk is told as a wrong position.
+        # Python opens the file: when torch does, it reports a full disk as a wrong position.
         with atomic(path) as part, open(part, "wb") as file:
             torch.save(checkpoint, file)
 
 
 class _EpochBar(Callback):
-    """How far the epoch has come, on a terminal."""
+    """A progress bar for the current epoch, on a terminal."""
 
     batches: Generator[int, None, None]
 
@@ -251,7 +260,7 @@ class _EpochBar(Callback):
 
 
 class _History(Callback):
-    """One line an epoch, and the rows that the report draws; both survive a resume."""
+    """One log line and one row of figures per epoch. Both survive a resume."""
 
     def __init__(self, metrics: Sequence[Metric], began: float, spent: float) -> None:
         self.metrics, self.began, self.spent = metrics, began, spent
@@ -270,7 +279,7 @@ class _History(Callback):
         self.started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
-        names = {f"{name}_epoch": name for name in ("train_loss", "keep_loss", "topographic_loss")}
+        names = {f"{name}_epoch": name for name in ("train_loss", "penalty_loss", "topographic_loss")}
         names |= {"val_loss": "val_loss"}
         names |= {f"val_{metric.key}": f"val_{metric.key}" for metric in self.metrics}
         row = {
@@ -285,7 +294,7 @@ class _History(Callback):
         main = self.metrics[0]
         validation = ""
         if f"val_{main.key}" in row:
-            value = f"{main.scale * row[f'val_{main.key}']:5.1f}{' %' * main.percent}"
+            value = amount(row[f"val_{main.key}"], main)
             validation = f"   validation loss {row['val_loss']:.3f}, {main.label} {value}"
         log.info(
             "epoch %2d/%s   loss %.3f%s   %.0f s",

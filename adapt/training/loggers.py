@@ -8,12 +8,12 @@ from adapt.errors import InputError
 
 
 def csv(folder: Path) -> Logger:
-    """A table of metrics, `log/version_0/metrics.csv`; a resumed run goes on in `version_1`."""
+    """Log to `log/version_0/metrics.csv`; a resumed run continues in `version_1`."""
     return CSVLogger(folder, name="log")
 
 
 def tensorboard(folder: Path) -> Logger:
-    """TensorBoard's event files in `log/`. Raises InputError without the extra."""
+    """Log to TensorBoard event files in `log/`. Raises InputError without the extra."""
     try:
         return TensorBoardLogger(folder, name="log", version="", default_hp_metric=False)
     except ModuleNotFoundError:
@@ -21,7 +21,7 @@ def tensorboard(folder: Path) -> Logger:
 
 
 def wandb(folder: Path, project: str = "innertune", offline: bool = True, name: str | None = None) -> Logger:
-    """Weights & Biases; offline runs stay in `wandb/` until `wandb sync`. Raises InputError without the extra."""
+    """Log to Weights & Biases. Offline runs stay in `wandb/` until `wandb sync`. Raises InputError without the extra."""
     try:
         return WandbLogger(name=name or folder.name, save_dir=folder, project=project, offline=offline)
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""The one Lightning module around any base model: it trains what a tuning lets it, and no other bit moves."""
+"""The Lightning module around any base model. It trains what a tuning allows; nothing else changes by a bit."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -12,29 +12,41 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from adapt.checks import check_choice, check_share
 from adapt.data.loader import Batch
 from adapt.errors import InputError
 from adapt.models.task import Task
 from adapt.training.prefix import Prefix
+from adapt.tuning.penalty import Penalty
 from interventions.freeze import eval_frozen
 
 Schedule = Literal["constant", "linear", "cosine"]
 
 
 class AdaptationModule(pl.LightningModule):
-    """Train `model` on `task`; parameters with `requires_grad=False` are not given to the optimizer, and what holds
-    only such parameters stays in eval mode, batch-norm statistics included.
+    """Train a model on a task.
 
-    `optimizer` makes an optimizer from parameters. The learning rate rises over the first `warmup` (a share of all
-    steps) and then stays, or falls to zero on a line or a half cosine (`schedule`). Each epoch starts from a random
-    state that follows from `seed`, the epoch and the process alone, so that a resumed run equals an uninterrupted one.
+    Parameters with `requires_grad=False` are not given to the optimizer. Modules that hold only such parameters stay in
+    eval mode, so that their batch-norm statistics do not change.
 
-    `rates` are factors of the learning rate by parameter name, 1 where there is none. `keep` is a penalty that is added
-    to the loss, and logged by itself, as is `topographic`. `unfreeze(model, epoch)` says at the start of each epoch
-    what trains in it.
+    Each epoch starts from a random state that depends on the seed, the epoch and the process alone, so that a resumed
+    run equals an uninterrupted one. With several processes, each takes a share of the batches and gradients are
+    averaged; validation sees every example once, in the batches and the order of a single process.
 
-    Where several processes train, each gives its share of the batches, the gradient is the mean over them, and what is
-    validated is what one process alone would have: every example once, in the same batches and order.
+    Args:
+        model: The model, with `requires_grad` set as the tuning says.
+        task: Its loss, decoding and metrics.
+        optimizer: Makes an optimizer from parameters.
+        schedule: After the warm-up, the learning rate is "constant", or falls to zero ("linear", "cosine").
+        warmup: The share of all steps over which the learning rate rises.
+        seed: Seed of each epoch's random state.
+        rates: Factors of the learning rate by parameter name; 1 for parameters that it does not name.
+        penalty: A term that is added to the loss and logged by itself.
+        unfreeze: Called as `unfreeze(model, epoch)` at the start of each epoch; sets what trains in it.
+        topographic: A further term that is added to the loss and logged by itself.
+
+    Raises:
+        InputError: `schedule` or `warmup` is out of range.
     """
 
     def __init__(
@@ -46,26 +58,22 @@ class AdaptationModule(pl.LightningModule):
         warmup: float = 0.1,
         seed: int = 0,
         rates: Mapping[str, float] | None = None,
-        keep: nn.Module | None = None,
+        penalty: Penalty | None = None,
         unfreeze: Callable[[nn.Module, int], None] | None = None,
         topographic: Callable[[], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        share = isinstance(warmup, (int, float)) and not isinstance(warmup, bool) and 0 <= warmup < 1
-        if schedule not in ("constant", "linear", "cosine") or not share:
-            raise InputError(
-                "schedule must be constant, linear or cosine, and warmup a share from 0 to below 1; "
-                f"got {schedule!r} and {warmup!r}."
-            )
+        check_choice("schedule", schedule, ("constant", "linear", "cosine"))
+        check_share("warmup", warmup, zero=True)
         self.model, self.task = model, task
         self.make_optimizer, self.schedule, self.warmup, self.seed = optimizer, schedule, warmup, seed
-        self.rates, self.keep, self.unfreeze = dict(rates or {}), keep, unfreeze
+        self.rates, self.penalty, self.unfreeze = dict(rates or {}), penalty, unfreeze
         self.topographic = topographic
-        self.prefix: Prefix | None = None  # of which what it puts out is stored
-        self.validated: list[tuple[float, list[str], list[str]]] = []  # a batch's loss, references and answers
+        self.prefix: Prefix | None = None  # whose outputs are cached
+        self.validated: list[tuple[float, list[str], list[str]]] = []  # by batch: loss, references, hypotheses
 
     def train(self, mode: bool = True) -> "AdaptationModule":
-        """Set train or eval mode, frozen parts always to eval."""
+        """Set train or eval mode. Frozen parts are always in eval mode."""
         super().train(mode)
         if mode:
             eval_frozen(self.model)
@@ -75,10 +83,10 @@ class AdaptationModule(pl.LightningModule):
         if self.unfreeze is not None:
             self.unfreeze(self.model, self.current_epoch)
             self.train()
-        # Each process masks its own batches by draws of its own.
+        # Each process draws its own SpecAugment masks.
         draw = self.seed * 1_000_003 + self.global_rank * 10_007 + self.current_epoch
         torch.manual_seed(draw)
-        np.random.seed(draw % 2**32)  # transformers' models draw their SpecAugment masks from it
+        np.random.seed(draw % 2**32)  # transformers draws its masks from numpy
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
         with self._replayed(batch):
@@ -87,15 +95,15 @@ class AdaptationModule(pl.LightningModule):
             files = ", ".join(example.where or example.name for example in batch.examples[:3])
             raise InputError(
                 f"The loss became {loss.item()} in epoch {self.current_epoch + 1}, batch {number + 1} ({files}, ...). "
-                "Lower optimizer.lr, or clip gradients by trainer.gradient_clip_val=1. The last whole epoch is kept: "
-                "resume=true goes on from it."
+                "Lower optimizer.lr, or clip gradients with trainer.gradient_clip_val=1. The last complete epoch is "
+                "saved: resume=true continues from it."
             )
-        often = {"on_step": True, "on_epoch": True, "batch_size": len(batch.examples), "sync_dist": True}
-        self.log("train_loss", loss, **often)
-        for name, penalty in (("keep", self.keep), ("topographic", self.topographic)):
-            if penalty is not None:
-                added = penalty()
-                self.log(f"{name}_loss", added, **often)
+        logged = {"on_step": True, "on_epoch": True, "batch_size": len(batch.examples), "sync_dist": True}
+        self.log("train_loss", loss, **logged)
+        for name, term in (("penalty", self.penalty), ("topographic", self.topographic)):
+            if term is not None:
+                added = term()
+                self.log(f"{name}_loss", added, **logged)
                 loss = loss + added
         return loss
 
@@ -103,8 +111,8 @@ class AdaptationModule(pl.LightningModule):
         with self._replayed(batch):
             loss = float(self.task.loss(self.model, batch))
         with self._replayed(batch, generating=True):
-            answers = self.task.decode(self.model, batch)
-        self.validated.append((loss, [example.text for example in batch.examples], answers))
+            hypotheses = self.task.decode(self.model, batch)
+        self.validated.append((loss, [example.text for example in batch.examples], hypotheses))
 
     def _replayed(self, batch: Batch, generating: bool = False) -> AbstractContextManager:
         return nullcontext() if self.prefix is None else self.prefix.replayed(batch.stored, generating)
@@ -115,18 +123,19 @@ class AdaptationModule(pl.LightningModule):
             shares = [[] for _ in range(self.trainer.world_size)]
             torch.distributed.all_gather_object(shares, self.validated)
         self.validated = []
-        # In the order of one process; batches that came again to fill the last round stand at the end.
+        # In the order of a single process. Batches repeated to fill the last round come last and are dropped.
         examples = len(self.trainer.val_dataloaders.dataset)
-        losses, references, answers = 0.0, [], []
-        for loss, said, answered in (batch for turn in zip(*shares, strict=True) for batch in turn):
+        total, references, hypotheses = 0.0, [], []
+        for loss, texts, decoded in (batch for turn in zip(*shares, strict=True) for batch in turn):
             if len(references) < examples:
-                losses, references, answers = losses + loss * len(said), references + said, answers + answered
-        self.log("val_loss", losses / len(references))
-        for key, value in self.task.evaluate(references, answers).values().items():
+                total += loss * len(texts)
+                references, hypotheses = references + texts, hypotheses + decoded
+        self.log("val_loss", total / len(references))
+        for key, value in self.task.evaluate(references, hypotheses).values().items():
             self.log(f"val_{key}", value)
 
     def configure_optimizers(self) -> dict[str, object]:
-        # All that will ever train, from the start: one without a gradient is left alone, by decay and momentum too.
+        # Includes parameters that are unfrozen later: without a gradient, neither decay nor momentum touches them.
         groups: dict[float, list[nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
@@ -140,16 +149,17 @@ class AdaptationModule(pl.LightningModule):
 
 
 def checked_optimizer(make: Callable[[Iterable[nn.Parameter]], Optimizer]) -> Callable[..., Optimizer]:
-    """The same, tried on a parameter of its own. Raises InputError where an option is none of this optimizer."""
+    """Return `make` after trying it on a parameter. Raises InputError if the optimizer rejects an option."""
     try:
         make([{"params": [nn.Parameter(torch.zeros(1))]}])
     except (TypeError, ValueError) as error:
-        raise InputError(f"optimizer: {' '.join(str(error).split())}. Give optimizer.lr=0.001 and its like.") from None
+        message = " ".join(str(error).split())
+        raise InputError(f"optimizer: {message}. Its options are given as in optimizer.lr=0.001.") from None
     return make
 
 
 def learning_rate_factor(step: int, steps: int, schedule: Schedule, warmup: float) -> float:
-    """What the learning rate is multiplied by at `step` of `steps`, 0..1."""
+    """Return the factor of the learning rate at `step` of `steps`, from 0 to 1."""
     rising = warmup * steps
     if step < rising:
         return (step + 1) / (rising + 1)

@@ -1,13 +1,13 @@
-"""The frozen prefix: layers below the lowest one that trains run once for each example, and are replayed from a file.
+"""The frozen prefix: run the layers below the lowest trained layer once per example, and replay their outputs.
 
-What a frozen layer makes of an example is the same in every epoch, unless something random lies at or below it. So the
-activations that enter the lowest trained layer are computed once for each example and speed, kept in memory-mapped
-files (`adapt/training/prefix_store.py`; `adapt/training/prefix_cache.py` says whether), and stand in for the layers below, for the
-features and for the audio itself. A model says by its `cuts` where this can be done; the modules below a cut are then
-not run (`Prefix.replayed`), and everything above them is as ever, masks, dropout and gradients included.
+The output of a frozen layer is the same in every epoch, unless something random is at or below it. So the activations
+that enter the lowest trained layer are computed once for each example and speed and stored in memory-mapped files
+(`prefix_store.py`; `prefix_cache.py` decides whether). They replace the layers below, the features and the audio. A
+model's `cuts` say where this is possible. The modules below a cut are then not run (`Prefix.replayed`); everything
+above them works as usual, including masks, dropout and gradients.
 
-Losses are those of an uncached run: bit for bit where an example is computed in the same batch, and else as near as
-batches of other sizes come.
+Losses equal those of an uncached run bit for bit if an example is computed in the same batch, and otherwise up to the
+rounding differences between batches of different sizes.
 """
 
 import random
@@ -29,7 +29,7 @@ from interventions.freeze import eval_frozen
 
 @contextmanager
 def train_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model into the mode in which it trains, frozen parts in eval mode, for a block."""
+    """Set train mode, with frozen parts in eval mode, within a `with` block."""
     modes = [(module, module.training) for module in model.modules()]
     model.train()
     eval_frozen(model)
@@ -41,15 +41,15 @@ def train_mode(model: nn.Module) -> Iterator[None]:
 
 
 class UncachedError(Exception):
-    """Why no prefix is cached."""
+    """The reason why no prefix is cached."""
 
 
 def find_cut(model: Model) -> Cut:
-    """The highest of a model's cuts below which nothing trains and nothing is random. Raises UncachedError."""
+    """Return the highest cut below which nothing trains and nothing is random. Raises UncachedError if none."""
     layers = model.layers
     names, lowest = [layer.name for layer in layers], len(layers)
-    for name, parameter in model.named_parameters(remove_duplicate=False):  # a tied one by each of its names
-        # What a tuning adds to a layer, such as low-rank factors, may stand in modules below the layer's own.
+    for name, parameter in model.named_parameters(remove_duplicate=False):  # tied parameters by each of their names
+        # What a tuning adds to a layer, such as low-rank factors, may be in submodules of the layer's modules.
         places = [(len(module), number) for number, layer in enumerate(layers) for module in layer.modules
                   if parameter.requires_grad and name.startswith(f"{module}.")]  # fmt: skip
         lowest = min(lowest, max(places)[1]) if places else lowest
@@ -57,10 +57,10 @@ def find_cut(model: Model) -> Cut:
         raise UncachedError(f"the lowest trained layer, '{names[0]}', is the first")
     possible = model.cuts
     if not possible:
-        raise UncachedError("this network is run on one utterance after another")
+        raise UncachedError("this network runs on one utterance at a time")
     possible = [cut for cut in possible if names.index(cut.last) < lowest]
     if not possible:
-        raise UncachedError(f"the layers below the lowest trained one, '{names[lowest]}', cannot be told apart from it")
+        raise UncachedError(f"the network cannot be cut below the lowest trained layer, '{names[lowest]}'")
     with train_mode(model):
         for cut in reversed(possible):
             reasons = [why for name, why in cut.inside.items() if model.get_submodule(name).training]
@@ -70,16 +70,19 @@ def find_cut(model: Model) -> Cut:
 
 
 class _ReachedError(Exception):
-    """The last tap has been passed, and the rest of the network need not run."""
+    """Raised when the last cached module has run, so that the rest of the network is skipped."""
 
 
 class Prefix:
-    """A model's frozen prefix up to a cut: computed by `record`, and left out within `replayed`.
+    """A model's frozen prefix up to a cut: `record` computes its outputs, `replayed` replaces it with them.
 
-    Args: `batch` is any batch, by which it learns what the modules put out.
+    Args:
+        model: The model.
+        cut: Where the prefix ends.
+        batch: Any batch; it shows the shapes of the modules' outputs.
 
     Raises:
-        UncachedError: the prefix is random after all.
+        UncachedError: the prefix turns out to be random.
     """
 
     def __init__(self, model: Model, cut: Cut, batch: Batch) -> None:
@@ -87,19 +90,19 @@ class Prefix:
         names = [layer.name for layer in model.layers]
         self._below = [own for layer in model.layers[: names.index(cut.last) + 1] for name in layer.modules
                        for own in model.get_submodule(name).parameters(recurse=False)]  # fmt: skip
-        # What each module puts out: the shape of the first tensor, and of how many, None where it is no tuple.
+        # The shape of the first tensor that each module outputs, and the number of tensors (None: not a tuple).
         self._outputs: dict[str, tuple[torch.Size, int | None]] = {}
         found = [self._pass(batch, train=train) for train in (False, True, True)]
         for tap, once, *again in zip(cut.taps, *found, strict=True):
             if not all(torch.equal(once, other) for other in again):
-                raise UncachedError(f"what '{tap.module}' puts out is not the same each time")
+                raise UncachedError(f"the output of '{tap.module}' is random")
         self.widths = [tensor.shape[3 - tap.axis] for tap, tensor in zip(cut.taps, found[0], strict=True)]
         self.steps = [tensor.shape[tap.axis] for tap, tensor in zip(cut.taps, found[0], strict=True)]
         self.dtypes = [tensor.dtype for tensor in found[0]]
 
     @torch.no_grad()
     def _pass(self, batch: Batch, train: bool = False) -> list[Tensor]:
-        """What the taps put out for a batch; in train mode, from another random state each time."""
+        """Return the outputs of the cached modules for a batch. In train mode, each call has a new random state."""
         taps = [tap.module for tap in self.cut.taps]
         last, caught = taps[-1], {}
 
@@ -132,7 +135,7 @@ class Prefix:
         return [caught[tap.module] for tap in self.cut.taps]
 
     def record(self, batch: Batch) -> list[list[Tensor]]:
-        """What is to be stored of each example, one `(time, units)` for each tap, without padding."""
+        """Return for each example the outputs to store, `(time, units)` for each cached module, without padding."""
         made, tokens = [], self._tokens(batch.examples)
         for tap, whole in zip(self.cut.taps, self._pass(batch), strict=True):
             whole = whole if tap.axis == 1 else whole.transpose(1, 2)
@@ -143,46 +146,48 @@ class Prefix:
         return [list(parts) for parts in zip(*made, strict=True)]
 
     def _tokens(self, examples: Sequence[Example]) -> Tensor:
-        written = any(tap.written for tap in self.cut.taps)
-        return torch.tensor([len(self.model.encode(example.text)) if written else 0 for example in examples])
+        needs_targets = any(tap.written for tap in self.cut.taps)
+        return torch.tensor([len(self.model.encode(example.text)) if needs_targets else 0 for example in examples])
 
     def nbytes(self, examples: Sequence[Example], lengths: Sequence[int]) -> int:
-        """How much is stored of examples of these lengths, in samples or tokens."""
-        total, tokens, heard = 0, self._tokens(examples), torch.tensor(lengths)
+        """Return the bytes to store for examples of these lengths, in samples or tokens."""
+        total, tokens, inputs = 0, self._tokens(examples), torch.tensor(lengths)
         for tap, steps, width, dtype in zip(self.cut.taps, self.steps, self.widths, self.dtypes, strict=True):
-            count = steps * len(examples) if tap.steps is None else int(tap.steps(heard, tokens).sum())
+            count = steps * len(examples) if tap.steps is None else int(tap.steps(inputs, tokens).sum())
             total += count * width * dtype.itemsize
         return total
 
     @contextmanager
     def replayed(self, stored: Sequence[Tensor] | None, generating: bool = False) -> Iterator[None]:
-        """Within it, the model takes what was stored of a batch for what its prefix puts out; None: it runs whole.
+        """Replace the prefix by its stored outputs within a `with` block.
 
-        Args: stored: `(batch, time, units)` of each tap. generating: a decoder writes by itself, and only what the
-        encoder put out stands in.
+        Args:
+            stored: The outputs `(batch, time, units)` of each cached module; None runs the prefix.
+            generating: The decoder generates freely, so that only the encoder's outputs are replaced.
+
+        Raises:
+            RuntimeError: a parameter of the prefix trains, so that the stored outputs are out of date.
         """
         if any(parameter.requires_grad for parameter in self._below):
-            raise RuntimeError(
-                f"A weight up to '{self.cut.last}' trains now, and what was stored was made before it did."
-            )
+            raise RuntimeError(f"A weight up to '{self.cut.last}' trains now, so the stored outputs are out of date.")
         with ExitStack() as stack:
             for tap, tensor in zip(self.cut.taps, stored or (), strict=stored is not None):
                 if generating and tap.written:
                     continue
-                for name, fake in tap.stubs.items():
-                    stack.enter_context(_forward(self.model.get_submodule(name), self._fake(name, fake, tensor)))
+                for name, stub in tap.stubs.items():
+                    stack.enter_context(_forward(self.model.get_submodule(name), self._stub(name, stub, tensor)))
                 output = tensor if tap.axis == 1 else tensor.transpose(1, 2).contiguous()
                 replay = self._like(tap.module, output)
                 stack.enter_context(_forward(self.model.get_submodule(tap.module), lambda *_, out=replay, **__: out))
             yield
 
-    def _fake(self, name: str, fake: Any, stored: Tensor) -> Callable[..., Any]:
-        if callable(fake):
-            return fake
-        if fake == "same":
+    def _stub(self, name: str, stub: Any, stored: Tensor) -> Callable[..., Any]:
+        if callable(stub):
+            return stub
+        if stub == "same":
             return lambda x, *_, **__: self._like(name, x)
         shape = list(self._outputs[name][0])
-        shape[0], shape[fake] = stored.shape[:2]
+        shape[0], shape[stub] = stored.shape[:2]
         return lambda *_, **__: self._like(name, stored.new_zeros(shape))
 
     def _like(self, name: str, first: Tensor) -> Any:

@@ -1,4 +1,4 @@
-"""Whether a prefix is cached: where it can be, gains anything and has room, and else why not."""
+"""Decide whether a frozen prefix is cached: if it is possible, saves time, and fits on the disk."""
 
 import logging
 import shutil
@@ -26,10 +26,10 @@ Sets = dict[str, tuple[Sequence[Example], list[tuple[int, float]]]]
 
 @dataclass(frozen=True)
 class Cache:
-    """Whether a prefix is cached where it can be (`auto`) or never (`off`), in at most so many gigabytes (10⁹ bytes).
+    """Whether a prefix is cached if possible (`auto`) or never (`off`), in at most `gigabytes` (10⁹ bytes).
 
     Raises:
-        InputError: neither of these, or a size below 0.
+        InputError: `use` is neither of these, or the size is negative.
     """
 
     use: Literal["auto", "off"] = "auto"
@@ -45,16 +45,16 @@ class Cache:
 
 
 def plan(model: Model, cut: Cut, batch: Batch, sets: Sets, most: float) -> tuple[Prefix, int]:
-    """The prefix up to a cut, and the bytes that it takes for these examples at these speeds.
+    """Return the prefix up to a cut, and the bytes that its outputs take for these examples at these speeds.
 
     Raises:
-        UncachedError: it is random, or takes more than `most` bytes.
+        UncachedError: the prefix is random, or the outputs take more than `most` bytes.
     """
     prefix, total = Prefix(model, cut, batch), 0
     for examples, pairs in sets.values():
         lengths = []
         for number, speed in pairs:
-            if model.reader.unit == "seconds":
+            if model.reads_audio:
                 lengths.append(ceil(model.reader.length(examples[number]) * model.reader.sample_rate / speed))
             else:
                 lengths.append(len(model.reader.read(examples[number])))
@@ -74,9 +74,20 @@ def cache_prefix(
     context: Callable[[], AbstractContextManager] = nullcontext,
     processes: Processes | None = None,
 ) -> tuple[Prefix, dict[str, Stored]] | None:
-    """Store in `folder` what a model's prefix makes of the training and validation data, or say why that is not done.
+    """Store the outputs of a model's frozen prefix for the training and validation data, or log why that is not done.
 
-    Whatever an earlier run has left there is not read, and goes. `epochs` are those of the training, None: who knows.
+    Args:
+        model: The model, with the parameters that will train.
+        splits: The examples; those to replay are at the end of `train`.
+        loader: Batches the examples.
+        cache: Whether to cache, and how much.
+        epochs: The number of epochs, None if it is unknown.
+        folder: Where to store the outputs; what an earlier run left there is deleted.
+        context: Entered around forward passes, for mixed precision.
+        processes: The processes that share the work; None for one.
+
+    Returns:
+        The prefix and the stored outputs by split, or None if nothing is cached.
     """
     processes = processes or Processes()
     if processes.rank == 0:
@@ -100,7 +111,7 @@ def cache_prefix(
     if processes.rank == 0:
         names = [layer.name for layer in model.layers]
         log.info(
-            "Cached prefix: the lower %d of %d layers run once for each example and speed, and take %s on disk.",
+            "Cached prefix: the lower %d of %d layers run once for each example and speed; this takes %s on disk.",
             names.index(cut.last) + 1, len(names), size(total),
         )  # fmt: skip
     return prefix, {
@@ -110,16 +121,16 @@ def cache_prefix(
 
 
 def cut_for(model: Model, sets: Sets, epochs: int | None) -> Cut:
-    """The cut at which so many epochs gain from a cache. Raises UncachedError."""
+    """Return the cut to cache at. Raises UncachedError if none is possible or `epochs` would not gain from it."""
     cut, (examples, pairs) = find_cut(model), sets["train"]
     if epochs is not None and len(pairs) >= epochs * len(examples):
-        raise UncachedError("no example comes a second time")
+        raise UncachedError("no example is read twice")
     return cut
 
 
 def what_is_read(model: Model, splits: Splits, loader: Loader, epochs: int | None) -> Sets:
-    """The splits that are read while training, with each `(example number, speed)` of them."""
-    speeds = tuple(loader.speeds) if model.reader.unit == "seconds" else (1.0,)
+    """Return the splits that training reads, with each `(example number, speed)`."""
+    speeds = tuple(loader.speeds) if model.reads_audio else (1.0,)
     sets: Sets = {"train": (splits.train, needed(len(splits.train), epochs, speeds, loader.seed))}
     if splits.validation:
         sets["validation"] = (splits.validation, [(number, 1.0) for number in range(len(splits.validation))])
@@ -127,7 +138,7 @@ def what_is_read(model: Model, splits: Splits, loader: Loader, epochs: int | Non
 
 
 def size(count: float) -> str:
-    """Bytes in words."""
+    """Return a number of bytes as text: `1.2 GB`."""
     for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= least:
             return f"{count / least:.3g} {unit}"
@@ -135,12 +146,12 @@ def size(count: float) -> str:
 
 
 def free_bytes(folder: Path, gigabytes: float) -> float:
-    """How many bytes a cache in `folder` may take: the bound, and no more than nine tenths of what is free."""
+    """Return how many bytes a cache in `folder` may take: at most `gigabytes`, and at most 90 % of the free space."""
     return min(gigabytes * 1e9, 0.9 * shutil.disk_usage(folder).free)
 
 
 def needed(examples: int, epochs: int | None, speeds: Sequence[float], seed: int) -> list[tuple[int, float]]:
-    """Each `(example number, speed)` that training will ask for; None: for who knows how many epochs."""
+    """Return each `(example number, speed)` that training will read; all speeds if `epochs` is None."""
     if epochs is None:
         return [(number, speed) for number in range(examples) for speed in sorted(set(speeds))]
     return [

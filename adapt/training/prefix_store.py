@@ -1,4 +1,4 @@
-"""What a prefix made of each example, in files: written by `store`, read back by `(example number, speed)`."""
+"""Files with the outputs of a prefix: written by `store`, read by `(example number, speed)`."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -17,11 +17,11 @@ from adapt.training.prefix import Prefix
 
 @dataclass
 class Stored:
-    """What a prefix made of the examples of a split, by `(example number, speed)`: how long the example is in samples
-    or tokens, and one `(time, units)` for each tap.
+    """The stored outputs for a split. Indexed by `(example number, speed)`, it returns the length of the example in
+    samples or tokens, and the output `(time, units)` of each cached module.
     """
 
-    files: list[tuple[Path, torch.dtype, int]] = field(default_factory=list)  # of how many numbers
+    files: list[tuple[Path, torch.dtype, int]] = field(default_factory=list)  # path, type, number of elements
     places: dict[tuple[int, float], tuple[int, list[tuple[int, int, int, int]]]] = field(default_factory=dict)
     _maps: dict[int, Tensor] = field(default_factory=dict)
 
@@ -38,16 +38,16 @@ class Stored:
         return self._maps[file]
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_maps": {}}  # a process that reads ahead maps them itself
+        return vars(self) | {"_maps": {}}  # each data-loading process maps the files itself
 
     @property
     def nbytes(self) -> int:
-        """The size of its files."""
+        """The total size of the files."""
         return sum(dtype.itemsize * size for _, dtype, size in self.files)
 
     @staticmethod
     def joined(parts: Sequence["Stored"]) -> "Stored":
-        """The parts of several processes as one."""
+        """Join the parts of several processes."""
         files, places = [], {}
         for part in parts:
             first = len(files)
@@ -59,7 +59,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of how many processes this is, and how they wait for each other and tell each other things."""
+    """The rank and number of processes, and how they wait for each other and exchange objects."""
 
     rank: int = 0
     count: int = 1
@@ -77,9 +77,20 @@ def store(
     context: Callable[[], AbstractContextManager] = nullcontext,
     processes: Processes | None = None,
 ) -> Stored:
-    """Run the prefix over examples at their speeds and write what it puts out to `folder`; each process does its share.
+    """Run the prefix over examples and write its outputs to files. Each process does its share.
 
-    `context` is entered around each batch, for mixed precision.
+    Args:
+        prefix: The prefix to run.
+        examples: The examples of a split.
+        pairs: The `(example number, speed)` to run.
+        loader: Batches the examples.
+        folder: Where to write the files.
+        name: The name of the split; file names begin with it.
+        context: Entered around each batch, for mixed precision.
+        processes: The processes that share the work; None for one.
+
+    Returns:
+        The stored outputs of all processes.
     """
     processes = processes or Processes()
     device = next(prefix.model.parameters()).device

@@ -1,4 +1,4 @@
-"""Tuning of vectors alone: every bias (BitFit), or the norms, whose weights and biases scale and shift activations."""
+"""Train only the biases (BitFit), or only the norms, whose weights and biases scale and shift activations."""
 
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -6,66 +6,81 @@ from typing import Any
 
 from torch import nn
 
-from adapt.data.sample import Sample
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.models.model import Model
-from adapt.tuning.layers import full
-from adapt.tuning.layers import layers as parameters_of_layers
+from adapt.tuning.layers import layers as tune_layers
+from adapt.tuning.layers import trainable_names
+from adapt.tuning.tuned import Tuned
 
 
 def bias(
     model: Model,
+    data: TuningData | None = None,
     sites: str | Sequence[str] = "*",
     layers: str | int | Sequence[str | int] | None = None,
-    sample: Sample | None = None,
-) -> list[str]:
-    """Every bias, those of norms included (BitFit: Ben Zaken et al. 2022).
+) -> Tuned:
+    """Train every bias, those of norms included (BitFit: Ben Zaken et al. 2022).
 
-    `sites` are globs over the names of the modules that have one; of these, the ones in `layers` train.
+    Args:
+        model: The model to train.
+        data: Not used.
+        sites: Globs over the names of the modules that have a bias.
+        layers: Of these, only the ones in these layers; None for all.
+
+    Returns:
+        The names of the biases.
 
     Raises:
-        InputError: there is none; a T5 has no biases.
+        InputError: no bias matches; a T5 has none.
     """
 
     def is_bias(module: nn.Module, kind: str) -> bool:
         return kind.endswith("bias")
 
-    return _those("bias", is_bias, model, sites, layers)
+    return _matching("bias", is_bias, model, sites, layers)
 
 
 def norm(
     model: Model,
+    data: TuningData | None = None,
     sites: str | Sequence[str] = "*",
     layers: str | int | Sequence[str | int] | None = None,
-    sample: Sample | None = None,
-) -> list[str]:
-    """The weights and biases of batch, layer, group and RMS norms. The statistics of a batch norm follow the training.
+) -> Tuned:
+    """Train the weights and biases of batch, layer, group and RMS norms. Batch-norm statistics follow the training.
 
-    `sites` are globs over the norms' names; of these, the ones in `layers` train.
+    Args:
+        model: The model to train.
+        data: Not used.
+        sites: Globs over the norms' names.
+        layers: Of these, only the ones in these layers; None for all.
+
+    Returns:
+        The names of the norms' parameters.
 
     Raises:
-        InputError: there is none; torchaudio's Wav2Letter has no norms.
+        InputError: no norm matches; torchaudio's Wav2Letter has none.
     """
 
     def is_norm(module: nn.Module, kind: str) -> bool:
         return "norm" in type(module).__name__.lower() and getattr(module, kind).dim() == 1
 
-    return _those("norm", is_norm, model, sites, layers)
+    return _matching("norm", is_norm, model, sites, layers)
 
 
-def _those(
+def _matching(
     kind: str, wanted: Callable[[nn.Module, str], bool], model: Model, sites: str | Sequence[str], layers: Any
-) -> list[str]:
-    pairs = [name.rpartition(".")[::2] for name in full(model)]
-    own = [(module, name) for module, name in pairs if wanted(model.get_submodule(module), name)]
-    if not own:
+) -> Tuned:
+    pairs = [name.rpartition(".")[::2] for name in trainable_names(model)]
+    candidates = [(module, name) for module, name in pairs if wanted(model.get_submodule(module), name)]
+    if not candidates:
         raise InputError(f"tuning={kind}: this model has none. Try tuning=layers, neurons or lora.")
     globs = [sites] if isinstance(sites, str) else [str(one) for one in sites]
-    chosen = [f"{module}.{name}" for module, name in own if any(fnmatchcase(module, one) for one in globs)]
+    chosen = [f"{module}.{name}" for module, name in candidates if any(fnmatchcase(module, one) for one in globs)]
     if layers is not None:
-        inside = set(parameters_of_layers(model, layers))
+        inside = set(tune_layers(model, layers=layers).names)
         chosen = [name for name in chosen if name in inside]
     if not chosen:
-        there = ", ".join(dict.fromkeys(module for module, _ in own))
-        raise InputError(f"tuning={kind}: there is none at {', '.join(globs)} in these layers. They are at {there}.")
-    return chosen
+        modules = ", ".join(dict.fromkeys(module for module, _ in candidates))
+        raise InputError(f"tuning={kind}: none matches {', '.join(globs)} in these layers. They are at {modules}.")
+    return Tuned.of(chosen)

@@ -1,76 +1,90 @@
-"""What a tuning may change: all of a model, some of its layers, or its output layer.
-
-A tuning is a function of a model and a `Sample` of the data that says which parameters train, by name.
-"""
+"""Train the whole model, some of its layers, or its output layer."""
 
 from collections.abc import Sequence
 
 import torch
 
-from adapt.data.sample import Sample
+from adapt.data.selection import Selection
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.models.model import Model
-from adapt.tuning.choice import best_layers, keep, kept, layer_scores, score
+from adapt.tuning.selection import best_layers, layer_scores, score, select
+from adapt.tuning.tuned import Tuned
 from interventions.neurons import Neurons
-from interventions.sites import Layer, choose_layers, find_sites
+from interventions.sites import choose_layers, find_sites
 
 
-def full(model: Model, sample: Sample | None = None) -> list[str]:
-    """Every parameter."""
-    return [name for name, _ in model.named_parameters() if name not in model.never_trained]
+def full(model: Model, data: TuningData | None = None) -> Tuned:
+    """Train every parameter, except those that the model's authors keep fixed."""
+    return Tuned(trainable_names(model))
+
+
+def trainable_names(model: Model) -> tuple[str, ...]:
+    """Return the names of all parameters that training would change."""
+    return tuple(name for name, _ in model.named_parameters() if name not in model.never_trained)
 
 
 def layers(
     model: Model,
+    data: TuningData | None = None,
     layers: str | int | Sequence[str | int] = "middle",
     choose: str | None = None,
-    amount: float | int = 0.2,
+    top: float | int = 0.2,
     examples: int | None = 64,
     seed: int = 0,
-    sample: Sample | None = None,
-) -> list[str]:
-    """The parameters of the layers that `interventions.sites.choose_layers` finds: their weights, biases and norms.
+) -> Tuned:
+    """Train the weights, biases and norms of some layers.
 
-    With `choose`, a way to score neurons as in `adapt.tuning.choice.score`, `layers` is not looked at: those whose
-    neurons have the highest mean score are taken, from the best on, as far as `amount` goes: a share of the model's
-    weights (a float), or a number of layers (an int). Layers chosen by "random" are drawn evenly.
+    Args:
+        model: The model to train.
+        data: Training examples, needed by `choose`.
+        layers: Layer numbers, names, globs, "first 3", "decoder last 2", "middle", or a list of these.
+        choose: A measure that scores neurons (`adapt.tuning.selection.score`). The layers with the highest mean scores
+            are trained, and `layers` is ignored. With "random", layers are drawn with equal probability.
+        top: For `choose`: a share of the model's weights (float) or a number of layers (int).
+        examples: For `choose`: the largest number of target and of source examples that are read.
+        seed: For `choose="random"`.
+
+    Returns:
+        The parameters of these layers, and the selection if `choose` was given.
 
     Raises:
-        InputError: a part of the choice names no layer, scores cannot be had, or the amount pays for no layer.
+        InputError: a part of `layers` matches no layer, the measure fails, or `top` is smaller than every layer.
     """
+    selection = None
     try:
         if choose is None:
             chosen = choose_layers(model.layers, layers)
-        elif found := kept(sample):
-            chosen = choose_layers(model.layers, found[1])
         else:
-            chosen = _best(model, choose, amount, examples, seed, sample)
+            saved = None if data is None else data.selections.get("")
+            selection = saved or _select(model, data, choose, top, examples, seed)
+            chosen = choose_layers(model.layers, list(selection.layers or ()))
     except ValueError as error:
-        raise InputError(f"tuning.layers: {error}") from None
+        raise InputError(f"layers: {error}") from None
     modules = {module for layer in chosen for module in layer.modules}
-    return [name for name in full(model) if name.rpartition(".")[0] in modules]
+    return Tuned.of([name for name in trainable_names(model) if name.rpartition(".")[0] in modules], selection)
 
 
-def head(model: Model, sample: Sample | None = None) -> list[str]:
-    """The output layer."""
-    return layers(model, [model.head])
+def head(model: Model, data: TuningData | None = None) -> Tuned:
+    """Train the output layer."""
+    return layers(model, data, [model.head])
 
 
-def _best(
-    model: Model, choose: str, amount: float | int, examples: int | None, seed: int, sample: Sample | None
-) -> list[Layer]:
+def _select(
+    model: Model, data: TuningData | None, choose: str, top: float | int, examples: int | None, seed: int
+) -> Selection:
     if choose == "weight":
-        raise ValueError("choose=weight compares neurons with their own layer, and cannot rank layers. Take another.")
-    if choose == "random":  # a mean of random numbers would be near to 0.5 in large layers, and small ones would win
+        raise ValueError("choose=weight ranks neurons within their layer and cannot rank layers. Give another measure.")
+    if choose == "random":  # the mean of random scores is near 0.5 for large layers, so that small ones would win
         drawn = torch.rand(len(model.layers), generator=torch.Generator().manual_seed(seed)).tolist()
         ranking = dict(zip((layer.name for layer in model.layers), drawn, strict=True))
-        said = f"at random (seed {seed})"
+        reason = f"at random (seed {seed})"
     else:
-        scores, said = score(model, choose, sample, seed=seed, examples=examples)
+        scores, reason = score(model, choose, data, seed=seed, examples=examples)
         ranking = layer_scores(model, scores)
-    free = {name.rpartition(".")[0] for name in full(model)}
+    free = {name.rpartition(".")[0] for name in trainable_names(model)}
     trainable = [layer for layer in model.layers if free & set(layer.modules)]
-    chosen = best_layers(model, ranking, amount, trainable)
-    held = {module for layer in chosen for module in layer.modules}
-    keep(sample, model, Neurons.every([site for site in find_sites(model) if site.name in held]), said, chosen)
-    return chosen
+    chosen = best_layers(model, ranking, top, trainable)
+    modules = {module for layer in chosen for module in layer.modules}
+    neurons = Neurons.every([site for site in find_sites(model) if site.name in modules])
+    return select(model, neurons, reason, chosen)

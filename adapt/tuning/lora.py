@@ -1,4 +1,4 @@
-"""LoRA and its kin: factors beside frozen weights, put there by peft and merged into the weights when training ends."""
+"""Train low-rank factors (LoRA, DoRA) or another of peft's methods, merged into the weights when training ends."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -6,10 +6,12 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from adapt.data.sample import Sample
+from adapt.checks import check_number, check_share
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.models.factors import add_factors, why_not
 from adapt.models.model import Model
+from adapt.tuning.tuned import Tuned
 from interventions.sites import Site, choose_layers, choose_sites
 
 log = logging.getLogger(__name__)
@@ -17,6 +19,7 @@ log = logging.getLogger(__name__)
 
 def lora(
     model: Model,
+    data: TuningData | None = None,
     r: int = 8,
     alpha: float = 16,
     dropout: float = 0.0,
@@ -26,65 +29,90 @@ def lora(
     sites: str | Sequence[str] | None = None,
     layers: str | int | Sequence[str | int] | None = None,
     seed: int = 0,
-    sample: Sample | None = None,
-) -> list[str]:
-    """Low-rank factors of rank `r`, scaled by `alpha / r` (`use_rslora`: by `alpha / sqrt(r)`), at some sites.
+) -> Tuned:
+    """Train low-rank factors at some sites (LoRA: Hu et al. 2021; DoRA: Liu et al. 2024).
 
-    LoRA: Hu et al. 2021; `use_dora`: Liu et al. 2024. `options` are further ones of peft's `LoraConfig`. `sites` are
-    globs over the model's sites, by default the projections of attention, or all linear maps where none of these is a
-    site (WavLM), or all convolutions (Wav2Letter); of these the ones in `layers`, as
-    `interventions.sites.choose_layers` finds them.
+    Args:
+        model: The model to train.
+        data: Not used.
+        r: The rank of the factors.
+        alpha: Their product is scaled by `alpha / r`.
+        dropout: The share of the factors' inputs that is dropped while training, from 0 to below 1.
+        use_dora: Also train the magnitude of each weight vector.
+        use_rslora: Scale by `alpha / sqrt(r)` instead.
+        options: Further options of peft's `LoraConfig`.
+        sites: Globs over the model's sites. None: the attention projections, or all linear layers if none of these is
+            a site (WavLM), or all convolutions (Wav2Letter).
+        layers: Of these sites, only the ones in these layers (`interventions.sites.choose_layers`); None for all.
+        seed: Seed of the factors' random initial values.
+
+    Returns:
+        The names of the factors.
 
     Raises:
-        InputError: no site is chosen, or none of those can have factors, and why; or a number is none.
+        InputError: no site matches, no matching site can have factors, or a number is out of range.
     """
-    if not isinstance(alpha, (int, float)) or isinstance(alpha, bool) or not 0 < alpha < float("inf"):
-        raise InputError(f"tuning.alpha scales what the factors add, and is a number above 0; got {alpha!r}.")
-    if not isinstance(dropout, (int, float)) or isinstance(dropout, bool) or not 0 <= dropout < 1:
-        raise InputError(f"tuning.dropout is a share, from 0 to below 1; got {dropout!r}.")
-    own: dict[str, Any] = {"r": r, "lora_alpha": alpha, "lora_dropout": dropout, "use_dora": use_dora}
-    own |= {"use_rslora": use_rslora, **_named(options)}
-    return peft(model, "LORA", own, sites, layers, seed, sample)
+    check_number("alpha", alpha, above=0)
+    check_share("dropout", dropout, zero=True)
+    config: dict[str, Any] = {"r": r, "lora_alpha": alpha, "lora_dropout": dropout, "use_dora": use_dora}
+    config |= {"use_rslora": use_rslora, **_checked(options)}
+    return peft(model, data, "LORA", config, sites, layers, seed)
 
 
 def peft(
     model: Model,
-    method: str,
+    data: TuningData | None = None,
+    method: str = "LOHA",
     options: Mapping[str, Any] | None = None,
     sites: str | Sequence[str] | None = None,
     layers: str | int | Sequence[str | int] | None = None,
     seed: int = 0,
-    sample: Sample | None = None,
-) -> list[str]:
-    """Another of peft's methods (`adapt.models.factors.METHODS`), with the options of its config, at some sites.
+) -> Tuned:
+    """Train by another of peft's methods.
 
-    `sites` and `layers` as in `lora`. IA3's `feedforward_modules` are globs over the sites: there it scales what goes
-    in, elsewhere what comes out.
+    Args:
+        model: The model to train.
+        data: Not used.
+        method: One of `adapt.models.factors.METHODS`.
+        options: Options of the method's peft config. IA3's `feedforward_modules` are globs over the sites: at these it
+            scales the input, elsewhere the output.
+        sites: As in `lora`.
+        layers: As in `lora`.
+        seed: Seed of random initial values.
+
+    Returns:
+        The names of the added parameters.
 
     Raises:
-        InputError: as `lora`; there is no such method or option.
+        InputError: as `lora`; or there is no such method or option.
     """
-    by = "lora" if method == "LORA" else "peft"
+    tuning = "lora" if method == "LORA" else "peft"
     try:
         targets = _targets(model, sites, layers)
-        options = dict(_named(options))
+        config = dict(_checked(options))
         if method == "IA3":
-            inside = options.get("feedforward_modules") or []
+            inside = config.get("feedforward_modules") or []
             globs = [str(one) for one in ([inside] if isinstance(inside, (str, int, float)) else inside)]
-            options["feedforward_modules"] = [name for name in targets if any(fnmatchcase(name, one) for one in globs)]
-        return add_factors(model, targets, method, options, seed)
+            config["feedforward_modules"] = [name for name in targets if any(fnmatchcase(name, one) for one in globs)]
+        return Tuned.of(add_factors(model, targets, method, config, seed))
     except ValueError as error:
-        raise InputError(f"tuning={by}: {error}") from None
+        raise InputError(f"tuning={tuning}: {error}") from None
 
 
-def _named(options: Any) -> Mapping[str, Any]:
+def _checked(options: Any) -> Mapping[str, Any]:
     if not isinstance(options, (Mapping, type(None))):
-        raise InputError(f"tuning.options are names and values, as '{{init_lora_weights: gaussian}}'; got {options!r}.")
+        raise InputError(
+            f"options must be names and values, such as '{{init_lora_weights: gaussian}}'; got {options!r}."
+        )
     return options or {}
 
 
 def _targets(model: Model, sites: str | Sequence[str] | None, layers: Any) -> list[str]:
-    """The modules that get factors. Those that cannot are left out, but for those that train in another way already."""
+    """Return the modules that get factors. Modules that cannot have any are left out.
+
+    Raises:
+        ValueError: a module is trained in another way already, or none can have factors.
+    """
     within = _plain_sites(model)
     if layers is not None:
         modules = {module for layer in choose_layers(model.layers, layers) for module in layer.modules}
@@ -95,22 +123,22 @@ def _targets(model: Model, sites: str | Sequence[str] | None, layers: Any) -> li
         asked = [site for site in linear if _attention(site.name)] or linear or asked
     names = [site.name for site in asked]
     reasons = {name: reason for name in names if (reason := why_not(model, name))}
-    taken = [reasons[name] for name in reasons if hasattr(model.get_submodule(name), "rows") or name in _with(model)]
+    taken = [reasons[name] for name in reasons if hasattr(model.get_submodule(name), "rows") or name in _wrapped(model)]
     if taken or len(reasons) == len(names):
         raise ValueError(" ".join(taken or reasons.values()))
     if reasons:
-        log.info("No factors at %s, which cannot have them.", ", ".join(reasons))
+        log.info("No factors are added at %s: these modules cannot have any.", ", ".join(reasons))
     return [name for name in names if name not in reasons]
 
 
 def _plain_sites(model: Model) -> list[Site]:
-    # Where there are factors already, peft's layer has the site's name, and the module inside of it another.
-    wrapped = _with(model)
+    # A module with factors is wrapped in a layer of peft's, which takes over the name of the site.
+    wrapped = _wrapped(model)
     sites = [replace(site, name=site.name.removesuffix(".base_layer")) for site in model.sites]
     return [site for site in sites if not any(site.name.startswith(f"{name}.") for name in wrapped)]
 
 
-def _with(model: Model) -> set[str]:
+def _wrapped(model: Model) -> set[str]:
     return {name for name, module in model.named_modules() if hasattr(module, "made_by")}
 
 

@@ -1,77 +1,85 @@
-"""Several tunings in one run: say, rows of the upper encoder, LoRA in the decoder, and the head whole."""
+"""Combine several tunings in one run: for example neurons of the encoder, LoRA in the decoder, and the whole head."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 
 from torch import nn
 
-from adapt.data.sample import Sample
+from adapt.data.selection import Selection
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.models.model import Model
 from adapt.tuning.lora import lora, peft
 from adapt.tuning.neurons import neurons
+from adapt.tuning.tuned import Tuned, Tuning
 
 
-def mix(model: Model, parts: Mapping[str, Callable[..., list[str]]], sample: Sample | None = None) -> list[str]:
-    """All that the parts train, each of them a tuning with its options.
+def mix(model: Model, data: TuningData | None = None, parts: Mapping[str, Tuning] | None = None) -> Tuned:
+    """Train what all the parts train.
 
-    Where two parts let a parameter train as a whole, it does. What one trains by rows or factors no other may train.
+    Two parts may both train a parameter as a whole. A parameter that one part trains by rows or factors may not be
+    trained by another part.
 
     Raises:
-        InputError: there are no parts, one of them cannot be done, or two train one weight in ways that exclude each
-            other; both are named.
+        InputError: there are no parts, a part fails, or two parts train one parameter in ways that exclude each other.
     """
     if not isinstance(parts, Mapping) or not parts or not all(map(callable, parts.values())):
         raise InputError(
-            "tuning=mix needs parts: +tuning@tuning.parts.NAME=TUNING for each, with options as "
+            "tuning=mix needs parts: +tuning@tuning.parts.NAME=TUNING for each, with options such as "
             "tuning.parts.NAME.layers=..."
         )
     trained: dict[str, nn.Parameter] = {}
-    owners: dict[str, tuple[str, bool]] = {}  # of a weight: the part, and whether it trains the whole of it
-    for name, part in sorted(parts.items(), key=lambda item: _turn(item[1])):
+    selections: dict[str, Selection] = {}
+    owners: dict[str, tuple[str, bool]] = {}  # by weight: the part, and whether it trains the whole weight
+    for name, part in sorted(parts.items(), key=lambda item: _order(item[1])):
         try:
-            chosen = part(model, sample=None if sample is None else sample.of_part(name))
+            tuned = part(model, None if data is None else data.of_part(name))
         except InputError as error:
-            raise InputError(f"tuning.parts.{name}: {error}{_whose(str(error), owners)}") from None
+            raise InputError(f"tuning.parts.{name}: {error}{_conflicts(str(error), owners)}") from None
+        for inner, selection in tuned.selections.items():
+            selections[f"{name}-{inner}" if inner else name] = selection
         parameters = dict(model.named_parameters(remove_duplicate=False))
-        for own in chosen:
-            weights, whole = _weights(model, own)
+        for chosen in tuned.names:
+            weights, whole = _weights(model, chosen)
             for weight in weights:
                 other, both = owners.setdefault(weight, (name, whole))
                 if other != name and not (both and whole):
                     raise InputError(
-                        f"tuning.parts.{name} and tuning.parts.{other} both train '{weight}', and not both the whole "
-                        "of it. Leave it out of one of them, by sites= or layers=."
+                        f"tuning.parts.{name} and tuning.parts.{other} both train '{weight}', and at least one of them "
+                        "only by rows or factors. Leave it out of one part, by sites= or layers=."
                     )
-            trained[own] = parameters[own]
-    # By what they are: a module with factors is one level further down.
+            trained[chosen] = parameters[chosen]
+    # By identity: a later part may have wrapped a module in factors, which changes the names of its parameters.
     kept = {id(parameter) for parameter in trained.values()}
-    return [name for name, parameter in model.named_parameters() if id(parameter) in kept]
+    return Tuned(tuple(name for name, parameter in model.named_parameters() if id(parameter) in kept), selections)
 
 
-def _turn(part: Callable[..., list[str]]) -> int:
-    # Rows come after what trains whole: where some train, no others can be scored, and a measure of all layers would
-    # find none there. Factors come last: they give new names to what others choose by name.
-    kind = getattr(part, "func", part)
-    return 2 if kind in (lora, peft) else 1 if kind is neurons else 0
+def _order(part: Tuning) -> int:
+    # Rows come after what trains whole: once some rows train, no others can be scored, and a measure over all layers
+    # would find none there. Factors come last: they rename the parameters that other parts choose by name.
+    function = part.func if isinstance(part, partial) else part
+    if function in (lora, peft):
+        return 2
+    return 1 if function is neurons else 0
 
 
 def _weights(model: Model, name: str) -> tuple[list[str], bool]:
-    """The parameters of the plain model that a trained one is, or changes, and whether it is the whole of one."""
+    """Return the parameters of the unmodified model that a trained parameter stands for, and whether it is whole."""
     path = name.split(".")
     for end in range(1, len(path)):
         module = model.get_submodule(".".join(path[:end]))
         if hasattr(module, "made_by") and path[end] != "base_layer":
             kinds = ["weight"] if module.made_by[0] == "LORA" else ["weight", "bias"]  # IA3 scales both
             return [".".join([*path[:end], kind]) for kind in kinds], False
-    module, _, kind = name.rpartition(".")
-    if kind in ("rows", "row_bias") and hasattr(model.get_submodule(module), "rows"):
-        return [f"{module}.{'weight' if kind == 'rows' else 'bias'}"], False
+    module_name, _, kind = name.rpartition(".")
+    if kind in ("rows", "row_bias") and hasattr(model.get_submodule(module_name), "rows"):
+        return [f"{module_name}.{'weight' if kind == 'rows' else 'bias'}"], False
     return [name.replace(".base_layer.", ".")], True
 
 
-def _whose(said: str, owners: Mapping[str, tuple[str, bool]]) -> str:
-    named = {weight.rpartition(".")[0]: part for weight, (part, _) in owners.items()}
+def _conflicts(message: str, owners: Mapping[str, tuple[str, bool]]) -> str:
+    by_module = {weight.rpartition(".")[0]: part for weight, (part, _) in owners.items()}
     found = sorted(
-        {f"tuning.parts.{part} trains '{module}'" for module, part in named.items() if f"'{module}'" in said}
+        {f"tuning.parts.{part} trains '{module}'" for module, part in by_module.items() if f"'{module}'" in message}
     )
     return f" ({'; '.join(found)}.)" if found else ""

@@ -1,14 +1,14 @@
-"""Neuron-level tuning: chosen units of convolutions and linear maps train, or all but these."""
+"""Train chosen neurons of convolutions and linear layers, or everything except these."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
-from adapt.data.sample import Sample
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.models.model import Model
-from adapt.tuning.choice import best_neurons, keep, kept, score
-from adapt.tuning.layers import full
+from adapt.tuning.layers import trainable_names
+from adapt.tuning.selection import best_neurons, score, select
+from adapt.tuning.tuned import Tuned
 from interventions.neurons import Neurons
 from interventions.rows import freeze_neurons, train_rows
 from interventions.sites import choose_sites
@@ -16,47 +16,63 @@ from interventions.sites import choose_sites
 
 def neurons(
     model: Model,
-    neurons: str | None = None,
+    data: TuningData | None = None,
+    neurons: Neurons | str | Path | None = None,
     choose: str = "rgn",
-    amount: float | int = 0.05,
-    weights: float | None = None,
-    per: Literal["site"] | None = None,
+    top: float | int = 0.05,
+    weight_share: float | None = None,
+    per_site: bool = False,
     sites: str | Sequence[str] = "*",
     freeze: bool = False,
     examples: int | None = 64,
     seed: int = 0,
-    sample: Sample | None = None,
-) -> list[str]:
-    """Rows of the chosen neurons, as `interventions.rows.train_rows` makes them; `merge_rows` ends it.
+) -> Tuned:
+    """Train the weight rows of chosen neurons (`interventions.rows.train_rows`; `merge_rows` ends it).
 
-    `neurons` is a file that `Neurons.save` wrote. Without one, those with the highest scores are taken, `amount` of
-    them (a share or a count), `per` site or of all; with `weights`, as many as this share of the model's weights pays
-    for, and `amount` is not looked at. `choose`, `examples` and `seed` say who scores them, as in
-    `adapt.tuning.choice.score`. `sites` are globs over the model's or the file's sites. `freeze` turns the choice
-    around: these neurons stay, and all else of the model trains.
+    Args:
+        model: The model to train.
+        data: Training examples, needed by most measures.
+        neurons: The neurons to train, or a file that `Neurons.save` wrote; None chooses them by `choose`.
+        choose: What scores the neurons (`adapt.tuning.selection.score`).
+        top: The share (float) or number (int) of neurons to choose.
+        weight_share: Instead of `top`: choose neurons up to this share of the model's weights.
+        per_site: Choose the same share or number at every site instead of the best of all sites together.
+        sites: Globs over the sites to choose from.
+        freeze: Train everything except the chosen neurons.
+        examples: The largest number of target and of source examples that a measure reads.
+        seed: For `choose="random"`.
+
+    Returns:
+        The trained rows and the selection.
 
     Raises:
-        InputError: a file cannot be read or is another model's, nothing is chosen, or it cannot train alone.
+        InputError: the file cannot be read or is another model's, no neuron is chosen, or one cannot train alone.
     """
-    if not isinstance(neurons, (str, Path, type(None))):
-        raise InputError(f"tuning.neurons is a file that Neurons.save wrote; got {neurons!r}.")
+    if not isinstance(neurons, (Neurons, str, Path, type(None))):
+        raise InputError(f"neurons must be a file that Neurons.save wrote; got {neurons!r}.")
     try:
-        if found := kept(sample):
-            chosen = found[0]
-        else:
-            if neurons is not None:
-                chosen, said = _saved(neurons, sites), f"by the file '{Path(neurons).name}'"
+        selection = None if data is None else data.selections.get("")
+        if selection is None:
+            if neurons is None:
+                scores, reason = score(model, choose, data, sites, seed, examples)
+                chosen = best_neurons(model, scores, top, per_site, weight_share)
             else:
-                scores, said = score(model, choose, sample, sites, seed, examples)
-                chosen = best_neurons(model, scores, amount, per, weights)
+                chosen, reason = _given(neurons, sites)
             if not len(chosen):
                 raise ValueError("There are no neurons to train: the set is empty.")
-            keep(sample, model, chosen, f"{said}, to stay as they are" * freeze or said)
-        return freeze_neurons(model, chosen, full(model)) if freeze else train_rows(model, chosen)
+            selection = select(model, chosen, f"{reason}, to stay frozen" if freeze else reason)
+        if freeze:
+            names = freeze_neurons(model, selection.neurons, list(trainable_names(model)))
+        else:
+            names = train_rows(model, selection.neurons)
+        return Tuned.of(names, selection)
     except ValueError as error:
         raise InputError(f"tuning=neurons: {error}") from None
 
 
-def _saved(path: str, sites: str | Sequence[str]) -> Neurons:
-    held = Neurons.load(Path(path).expanduser())
-    return Neurons({site: held[site] for site in choose_sites(held.sites, sites)})
+def _given(neurons: Neurons | str | Path, sites: str | Sequence[str]) -> tuple[Neurons, str]:
+    if isinstance(neurons, Neurons):
+        return Neurons({site: neurons[site] for site in choose_sites(neurons.sites, sites)}), "by name"
+    path = Path(neurons).expanduser()
+    saved = Neurons.load(path)
+    return Neurons({site: saved[site] for site in choose_sites(saved.sites, sites)}), f"by the file '{path.name}'"

@@ -1,19 +1,20 @@
-"""Whether two ways of scoring neurons agree: in whom they choose, and in the order of all."""
+"""Compare two scores of neurons: the overlap of the neurons they choose, and the correlation of their ranks."""
+
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from interventions.neurons import Neurons, Scores
 
 
 def overlap(one: Neurons, other: Neurons) -> float:
-    """The share of the neurons in either set that is in both (Jaccard); 1 where both are empty."""
+    """Return the Jaccard index of two sets of neurons; 1 if both are empty."""
     either = len(one | other)
     return len(one & other) / either if either else 1.0
 
 
 def chance_overlap(one: Neurons, other: Neurons) -> float:
-    """The overlap to expect of sets that have as many neurons at each site, drawn at random: of the mean counts."""
+    """Return the Jaccard index of the expected counts for random sets with as many neurons at each site."""
     both = sum(
         len(units) * len(other[site]) / site.units
         for site, units in zip(one.sites, one.units, strict=True)
@@ -24,22 +25,18 @@ def chance_overlap(one: Neurons, other: Neurons) -> float:
 
 
 def rank_correlation(one: Scores, other: Scores) -> float:
-    """Spearman's, over all neurons that both score; 0 where one of them scores all alike.
+    """Return Spearman's correlation over all neurons that both score; 0 if one of them gives equal scores to all.
 
     Raises:
-        ValueError: they have no site in common.
+        ValueError: They have no site in common.
     """
+    from scipy.stats import spearmanr
+
     sites = [site for site in one.sites if site in other.sites]
     if not sites:
-        raise ValueError("The two have scores of different sites, and nothing to correlate.")
-    ranks = torch.stack([_ranks(torch.cat([own[site].double() for site in sites])) for own in (one, other)])
-    centred = ranks - ranks.mean(1, keepdim=True)
-    length = centred.norm(dim=1).prod()
-    return float((centred[0] * centred[1]).sum() / length) if length > 0 else 0.0
-
-
-def _ranks(values: Tensor) -> Tensor:
-    # Equal values share the mean of their ranks.
-    _, places, counts = values.unique(return_inverse=True, return_counts=True)
-    ends = counts.cumsum(0).double()
-    return (ends - (counts - 1) / 2)[places]
+        raise ValueError("The scores have no site in common, so their ranks cannot be correlated.")
+    first, second = (torch.cat([scores[site].double() for site in sites]) for scores in (one, other))
+    if (first == first[0]).all() or (second == second[0]).all():
+        return 0.0
+    result: Any = spearmanr(first.numpy(), second.numpy())
+    return float(result.statistic)

@@ -1,10 +1,10 @@
-"""Keeping what the base knew: penalties on how far the weights that train move from where they started.
+"""Penalties on how far the trained weights move from their initial values, against forgetting.
 
     loss of the task + strength / 2 * sum over weights of importance * (weight - start)^2
 
-With importance 1 this is L2-SP (Li et al. 2018, section 4); with the diagonal of the Fisher information, measured on
-data of the source, it is elastic weight consolidation (Kirkpatrick et al. 2017, equation 3). Either holds a copy of the
-weights that train, and of no others: of a layer of which some rows train (`interventions/rows.py`), these rows.
+With importance 1 this is L2-SP (Li et al. 2018, section 4). With the diagonal of the Fisher information, measured on
+source data, it is elastic weight consolidation (Kirkpatrick et al. 2017, equation 3). Both keep a copy of the trained
+weights only; of a layer with trained rows (`interventions/rows.py`), a copy of these rows.
 """
 
 import logging
@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from adapt.data.sample import Sample
+from adapt.checks import check_count, check_number
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.models.inference import eval_mode
 from adapt.models.model import Model
@@ -31,50 +32,59 @@ _LORA_A = re.compile(r"(.*\.)lora_(embedding_)?A(\..*)")
 
 
 class Penalty(nn.Module, ABC):
-    """A penalty: called, it gives a scalar to add to the task's loss. It is made when the weights are the base's.
+    """A term of the loss, created while the weights are still the base's.
 
-    Its tensors move with the module that it is a part of, and no checkpoint holds them.
+    Its tensors move to a device together with the module that owns it. They are not part of checkpoints.
     """
 
     @abstractmethod
     def forward(self) -> Tensor:
-        """The penalty for where the weights are now."""
+        """Return the penalty for the current weights, a scalar."""
 
     def prepare(self, folder: Path) -> None:
-        """Measure what it needs before training, or read what was measured into `folder` before."""
+        """Measure what the penalty needs before training, or read what an interrupted run saved in `folder`."""
 
 
-def none(model: Model, sample: Sample | None = None) -> None:
+def none(model: Model, data: TuningData | None = None) -> None:
     """No penalty."""
 
 
-def l2sp(model: Model, strength: float = 0.01, sample: Sample | None = None) -> "L2SP":
-    """`L2SP` on the parameters of the model that train. Raises InputError."""
+def l2sp(model: Model, data: TuningData | None = None, strength: float = 0.01) -> "L2SP":
+    """Return the penalty `L2SP` on the trained parameters. Raises InputError if `strength` is not above 0."""
     return L2SP(model, strength)
 
 
 def ewc(
-    model: Model, strength: float = 0.01, examples: int = 200, seed: int = 0, sample: Sample | None = None
+    model: Model, data: TuningData | None = None, strength: float = 0.01, examples: int = 200, seed: int = 0
 ) -> "EWC":
-    """`EWC` on the parameters of the model that train, by `examples` of the source, drawn with `seed`.
+    """Return the penalty `EWC` on the trained parameters.
+
+    Args:
+        model: The model, with the parameters that will train.
+        data: Its source examples are used to measure the Fisher information.
+        strength: The weight of the penalty.
+        examples: The number of source examples to draw.
+        seed: Seed of the draw.
+
+    Returns:
+        The penalty; `prepare` measures the Fisher information.
 
     Raises:
-        InputError: there are no source examples, or a number is none.
+        InputError: there are no source examples, or a number is out of range.
     """
-    if sample is None or not sample.source:
-        raise InputError("keep=ewc measures on examples of the source what to keep: give data.source_train=...")
-    if not isinstance(examples, int) or examples < 1:
-        raise InputError(f"keep.examples is a number of examples, 1 or more; got {examples!r}.")
-    drawn = random.Random(seed).sample(range(len(sample.source)), min(examples, len(sample.source)))
-    return EWC(model, strength, replace(sample, source=[sample.source[number] for number in sorted(drawn)]))
+    if data is None or not data.source:
+        raise InputError("penalty=ewc needs examples of the source: give data.source_train=...")
+    check_count("examples", examples, 1)
+    drawn = random.Random(seed).sample(range(len(data.source)), min(examples, len(data.source)))
+    return EWC(model, strength, replace(data, source=[data.source[number] for number in sorted(drawn)]))
 
 
 class L2SP(Penalty):
-    """The squared distance of the weights that train from the base's.
+    """The squared distance of the trained weights from the base's.
 
-    What a pair of LoRA factors adds to a weight is nothing at the start, and it is this that is kept small: the squared
-    Frobenius norm of `scaling * B A`, by two products of rank times rank. So it means the same as of the weight itself.
-    The factors alone would not: A starts at random, and is free where B is zero.
+    A pair of LoRA factors is penalised by what it adds to its weight, the squared Frobenius norm of `scaling * B A`, so
+    that the penalty means the same as for the weight itself. It is computed from two products of size rank x rank.
+    (A distance of the factors from their start would not do: A starts at random, and has no effect while B is zero.)
     """
 
     def __init__(self, model: Model, strength: float) -> None:
@@ -86,7 +96,7 @@ class L2SP(Penalty):
         self.anchored = _Anchored({name: own for name, own in parameters.items() if id(own) not in factors})
 
     def forward(self) -> Tensor:
-        with torch.autocast(self.anchored.device.type, enabled=False):  # small differences, in 16 bits, would be none
+        with torch.autocast(self.anchored.device.type, enabled=False):  # small differences would vanish in 16 bits
             distance = self.anchored()
             for first, second, scaling in self.pairs:
                 a, b = first.flatten(1).float(), second.flatten(1).float()
@@ -95,21 +105,21 @@ class L2SP(Penalty):
 
 
 class EWC(Penalty):
-    """The squared distance, each weight's times its Fisher information in the base, which `prepare` measures.
+    """The squared distance of each weight, multiplied by its Fisher information in the base.
 
-    It is the mean over the source's examples of the squared gradient of the task's loss on that example (with its own
-    text, the "empirical" Fisher information), divided by its mean over all weights that train: `strength` then means
-    the same as L2-SP's, whatever the loss's scale. The model runs as in evaluation. It is kept beside the checkpoints,
-    where a run that is resumed finds it, and each of several processes.
+    The Fisher information is the mean over source examples of the squared gradient of the task's loss with the
+    reference text (the "empirical" Fisher information). It is divided by its mean over all trained weights, so that
+    `strength` means the same as for L2-SP whatever the scale of the loss. The model is in eval mode while `prepare`
+    measures it. It is saved with the checkpoints, where a resumed run and further processes read it.
 
-    LoRA factors count as the weights that they are: at the start only B has a gradient, and is pulled to zero where
-    that would change what the source hears.
+    LoRA factors are treated as ordinary weights: at the start only B has a gradient, and it is pulled towards zero
+    where it would change the outputs for the source.
     """
 
-    def __init__(self, model: Model, strength: float, sample: Sample) -> None:
+    def __init__(self, model: Model, strength: float, data: TuningData) -> None:
         super().__init__()
         self.strength = _checked(strength)
-        self.model, self.sample = [model], sample  # in a list: the model is no part of its own penalty
+        self.model, self.data = [model], data  # in a list, so that the model does not become a submodule
         self.anchored = _Anchored(_trained(model))
 
     def prepare(self, folder: Path) -> None:
@@ -119,10 +129,12 @@ class EWC(Penalty):
                 measured = read_tensors(path, _KIND)[1]
                 fisher = [measured[name] for name in self.anchored.names]
             except (FileError, KeyError) as error:
-                raise InputError(f"'{path}' is not this run's ({error}). Start anew: overwrite=true.") from None
+                raise InputError(
+                    f"'{path}' does not belong to this run ({error}). Start again with overwrite=true."
+                ) from None
         else:
             fisher = self._measure()
-            header = {"examples": len(self.sample.source)}
+            header = {"examples": len(self.data.source)}
             write_tensors(path, _KIND, header, dict(zip(self.anchored.names, fisher, strict=True)))
         self.anchored.importance = [one.to(self.anchored.device) for one in fisher]
 
@@ -131,30 +143,31 @@ class EWC(Penalty):
             return 0.5 * self.strength * self.anchored()
 
     def _measure(self) -> list[Tensor]:
-        (model,), own = self.model, self.anchored.trained
-        total = [torch.zeros_like(parameter, dtype=torch.float32) for parameter in own]
-        alone = replace(self.sample.loader, batch_seconds=0.0, batch_tokens=0)  # a batch of one each
-        batches = alone.evaluation(self.sample.source, model.reader)
+        (model,), parameters = self.model, self.anchored.trained
+        total = [torch.zeros_like(parameter, dtype=torch.float32) for parameter in parameters]
+        single = replace(self.data.loader, batch_seconds=0.0, batch_tokens=0)  # one example per batch
+        batches = single.evaluation(self.data.source, model.reader)
         with eval_mode(model), torch.enable_grad():
-            for batch in track(batches, "measuring what to keep"):
+            for batch in track(batches, "measuring Fisher information"):
                 loss = model.task.loss(model, batch.to(self.anchored.device))
-                for sum_, gradient in zip(total, torch.autograd.grad(loss, own, allow_unused=True), strict=True):
+                gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+                for squares, gradient in zip(total, gradients, strict=True):
                     if gradient is not None:
-                        sum_ += gradient.float().square()
+                        squares += gradient.float().square()
         mean = sum(float(part.double().sum()) for part in total) / sum(part.numel() for part in total)
         if not 0 < mean < float("inf"):
             raise InputError(
-                "keep=ewc: on the source's examples the weights that train have no gradient, or one that is no number. "
-                "Take others, or keep=l2sp."
+                "penalty=ewc: the trained weights have no gradient, or not a finite one, on the source examples. "
+                "Use other source examples, or penalty=l2sp."
             )
-        log.info("Fisher information of %d source %ss measured.", len(batches), model.task.example_name)
+        log.info("Measured the Fisher information on %d source %ss.", len(batches), model.task.example_name)
         return [part / mean for part in total]
 
 
 class _Anchored(nn.Module):
-    """The squared distance of parameters from where they were when this was made, each times its importance, if any.
+    """The squared distance of parameters from their values at construction, each weighted by its importance, if any.
 
-    Its tensors are no buffers, which several processes would send to each other in each step.
+    Its tensors are not buffers, because DDP would broadcast buffers in every step.
     """
 
     def __init__(self, parameters: dict[str, nn.Parameter]) -> None:
@@ -182,8 +195,7 @@ class _Anchored(nn.Module):
 
 
 def _checked(strength: float) -> float:
-    if not isinstance(strength, (int, float)) or isinstance(strength, bool) or not 0 < strength < float("inf"):
-        raise InputError(f"keep.strength is a number above 0 (none at all is keep=none); got {strength!r}.")
+    check_number("strength", strength, above=0, hint="penalty=none switches it off.")
     return float(strength)
 
 
@@ -194,7 +206,7 @@ def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
 def _lora_pairs(
     model: nn.Module, parameters: dict[str, nn.Parameter]
 ) -> Iterator[tuple[nn.Parameter, nn.Parameter, float]]:
-    """Each pair of LoRA factors that peft has put in, A `(rank, in, ...)` and B `(out, rank, ...)`, and its scaling."""
+    """Yield each pair of LoRA factors, A `(rank, in, ...)` and B `(out, rank, ...)`, with its scaling."""
     for name, first in parameters.items():
         found = _LORA_A.fullmatch(name)
         second = parameters.get(f"{found[1]}lora_{found[2] or ''}B{found[3]}") if found else None

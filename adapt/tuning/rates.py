@@ -1,9 +1,9 @@
-"""Discriminative learning rates: factors by layer, smaller towards the input (Howard and Ruder 2018), or as given."""
+"""Discriminative learning rates: a factor per layer, smaller towards the input (Howard and Ruder 2018), or as given."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from math import isfinite
 
+from adapt.checks import check_number
 from adapt.errors import InputError
 from adapt.models.model import Model
 from interventions.sites import choose_layers
@@ -16,53 +16,68 @@ def layer_rates(
     rates: Mapping[str | int, float] | None = None,
     measured: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
-    """What the learning rate of each of the `trained` parameters is multiplied by.
+    """Compute a factor of the learning rate for each trained parameter, the product of three factors.
 
-    The highest layer that trains has 1, and each layer below it `decay` times what the layer above it has, also where
-    layers between do not train (the paper's is 1 / 2.6). `rates` are further factors, by layers as `choose_layers`
-    finds them, or by globs over names of parameters; where several fit a parameter, the last counts. `measured` are
-    factors besides, by the name of the layer (`adapt.tuning.surgical.auto_rgn`).
+    Args:
+        model: The model that has the parameters.
+        trained: The names of the trained parameters.
+        decay: The highest trained layer has the factor 1, and each layer below it `decay` times the factor of the layer
+            above, whether or not the layers between them train (1 / 2.6 in the paper).
+        rates: Factors by layer, as `choose_layers` finds them, or by globs over names of parameters. If several match
+            a parameter, the last one counts.
+        measured: Factors by layer name (`adapt.tuning.surgical.auto_rgn`).
+
+    Returns:
+        The factor of each parameter, by name.
 
     Raises:
-        InputError: a factor is no number from 0 on, or one of `rates` fits nothing that trains.
+        InputError: a factor is negative or not finite, or a key of `rates` matches nothing that trains.
     """
     if not isinstance(rates, (Mapping, type(None))):
         raise InputError(
-            f"rates are factors by layer or parameter, as '{{first 3: 0.1}}', or auto, or null; got {rates!r}."
+            f"rates must be factors by layer or parameter, such as '{{first 3: 0.1}}', or auto, or null; got {rates!r}."
         )
     for what, factor in (("layer_decay", decay), *((f"rates.{key}", value) for key, value in (rates or {}).items())):
-        if not isinstance(factor, (int, float)) or isinstance(factor, bool) or not (isfinite(factor) and factor >= 0):
-            raise InputError(f"{what} is a factor of the learning rate, a number from 0 on; got {factor!r}.")
-    places = {name: layer_of(model, name) for name in trained}
+        check_number(what, factor, minimum=0)
+    layers = model.layers
+    places = layer_numbers(model, trained)
     top = max(places.values())
-    asked = {name: 1.0 for name in trained}
+    requested = {name: 1.0 for name in trained}
     for key, factor in (rates or {}).items():
-        names = _named(model, places, key)
+        names = _matching(model, places, key)
         if not names:
-            known = ", ".join(f"{number}: {layer.name}" for number, layer in enumerate(model.layers))
+            known = ", ".join(f"{number}: {layer.name}" for number, layer in enumerate(layers))
             raise InputError(
-                f"rates: {key!r} fits no layer and no parameter that trains. Give numbers, names or globs of layers "
+                f"rates: {key!r} matches no layer and no parameter that trains. Give numbers, names or globs of layers "
                 f"({known}), 'first N', 'last N', or globs of parameters such as '*.bias'."
             )
-        asked |= dict.fromkeys(names, float(factor))
-    found = [(measured or {}).get(layer.name, 1.0) for layer in model.layers]
-    return {name: decay ** (top - place) * asked[name] * found[place] for name, place in places.items()}
+        requested |= dict.fromkeys(names, float(factor))
+    by_layer = [(measured or {}).get(layer.name, 1.0) for layer in layers]
+    return {name: decay ** (top - place) * requested[name] * by_layer[place] for name, place in places.items()}
 
 
-def layer_of(model: Model, parameter: str) -> int:
-    """The number of the layer that a parameter is in, or a module around it: a factor that stands beside a weight."""
-    module = parameter.rpartition(".")[0]
+def layer_numbers(model: Model, parameters: Iterable[str]) -> dict[str, int]:
+    """Return the number of the layer of each parameter. Added factors belong to the layer of the weight they modify.
+
+    Raises:
+        InputError: a parameter is in no layer.
+    """
     owners = {name: number for number, layer in enumerate(model.layers) for name in layer.modules}
-    while module and module not in owners:
-        module = module.rpartition(".")[0]
-    if module not in owners:
-        raise InputError(f"The model has no layer with the parameter '{parameter}'.")
-    return owners[module]
+    numbers: dict[str, int] = {}
+    for parameter in parameters:
+        module = parameter.rpartition(".")[0]
+        while module and module not in owners:
+            module = module.rpartition(".")[0]
+        if module not in owners:
+            raise InputError(f"The model has no layer with the parameter '{parameter}'.")
+        numbers[parameter] = owners[module]
+    return numbers
 
 
-def _named(model: Model, places: Mapping[str, int], key: str | int) -> list[str]:
+def _matching(model: Model, places: Mapping[str, int], key: str | int) -> list[str]:
+    layers = model.layers
     try:
-        chosen = {layer.name for layer in choose_layers(model.layers, key)}
+        chosen = {layer.name for layer in choose_layers(layers, key)}
     except ValueError:
         return [name for name in places if fnmatchcase(name, str(key))]
-    return [name for name, place in places.items() if model.layers[place].name in chosen]
+    return [name for name, place in places.items() if layers[place].name in chosen]

@@ -1,72 +1,63 @@
-"""Surgical fine-tuning (Lee et al. 2022): the one block whose gradient is largest beside its weights trains."""
+"""Surgical fine-tuning (Lee et al. 2022): train the one layer with the largest gradient relative to its weights."""
 
-import json
-
-from adapt.data.sample import Sample
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
-from adapt.files import write_json
-from adapt.introspect.scores import mean_gradient
+from adapt.introspect.loss_gradients import mean_gradient
 from adapt.models.model import Model
-from adapt.tuning.choice import best_layers, keep, kept
-from adapt.tuning.layers import full, layers
+from adapt.tuning.layers import layers, trainable_names
+from adapt.tuning.selection import best_layers, select
+from adapt.tuning.tuned import Tuned
 from interventions.neurons import Neurons
 from interventions.sites import find_sites
 
-KEPT_RATES = "choice-rates.json"
 
-
-def surgical(model: Model, examples: int | None = 64, sample: Sample | None = None) -> list[str]:
-    """The parameters of the layer with the highest relative gradient norm.
+def surgical(model: Model, data: TuningData | None = None, examples: int | None = 64) -> Tuned:
+    """Train the layer with the largest relative gradient norm, measured on `examples` of the target.
 
     Raises:
-        InputError: there is nothing to measure it on.
+        InputError: there are no training examples to measure it on.
     """
-    if found := kept(sample):
-        return layers(model, found[1] or [])
-    if sample is None or not sample.target:
-        raise InputError("tuning=surgical measures gradients on training examples, and there are none.")
-    few = sample.few(examples)
-    (chosen,) = best_layers(model, relative_gradients(model, few), 1)
-    every = Neurons.every([site for site in find_sites(model) if site.name in chosen.modules])
-    said = f"by its relative gradient norm, measured on {len(few.target)} examples of the target"
-    keep(sample, model, every, said, [chosen])
-    return layers(model, [chosen.name])
+    selection = None if data is None else data.selections.get("")
+    if selection is None:
+        if data is None or not data.target:
+            raise InputError("tuning=surgical measures gradients on training examples, and there are none.")
+        few = data.subset(examples)
+        (chosen,) = best_layers(model, relative_gradients(model, few), 1)
+        neurons = Neurons.every([site for site in find_sites(model) if site.name in chosen.modules])
+        reason = f"by its relative gradient norm, measured on {len(few.target)} examples of the target"
+        selection = select(model, neurons, reason, [chosen])
+    return Tuned.of(layers(model, layers=list(selection.layers or ())).names, selection)
 
 
-def relative_gradients(model: Model, sample: Sample) -> dict[str, float]:
-    """The norm of a layer's gradient of the target's mean loss over that of its weights, by the layer's name.
+def relative_gradients(model: Model, data: TuningData) -> dict[str, float]:
+    """Return, by layer name, the norm of the gradient of the target's mean loss over the norm of the layer's weights.
 
-    All of a layer's parameters count, its norms and biases included; layers that nothing trains have none.
+    All parameters of a layer count, biases and norms included. Layers without trainable parameters are left out.
     """
-    free = set(full(model))
-    gradient = mean_gradient(model, sample, sorted(free))
-    found = {}
+    gradient = mean_gradient(model, data, sorted(trainable_names(model)))
+    parameters = dict(model.named_parameters())
+    norms: dict[str, float] = {}
     for layer in model.layers:
-        own = [name for name in gradient if name.rpartition(".")[0] in layer.modules]
-        if own:
-            squares = [sum(float(t[n].detach().double().square().sum()) for n in own) for t in
-                       (gradient, dict(model.named_parameters()))]  # fmt: skip
-            found[layer.name] = (squares[0] / max(squares[1], 1e-30)) ** 0.5
-    return found
+        names = [name for name in gradient if name.rpartition(".")[0] in layer.modules]
+        if names:
+            of_gradient, of_weights = (
+                sum(float(tensors[name].detach().double().square().sum()) for name in names)
+                for tensors in (gradient, parameters)
+            )
+            norms[layer.name] = (of_gradient / max(of_weights, 1e-30)) ** 0.5
+    return norms
 
 
-def auto_rgn(model: Model, sample: Sample, examples: int = 64) -> dict[str, float]:
-    """The factor of each layer's learning rate, by auto-RGN: its relative gradient norm over the largest.
+def auto_rgn(model: Model, data: TuningData, examples: int = 64) -> dict[str, float]:
+    """Return a factor of the learning rate for each layer: its relative gradient norm over the largest (auto-RGN).
 
-    The layer of `surgical` has 1. Measured on the model as it comes, before any tuning. The factors are kept beside the
-    choice, and read from there by whoever goes on with the run or helps with it.
+    The layer that `surgical` would train has 1. Measure it on the base, before a tuning changes the model.
 
     Raises:
-        InputError: there is nothing to measure it on.
+        InputError: there are no training examples to measure it on.
     """
-    path = None if sample.kept is None else sample.kept.with_name(KEPT_RATES)
-    if path is not None and path.is_file():
-        return json.loads(path.read_text(encoding="utf-8"))
-    if not sample.target:
+    if not data.target:
         raise InputError("rates=auto measures gradients on training examples, and there are none.")
-    norms = relative_gradients(model, sample.few(examples))
+    norms = relative_gradients(model, data.subset(examples))
     largest = max(norms.values()) or 1.0
-    factors = {name: norm / largest for name, norm in norms.items()}
-    if path is not None:
-        write_json(path, factors)
-    return factors
+    return {name: norm / largest for name, norm in norms.items()}

@@ -1,9 +1,10 @@
-"""Layers that are laid out on a grid while they train: a topographic loss beside the task's (Krug & Stober 2019).
+"""Arrange the units of layers on a grid while they train, by a topographic loss (Krug & Stober 2019).
 
     loss of the task + strength * mean over sites of (1 - mean cosine of neighbouring units' weights)
 
-`adapt/introspect/topography/loss.py` has the loss. Here is which sites it is for, and which cell each unit starts in,
-and stays in. The cells go with the model, in its file's header or its `adaptation.json`, as `topographic`.
+The loss is in `adapt/introspect/topography/loss.py`. This file decides which sites it applies to and in which cell of
+the grid each unit is; units never change their cell. The cells are saved with the model as `topographic`, in the header
+of its file or in `adaptation.json`.
 """
 
 import json
@@ -14,6 +15,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from adapt.checks import check_choice, check_number
 from adapt.errors import InputError
 from adapt.files import write_json
 from adapt.introspect.topography.cells import cells_by_weight, cells_from_text, cells_to_text
@@ -24,12 +26,12 @@ from interventions.rows import full_weight
 from interventions.sites import UNIT_AXIS, Site, choose_sites
 
 log = logging.getLogger(__name__)
-FEWEST = 9  # on a smaller grid no unit has a neighbour on each side
+FEWEST = 9  # on a smaller grid, no unit has a neighbour on every side
 Start = Literal["weights", "number"]
 
 
 class Topographic:
-    """Called, the loss to add, a scalar. `prepare` gives the units their cells first."""
+    """A topographic term of the loss. Call `prepare` first, which assigns units to cells."""
 
     loss: TopographicLoss
 
@@ -49,7 +51,7 @@ class Topographic:
         return self.loss()
 
     def prepare(self, folder: Path) -> None:
-        """Give each unit its cell, or read from `folder` which it was given before, by a run that is resumed."""
+        """Assign each unit a cell, or read from `folder` the cells that an interrupted run assigned."""
         path = folder / "topographic.json"
         if path.is_file():
             cells = cells_from_text(json.loads(path.read_text(encoding="utf-8")), path)
@@ -57,20 +59,21 @@ class Topographic:
             cells = {site.name: self.learned.get(site.name) or self._start(site) for site in self.sites}
             write_json(path, cells_to_text(cells))
         self.loss = TopographicLoss(self.model, self.sites, self.strength, self.radius, cells)
+        units, cosines = sum(site.units for site in self.sites), self.neighbour_cosines.values()
         log.info(
-            "Laying out %d units at %d sites on grids; neighbours' cosine is %s.",
-            sum(site.units for site in self.sites), len(self.sites), ", ".join(f"{a:.2f}" for a in self.alike.values()),
+            "Arranging %d units at %d sites on grids. Mean cosine of neighbours by site: %s.",
+            units, len(self.sites), ", ".join(f"{cosine:.2f}" for cosine in cosines),
         )  # fmt: skip
 
     @property
     def cells(self) -> dict[str, list[int]]:
-        """The cell of each unit, by site."""
+        """The cell number of each unit, by site."""
         return self.loss.cells
 
     @property
-    def alike(self) -> dict[str, float]:
-        """The mean cosine of neighbours, by site."""
-        return self.loss.alike()
+    def neighbour_cosines(self) -> dict[str, float]:
+        """The mean cosine of neighbouring units' weights, by site."""
+        return self.loss.smoothness()
 
     def _start(self, site: Site) -> Sequence[int]:
         if self.start == "number":
@@ -79,7 +82,7 @@ class Topographic:
 
 
 def none(model: Model, learned: Any = None) -> None:
-    """No site is laid out."""
+    """No grid."""
 
 
 def grid(
@@ -90,38 +93,44 @@ def grid(
     start: Start = "weights",
     learned: Mapping[str, Sequence[int]] | None = None,
 ) -> Topographic:
-    """Lay out those of the sites (globs; None: all convolutions) of which all or some rows train.
+    """Create the topographic loss for the sites that train, in whole or in rows.
 
-    The output layer is never one: what its units are is written in the alphabet. Nor is a layer of fewer than 9 units,
-    or one whose weight is computed from others (weight norm, factors of `tuning=lora`).
+    The output layer is left out, because its units have a fixed meaning. So are layers of fewer than 9 units and layers
+    whose weight is computed from other tensors (weight norm, factors of `tuning=lora`).
 
-    Units start where `learned` says, which is the base's own grids; else where their weights put them (`start`
-    "weights": linear assignment sorting of their directions), so that as little as can be has to change, or in the
-    order of their numbers ("number"). `strength` 0 pulls at nothing, and is measured all the same: the twin.
+    Args:
+        model: The model, with the parameters that will train.
+        strength: The weight of the loss. 0 changes nothing, but the grids are assigned and measured: the control.
+        sites: Globs over names of sites; None for all convolutions.
+        radius: The distance in cells within which two units are neighbours; 1.5 gives eight neighbours.
+        start: How units are assigned to cells: by the directions of their weights ("weights", linear assignment
+            sorting) or in the order of their numbers ("number").
+        learned: The cells of the base's own grids, by site; they take precedence over `start`.
+
+    Returns:
+        The loss.
 
     Raises:
-        InputError: an option is none, or of these sites none trains.
+        InputError: an option is out of range, or none of the sites trains.
     """
-    for name, value, least in (("strength", strength, 0), ("radius", radius, 1)):
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value < float("inf"):
-            raise InputError(f"topographic.{name} is a number of at least {least}; got {value!r}.")
-    if start not in ("weights", "number"):
-        raise InputError(f"topographic.start must be weights or number; got {start!r}.")
+    check_number("strength", strength, minimum=0)
+    check_number("radius", radius, minimum=1)
+    check_choice("start", start, ("weights", "number"))
     if sites is not None and not (
         isinstance(sites, str) or (isinstance(sites, Sequence) and all(isinstance(one, str) for one in sites))
     ):
-        raise InputError(f"topographic.sites is a glob over names, or a list of them; got {sites!r}.")
+        raise InputError(f"sites must be a glob over names or a list of globs; got {sites!r}.")
     try:
         named = choose_sites(model.sites, "*" if sites is None else sites)
     except ValueError as error:
-        raise InputError(f"topographic.sites: {error}") from None
+        raise InputError(f"sites: {error}") from None
     chosen = [site for site in named if (sites is not None or site.unit_axis == 1) and _trains(model, site)]
     if not chosen:
         kinds = "convolution" if sites is None else f"site that {sites!r} names"
         raise InputError(
-            f"topographic=grid: there is no {kinds} with {FEWEST} units or more, below the output layer, whose own "
-            "weight trains, in whole or in rows. Let it train by tuning=full, layers or neurons, or name others: "
-            "topographic.sites=['*.fc1']; innertune sites lists them."
+            f"topographic=grid: no {kinds} below the output layer has {FEWEST} units or more and a weight that "
+            "trains. Let it train by tuning=full, layers or neurons, or name other sites: topographic.sites=['*.fc1']. "
+            "`innertune sites` lists them."
         )
     return Topographic(model, chosen, float(strength), float(radius), start, learned or {})
 
@@ -129,7 +138,7 @@ def grid(
 def _trains(model: Model, site: Site) -> bool:
     module = module_at(model, site)
     parents = [model.get_submodule(site.name[:at]) for at, sign in enumerate(site.name) if sign == "."]
-    if any(hasattr(parent, "made_by") for parent in parents):  # a factor (adapt/models/factors.py), and no layer
+    if any(hasattr(parent, "made_by") for parent in parents):  # a factor (adapt/models/factors.py), not a layer
         return False
     return (
         site.units >= FEWEST

@@ -1,27 +1,27 @@
-"""Gradual unfreezing: the top layer trains first, then the one below it too, and so on (Howard and Ruder 2018)."""
+"""Gradual unfreezing: train the top layer first, then also the one below it, and so on (Howard and Ruder 2018)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
-from adapt.errors import InputError
+from adapt.checks import check_count
 from adapt.models.model import Model
-from adapt.tuning.rates import layer_of
+from adapt.tuning.rates import layer_numbers
 
 
 @dataclass(frozen=True)
 class Unfreeze:
-    """Which parameters train from when on: those of `groups[0]` from the first epoch, of `groups[1]` `every` later.
+    """A schedule: the parameters of `groups[0]` train from the first epoch, those of `groups[1]` from `every` later.
 
-    What trains follows from the epoch alone, so that there is nothing that a resumed run would have to know.
+    What trains depends on the epoch alone, so that a resumed run needs no further state.
     """
 
     groups: tuple[tuple[str, ...], ...]
     every: int
 
     def __call__(self, model: nn.Module, epoch: int) -> None:
-        """Let train what trains in `epoch` (0 is the first), and freeze what waits; others are left as they are."""
+        """Let the parameters of `epoch` (counted from 0) train, and freeze those of later groups."""
         parameters = dict(model.named_parameters())
         for number, names in enumerate(self.groups):
             for name in names:
@@ -30,19 +30,18 @@ class Unfreeze:
 
     @property
     def epochs(self) -> int:
-        """The first epoch in which all train, counted from 1."""
+        """The first epoch, counted from 1, in which all groups train."""
         return (len(self.groups) - 1) * self.every + 1
 
 
 def gradual(model: Model, trained: Sequence[str], every: int) -> Unfreeze:
-    """The layers that have any of the `trained` parameters, from the top down, one more after `every` epochs.
+    """Unfreeze the layers of the `trained` parameters from the top down, one more after every `every` epochs.
 
     Raises:
-        InputError: `every` is no number of epochs.
+        InputError: `every` is not a whole number of at least 1.
     """
-    if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-        raise InputError(f"unfreeze is a number of epochs, at least 1, or null for all at once; got {every!r}.")
+    check_count("unfreeze", every, 1)
     layers: dict[int, list[str]] = {}
-    for name in trained:
-        layers.setdefault(layer_of(model, name), []).append(name)
+    for name, number in layer_numbers(model, trained).items():
+        layers.setdefault(number, []).append(name)
     return Unfreeze(tuple(tuple(layers[number]) for number in sorted(layers, reverse=True)), every)

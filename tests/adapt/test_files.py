@@ -1,4 +1,4 @@
-"""A file is written whole or not at all, and is an ordinary one."""
+"""Files are written atomically, with ordinary permissions."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def test_a_folder_in_its_place_is_an_error_without_litter(tmp_path):
 
 
 def test_a_writer_may_replace_the_part(tmp_path):
-    """Libraries that write beside and rename do."""
+    """Some libraries write to another name and rename."""
     path = tmp_path / "a.txt"
     with atomic(path) as part:
         (tmp_path / "other").write_text("new")

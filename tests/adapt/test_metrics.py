@@ -1,4 +1,4 @@
-"""Error rates agree with counting by hand and with jiwer, BLEU with sacrebleu; intervals hold the estimate."""
+"""Error rates agree with counts by hand and with jiwer, BLEU with sacrebleu; intervals contain the estimate."""
 
 import jiwer
 import numpy as np
@@ -14,7 +14,7 @@ from adapt.metrics import (
     error_rates,
     paired_intervals,
     translation_metrics,
-    translation_quality,
+    translation_scores,
     word_edits,
 )  # fmt: skip
 
@@ -69,7 +69,7 @@ def test_utterances_are_picked_by_index_and_by_mask():
 
 
 def ratio(edits, lengths):
-    """The quality of which one number is a ratio of sums."""
+    """Scores of one metric that is a ratio of sums."""
     return TextScores((WER,), (np.stack([edits, lengths], 1),), (lambda sums: sums[..., 0] / sums[..., 1],))
 
 
@@ -110,7 +110,7 @@ def test_the_paired_interval_is_of_after_minus_before():
 
 
 def test_pairing_takes_the_same_utterances_from_both():
-    """Every utterance gains one word of four: the difference is certain, whichever are drawn."""
+    """Every utterance gains one word of four, so all resamples have the same difference."""
     references = ["a b c d"] * 20
     before = error_rates(references, ["a b c", "a b"] * 10)
     after = error_rates(references, ["a b c d", "a b c"] * 10)
@@ -132,7 +132,7 @@ WRITTEN = ["Morgen regnet es.", "Nimm den Schirm!", "es bleibt kalt und sehr win
 def test_translations_are_judged_as_sacrebleu_does():
     import sacrebleu
 
-    quality = translation_quality(GERMAN, WRITTEN)
+    quality = translation_scores(GERMAN, WRITTEN)
     expected = {
         "bleu": sacrebleu.corpus_bleu(WRITTEN, [GERMAN]).score,
         "chrf": sacrebleu.corpus_chrf(WRITTEN, [GERMAN]).score,
@@ -146,13 +146,13 @@ def test_translations_are_judged_as_sacrebleu_does():
 
 
 def test_a_perfect_translation():
-    assert translation_quality(GERMAN, GERMAN).values() == pytest.approx({"bleu": 100, "chrf": 100, "ter": 0})
+    assert translation_scores(GERMAN, GERMAN).values() == pytest.approx({"bleu": 100, "chrf": 100, "ter": 0})
 
 
 def test_intervals_of_translations_hold_the_estimate_and_are_paired():
     references, worse = GERMAN * 20, WRITTEN * 20
     better = [right if n % 3 else wrong for n, (right, wrong) in enumerate(zip(references, worse, strict=True))]
-    old, new = translation_quality(references, worse), translation_quality(references, better)
+    old, new = translation_scores(references, worse), translation_scores(references, better)
     for key, (low, high) in bootstrap_intervals(old).items():
         assert low < old.values()[key] < high
     differences = paired_intervals(old, new)
@@ -172,8 +172,8 @@ def test_signatures_say_how_it_was_measured():
         translation_metrics("words")
 
 
-def test_a_tokenizer_that_cannot_be_had_is_named(monkeypatch):
-    """Japanese needs a library, and flores200 a file from the net."""
+def test_an_unavailable_tokenizer_is_reported(monkeypatch):
+    """Japanese needs a library, and flores200 a file from the network."""
     from sacrebleu.metrics import BLEU
 
     from adapt.metrics import _sacrebleu
@@ -183,10 +183,10 @@ def test_a_tokenizer_that_cannot_be_had_is_named(monkeypatch):
 
     monkeypatch.setattr(BLEU, "__init__", lacking)
     _sacrebleu.cache_clear()
-    with pytest.raises(ValueError, match=r"'ja-mecab' cannot be had here \(Install sacrebleu\[ja\]\)"):
+    with pytest.raises(ValueError, match=r"'ja-mecab' is not available here \(Install sacrebleu\[ja\]\)"):
         _sacrebleu("ja-mecab")
 
 
 def test_how_values_are_shown():
-    assert str(translation_quality(GERMAN, GERMAN)) == "BLEU 100.0, chrF 100.0, TER 0.0"
+    assert str(translation_scores(GERMAN, GERMAN)) == "BLEU 100.0, chrF 100.0, TER 0.0"
     assert Metric("wer", "WER", "word error rate").scale == 100 and translation_metrics()[0].scale == 1

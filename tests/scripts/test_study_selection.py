@@ -50,7 +50,7 @@ def test_layers_near_an_end_come_first(study, tmp_path):
     model = load_model("us-english").model
     for from_top, place in ((True, -1), (False, 0)):
         path = study.depth(tmp_path, "us-english", run, from_top)
-        neurons(model, choose=str(path), weights=0.08, per=None)
+        neurons(model, choose=str(path), weight_share=0.08)
         ends = tuple(f"{name}.weight" for name in (("conv8", "conv9", "conv10") if from_top else ("conv0",)))
         rows = merge_rows(model)
         away = [name for name in rows if name.endswith(".weight") and not name.endswith(ends)]

@@ -40,13 +40,14 @@ def test_what_is_finished_is_read_and_told(study, tmp_path):
         sites = {
             "net.conv3": {
                 "units": 9,
-                "alike": {"before": 0.1, "after": moran},
-                "moran": {"before": 0.1, "after": moran},
+                "neighbour_cosine": {"before": 0.1, "after": moran},
+                "morans_i": {"before": 0.1, "after": moran},
             },
-            "net.conv4": {"units": 9, "alike": {"before": 0.0, "after": 0.5}},
+            "net.conv4": {"units": 9, "neighbour_cosine": {"before": 0.0, "after": 0.5}},
         }
         (tmp_path / run.name).mkdir()
-        said = {"target": {"after": {"wer": wer}}, "topographic": {"key": "phoneme", "examples": 5, "sites": sites}}
+        topographic = {"group_by": "phoneme", "examples": 5, "sites": sites}
+        said = {"target": {"after": {"wer": wer}}, "topographic": topographic}
         (tmp_path / run.name / "metrics.json").write_text(json.dumps(said))
         rows.append(study.row(run, study.done(run, "adapt", tmp_path, [])))
     table = study.table(rows).splitlines()

@@ -142,7 +142,7 @@ def test_what_is_done_is_not_done_again_and_all_is_read(study, tmp_path, monkeyp
             metrics["source"] = {"before": quality, "after": quality}
             layers = [{"name": "net.acoustic_model.conv0", "relative": 0.25}]
             effect = {"target": {"values": {"wer": 0.5}, "difference": {}}}
-            part = {"part": "net.acoustic_model.conv0", "kind": "layer", "without": effect, "alone": effect}
+            part = {"part": "net.acoustic_model.conv0", "kind": "layer", "reverted": effect, "applied": effect}
             ends = {"examples": {"target": 30}, "before": {"target": quality}, "after": {"target": quality}}
             causes = None if "causes=0" in options else ends | {"parts": [part]}
             (output / "comparison.json").write_text(json.dumps({"weights": {"layers": layers}, "causes": causes}))

@@ -1,1 +1,1 @@
-"""Published corpora: each file downloads and prepares one."""
+"""Published corpora. Each file downloads and prepares one."""

@@ -1,4 +1,7 @@
-"""Download an archive and unpack it, whole or not at all: resumed after a cut, checked, kept inside its folder."""
+"""Downloading and unpacking archives.
+
+A download resumes after an interruption, checksums are verified, and a folder appears only when it is complete.
+"""
 
 import hashlib
 import http.client
@@ -14,18 +17,27 @@ from pathlib import Path, PurePosixPath
 from adapt.errors import InputError
 
 _BLOCK = 1 << 20  # bytes
-_SILENCE = 60.0  # seconds without a byte before we give up
+_TIMEOUT = 60.0  # seconds without any data
 _NETWORK = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
 
 
 def download_archive(url: str, place: Path | str, inside: str = "", checksum: str | None = None) -> Path:
-    """Make the folder `inside` of the archive at `url` the folder `place`, and return it.
+    """Download an archive and unpack its folder `inside` as the folder `place`.
 
-    `place` appears by one rename after everything is unpacked, so a folder of that name is whole, and where it is
-    there already nothing is downloaded. The archive lies beside it meanwhile and is removed at the end.
+    `place` is created by one rename at the end, so it is always complete. If it exists, nothing is downloaded. The
+    archive is stored next to it and deleted at the end.
+
+    Args:
+        url: the address of a tar or zip archive.
+        place: the folder to create.
+        inside: a folder in the archive; "" for all of it.
+        checksum: as in `fetch`.
+
+    Returns:
+        `place`.
 
     Raises:
-        InputError: the address cannot be read, the checksum differs, or the archive is damaged or unsafe.
+        InputError: the download failed, the checksum differs, or the archive is damaged or unsafe.
     """
     place = Path(place).expanduser()
     if place.is_dir() and any(place.iterdir()):
@@ -37,12 +49,12 @@ def download_archive(url: str, place: Path | str, inside: str = "", checksum: st
 
 
 def fetch(url: str, path: Path | str, checksum: str | None = None) -> Path:
-    """Download `url` to `path`, by way of `path` + ".part", which a later call goes on from.
+    """Download `url` to `path`. An interrupted download is kept as `path` + ".part", and a later call resumes it.
 
-    `checksum` is the publisher's, as "md5:..." or "sha256:...". A file that does not have it is removed.
+    `checksum` is the publisher's, as "md5:..." or "sha256:...". A file with another checksum is deleted.
 
     Raises:
-        InputError: the address cannot be read, the transfer was cut, or the checksum differs.
+        InputError: the download failed or was interrupted, or the checksum differs.
     """
     path = Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,8 +66,8 @@ def fetch(url: str, path: Path | str, checksum: str | None = None) -> Path:
         _stream(url, part)
     except _NETWORK as error:
         raise InputError(
-            f"Could not download {url} ({error}). Check the connection and run again: what came so far is kept in "
-            f"'{part}'. Or fetch it with a browser and put it at '{path}'."
+            f"Could not download {url} ({error}). Check the connection and run again to resume from '{part}'. Or "
+            f"download it with a browser and save it as '{path}'."
         ) from None
     _verify(part, url, checksum)
     part.replace(path)
@@ -63,10 +75,10 @@ def fetch(url: str, path: Path | str, checksum: str | None = None) -> Path:
 
 
 def unpack(archive: Path | str, place: Path | str, inside: str = "") -> Path:
-    """Unpack a tar or zip archive so that its folder `inside` becomes the folder `place`, in one rename.
+    """Unpack the folder `inside` of a tar or zip archive as the folder `place`, which is created by one rename.
 
     Raises:
-        InputError: the archive is damaged, has no such folder, or has an entry that points outside its folder.
+        InputError: the archive is damaged, has no such folder, or has an entry that would be written outside `place`.
     """
     archive, place = Path(archive), Path(place)
     staging = place.with_name(f".{place.name}.unpacking")
@@ -83,7 +95,7 @@ def unpack(archive: Path | str, place: Path | str, inside: str = "") -> Path:
                 file.extractall(staging, filter="data")
         if not (staging / inside).is_dir():
             has = ", ".join(sorted(entry.name for entry in staging.iterdir())) or "nothing"
-            raise InputError(f"'{archive}' has no folder '{inside}'; at its top it has: {has}.")
+            raise InputError(f"'{archive}' has no folder '{inside}'. Its top level has: {has}.")
         (staging / inside).replace(place)
     except tarfile.FilterError as error:
         raise InputError(f"'{archive}' was not unpacked: an entry is unsafe ({error}). Delete the archive.") from None
@@ -101,33 +113,33 @@ def _stream(url: str, part: Path) -> None:
     have = part.stat().st_size if part.is_file() else 0
     headers = {"User-Agent": "innertune", "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
-        answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_SILENCE)
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         with error:
-            if error.code != 416 or not have:  # 416: there is nothing after what we have
+            if error.code != 416 or not have:  # 416: the file has no bytes after those that we have
                 raise
             if error.headers.get("Content-Range", "") == f"bytes */{have}":
                 return
         part.unlink()
         _stream(url, part)
         return
-    with answer:
-        resumed = answer.status == 206
-        if resumed and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+    with response:
+        resumed = response.status == 206
+        if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             part.unlink()
-            raise http.client.HTTPException("the server sent another range than the one asked for")
-        have = have if resumed else 0  # a server that knows no ranges sends everything again
-        length = answer.headers.get("Content-Length")
+            raise http.client.HTTPException("the server did not send the requested range")
+        have = have if resumed else 0  # a server without ranges sends the whole file
+        length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
         columns = (TextColumn(part.name), BarColumn(), DownloadColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True)) as progress, open(part, "ab" if have else "wb") as file:
             task = progress.add_task("", total=total, completed=have)
-            while block := answer.read(_BLOCK):
+            while block := response.read(_BLOCK):
                 file.write(block)
                 progress.advance(task, len(block))
     size = part.stat().st_size
-    if total is not None and size != total:  # a cut connection ends the reading without an error
-        raise http.client.HTTPException(f"the transfer was cut after {size:,} of {total:,} bytes")
+    if total is not None and size != total:  # reading from a closed connection raises no error
+        raise http.client.HTTPException(f"the transfer ended after {size:,} of {total:,} bytes")
 
 
 def _verify(path: Path, url: str, checksum: str | None) -> None:
@@ -135,12 +147,12 @@ def _verify(path: Path, url: str, checksum: str | None) -> None:
         return
     method, expected = checksum.split(":")
     with open(path, "rb") as file:
-        found = hashlib.file_digest(file, method).hexdigest()
-    if found != expected:
+        actual = hashlib.file_digest(file, method).hexdigest()
+    if actual != expected:
         path.unlink()
         raise InputError(
-            f"'{path}' has the {method} {found}, but the publisher of {url} documents {expected}. It was removed: "
-            "run again, and if that repeats, what is published there has changed."
+            f"'{path}' has the {method} {actual}, but the publisher of {url} documents {expected}. It was deleted. "
+            "Run again. If this happens again, the published file has changed."
         )
 
 

@@ -1,4 +1,4 @@
-"""Free Spoken Digit Dataset: people saying the English digits; from some of them one adapts to another.
+"""Free Spoken Digit Dataset: English digits by six speakers, to adapt from some speakers to another.
 
 Source: github.com/Jakobovski/free-spoken-digit-dataset (release 1.0.10: six speakers, ten digits, 50 takes, 8 kHz).
 Licence: CC BY-SA 4.0.
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from adapt.checks import check_count, check_counts
 from adapt.data.corpora.download import download_archive
 from adapt.data.manifest import Splits, Utterance, read_manifest
 from adapt.errors import InputError
@@ -29,10 +30,10 @@ _STEM = re.compile(r"([0-9])_(.+)_([0-9]+)")
 
 
 def download_fsdd(folder: Path | str) -> Path:
-    """Download the corpus (some 16 MB) into `folder`, and return the folder to give to `prepare_fsdd`.
+    """Download the corpus (16 MB) into `folder`, and return its folder, for `prepare_fsdd`.
 
     Raises:
-        InputError: the address cannot be read, or the archive is damaged.
+        InputError: the download failed, or the archive is damaged.
     """
     return download_archive(_URL, Path(folder) / _NAME, inside=f"{_NAME}-1.0.10")
 
@@ -45,30 +46,35 @@ def prepare_fsdd(
     validation: int = 20,
     source_train: int = 0,
 ) -> Splits:
-    """Splits that adapt from the `source` speakers to the `target` speaker, or, without a target, train a base.
+    """Make splits that adapt from some speakers to another one, or that train a base.
 
-    `folder` holds either the corpus (`recordings/DIGIT_SPEAKER_TAKE.wav`) or manifests `SPEAKER_train.jsonl` and
-    `SPEAKER_test.jsonl` whose audio files are named so. Takes 0 to 9 of each digit are for testing (the corpus's own
-    split with some more of them: later releases reserve 0 to 4), the others for training, in order of take, then digit.
+    Takes 0 to 9 of each digit are for testing. (This is the corpus's own split with more test takes: later releases
+    reserve 0 to 4.) The other takes are for training, ordered by take, then by digit.
 
-    With a target: `train` is its first `utterances`, `validation` its next `validation`, `test` its test takes,
-    `source_test` those of the source speakers, and `source_train` the first so many of their others, the speakers in
-    turn. With `target=None`: `validation` is the last `validation` of each source speaker, `train` all before, `test`
-    their test takes, and `utterances` and `source_train` are not used.
+    Args:
+        folder: the corpus (`recordings/DIGIT_SPEAKER_TAKE.wav`), or manifests `SPEAKER_train.jsonl` and
+            `SPEAKER_test.jsonl` of audio files with such names.
+        source: speakers that the base knows. Their test takes are `source_test`.
+        target: the speaker to adapt to. None makes splits of the source speakers to train a base, whose `validation` is
+            the end of each speaker's training takes. `utterances` and `source_train` are then not used.
+        utterances: how many utterances of the target `train` has.
+        validation: how many utterances of the target `validation` has, or without a target, of each source speaker.
+        source_train: how many utterances of the source speakers, in turn, `source_train` has.
+
+    Returns:
+        The splits.
 
     Raises:
-        InputError: the folder has neither layout, a speaker is not in it or has too few recordings, or a manifest
-            has a line that cannot be used.
+        InputError: the folder has neither layout, a speaker is missing or has too few recordings, or a manifest has an
+            unusable line.
     """
     source = [source] if isinstance(source, str) else list(dict.fromkeys(source))
     if target in source:
-        raise InputError(f"The target '{target}' is also a source speaker. Take it out of source: {source}.")
+        raise InputError(f"The target '{target}' is also a source speaker. Remove it from source: {source}.")
     if target is None and not source:
         raise InputError("Without a target there must be source speakers, such as source: [jackson, theo].")
-    if utterances < 1 or validation < 0:
-        raise InputError(f"Needs utterances of 1 or more and validation of 0 or more, got {utterances}, {validation}.")
-    if source_train < 0:
-        raise InputError(f"source_train is a number of utterances, 0 or more; got {source_train}.")
+    check_count("utterances", utterances, 1)
+    check_counts(0, validation=validation, source_train=source_train)
     takes = _takes(Path(folder).expanduser())
     for speaker in [*source, *([target] if target is not None else [])]:
         if speaker not in takes:
@@ -86,7 +92,7 @@ def prepare_fsdd(
     each = -(-source_train // max(1, len(source)))
     pools = [_pool(takes[speaker], speaker, each) for speaker in source] if each else []
     if source_train and not pools:
-        raise InputError("source_train is of the source speakers, and there are none: source=[jackson, theo].")
+        raise InputError("source_train needs source speakers, but there are none. Give source: [jackson, theo].")
     return Splits(
         train=pool[:utterances],
         validation=pool[utterances : utterances + validation],
@@ -108,16 +114,19 @@ def _pool(takes: _Takes, speaker: str, needed: int) -> tuple[Utterance, ...]:
     if len(pool) < needed:
         raise InputError(
             f"'{speaker}' has {len(pool)} recordings outside the test takes (0 to {_TEST_TAKES - 1}), but {needed} are "
-            "asked for, validation included. Lower utterances, validation or source_train."
+            "needed, validation included. Lower utterances, validation or source_train."
         )
     return pool
 
 
 def _takes(folder: Path) -> dict[str, _Takes]:
-    """All recordings: speaker -> (take, digit) -> utterance."""
+    """Return all recordings by speaker."""
     takes: dict[str, _Takes] = {}
     for utterance in _recordings(folder):
-        digit, speaker, take = _STEM.fullmatch(utterance.audio_filepath.stem).groups()
+        name = _STEM.fullmatch(utterance.audio_filepath.stem)
+        if name is None:
+            continue  # excluded by `_recordings`
+        digit, speaker, take = name.groups()
         takes.setdefault(speaker, {})[int(take), int(digit)] = replace(
             utterance,
             speaker=utterance.speaker or speaker,
@@ -138,7 +147,7 @@ def _recordings(folder: Path) -> list[Utterance]:
     raise InputError(
         f"'{folder}' is not the Free Spoken Digit Dataset. Expected recordings/DIGIT_SPEAKER_TAKE.wav (such as "
         "recordings/7_jackson_32.wav), or SPEAKER_train.jsonl and SPEAKER_test.jsonl. "
-        f"`adapt.data.corpora.fsdd.download_fsdd('{folder}')` gets it."
+        f"`adapt.data.corpora.fsdd.download_fsdd('{folder}')` downloads it."
     )
 
 

@@ -1,6 +1,6 @@
-"""Sentence pairs from a Hugging Face dataset: on the hub, in a local folder or file, or as `save_to_disk` wrote it.
+"""Sentence pairs from Hugging Face datasets: on the hub, in a local folder or file, or written by `save_to_disk`.
 
-Needs the extra innertune[datasets]. Datasets are data files (Parquet, JSON, CSV, Arrow): a script in one is never run.
+Needs the extra innertune[datasets]. Only data files (Parquet, JSON, CSV, Arrow) are read; scripts are never run.
 """
 
 from pathlib import Path
@@ -25,78 +25,92 @@ def read_dataset(
     source_train: str | None = None,
     domain: str | None = None,
 ) -> Splits:
-    """Read the splits that are named; None leaves one empty.
+    """Read sentence pairs from the splits of a dataset.
 
-    `path` is OWNER/NAME on the hub, a folder or a file; `name` is the dataset's configuration, such as "de-en". Splits
-    are named as the dataset names them, and may be parts of one where it was not written by `save_to_disk`:
-    "train[:1000]", "train[90%:]". `source` and `target` are columns, or languages inside the column "translation", as
-    in {"translation": {"en": ..., "de": ...}}; `domain` is a column that says the domain, and "id" is read where it is
-    there. Other columns that hold a text or a number are kept in `extra`.
+    A row without one of the texts becomes a problem. So does a pair for validation or testing that is also a training
+    pair. The column "id" is read if there is one; other columns with text or numbers are kept in `extra`.
 
-    A row without one of the texts is a problem, and so is a pair that is measured and also trained on.
+    Args:
+        path: OWNER/NAME on the hub, a folder or a file.
+        source: a column, or a language in the column "translation", whose rows are like {"en": ..., "de": ...}.
+        target: the same for the target language.
+        name: the dataset's configuration, such as "de-en".
+        train: a split of the dataset, or None for none. The same holds for the following arguments. Except after
+            `save_to_disk` it may be a part of a split: "train[:1000]", "train[90%:]".
+        validation: the split to select epochs by.
+        test: the test split of the target.
+        source_test: the split of the source, which the model should not forget.
+        source_train: the split with further pairs of the source, to train on (replay) and to compare neurons with.
+        domain: the column with the domain, or None.
+
+    Returns:
+        The splits, with one sentence in `problems` for each row that cannot be used.
 
     Raises:
-        InputError: `datasets` is not installed, or the dataset, a split or a column is not there.
+        InputError: `datasets` is not installed, or the dataset, a split or a column is missing.
     """
     try:
         import datasets
     except ImportError:
         raise InputError(
-            "Reading a Hugging Face dataset needs the library `datasets`. Install innertune[datasets]."
+            "Reading a Hugging Face dataset needs the library `datasets`: pip install 'innertune[datasets]'."
         ) from None
     datasets.disable_progress_bars()
     wanted = {"train": train, "validation": validation, "test": test, "source_test": source_test}
     wanted |= {"source_train": source_train}
-    parts, problems = {}, []
+    parts: dict[str, Any] = {}
+    problems: list[str] = []
     for part, split in wanted.items():
         if split is None:
             continue
-        pairs, found = _pairs(_load(path, name, split), f"{path} {split}", source, target, domain)
+        pairs, bad_rows = _pairs(_load(path, name, split), f"{path} {split}", source, target, domain)
         if not pairs:
-            raise InputError(f"'{path}' has no usable row in '{split}'. {found[0] if found else 'It is empty.'}")
+            raise InputError(f"'{path}' has no usable row in '{split}'. {bad_rows[0] if bad_rows else 'It is empty.'}")
         parts[part] = tuple(pairs)
-        problems += found
+        problems += bad_rows
     return without_trained(Splits(**parts, problems=tuple(problems)))
 
 
 def _load(path: str, name: str | None, split: str) -> Any:
-    """One split, as a `datasets.Dataset`."""
+    """Load one split as a `datasets.Dataset`."""
     import datasets
+    from datasets.exceptions import DatasetsError
 
     local = Path(path).expanduser()
     try:
         if (local / "dataset_dict.json").is_file():
-            saved = datasets.load_from_disk(str(local))
+            saved: Any = datasets.load_from_disk(str(local))
             if split not in saved:
                 raise ValueError(f"Unknown split '{split}'. It has {', '.join(saved)}.")
             return saved[split]
         if (local / "state.json").is_file():
-            raise ValueError("It is one split of a dataset. Save all of them by DatasetDict.save_to_disk.")
+            raise ValueError("It is a single split. Save all splits with DatasetDict.save_to_disk.")
         if local.is_file():
             if local.suffix not in _FORMATS:
                 raise ValueError(f"Expected a file in {', '.join(_FORMATS)}.")
             return datasets.load_dataset(_FORMATS[local.suffix], data_files=str(local), split=split)
         return datasets.load_dataset(str(local) if local.is_dir() else path, name, split=split)
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        said = " ".join(str(error).split())[:300].rstrip(".")
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
+        reason = " ".join(str(error).split())[:300].rstrip(".")
         if local.exists():
             raise InputError(
-                f"The dataset '{path}' cannot be read ({said}). Expected Parquet, JSON, CSV or Arrow files, or what "
-                "save_to_disk wrote, and the name of one of its splits."
+                f"The dataset '{path}' cannot be read ({reason}). Expected Parquet, JSON, CSV or Arrow files, or a "
+                "folder written by save_to_disk, and the name of one of its splits."
             ) from None
         raise InputError(
-            f"There is no folder or file '{path}', and no dataset of that name could be had from the Hugging Face hub "
-            f"({said}). Give a folder or file, or with a network OWNER/NAME; what was fetched once also works without."
+            f"There is no folder or file '{path}', and no dataset of that name could be loaded from the Hugging Face "
+            f"hub ({reason}). Give a folder or file, or OWNER/NAME. Without a network, only datasets that were "
+            "downloaded before are available."
         ) from None
 
 
 def _pairs(rows: Any, where: str, source: str, target: str, domain: str | None) -> tuple[list[Pair], list[str]]:
-    """The pairs of a split, and a sentence on each row that cannot be used."""
+    """Return the pairs of a split, and one sentence for each row that cannot be used."""
     columns = rows.column_names
     languages = _languages(rows.features.get("translation"))
     inside = bool(languages) and not {source, target} <= set(columns)
-    there = languages if inside else columns
-    for column, known in ((source, there), (target, there), *([(domain, columns)] if domain else [])):
+    sides = languages if inside else columns
+    for column, known in ((source, sides), (target, sides), *([(domain, columns)] if domain else [])):
         if column not in known:
             more = f", and inside 'translation' {', '.join(languages)}" if languages else ""
             raise InputError(f"{where} has no column '{column}'. It has {', '.join(columns)}{more}.")
@@ -106,8 +120,8 @@ def _pairs(rows: Any, where: str, source: str, target: str, domain: str | None) 
         texts = row["translation"] if inside else row
         empty = [key for key in (source, target) if not isinstance(texts[key], str) or not texts[key].strip()]
         if empty:
-            got = repr(texts[empty[0]])[:60]
-            problems.append(f"{where}[{number}]: '{empty[0]}' must be a text that is not empty, got {got}.")
+            value = repr(texts[empty[0]])[:60]
+            problems.append(f"{where}[{number}]: '{empty[0]}' must be a non-empty text; got {value}.")
             continue
         pairs.append(
             Pair(
@@ -123,5 +137,5 @@ def _pairs(rows: Any, where: str, source: str, target: str, domain: str | None) 
 
 
 def _languages(feature: Any) -> list[str]:
-    """The languages in a column: a feature of texts by language, or an ordinary struct."""
+    """Return the languages of a column of translations: those of a `Translation` feature, or the keys of a struct."""
     return list(getattr(feature, "languages", None) or (feature if isinstance(feature, dict) else ()))

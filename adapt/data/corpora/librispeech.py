@@ -1,10 +1,11 @@
-"""LibriSpeech: read English from audio books, in parts whose speakers are disjoint.
+"""LibriSpeech: English audio books, in parts with disjoint speakers.
 
 Source: openslr.org/12 (16 kHz FLAC). Licence: CC BY 4.0. Panayotov et al., ICASSP 2015.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from adapt.data.corpora.download import download_archive
 from adapt.data.manifest import Splits, Utterance
@@ -26,12 +27,12 @@ _MD5 = {  # from the publisher's md5sum.txt
 def download_librispeech(
     folder: Path | str, parts: Sequence[str] = ("train-clean-100", "dev-clean", "test-clean")
 ) -> Path:
-    """Download `parts` into `folder`, and return `folder`/LibriSpeech, which is what `prepare_librispeech` reads.
+    """Download parts of the corpus into `folder`, and return `folder`/LibriSpeech, for `prepare_librispeech`.
 
-    The three default parts are 7 GB to download; a part that is there already is left alone.
+    The three default parts are 7 GB to download. Parts that exist are not downloaded again.
 
     Raises:
-        InputError: there is no such part, its address cannot be read, or its checksum differs.
+        InputError: there is no such part, its download failed, or its checksum differs.
     """
     parts = [parts] if isinstance(parts, str) else list(parts)
     for part in parts:
@@ -51,35 +52,45 @@ def prepare_librispeech(
     source_test: Sequence[str] = (),
     source_train: Sequence[str] = (),
 ) -> Splits:
-    """Splits made of whole parts, sorted by speaker, chapter and utterance; transcripts in lower case.
+    """Make splits of whole parts of the corpus, with transcripts in lower case.
 
-    `folder` is LibriSpeech/ or holds it, with PART/SPEAKER/CHAPTER/SPEAKER-CHAPTER.trans.txt beside its .flac files.
-    To adapt towards noisier speech: train [train-other-500], test [test-other], source_test [test-clean].
+    Utterances are sorted by speaker, chapter and number. To adapt to noisier speech: `train=["train-other-500"],
+    test=["test-other"], source_test=["test-clean"]`.
+
+    Args:
+        folder: LibriSpeech/ or the folder above it. Each part has SPEAKER/CHAPTER/SPEAKER-CHAPTER.trans.txt and the
+            .flac files next to it.
+        train: names of parts. The same holds for the others.
+        validation: parts to select epochs by.
+        test: parts of the target.
+        source_test: parts of the source, which the model should not forget.
+        source_train: further parts of the source, to train on (replay) and to compare neurons with.
+
+    Returns:
+        The splits.
 
     Raises:
-        InputError: a part is not there or in two splits, a line has no transcript, or a recording is missing.
+        InputError: a part is missing or in two splits, a line has no transcript, or a recording is missing.
     """
     folder = Path(folder).expanduser()
     root = folder / "LibriSpeech" if (folder / "LibriSpeech").is_dir() else folder
     splits = {"train": train, "validation": validation, "test": test, "source_test": source_test}
     splits |= {"source_train": source_train}
     splits = {name: [parts] if isinstance(parts, str) else list(parts) for name, parts in splits.items()}
-    asked = [part for parts in splits.values() for part in parts]
-    for part in asked:
-        if asked.count(part) > 1:
-            raise InputError(f"The part '{part}' is asked for twice. Splits must not share utterances: {splits}.")
+    wanted = [part for parts in splits.values() for part in parts]
+    for part in wanted:
+        if wanted.count(part) > 1:
+            raise InputError(f"The part '{part}' is used twice. Splits must not share utterances: {splits}.")
         if not (root / part).is_dir():
-            there = ", ".join(sorted(path.name for path in root.glob("*-*") if path.is_dir())) or "none"
+            existing = ", ".join(sorted(path.name for path in root.glob("*-*") if path.is_dir())) or "none"
             raise InputError(
-                f"'{root}' has no folder '{part}'. Parts there: {there}. Expected LibriSpeech/{part}/SPEAKER/CHAPTER/; "
-                f"`adapt.data.corpora.librispeech.download_librispeech(folder, ['{part}'])` gets it."
+                f"'{root}' has no folder '{part}'. It has: {existing}. Expected LibriSpeech/{part}/SPEAKER/CHAPTER/. "
+                f"`adapt.data.corpora.librispeech.download_librispeech(folder, ['{part}'])` downloads it."
             )
-    return Splits(
-        **{
-            name: tuple(utterance for part in parts for utterance in _read(root / part))
-            for name, parts in splits.items()
-        }
-    )
+    utterances: dict[str, Any] = {
+        name: tuple(utterance for part in parts for utterance in _read(root / part)) for name, parts in splits.items()
+    }
+    return Splits(**utterances)
 
 
 def _read(part: Path) -> Iterator[Utterance]:
@@ -94,5 +105,7 @@ def _read(part: Path) -> Iterator[Utterance]:
             if not text:
                 raise InputError(f"{where}: expected SPEAKER-CHAPTER-NUMBER and a transcript, got '{line[:60]}'.")
             if not audio.is_file():
-                raise InputError(f"{where}: there is no '{audio.name}' beside it. Unpack the part '{part.name}' again.")
+                raise InputError(
+                    f"{where}: there is no '{audio.name}' next to it. Unpack the part '{part.name}' again."
+                )
             yield Utterance(audio, text, speaker=speaker, lang="en", where=where)

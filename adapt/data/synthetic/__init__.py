@@ -1,1 +1,1 @@
-"""Data sets made on the spot: accented speech by espeak-ng, and sentence pairs from grammars."""
+"""Synthetic data: accented speech from espeak-ng, and sentence pairs from grammars."""

@@ -1,18 +1,18 @@
 """Sentence pairs from a grammar of English and German: templates with slots, and German words that agree.
 
-A template is an English sentence and its German one, "{name} lost the {gear}. | {name} hat {den gear} verloren.": both
-have the same slots, and a slot holds the same row of its table in both. In German
+A template is an English sentence and a German one, such as "{name} lost the {gear}. | {name} hat {den gear} verloren.".
+Both have the same slots, and each slot is filled from the same row of its table in both. In German:
 
-- `{den gear}` is the noun with its article. Articles are written as for a masculine noun in the case that is meant and
-  take the noun's gender: `den` gives den Schirm, die Jacke, das Zelt; `zum` gives zum, zur, zum;
-- `{einen colour gear}` has an adjective between, with the ending that it needs: einen roten Schirm, eine rote Jacke;
-- `{-em colour gear}` has no article: the adjective takes the ending of `dem`;
-- `{er gear}`, `{ihn gear}`, `{ihm gear}` is the pronoun for the noun: er, sie, es;
-- `{tablet+}` is the plural, `{tablet++}` its dative, and `{-e colour tablet+}` has an adjective before it;
+- `{den gear}` is the noun with its article. The article is written in the masculine form of the intended case, and
+  takes the noun's gender: `den` gives den Schirm, die Jacke, das Zelt; `zum` gives zum, zur, zum.
+- `{einen colour gear}` has an adjective in between, with the right ending: einen roten Schirm, eine rote Jacke.
+- `{-em colour gear}` has no article, and the adjective has the ending of `dem`.
+- `{er gear}`, `{ihn gear}` and `{ihm gear}` are pronouns for the noun: er, sie, es.
+- `{tablet+}` is the plural, `{tablet++}` its dative, and `{-e colour tablet+}` has an adjective before the plural.
 - `{verb.du}` is the column `du` of the table `verb`.
 
-In English there are `{gear}`, `{tablet+}` and columns; "a" becomes "an" where it must. `{day2}` is another row of the
-table `day` than `{day}`. A row may have slots of its own. Sentences begin with a capital.
+English templates have `{gear}`, `{tablet+}` and columns, and "a" becomes "an" where needed. `{day2}` is a different row
+of the table `day` than `{day}`. Rows may have slots themselves. Sentences start with a capital.
 """
 
 import random
@@ -26,10 +26,10 @@ _GENDERS = ("der", "die", "das")
 
 
 def table(text: str, columns: str = "en de") -> tuple[Row, ...]:
-    """Rows that end with ";", their cells parted by "|": a word or phrase in English, then in German.
+    """Parse rows that are separated by ";", with cells that are separated by "|": English, then German.
 
-    A noun stands there with its article and, where it has one, its plural: "tablet/tablets | die Tablette/Tabletten".
-    An adjective whose stem changes has it in a third cell: "dark | dunkel | dunkl".
+    A noun has its article and, if it has a plural, the plural too: "tablet/tablets | die Tablette/Tabletten". An
+    adjective whose stem changes has the stem in a third cell: "dark | dunkel | dunkl".
     """
     rows = []
     for line in filter(str.strip, text.split(";")):
@@ -42,25 +42,25 @@ def table(text: str, columns: str = "en de") -> tuple[Row, ...]:
 
 
 def templates(text: str) -> tuple[Row, ...]:
-    """Templates: the English sentence on a line, and on the next "|" and the German one."""
+    """Parse templates: the English sentence on one line, "|" and the German sentence on the next."""
     return tuple(row for pair in re.split(r"\n(?!\s*\|)", text.strip()) for row in table(pair))
 
 
 @dataclass(frozen=True, slots=True)
 class BilingualGrammar:
-    """Templates, and a table for each of their slots."""
+    """Templates, and the tables that fill their slots."""
 
     templates: tuple[Row, ...]
     tables: Mapping[str, tuple[Row, ...]]
 
     def pair(self, rng: random.Random) -> tuple[str, str]:
-        """An English sentence and its German translation, drawn with `rng`."""
+        """Draw an English sentence and its German translation."""
         template = rng.choice(self.templates)
         filled = self._fill(template, rng)
-        return _tidy(_an(filled["en"])), _tidy(filled["de"])
+        return _as_sentences(_an(filled["en"])), _as_sentences(filled["de"])
 
     def _fill(self, row: Row, rng: random.Random) -> Row:
-        """A row whose slots are filled, each in all columns by one row of the slot's table."""
+        """Return the row with its slots filled: each slot, in all columns, from one row of its table."""
         drawn: dict[str, Row] = {}
         taken: list[Row] = []
         for name in dict.fromkeys(name for text in row.values() for name in slots(text)):
@@ -74,16 +74,16 @@ class BilingualGrammar:
 
 
 def slots(text: str) -> list[str]:
-    """The names of the slots of a template or cell: "{einen colour gear} {verb.du}" has colour, gear and verb."""
-    found = []
+    """Return the slot names of a template or cell: colour, gear and verb in "{einen colour gear} {verb.du}"."""
+    names = []
     for inside in _SLOT.findall(text):
         words = inside.split()
-        found += [word.rstrip("+").split(".")[0] for word in (words[1:] if len(words) > 1 else words)]
-    return found
+        names += [word.rstrip("+").split(".")[0] for word in (words[1:] if len(words) > 1 else words)]
+    return names
 
 
 def _replaced(text: str, column: str, drawn: Mapping[str, Row]) -> str:
-    # Other English columns than "en" are there (a verb's forms), but have no slots.
+    # Further English columns, such as the forms of a verb, have no slots.
     form = _english if column == "en" else _german
     return _SLOT.sub(lambda match: form(match[1], drawn), text)
 
@@ -108,11 +108,11 @@ def _german(inside: str, drawn: Mapping[str, Row]) -> str:
         ending = article.removeprefix("-")
         return " ".join([*(_stem(drawn[adjective]) + ending for adjective in adjectives), noun])
     gender, noun = forms[0].split(" ", 1)
-    bent, endings = _ARTICLES[article]
+    inflected, endings = _ARTICLES[article]
     place = _GENDERS.index(gender)
     if not endings:  # a pronoun
-        return bent[place]
-    words = [bent[place], *(_stem(drawn[adjective]) + endings[place] for adjective in adjectives), noun]
+        return inflected[place]
+    words = [inflected[place], *(_stem(drawn[adjective]) + endings[place] for adjective in adjectives), noun]
     return " ".join(word for word in words if word)
 
 
@@ -121,9 +121,9 @@ def _stem(adjective: Row) -> str:
 
 
 def _articles() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """For each article, as it is before a masculine noun: what it is for der, die and das, and adjectives' endings."""
+    """Return, for the masculine form of each article, its forms for der, die and das, and the endings of adjectives."""
     weak = ("en", "en", "en")
-    found = {
+    forms = {
         "der": (("der", "die", "das"), ("e", "e", "e")),
         "den": (("den", "die", "das"), ("en", "e", "e")),
         "dem": (("dem", "der", "dem"), weak),
@@ -141,10 +141,10 @@ def _articles() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
         "ihm": (("ihm", "ihr", "ihm"), ()),
     }
     for word in ("ein", "kein", "mein", "dein", "unser", "Ihr"):
-        found[word] = ((word, f"{word}e", word), ("er", "e", "es"))
-        found[f"{word}en"] = ((f"{word}en", f"{word}e", word), ("en", "e", "es"))
-        found[f"{word}em"] = ((f"{word}em", f"{word}er", f"{word}em"), weak)
-    return found
+        forms[word] = ((word, f"{word}e", word), ("er", "e", "es"))
+        forms[f"{word}en"] = ((f"{word}en", f"{word}e", word), ("en", "e", "es"))
+        forms[f"{word}em"] = ((f"{word}em", f"{word}er", f"{word}em"), weak)
+    return forms
 
 
 _ARTICLES = _articles()
@@ -154,7 +154,7 @@ def _an(text: str) -> str:
     return re.sub(r"\b([Aa]) (?=[aeiouAEIOU]|X-ray|hour)", r"\1n ", text)
 
 
-def _tidy(text: str) -> str:
-    """Capitals where sentences begin, and no space before a sign (an empty cell leaves one)."""
+def _as_sentences(text: str) -> str:
+    """Capitalise the starts of sentences, and remove spaces before punctuation, which empty cells leave."""
     text = re.sub(r" (?=[.,?!])", "", text)
     return re.sub(r"(?:^|(?<=[.?!] ))\w", lambda match: match[0].upper(), text)

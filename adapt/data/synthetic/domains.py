@@ -1,14 +1,16 @@
-"""The recipe `domains`: English-German sentence pairs to adapt a translation model from one domain to another."""
+"""The data recipe `domains`: synthetic English-German sentence pairs of two domains."""
 
 import random
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
+from adapt.checks import check_counts
 from adapt.data.manifest import Splits
 from adapt.data.pairs import Pair
 from adapt.data.synthetic.bilingual import BilingualGrammar
-from adapt.data.synthetic.domain_grammar import CLINIC, WEATHER
-from adapt.data.synthetic.sentences import part
+from adapt.data.synthetic.clinic_grammar import CLINIC
+from adapt.data.synthetic.sentences import split_of
+from adapt.data.synthetic.weather_grammar import WEATHER
 from adapt.errors import InputError
 
 DOMAINS: Mapping[str, BilingualGrammar] = {"weather": WEATHER, "clinic": CLINIC}
@@ -24,25 +26,32 @@ def domains(
     source_train: int = 0,
     seed: int = 0,
 ) -> Splits:
-    """Pairs to adapt with: `train`, `validation` and `test` of the target domain, `source_test` of the source domain.
+    """Make sentence pairs to adapt a translation model from one domain to another.
 
-    The domains are "weather" (notes between friends, who say du and ihr) and "clinic" (what patients are told, who are
-    addressed as Sie). With both the same, the splits are those of one domain, as for training a base.
+    The domains are "weather" (notes between friends, who are addressed as du and ihr) and "clinic" (messages to
+    patients, who are addressed as Sie).
 
-    - Pair i of a split is the same however many are asked for, and the same in every process.
-    - Which split a pair may be used in depends on its English sentence alone (`sentences.part`), so no seed puts a
-      sentence into one set's training and another's test. No sentence occurs twice in a split.
+    - Pair i of a split is always the same, however many pairs are requested.
+    - The English sentence alone decides in which split it may be used (`sentences.split_of`), so no seed trains on a
+      sentence that another seed tests on. No sentence is in a split twice.
 
-    Each pair has its `domain`, and an `id` such as "clinic-test-0007", which is that of its seed.
+    Args:
+        source: the domain that the base knows.
+        target: the domain to adapt to. If it equals `source`, the splits have one domain, to train a base.
+        train: how many pairs of the target `train` has.
+        validation: the same for `validation`.
+        test: the same for `test`.
+        source_test: how many pairs of the source `source_test` has.
+        source_train: the same for `source_train`.
+        seed: of the sentences.
+
+    Returns:
+        The splits. Each pair has its `domain`, and an `id` such as "clinic-test-0007", which is unique for one seed.
 
     Raises:
-        InputError: there is no such domain, or more distinct sentences are asked for than there are.
+        InputError: there is no such domain, or more sentences are requested than there are.
     """
-    counts = {"train": train, "validation": validation, "test": test}
-    counts |= {"source_train": source_train, "source_test": source_test}
-    for name, count in counts.items():
-        if count < 0:
-            raise InputError(f"'{name}' is a number of sentences, 0 or more; got {count}.")
+    check_counts(0, train=train, validation=validation, test=test, source_test=source_test, source_train=source_train)
     for domain in (source, target):
         if domain not in DOMAINS:
             raise InputError(f"There is no domain '{domain}'. Give one of: {', '.join(DOMAINS)}.")
@@ -63,19 +72,19 @@ def _pairs(domain: str, name: str, count: int, seed: int) -> tuple[Pair, ...]:
 
 
 def _draw(domain: str, name: str, seed: int) -> Iterator[tuple[str, str]]:
-    """English sentences and their translations, each English one once, and all of those that this split may have."""
+    """Yield distinct English sentences of this split, each with its translation."""
     grammar = DOMAINS[domain]
     rng = random.Random(f"{seed}/{name}/{domain}")
     drawn: set[str] = set()
     misses = 0
     while misses < 20_000:
         source, target = grammar.pair(rng)
-        if source in drawn or part(source) != name:
+        if source in drawn or split_of(source) != name:
             misses += 1
             continue
         misses = 0
         drawn.add(source)
         yield source, target
     raise InputError(
-        f"There are only about {len(drawn)} distinct '{domain}' sentences for '{name}'. Ask for fewer of them."
+        f"There are only about {len(drawn)} distinct '{domain}' sentences for '{name}'. Request fewer of them."
     )

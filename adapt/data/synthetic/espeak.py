@@ -1,7 +1,7 @@
-"""Speech from text with espeak-ng: samples and phoneme times, the same for the same arguments, whatever came before.
+"""Speech synthesis with espeak-ng: samples and phoneme times. The same arguments always give the same bytes.
 
-The library comes in the wheel `espeakng-loader`, an extra (`pip install 'innertune[accents]'`), and is called with
-ctypes; on Linux and macOS only, for it must be unloaded again.
+The library comes with the package `espeakng-loader` (`pip install 'innertune[accents]'`) and is called with ctypes.
+It must be unloaded after each use, so only Linux and macOS are supported.
 """
 
 import ctypes
@@ -16,20 +16,20 @@ from typing import Any
 
 import numpy as np
 
-from adapt.data.manifest import Phoneme
+from adapt.data.example import Phoneme
 from adapt.errors import InputError
 
-SAMPLE_RATE = 22_050  # Hz, what every voice of espeak-ng is made at
+SAMPLE_RATE = 22_050  # Hz, of all voices of espeak-ng
 
-# The numbers below are those of espeak-ng's `speak_lib.h`.
+# Constants of espeak-ng's `speak_lib.h`.
 _SYNCHRONOUS = 2
 _PHONEME_EVENTS, _PHONEME_IPA, _DONT_EXIT = 0x1, 0x2, 0x8000
 _RATE, _PITCH, _RANGE = 1, 3, 4
 _UTF8 = 1
 _LIST_END, _PHONEME = 0, 7
-_STOPS = set("pbtdkɡgcɟqʔʈɖ")  # an affricate begins with one of them
-_SILENCE, _CLOSURE = SAMPLE_RATE // 100, SAMPLE_RATE * 8 // 100  # samples: at least 10 ms, at most 80 ms
-_SPELLING = str.maketrans(":", "ː", "ˈˌ")  # no stress marks, and one sign for length
+_STOPS = set("pbtdkɡgcɟqʔʈɖ")  # affricates begin with one of them
+_SILENCE, _CLOSURE = SAMPLE_RATE // 100, SAMPLE_RATE * 8 // 100  # samples: 10 ms and 80 ms
+_SPELLING = str.maketrans(":", "ː", "ˈˌ")  # removes stress marks, and unifies the length mark
 
 _RANGES = {"rate_wpm": (80, 450), "pitch": (0, 99), "pitch_range": (0, 99)}
 
@@ -39,10 +39,13 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """One spoken text. `samples` is int16 of shape (samples,), mono, at `sample_rate` Hz.
+    """A spoken text.
 
-    `phonemes` are in order, times in seconds, each with start < end, none overlapping; pauses are left out. Symbols are
-    IPA with length marks but without stress marks: a stressed vowel and an unstressed one are the same symbol.
+    Attributes:
+        samples: `(samples,)` int16, mono.
+        sample_rate: in Hz.
+        phonemes: in order, without overlap and without pauses, times in seconds. Symbols are IPA with length marks but
+            without stress marks, so a stressed and an unstressed vowel have the same symbol.
     """
 
     samples: np.ndarray
@@ -53,29 +56,32 @@ class Speech:
 def speak(
     text: str, voice: str, variant: str | None = None, rate_wpm: int = 175, pitch: int = 50, pitch_range: int = 50
 ) -> Speech:
-    """Speak `text` with a voice ("en-us", "de", ...) and, if given, a speaker variant ("m3", "f2", ...).
+    """Synthesise `text`.
 
     Args:
-        rate_wpm: words a minute, 80 to 450.
+        text: with at least one word.
+        voice: a name from `voices()`, such as "en-us".
+        variant: a speaker variant from `variants()`, such as "m3"; None for the voice's own.
+        rate_wpm: words per minute, 80 to 450.
         pitch: 0 to 99; 50 is the variant's own.
-        pitch_range: how far the pitch moves, 0 (monotone) to 99; 50 is the variant's own.
+        pitch_range: how much the pitch varies, from 0 (monotone) to 99; 50 is the variant's own.
 
     Raises:
-        InputError: the wheel is not installed, the text is empty, there is no such voice or variant, or a number is
-            out of its range.
+        InputError: the package is not installed, the text is empty, the voice or variant does not exist, or a number
+            is out of its range.
     """
     if not text.strip() or "\0" in text:
-        raise InputError(f"There is nothing to speak in {text!r}. Give a text with at least one word.")
+        raise InputError(f"There is nothing to speak in {text!r}. Expected a text with at least one word.")
     for name, value in (("rate_wpm", rate_wpm), ("pitch", pitch), ("pitch_range", pitch_range)):
         low, high = _RANGES[name]
         if not low <= value <= high:
-            raise InputError(f"{name} must be between {low} and {high}, got {value}.")
-    spoken_as = _known(voice, _voice_files(), "voice")
+            raise InputError(f"{name} must be between {low} and {high}; got {value}.")
+    full_name = _known(voice, _voice_files(), "voice")
     if variant is not None:
-        spoken_as += "+" + _known(variant, {name: name for name in variants()}, "variant")
+        full_name += "+" + _known(variant, {name: name for name in variants()}, "variant")
     with _lock, _library() as library:
-        if library.espeak_SetVoiceByName(spoken_as.encode()) != 0:
-            raise RuntimeError(f"espeak-ng lists the voice '{spoken_as}' but would not load it.")
+        if library.espeak_SetVoiceByName(full_name.encode()) != 0:
+            raise RuntimeError(f"espeak-ng lists the voice '{full_name}', but failed to load it.")
         for parameter, value in ((_RATE, rate_wpm), (_PITCH, pitch), (_RANGE, pitch_range)):
             library.espeak_SetParameter(parameter, value, 0)
         samples, marks = _synthesise(library, text)
@@ -83,29 +89,29 @@ def speak(
 
 
 def voices() -> tuple[str, ...]:
-    """The voices there are, by language code: "de", "en-gb", "en-gb-scotland", "en-us", ...
+    """Return the names of all voices, which are language codes: "de", "en-gb", "en-gb-scotland", "en-us", ...
 
     Raises:
-        InputError: the wheel is not installed.
+        InputError: the package is not installed.
     """
     return tuple(sorted(_voice_files()))
 
 
 @cache
 def variants() -> tuple[str, ...]:
-    """The speaker variants there are: "f1", "m3", "klatt2", ... Each can be put on any voice.
+    """Return the names of all speaker variants: "f1", "m3", "klatt2", ... Each works with every voice.
 
     Raises:
-        InputError: the wheel is not installed.
+        InputError: the package is not installed.
     """
     return tuple(sorted(path.name for path in (_data() / "voices" / "!v").iterdir()))
 
 
 def version() -> str:
-    """The version of espeak-ng itself, for example "1.52.0".
+    """Return the version of espeak-ng, such as "1.52.0".
 
     Raises:
-        InputError: the wheel is not installed.
+        InputError: the package is not installed.
     """
     with _lock, _library() as library:
         library.espeak_Info.restype = ctypes.c_char_p
@@ -149,11 +155,11 @@ def _data() -> Path:
 
 @contextmanager
 def _library() -> Iterator[ctypes.CDLL]:
-    """espeak-ng as in a process that has just begun.
+    """Load espeak-ng with its initial state.
 
-    Its flutter and wave phases are static variables that run on from one utterance to the next, and that neither a new
-    voice nor espeak_Initialize sets back. Unloading the shared object and loading it again does, and takes a fifth of a
-    millisecond. It seeds the noise of breathy voices with the clock, and takes other noise from the C library's rand().
+    The phases of its flutter and waves are static variables. They continue from one utterance to the next, and neither
+    a new voice nor espeak_Initialize resets them. Unloading and reloading the shared object does, in 0.2 ms. The noise
+    of breathy voices is seeded with the clock, and other noise comes from the C library's rand(), so both are seeded.
     """
     import _ctypes
 
@@ -171,7 +177,7 @@ def _library() -> Iterator[ctypes.CDLL]:
 
 
 def _synthesise(library: ctypes.CDLL, text: str) -> tuple[np.ndarray, list[tuple[int, str]]]:
-    """The samples, and for each phoneme event the sample where it begins and its symbol ("" for a pause)."""
+    """Return the samples, and for each phoneme the sample where it begins and its symbol ("" for a pause)."""
     chunks: list[bytes] = []
     marks: list[tuple[int, str]] = []
 
@@ -183,7 +189,7 @@ def _synthesise(library: ctypes.CDLL, text: str) -> tuple[np.ndarray, list[tuple
         while events[index].type != _LIST_END:
             if events[index].type == _PHONEME:
                 symbol = events[index].id.string.decode("utf-8", errors="ignore").translate(_SPELLING)
-                # "(en)" says that a word is of another language, and a lone "ʲ" belongs to the sound before.
+                # "(en)" marks a word of another language, and a lone "ʲ" belongs to the sound before it.
                 if not symbol.startswith(("(", "ʲ")):
                     marks.append((events[index].sample, "" if symbol.startswith("_") else symbol))
             index += 1
@@ -197,10 +203,10 @@ def _synthesise(library: ctypes.CDLL, text: str) -> tuple[np.ndarray, list[tuple
 
 
 def _phonemes(marks: list[tuple[int, str]], samples: np.ndarray) -> tuple[Phoneme, ...]:
-    """Each phoneme from its mark to the next one's, or to the audio's end.
+    """Return the phonemes: each lasts from its mark to the next mark, or to the end of the audio.
 
-    espeak-ng marks a stop at its burst. The silence before it, which is made of exact zeros, is the stop's closure and
-    so part of it, up to 80 ms; any other silence before a mark is a pause and part of no phoneme.
+    espeak-ng marks a stop at its burst. Up to 80 ms of silence (exact zeros) before it are the stop's closure and
+    belong to it. Any other silence before a mark is a pause, and belongs to no phoneme.
     """
     total = len(samples)
     starts = [min(max(sample, 0), total) for sample, _ in marks] + [total]
@@ -213,18 +219,18 @@ def _phonemes(marks: list[tuple[int, str]], samples: np.ndarray) -> tuple[Phonem
             silent_from = start
         ends.append(silent_from)
         begins.append(max(silent_from, start - _CLOSURE) if symbol and symbol[0] in _STOPS else start)
-    found, last = [], 0
+    phonemes, last = [], 0
     for (_, symbol), begin, end in zip(marks, begins, ends[1:], strict=False):
         begin = max(begin, last)
         if symbol and begin < end:
-            found.append(Phoneme(symbol, round(begin / SAMPLE_RATE, 5), round(end / SAMPLE_RATE, 5)))
+            phonemes.append(Phoneme(symbol, round(begin / SAMPLE_RATE, 5), round(end / SAMPLE_RATE, 5)))
             last = end
-    return tuple(found)
+    return tuple(phonemes)
 
 
 @cache
 def _voice_files() -> Mapping[str, str]:
-    """Language code -> the voice's file below `lang/`. A voice's first "language" line is the code that is its own."""
+    """Return the voices' files below `lang/` by language code, which is the first "language" line of a file."""
     files = {}
     folder = _data() / "lang"
     for path in sorted(folder.rglob("*")):
@@ -236,7 +242,7 @@ def _voice_files() -> Mapping[str, str]:
     return files
 
 
-def _known(name: str, there: Mapping[str, str], kind: str) -> str:
-    if name not in there:
-        raise InputError(f"There is no {kind} '{name}' in espeak-ng. The {kind}s are: {', '.join(sorted(there))}.")
-    return there[name]
+def _known(name: str, known: Mapping[str, str], kind: str) -> str:
+    if name not in known:
+        raise InputError(f"There is no {kind} '{name}' in espeak-ng. The {kind}s are: {', '.join(sorted(known))}.")
+    return known[name]

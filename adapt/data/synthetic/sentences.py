@@ -1,6 +1,7 @@
-"""Everyday English and German sentences from two small grammars, and which part of a corpus a sentence belongs to.
+"""Everyday English and German sentences from two small grammars, and the split that each sentence belongs to.
 
-All sentences are our own: lower case, letters, spaces and (English) the apostrophe, numbers spelled out, 3 to 8 words.
+Sentences have 3 to 8 words in lower case, with letters, spaces and (in English) apostrophes only; numbers are spelled
+out. They were all written for this project.
 """
 
 import hashlib
@@ -15,25 +16,25 @@ _SAME = re.compile(r"\b(\w+) (?:and|from|und|von) \1\b")  # "how far is rome fro
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """Templates, and what may stand in their slots: "meet {name} at {clock}". A filler may have slots of its own."""
+    """Templates such as "meet {name} at {clock}", and the fillers of their slots, which may have slots themselves."""
 
     templates: tuple[str, ...]
     slots: Mapping[str, tuple[str, ...]]
 
     def sentence(self, rng: random.Random) -> str:
-        """One sentence of at most 8 words, drawn with `rng`."""
+        """Draw a sentence of at most 8 words."""
         while True:
             text = self._fill(rng.choice(self.templates), rng)
             if text.count(" ") < 8 and not _SAME.search(text):
                 return text
 
     def words(self) -> frozenset[str]:
-        """Every word that a sentence may have."""
+        """Return all words that sentences can have."""
         texts = [*self.templates, *(filler for fillers in self.slots.values() for filler in fillers)]
         return frozenset(word for text in texts for word in _SLOT.sub(" ", text).split())
 
     def fingerprint(self) -> str:
-        """Eight hex digits that change when the grammar does."""
+        """Return eight hex digits that change when the grammar does."""
         text = repr((self.templates, sorted(self.slots.items())))
         return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
@@ -42,20 +43,20 @@ class Grammar:
 
 
 def english(rng: random.Random) -> str:
-    """One English sentence."""
+    """Draw an English sentence."""
     return ENGLISH.sentence(rng)
 
 
 def german(rng: random.Random) -> str:
-    """One German sentence, with ä ö ü ß where they belong."""
+    """Draw a German sentence."""
     return GERMAN.sentence(rng)
 
 
-def part(sentence: str) -> str:
-    """The only part that `sentence` may be used in: "train" (8 of 10), "validation", "test" or "source_test".
+def split_of(sentence: str) -> str:
+    """Return the only split that may have `sentence`: "train" (for 8 of 10), "validation", "test" or "source_test".
 
-    It is the text's hash that says so, not a seed: of all corpora made here, with whatever seeds, none has a sentence
-    in training that another has in test.
+    It depends on a hash of the text and not on a seed. Therefore no synthetic corpus, whatever its seed, trains on a
+    sentence that another one tests on.
     """
     number = int.from_bytes(hashlib.blake2b(sentence.encode(), digest_size=8).digest(), "big") % 20
     if number in (0, 10):

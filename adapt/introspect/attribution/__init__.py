@@ -1,1 +1,1 @@
-"""Attribute an output to the input and to the units of each layer."""
+"""Attribute the words of an output to the input, and to the units of each layer."""

@@ -1,10 +1,10 @@
-"""Through which neurons the input made a word: conductance and internal influence of all layers at once.
+"""Conductance and internal influence: how much of a word's log-probability flows through each neuron.
 
     found = conductance(model, example, word)
-    found.conductance.top(20, None)       # the neurons that carried most of it
+    found.conductance.top(20)             # the neurons that carry most of it
 
-Every layer is read on one path from the baseline to the input, in one pass forward and one backward for each batch of
-its points, where methods that are asked for one layer at a time walk it once a layer.
+All layers are read along one path from the baseline to the input: one forward and one backward pass per batch of its
+points.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from adapt.data.example import Example
-from adapt.introspect.attribution.attribution import Baseline, Word, entrance, one_batch, score_of
+from adapt.introspect.attribution.network_input import Baseline, network_input, word_score
+from adapt.introspect.attribution.words import Word, single_batch
 from adapt.models.inference import eval_mode
 from adapt.models.model import Model
 from interventions.gradients import capture_gradients
@@ -23,12 +24,20 @@ from interventions.sites import Site
 
 
 @dataclass(frozen=True, eq=False)
-class Conducted:
-    """`conductance` and `influence` of each neuron, summed over time, for one word.
+class Conductance:
+    """Conductance and internal influence of each neuron for one word, summed over time.
 
-    A layer that all of the input goes through conducts all of it: its neurons' sum is the `score` (a log-probability)
-    less that of the `baseline`. `gaps` says by site how far it is from that: the error of a path with so few steps, and
-    what goes past the site (a residual connection).
+    If all of the input passes through a layer, the conductance of its neurons adds up to the score minus that of the
+    baseline.
+
+    Attributes:
+        word: The word.
+        conductance: The conductance of each neuron.
+        influence: The internal influence of each neuron.
+        score: The log-probability of the word for the input.
+        baseline: The log-probability of the word for the baseline.
+        gaps: The completeness error by site: the error of a path with few steps, plus what bypasses the site (such as
+            a residual connection).
     """
 
     word: Word
@@ -47,14 +56,22 @@ def conductance(
     baseline: Baseline = "even",
     steps: int = 32,
     at_once: int = 8,
-) -> Conducted:
-    """Conductance (Dhamdhere et al. 2018) and internal influence (Leino et al. 2018) at the sites (None: all default
-    ones) for one of the words that `adapt.introspect.attribution.attribution.written` returns.
+) -> Conductance:
+    """Compute conductance (Dhamdhere et al. 2018) and internal influence (Leino et al. 2018).
 
-    On a path of points `x_k` from the baseline to the input, with `F` the score of the word and `y_j` what neuron `j`
-    puts out: the conductance is the sum over `k` of `dF/dy_j` times the change of `y_j` from `x_k` to `x_{k+1}`, the
-    gradient being the mean of both ends (trapezoids, whose error falls with the square of `steps`); the influence is
-    the mean of `dF/dy_j` along the path.
+    Let `x_k` be points on the path from the baseline to the input, `F` the score of the word, and `y_j` the output of
+    neuron `j`. Conductance is the sum over `k` of `dF/dy_j` times the change of `y_j` from `x_k` to `x_{k+1}`, with the
+    mean of the gradients at both ends (the trapezoidal rule, whose error falls with the square of `steps`). Influence
+    is the mean of `dF/dy_j` along the path.
+
+    Args:
+        model: The model.
+        example: Its input.
+        word: One of the words that `output_words` returns.
+        sites: The sites; None: the default sites of the model.
+        baseline: The baseline, as in `adapt.introspect.attribution.attribution.attribute`.
+        steps: Number of steps of the path.
+        at_once: Number of steps per batch; affects time and memory only.
     """
     sites = list(model.sites if sites is None else sites)
     sums = {site.name: torch.zeros(2, site.units, dtype=torch.float64) for site in sites}
@@ -65,26 +82,26 @@ def conductance(
         sums[site.name][0] += ((y[1:] - y[:-1]) * middle).flatten(0, -2).sum(0, dtype=torch.float64).cpu()
         sums[site.name][1] += middle.flatten(0, -2).sum(0, dtype=torch.float64).cpu() / steps
 
-    batch = one_batch(model, example)
+    batch = single_batch(model, example)
     with eval_mode(model):
-        place = entrance(model, batch)
-        run = score_of(model, batch, place, word)
-        low, high = place.baseline(baseline), place.x
+        entry = network_input(model, batch)
+        run = word_score(model, batch, entry, word)
+        low, high = entry.baseline(baseline), entry.x
         shares = torch.linspace(0, 1, steps + 1).tolist()
         scores: list[float] = []
         for first in range(0, steps, at_once):
-            points = shares[first : first + at_once + 1]  # the last of a batch is the first of the next
+            points = shares[first : first + at_once + 1]  # the last point of a batch is the first of the next
             x = torch.cat([low + share * (high - low) for share in points])
             with capture_gradients(model, sites, add):
-                found = run(x)
-                found.sum().backward()
-            scores += found.tolist()
-    score, bare = scores[-1], scores[0]  # at the path's ends
-    return Conducted(
+                values = run(x)
+                values.sum().backward()
+            scores += values.tolist()
+    rise = scores[-1] - scores[0]
+    return Conductance(
         word,
         Scores({site: sums[site.name][0] for site in sites}),
         Scores({site: sums[site.name][1] for site in sites}),
-        score,
-        bare,
-        {site.name: score - bare - float(sums[site.name][0].sum()) for site in sites},
+        scores[-1],
+        scores[0],
+        {site.name: rise - float(sums[site.name][0].sum()) for site in sites},
     )

@@ -1,113 +1,73 @@
-"""`measure=attribution`: which part of the input made each word of an answer, and which neurons carried it."""
+"""The measure `attribution`: which part of the input made each word of an output, and which neurons carried it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-import torch
-
-from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
-from adapt.introspect.attribution.attribution import Attribution, Baseline, Method, attribute, written
-from adapt.introspect.attribution.conductance import Conducted, conductance
-from adapt.introspect.reading import examples_of, sites_named, whole_numbers
+from adapt.introspect.attribution.attribution import Method, attribute
+from adapt.introspect.attribution.conductance import conductance
+from adapt.introspect.attribution.network_input import Baseline
+from adapt.introspect.attribution.result import AttributionResult, ExplainedWord
+from adapt.introspect.attribution.words import output_words
+from adapt.introspect.reading import check_integers, select_examples, select_sites
 from adapt.models.loaded import Loaded
 from adapt.progress import track
-from interventions.neurons import Scores
-
-_TOP = 5  # neurons of a layer that are named
 
 
 def attribution(
     loaded: Loaded,
     splits: Splits,
-    loader: Loader,
+    loader: Loader | None = None,
     examples: str | Sequence[str] = "test",
-    count: int = 3,
-    words: int = 12,
+    max_examples: int = 3,
+    max_words: int = 12,
     method: Method = "integrated_gradients",
     baseline: Baseline = "even",
     steps: int = 64,
     neurons: bool = True,
     sites: str | Sequence[str] = "*",
     part: str | None = None,
-) -> "MeasuredAttribution":
-    """Explain the first `words` words that the model writes of each of the first `count` examples, by `method` from
-    `baseline` in `steps` (`adapt.introspect.attribution.attribution.attribute`); with `neurons` also by the conductance of those at
-    `sites`.
+) -> AttributionResult:
+    """Attribute the first words of the model's outputs to the input, and to the neurons.
+
+    Args:
+        loaded: The model.
+        splits: The data.
+        loader: Not used: examples are read one at a time.
+        examples: The splits to read.
+        max_examples: Number of examples: the first ones.
+        max_words: Number of words per example: the first ones.
+        method: "integrated_gradients", "gradient_x_input" or "occlusion"
+            (`adapt.introspect.attribution.attribution.attribute`).
+        baseline: "even" or "silence".
+        steps: Number of steps of integrated gradients; conductance takes half as many.
+        neurons: Whether to compute the conductance of neurons.
+        sites: The sites of these neurons: a glob over names, or a list of names.
+        part: "encoder", "decoder" or "cross-attention"; None: all parts.
 
     Raises:
-        InputError: there is no such site, part, method or baseline, there is nothing to read, or the model wrote
-            nothing.
+        InputError: There is no such site, part, method or baseline, there is nothing to read, or the model's outputs
+            are empty.
     """
     model = loaded.model
-    whole_numbers(count=count, words=words, steps=steps)
+    check_integers(max_examples=max_examples, max_words=max_words, steps=steps)
     if not isinstance(neurons, bool):
-        raise InputError(f"measure.neurons is true or false, got {neurons!r}.")
-    places = sites_named(model, sites, part)
-    chosen, _ = examples_of(model, splits, examples)
-    answers = [(example, word) for example in chosen[:count] for word in written(model, example)[:words]]
-    if not answers:
-        raise InputError("The model wrote no word for these examples, so there is nothing to explain.")
-    found: list[tuple[Example, Attribution, Conducted | None]] = []
-    for example, word in track(answers, "attribution"):
-        carried = conductance(model, example, word, places, baseline, max(1, steps // 2)) if neurons else None
-        found.append((example, attribute(model, example, word, method, baseline, steps), carried))
-    return MeasuredAttribution(method, baseline, found)
-
-
-@dataclass(frozen=True)
-class MeasuredAttribution:
-    """Each word with the example that it is of, what in the input made it, and through which neurons."""
-
-    method: str
-    baseline: str
-    found: list[tuple[Example, Attribution, Conducted | None]]
-
-    @property
-    def scores(self) -> Scores | None:
-        """The mean conductance of each neuron over the words; None where neurons were not asked for."""
-        carried = [own.conductance for _, _, own in self.found if own is not None]
-        if not carried:
-            return None
-        return Scores({site: torch.stack([own[site] for own in carried]).mean(0) for site in carried[0].sites})
-
-    @property
-    def summary(self) -> Mapping[str, Any]:
-        said = []
-        for example, own, carried in self.found:
-            word = own.word
-            said.append(
-                {"example": example.name, "word": word.text, "start": word.start, "end": word.end, "score": own.score,
-                 "baseline": own.baseline, "gap": own.gap,
-                 "source": [list(pair) for pair in own.by_source_word()] if own.tokens else None,
-                 "layer_gaps": None if carried is None else carried.gaps}
-            )  # fmt: skip
-        return {"method": self.method, "baseline": self.baseline, "words": said}
-
-    @property
-    def told(self) -> str:
-        examples = len({id(example) for example, _, _ in self.found})
-        said = f"{len(self.found)} words of {examples} answers explained by {self.method.replace('_', ' ')}."
-        shares = [abs(own.gap) / abs(own.score - own.baseline) for _, own, _ in self.found
-                  if own.gap is not None and own.score != own.baseline]  # fmt: skip
-        if shares:
-            middle = sorted(shares)[len(shares) // 2]
-            said += f" The attributions miss the whole by {100 * middle:.1f} % (median completeness gap)."
-        return said
-
-    def write(self, folder: Path, title: str, config: str, provenance: Mapping[str, Any]) -> list[Path]:
-        from adapt.files import write_json
-        from adapt.report.attribution import attribution_sections
-        from adapt.report.sections import write_sections
-
-        page, files = folder / "attribution.html", [folder / "attribution.json"]
-        write_json(files[0], self.summary)
-        if (scores := self.scores) is not None:
-            files.append(folder / "scores" / "conductance.safetensors")
-            scores.save(files[-1], scores="conductance", **provenance)
-        write_sections(page, title, self.told, attribution_sections(self.found, scores, _TOP, self.method), config)
-        return [page, *files]
+        raise InputError(f"neurons must be true or false; got {neurons!r}.")
+    chosen_sites = select_sites(model, sites, part)
+    chosen, _ = select_examples(model, splits, examples)
+    words = [
+        (number, example, word)
+        for number, example in enumerate(chosen[:max_examples])
+        for word in output_words(model, example)[:max_words]
+    ]
+    if not words:
+        raise InputError("The model's outputs for these examples are empty, so there is no word to explain.")
+    explained: list[ExplainedWord] = []
+    for number, example, word in track(words, "attribution"):
+        carried = None
+        if neurons:
+            carried = conductance(model, example, word, chosen_sites, baseline, max(1, steps // 2))
+        attributed = attribute(model, example, word, method, baseline, steps)
+        explained.append(ExplainedWord(number, example.name, example.text, attributed, carried))
+    return AttributionResult(method, baseline, tuple(explained))

@@ -1,1 +1,1 @@
-"""Find layers and neurons that respond differently to groups of speakers or domains."""
+"""Compare groups of speakers or domains: their error rates, and the neurons that respond differently to them."""

@@ -1,25 +1,25 @@
-"""Where two groups part: neurons that do something else for one than for the other while both say the same.
+"""Group divergence: neurons that respond differently to two groups although both say the same.
 
-For a neuron, let d_c be its mean activation in one group less that in the other, over the steps of content c (a
-letter, say), in standard deviations of a step within its content. The groups' profiles are as far apart as
+For a neuron, let d_c be its mean activation in one group minus that in the other, over the steps with content c (a
+letter, for example), in standard deviations of a step within its content. The squared distance of the groups is
 
-    apart^2 = sum over c of w_c d_c^2,    w_c ~ n_c n'_c / (n_c + n'_c)
+    distance^2 = sum over c of w_c d_c^2,    w_c ~ n_c n'_c / (n_c + n'_c)
 
-whatever the sign of each d_c: vowels may go up and consonants down. The weights are those of a fixed-effects
-regression; contents that one group hardly says count little. Both groups' examples (or speakers) are dealt into K
-folds, and d_c is a sum of K independent parts. Products of different parts alone are summed, so that noise adds nothing
-on average (the cross-validated distance of Walther et al. 2016): where groups do not differ, the estimate is as often
-below 0 as a fair coin says.
+whatever the sign of each d_c, since vowels may go up and consonants down. The weights are those of a fixed-effects
+regression: contents that one group rarely says count little. The examples (or speakers) of both groups are dealt into K
+folds, so that d_c is a sum of K independent parts. Only products of different parts are summed, so noise adds nothing
+on average (the cross-validated distance of Walther et al. 2016): without a difference between the groups, the estimate
+is negative as often as positive.
 
-How far chance gets is known without drawing: where the groups do not differ, each fold's part might as well have the
-other sign. Over all 2^K signs the estimate has mean 0, and its variance and skewness are sums over pairs and triples
-of folds; a gamma distribution with these (Pearson's type III; Winkler et al. 2016 do so with permutations) gives p. No
-neuron can have a smaller p than about 2 / 2^K, so that K should be 20 or more. Groups of unequal size or variance do no
-harm: what a fold's part is symmetric about is 0.
+The null distribution follows without sampling. Without a difference, the part of each fold could have either sign. Over
+all 2^K signs the estimate has mean 0, and its variance and skewness are sums over pairs and triples of folds. The gamma
+distribution with these moments (Pearson's type III; Winkler et al. 2016 use it for permutations) gives p. The smallest
+possible p is about 2 / 2^K, so K should be at least 20. Groups may differ in size and variance: only the symmetry of
+each part about 0 is assumed.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,110 +31,150 @@ from interventions.sites import Site
 
 
 @dataclass(frozen=True, eq=False)
-class Parting:
-    """How far one group is from another at a site, by neuron; all but `means` in standard deviations of a step.
+class Divergence:
+    """How far a group is from its reference at a site, by neuron, in standard deviations of a step.
 
-        weights     (contents,)         how much each content counts, 1 in all
-        difference  (contents, units)   the group's mean less the other's
-        squared     (units,)            how far apart the profiles are, squared; may be below 0 by chance
-        shift       (units,)            the mean of `difference`: how much more active it is
-        p           (units,)            how often chance gets as far
-        spread      (units,)            a standard deviation
-        means       (2, contents, units)    of the group and the other
-    `covered` is the share of the group's steps that have these contents. `error` and `shift_error` are jackknife
-    standard errors of `squared` and `shift`, `mean` is `squared` over all neurons and its error.
+    Args:
+        site: The site.
+        contents: The contents within which the groups are compared.
+        weights: The weight of each content, `(contents,)`; they add up to 1.
+        difference: The mean of the group minus that of the reference, `(contents, units)`.
+        squared_distance: The estimate of the squared distance, `(units,)`; it may be negative by chance.
+        error: The jackknife standard error of `squared_distance`, `(units,)`.
+        shift: The weighted mean of `difference` over contents, `(units,)`.
+        shift_error: The jackknife standard error of `shift`, `(units,)`.
+        p: The probability of an estimate as large without a difference, `(units,)`.
+        spread: The standard deviation of a step, `(units,)`, in units of activation.
+        means: The means of the group and of the reference, `(2, contents, units)`, in units of activation.
+        overall: The mean of `squared_distance` over neurons, and its standard error.
+        coverage: The share of the steps of the group that have these contents.
+        degrees_of_freedom: The number of folds minus one.
     """
 
     site: Site
     contents: tuple[str, ...]
     weights: Tensor
     difference: Tensor
-    squared: Tensor
+    squared_distance: Tensor
     error: Tensor
     shift: Tensor
     shift_error: Tensor
     p: Tensor
     spread: Tensor
     means: Tensor
-    mean: tuple[float, float]
-    covered: float
-    freedom: int
+    overall: tuple[float, float]
+    coverage: float
+    degrees_of_freedom: int
 
     @property
-    def apart(self) -> Tensor:
-        """How far apart the profiles are, `(units,)`; 0 where the estimate is below it."""
-        return self.squared.clamp_min(0).sqrt()
+    def distance(self) -> Tensor:
+        """The distance of the groups, `(units,)`; 0 if the estimate of its square is negative."""
+        return self.squared_distance.clamp_min(0).sqrt()
 
     def interval(self, unit: int, level: float = 0.95) -> tuple[float, float]:
-        """The two ends of how far apart a neuron's profiles are."""
-        return distance_interval(float(self.squared[unit]), float(self.error[unit]), self.freedom, level)
+        """Return the confidence interval of the distance at a neuron."""
+        squared, error = float(self.squared_distance[unit]), float(self.error[unit])
+        return distance_interval(squared, error, self.degrees_of_freedom, level)
 
     def shift_interval(self, unit: int, level: float = 0.95) -> tuple[float, float]:
-        """The two ends of how much more active a neuron is."""
-        far = student_quantile(0.5 + level / 2, self.freedom) * float(self.shift_error[unit])
-        return float(self.shift[unit]) - far, float(self.shift[unit]) + far
+        """Return the confidence interval of the shift of a neuron."""
+        half = student_quantile(0.5 + level / 2, self.degrees_of_freedom) * float(self.shift_error[unit])
+        return float(self.shift[unit]) - half, float(self.shift[unit]) + half
 
 
-def distance_interval(squared: float, error: float, freedom: int, level: float = 0.95) -> tuple[float, float]:
-    """The interval of a distance, of which the square has a standard error; by Student's t."""
-    far = student_quantile(0.5 + level / 2, freedom) * error
-    return math.sqrt(max(0.0, squared - far)), math.sqrt(max(0.0, squared + far))
+def distance_interval(
+    squared: float, error: float, degrees_of_freedom: int, level: float = 0.95
+) -> tuple[float, float]:
+    """Return the confidence interval of a distance, from its square and the standard error of the square."""
+    half = student_quantile(0.5 + level / 2, degrees_of_freedom) * error
+    return math.sqrt(max(0.0, squared - half)), math.sqrt(max(0.0, squared + half))
 
 
-def compare(sums: ContentSums, site: Site, one: Sequence[int], other: Sequence[int], least: int = 20) -> Parting | None:
-    """Compare two sets of groups at a site, within the contents of which both have at least `least` steps.
+def group_divergence(
+    sums: ContentSums, site: Site, group: Sequence[int], reference: Sequence[int], min_steps: int = 20
+) -> Divergence | None:
+    """Compare two sets of groups at a site, within the contents of which both have at least `min_steps` steps.
 
-    None where there is no such content.
+    Args:
+        sums: The sums of activations.
+        site: The site.
+        group: The numbers of the groups on one side.
+        reference: The numbers of the groups on the other side.
+        min_steps: The smallest number of steps of a content on each side.
+
+    Returns:
+        The divergence; None if there is no such content.
     """
-    own, places = sums.sums[site.name], sums.of(site)
-    n = torch.stack([own["steps"][list(side)].sum(0)[:, places] for side in (one, other)])  # (2, folds, contents)
-    enough = (n.sum(1) >= least).all(0)
+    totals, places = sums.sums[site.name], sums.contents_at(site)
+    n = torch.stack([totals["steps"][list(side)].sum(0)[:, places] for side in (group, reference)])
+    enough = (n.sum(1) >= min_steps).all(0)  # n is (2, folds, contents)
     if not enough.any():
         return None
-    places = [place for place, kept in zip(places, enough.tolist(), strict=True) if kept]
+    places = [place for place, used in zip(places, enough.tolist(), strict=True) if used]
     n = n[:, :, enough]
-    total = torch.stack([own["activation"][list(side)][:, :, places].double().sum(0) for side in (one, other)])
+    total = torch.stack([totals["activation"][list(side)][:, :, places].double().sum(0) for side in (group, reference)])
     steps = n.sum(1)  # (2, contents)
     weights = steps.prod(0) / steps.sum(0)
     weights = weights / weights.sum()
-    middle = total.sum((0, 1)) / steps.sum(0).unsqueeze(1)  # (contents, units)
-    spread = _spread(own, places)
-    # Each fold's part of the difference; taken from the middle, so that how often a fold says it adds no noise.
-    parts = (total - n.unsqueeze(-1) * middle) / (steps[:, None, :, None] * spread)
-    parts = parts[0] - parts[1]  # (folds, contents, units)
+    spread = _spread(totals, places)
+    parts = _fold_parts(n, total, spread)  # (folds, contents, units)
     weighted = (weights.sqrt().view(1, -1, 1) * parts).permute(2, 0, 1)
     products = weighted @ weighted.mT  # (units, folds, folds)
     products.diagonal(dim1=1, dim2=2).zero_()
-    squared, error = _squared(products)
-    overall, overall_error = _squared(products.mean(0, keepdim=True))
+    squared_distance, error = _squared_distance(products)
+    overall, overall_error = _squared_distance(products.mean(0, keepdim=True))
     shifts = (weights.view(1, -1, 1) * parts).sum(1)
     folds = len(shifts)
-    return Parting(
-        site, tuple(sums.contents[place] for place in places), weights, parts.sum(0), squared, error, shifts.sum(0),
-        (folds / (folds - 1) * (shifts - shifts.mean(0)).square().sum(0)).sqrt(), sign_flip_tail(products), spread,
-        total.sum(1) / steps.unsqueeze(-1), (float(overall), float(overall_error)),
-        float(steps[0].sum() / own["steps"][list(one)][:, :, 0].sum()), folds - 1,
-    )  # fmt: skip
+    return Divergence(
+        site=site,
+        contents=tuple(sums.contents[place] for place in places),
+        weights=weights,
+        difference=parts.sum(0),
+        squared_distance=squared_distance,
+        error=error,
+        shift=shifts.sum(0),
+        shift_error=(folds / (folds - 1) * (shifts - shifts.mean(0)).square().sum(0)).sqrt(),
+        p=sign_flip_tail(products),
+        spread=spread,
+        means=total.sum(1) / steps.unsqueeze(-1),
+        overall=(float(overall), float(overall_error)),
+        coverage=float(steps[0].sum() / totals["steps"][list(group)][:, :, 0].sum()),
+        degrees_of_freedom=folds - 1,
+    )
 
 
 def sign_flip_tail(products: Tensor) -> Tensor:
-    """How often a sum of `products` of folds `(units, folds, folds)` is as large when folds have random signs.
+    """Return the probability, under random signs of folds, of a sum of products as large, `(units,)`.
 
-    The diagonal is 0. With signs s, E[s'Gs] = 0, E[(s'Gs)^2] = 2 tr G^2 and E[(s'Gs)^3] = 8 tr G^3.
+    `products` of folds is `(units, folds, folds)` with a diagonal of 0. With signs s, E[s'Gs] = 0,
+    E[(s'Gs)^2] = 2 tr G^2 and E[(s'Gs)^3] = 8 tr G^3.
     """
     variance = 2 * products.square().sum((1, 2))
     third = 8 * ((products @ products) * products).sum((1, 2))
-    still = variance <= 0
-    deviation = variance.where(~still, 1).sqrt()
+    constant = variance <= 0
+    deviation = variance.where(~constant, 1).sqrt()
     z = products.sum((1, 2)) / deviation
-    skewness = (third / deviation**3).clamp_min(1e-2)  # less is all but normal, and the tail of one to the left is less
+    # Less skewness is close to a normal distribution; negative skewness has the shorter right tail.
+    skewness = (third / deviation**3).clamp_min(1e-2)
     shape = 4 / skewness.square()
     tail = torch.special.gammaincc(shape, (shape + z * shape.sqrt()).clamp_min(0))
-    return tail.where(~still, 1)
+    return tail.where(~constant, 1)
 
 
-def _squared(products: Tensor) -> tuple[Tensor, Tensor]:
-    """The squared distance from products of different folds `(units, folds, folds)`, and its jackknife error."""
+def _fold_parts(n: Tensor, total: Tensor, spread: Tensor) -> Tensor:
+    """Return the part of each fold in the difference, `(folds, contents, units)`.
+
+    `n` `(2, folds, contents)` counts steps, `total` `(2, folds, contents, units)` sums activations.
+    """
+    steps = n.sum(1)
+    # Centred, so that the number of steps of a content in a fold adds no noise.
+    centre = total.sum((0, 1)) / steps.sum(0).unsqueeze(1)  # (contents, units)
+    parts = (total - n.unsqueeze(-1) * centre) / (steps[:, None, :, None] * spread)
+    return parts[0] - parts[1]
+
+
+def _squared_distance(products: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the squared distance from products of folds `(units, folds, folds)`, and its jackknife error."""
     folds = products.shape[1]
     total = products.sum((1, 2))
     without = total.unsqueeze(1) - 2 * products.sum(2)
@@ -143,10 +183,10 @@ def _squared(products: Tensor) -> tuple[Tensor, Tensor]:
     return total * folds / (folds - 1), error
 
 
-def _spread(own: dict[str, Tensor], places: Sequence[int]) -> Tensor:
-    """The standard deviation of a step from its content's mean, `(units,)`; 1 where a neuron never varies."""
-    steps = own["steps"].sum((0, 1))[places]
-    mean = own["activation"][:, :, places].double().sum((0, 1)) / steps.unsqueeze(1)
-    square = own["square"][places].sum(0) / steps.sum()
+def _spread(totals: Mapping[str, Tensor], places: Sequence[int]) -> Tensor:
+    """Return the standard deviation of a step from the mean of its content, `(units,)`; 1 if a neuron never varies."""
+    steps = totals["steps"].sum((0, 1))[places]
+    mean = totals["activation"][:, :, places].double().sum((0, 1)) / steps.unsqueeze(1)
+    square = totals["square"][places].sum(0) / steps.sum()
     variance = square - (steps.unsqueeze(1) * mean.square()).sum(0) / steps.sum()
     return variance.where(variance > 1e-9 * square, 1).sqrt()

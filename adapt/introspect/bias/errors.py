@@ -1,4 +1,4 @@
-"""How much groups of examples err, by the task's first metric of which less is better, and how sure that is."""
+"""The error rates of groups of examples, with confidence intervals, by the first metric that is lower for better."""
 
 from collections.abc import Sequence
 
@@ -8,34 +8,45 @@ from adapt.metrics import Metric, TextScores, bootstrap_intervals, unpaired_inte
 
 
 class GroupErrors:
-    """Error rates of groups, with intervals over what is resampled."""
+    """Error rates of groups.
 
-    def __init__(self, quality: TextScores, of: Sequence[int], units: Sequence[int]) -> None:
-        self.quality = quality
-        self.place = next((n for n, metric in enumerate(quality.metrics) if not metric.higher), 0)
-        self.metric: Metric = quality.metrics[self.place]
-        self._of, self._units = np.array(of), np.array(units)
-        each = quality.figures[self.place](quality.statistics[self.place])
-        self.each = np.nan_to_num(each) * (-1 if self.metric.higher else 1)
+    Args:
+        scores: The scores of all examples.
+        group_of: The number of the group of each example.
+        unit_of: The number of the unit that is resampled for intervals (an example or a speaker), of each example.
 
-    def group(self, numbers: Sequence[int]) -> TextScores:
-        """The quality of some groups, a row each speaker or example."""
-        inside = np.isin(self._of, numbers)
-        return self.quality.together([np.flatnonzero(inside & (self._units == u)) for u in self.units(numbers)])
+    `each` `(examples,)` is the error rate of each example. For a metric that is higher for better, it is negated.
+    """
 
-    def units(self, numbers: Sequence[int]) -> list[int]:
-        return sorted(set(self._units[np.isin(self._of, numbers)].tolist()))
+    def __init__(self, scores: TextScores, group_of: Sequence[int], unit_of: Sequence[int]) -> None:
+        self.scores = scores
+        place = next((n for n, metric in enumerate(scores.metrics) if not metric.higher), 0)
+        self.metric: Metric = scores.metrics[place]
+        self._group_of, self._unit_of = np.array(group_of), np.array(unit_of)
+        each = np.nan_to_num(scores.figures[place](scores.statistics[place]))
+        self.each = -each if self.metric.higher else each
 
-    def count(self, number: int) -> int:
-        return int((self._of == number).sum())
+    def scores_of(self, groups: Sequence[int]) -> TextScores:
+        """Return the scores of some groups, with one row for each unit."""
+        inside = np.isin(self._group_of, groups)
+        return self.scores.together([np.flatnonzero(inside & (self._unit_of == unit)) for unit in self.units(groups)])
 
-    def rate(self, numbers: Sequence[int]) -> tuple[float, tuple[float, float]]:
-        own = self.group(numbers)
-        return own.values()[self.metric.key], bootstrap_intervals(own)[self.metric.key]
+    def units(self, groups: Sequence[int]) -> list[int]:
+        """Return the numbers of the units of some groups."""
+        return sorted(set(self._unit_of[np.isin(self._group_of, groups)].tolist()))
 
-    def difference(self, number: int, others: Sequence[int]) -> tuple[float, tuple[float, float]]:
-        """How much more a group errs than others (for a metric of which more is better, how much less it has)."""
-        one, other = self.group([number]), self.group(others)
+    def examples(self, group: int) -> np.ndarray:
+        """Return the positions of the examples of a group."""
+        return np.flatnonzero(self._group_of == group)
+
+    def rate(self, groups: Sequence[int]) -> tuple[float, tuple[float, float]]:
+        """Return the metric over some groups and its 95 % confidence interval."""
+        scores = self.scores_of(groups)
+        return scores.values()[self.metric.key], bootstrap_intervals(scores)[self.metric.key]
+
+    def difference(self, group: int, reference: Sequence[int]) -> tuple[float, tuple[float, float]]:
+        """Return how much worse a group is than others, positive for worse, and its 95 % confidence interval."""
+        one, other = self.scores_of([group]), self.scores_of(reference)
         key, sign = self.metric.key, -1 if self.metric.higher else 1
         value = sign * (one.values()[key] - other.values()[key])
         low, high = sorted(sign * end for end in unpaired_intervals(one, other)[key])

@@ -1,4 +1,4 @@
-"""Which groups of examples are held against each other, and how their speakers or examples are dealt into folds."""
+"""The groups of examples that are compared, and the folds of their speakers or examples."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,83 +7,95 @@ from zlib import crc32
 from adapt.data.example import Example
 from adapt.errors import InputError
 
-KEYS = ("accent", "gender", "domain", "speaker")  # that groups are looked for by, in this order
-FOLDS = 32  # with these, p can be as small as 1e-8
-FEWEST_SPEAKERS = 16  # in each group, for figures that hold for other speakers too
+KEYS = ("accent", "gender", "domain", "speaker")  # the default keys, in the order in which they are tried
+FOLDS = 32  # allow a p as small as 1e-8
+MIN_SPEAKERS = 16  # in each group, to resample speakers by default
 
 
-def find_key(examples: Sequence[Example], least: int) -> str:
-    """The first of `KEYS` by which there are two groups of at least `least` examples.
+def find_key(examples: Sequence[Example], min_examples: int) -> str:
+    """Return the first of `KEYS` with two groups of at least `min_examples` examples.
 
     Raises:
-        InputError: there is none.
+        InputError: There is none.
     """
     for key in KEYS:
         count = Counter(example.group(key) for example in examples)
-        if sum(size >= least for name, size in count.items() if name != "unknown") > 1:
+        if sum(size >= min_examples for name, size in count.items() if name != "unknown") > 1:
             return key
     raise InputError(
-        f"measure.by: the examples have no two groups of at least {least} by {', '.join(KEYS)}. Name another key of "
-        "the data, give more examples, or lower measure.least."
+        f"group_by: the examples have no two groups of at least {min_examples} by {', '.join(KEYS)}. Name another key "
+        "of the data, give more examples, or lower min_examples."
     )
 
 
-def groups_of(examples: Sequence[Example], by: str, least: int, most: int) -> tuple[list[str], dict[str, int]]:
-    """The names of the groups of at least `least` examples, the `most` largest, and the sizes of those left out.
+def groups_of(
+    examples: Sequence[Example], key: str, min_examples: int, max_groups: int
+) -> tuple[list[str], dict[str, int]]:
+    """Return the groups to compare, and the sizes of the groups that are left out.
+
+    The groups are the `max_groups` largest with at least `min_examples` examples, sorted by name.
 
     Raises:
-        InputError: there are no two.
+        InputError: There are fewer than two.
     """
-    count = Counter(example.group(by) for example in examples)
+    count = Counter(example.group(key) for example in examples)
     if list(count) == ["unknown"]:
-        raise InputError(f"measure.by={by}: no example has '{by}'. Name a key of the data, such as accent or speaker.")
-    large = [name for name, size in count.items() if size >= least and name != "unknown"]
-    kept = sorted(sorted(large, key=lambda name: (-count[name], name))[:most])
-    if len(kept) < 2:
+        raise InputError(f"group_by={key}: no example has '{key}'. Name a key of the data, such as accent or speaker.")
+    large = [name for name, size in count.items() if size >= min_examples and name != "unknown"]
+    groups = sorted(sorted(large, key=lambda name: (-count[name], name))[:max_groups])
+    if len(groups) < 2:
         sizes = ", ".join(f"{name} {size}" for name, size in count.most_common(8))
         raise InputError(
-            f"measure.by={by}: two groups of at least {least} examples are needed, and there are {sizes}. Give more "
-            "examples, or lower measure.least."
+            f"group_by={key}: expected two groups of at least {min_examples} examples, got {sizes}. Give more "
+            "examples, or lower min_examples."
         )
-    return kept, {name: size for name, size in sorted(count.items()) if name not in kept}
+    return groups, {name: size for name, size in sorted(count.items()) if name not in groups}
 
 
-def units_of(examples: Sequence[Example], of: Sequence[int], by: str, resample: str | None) -> tuple[str, list[int]]:
-    """What is resampled, as a word, and for each example its number; `of` is the group of each.
+def resampling_units(
+    examples: Sequence[Example], group_of: Sequence[int], key: str, resample: str | None
+) -> tuple[str, list[int]]:
+    """Return the kind of unit that is resampled, "speaker" or "example", and the number of the unit of each example.
+
+    Args:
+        examples: The examples.
+        group_of: The number of the group of each example.
+        key: The key of the groups.
+        resample: "speaker" or "example"; None for speakers if each group has enough of them.
 
     Raises:
-        InputError: speakers are asked for, and there are too few, or some are not known.
+        InputError: Speakers are asked for, and there are too few, or some are unknown.
     """
     speakers = [example.group("speaker") for example in examples]
     if resample is None:
-        known = "unknown" not in speakers and by != "speaker"
-        each: dict[int, set[str]] = {}
-        for group, speaker in zip(of, speakers, strict=True):
-            each.setdefault(group, set()).add(speaker)
-        resample = "speaker" if known and min(map(len, each.values())) >= FEWEST_SPEAKERS else "example"
+        known = "unknown" not in speakers and key != "speaker"
+        speakers_of: dict[int, set[str]] = {}
+        for group, speaker in zip(group_of, speakers, strict=True):
+            speakers_of.setdefault(group, set()).add(speaker)
+        resample = "speaker" if known and min(map(len, speakers_of.values())) >= MIN_SPEAKERS else "example"
     if resample == "example":
         return "example", list(range(len(examples)))
-    # One who is in two groups counts in each: what they have in common is not resampled.
-    both = list(zip(of, speakers, strict=True))
-    places = {own: place for place, own in enumerate(dict.fromkeys(both))}
-    units = [places[own] for own in both]
-    fewest = min(len({unit for unit, own in zip(units, of, strict=True) if own == group}) for group in set(of))
+    # A speaker in two groups is one unit in each.
+    pairs = list(zip(group_of, speakers, strict=True))
+    places = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
+    units = [places[pair] for pair in pairs]
+    fewest = min(len({unit for unit, own in zip(units, group_of, strict=True) if own == g}) for g in set(group_of))
     if fewest < 4 or "unknown" in speakers:
         raise InputError(
-            "measure.resample=speaker takes at least 4 speakers in each group, all of whom are known; there are "
-            f"{fewest}. Use measure.resample=example, and remember that figures are of these speakers then."
+            f"resample=speaker needs at least 4 speakers in each group, all of them known; there are {fewest}. Use "
+            "resample=example; intervals then hold for these speakers only."
         )
     return "speaker", units
 
 
-def folds_of(of: Sequence[int], units: Sequence[int]) -> list[int]:
-    """The fold of each example: each group's units are dealt in turn, in an order that says nothing."""
-    own: dict[int, list[int]] = {}
-    for group, unit in dict.fromkeys(zip(of, units, strict=True)):
-        own.setdefault(group, []).append(unit)
-    count = min(FOLDS, *map(len, own.values()))
-    dealt = {}
-    for found in own.values():
-        for place, unit in enumerate(sorted(found, key=lambda unit: (crc32(str(unit).encode()), unit))):
-            dealt[unit] = place % count
-    return [dealt[unit] for unit in units]
+def folds_of(group_of: Sequence[int], unit_of: Sequence[int]) -> list[int]:
+    """Return the fold of each example. The units of each group are dealt in turn, in an arbitrary but fixed order."""
+    units_of: dict[int, list[int]] = {}
+    for group, unit in dict.fromkeys(zip(group_of, unit_of, strict=True)):
+        units_of.setdefault(group, []).append(unit)
+    count = min(FOLDS, *map(len, units_of.values()))
+    fold_of = {}
+    for units in units_of.values():
+        for place, unit in enumerate(sorted(units, key=lambda unit: (crc32(str(unit).encode()), unit))):
+            fold_of[unit] = place % count
+    return [fold_of[unit] for unit in unit_of]

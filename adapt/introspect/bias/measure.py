@@ -1,27 +1,29 @@
-"""`measure=bias`: for which groups the model errs more, where inside it they part from others, and by which neurons."""
+"""`measure=bias`: compare groups of examples by error rates and by the neurons that respond differently to them."""
 
 from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
-from adapt.introspect.bias.comparisons import Compared, discover, discover_links
-from adapt.introspect.bias.divergence import compare
+from adapt.introspect.bias.comparisons import Comparison, find_diverging, find_error_linked
+from adapt.introspect.bias.divergence import group_divergence
 from adapt.introspect.bias.error_link import link_errors
 from adapt.introspect.bias.errors import GroupErrors
-from adapt.introspect.bias.groups import find_key, folds_of, groups_of, units_of
-from adapt.introspect.bias.result import MeasuredBias
-from adapt.introspect.bias.shift import move_together
-from adapt.introspect.bias.sums import read_content
-from adapt.introspect.profiles.groups import groupings
-from adapt.introspect.reading import examples_of, sites_named, whole_numbers
+from adapt.introspect.bias.group_results import GroupComparison, GroupRate
+from adapt.introspect.bias.groups import find_key, folds_of, groups_of, resampling_units
+from adapt.introspect.bias.maps import divergence_maps
+from adapt.introspect.bias.result import BiasResult
+from adapt.introspect.bias.rows import layer_rows, neuron_rows
+from adapt.introspect.bias.shift import ShiftEffect, measure_shifts
+from adapt.introspect.bias.sums import ContentSums, read_content
+from adapt.introspect.profiles.groupings import groupings
+from adapt.introspect.reading import check_integers, select_examples, select_sites
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.model import DecoderModel, Model
+from interventions.sites import Site
 
 OTHERS = "all others"
 
@@ -30,108 +32,142 @@ def bias(
     loaded: Loaded,
     splits: Splits,
     loader: Loader,
-    by: str | None = None,
+    group_by: str | None = None,
     reference: str | None = None,
     content: str | Sequence[str] | None = None,
-    false_discoveries: float = 0.01,
+    false_discovery_rate: float = 0.01,
     sites: str | Sequence[str] = "*",
     part: str | None = None,
     examples: str | Sequence[str] = ("test", "source_test"),
-    least: int = 20,
-    most: int = 12,
+    min_examples: int = 20,
+    max_groups: int = 12,
     resample: str | None = None,
     confirm: bool = False,
     seed: int = 0,
-) -> MeasuredBias:
-    """Compare the groups of examples that have the same value of `by` (None: the first of accent, gender, domain and
-    speaker that tells groups apart), each with the `reference` group, or (None) with all others; of two groups, the one
-    that is read worse with the other. Groups of fewer than `least` examples are left out, as are all but the `most`
-    largest.
+) -> BiasResult:
+    """Compare groups of examples.
 
-    Neurons are compared within `content` (None: the letter that should be written, or the token; phonemes in a speech
-    encoder whose data have them; "none": all steps together). What is resampled, dealt into folds and counted are
-    speakers or examples (`resample`; None: speakers, where each group has enough of them). `confirm` moves the neurons
-    that part towards the reference, and measures what it does.
+    Args:
+        loaded: The model.
+        splits: The data.
+        loader: Makes the batches.
+        group_by: The key of the groups; None for the first of accent, gender, domain and speaker with two groups.
+        reference: The group that the others are compared with. None compares each group with all others, or of two
+            groups the one with the higher error rate with the other.
+        content: The keys of the contents within which neurons are compared; "none" for all steps together. None for
+            the letter or token of the reference text, and phonemes in a speech encoder with data that have them.
+        false_discovery_rate: The expected share of false ones among the neurons that are named.
+        sites: A glob over the names of sites, or a list of them.
+        part: Only sites in this part of the model: encoder, decoder or cross-attention.
+        examples: The names of the splits to read.
+        min_examples: Groups with fewer examples are left out.
+        max_groups: Only the largest groups are compared, at most this many.
+        resample: What intervals and folds are over: "speaker" or "example"; None for speakers if each group has enough.
+        confirm: Shift the diverging neurons towards the reference, and measure the effect on errors.
+        seed: Draws the random neurons of `confirm`.
 
     Raises:
-        InputError: there are no two such groups, or an option is none.
+        InputError: There are no two such groups, or an argument is invalid.
     """
     model = loaded.model
-    places = sites_named(model, sites, part)
-    # Units of the output layer are what is written, and part wherever other things are.
+    places = select_sites(model, sites, part)
+    # The units of the output layer are the output itself, and differ wherever the output does.
     places = [site for site in places if site.name != model.sites[-1].name] or places
-    whole_numbers(2, most=most)
-    whole_numbers(8, least=least)
-    whole_numbers(0, seed=seed)
-    _check(false_discoveries, resample, confirm, content)
-    chosen, _ = examples_of(model, splits, examples)
-    by = by or find_key(chosen, least)
-    groups, left_out = groups_of(chosen, str(by), least, most)
+    check_integers(2, max_groups=max_groups)
+    check_integers(8, min_examples=min_examples)
+    check_integers(0, seed=seed)
+    _check(false_discovery_rate, resample, confirm, content)
+    chosen, _ = select_examples(model, splits, examples)
+    key = str(group_by or find_key(chosen, min_examples))
+    groups, left_out = groups_of(chosen, key, min_examples, max_groups)
     if reference is not None and str(reference) not in groups:
         raise InputError(
-            f"measure.reference={reference}: no {by} is called that and has {least} examples; there are "
-            f"{', '.join(groups)}."
+            f"reference={reference}: no {key} of this name has {min_examples} examples; there are {', '.join(groups)}."
         )
     numbers = {name: number for number, name in enumerate(groups)}
-    chosen = [example for example in chosen if example.group(str(by)) in numbers]
-    of = [numbers[example.group(str(by))] for example in chosen]
-    unit, units = units_of(chosen, of, str(by), resample)
-    folds = folds_of(of, units)
-    made = groupings(model, chosen, _contents(model, chosen, content), most=60)
+    chosen = [example for example in chosen if example.group(key) in numbers]
+    group_of = [numbers[example.group(key)] for example in chosen]
+    resampled, unit_of = resampling_units(chosen, group_of, key, resample)
+    folds = folds_of(group_of, unit_of)
+    contents = groupings(model, chosen, _content_keys(model, chosen, content), max_groups=60)
 
     texts = decode_examples(model, model.task, chosen, loader)
-    quality = model.task.evaluate([example.text for example in chosen], texts)
-    errors = GroupErrors(quality, of, units)
-    sums = read_content(model, chosen, loader, made, of, folds, places)
-    pairs = _pairs(groups, reference, errors)
-    compared = []
-    for group, others in pairs:
-        found = [own for site in places if (own := compare(sums, site, [group], others)) is not None]
-        against = groups[others[0]] if len(others) == 1 else OTHERS
-        compared.append(Compared(groups[group], against, group, tuple(others), {own.site: own for own in found}))
-    if not any(own.partings for own in compared):
-        raise InputError("measure.content: no two groups have the same content at any site. Try measure.content=none.")
-    discover(compared, false_discoveries)
-    parted = {own.number: [own.partings[site] for site in own.neurons.used] for own in compared if len(own.neurons)}
-    wrong = errors.each.tolist()
-    links = link_errors(model, chosen, wrong, loader, made, of, folds, sums, unit == "speaker", parted)
-    discover_links(compared, links, false_discoveries)
-    if confirm:
-        for own in compared:
-            if len(own.neurons) and errors.difference(own.number, own.others)[1][0] > 0:
-                theirs = np.flatnonzero(np.array(of) == own.number)
-                own.moved = move_together(
-                    model, [chosen[n] for n in theirs], quality[theirs], loader, own.neurons, own.partings, seed
-                )
-    return MeasuredBias(
-        model, str(by), tuple(groups), left_out, unit, max(folds) + 1, false_discoveries, errors, tuple(compared)
+    scores = model.task.evaluate([example.text for example in chosen], texts)
+    errors = GroupErrors(scores, group_of, unit_of)
+    sums = read_content(model, chosen, loader, contents, group_of, folds, places)
+    comparisons = _compare(groups, reference, errors, sums, places)
+    comparisons = find_diverging(comparisons, false_discovery_rate)
+    diverging = {c.number: [c.divergences[site] for site in c.diverging.used] for c in comparisons if len(c.diverging)}
+    links = link_errors(
+        model,
+        chosen,
+        errors.each.tolist(),
+        loader,
+        contents,
+        group_of,
+        folds,
+        sums,
+        by_speaker=resampled == "speaker",
+        divergences=diverging,
+    )
+    comparisons = find_error_linked(comparisons, links, false_discovery_rate)
+    shifts = _shifts(model, chosen, errors, loader, comparisons, seed) if confirm else {}
+
+    rates = _rates(groups, comparisons, errors)
+    order = {rate.group: place for place, rate in enumerate(rates)}
+    comparisons.sort(key=lambda comparison: order[comparison.group])
+    return BiasResult(
+        group_by=key,
+        example_name=model.task.example_name,
+        metric=errors.metric,
+        resampled=resampled,
+        folds=max(folds) + 1,
+        false_discovery_rate=false_discovery_rate,
+        left_out=left_out,
+        rates=rates,
+        comparisons=tuple(_plain(comparison, shifts.get(comparison.number, ())) for comparison in comparisons),
+        maps=divergence_maps(comparisons),
     )
 
 
 def _check(level: Any, resample: Any, confirm: Any, content: Any) -> None:
     if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
-        raise InputError(f"measure.false_discoveries is a share between 0 and 1, got {level!r}.")
+        raise InputError(f"false_discovery_rate must be a share between 0 and 1; got {level!r}.")
     if resample not in (None, "speaker", "example"):
-        raise InputError(f"measure.resample must be speaker, example, or null for what fits, got {resample!r}.")
+        raise InputError(f"resample must be speaker, example, or null for the default; got {resample!r}.")
     if not isinstance(confirm, bool):
-        raise InputError(f"measure.confirm is true or false, got {confirm!r}.")
+        raise InputError(f"confirm must be true or false; got {confirm!r}.")
     if content is not None and not isinstance(content, (str, Sequence)):
-        raise InputError(f"measure.content is a key such as phoneme or aligned_letter, or none; got {content!r}.")
+        raise InputError(f"content must be a key such as phoneme or aligned_letter, or none; got {content!r}.")
 
 
-def _contents(model: Model, examples: Sequence[Example], content: Any) -> list[str]:
-    phonemes = any(getattr(example, "phonemes", ()) for example in examples)
+def _content_keys(model: Model, examples: Sequence[Example], content: str | Sequence[str] | None) -> list[str]:
     if content is None:
         if not isinstance(model, DecoderModel):
             return ["aligned_letter"]
-        return ["phoneme", "token"] if phonemes and model.reader.unit != "tokens" else ["token"]
+        phonemes = any(example.phonemes for example in examples)
+        return ["phoneme", "token"] if phonemes and model.reads_audio else ["token"]
     if content == "none":
         return []
     return [content] if isinstance(content, str) else [str(key) for key in content]
 
 
+def _compare(
+    groups: Sequence[str], reference: str | None, errors: GroupErrors, sums: ContentSums, sites: Sequence[Site]
+) -> list[Comparison]:
+    comparisons = []
+    for number, others in _pairs(groups, reference, errors):
+        divergences = [d for site in sites if (d := group_divergence(sums, site, [number], others)) is not None]
+        name = groups[others[0]] if len(others) == 1 else OTHERS
+        by_site = {divergence.site: divergence for divergence in divergences}
+        comparisons.append(Comparison(groups[number], name, number, tuple(others), by_site))
+    if not any(comparison.divergences for comparison in comparisons):
+        raise InputError("content: no two groups have the same content at any site. Try content=none.")
+    return comparisons
+
+
 def _pairs(groups: Sequence[str], reference: str | None, errors: GroupErrors) -> list[tuple[int, list[int]]]:
-    """Which group is held against which others."""
+    """Return the number of each group that is compared, with the numbers of the groups of its reference."""
     numbers = range(len(groups))
     if reference is not None:
         other = groups.index(str(reference))
@@ -140,3 +176,58 @@ def _pairs(groups: Sequence[str], reference: str | None, errors: GroupErrors) ->
         worse = 0 if errors.difference(0, [1])[0] >= 0 else 1
         return [(worse, [1 - worse])]
     return [(number, [other for other in numbers if other != number]) for number in numbers]
+
+
+def _shifts(
+    model: Model,
+    examples: Sequence[Example],
+    errors: GroupErrors,
+    loader: Loader,
+    comparisons: Sequence[Comparison],
+    seed: int,
+) -> dict[int, list[ShiftEffect]]:
+    """Shift the diverging neurons of the groups that are significantly worse. Returns the effects by group number."""
+    shifts = {}
+    for each in comparisons:
+        if len(each.diverging) and errors.difference(each.number, each.reference_numbers)[1][0] > 0:
+            places = errors.examples(each.number)
+            chosen, unmodified = [examples[place] for place in places], errors.scores[places]
+            shifts[each.number] = measure_shifts(
+                model, chosen, unmodified, loader, each.diverging, each.divergences, seed
+            )
+    return shifts
+
+
+def _rates(groups: Sequence[str], comparisons: Sequence[Comparison], errors: GroupErrors) -> tuple[GroupRate, ...]:
+    """Return the error rate of each group, the highest first."""
+    compared = {comparison.number: comparison for comparison in comparisons}
+    rates = []
+    for number, name in enumerate(groups):
+        rate, interval = errors.rate([number])
+        versus: dict[str, Any] = {}
+        if number in compared:
+            others = compared[number].reference_numbers
+            difference, difference_interval = errors.difference(number, others)
+            versus = {
+                "reference": compared[number].reference,
+                "reference_rate": errors.rate(others)[0],
+                "difference": difference,
+                "difference_interval": difference_interval,
+            }
+        examples, units = len(errors.examples(number)), len(errors.units([number]))
+        rates.append(GroupRate(name, examples, units, rate, interval, **versus))
+    return tuple(sorted(rates, key=lambda rate: -rate.rate))
+
+
+def _plain(comparison: Comparison, shifts: Sequence[ShiftEffect]) -> GroupComparison:
+    if not comparison.divergences:
+        return GroupComparison(comparison.group, comparison.reference)
+    return GroupComparison(
+        group=comparison.group,
+        reference=comparison.reference,
+        layers=layer_rows(comparison),
+        neurons=neuron_rows(comparison),
+        scores=comparison.scores,
+        top_site=comparison.top_site.name,
+        shifts=tuple(shifts),
+    )

@@ -1,38 +1,52 @@
-"""How far along a parting a step is, by what all other folds say of it.
+"""Project steps onto the divergence of a group, estimated from all other folds.
 
-What parts a group from others (`adapt.introspect.bias.divergence`) is a difference for each content. A step is as far along it
-as its activation, less the group's mean for its content, times that difference. Were the example itself in the mean and
-the difference, one that is far off would draw both towards itself, and lie far along whatever it does: so they are
-those of the group without the example's own fold. The sums by fold are there already, and nothing more is stored.
+The divergence of a group (`adapt.introspect.bias.divergence`) is a difference for each content. The projection of a
+step is its activation minus the group's mean for its content, times that difference. If the example itself were part of
+the mean and of the difference, an outlier would pull both towards itself and always have a large projection. So both
+are computed from the group without the fold of the example. The sums by fold exist already; nothing else is stored.
 
-Of noise, an example is then as often back as along. What is left is of the second order: a far example lies in the mean
-that the others are held against, which says a K-th, of K folds, of what its own part in the direction said.
+The projection of noise is then positive as often as negative. What remains is of second order: an outlier is part of
+the mean that other examples are compared with, which contains 1/K (of K folds) of its share in the direction.
 """
 
 import torch
 from torch import Tensor
 
-from adapt.introspect.bias.divergence import Parting
+from adapt.introspect.bias.divergence import Divergence
 from adapt.introspect.bias.sums import ContentSums
 
 
-class Along:
-    """The parting of a group, as it is without any one fold. `places` says which of the contents of `sums` its own are.
+class Projection:
+    """The projection onto the divergence of a group without one fold.
 
-    Call it with activations `(steps, units)`, which of its contents each step has `(steps,)`, and the fold that they
-    are of; it gives `(steps, units)` in 64 bits. A content that no other fold has says nothing: 0.
+    Args:
+        sums: The sums of which the divergence is.
+        divergence: The divergence.
+        group: The number of the group.
+
+    `places` are the indices of the divergence's contents among the contents of `sums`.
     """
 
-    def __init__(self, sums: ContentSums, parting: Parting, group: int) -> None:
-        self.places = [sums.contents.index(content) for content in parting.contents]
-        own = sums.sums[parting.site.name]
-        self._steps, self._activation = own["steps"][group], own["activation"][group]
+    def __init__(self, sums: ContentSums, divergence: Divergence, group: int) -> None:
+        self.places = [sums.contents.index(content) for content in divergence.contents]
+        totals = sums.sums[divergence.site.name]
+        self._steps, self._activation = totals["steps"][group], totals["activation"][group]
         self._all_steps = self._steps[:, self.places].sum(0)
         self._total = self._activation[:, self.places].double().sum(0)
-        self._others, self._spread = parting.means[1], parting.spread
+        self._reference, self._spread = divergence.means[1], divergence.spread
 
     def __call__(self, x: Tensor, content: Tensor, fold: int) -> Tensor:
+        """Project activations.
+
+        Args:
+            x: The activations, `(steps, units)`.
+            content: The content of each step, `(steps,)`, as an index into `places`.
+            fold: The fold of the steps.
+
+        Returns:
+            `(steps, units)` in 64 bits; 0 for a content that no other fold has.
+        """
         left = (self._all_steps - self._steps[fold, self.places]).unsqueeze(1)
         mean = (self._total - self._activation[fold, self.places].double()) / left.clamp_min(1)
-        direction = torch.where(left > 0, (mean - self._others) / self._spread, 0)
+        direction = torch.where(left > 0, (mean - self._reference) / self._spread, 0)
         return (x.double() - mean[content]) * direction[content]

@@ -1,8 +1,8 @@
-"""Sums of activations by group of examples, fold and content: what neurons do for each group when it says the same.
+"""Sums of activations by group of examples, fold and content, to compare groups when they say the same.
 
-Groups of people say different things, and a neuron that answers to "s" is more active for whoever says it more. So
-steps are summed apart by their content (the letter, token or phoneme that a step belongs to), and groups compared
-within each. Only sums are kept, whatever the size of the corpus, and padding has no content.
+Groups of people say different things, and a neuron that responds to "s" is more active for whoever says it more. So
+steps are summed by their content (their letter, token or phoneme), and groups are compared within each content. Only
+sums are kept, so memory does not grow with the corpus. Padding has no content.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,9 @@ from torch import Tensor
 from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.introspect.activations import valid_lengths
-from adapt.introspect.profiles.groups import Clock, Grouping, clock_of
+from adapt.introspect.profiles.groups import Grouping
 from adapt.introspect.profiles.read import batches_of, forward, group_names, membership
+from adapt.introspect.profiles.trace import TimeBase, time_base_of
 from adapt.models.inference import eval_mode
 from adapt.models.model import Model
 from interventions.capture import capture
@@ -24,9 +25,9 @@ from interventions.sites import Site
 class ContentSums:
     """Sums over the steps of each group, fold and content at each site.
 
-    `contents` are `all`, and after it the contents by key (`aligned_letter:a`). The sums at a site are
-        steps       (groups, folds, contents)           how many
-        activation  (groups, folds, contents, units)    of a, in 32 bits: these are what takes memory
+    `contents` are `all`, then the contents with their key (`aligned_letter:a`). The sums at a site are
+        steps       (groups, folds, contents)           the count
+        activation  (groups, folds, contents, units)    of a, in 32 bits because these take the memory
         square      (contents, units)                   of a * a
     """
 
@@ -43,41 +44,48 @@ class ContentSums:
         }
 
     def to(self, device: torch.device | str) -> "ContentSums":
-        """Move the sums, and return itself."""
-        for own in self.sums.values():
-            own.update({name: total.to(device) for name, total in own.items()})
+        """Move the sums to a device, in place. Returns the object."""
+        for sums in self.sums.values():
+            sums.update({name: total.to(device) for name, total in sums.items()})
         return self
 
     @torch.no_grad()
     def update(self, site: Site, cells: Tensor, members: Tensor, contents: Tensor, x: Tensor) -> None:
-        """Take in a batch's activations `(batch, time, units)`.
+        """Add a batch of activations at a site.
 
-        `cells` `(batch,)` is each example's group times the number of folds, plus its fold. `members` `(batch, own
-        contents, time)` is 1 where a step has a content, and `contents` `(batch, own contents)` says which these are.
+        Args:
+            site: The site.
+            cells: The group of each example times the number of folds, plus its fold, `(batch,)`.
+            members: 1 for a step with a content, else 0, `(batch, contents of the example, time)`.
+            contents: The indices of these contents, `(batch, contents of the example)`.
+            x: The activations, `(batch, time, units)`.
         """
-        own, members = self.sums[site.name], members.to(x)
+        sums, members = self.sums[site.name], members.to(x)
         rows = (cells.unsqueeze(1) * len(self.contents) + contents).flatten()
-        own["steps"].view(-1).index_add_(0, rows, members.sum(2).flatten().double())
-        own["activation"].view(-1, site.units).index_add_(0, rows, torch.bmm(members, x).flatten(0, 1).float())
+        sums["steps"].view(-1).index_add_(0, rows, members.sum(2).flatten().double())
+        sums["activation"].view(-1, site.units).index_add_(0, rows, torch.bmm(members, x).flatten(0, 1).float())
         squares = torch.bmm(members, x.square()).flatten(0, 1).double()
-        own["square"].index_add_(0, contents.flatten(), squares)
+        sums["square"].index_add_(0, contents.flatten(), squares)
 
     def all_reduce(self) -> "ContentSums":
-        """What all processes of `torch.distributed` have seen, in each of them; itself where there is one."""
+        """Add up the sums of all processes of `torch.distributed`, in place. Returns the object."""
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            for own in self.sums.values():
-                for total in own.values():
+            for sums in self.sums.values():
+                for total in sums.values():
                     torch.distributed.all_reduce(total)
         return self
 
-    def of(self, site: Site) -> list[int]:
-        """Which contents to compare within at a site: those of the first key that its steps have; else `all`."""
+    def contents_at(self, site: Site) -> list[int]:
+        """Return the indices of the contents to compare within at a site.
+
+        They are those of the first key that has steps at the site, or `all` if no key has any.
+        """
         steps = self.sums[site.name]["steps"].sum((0, 1))
         keys = [content.partition(":")[0] for content in self.contents]
         for key in dict.fromkeys(keys[1:]):
-            own = [place for place, known in enumerate(keys) if known == key and steps[place] > 0]
-            if own:
-                return own
+            places = [place for place, other in enumerate(keys) if other == key and steps[place] > 0]
+            if places:
+                return places
         return [0]
 
 
@@ -90,10 +98,19 @@ def read_content(
     folds: Sequence[int],
     sites: Sequence[Site],
 ) -> ContentSums:
-    """One forward pass a batch. `groups` and `folds` have a number for each example; `contents` begin with all steps.
+    """Sum the activations of a corpus, with one forward pass per batch.
+
+    Args:
+        model: The model.
+        examples: The examples.
+        loader: Makes the batches.
+        contents: The grouping of all steps, then those of the contents.
+        groups: The number of the group of each example.
+        folds: The fold of each example.
+        sites: The sites to sum at.
 
     Raises:
-        ValueError: an activation is not finite.
+        ValueError: An activation is not finite.
     """
     count = max(folds) + 1
     device = next(model.parameters()).device
@@ -101,31 +118,38 @@ def read_content(
     with eval_mode(model), torch.no_grad():
         for numbers, batch in batches_of(model, examples, loader, "groups"):
             with capture(model, sites) as acts:
-                seen, _ = forward(model, batch, numbers)
+                trace, _ = forward(model, batch, numbers)
             steps = valid_lengths(model, batch)
             cells = torch.tensor([groups[number] * count + folds[number] for number in numbers], device=device)
-            shared: dict[tuple[Clock, int], tuple[Tensor, Tensor]] = {}  # by sites of one clock
+            shared: dict[tuple[TimeBase, int], tuple[Tensor, Tensor]] = {}  # by sites with the same steps
             for site in sites:
                 x = acts[site]
-                key = (clock_of(model, site), x.shape[1])
+                key = (time_base_of(model, site), x.shape[1])
                 if key not in shared:
-                    found = membership(contents, seen, key[0], steps(site).tolist(), x.shape[1])
-                    members, own = occurring(found)
-                    shared[key] = members.to(device), own.to(device)
-                members, own = shared[key]
-                sums.update(site, cells, members, own, x)
-    sums.all_reduce()  # before anything is raised: other processes would wait for this one's
-    for name, own in sums.sums.items():
-        if not own["activation"].isfinite().all():
-            raise ValueError(f"'{name}': an activation is not finite. Is it a 16-bit model? Measure it in 32 bits.")
+                    members = membership(contents, trace, key[0], steps(site).tolist(), x.shape[1])
+                    members, present = occurring(members)
+                    shared[key] = members.to(device), present.to(device)
+                members, present = shared[key]
+                sums.update(site, cells, members, present, x)
+    sums.all_reduce()  # before any error: the other processes would wait for this one
+    for name, totals in sums.sums.items():
+        if not totals["activation"].isfinite().all():
+            raise ValueError(f"'{name}': an activation is not finite. If it is a 16-bit model, measure it in 32 bits.")
     return sums.to("cpu")
 
 
 def occurring(members: Tensor) -> tuple[Tensor, Tensor]:
-    """Of `members` `(batch, contents, time)` the rows of the contents that each example has, `(batch, own contents,
-    time)`, and which contents these are, `(batch, own contents)`; an example with fewer than another has empty rows
-    besides.
+    """Keep only the contents that each example has.
+
+    Args:
+        members: 1 for a step with a content, else 0, `(batch, contents, time)`.
+
+    Returns:
+        The rows of `members` of the contents of each example, `(batch, contents of the example, time)`, and the indices
+        of these contents, `(batch, contents of the example)`. Examples with fewer contents than others are padded with
+        rows of zeros.
     """
     has = members.any(2)
-    own = has.to(torch.int8).sort(dim=1, descending=True, stable=True).indices[:, : max(1, int(has.sum(1).max()))]
-    return members.gather(1, own.unsqueeze(-1).expand(-1, -1, members.shape[2])), own
+    most = max(1, int(has.sum(1).max()))
+    present = has.to(torch.int8).sort(dim=1, descending=True, stable=True).indices[:, :most]
+    return members.gather(1, present.unsqueeze(-1).expand(-1, -1, members.shape[2])), present

@@ -1,1 +1,1 @@
-"""Probes: which neurons know an accent, a speaker, a phoneme, and how well a simple classifier can read it off them."""
+"""Probe layers for a target: which layers and which units encode the accent, the phoneme, the speaker, ..."""

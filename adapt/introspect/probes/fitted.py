@@ -1,4 +1,4 @@
-"""What every kind of probe gives: a number for each unit, one for each unit and class, and answers."""
+"""A fitted probe, and functions that several kinds of probes use."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,24 +8,26 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
-    """A probe at one site.
+class FittedProbe:
+    """A probe that was fitted at one site.
 
-    `scores` `(units,)` says how much each unit knows of the target, and `by_class` `(classes, units)` of each class.
-    `answer` makes of rows `(rows, units)`, standardised as those it was fitted on, the class of each, `(rows,)`.
+    Attributes:
+        scores: How much each unit encodes the target, `(units,)`.
+        by_class: How much each unit encodes each class, `(classes, units)`.
+        predict: Maps rows `(rows, units)` to their classes `(rows,)`. Rows must be standardised like the training rows.
     """
 
     scores: Tensor
     by_class: Tensor
-    answer: Callable[[Tensor], Tensor]
+    predict: Callable[[Tensor], Tensor]
 
 
 def class_means(x: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """The mean `(classes, units)` of the rows `(rows, units)` of each class."""
-    of_class = torch.nn.functional.one_hot(labels, classes).to(x.dtype)
-    return of_class.T @ x / of_class.sum(0).unsqueeze(1)
+    """Return the mean of the rows of each class, `(classes, units)`. Args: x `(rows, units)`, labels `(rows,)`."""
+    one_hot = torch.nn.functional.one_hot(labels, classes).to(x.dtype)
+    return one_hot.T @ x / one_hot.sum(0).unsqueeze(1)
 
 
-def balance(labels: Tensor, classes: int) -> Tensor:
-    """A weight for each row, `(rows,)`, that gives all classes the same share; they sum to 1."""
+def balanced_weights(labels: Tensor, classes: int) -> Tensor:
+    """Return a weight for each row, `(rows,)`, such that all classes have the same total weight; they sum to 1."""
     return (1 / (classes * torch.bincount(labels, minlength=classes).double()))[labels]

@@ -1,4 +1,4 @@
-"""What a probe is to find: a class for each of some rows of activations, and where in the examples these rows are."""
+"""The target of a probe: a class for each row of activations, and where in the examples the rows are read."""
 
 import random
 from collections import Counter
@@ -10,24 +10,30 @@ from torch import Tensor
 
 from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader
+from adapt.data.manifest import Utterance
 from adapt.errors import InputError
-from adapt.introspect.activations import read_in_turn
+from adapt.introspect.activations import map_batches
 from adapt.introspect.sampling import read_rows, reads_text
 from adapt.models.inference import eval_mode
 from adapt.models.model import DecoderModel, Model
 from interventions.sites import Site
 
-UNKNOWN = "unknown"  # what `Example.group` says where a manifest's line has no such key
-_FEWEST = 4  # examples that a class must be in: fewer cannot be split
+UNKNOWN = "unknown"  # returned by `Example.group` if an example does not have the key
+_MIN_EXAMPLES = 4  # examples per class, so that it can be split
 
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """`labels` `(rows,)` says which of `classes` each row is of, and `examples` `(rows,)` in which example it is.
+    """Rows of activations with their classes.
 
-    A row is one step of an example, `at` `(rows,)` in seconds (`unit` "s") or counted in tokens ("token"); without
-    `at` it is the mean over all of its steps. `types` is what a control task draws a label for (Hewitt & Liang 2019):
-    rows of one type have one label there.
+    Attributes:
+        name: The name of the target.
+        classes: The names of the classes.
+        labels: The class of each row, `(rows,)`.
+        examples: The number of the example of each row, `(rows,)`.
+        types: The type of each row. A control task assigns a random class to each type (Hewitt & Liang 2019).
+        at: The place of each row in its example, `(rows,)` in `unit`; None: a row is the mean over the example's steps.
+        unit: "s" for seconds, or "token".
     """
 
     name: str
@@ -42,60 +48,71 @@ class Target:
         return len(self.labels)
 
     def __getitem__(self, chosen: Tensor) -> "Target":
-        """Some of the rows, picked by a bool mask `(rows,)`; classes that are in none of them are left out."""
+        """Return the rows where a bool mask `(rows,)` is True, without the classes that none of them has."""
         labels = self.labels[chosen]
-        there = labels.unique()
+        used = labels.unique()
         return replace(
             self,
-            classes=tuple(self.classes[label] for label in there.tolist()),
-            labels=torch.searchsorted(there, labels),
+            classes=tuple(self.classes[label] for label in used.tolist()),
+            labels=torch.searchsorted(used, labels),
             examples=self.examples[chosen],
             types=tuple(kind for kind, own in zip(self.types, chosen.tolist(), strict=True) if own),
             at=None if self.at is None else self.at[chosen],
         )
 
     def control(self, seed: object) -> Tensor:
-        """Labels `(rows,)` that say nothing: each type gets a random class, in about the shares that classes have.
+        """Return labels of a control task, `(rows,)`: each type gets a random class.
 
-        A probe that learns them as well as the real ones remembers types, and knows no classes.
+        Classes are about as frequent as the real ones. A probe that learns these labels as well as the real ones only
+        memorises types.
         """
         rows = Counter(self.types)
         kinds = sorted(rows)
         random.Random(f"{seed} {self.name}").shuffle(kinds)
-        lacking = torch.bincount(self.labels, minlength=len(self.classes)).tolist()
+        missing = torch.bincount(self.labels, minlength=len(self.classes)).tolist()
         drawn = {}
         for kind in kinds:
-            # To the class that lacks most: so that each class is drawn, however few types there are.
-            drawn[kind] = max(range(len(lacking)), key=lambda label: lacking[label])
-            lacking[drawn[kind]] -= rows[kind]
+            # The class that has the most rows left to assign, so each class is used even if there are few types.
+            drawn[kind] = max(range(len(missing)), key=lambda label: missing[label])
+            missing[drawn[kind]] -= rows[kind]
         return torch.tensor([drawn[kind] for kind in self.types])
 
 
-def make_target(model: Model, examples: Sequence[Example], name: str, most: int = 200, seed: int = 0) -> Target:
-    """The target of that name: "phoneme" (`phonemes`), "token" (`tokens`), else a key of the examples (`groups`).
+def make_target(
+    model: Model, examples: Sequence[Example], name: str, max_per_class: int = 200, seed: int = 0
+) -> Target:
+    """Make a target for a probe.
+
+    Args:
+        model: The model that is probed.
+        examples: Its inputs.
+        name: "phoneme" (`phonemes`), "token" (`tokens`), or a key of the examples (`groups`).
+        max_per_class: Number of rows per class, drawn at random.
+        seed: Seed of that draw.
 
     Raises:
-        InputError: the examples do not have it, or only one class of it.
+        InputError: The examples do not have the target, or only one class of it.
     """
     if name == "token":
         target = tokens(model, examples)
     else:
         target = phonemes(examples) if name == "phoneme" else groups(examples, name)
-    target = _common(target, most, seed)
+    target = _frequent(target, max_per_class, seed)
     if len(target.classes) < 2:
-        found = ", ".join(target.classes) or "none"
+        names = ", ".join(target.classes) or "none"
         raise InputError(
-            f"A probe needs two classes of '{name}' or more, each in {_FEWEST} examples at least; there is {found}. "
-            "Targets are phoneme (utterances with 'phonemes'), token (models with a decoder), or any key of the data."
+            f"A probe needs at least two classes of '{name}' with at least {_MIN_EXAMPLES} examples each; the data "
+            f"have {names}. Targets are phoneme (utterances with 'phonemes'), token (models with a decoder), or any "
+            "key of the data."
         )
     return target
 
 
 def groups(examples: Sequence[Example], key: str) -> Target:
-    """The value of `key` ("accent", "speaker", "domain", ...), a row an example: the mean over its steps.
+    """Return the value of a key ("accent", "speaker", "domain", ...) as the class of the mean over an example's steps.
 
-    The control task draws a label for each speaker, where there are 4 times as many as classes; else for each example,
-    which nothing can be learned from.
+    The control task assigns a class to each speaker if there are at least 4 times as many speakers as classes.
+    Otherwise it assigns one to each example, and nothing can be learned from it.
     """
     values = [example.group(key) for example in examples]
     known = [number for number, value in enumerate(values) if value != UNKNOWN]
@@ -103,37 +120,43 @@ def groups(examples: Sequence[Example], key: str) -> Target:
     speakers = [examples[number].group("speaker") for number in known]
     by_speaker = UNKNOWN not in speakers and len(set(speakers)) >= 4 * len(classes)
     return Target(
-        key, tuple(classes), torch.tensor([classes.index(values[number]) for number in known], dtype=torch.long),
-        torch.tensor(known, dtype=torch.long), tuple(speakers if by_speaker else map(str, known)),
-    )  # fmt: skip
+        key,
+        tuple(classes),
+        torch.tensor([classes.index(values[number]) for number in known], dtype=torch.long),
+        torch.tensor(known, dtype=torch.long),
+        tuple(speakers if by_speaker else map(str, known)),
+    )
 
 
 def phonemes(examples: Sequence[Example]) -> Target:
-    """The phonemes of utterances that have their times, each read at the step in its middle.
+    """Return the phonemes of utterances with phoneme times, each read at the step in its middle.
 
-    Steps near its ends belong half to its neighbours, and those around the middle say the same again. The control task
-    draws a label for each phoneme between the same neighbours.
+    Steps near the ends of a phoneme overlap its neighbours, and other steps near the middle are redundant. The control
+    task assigns a class to each phoneme in the context of its two neighbours.
     """
     rows = []
     for number, example in enumerate(examples):
-        said = ["", *(phoneme.symbol for phoneme in getattr(example, "phonemes", ())), ""]
-        for place, phoneme in enumerate(getattr(example, "phonemes", ()), start=1):
+        spoken = example.phonemes if isinstance(example, Utterance) else ()
+        symbols = ["", *(phoneme.symbol for phoneme in spoken), ""]
+        for place, phoneme in enumerate(spoken, start=1):
             middle = (phoneme.start + phoneme.end) / 2
-            rows.append((phoneme.symbol, number, middle, " ".join(said[place - 1 : place + 2])))
+            rows.append((phoneme.symbol, number, middle, " ".join(symbols[place - 1 : place + 2])))
     return _of_steps("phoneme", rows, "s")
 
 
 def tokens(model: Model, examples: Sequence[Example]) -> Target:
-    """The tokens of the references, each read at the decoder's step that is to write it. What is written for every text
-    (its end, a language's code) is none.
+    """Return the tokens of the references, each read at the decoder step that predicts it.
 
-    The control task draws a label for each token that the decoder reads there, which is the one before.
+    Tokens that every text has (the end token, a language token) are left out. The control task assigns a class to each
+    token that the decoder reads at that step: the previous one.
 
     Raises:
-        InputError: the model has no decoder.
+        InputError: The model has no decoder.
     """
     if not isinstance(model, DecoderModel):
-        raise InputError("target=token is for models with a decoder, and this one has none. Try phoneme, or a key.")
+        raise InputError(
+            "The target token needs a model with a decoder, and this one has none. Use phoneme, or a key of the data."
+        )
     rows, vocabulary, always = [], model.vocabulary, set(model.encode(""))
     for number, example in enumerate(examples):
         before = ""
@@ -148,94 +171,108 @@ def _of_steps(name: str, rows: Sequence[tuple[str, int, float, str]], unit: str)
     classes = sorted({row[0] for row in rows})
     place = {symbol: number for number, symbol in enumerate(classes)}
     return Target(
-        name, tuple(classes), torch.tensor([place[row[0]] for row in rows], dtype=torch.long),
-        torch.tensor([row[1] for row in rows], dtype=torch.long), tuple(row[3] for row in rows),
-        torch.tensor([row[2] for row in rows], dtype=torch.float64), unit,
-    )  # fmt: skip
+        name,
+        tuple(classes),
+        torch.tensor([place[row[0]] for row in rows], dtype=torch.long),
+        torch.tensor([row[1] for row in rows], dtype=torch.long),
+        tuple(row[3] for row in rows),
+        torch.tensor([row[2] for row in rows], dtype=torch.float64),
+        unit,
+    )
 
 
-def _common(target: Target, most: int, seed: int) -> Target:
-    # Classes that are in enough examples, and of each at most so many rows, drawn evenly.
+def _frequent(target: Target, most: int, seed: int) -> Target:
+    """Keep the classes with enough examples, and at most `most` random rows of each."""
     chosen = torch.zeros(len(target), dtype=torch.bool)
     draw = torch.Generator().manual_seed(seed)
     for label in range(len(target.classes)):
         rows = (target.labels == label).nonzero()[:, 0]
-        if len(target.examples[rows].unique()) >= _FEWEST:
+        if len(target.examples[rows].unique()) >= _MIN_EXAMPLES:
             chosen[rows[torch.randperm(len(rows), generator=draw)[:most]]] = True
     return target[chosen]
 
 
 def sites_of(model: Model, target: Target, sites: Sequence[Site] | None = None) -> list[Site]:
-    """The sites at which the target's rows can be read: those whose steps are what it counts, of `sites` or of all.
+    """Return those of `sites` (None: the default sites) at which the rows of a target can be read.
 
     Raises:
-        InputError: there is none.
+        InputError: There is no such site.
     """
     sites = model.sites if sites is None else sites
     if target.at is None:
         return list(sites)
     if target.unit == "token":
-        found = [site for site in sites if reads_text(model, site)]
+        usable = [site for site in sites if reads_text(model, site)]
     else:
-        found = [site for site in sites if site.step is not None and site.step.unit == target.unit]
-    if not found:
+        usable = [site for site in sites if site.step is not None and site.step.unit == target.unit]
+    if not usable:
         kind = "seconds" if target.unit == "s" else "a decoder's tokens"
-        raise InputError(f"'{target.name}' is read at steps of {kind}, and none of the sites has such steps.")
-    return found
+        raise InputError(f"'{target.name}' is read at steps in {kind}, and none of the sites has such steps.")
+    return usable
 
 
 def read_target(
     model: Model, examples: Sequence[Example], loader: Loader, target: Target, sites: Sequence[Site]
 ) -> dict[str, Tensor]:
-    """The activations of a target's rows, `(rows, units)` float32 by site name, from one pass over its examples.
+    """Read the activations of the rows of a target in one pass over its examples.
 
-    Where `torch.distributed` runs, the processes share the examples, and all have the rows of all.
+    If `torch.distributed` is initialised, the processes share the examples, and all return all rows.
+
+    Returns:
+        The rows by site name, `(rows, units)` in float32 on the CPU.
     """
     numbers = [number for number in range(len(examples)) if bool((target.examples == number).any())]
     rows_of = [(target.examples == number).nonzero()[:, 0] for number in numbers]
-    found = {site.name: torch.empty(len(target), site.units) for site in sites}
+    activations = {site.name: torch.empty(len(target), site.units) for site in sites}
     device = next(model.parameters()).device
 
     def read(places: list[int], batch: Batch) -> list[Tensor]:
         own = [rows_of[place] for place in places]
         pick = None if target.at is None else _Pick(model, batch, target, own)
         rows = read_rows(model, batch.to(device), sites, pick)
-        if pick is None:  # a row an example, and an example a row
+        if pick is None:  # one row per example
             counts = torch.tensor([len(one) for one in own], device=device)
             rows = {name: values.repeat_interleave(counts, dim=0) for name, values in rows.items()}
-        return [rows[name] for name in found]
+        return [rows[name] for name in activations]
 
     with eval_mode(model), torch.no_grad():
-        for places, rows in read_in_turn(model, [examples[number] for number in numbers], loader, read, "probe"):
+        for places, rows in map_batches(model, [examples[number] for number in numbers], loader, read, "probe"):
             which = torch.cat([rows_of[place] for place in places])
-            for name, values in zip(found, rows, strict=True):
-                found[name][which] = values.float().cpu()
-    return found
+            for name, values in zip(activations, rows, strict=True):
+                activations[name][which] = values.float().cpu()
+    return activations
 
 
 class _Pick:
-    """The steps of a batch at which a target's rows are, `own` for each of its examples."""
+    """A `Pick` of the steps of a target. `rows` has the numbers of the rows of each example in the batch."""
 
-    def __init__(self, model: Model, batch: Batch, target: Target, own: Sequence[Tensor]) -> None:
-        self.places = torch.cat([torch.full((len(rows),), place) for place, rows in enumerate(own)])
-        self.at, self.unit = target.at[torch.cat(list(own))], target.unit
+    def __init__(self, model: Model, batch: Batch, target: Target, rows: Sequence[Tensor]) -> None:
+        assert target.at is not None
+        self.places = torch.cat([torch.full((len(own),), place) for place, own in enumerate(rows)])
+        self.at, self.unit = target.at[torch.cat(list(rows))], target.unit
         rate = model.sample_rate if self.unit == "s" else 1
         self.lengths = batch.lengths.cpu().double() / rate
 
-    def __call__(self, site: Site, own: Tensor) -> tuple[Tensor, Tensor]:
-        steps = own.cpu()[self.places]
+    def __call__(self, site: Site, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        steps = lengths.cpu()[self.places]
         times = self.at
         if self.unit == "s":
+            assert site.step is not None  # see `sites_of`
             times = step_at(times, self.lengths[self.places], steps, site.step.length)
         times = times.round().long().clamp(min=0).minimum(steps - 1)
-        return self.places.to(own.device), times.to(own.device)
+        return self.places.to(lengths.device), times.to(lengths.device)
 
 
 def step_at(seconds: Tensor, duration: Tensor, steps: Tensor, length: float) -> Tensor:
-    """The step, not rounded, in whose middle something is that is `seconds` into an example of that duration, all
-    `(rows,)`, where the example has `steps` steps of `length` seconds.
+    """Return the unrounded number of the step whose centre is at a time, `(rows,)`.
 
-    Windows are as wide to the left as to the right, so that the middle of the steps is the middle of the example; what
-    windows at the end leave over moves that by less than half a step.
+    The receptive fields of steps are symmetric, so the middle step is at the middle of the example. Padding at its end
+    shifts this by less than half a step.
+
+    Args:
+        seconds: The time in the example, `(rows,)`.
+        duration: The duration of the example in seconds, `(rows,)`.
+        steps: The number of steps of the example, `(rows,)`.
+        length: The length of a step in seconds.
     """
     return (seconds - duration / 2) / length + (steps - 1) / 2

@@ -1,12 +1,12 @@
-"""How sure a figure of profiles is: the jackknife over folds of examples, and what lies beyond the noise.
+"""Standard errors of figures of profiles: the jackknife over folds of examples.
 
     gap = jackknife(lambda profiles: profiles.contrast("set:target", "set:source"), profiles)
     change = profile_change(before, after, "phoneme")
-    change.beyond(0.01)                 # Neurons whose profile changed, at 1 % for all of them together
+    change.significant(0.01)            # Neurons whose profile changed, at 1 % for all of them together
     change.scores().top(20)             # those that changed most
 
-A figure is worked out anew without each fold; how much it varies then is its standard error (Tukey 1958; the
-delete-a-group form, Kott 2001). Nothing is drawn at random, and no example is read again.
+A figure is computed again without each fold; its variation is the standard error (Tukey 1958; the delete-a-group form,
+Kott 2001). Nothing is drawn at random, and no example is read again.
 """
 
 import math
@@ -26,91 +26,89 @@ Figure = Callable[..., Mapping[Site, Tensor] | Scores]
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A figure of each neuron, and its standard error: `(units,)` or `(groups, units)` by site.
+    """A figure of each neuron with its standard error, both `(units,)` or `(groups, units)` by site.
 
-    `freedom` is the number of folds that have steps, less one.
+    `degrees_of_freedom` is the number of folds that have steps, minus one.
     """
 
     value: Mapping[Site, Tensor]
     error: Mapping[Site, Tensor]
-    freedom: int
+    degrees_of_freedom: int
 
     def interval(self, level: float = 0.95) -> dict[Site, tuple[Tensor, Tensor]]:
-        """The two ends of each figure's own interval, by Student's t."""
-        times = student_quantile(0.5 + level / 2, self.freedom)
+        """Return the low and the high end of the confidence interval of each figure, by Student's t."""
+        times = student_quantile(0.5 + level / 2, self.degrees_of_freedom)
         return {
             site: (value - times * self.error[site], value + times * self.error[site])
             for site, value in self.value.items()
         }
 
-    def beyond(self, level: float = 0.01) -> Neurons:
-        """The neurons of which a figure is not 0, at `level` for all figures of all neurons together (Bonferroni).
+    def significant(self, level: float = 0.01) -> Neurons:
+        """Return the neurons with a figure other than 0, at `level` for all figures of all neurons (Bonferroni).
 
-        Where nothing changes there is thus none, in 99 of 100 cases, however many neurons there are.
+        If nothing changes, the result is empty in 99 of 100 cases at the default level.
         """
         count = sum(value.numel() for value in self.value.values())
-        times = student_quantile(1 - level / (2 * count), self.freedom)
-        chosen = {}
+        times = student_quantile(1 - level / (2 * count), self.degrees_of_freedom)
+        units = {}
         for site, value in self.value.items():
-            far = (value.abs() > times * self.error[site]).reshape(-1, site.units).any(0)
-            chosen[site] = far.nonzero().flatten().tolist()
-        return Neurons(chosen)
+            significant = (value.abs() > times * self.error[site]).reshape(-1, site.units).any(0)
+            units[site] = significant.nonzero().flatten().tolist()
+        return Neurons(units)
 
     def scores(self) -> Scores:
-        """The size of the figure of each neuron; of several groups, the root of their mean square."""
+        """Return the size of the figure of each neuron: the root mean square over groups."""
         return Scores(
             {site: value.reshape(-1, site.units).square().mean(0).sqrt() for site, value in self.value.items()}
         )
 
 
 def jackknife(figure: Figure, *profiles: Profiles) -> Estimate:
-    """Estimate a figure of one or several profiles, of the same folds: `figure(*profiles)` gives a tensor by site.
+    """Estimate a figure of one or more profiles with the same number of folds.
+
+    `figure(*profiles)` returns a tensor by site.
 
     Raises:
-        ValueError: fewer than two folds have steps, or the profiles have other folds.
+        ValueError: Fewer than two folds have steps, or the numbers of folds differ.
     """
     folds = profiles[0].folds
-    if any(own.folds != folds for own in profiles):
-        raise ValueError(f"Profiles of {' and '.join(str(own.folds) for own in profiles)} folds do not go together.")
-    filled = [
-        fold for fold in range(folds)
-        if all(any(own.sums[site.name]["steps"][fold].any() for site in own.sites) for own in profiles)
-    ]  # fmt: skip
+    if any(other.folds != folds for other in profiles):
+        counts = " and ".join(str(each.folds) for each in profiles)
+        raise ValueError(f"Profiles of {counts} folds cannot be compared. Make both with the same number of folds.")
+    filled = [fold for fold in range(folds) if all(_has_steps(each, fold) for each in profiles)]
     if len(filled) < 2:
         raise ValueError(
-            f"An error bar needs examples in two folds or more, and they are in {len(filled)} of {folds}. Give more."
+            f"Error bars need examples in at least two folds; {len(filled)} of {folds} have any. Give more examples."
         )
-    whole = _by_site(figure(*(own.pooled() for own in profiles)))
-    left = [_by_site(figure(*(own.without(fold) for own in profiles))) for fold in filled]
+    whole = _by_site(figure(*(each.pooled() for each in profiles)))
+    without = [_by_site(figure(*(each.without(fold) for each in profiles))) for fold in filled]
     error = {}
     for site, value in whole.items():
-        # Without its only examples, a group has no figure: how sure it is, nobody knows.
-        values = torch.stack([own[site] if site in own else torch.full_like(value, torch.nan) for own in left])
-        variance = (values - values.mean(0)).square().sum(0) * (len(left) - 1) / len(left)
+        # A group whose only examples are in the fold left out has no figure, and so an infinite error.
+        values = torch.stack([each[site] if site in each else torch.full_like(value, torch.nan) for each in without])
+        variance = (values - values.mean(0)).square().sum(0) * (len(without) - 1) / len(without)
         error[site] = variance.sqrt().nan_to_num(nan=math.inf)
     return Estimate(whole, error, len(filled) - 1)
 
 
 def profile_change(before: Profiles, after: Profiles, key: str) -> Estimate:
-    """How the profile of each neuron changed, `(groups, units)` by site, in standard deviations before.
+    """Estimate the change of the profile of each neuron, `(groups, units)` by site, in standard deviations before.
 
-    It is the profile (`Profiles.nap`) of each group of `key` after, less the one before: what a neuron does to all
-    groups alike does not count. Both models are to have read the same examples, which makes the error bars those of a
-    paired comparison: a neuron that is the same before and after has a change of 0, without error. Groups of which all
-    examples are in one fold are left out: how sure their figure is, nobody knows.
+    It is `Profiles.nap` of each group of `key` after minus that before, so a change that is the same for all groups
+    does not count. Both models must have read the same examples, which makes the comparison a paired one: a neuron that
+    did not change has a change of 0 with an error of 0. Groups with all examples in one fold have no error, and are
+    left out.
 
     Raises:
-        ValueError: the two have no site in common at which two groups are in several folds.
+        ValueError: At no common site do two groups have steps in several folds.
     """
     return jackknife(_change(before, after, key), before, after)
 
 
 def profile_change_size(before: Profiles, after: Profiles, key: str) -> Estimate:
-    """How far each neuron's profile moved in all, `(units,)` by site: the root of the mean square over the groups of
-    what `profile_change` has, as its `scores()`, with an error. Noise alone adds to it, so that it is never below 0.
+    """Estimate the size of the change of each neuron, `(units,)` by site: the root mean square of `profile_change`.
 
-    Raises:
-        ValueError: as for `profile_change`.
+    Noise adds to it, so it is never below 0. Raises ValueError as `profile_change` does.
     """
     change = _change(before, after, key)
 
@@ -121,24 +119,24 @@ def profile_change_size(before: Profiles, after: Profiles, key: str) -> Estimate
 
 
 def _change(before: Profiles, after: Profiles, key: str) -> Callable[[Profiles, Profiles], dict[Site, Tensor]]:
-    names = {site.name: site for site in after.sites}
-    sites = [site for site in before.sites if names.get(site.name, site).units == site.units and site.name in names]
-    groups = [group for group in before.of(key) if group in after.of(key)]
-    # A group of which all examples are in one fold has no figure without it, and the mean over groups then has none.
-    fewest = min(2, before.folds)
+    units = {site.name: site.units for site in after.sites}
+    sites = [site for site in before.sites if units.get(site.name) == site.units]
+    groups = [group for group in before.groups_of(key) if group in after.groups_of(key)]
+    # Without its only fold, a group has no figure, and neither has the mean over groups.
+    min_folds = min(2, before.folds)
     used = {
-        site: [g for g in groups if all(own.spread_over(site, g) >= fewest for own in (before, after))]
+        site: [g for g in groups if all(each.folds_with(site, g) >= min_folds for each in (before, after))]
         for site in sites
     }
-    used = {site: own for site, own in used.items() if len(own) > 1}
+    used = {site: names for site, names in used.items() if len(names) > 1}
     if not used:
-        raise ValueError(f"The two have no site in common at which two groups of '{key}' have steps in several folds.")
+        raise ValueError(f"At no common site do two groups of '{key}' have steps in several folds.")
     spread = {site: _spread(before, site) for site in used}
 
     def figure(old: Profiles, new: Profiles) -> dict[Site, Tensor]:
         changes = {}
-        for site, own in used.items():
-            means = [one.mean(site.name, own) for one in (old, new)]
+        for site, names in used.items():
+            means = [each.mean(site.name, names) for each in (old, new)]
             naps = [mean - mean.mean(0) for mean in means]
             changes[site] = (naps[1] - naps[0]) / spread[site]
         return changes
@@ -147,29 +145,28 @@ def _change(before: Profiles, after: Profiles, key: str) -> Callable[[Profiles, 
 
 
 def _spread(profiles: Profiles, site: Site) -> Tensor:
-    """The standard deviation of each neuron over all steps; 1 where it never varies."""
-    steps = profiles.steps(site) * profiles.windows.get(site.name, 1)
+    # The standard deviation of each neuron over all steps; 1 for a neuron that never varies.
+    if not profiles.steps(site):
+        return torch.ones(site.units)
     mean = profiles.mean(site, ["all"])[0]
     square = profiles.mean(site, ["all"], "square")[0]
     variance = square - mean.square()
-    return variance.where(variance > 1e-9 * square, 1).sqrt() if steps else torch.ones(site.units)
+    return variance.where(variance > 1e-9 * square, 1).sqrt()
 
 
-def _by_site(found: Mapping[Site, Tensor] | Scores) -> dict[Site, Tensor]:
-    return {site: found[site].double() for site in (found.sites if isinstance(found, Scores) else found)}
+def _has_steps(profiles: Profiles, fold: int) -> bool:
+    return any(bool(profiles.sums[site.name]["steps"][fold].any()) for site in profiles.sites)
+
+
+def _by_site(figure: Mapping[Site, Tensor] | Scores) -> dict[Site, Tensor]:
+    sites = figure.sites if isinstance(figure, Scores) else figure
+    return {site: figure[site].double() for site in sites}
 
 
 @cache
-def student_quantile(share: float, freedom: int) -> float:
-    """The value that Student's t stays below with probability `share`, 0.5 to below 1."""
-    # With t = sqrt(freedom) * tan(angle), the density is cos(angle) ** (freedom - 1), up to a factor.
-    angles = torch.linspace(0, math.pi / 2, 200_001, dtype=torch.float64)
-    tail = torch.cos(angles).pow(freedom - 1).flip(0)
-    beyond = torch.cumulative_trapezoid(tail, dx=1.0)  # from the far end, where what is sought may be a millionth
-    beyond = torch.cat([beyond.new_zeros(1), beyond])
-    beyond = beyond / (2 * beyond[-1])
-    place = int(torch.searchsorted(beyond, torch.tensor(1 - share, dtype=torch.float64)).clamp(1, len(beyond) - 1))
-    low, high = float(beyond[place - 1]), float(beyond[place])
-    part = (1 - share - low) / (high - low) if high > low else 0.0
-    angle = math.pi / 2 - (place - 1 + part) * math.pi / 2 / (len(angles) - 1)
-    return math.sqrt(freedom) * math.tan(angle)
+def student_quantile(probability: float, degrees_of_freedom: int) -> float:
+    """Return the value below which Student's t lies with a probability of at least 0.5 and less than 1."""
+    from scipy.special import stdtrit
+
+    # By the lower tail, where a tiny probability keeps its digits.
+    return -float(stdtrit(degrees_of_freedom, 1 - probability))

@@ -1,29 +1,25 @@
-"""Profiles: what each neuron does per group of steps (phoneme, letter, accent, ...): its activation and its relevance.
+"""Activation profiles: the mean activation and relevance of each neuron per group of steps (phoneme, accent, ...).
 
 For a group g (Krug et al. 2018 and 2021, "neuron activation profiles" and their gradient-adjusted form):
 
-    mean activation     A_g  of the steps in g
-    NAP                 A_g less the mean of A_h over all groups h of the same kind
-    relevance           R_g = mean |dy / da|, y being the score of what the model writes
-    GradNAP             NAP_g * R_g / max R_g, the maximum over the layer's neurons
+    mean activation     A_g  over the steps in g
+    NAP                 A_g minus the mean of A_h over all groups h of the same key
+    relevance           R_g = mean |dy / da|, where y is the score of the model's output
+    GradNAP             NAP_g * R_g / max R_g, the maximum over the neurons of the layer
 
-Nothing but sums is kept, whatever the size of the corpus, so that profiles of two halves add up to those of the whole.
-Examples fall into folds by their name, each fold has sums of its own, and so any figure has an error bar
-(`adapt.introspect.profiles.jackknife`).
+Only sums are kept, so memory does not grow with the corpus, and the profiles of two halves add up to those of the
+whole. Each example falls into a fold by its name and text, and each fold has its own sums, which gives every figure an
+error bar (`adapt.introspect.profiles.jackknife`).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
-from zlib import crc32
 
 import torch
 from torch import Tensor
 
-from adapt.data.example import Example
-from adapt.distributed import place
 from adapt.introspect.profiles.tree import Tree, average_linkage
 from interventions.files import read_tensors, site_from_json, site_to_json, write_tensors
 from interventions.neurons import Scores
@@ -32,39 +28,21 @@ from interventions.sites import Site
 ALL = "all"
 FOLDS = 16
 Weights = Literal["even", "steps"]
+_SUMS = ("steps", "activation", "gradient", "square", "product")
 
 
 @dataclass(frozen=True, eq=False)
-class Membership:
-    """Which steps of a batch go into which sums: `steps` are numbers among all of the batch, padding counted, those of
-    one sum after those of another; `rows` says which sum, and `counts` how many steps it gets, both `(sums,)`.
-    """
-
-    steps: Tensor
-    rows: Tensor
-    counts: Tensor
-
-    def sums(self, values: Tensor) -> Tensor:
-        """Of values `(steps of the batch, units)`, `(sums, units)`."""
-        # Only members are read: a matrix product would multiply all steps by all groups, mostly by 0.
-        return torch.nn.functional.embedding_bag(self.steps, values, self._first, mode="sum")
-
-    @cached_property
-    def _first(self) -> Tensor:
-        return self.counts.cumsum(0) - self.counts
-
-
 class Profiles:
-    """Sums over the steps of each group at each site, by fold.
+    """Sums over the steps of each group at each site, by fold. `ProfilesFitter` gathers them.
 
-    A group is named `key:value` ("phoneme:a", "accent:en-us"); `all` has every step. What counts as a step is the
-    site's: a frame of audio, or a token.
+    A group is named `key:value` ("phoneme:a", "accent:en-us"); the group `all` has every step. A step is a frame of
+    audio or a token, depending on the site.
 
-    `windows` is empty for profiles of single steps. Where whole windows were aligned and averaged
-    (`adapt.introspect.profiles.windows`), it says how many steps a window has at each site, and a group's count is of windows.
+    Profiles of aligned windows (`adapt.introspect.profiles.windows`) count windows instead of steps. `windows` then has
+    the number of steps of a window at each site; it is empty for profiles of single steps.
 
-    The sums at a site, in 64 bits (of windows in 32, for they are long), are
-        steps       (folds, groups)                     how many
+    The sums at a site, in 64 bits (for windows in 32, because they are long), are
+        steps       (folds, groups)                     the count
         activation  (folds, groups, window, units)      of a
         gradient    (folds, groups, window, units)      of |dy/da|
         square      (folds, groups, units)              of a * a
@@ -72,133 +50,69 @@ class Profiles:
     with a window of 1 for single steps.
     """
 
-    def __init__(
-        self, sites: Sequence[Site], groups: Sequence[str], folds: int = FOLDS, windows: Mapping[str, int] | None = None
-    ) -> None:
-        self.sites, self.groups, self.folds = tuple(sites), tuple(groups), folds
-        self.windows = dict(windows or {})
-        self.sums: dict[str, dict[str, Tensor]] = {}
-        long = torch.float32 if self.windows else torch.float64
-        for site in self.sites:
-            each, window = (folds, len(self.groups)), self.windows.get(site.name, 1)
-            self.sums[site.name] = {
-                "steps": torch.zeros(each, dtype=torch.float64),
-                "activation": torch.zeros(*each, window, site.units, dtype=long),
-                "gradient": torch.zeros(*each, window, site.units, dtype=long),
-                "square": torch.zeros(*each, site.units, dtype=torch.float64),
-                "product": torch.zeros(*each, site.units, dtype=torch.float64),
-            }
-
-    # Gathering
-
-    def to(self, device: torch.device | str) -> "Profiles":
-        """Move the sums, and return itself."""
-        for own in self.sums.values():
-            own.update({name: total.to(device) for name, total in own.items()})
-        return self
-
-    def membership(self, members: Tensor, folds: Tensor) -> "Membership":
-        """What sums the steps of a batch are in, for `update`: `members` `(batch, groups, time)` is true where a step
-        belongs to a group, and nowhere in padding; `folds` `(batch,)` says which fold each example falls into.
-        """
-        batch, group, time = members.nonzero(as_tuple=True)
-        rows, order = (folds[batch] * len(self.groups) + group).sort(stable=True)
-        rows, counts = rows.unique_consecutive(return_counts=True)
-        return Membership((batch * members.shape[2] + time)[order], rows, counts)
-
-    @torch.no_grad()
-    def update(self, site: Site, members: "Membership", x: Tensor, gradient: Tensor) -> None:
-        """Take in a batch at a site: activations and gradients `(batch, time, units)`."""
-        own = self.sums[site.name]
-        own["steps"].view(-1).index_add_(0, members.rows, members.counts.double())
-        x, gradient = x.reshape(-1, site.units), gradient.reshape(-1, site.units)
-
-        def add(name: str, values: Tensor) -> None:
-            total = own[name].view(-1, site.units)
-            total.index_add_(0, members.rows, members.sums(values).to(total.dtype))
-
-        # In one piece of memory, one after another: where the network is small, what this costs is memory's time.
-        values = x * gradient
-        add("product", values)
-        add("square", torch.mul(x, x, out=values))
-        add("gradient", torch.abs(gradient, out=values))
-        add("activation", x)
-
-    @torch.no_grad()
-    def update_windows(self, site: Site, members: Tensor, folds: Tensor, x: Tensor, gradient: Tensor) -> None:
-        """Take in aligned windows: `members` `(windows, groups)`, all else as `update` has it."""
-        own = self.sums[site.name]
-        which, group = members.nonzero(as_tuple=True)
-        rows = folds[which] * len(self.groups) + group
-        own["steps"].view(-1).index_add_(0, rows, torch.ones_like(rows, dtype=torch.float64))
-        for name, values in (("activation", x), ("gradient", gradient.abs())):
-            own[name].flatten(0, 1).index_add_(0, rows, values[which].to(own[name].dtype))
-        for name, values in (("square", x.square().sum(1)), ("product", (x * gradient).sum(1))):
-            own[name].flatten(0, 1).index_add_(0, rows, values[which].double())
+    sites: tuple[Site, ...]
+    groups: tuple[str, ...]
+    folds: int
+    windows: Mapping[str, int] = field(default_factory=dict)
+    sums: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def __add__(self, other: "Profiles") -> "Profiles":
-        """What both have seen. Raises ValueError where they are of other sites, folds or windows."""
+        """Add profiles of other examples. Raises ValueError if sites, folds or windows differ."""
         if not isinstance(other, Profiles):
             return NotImplemented
-        _check_alike(self, other)
+        _check_compatible(self, other)
         groups = tuple(dict.fromkeys((*self.groups, *other.groups)))
-        total = Profiles(self.sites, groups, self.folds, self.windows)
-        for own in (self, other):
-            places = torch.tensor([groups.index(group) for group in own.groups])
-            for site, sums in own.sums.items():
-                for name, values in sums.items():
-                    total.sums[site][name].index_add_(1, places, values.cpu())
-        return total
+        sums: dict[str, dict[str, Tensor]] = {
+            site: {
+                name: values.new_zeros(values.shape[0], len(groups), *values.shape[2:]) for name, values in of.items()
+            }
+            for site, of in self.sums.items()
+        }
+        for profiles in (self, other):
+            places = torch.tensor([groups.index(group) for group in profiles.groups])
+            for site, of in profiles.sums.items():
+                for name, values in of.items():
+                    sums[site][name].index_add_(1, places, values)
+        return replace(self, groups=groups, sums=sums)
 
-    def all_reduce(self) -> "Profiles":
-        """What all processes of `torch.distributed` have seen, in each of them; itself where there is one.
-
-        Raises:
-            ValueError: they have profiles of different groups.
-        """
-        _, ranks = place()
-        if ranks == 1:
-            return self
-        groups: list[Any] = [None] * ranks
-        torch.distributed.all_gather_object(groups, self.groups)
-        if any(theirs != self.groups for theirs in groups):
-            raise ValueError("The processes have profiles of different groups. Name the same groups in all of them.")
-        for own in self.sums.values():
-            for total in own.values():
-                torch.distributed.all_reduce(total)
-        return self
-
-    # Reading
+    # Groups and means
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What steps are grouped by: "phoneme", "accent", ..."""
+        """The keys by which steps are grouped: "phoneme", "accent", ..."""
         return tuple(dict.fromkeys(group.partition(":")[0] for group in self.groups if group != ALL))
 
-    def of(self, key: str) -> tuple[str, ...]:
-        """The groups of a key. Raises ValueError where it has none."""
+    def groups_of(self, key: str) -> tuple[str, ...]:
+        """Return the groups of a key. Raises ValueError if there are none."""
         groups = tuple(group for group in self.groups if group.partition(":")[0] == key and group != ALL)
         if not groups:
-            raise ValueError(f"Nothing is grouped by {key!r}; there are profiles by {', '.join(self.keys) or 'none'}.")
+            raise ValueError(f"No profiles by {key!r}; there are profiles by {', '.join(self.keys) or 'no key'}.")
         return groups
 
+    def groups_at(self, site: Site | str, key: str) -> tuple[str, ...]:
+        """Return the groups of a key that have steps at a site. The layers of a decoder, for one, have no phonemes."""
+        return tuple(group for group in self.groups_of(key) if self.steps(site, group))
+
     def steps(self, site: Site | str, group: str = ALL) -> int:
-        """How many steps, or windows, of a group there are at a site. Raises ValueError, KeyError."""
+        """Return the number of steps, or windows, of a group at a site. Raises ValueError or KeyError if unknown."""
         return int(self._sum(site, "steps")[self._place(group)])
 
-    def spread_over(self, site: Site | str, group: str) -> int:
-        """In how many folds a group has steps at a site."""
+    def folds_with(self, site: Site | str, group: str) -> int:
+        """Return the number of folds in which a group has steps at a site."""
         return int((self.sums[_name(site)]["steps"][:, self._place(group)] > 0).sum())
 
-    def seen(self, site: Site | str, key: str) -> tuple[str, ...]:
-        """The groups of a key that have steps at a site: a decoder's layers hear no phonemes, for one."""
-        return tuple(group for group in self.of(key) if self.steps(site, group))
-
     def mean(self, site: Site | str, groups: Sequence[str], what: str = "activation", time: bool = False) -> Tensor:
-        """The mean activation of each group, `(groups, units)`; NaN where a group has no step there.
+        """Return the mean activation of each group; NaN for a group without steps at the site.
 
-        `what` may be "gradient", for the mean of its size, or "product", of gradient times activation. `time=True`
-        gives `(groups, window, units)`.
+        Args:
+            site: The site or its name.
+            groups: The names of the groups.
+            what: "activation", "gradient" for the mean of its absolute value, "square", or "product" for gradient times
+                activation.
+            time: Keep the steps of aligned windows.
+
+        Returns:
+            `(groups, units)`, or `(groups, window, units)` with `time`.
         """
         window = self.windows.get(_name(site), 1)
         places = [self._place(group) for group in groups]
@@ -208,12 +122,21 @@ class Profiles:
         mean = total / steps[:, None, None]
         return mean if time else mean.mean(1)
 
-    def nap(self, site: Site | str, key: str, weights: Weights = "even", time: bool = False) -> Tensor:
-        """The profile of each group that is `seen`, `(groups, units)`, or with `time` `(groups, window, units)`.
+    # Profiles
 
-        From each group's mean that of all of them is taken off, each counting the same, or by its `steps`.
+    def nap(self, site: Site | str, key: str, weights: Weights = "even", time: bool = False) -> Tensor:
+        """Return the activation profile of each group in `groups_at`: its mean minus the mean over all groups.
+
+        Args:
+            site: The site or its name.
+            key: The key of the groups.
+            weights: "even" gives every group the same weight in the mean over groups, "steps" weights by steps.
+            time: Keep the steps of aligned windows.
+
+        Returns:
+            `(groups, units)`, or `(groups, window, units)` with `time`.
         """
-        groups = self.seen(site, key)
+        groups = self.groups_at(site, key)
         mean = self.mean(site, groups, time=time)
         share = torch.full((len(groups),), 1 / max(1, len(groups)), dtype=mean.dtype)
         if weights == "steps":
@@ -222,62 +145,84 @@ class Profiles:
         return mean - torch.tensordot(share.to(mean), mean, 1)
 
     def relevance(self, site: Site | str, key: str, time: bool = False) -> Tensor:
-        """R_g / max R_g of each group that is `seen`, 0 to 1: as `nap` in shape. 0 where no gradient came at all."""
-        mean = self.mean(site, self.seen(site, key), "gradient", time)
+        """Return R_g / max R_g of each group in `groups_at`, 0 to 1, in the shape of `nap`; 0 without any gradient."""
+        mean = self.mean(site, self.groups_at(site, key), "gradient", time)
         return mean / mean.flatten(1).amax(1).clamp_min(1e-300).view(-1, *[1] * (mean.dim() - 1))
 
     def gradnap(self, site: Site | str, key: str, weights: Weights = "even", time: bool = False) -> Tensor:
-        """The gradient-adjusted profile of each group: `nap` times `relevance`."""
+        """Return the gradient-adjusted profile of each group: `nap` times `relevance`. Arguments are those of `nap`."""
         return self.nap(site, key, weights, time) * self.relevance(site, key, time)
 
     def snap(
-        self, site: Site | str, key: str, least: float = 0.1, weights: Weights = "even", time: bool = False
+        self, site: Site | str, key: str, min_relevance: float = 0.1, weights: Weights = "even", time: bool = False
     ) -> Tensor:
-        """The saliency-masked profile of each group: `nap`, and 0 where `relevance` is under `least`."""
-        return self.nap(site, key, weights, time) * (self.relevance(site, key, time) >= least)
+        """Return the saliency-masked profile of each group: `nap`, set to 0 where `relevance` < `min_relevance`.
+
+        The other arguments, and the shape, are those of `nap`.
+        """
+        return self.nap(site, key, weights, time) * (self.relevance(site, key, time) >= min_relevance)
+
+    # Figures of each neuron
 
     def contrasts(self, site: Site | str, key: str, groups: Sequence[str] | None = None) -> Tensor:
-        """How much more each neuron answers to each group than to the others, `(groups, units)`.
+        """Return how much more active each neuron is in each group than in the others, `(groups, units)`.
 
-        It is a group's mean less the mean of the others, each counting the same, over the standard deviation of a step
-        within the groups (Cohen's d). `groups` (None: those that are `seen`) are compared with one another; one that
-        has no step has NaN. A neuron that never varies has 0.
+        It is Cohen's d: the mean of the group minus the mean over the other groups (each with the same weight), divided
+        by the standard deviation of steps within groups. `groups` are compared with one another (None: `groups_at`).
+        Groups without steps have NaN, neurons that never vary 0.
         """
-        groups = list(self.seen(site, key) if groups is None else groups)
+        groups = list(self.groups_at(site, key) if groups is None else groups)
         mean, spread = self.mean(site, groups), self._within(site, groups)
-        there = ~mean.isnan().any(1)
-        total, count = mean[there].sum(0), int(there.sum())
+        known = ~mean.isnan().any(1)
+        total, count = mean[known].sum(0), int(known.sum())
         difference = mean - (total - mean) / max(1, count - 1)
-        return torch.where(spread > 0, difference / spread.where(spread > 0, 1), 0).where(there.unsqueeze(1), torch.nan)
+        return torch.where(spread > 0, difference / spread.where(spread > 0, 1), 0).where(known.unsqueeze(1), torch.nan)
 
-    def contrast(self, group: str, against: str | None = None) -> Scores:
-        """`contrasts` of a group with another one, or (None) with all others of the same key.
+    def contrast(self, group: str, reference: str | None = None) -> Scores:
+        """Return the `contrasts` of a group with a reference group; None for all other groups of the same key.
 
-        Sites at which either side has no step are left out.
+        Sites at which either side has no steps are left out.
 
         Raises:
-            ValueError: there is no such group, or no site at which both sides have steps.
+            ValueError: A group is unknown, or both sides have steps at no site.
         """
+        self._place(group)
+        key = group.partition(":")[0]
         scores = {}
         for site in self.sites:
-            self._place(group)
-            key = group.partition(":")[0]
-            sides = [group, against] if against is not None else list(self.seen(site, key))
+            sides = list(self.groups_at(site, key)) if reference is None else [group, reference]
             if len(sides) > 1 and group in sides and all(self.steps(site, side) for side in sides):
                 scores[site] = self.contrasts(site, key, sides)[sides.index(group)]
         if not scores:
-            raise ValueError(f"There is no site at which both '{group}' and {against or 'another group'} have steps.")
+            raise ValueError(f"At no site do both '{group}' and {reference or 'another group'} have steps.")
         return Scores(scores)
 
-    def explained(self, key: str) -> Scores:
-        """The share of each neuron's variance that lies between the groups of a key, 0 to 1: how much it knows of it.
+    def gap(self, group: str, reference: str, adjusted: bool = False) -> Scores:
+        """Return the absolute `contrast` of two groups, such as "set:target" and "set:source".
 
-        It is that of the steps which are in a group, freed of what as many random groups would explain (epsilon
-        squared, Kelley 1935). Sites that see fewer than two groups are left out. Raises ValueError where none is left.
+        `adjusted` multiplies it by the relevance of the neuron in the two groups, relative to the most relevant neuron
+        of the layer. Raises ValueError as `contrast` does.
+        """
+        contrast = self.contrast(group, reference)
+        scores = {site: contrast[site].abs() for site in contrast.sites}
+        if adjusted:
+            for site in scores:
+                relevance = self.mean(site, [group, reference], "gradient").mean(0)
+                scores[site] = scores[site] * relevance / relevance.max().clamp_min(1e-300)
+        return Scores(scores)
+
+    def explained_variance(self, key: str) -> Scores:
+        """Return the share of the variance of each neuron that lies between the groups of a key, 0 to 1.
+
+        It is corrected for chance (epsilon squared, Kelley 1935), and only steps in a group count. Sites with fewer
+        than two groups are left out.
+
+        Raises:
+            ValueError: No site has two groups.
         """
         scores = {}
         for site in self.sites:
-            groups = self.seen(site, key)
+            groups = self.groups_at(site, key)
             places = [self._place(group) for group in groups]
             steps = self._sum(site, "steps")[places].unsqueeze(1) * self.windows.get(site.name, 1)
             count, freedom = float(steps.sum()), len(groups) - 1
@@ -289,38 +234,62 @@ class Profiles:
             share = (between - freedom * within / (count - len(groups))) / (between + within).clamp_min(1e-300)
             scores[site] = share.clamp(0, 1).where(within > 0, 0)
         if not scores:
-            raise ValueError(f"There is no site that sees two groups of '{key}'.")
+            raise ValueError(f"No site has steps of two groups of '{key}'.")
         return Scores(scores)
 
-    def gap(self, group: str, against: str, adjusted: bool = False) -> Scores:
-        """How far apart two groups are at each neuron, such as "set:target" and "set:source": the size of `contrast`.
-
-        `adjusted=True` multiplies it by how much the neuron matters to what is written in the two groups, relative to
-        the one that matters most in its layer: the gradient-adjusted gap. Raises ValueError as `contrast` does.
-        """
-        contrast = self.contrast(group, against)
-        scores = {site: contrast[site].abs() for site in contrast.sites}
-        if adjusted:
-            for site in scores:
-                relevance = self.mean(site, [group, against], "gradient").mean(0)
-                scores[site] = scores[site] * relevance / relevance.max().clamp_min(1e-300)
-        return Scores(scores)
+    # Similarity of groups
 
     def distances(self, site: Site | str, key: str, adjusted: bool = False, time: bool = False) -> Tensor:
-        """The cosine distance of the profiles of every two groups that are `seen`, `(groups, groups)`, 0 to 2.
+        """Return the cosine distances between the profiles of all groups in `groups_at`, `(groups, groups)`, 0 to 2.
 
-        A profile of nothing but zeros is at distance 1 from every other.
+        `adjusted` compares `gradnap` profiles instead of `nap`, `time` windows step by step. An all-zero profile has
+        distance 1 from every other.
         """
         profile = (self.gradnap if adjusted else self.nap)(site, key, time=time).flatten(1)
         unit = profile / profile.norm(dim=1, keepdim=True).clamp_min(1e-300)
         return (1 - unit @ unit.T).clamp(0, 2).fill_diagonal_(0)
 
     def tree(self, site: Site | str, key: str, adjusted: bool = False) -> Tree:
-        """Which groups are alike at a site: average linkage of `distances`, over `seen` groups in their order."""
+        """Return the dendrogram of the groups in `groups_at`: average linkage of `distances`."""
         return average_linkage(self.distances(site, key, adjusted))
 
+    # Folds
+
+    def pooled(self) -> "Profiles":
+        """Return the profiles with all folds added up into one: smaller, and without error bars."""
+        return self._reduced(lambda total: total.sum(0, keepdim=True))
+
+    def without(self, fold: int) -> "Profiles":
+        """Return the profiles without one fold, the others added up into one."""
+        return self._reduced(lambda total: total.sum(0, keepdim=True) - total[fold : fold + 1])
+
+    def _reduced(self, reduce: Callable[[Tensor], Tensor]) -> "Profiles":
+        sums = {site: {name: reduce(total) for name, total in of.items()} for site, of in self.sums.items()}
+        return replace(self, folds=1, sums=sums)
+
+    # Files
+
+    def save(self, path: Path | str, **provenance: Any) -> None:
+        """Write one safetensors file; `provenance` is added to its header as JSON."""
+        header = {
+            "sites": [site_to_json(site) for site in self.sites],
+            "groups": self.groups,
+            "folds": self.folds,
+            "windows": dict(self.windows),
+        }
+        tensors = {f"{n}.{name}": self.sums[site.name][name] for n, site in enumerate(self.sites) for name in _SUMS}
+        write_tensors(path, "profiles", {**header, **provenance}, tensors)
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Profiles":
+        """Read a file that `save` wrote. Raises FileError if the file is damaged or holds something else."""
+        header, tensors = read_tensors(path, "profiles")
+        sites = tuple(site_from_json(site) for site in header["sites"])
+        sums = {site.name: {name: tensors[f"{n}.{name}"] for name in _SUMS} for n, site in enumerate(sites)}
+        return cls(sites, tuple(header["groups"]), header["folds"], header["windows"], sums)
+
     def _within(self, site: Site | str, groups: Sequence[str]) -> Tensor:
-        # The standard deviation of a step from its group's mean; 0 where there is nothing but rounding.
+        # The standard deviation of a step from the mean of its group; 0 if it is only rounding.
         mean = self.mean(site, groups).nan_to_num()
         places = [self._place(group) for group in groups]
         steps = self._sum(site, "steps")[places].unsqueeze(1) * self.windows.get(_name(site), 1)
@@ -330,67 +299,24 @@ class Profiles:
     def _place(self, group: str) -> int:
         if group not in self.groups:
             key = group.partition(":")[0]
-            near = self.of(key) if key in self.keys else self.keys
-            raise ValueError(f"There is no group '{group}'. There are, among others: {', '.join(near[:40])}.")
+            names = self.groups_of(key) if key in self.keys else self.keys
+            raise ValueError(f"There is no group '{group}'. There are, among others: {', '.join(names[:40])}.")
         return self.groups.index(group)
 
     def _sum(self, site: Site | str, name: str) -> Tensor:
         if _name(site) not in self.sums:
-            raise KeyError(f"'{_name(site)}' is none of the sites: {', '.join(self.sums)}.")
+            raise KeyError(f"'{_name(site)}' is not among the sites: {', '.join(self.sums)}.")
         return self.sums[_name(site)][name].sum(0).cpu()
 
-    # Folds
 
-    def pooled(self) -> "Profiles":
-        """The same in one fold: smaller, and without error bars."""
-        return self._of_folds(lambda total: total.sum(0, keepdim=True))
-
-    def without(self, fold: int) -> "Profiles":
-        """All folds but one, in one fold."""
-        return self._of_folds(lambda total: total.sum(0, keepdim=True) - total[fold : fold + 1])
-
-    def _of_folds(self, change: Any) -> "Profiles":
-        made = Profiles((), self.groups, 1, self.windows)
-        made.sites = self.sites
-        made.sums = {site: {name: change(total) for name, total in own.items()} for site, own in self.sums.items()}
-        return made
-
-    # Files
-
-    def save(self, path: Path | str, **provenance: Any) -> None:
-        """Write them to one safetensors file; `provenance` is what else its header says, as JSON."""
-        header = {
-            "sites": [site_to_json(site) for site in self.sites], "groups": self.groups, "folds": self.folds,
-            "windows": self.windows,
-        }  # fmt: skip
-        tensors = {
-            f"{n}.{name}": total for n, site in enumerate(self.sites) for name, total in self.sums[site.name].items()
-        }
-        write_tensors(path, "profiles", {**header, **provenance}, tensors)
-
-    @classmethod
-    def load(cls, path: Path | str) -> "Profiles":
-        """Read what `save` wrote. Raises FileError where the file is another or damaged."""
-        header, tensors = read_tensors(path, "profiles")
-        made = cls((), header["groups"], header["folds"], header["windows"])
-        made.sites = tuple(site_from_json(site) for site in header["sites"])
-        for n, site in enumerate(made.sites):
-            names = ("steps", "activation", "gradient", "square", "product")
-            made.sums[site.name] = {name: tensors[f"{n}.{name}"] for name in names}
-        return made
-
-
-def fold_of(example: Example, folds: int = FOLDS) -> int:
-    """The fold that an example falls into: the same in every run, on every machine, whatever the other examples."""
-    return crc32(f"{Path(example.name).name}|{example.text}".encode()) % folds
-
-
-def _check_alike(one: Profiles, other: Profiles) -> None:
-    for what in ("sites", "folds", "windows"):
-        if getattr(one, what) != getattr(other, what):
-            raise ValueError(
-                f"Profiles of other {what} do not go together: {getattr(one, what)}, {getattr(other, what)}."
-            )
+def _check_compatible(one: Profiles, other: Profiles) -> None:
+    for name, values in (
+        ("sites", (one.sites, other.sites)),
+        ("folds", (one.folds, other.folds)),
+        ("windows", (dict(one.windows), dict(other.windows))),
+    ):
+        if values[0] != values[1]:
+            raise ValueError(f"Profiles of different {name} cannot be added: {values[0]}, {values[1]}.")
 
 
 def _name(site: Site | str) -> str:

@@ -1,4 +1,4 @@
-"""Which things are alike, as a tree: agglomerative clustering by average linkage (UPGMA, Sokal and Michener 1958)."""
+"""Dendrograms: agglomerative clustering by average linkage (UPGMA, Sokal and Michener 1958)."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Tree:
-    """`order` is the leaves as a dendrogram draws them; `merges` has (left, right, distance) of each joint, in order.
+    """A dendrogram.
 
-    A number below the count of leaves is a leaf, `count + n` is what joint `n` made.
+    Args:
+        order: The leaves in the order in which a dendrogram draws them.
+        merges: The left cluster, the right cluster and their distance at each merge, in the order of the merges.
+            Numbers below the number of leaves are leaves; `leaves + n` is the cluster of merge `n`.
     """
 
     order: tuple[int, ...]
@@ -17,24 +20,25 @@ class Tree:
 
 
 def average_linkage(distances: Tensor) -> Tree:
-    """Join the two closest clusters, again and again; how far apart clusters are is the mean over their leaves.
+    """Merge the two closest clusters until one is left; cluster distances are means over their leaves.
 
-    `distances` is `(leaves, leaves)`, symmetric. At each joint the sides are turned so that the leaves that meet are as
-    close as they can be. Of equal distances, the first counts, so that a tree is the same each time.
+    `distances` is `(leaves, leaves)` and symmetric. At each merge, the two sides are flipped so that the leaves that
+    meet in the middle are as close as possible.
     """
-    leaves: dict[int, list[int]] = {leaf: [leaf] for leaf in range(len(distances))}
-    apart = distances.double().tolist()
-    between = {(a, b): apart[a][b] for a in leaves for b in leaves if a < b}
+    count = len(distances)
+    if count < 2:
+        return Tree(tuple(range(count)), ())
+    from scipy.cluster.hierarchy import linkage
+    from scipy.spatial.distance import squareform
+
     merges = []
-    while len(leaves) > 1:
-        (a, b), distance = min(between.items(), key=lambda pair: (pair[1], pair[0]))
-        new, left, right = len(distances) + len(merges), leaves.pop(a), leaves.pop(b)
-        for other in leaves:
-            far = [between.pop((min(one, other), max(one, other))) for one in (a, b)]
-            between[other, new] = (len(left) * far[0] + len(right) * far[1]) / (len(left) + len(right))
-        del between[a, b]
-        turned = [(x, y) for x in (left, left[::-1]) for y in (right, right[::-1])]
-        left, right = min(turned, key=lambda sides: apart[sides[0][-1]][sides[1][0]])
-        leaves[new] = left + right
-        merges.append((a, b, distance))
-    return Tree(tuple(next(iter(leaves.values()), ())), tuple(merges))
+    clusters: dict[int, list[int]] = {leaf: [leaf] for leaf in range(count)}
+    between = distances.double().tolist()
+    condensed = squareform(distances.double().numpy(), checks=False)
+    for number, (a, b, distance, _) in enumerate(linkage(condensed, "average").tolist()):
+        left, right = clusters.pop(int(a)), clusters.pop(int(b))
+        sides = [(x, y) for x in (left, left[::-1]) for y in (right, right[::-1])]
+        left, right = min(sides, key=lambda side: between[side[0][-1]][side[1][0]])
+        clusters[count + number] = left + right
+        merges.append((int(a), int(b), distance))
+    return Tree(tuple(clusters[2 * count - 2]), tuple(merges))

@@ -1,10 +1,9 @@
-"""Profiles of whole windows, aligned in time: what a neuron does before, at and behind a letter or a phoneme.
+"""Profiles of whole windows, aligned in time: what a neuron does before, at and after a letter or a phoneme.
 
-As Krug et al. have it (2018, 2021): the audio around each group is cut out, so that there is one output to explain; at
-each layer it is shifted until the step on whose neurons that output depends most, by the mean size of their gradients,
-stands in the middle (zeros come in at one end, and what leaves at the other is lost); and then windows are averaged.
-Each window is a forward and a backward pass of its own, so that this takes some twenty times as long as profiles of
-single steps (`adapt.introspect.profiles.read`) do.
+After Krug et al. (2018, 2021): the audio around each group is cut out, so there is one output to explain. At each layer
+the window is shifted until the step with the largest mean gradient magnitude is in the middle (zeros are shifted in at
+one end, steps are lost at the other), and the shifted windows are averaged. Each window needs its own forward and
+backward pass, which takes about twenty times as long as profiles of single steps (`adapt.introspect.profiles.read`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,9 +14,11 @@ from torch import Tensor
 from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader
 from adapt.errors import InputError
-from adapt.introspect.profiles.groups import NONE, ForwardTrace, Grouping
-from adapt.introspect.profiles.profiles import Profiles, fold_of
+from adapt.introspect.profiles.fitter import ProfilesFitter, fold_of
+from adapt.introspect.profiles.groups import NONE, Grouping
+from adapt.introspect.profiles.profiles import Profiles
 from adapt.introspect.profiles.read import batches_of, check_finite, forward, group_names
+from adapt.introspect.profiles.trace import ForwardTrace
 from adapt.models.inference import eval_mode
 from adapt.models.model import DecoderModel, Model
 from interventions.gradients import capture_gradients
@@ -33,63 +34,71 @@ def read_windows(
     sites: Sequence[Site] | None = None,
     folds: int = 1,
 ) -> Profiles:
-    """The profiles of windows of so many `seconds`, one around the middle of each run of steps that are in one group.
+    """Profile windows around the middle of each run of steps that are in the same group.
 
-    Runs are those of the first of `groups` that is not all steps; in which other groups a window is, its middle says.
-    `seconds` is best what one output step hears (1.94 for Wav2Letter). Sums have a number for each step of a window, so
-    that more than one of the `folds`, and with it an error bar, takes as many times the memory.
+    Args:
+        model: A CTC model.
+        examples: Examples that the model can read.
+        loader: Makes the batches.
+        groups: All steps first, then the grouping whose runs get windows. The middle step of a window decides which
+            groups of the other groupings it is in.
+        seconds: The length of a window; best is the receptive field of an output step (1.94 s for Wav2Letter).
+        sites: The sites to profile; None for all of `model.sites`.
+        folds: The number of folds, for error bars. Each has a sum for every step of a window, which takes memory.
 
     Raises:
-        InputError: the model is none for CTC, or a window is too short for it.
+        InputError: The model is not a CTC model, or the window is too short for it.
     """
     if isinstance(model, DecoderModel):
-        raise InputError("measure.window cuts windows from what a CTC model hears; leave it out for this one.")
+        raise InputError("Windows are cut from the audio of CTC models. Leave out the window for this model.")
     sites = list(model.sites if sites is None else sites)
     if len(groups) < 2:
-        raise InputError("measure.window takes windows around groups: name at least one key in measure.groups.")
+        raise InputError("Windows are taken around groups: name at least one key.")
     samples = round(seconds * model.sample_rate)
-    reason = model.rejection_reason(examples[0], samples, False) if samples > 0 else "is no time"
+    if samples < 1:
+        raise InputError(f"A window must be longer than 0 s; got {seconds} s.")
+    reason = model.rejection_reason(examples[0], samples, False)
     if reason is not None:
-        raise InputError(f"measure.window={seconds}: {reason}")
+        raise InputError(f"The model cannot read a window of {seconds} s: it {reason}")
     lengths = {site.name: int(model.valid_lengths(site, torch.tensor([samples]))) for site in sites}
     device = next(model.parameters()).device
-    profiles = Profiles(sites, group_names(groups), folds, lengths).to(device)
-    most = max(1, int(loader.batch_seconds / seconds)) if model.batched else 1
+    fitter = ProfilesFitter(sites, group_names(groups), folds, lengths).to(device)
+    batch_size = max(1, int(loader.batch_seconds / seconds)) if model.batched else 1
     with eval_mode(model):
         for numbers, batch in batches_of(model, examples, loader, "windows"):
             with torch.no_grad():
-                seen, _ = forward(model, batch, numbers)
-            cut = list(_windows(seen, groups, samples))
-            for first in range(0, len(cut), most):
-                rows, audio, members = zip(*cut[first : first + most], strict=True)
-                _add(model, profiles, batch, rows, torch.stack(audio), torch.stack(members).to(device))
-    check_finite(profiles)
-    return profiles.all_reduce().to("cpu")
+                trace, _ = forward(model, batch, numbers)
+            windows = list(_windows(trace, groups, samples))
+            for first in range(0, len(windows), batch_size):
+                rows, audio, members = zip(*windows[first : first + batch_size], strict=True)
+                _add(model, fitter, batch, rows, torch.stack(audio), torch.stack(members).to(device))
+    check_finite(fitter.sums)
+    return fitter.all_reduce().fit()
 
 
-def _windows(seen: ForwardTrace, groups: Sequence[Grouping], samples: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Each window of a batch: its row, its audio `(samples,)`, and which groups it is in, `(groups,)`."""
-    for row, steps in enumerate(seen.lengths):
-        labels = [grouping.label(seen, seen.out, row, steps) for grouping in groups]
+def _windows(trace: ForwardTrace, groups: Sequence[Grouping], samples: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Yield the row, the audio `(samples,)` and the groups `(groups,)` (1 or 0) of each window of a batch."""
+    for row, steps in enumerate(trace.lengths):
+        labels = [grouping.label(trace, trace.output, row, steps) for grouping in groups]
         if labels[1] is None:
             continue
-        times, length = seen.times(seen.out, row, steps), int(seen.batch.lengths[row])
+        times, length = trace.times(trace.output, row, steps), int(trace.batch.lengths[row])
         for middle in _middles(labels[1].tolist()):
             members = []
-            for grouping, own in zip(groups, labels, strict=True):
-                inside = torch.zeros(len(grouping.names))
-                if own is not None and own[middle] != NONE:
-                    inside[own[middle]] = 1
-                members.append(inside)
-            start = round(float(times[middle]) * seen.model.sample_rate) - samples // 2
-            audio = seen.batch.inputs.new_zeros(samples)
+            for grouping, label in zip(groups, labels, strict=True):
+                member = torch.zeros(len(grouping.names))
+                if label is not None and label[middle] != NONE:
+                    member[label[middle]] = 1
+                members.append(member)
+            start = round(float(times[middle]) * trace.model.sample_rate) - samples // 2
+            audio = trace.batch.inputs.new_zeros(samples)
             low, high = max(0, start), min(length, start + samples)
-            audio[low - start : high - start] = seen.batch.inputs[row, low:high]
+            audio[low - start : high - start] = trace.batch.inputs[row, low:high]
             yield row, audio, torch.cat(members)
 
 
 def _middles(labels: Sequence[int]) -> Iterator[int]:
-    """The middle step of each run of equal labels."""
+    """Yield the middle step of each run of equal labels other than NONE."""
     first = 0
     for place in range(1, len(labels) + 1):
         if place == len(labels) or labels[place] != labels[first]:
@@ -98,28 +107,31 @@ def _middles(labels: Sequence[int]) -> Iterator[int]:
             first = place
 
 
-def _add(model: Model, profiles: Profiles, batch: Batch, rows: Sequence[int], audio: Tensor, members: Tensor) -> None:
+def _add(
+    model: Model, fitter: ProfilesFitter, batch: Batch, rows: Sequence[int], audio: Tensor, members: Tensor
+) -> None:
     examples = [batch.examples[row] for row in rows]
-    folds = torch.tensor([fold_of(example, profiles.folds) for example in examples], device=audio.device)
+    folds = torch.tensor([fold_of(example, fitter.folds) for example in examples], device=audio.device)
     lengths = torch.full((len(rows),), audio.shape[1], device=audio.device)
 
     def add(site: Site, x: Tensor, gradient: Tensor) -> None:
-        profiles.update_windows(site, members, folds, *align(x, gradient))
+        fitter.update_windows(site, members, folds, *align(x, gradient))
 
-    with capture_gradients(model, profiles.sites, add):
-        _, score = forward(model, Batch(audio, lengths, examples), rows, middle=True)
+    with capture_gradients(model, fitter.sites, add):
+        _, score = forward(model, Batch(audio, lengths, examples), rows, middle_only=True)
         score.backward()
 
 
 def align(x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Shift activations and gradients `(windows, time, units)` in time, so that the step that matters most, by the mean
-    size of its gradients, comes to `time // 2`. Windows whose steps all matter alike stay as they are.
+    """Shift windows in time so that the most salient step, by the mean absolute gradient, is at `time // 2`.
+
+    `x` and `gradient` are `(windows, time, units)`. Windows with the same saliency at all steps are not shifted.
     """
     time = x.shape[1]
     saliency = gradient.abs().mean(-1)
     peak = saliency.argmax(1)
     peak = peak.where(saliency.amax(1) > saliency.amin(1), time // 2)
-    place = torch.arange(time, device=x.device) + (peak - time // 2).unsqueeze(1)  # where each step comes from
-    there = ((place >= 0) & (place < time)).unsqueeze(-1)
-    place = place.clamp(0, time - 1).unsqueeze(-1).expand_as(x)
-    return x.gather(1, place).where(there, 0), gradient.gather(1, place).where(there, 0)
+    source = torch.arange(time, device=x.device) + (peak - time // 2).unsqueeze(1)  # the step that each one comes from
+    inside = ((source >= 0) & (source < time)).unsqueeze(-1)
+    source = source.clamp(0, time - 1).unsqueeze(-1).expand_as(x)
+    return x.gather(1, source).where(inside, 0), gradient.gather(1, source).where(inside, 0)

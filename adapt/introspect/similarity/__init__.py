@@ -1,1 +1,1 @@
-"""Compare the representations of two models or layers: CKA, SVCCA, PWCCA, Procrustes, RSA."""
+"""Compare the representations of layers, of one model or of two: CKA, SVCCA, PWCCA, Procrustes, RSA."""

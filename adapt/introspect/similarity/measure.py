@@ -1,122 +1,84 @@
-"""`measure=similarity`: how alike the layers of a model are, or those of two models."""
+"""The measure `similarity`: how similar the layers of a model are to each other, or to those of a second model."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from typing import Literal
 
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
-from adapt.introspect.reading import examples_of, sites_named, whole_numbers
+from adapt.introspect.reading import check_integers, select_examples, select_sites
+from adapt.introspect.similarity.result import SimilarityResult
 from adapt.introspect.similarity.rsa import rsa
-from adapt.introspect.similarity.similarity import FILE, NAMES, Similarity
+from adapt.introspect.similarity.similarity import Method, SampleBy
 from adapt.introspect.similarity.similarity import similarity as compare
 from adapt.models.checkpoint import load_model
 from adapt.models.loaded import Loaded
-
-_READS = {"seconds": "audio", "tokens": "text"}
+from adapt.models.model import Model
 
 
 def similarity(
     loaded: Loaded,
     splits: Splits,
-    loader: Loader,
-    against: str | None = None,
-    method: str = "cka",
-    per: str | None = None,
+    loader: Loader | None = None,
+    reference_model: str | None = None,
+    method: Method | Literal["rsa"] = "cka",
+    sample_by: SampleBy | None = None,
     steps: int = 8,
     target: str | None = None,
-    most: int = 200,
+    max_per_group: int = 200,
     seed: int = 0,
     sites: str | Sequence[str] = "*",
     part: str | None = None,
     examples: str | Sequence[str] = ("test", "source_test"),
-) -> "MeasuredSimilarity":
-    """Compare the layers at `sites` with one another, or with those of the model `against` (a run that came of this
-    one, say); `method`, `per` and `steps` as in `adapt.introspect.similarity.similarity.similarity`.
+) -> SimilarityResult:
+    """Compare the layers of a model with each other, or with those of a second model.
 
-    With `method` "rsa" it is the distances between groups that are compared: the classes of `target` (None: phonemes,
-    or the tokens of a model that reads text), of each at most `most` rows, drawn by `seed` (`adapt.introspect.similarity.rsa`).
+    Args:
+        loaded: The model whose layers are the rows of the result.
+        splits: The data.
+        loader: Makes the batches; None: `Loader()`.
+        reference_model: A second model, whose layers are the columns: for example, the model before it was adapted.
+        method: "cka", "svcca", "pwcca", "procrustes", or "rsa", which compares the distances between groups of rows.
+        sample_by: "step" or "example"; None: see `adapt.introspect.similarity.similarity.similarity`. Not for rsa.
+        steps: Number of steps per example. Not for rsa.
+        target: The groups of rsa: "phoneme", "token", or any key of the data; None: phonemes, or tokens if the model
+            reads text.
+        max_per_group: Number of rows per group for rsa.
+        seed: Seed of the choice of these rows.
+        sites: A glob over the names of sites, or a list of names.
+        part: "encoder", "decoder" or "cross-attention"; None: all parts.
+        examples: The splits to read.
 
     Raises:
-        InputError: there is no such site, part or model, there is nothing to read, an option is for another method, or
-            one model reads text and the other audio.
+        InputError: There is no such site, part or model, there is nothing to read, an option does not fit the method,
+            or one model reads text and the other audio.
     """
-    whole_numbers(steps=steps)
-    whole_numbers(2, most=most)
-    whole_numbers(0, seed=seed)
+    check_integers(steps=steps)
+    check_integers(2, max_per_group=max_per_group)
+    check_integers(0, seed=seed)
     if method != "rsa" and target is not None:
+        raise InputError(f"target={target} is only for method=rsa, and the method is {method}. Leave one of them out.")
+    if method == "rsa" and sample_by is not None:
         raise InputError(
-            f"measure.target={target} is for measure.method=rsa, and the method is {method}. Leave one of them out."
+            f"sample_by={sample_by} is not for method=rsa, which compares the means of groups. Leave it out."
         )
-    if method == "rsa" and per is not None:
-        raise InputError(f"measure.per={per} is for other methods: rsa compares the means of groups. Leave it out.")
-    model = loaded.model
-    places = sites_named(model, sites, part)
-    chosen, _ = examples_of(model, splits, examples)
-    after = None if against is None else load_model(against)
-    if after is not None and after.model.reader.unit != model.reader.unit:
-        one, other = (_READS[own.reader.unit] for own in (model, after.model))
+    model, loader = loaded.model, loader or Loader()
+    chosen_sites = select_sites(model, sites, part)
+    chosen, _ = select_examples(model, splits, examples)
+    other = None if reference_model is None else load_model(reference_model)
+    other_model = None if other is None else other.model
+    if other is not None and other.model.reads_audio != model.reads_audio:
         raise InputError(
-            f"measure.against: '{against}' reads {other}, and '{loaded.reference}' reads {one}. Give one of its kind."
+            f"reference_model: '{reference_model}' reads {_input(other.model)}, and '{loaded.reference}' reads "
+            f"{_input(model)}. Give a model with the same input."
         )
     if method == "rsa":
-        target = target or ("token" if model.reader.unit == "tokens" else "phoneme")
-        found = rsa(model, chosen, loader, str(target), after and after.model, places, most, seed)
+        target = str(target or ("phoneme" if model.reads_audio else "token"))
+        found = rsa(model, chosen, loader, target, other_model, chosen_sites, max_per_group, seed)
     else:
-        found = compare(model, chosen, loader, after and after.model, places, method, per, steps)
-    return MeasuredSimilarity(found, loaded.reference, None if after is None else after.reference)
+        found = compare(model, chosen, loader, other_model, chosen_sites, method, sample_by, steps)
+    return SimilarityResult(found, loaded.reference, None if other is None else other.reference)
 
 
-@dataclass(frozen=True)
-class MeasuredSimilarity:
-    """The similarity of layers, and the names of the models."""
-
-    similarity: Similarity
-    model: str
-    against: str | None
-
-    @property
-    def summary(self) -> Mapping[str, Any]:
-        own = self.similarity
-        matrix = [[None if value != value else value for value in row] for row in own.matrix.tolist()]
-        return {
-            "method": own.method, "count": own.count, "per": own.per, "against": self.against,
-            "rows": list(own.rows), "columns": list(own.columns), "matrix": matrix,
-        }  # fmt: skip
-
-    @property
-    def told(self) -> str:
-        own = self.similarity
-        if self.against is None:
-            pairs = [(own.between(a, b), a, b) for a, b in zip(own.rows, own.rows[1:], strict=False)]
-            said = "neighbouring layers are least alike between '{1}' and '{2}' ({0:.2f})."
-        else:
-            pairs = [(own.between(name, name), name, name) for name in own.rows if name in own.columns]
-            said = "what a layer represents changed most at '{1}' ({0:.2f}; 1 is no change)."
-        if not pairs:
-            return f"{len(own.rows)} by {len(own.columns)} layers compared by {NAMES[own.method]}."
-        return f"By {NAMES[own.method]}, " + said.format(*min(pairs))
-
-    def write(self, folder: Path, title: str, config: str, provenance: Mapping[str, Any]) -> list[Path]:
-        from adapt.report.introspection import similarity_figure
-        from adapt.report.sections import Section, write_sections
-
-        page = folder / "similarity.html"
-        self.similarity.save(folder)
-        rows = f"Rows are layers of {self.model}" + (f", columns of {self.against}." if self.against else ".")
-        alike = (
-            "Each number says how alike two layers represent the same examples, whatever the order of their neurons: 1 "
-            "is the same up to a turn, 0 nothing in common. Frames of one utterance are read at the same places in all "
-            "layers; padding never."
-        )
-        if self.similarity.method == "rsa":
-            alike = (
-                "Each number says how alike two layers tell the groups apart (Spearman's correlation of the distances "
-                "between all pairs of them): 1 where the same ones are near each other, 0 where that says nothing."
-            )
-        how = f"{rows} {alike}"
-        sections = [Section("Layer by layer", how, similarity_figure(self.similarity))]
-        write_sections(page, title, self.told[0].upper() + self.told[1:], sections, config)
-        return [page, folder / FILE]
+def _input(model: Model) -> str:
+    return "audio" if model.reads_audio else "text"

@@ -1,4 +1,4 @@
-"""Representational similarity (Kriegeskorte et al. 2008): do two layers find the same groups alike?"""
+"""Representational similarity analysis (Kriegeskorte et al. 2008): compare layers by the distances between groups."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from adapt.introspect.similarity.similarity import Similarity
 from adapt.models.model import Model
 from interventions.sites import Site
 
-_FEWEST = 4  # groups: three have three distances, whose order says next to nothing
+_MIN_GROUPS = 4  # three groups have only three distances, whose order means little
 
 
 def rsa(
@@ -22,54 +22,63 @@ def rsa(
     examples: Sequence[Example],
     loader: Loader,
     target: str = "phoneme",
-    after: Model | None = None,
+    other: Model | None = None,
     sites: Sequence[Site] | None = None,
-    most: int = 200,
+    max_per_group: int = 200,
     seed: int = 0,
 ) -> Similarity:
-    """Compare layers with each other, or with those of `after`, by how far apart the groups of a target are in them.
+    """Compare layers by the distances between groups of activations.
 
-    The groups are the classes of `target`: "phoneme", "token", or the values of a key. At each site, a group's profile
-    is its mean less the mean of all groups, and the distance of two groups 1 less the cosine of their profiles. The
-    similarity of two layers is Spearman's correlation of these distances, so that units need not correspond at all.
-    Of each group at most `most` rows are read, drawn evenly (see `adapt.introspect.probes.target`).
+    The profile of a group at a site is the mean of its rows minus the mean over all groups. The distance of two groups
+    is 1 minus the cosine of their profiles. The similarity of two layers is Spearman's correlation of these distances,
+    so the units of the layers need not correspond.
+
+    Args:
+        model: The model whose layers are the rows of the result.
+        examples: What both models read.
+        loader: Makes the batches.
+        target: What the groups are: "phoneme", "token", or any key of the examples (`adapt.introspect.probes.target`).
+        other: A second model, whose layers are the columns; None: the same model.
+        sites: The sites to compare; None: the default sites of the model.
+        max_per_group: Number of rows per group, drawn at random.
+        seed: Seed of that draw.
 
     Raises:
-        InputError: there are fewer than 4 groups, or the target cannot be read at the sites.
+        InputError: There are fewer than 4 groups, or the target cannot be read at the sites.
     """
-    wanted = make_target(model, examples, target, most, seed)
-    if len(wanted.classes) < _FEWEST:
+    groups = make_target(model, examples, target, max_per_group, seed)
+    if len(groups.classes) < _MIN_GROUPS:
         raise InputError(
-            f"RSA compares distances between groups and needs {_FEWEST} of them or more; '{target}' has "
-            f"{', '.join(wanted.classes)}. Take phoneme or speaker, or another method."
+            f"RSA needs at least {_MIN_GROUPS} groups; '{target}' has {', '.join(groups.classes)}. Use phoneme or "
+            "speaker as target, or another method."
         )
-    sites = sites_of(model, wanted, sites)
-    first = _distances(model, examples, loader, wanted, sites)
+    sites = sites_of(model, groups, sites)
+    first = _distances(model, examples, loader, groups, sites)
     second = first
-    if after is not None:
-        # Tokens are numbered by each model's own tokenizer, and speech is read the same.
-        wanted = make_target(after, examples, target, most, seed)
+    if other is not None:
+        # Token numbers depend on the tokenizer of the model.
+        groups = make_target(other, examples, target, max_per_group, seed)
         names = {site.name for site in sites}
-        second = _distances(after, examples, loader, wanted, [s for s in sites_of(after, wanted) if s.name in names])
+        second = _distances(other, examples, loader, groups, [s for s in sites_of(other, groups) if s.name in names])
     matrix = np.nan_to_num([[_correlation(x, y) for y in second.values()] for x in first.values()])
-    return Similarity("rsa", tuple(first), tuple(second), torch.from_numpy(matrix), len(wanted.classes), "group")
+    return Similarity("rsa", tuple(first), tuple(second), torch.from_numpy(matrix), len(groups.classes), "group")
 
 
 def _distances(
     model: Model, examples: Sequence[Example], loader: Loader, target: Target, sites: Sequence[Site]
 ) -> dict[str, np.ndarray]:
-    """The distance ranks of all pairs of groups, by site name; all 0 where the groups do not differ."""
+    """Return the centred ranks of the distances of all pairs of groups by site name; 0 if the groups do not differ."""
     from scipy.spatial.distance import pdist
     from scipy.stats import rankdata
 
-    found = {}
+    ranks_by_site = {}
     for name, rows in read_target(model, examples, loader, target, sites).items():
         means = class_means(rows.double(), target.labels, len(target.classes))
         profiles = (means - means.mean(0)).numpy()
-        still = np.linalg.norm(profiles, axis=1).min() <= 1e-9 * np.abs(means.numpy()).max()
-        ranks = np.zeros(1) if still else rankdata(pdist(profiles, "cosine"))
-        found[name] = ranks - ranks.mean()
-    return found
+        constant = np.linalg.norm(profiles, axis=1).min() <= 1e-9 * np.abs(means.numpy()).max()
+        ranks = np.zeros(1) if constant else rankdata(pdist(profiles, "cosine"))
+        ranks_by_site[name] = ranks - ranks.mean()
+    return ranks_by_site
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> float:

@@ -1,6 +1,6 @@
-"""Cells of learned maps: which cell each unit of a site is in, row after row, and how files say it.
+"""Cells of learned maps: the grid cell of each unit of a site, counted row by row, and their form in files.
 
-A file says it in a line for each site, the cells in the order of the units: `{"net.conv3": "12 0 7 ..."}`.
+A file has a string for each site with the cells in the order of the units: `{"net.conv3": "12 0 7 ..."}`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,52 +14,56 @@ from adapt.errors import InputError
 from adapt.introspect.topography.grid import cells_of, grid_size
 from adapt.introspect.topography.layouts import sorted_grid
 
-_COMPONENTS = 64  # of the weights' directions, by which they are sorted
+_COMPONENTS = 64  # principal components of the weight directions, used for sorting
 
 
 @torch.no_grad()
 def cells_by_weight(weight: Tensor) -> list[int]:
-    """A cell for each unit, so that those whose weights, `(units, ...)`, point the same way are neighbours.
+    """Return a cell for each unit, with units of similar weight directions in neighbouring cells.
 
-    By `sorted_grid` of the 64 first principal components of the directions, from the units' cosines: 0.04 s for 250
-    units, and 5 s for 2,000.
+    `weight` is `(units, ...)`. The cells are those of `sorted_grid` of the first 64 principal components of the
+    directions, which takes 0.04 s for 250 units and 5 s for 2,000.
     """
     rows = weight.detach().flatten(1).double().cpu()
     directions = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
     directions = directions - directions.mean(0)
     sizes, vectors = torch.linalg.eigh(directions @ directions.T)
     sizes, vectors = sizes[-_COMPONENTS:].clamp_min(0), vectors[:, -_COMPONENTS:]
-    # An eigenvector's sign is anybody's guess: the largest part of each is made positive.
+    # The sign of an eigenvector is arbitrary: make its largest component positive.
     signs = vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
     return cells_of(sorted_grid((vectors * signs * sizes.sqrt()).numpy(), distance="euclidean"))
 
 
 def cells_to_text(cells: Mapping[str, Sequence[int]]) -> dict[str, str]:
-    """As files hold them."""
-    return {name: " ".join(map(str, own)) for name, own in cells.items()}
+    """Return cells in their form in files."""
+    return {name: " ".join(map(str, numbers)) for name, numbers in cells.items()}
 
 
-def cells_from_text(said: Any, where: Path | str) -> dict[str, list[int]]:
-    """What `cells_to_text` made; nothing where nothing is said. Raises InputError where it is something else."""
-    if said is None:
+def cells_from_text(stored: Any, where: Path | str) -> dict[str, list[int]]:
+    """Return the cells that `cells_to_text` wrote; none for None. `where` names the file in errors.
+
+    Raises:
+        InputError: `stored` is something else.
+    """
+    if stored is None:
         return {}
     try:
-        found = {str(name): [int(cell) for cell in own.split()] for name, own in said.items()}
+        found = {str(name): [int(cell) for cell in text.split()] for name, text in stored.items()}
         for cells in found.values():
             rows, columns = grid_size(max(1, len(cells)))
             if not cells or len(set(cells)) < len(cells) or not 0 <= min(cells) <= max(cells) < rows * columns:
-                raise ValueError("a unit has no cell of its own")
+                raise ValueError("two units share a cell, or a cell is outside of the grid")
     except (AttributeError, TypeError, ValueError) as error:
         raise InputError(
-            f"'{where}' does not say in which cells of a grid units lie, as we write it ({error})."
+            f"'{where}' does not hold the grid cells of units ({error}). Write or copy it again."
         ) from None
     return found
 
 
 def cells_of_model(header: Mapping[str, Any], reference: str) -> dict[str, list[int]]:
-    """The grids that a model's units were laid on while it trained, by site; nothing where there are none.
+    """Return the cells of the grids that a model was trained on, by site; none if it was trained without.
 
     Raises:
-        InputError: its header says something else.
+        InputError: The header is damaged.
     """
     return cells_from_text(header.get("topographic"), reference)

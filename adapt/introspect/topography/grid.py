@@ -1,4 +1,4 @@
-"""A cell of a grid for each point, so that none overlap and there are no gaps: the assignment that moves them least."""
+"""Grids: assign each point its own cell, with the least total movement."""
 
 import math
 
@@ -9,15 +9,15 @@ from adapt.introspect.topography.vectors import Array
 
 
 def grid_size(units: int) -> tuple[int, int]:
-    """Rows and columns of the grid for so many units: as square as can be, and no row more than is needed."""
+    """Return the rows and columns of the grid for a number of units: nearly square, without an empty row."""
     columns = math.ceil(math.sqrt(units))
     return math.ceil(units / columns), columns
 
 
 def grid_points(units: int) -> Array:
-    """The cells of `grid_size(units)`, `(rows * columns, 2)`, from 0 to 1, all neighbours equally far apart.
+    """Return the cells of `grid_size(units)` as x and y from 0 to 1, row by row, `(rows * columns, 2)`.
 
-    They are x and y, row after row; a grid of fewer rows than columns ends below 1.
+    All neighbours have the same distance, so y ends below 1 if there are fewer rows than columns.
     """
     rows, columns = grid_size(units)
     row, column = np.divmod(np.arange(rows * columns), columns)
@@ -25,30 +25,31 @@ def grid_points(units: int) -> Array:
 
 
 def cells_of(points: ArrayLike) -> list[int]:
-    """The number of each point's cell, row after row; the points are on the grid for so many, as `onto_grid`'s are."""
-    points = np.asarray(points, dtype=np.float64)
-    columns = grid_size(len(points))[1]
-    column, row = np.rint(points * max(1, columns - 1)).astype(int).T
+    """Return the number of the cell of each point, row by row; the points are on the grid for their number."""
+    places = np.asarray(points, dtype=np.float64)
+    columns = grid_size(len(places))[1]
+    column, row = np.rint(places * max(1, columns - 1)).astype(int).T
     return (row * columns + column).tolist()
 
 
 def onto_grid(points: ArrayLike) -> Array:
-    """Give each point `(units, 2)` its own cell of the grid so that the sum of squared ways is least.
+    """Give each point `(units, 2)` its own cell of the grid, with the least sum of squared distances.
 
-    Cells that stay empty, where the units do not fill the grid, are wherever that is best. Time grows with the cube of
-    the units at worst: 0.01 s for 250, 2 s for 2,000.
+    If the units do not fill the grid, the empty cells are where that is best. The time grows at worst with the cube of
+    the number of units: 0.01 s for 250, 2 s for 2,000.
     """
     from scipy.optimize import linear_sum_assignment
 
-    cells = grid_points(len(points))
-    points = framed(points) * cells.max(0)
-    # The squared way to a cell, less the squared length of the point, which is the same for every cell.
-    cost = (cells**2).sum(1) - 2 * points @ cells.T
+    places = framed(points)
+    cells = grid_points(len(places))
+    places = places * cells.max(0)
+    # The squared distance to a cell, without the squared length of the point, which is the same for every cell.
+    cost = (cells**2).sum(1) - 2 * places @ cells.T
     return cells[linear_sum_assignment(cost)[1]]
 
 
 def framed(points: ArrayLike) -> Array:
-    """Stretch each axis of the points so that they reach from 0 to 1; one that they all share becomes 0.5."""
-    points = np.asarray(points, dtype=np.float64)
-    low, span = points.min(0), np.ptp(points, 0)
-    return np.where(span > 0, (points - low) / np.where(span > 0, span, 1.0), 0.5)
+    """Stretch each axis of the points to the range from 0 to 1; an axis without extent becomes 0.5."""
+    places = np.asarray(points, dtype=np.float64)
+    low, span = places.min(0), np.ptp(places, 0)
+    return np.where(span > 0, (places - low) / np.where(span > 0, span, 1.0), 0.5)

@@ -1,8 +1,8 @@
-"""Learned topographic filter maps: units that lie on a grid while they train, and are pulled towards their neighbours.
+"""Learned topographic maps: units have fixed grid cells during training, and a loss makes neighbours similar.
 
 After Krug & Stober (2019, "Visualizing Deep Neural Networks for Speech Recognition with Learned Topographic Filter
-Maps", arXiv 1912.04067), who did so for the filters of a convolutional recogniser. What is pulled together are weights,
-not activations, which gives smoother maps and more robust models (arXiv 2508.00043).
+Maps", arXiv 1912.04067), for the filters of a convolutional recogniser. The loss compares weights, not activations,
+which gives smoother maps and more robust models (arXiv 2508.00043).
 """
 
 import math
@@ -15,29 +15,34 @@ from torch.nn import functional as F
 from adapt.introspect.topography.grid import grid_points, grid_size
 from adapt.introspect.topography.vectors import Array
 from interventions.rows import full_weight
-from interventions.sites import UNIT_AXIS, Site
+from interventions.sites import Site
 
 
 class TopographicLoss:
-    """What to add to a training loss so that the units of some sites arrange themselves on a grid.
+    """A loss that makes units in neighbouring grid cells similar.
 
         topography = TopographicLoss(model, sites, strength=1.0)
         loss = task.loss(model, batch) + topography()
 
-    Each unit stays in its cell of its site's grid: unit `u` in cell `cells[name][u]`, counted row after row, and in
-    cell `u` where nothing is said. `points(site)` are the places, for drawing. For a site, the loss is the mean of
-    `1 - cos(w_i, w_j)` over all pairs of units at most `radius` cells apart, weighted by one over their distance, where
-    `w_i` is all that unit `i` reads with, without its bias; the sites' mean times `strength` is what a call returns. 0
-    is all alike, 1 no order, whatever the size of a layer. It does not ask for small weights, nor for activations, and
-    sees no batch: under DDP it is the same in every process. Of units that do not train, it pulls the others to these.
+    The loss of a site is the mean of `1 - cos(w_i, w_j)` over all pairs of units at most `radius` cells apart, weighted
+    by one over their distance; `w_i` are the incoming weights of unit `i` without its bias. A call returns `strength`
+    times the mean over sites: 0 if all units are the same and 1 without order, for layers of any size. The loss does
+    not depend on the size of weights, on activations or on the batch, so it is the same in every process of DDP.
+    Frozen units stay, and the others become similar to them.
 
-    A call costs some twenty passes over the weights and three times their memory: nothing grows with the square of the
-    units. It is as exact under autocast, has first derivatives only, and the default radius is the eight neighbours.
+    A call costs about twenty passes over the weights and three times their memory; nothing grows with the square of the
+    number of units. It is exact under autocast, and has first derivatives only.
+
+    Args:
+        model: The model.
+        sites: Convolutions and linear layers of at least two units each, with weights that train.
+        strength: The factor of the loss.
+        radius: The largest distance of neighbours in cells; the default has eight neighbours.
+        cells: The cell of each unit of a site, counted row by row, by site name; unit `u` is in cell `u` without.
 
     Raises:
-        ValueError: there is no site; a site's module is no convolution or linear map of so many units, two at least,
-            or nothing of its weight trains; cells are not one of the grid for each unit; a strength or radius is too
-            small.
+        ValueError: There is no site, a site cannot be laid out, the cells are not on the grid or not distinct, or the
+            strength or radius is too small.
     """
 
     def __init__(
@@ -49,7 +54,7 @@ class TopographicLoss:
         cells: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         if not sites:
-            raise ValueError("There is no site to lay out.")
+            raise ValueError("There is no site to lay out. Give at least one.")
         if not (math.isfinite(strength) and strength >= 0 and radius >= 1):
             raise ValueError(f"strength must be at least 0 and radius at least 1 cell; got {strength} and {radius}.")
         self.strength, self.radius = strength, radius
@@ -58,13 +63,13 @@ class TopographicLoss:
         self._grids = {site.name: Neighbours(site.units, radius, cells.get(site.name)) for site in sites}
 
     def __call__(self) -> Tensor:
-        """The loss, a scalar with a gradient."""
+        """Return the loss, a scalar with a gradient."""
         losses = [1 - self._grids[name](full_weight(module)) for name, module in self._modules.items()]
         return self.strength * torch.stack(losses).mean()
 
     @torch.no_grad()
-    def alike(self) -> dict[str, float]:
-        """The weighted mean cosine of neighbours, by site name: 0 without any order, 1 where all are alike."""
+    def smoothness(self) -> dict[str, float]:
+        """Return the weighted mean cosine of neighbours by site name: 0 without order, 1 if all units are the same."""
         return {name: float(self._grids[name](full_weight(module))) for name, module in self._modules.items()}
 
     @property
@@ -73,88 +78,95 @@ class TopographicLoss:
         return {name: grid.cells.tolist() for name, grid in self._grids.items()}
 
     def points(self, site: Site | str) -> Array:
-        """Where each unit of a site lies, `(units, 2)`, from 0 to 1. Raises KeyError: the site is not one of these."""
+        """Return the place of each unit of a site, `(units, 2)`, from 0 to 1. Raises KeyError for another site."""
         return self._grids[site if isinstance(site, str) else site.name].points
 
 
 class Neighbours:
-    """How alike neighbours on a grid are: called with `(units, ...)`, the weighted mean cosine, a scalar with gradient.
+    """The similarity of neighbours on a grid. A call with weights `(units, ...)` returns their weighted mean cosine.
 
-    Unit `u` is in cell `cells[u]`, counted row after row. Raises ValueError where these are not one of
-    `grid_size(units)`'s for each unit.
+    Args:
+        units: The number of units.
+        radius: The largest distance of neighbours in cells.
+        cells: The cell of each unit in `grid_size(units)`, counted row by row; None for cell `u` for unit `u`.
+
+    Raises:
+        ValueError: The cells are not distinct cells of the grid, one for each unit.
     """
 
     def __init__(self, units: int, radius: float = 1.5, cells: Sequence[int] | None = None) -> None:
         rows, columns = grid_size(units)
         self.cells = torch.arange(units) if cells is None else torch.as_tensor(list(cells), dtype=torch.long)
-        there = self.cells.unique()
-        if len(self.cells) != units or len(there) != units or not 0 <= int(there[0]) <= int(there[-1]) < rows * columns:
-            raise ValueError(f"{units} units need a cell each of {rows} x {columns}; got {self.cells.tolist()[:20]}.")
+        used = self.cells.unique()
+        if len(self.cells) != units or len(used) != units or not 0 <= int(used[0]) <= int(used[-1]) < rows * columns:
+            raise ValueError(
+                f"{units} units need {units} different cells of a {rows} x {columns} grid; got "
+                f"{self.cells.tolist()[:20]}."
+            )
         taken = torch.zeros(rows * columns, dtype=torch.bool)
         taken[self.cells] = True
         self.rows, self.columns = rows, columns
         self.shifts = [s for s in _shifts(radius) if s[0] < rows and abs(s[1]) < columns]
-        self.weights = 0.0  # of all pairs together
+        self.weights = 0.0  # the sum over all pairs
         for down, right, nearness in self.shifts:
             one, other = _overlap(taken.view(rows, columns), down, right)
             self.weights += nearness * int((one & other).sum())
 
     @property
     def points(self) -> Array:
-        """Where each unit lies, `(units, 2)`, from 0 to 1."""
+        """The place of each unit, `(units, 2)`, from 0 to 1."""
         return grid_points(len(self.cells))[self.cells.numpy(force=True)]
 
     def __call__(self, weight: Tensor) -> Tensor:
         self.cells = self.cells.to(weight.device)
-        with torch.autocast(weight.device.type, enabled=False):  # cosines near 1 would all be alike in 16 bits
+        with torch.autocast(weight.device.type, enabled=False):  # 16 bits cannot resolve cosines near 1
             directions = F.normalize(weight.flatten(1).float() if weight.dtype.itemsize < 4 else weight.flatten(1))
             around = self._around(directions.detach())
-            # Each pair is in this sum twice, once from each side. The gradient of half of it is `around`: that of one
-            # side.
+            # The sum has each pair twice, with the gradient of one side only: so its gradient is that of half the sum.
             both = torch.dot(directions.flatten(), around.flatten())
             return (both - both.detach() / 2) / self.weights
 
     def _around(self, directions: Tensor) -> Tensor:
-        """The weighted sum of each unit's neighbours, `(units, ...)`."""
-        # Cells without a unit hold zeros, which add nothing to the sum.
+        """Return the weighted sum of the neighbours of each unit, `(units, ...)`."""
+        # Empty cells hold zeros, which add nothing.
         cells = directions.new_zeros(self.rows * self.columns, directions.shape[1])
         cells = cells.index_copy_(0, self.cells, directions).view(self.rows, self.columns, -1)
         around = torch.zeros_like(cells)
         for down, right, nearness in self.shifts:
-            here, there = _overlap(cells, down, right)
-            sums_here, sums_there = _overlap(around, down, right)
-            sums_here.add_(there, alpha=nearness)
-            sums_there.add_(here, alpha=nearness)
+            first, second = _overlap(cells, down, right)
+            sums_first, sums_second = _overlap(around, down, right)
+            sums_first.add_(second, alpha=nearness)
+            sums_second.add_(first, alpha=nearness)
         return around.flatten(0, 1)[self.cells]
 
 
 def _module(model: nn.Module, site: Site) -> nn.Module:
     module = model.get_submodule(site.name)
-    if not isinstance(module, tuple(UNIT_AXIS)) or len(module.weight) != site.units:
+    if not isinstance(module, (nn.Linear, nn.Conv1d)) or len(module.weight) != site.units:
         raise ValueError(
-            f"'{site.name}' ({type(module).__name__}) is no linear map or convolution of {site.units} units, and only "
-            "their weights can be laid out."
+            f"'{site.name}' ({type(module).__name__}) is not a linear layer or convolution of {site.units} units. Only "
+            "these can be laid out."
         )
     if site.units == 1:
-        raise ValueError(f"'{site.name}' has one unit, which has no neighbours. Leave it out.")
+        raise ValueError(f"'{site.name}' has only one unit. Leave it out.")
     if not full_weight(module).requires_grad:
-        raise ValueError(f"Nothing of the weight of '{site.name}' trains, so that it cannot be laid out. Leave it out.")
+        raise ValueError(f"The weight of '{site.name}' does not train. Leave it out, or let it train.")
     return module
 
 
 def _shifts(radius: float) -> list[tuple[int, int, float]]:
-    """Half of the ways to cells within the radius, for each pair is met once: rows down, columns right, nearness."""
+    """Return the offsets of neighbours as rows down, columns right and one over the distance; each pair once."""
     reach = math.floor(radius)
-    ways = [(down, right) for down in range(reach + 1) for right in range(-reach, reach + 1)]
+    offsets = [(down, right) for down in range(reach + 1) for right in range(-reach, reach + 1)]
     return [
         (down, right, 1 / math.hypot(down, right))
-        for down, right in ways
+        for down, right in offsets
         if (down > 0 or right > 0) and math.hypot(down, right) <= radius
     ]
 
 
 def _overlap(cells: Tensor, down: int, right: int) -> tuple[Tensor, Tensor]:
-    """The part of a grid that has a cell this way from it, and those cells."""
+    """Return the cells of a grid that have a neighbour at this offset, and these neighbours."""
     rows, columns = cells.shape[:2]
     left, width = max(0, -right), columns - abs(right)
     return cells[: rows - down, left : left + width], cells[down:, left + right : left + right + width]

@@ -1,4 +1,4 @@
-"""One layer's map: where its units lie, and what each does for each group, also after an adaptation."""
+"""The map of a layer: the places of its units and their profiles, also after an adaptation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +15,17 @@ from interventions.files import FileError, read_tensors, write_tensors
 
 @dataclass(frozen=True, init=False, eq=False)
 class TopographicMap:
-    """A layer's `points`, `(units, 2)`, and `profiles`, `(units, groups)`; `after`, of the same shape, is what the same
-    units do in an adapted model. Before and after are drawn in the same places, so that only what they do differs.
+    """The map of a layer. Profiles before and after an adaptation are drawn in the same places.
+
+    Args:
+        name: The name of the layer.
+        groups: The names of the groups.
+        points: The place of each unit, `(units, 2)`.
+        profiles: The profile of each unit, `(units, groups)`.
+        after: The profiles of the same units in an adapted model, `(units, groups)`; None for one model.
 
     Raises:
-        ValueError: the shapes or the number of names do not agree, or a number is not finite.
+        ValueError: The shapes or the number of names do not match, or a number is not finite.
     """
 
     name: str
@@ -31,29 +37,29 @@ class TopographicMap:
     def __init__(
         self, name: str, groups: Sequence[str], points: ArrayLike, profiles: ArrayLike, after: ArrayLike | None = None
     ) -> None:
-        own = checked(profiles)
+        before = checked(profiles)
         names = tuple(str(group) for group in groups)
         then = None if after is None else checked(after)
-        if then is not None and then.shape != own.shape:
-            raise ValueError(f"{name}: profiles are {own.shape} before and {then.shape} after. Give the same units.")
-        if len(names) != own.shape[1]:
-            raise ValueError(f"{name}: {own.shape[1]} groups have profiles, and {len(names)} have names.")
-        held = (name, names, placed(points, len(own)), own, then)
-        for key, value in zip(self.__dataclass_fields__, held, strict=True):
+        if then is not None and then.shape != before.shape:
+            raise ValueError(f"{name}: profiles are {before.shape} before and {then.shape} after. Give the same units.")
+        if len(names) != before.shape[1]:
+            raise ValueError(f"{name}: got profiles of {before.shape[1]} groups and the names of {len(names)}.")
+        values = (name, names, placed(points, len(before)), before, then)
+        for key, value in zip(self.__dataclass_fields__, values, strict=True):
             object.__setattr__(self, key, value)
 
     def save(self, path: Path | str, **provenance: Any) -> None:
-        """Write it to one safetensors file; `provenance` is what else its header says, as JSON."""
-        held = {"points": self.points, "profiles": self.profiles, "after": self.after}
-        tensors = {key: torch.from_numpy(values) for key, values in held.items() if values is not None}
+        """Write one safetensors file; `provenance` is added to its header as JSON."""
+        arrays = {"points": self.points, "profiles": self.profiles, "after": self.after}
+        tensors = {key: torch.from_numpy(values) for key, values in arrays.items() if values is not None}
         write_tensors(path, "a map", {"name": self.name, "groups": list(self.groups), **provenance}, tensors)
 
     @classmethod
     def load(cls, path: Path | str) -> "TopographicMap":
-        """Read what `save` wrote. Raises FileError where the file is another or damaged."""
+        """Read a file that `save` wrote. Raises FileError if the file is damaged or holds something else."""
         header, tensors = read_tensors(path, "a map")
         try:
-            held = {key: values.numpy() for key, values in tensors.items()}
-            return cls(header["name"], header["groups"], held["points"], held["profiles"], held.get("after"))
+            arrays = {key: values.numpy() for key, values in tensors.items()}
+            return cls(header["name"], header["groups"], arrays["points"], arrays["profiles"], arrays.get("after"))
         except (KeyError, ValueError) as error:
-            raise FileError(f"'{path}' does not hold a whole map ({error}).") from None
+            raise FileError(f"'{path}' does not hold a complete map ({error}). Make it again.") from None

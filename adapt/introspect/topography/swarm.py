@@ -1,4 +1,4 @@
-"""The papers' particle swarm: units that respond alike attract each other, and none may come too close to another."""
+"""The particle swarm of the papers: units with similar responses attract, and units that are too close repel."""
 
 import numpy as np
 import torch
@@ -10,19 +10,28 @@ from adapt.introspect.topography.vectors import Array, checked, cosine_distances
 
 
 def swarm(profiles: ArrayLike, seed: int = 0, start: ArrayLike | None = None, steps: int = 1000) -> Array:
-    """Move the units as the particles of Krug et al. (2023, the code published with it) and return `(units, 2)`.
+    """Lay out units as the particles of Krug et al. (2023, with the published code).
 
-    From nothing (`start` None: drawn evenly from `seed`), a global force by the cosine distance `D` of the profiles,
-    `1.5 (1 - (D / max D)^3) - 0.5 exp(-D / 2)`, gives way to a local one by the distance `d` of the places,
-    `1.5 / (d + 1)^3 - 15 exp(-d / 2)`. From another layout, `(units, 2)`, there is the local force alone, which evens
-    the spacing out. Each step costs the square of the units: 1,000 of them take 0.4 s for 250 units from a layout, 25 s
-    for 2,000, in float32; memory is two float32 matrices, from nothing three.
+    From random places, a global force by the cosine distance `D` of profiles,
+    `1.5 (1 - (D / max D)^3) - 0.5 exp(-D / 2)`, gradually gives way to a local force by the distance `d` of places,
+    `1.5 / (d + 1)^3 - 15 exp(-d / 2)`. From another layout, only the local force acts, which makes the spacing even.
+    Time grows with the square of the number of units: 1,000 steps from a layout take 0.4 s for 250 units and 25 s for
+    2,000. Memory is two float32 matrices of this size, or three from random places.
+
+    Args:
+        profiles: The profiles, `(units, groups)`.
+        seed: Draws random places.
+        start: The initial places, `(units, 2)`; None for random places.
+        steps: The number of steps.
+
+    Returns:
+        The places, `(units, 2)`.
 
     Raises:
-        ValueError: the profiles cannot be laid out, or the start has not a place for each unit.
+        ValueError: The profiles cannot be laid out, or `start` has a different number of units.
     """
     values = checked(profiles)
-    # Where exactly alike, two particles would feel the same forces for ever.
+    # The noise separates particles at the same place, on which the same forces would act forever.
     draw = np.random.default_rng(seed)
     first = draw.uniform(size=(len(values), 2)) if start is None else framed(placed(start, len(values)))
     first = first + 1e-6 * draw.normal(size=first.shape)

@@ -1,4 +1,4 @@
-"""The triangulation of a map: which units are neighbours, and between which three a spot lies."""
+"""The triangulation of a map: the neighbours of each unit, and the three units around each pixel."""
 
 from typing import TYPE_CHECKING
 
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
 
 
 def placed(points: ArrayLike, units: int | None = None) -> Array:
-    """The points as float64, `(units, 2)`.
+    """Return the places of units as float64, `(units, 2)`.
 
     Raises:
-        ValueError: they are not, or not as many as `units`, or not finite.
+        ValueError: The shape or the number of units is another, or a place is not finite.
     """
-    points = np.asarray(points, dtype=np.float64)
-    if points.ndim != 2 or points.shape[1] != 2 or units not in (None, len(points)) or not np.isfinite(points).all():
-        wanted = "units" if units is None else units
-        raise ValueError(f"A map must be ({wanted}, 2), a finite place for each unit; got the shape {points.shape}.")
-    return points
+    places = np.asarray(points, dtype=np.float64)
+    if places.ndim != 2 or places.shape[1] != 2 or units not in (None, len(places)) or not np.isfinite(places).all():
+        expected = "units" if units is None else units
+        raise ValueError(f"A map must be ({expected}, 2), a finite place for each unit; got the shape {places.shape}.")
+    return places
 
 
 def triangulate(points: Array) -> "Delaunay":
-    """The Delaunay triangulation of three points or more, `(units, 2)`.
+    """Return the Delaunay triangulation of at least three points, `(units, 2)`.
 
-    They are first moved by a millionth of the map, for on a grid, or where several share a place, there is none or no
-    single one. The same points are always moved alike.
+    The points are first moved by a millionth of the size of the map, because points on a grid or at the same place have
+    no unique triangulation. The same points are always moved in the same way.
     """
     from scipy.spatial import Delaunay
 
@@ -37,9 +37,9 @@ def triangulate(points: Array) -> "Delaunay":
 
 
 def neighbours(points: Array) -> NDArray[np.int64]:
-    """The pairs of units that are neighbours on a map, `(pairs, 2)`, each once; none where there are fewer than three.
+    """Return the pairs of neighbouring units of a map, `(pairs, 2)`, each once; none for fewer than three units.
 
-    They share an edge of the triangulation, one that is not among the longest twentieth, as those along the hull are.
+    Neighbours share an edge of the triangulation, without the longest 5 % of edges, which are those along the hull.
     """
     if len(points) < 3:
         return np.zeros((0, 2), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""What it is for two units to respond alike: the distances that maps are made of."""
+"""The similarity of units: the distances of profiles that maps preserve."""
 
 from typing import Literal
 
@@ -10,32 +10,32 @@ Array = NDArray[np.float64]
 
 
 def checked(profiles: ArrayLike) -> Array:
-    """The profiles as float64, `(units, groups)`.
+    """Return profiles as float64, `(units, groups)`.
 
     Raises:
-        ValueError: they are not two-dimensional, there is no unit or no group, or a number is not finite.
+        ValueError: They are not two-dimensional, have no unit or no group, or a number is not finite.
     """
     values = np.asarray(profiles, dtype=np.float64)
     if values.ndim != 2 or 0 in values.shape:
-        raise ValueError(f"Profiles must be (units, groups), with one of each at least; got the shape {values.shape}.")
+        raise ValueError(f"Profiles must be (units, groups), with at least one of each; got the shape {values.shape}.")
     if not np.isfinite(values).all():
         units = np.flatnonzero(~np.isfinite(values).all(1))
         raise ValueError(
-            f"Profiles must be finite; {len(units)} of {len(values)} units have NaN or infinite values, the first of "
-            f"them unit {units[0]}. A group without an example gives NaN: leave it out."
+            f"Profiles must be finite; {len(units)} of {len(values)} units have NaN or infinite values, the first is "
+            f"unit {units[0]}. A group without examples has NaN: leave it out."
         )
     return values
 
 
 def vectors(profiles: ArrayLike, distance: Distance = "half") -> Array:
-    """Vectors, `(units, groups)`, whose Euclidean distances say how unlike two units respond.
+    """Return vectors `(units, groups)` whose Euclidean distances measure how differently two units respond.
 
-    "cosine" divides a profile by its length, so that only its shape counts; "euclidean" leaves it, so that mostly its
-    size does. "half" divides by the square root of the length: both count, and maps are then smooth in what is drawn as
-    well as in what it is called. A dead unit, whose profile is zero, is at the origin, near the weak ones.
+    "cosine" divides each profile by its length, so only its direction counts. "euclidean" keeps it, so mostly its
+    length counts. "half" divides by the square root of the length: both count, and maps are smooth in direction and in
+    activation. A dead unit, with a profile of zeros, is at the origin, near weak units.
 
     Raises:
-        ValueError: the profiles cannot be laid out (see `checked`), or there is no such distance.
+        ValueError: The profiles cannot be laid out (see `checked`), or the distance is unknown.
     """
     if distance not in ("half", "cosine", "euclidean"):
         raise ValueError(f"distance must be 'half', 'cosine' or 'euclidean'; got {distance!r}.")
@@ -43,7 +43,7 @@ def vectors(profiles: ArrayLike, distance: Distance = "half") -> Array:
     largest = np.abs(values).max()
     if largest == 0:
         return values
-    values = values / largest  # so that lengths neither overflow nor vanish
+    values = values / largest  # avoids overflow and underflow of lengths
     if distance == "euclidean":
         return values
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
@@ -52,9 +52,10 @@ def vectors(profiles: ArrayLike, distance: Distance = "half") -> Array:
 
 
 def cosine_distances(profiles: ArrayLike) -> Array:
-    """One minus the cosine of each two profiles, `(units, units)`: 1 from a dead unit to others, 0 between dead ones.
+    """Return one minus the cosine of all pairs of profiles, `(units, units)`.
 
-    Memory is that of one float64 matrix of this shape: 32 MB at 2,000 units.
+    A dead unit has distance 1 from other units, and 0 from other dead units. Memory is that of the result, 32 MB for
+    2,000 units.
     """
     directions = vectors(profiles, "cosine")
     distances = 1.0 - directions @ directions.T

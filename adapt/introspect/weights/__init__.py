@@ -1,1 +1,1 @@
-"""Measure how far weights moved: by parameter, layer and neuron."""
+"""Compare the weights of two models, by parameter and by neuron."""

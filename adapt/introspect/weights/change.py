@@ -1,8 +1,8 @@
-"""Which weights changed, counted bit by bit, and how far: per layer and per neuron.
+"""How far weights changed, per layer and per neuron, and which of them changed in any bit.
 
-Whatever says how far weights moved says it by `relative_change` of rows and `vector_change` of whole tensors: the
-report (here), `measure=weights` (`adapt/introspect/weights/measures.py`), and the measure `change` by which neurons are
-chosen (`adapt/introspect/scores.py`).
+`relative_change` (rows) and `vector_change` (whole tensors) define relative change everywhere in this package: in the
+report, in the measure of weights (`adapt/introspect/weights/measures.py`) and in the score `change`
+(`adapt/introspect/scores.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,13 +21,19 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class LayerChange:
-    """How one layer's weights differ after from before. `total`, `trained` and `changed` count weights.
+    """How the weights of one layer changed.
 
-    `relative` is the Frobenius norm of the difference over that of the weights before, `cosine` the cosine between the
-    two as vectors; a layer that was all 0 has changed by 1. `neurons` has a number per unit: the same relative change
-    of the unit's incoming weights and bias; None where the unit is new. `buffers_changed` counts values that no
-    optimizer trains, such as batch-norm statistics. `trained` are the weights that could change, `parameters` the
-    numbers that an optimizer had for them: fewer where factors (LoRA) stand for weights.
+    Attributes:
+        name: The name of the layer.
+        total: Number of weights.
+        trained: Number of weights that training could change.
+        changed: Number of weights that differ in any bit.
+        buffers_changed: Number of changed values that no optimizer trains, such as batch-norm statistics.
+        relative: Frobenius norm of the difference, divided by that of the weights before; 1 if these were all 0.
+        cosine: Cosine of the weights before and after, as vectors.
+        neurons: The relative change of each unit's incoming weights and bias; None for a new unit.
+        parameters: Number of values that the optimizer had for the trained weights; fewer than `trained` if the
+            weights were trained through factors (LoRA).
     """
 
     name: str
@@ -43,7 +49,7 @@ class LayerChange:
 
 @dataclass(frozen=True)
 class WeightChange:
-    """The change of a whole model, layer by layer from input to output. `total` counts the weights after."""
+    """The change of a whole model, with its layers from input to output. `total` counts the weights afterwards."""
 
     total: int
     trained: int
@@ -60,38 +66,43 @@ def weight_change(
     rows: Mapping[str, int] | None = None,
     factors: Mapping[str, int] | None = None,
 ) -> WeightChange:
-    """Compare two models of one architecture, whose alphabets may differ: then output units are paired by character.
+    """Compare the weights of two models of one architecture. A weight of a new output unit counts as changed.
 
-    `trained` names the parameters that were allowed to change, and `rows` says of how many rows that holds where not of
-    all (neuron-level tuning), `factors` how many of those stood for it (LoRA). A weight of a new unit counts as
-    changed.
+    Args:
+        before: The model before training.
+        after: The model afterwards. If it has another alphabet, output units are paired by character.
+        trained: Names of the parameters that training could change.
+        rows: Number of trained rows of a parameter, if not all (neuron-level tuning).
+        factors: Number of values that the optimizer had for a parameter, if it was trained through factors (LoRA).
 
     Raises:
-        ValueError: the models differ in more than their output layer.
+        ValueError: The models differ in more than their output layer.
     """
-    old, new = paired(before, after)
+    old, new = align_parameters(before, after)
     rows, factors = rows or {}, factors or {}
     parameters = {name for name, _ in after.named_parameters()}
     sites = {site.name: site for site in find_sites(after)}
     layers = []
     for layer in after.layers:
-        own = [name for name in new if name.rpartition(".")[0] in layer.modules]
-        weights = [name for name in own if name in parameters]
+        tensors = [name for name in new if name.rpartition(".")[0] in layer.modules]
+        weights = [name for name in tensors if name in parameters]
         flat_old = torch.cat([old[name].double().flatten() for name in weights])
         flat_new = torch.cat([new[name].double().flatten() for name in weights])
         relative, cosine = vector_change(flat_old, flat_new)
         site = sites.get(layer.site or layer.name)
-        free = {name: _free(new[name], rows.get(name)) for name in weights if name in trained}
+        free = {name: _trainable(new[name], rows.get(name)) for name in weights if name in trained}
         layers.append(
             LayerChange(
                 name=layer.name,
                 total=len(flat_new),
                 trained=sum(free.values()),
                 changed=sum(int(changed_bits(old[name], new[name]).sum()) for name in weights),
-                buffers_changed=sum(int(changed_bits(old[n], new[n]).sum()) for n in own if n not in parameters),
+                buffers_changed=sum(int(changed_bits(old[n], new[n]).sum()) for n in tensors if n not in parameters),
                 relative=1.0 if relative is None else relative,
                 cosine=cosine,
-                neurons=_per_unit(incoming(before, site, old), incoming(after, site, new)) if site else [],
+                neurons=_per_unit(incoming_weights(before, site, old), incoming_weights(after, site, new))
+                if site
+                else [],
                 parameters=sum(factors.get(name, count) for name, count in free.items()),
             )
         )
@@ -99,27 +110,29 @@ def weight_change(
     return WeightChange(layers=layers, **{key: sum(getattr(layer, key) for layer in layers) for key in keys})
 
 
-def _free(weight: Tensor, rows: int | None) -> int:
+def _trainable(weight: Tensor, rows: int | None) -> int:
     return weight.numel() if rows is None else rows * weight[0].numel()
 
 
-def paired(before: Model, after: Model) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-    """Both models' parameters and buffers by name, output units paired by character; NaN before where one is new.
+def align_parameters(before: Model, after: Model) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+    """Return the parameters and buffers of both models by name, with output units paired by character.
+
+    The rows of a new output unit are NaN in the first model.
 
     Raises:
-        ValueError: the models differ in more than their output layer.
+        ValueError: The models differ in more than their output layer.
     """
     old = {f"net.{name}": tensor.detach().cpu() for name, tensor in before.net.state_dict().items()}
     new = {f"net.{name}": tensor.detach().cpu() for name, tensor in after.net.state_dict().items()}
     head = after.head
     rows_may_differ = before.vocabulary != after.vocabulary
-    unlike = [
+    different = [
         name
         for name in old.keys() | new.keys()
-        if not _alike(old.get(name), new.get(name), rows_may_differ and name.startswith(f"{head}."))
+        if not _same_shape(old.get(name), new.get(name), rows_may_differ and name.startswith(f"{head}."))
     ]
-    if unlike:
-        raise ValueError(f"Expected two models of one architecture; they differ in '{min(unlike)}'.")
+    if different:
+        raise ValueError(f"Expected two models of one architecture; they differ in '{min(different)}'.")
     if rows_may_differ:
         units = {character: unit for unit, character in enumerate(before.vocabulary)}
         for name in (f"{head}.weight", f"{head}.bias"):
@@ -131,26 +144,34 @@ def paired(before: Model, after: Model) -> tuple[Mapping[str, Tensor], Mapping[s
     return old, new
 
 
-def _alike(old: Tensor | None, new: Tensor | None, rows_may_differ: bool) -> bool:
+def _same_shape(old: Tensor | None, new: Tensor | None, rows_may_differ: bool) -> bool:
     first = 1 if rows_may_differ else 0
     return old is not None and new is not None and old.dim() == new.dim() and old.shape[first:] == new.shape[first:]
 
 
-def incoming(model: Model, site: Site, tensors: Mapping[str, Tensor]) -> Tensor:
-    """The weights and the bias that make each of a site's units, `(units, weights)`, in 64 bits; `tensors` are the
-    model's by name.
+def incoming_weights(model: Model, site: Site, tensors: Mapping[str, Tensor]) -> Tensor:
+    """Return the weights and the bias of each unit of a site, `(units, weights)` in float64 on the CPU.
+
+    `tensors` are the parameters of the model by name.
     """
-    # A weight that is computed from others (weight norm) is compared as the layer uses it.
-    own = [tensors[name] for name in site.rows] or [model.get_submodule(site.name).weight]
+    # A weight that is computed from other parameters (weight norm) is compared as the layer uses it.
+    own = [tensors[name] for name in site.rows] or [_weight(model, site)]
     rows = [tensor.detach().double() for tensor in own]
     return torch.cat([row.flatten(1) if row.dim() > 1 else row[:, None] for row in rows], 1).cpu()
 
 
-def relative_change(old: Tensor, new: Tensor, to: Literal["unit", "layer"] = "unit") -> Tensor:
-    """How far each row of `(units, weights)` moved, `(units,)`: the length of its change, relative `to` its own length
-    before, or to the root mean square of the lengths of all rows of its layer.
+def _weight(model: Model, site: Site) -> Tensor:
+    weight = model.get_submodule(site.name).weight
+    assert isinstance(weight, Tensor)
+    return weight
 
-    NaN in `old` is what has no counterpart there: single such weights do not count, and a row of them gives NaN.
+
+def relative_change(old: Tensor, new: Tensor, to: Literal["unit", "layer"] = "unit") -> Tensor:
+    """Return the relative change of each row of `(units, weights)`, `(units,)`.
+
+    It is the norm of the row's change, divided by the norm of the row before (`to` "unit"), or by the root mean square
+    of the norms of all rows ("layer"). NaN in `old` means that a weight is new: single new weights are ignored, and a
+    row of new weights gives NaN.
     """
     known = ~old.isnan()
     size = torch.where(known, old, 0.0).norm(dim=1)
@@ -160,8 +181,9 @@ def relative_change(old: Tensor, new: Tensor, to: Literal["unit", "layer"] = "un
 
 
 def vector_change(old: Tensor, new: Tensor) -> tuple[float | None, float]:
-    """Of two tensors as vectors: the length of the difference relative to that of `old` (None where this is 0 and the
-    difference is not), and their cosine. What is NaN in `old` does not count.
+    """Return the relative change of a tensor as a vector, and the cosine of before and after.
+
+    The relative change is None if `old` is all 0 and `new` is not. Elements that are NaN in `old` are ignored.
     """
     known = ~old.isnan()
     old, new = old[known].double(), new[known].double()

@@ -1,46 +1,48 @@
-"""`measure=weights`: how a run moved the weights of its base, by parameter and by neuron, and how far beyond chance."""
+"""The measure `weights`: how training changed the weights, by parameter and by neuron, compared with chance."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from adapt.errors import InputError
-from adapt.introspect.weights.measures import WeightMeasures, weight_measures
+from adapt.formatting import counted
+from adapt.introspect.weights.measures import weight_measures
+from adapt.introspect.weights.result import WeightsResult
 from adapt.models.checkpoint import load_model, read_adaptation
 from adapt.models.loaded import Loaded
 
 
-def weights(
-    loaded: Loaded, before: str | None = None, floor: str | None = None, level: float = 0.01
-) -> "MeasuredWeights":
-    """Compare the weights of the model `before` (None: the base that the run was made from) with those of `loaded`.
+def weights(loaded: Loaded, before: str | None = None, floor: str | None = None, level: float = 0.01) -> WeightsResult:
+    """Compare the weights of a model with those of another one of the same architecture.
 
-    `floor` is a second run like the one that is measured, with another seed: what both moved alike is flagged, with at
-    most `level` as the chance of any false one (`adapt.introspect.weights.measures`).
+    Args:
+        loaded: The model after training.
+        before: The model to compare with; None: the base of the run that made `loaded`.
+        floor: A second run like the one that made `loaded`, with another seed. The neurons that both runs moved in the
+            same direction are flagged (`adapt.introspect.weights.measures.weight_measures`).
+        level: Probability of at least one false positive among the flagged neurons.
 
     Raises:
-        InputError: there is no such model, they are not of one architecture, or the second run was made from another
-            base, or could train other weights.
+        InputError: There is no such model, the models are not of one architecture, or the second run has another base
+            or trained other weights.
     """
     if not isinstance(level, float) or not 0 < level < 1:
-        raise InputError(f"measure.level is a share above 0 and below 1, got {level!r}.")
+        raise InputError(f"level must be a number between 0 and 1; got {level!r}.")
     base = load_model(str(_base(loaded) if before is None else before))
     second = None if floor is None else load_model(str(floor))
     if second is not None and second.fingerprint == loaded.fingerprint:
-        raise InputError(f"measure.floor: '{floor}' is the very model that is measured. Give a run with another seed.")
+        raise InputError(f"floor: '{floor}' is the model that is measured. Give a run with another seed.")
     if second is not None and second.fingerprint == base.fingerprint:
         raise InputError(
-            f"measure.floor: '{floor}' is the model before, which says nothing of chance. Give a second run from it, "
-            "with another seed."
+            f"floor: '{floor}' is the model before training, from which chance cannot be estimated. Give a second run "
+            "from it, with another seed."
         )
     if second is not None:
-        _check_alike(loaded, second)
+        _check_comparable(loaded, second)
     try:
-        found = weight_measures(base.model, loaded.model, None if second is None else second.model)
+        measures = weight_measures(base.model, loaded.model, None if second is None else second.model)
     except ValueError as error:
         raise InputError(f"'{base.reference}' and '{loaded.reference}': {error}") from None
-    return MeasuredWeights(found, base.reference, level)
+    return WeightsResult(measures, base.reference, level)
 
 
 def _base(loaded: Loaded) -> str:
@@ -48,121 +50,51 @@ def _base(loaded: Loaded) -> str:
         _, facts = read_adaptation(loaded.reference)
     except InputError:
         raise InputError(
-            f"measure=weights compares two models, and '{loaded.reference}' is no adaptation that names its base. Give "
-            "the run as model.pretrained=..., or the other model as measure.before=..."
+            f"'{loaded.reference}' is not an adaptation that names its base, so there is nothing to compare it with. "
+            "Load the folder of a run, or give the other model as before."
         ) from None
     return str(facts["base"]["reference"])
 
 
-def _check_alike(one: Loaded, other: Loaded) -> None:
-    """Raise InputError where two runs have another architecture, or had another base or tuning, so far as they say;
-    how far chance moves a weight is told by a run that might have done the same.
+def _check_comparable(one: Loaded, other: Loaded) -> None:
+    """Raise InputError if two runs differ in architecture, base or tuning, as far as their headers tell.
+
+    Only a run that could have made the same changes shows how far chance moves a weight.
     """
     shapes = [{name: own.shape for name, own in loaded.model.named_parameters()} for loaded in (one, other)]
     if one.model.vocabulary != other.model.vocabulary or shapes[0] != shapes[1]:
         what = "alphabet" if one.model.vocabulary != other.model.vocabulary else "architecture"
         raise InputError(
-            f"measure.floor: '{other.reference}' has another {what} than '{one.reference}'. Give a run from the same "
-            "base with the same data and options, and another seed."
+            f"floor: '{other.reference}' has another {what} than '{one.reference}'. Give a run from the same base with "
+            "the same data and options, and another seed."
         )
-    bases = [own.header.get("base") for own in (one, other)]
-    if all(bases) and bases[0]["fingerprint"] != bases[1]["fingerprint"]:
-        here, there = (f"{base['reference']} ({base['fingerprint'][:12]})" for base in bases)
+    base, other_base = one.header.get("base"), other.header.get("base")
+    if base and other_base and base["fingerprint"] != other_base["fingerprint"]:
+        names = [f"{own['reference']} ({own['fingerprint'][:12]})" for own in (base, other_base)]
         raise InputError(
-            f"measure.floor: '{other.reference}' was made from {there}, and '{one.reference}' from {here}. Give a run "
+            f"floor: '{other.reference}' was made from {names[1]}, and '{one.reference}' from {names[0]}. Give a run "
             "from the same base, with another seed."
         )
     if "trained" not in one.header or "trained" not in other.header:
         return
-    here, there = (_could_train(own.header) for own in (one, other))
-    differ = sorted(name for name in here | there if here.get(name) != there.get(name))
+    trained, other_trained = (_trained_amounts(own.header) for own in (one, other))
+    differ = sorted(name for name in trained | other_trained if trained.get(name) != other_trained.get(name))
     if differ:
-        name, more = differ[0], f" (and so of {len(differ) - 1} more)" if len(differ) > 1 else ""
+        name = differ[0]
+        others = counted(len(differ) - 1, "other parameter")
+        more = f" They also differ in {others}." if len(differ) > 1 else ""
         raise InputError(
-            f"measure.floor: '{other.reference}' could train {there.get(name, 'nothing')} of '{name}', and "
-            f"'{one.reference}' {here.get(name, 'nothing')}{more}. Give a run with the same tuning, and another seed."
+            f"floor: '{other.reference}' could train {other_trained.get(name, 'nothing')} of '{name}', and "
+            f"'{one.reference}' {trained.get(name, 'nothing')}.{more} Give a run with the same tuning and another seed."
         )
 
 
-def _could_train(header: Mapping[str, Any]) -> dict[str, str]:
-    """How much of each parameter an adaptation could train, in words."""
+def _trained_amounts(header: Mapping[str, Any]) -> dict[str, str]:
+    """Return how much of each parameter an adaptation could train, in words."""
     rows, factors = header.get("trained_rows") or {}, header.get("trained_factors") or {}
-    said = {}
+    amounts = {}
     for name in header["trained"]:
-        said[name] = f"{rows[name]:,} rows" if name in rows else "all"
+        amounts[name] = f"{rows[name]:,} rows" if name in rows else "all"
         if name in factors:
-            said[name] = f"{factors[name]:,} numbers in factors"
-    return said
-
-
-@dataclass(frozen=True)
-class MeasuredWeights:
-    """How weights differ from those of the model `before`; units are flagged at `level`, where there is a floor."""
-
-    measures: WeightMeasures
-    before: str
-    level: float
-
-    @property
-    def summary(self) -> Mapping[str, Any]:
-        own = self.measures
-        said: dict[str, Any] = {
-            "before": self.before,
-            "parameters": len(own.parameters),
-            "parameters_changed": sum(one.changed > 0 for one in own.parameters),
-            "neurons": len(own.incoming),
-            "neurons_changed": sum(int((own.incoming[site] > 0).sum()) for site in own.incoming.sites),
-            "sites": {site.name: {"median": float(own.incoming[site].median())} for site in own.incoming.sites},
-        }
-        if own.floor is not None:
-            flagged = own.flagged(self.level)
-            said["flagged"] = len(flagged)
-            for site in own.incoming.sites:
-                more = {"floor": float(own.floor[site].median()), "flagged": list(flagged[site])}
-                said["sites"][site.name] |= more
-        return said
-
-    @property
-    def told(self) -> str:
-        own = self.summary
-        moved = [one for one in self.measures.parameters if one.relative]
-        said = f"{own['parameters_changed']} of {own['parameters']} parameters differ from those of {self.before}"
-        said += f", and the weights of {own['neurons_changed']:,} of {own['neurons']:,} neurons."
-        if moved:
-            most = max(moved, key=lambda one: one.relative)
-            said += f" '{most.name}' moved most, by {100 * most.relative:.2g} % of its size"
-            said += f" ({100 * most.floor:.2g} % by chance)." if most.floor is not None else "."
-        if "flagged" in own:
-            said += f" Both runs moved {own['flagged']:,} neurons alike, beyond chance at {100 * self.level:g} %."
-        return said
-
-    def write(self, folder: Path, title: str, config: str, provenance: Mapping[str, Any]) -> list[Path]:
-        from adapt.report.introspection import chance_table, neuron_strips, weight_table
-        from adapt.report.sections import Section, write_sections
-
-        own, page = self.measures, folder / "weights.html"
-        own.save(folder, **provenance)
-        columns = (
-            "Relative change is the size of the difference beside that of the weights before. Of a matrix: the largest "
-            "singular value of the change beside the largest before (spectral), in how many directions it goes (stable "
-            "and effective rank), how far the leading directions are the same (overlap), and how many of its numbers "
-            "differ in any bit."
-        )
-        cells = "One cell a neuron, in the layer's order; the darker, the more {} changed, relative to what they were."
-        sections = [
-            Section("Parameter by parameter", columns, weight_table(own)),
-            Section(
-                "What makes each neuron", cells.format("its incoming weights and bias"), neuron_strips(own.incoming)
-            ),
-        ]
-        if own.outgoing.sites:
-            how = cells.format("the weights that read it") + " Layers that nothing reads unit by unit are left out."
-            sections.append(Section("What reads each neuron", how, neuron_strips(own.outgoing)))
-        if own.floor is not None:
-            how = (
-                "A second run from the same base with another seed says how far chance alone moves a neuron's weights. "
-                f"Flagged are neurons that both runs moved alike, beyond it ({100 * self.level:g} % for any false one)."
-            )
-            sections.append(Section("Beyond chance", how, chance_table(own, own.flagged(self.level))))
-        write_sections(page, title, self.told, sections, config)
-        return [page, *own.files(folder)]
+            amounts[name] = f"{factors[name]:,} numbers in factors"
+    return amounts

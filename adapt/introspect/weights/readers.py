@@ -1,4 +1,4 @@
-"""Which weights read a unit: those of the modules whose input is the unit's activation, channel for channel."""
+"""Find the weights that read a unit: those of modules with the unit's activation as one of their input channels."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,67 +13,76 @@ from interventions.sites import Site, find_sites
 
 
 def readers(model: Model, sites: Sequence[Site] | None = None, length: int | None = None) -> dict[str, tuple[str, ...]]:
-    """For each site, by name, the weights whose columns belong to its units: column `u` reads unit `u`.
+    """Return the names of the weights that read the units of each site, by site name: column `u` reads unit `u`.
 
-    It is found out and not looked up: one unit is moved while the model reads an example that says nothing, and a
-    module whose input then changes in that channel and no other reads the unit there. What lies between may be an
-    activation function, a batch norm or an attention's sums over time; a residual sum or a layer norm mixes, and behind
-    them nothing is found. A pass for each of two units of a site. `length` is how many samples or tokens are read.
+    They are found by experiment. The model runs on a dummy input while one unit of the site is shifted. A module whose
+    input then changes in that channel only reads the unit there. An activation function, a batch norm or the sums of
+    attention over time may lie in between. A residual sum or a layer norm mixes the units, so no readers are found
+    after it. Two forward passes per site.
+
+    Args:
+        model: The model.
+        sites: The sites to look at; None: the default sites of the model.
+        length: Length of the dummy input in samples or tokens; None: one second, or 8 tokens.
     """
-    inputs = model.dummy(length or (8 if model.reader.unit == "tokens" else model.sample_rate), 4)
-    maps = [site for site in find_sites(model) if site.rows and _columns(model, site) > 1]
+    inputs = model.dummy(length or (model.sample_rate if model.reads_audio else 8), 4)
+    maps = [site for site in find_sites(model) if site.rows and _input_channels(model, site) > 1]
     found = {}
     with eval_mode(model), torch.no_grad():
-        still = _inputs(model, maps, inputs)
+        unchanged = _inputs(model, maps, inputs)
         for site in model.sites if sites is None else sites:
-            # Two units: one might be dead behind its activation function, whatever it does.
+            # Two units, because the activation function may output 0 for one of them whatever its input.
             names: set[str] | None = None
             for unit in dict.fromkeys((0, site.units // 2)):
-                moved = _moved(model, site, unit, maps, inputs, still)
-                names = moved if names is None else names | moved
+                changed = _changed_modules(model, site, unit, maps, inputs, unchanged)
+                names = changed if names is None else names | changed
             found[site.name] = tuple(f"{other.name}.weight" for other in maps if other.name in (names or ()))
     return found
 
 
-def _moved(
-    model: Model, site: Site, unit: int, maps: Sequence[Site], inputs: tuple[Tensor, ...], still: dict[str, Tensor]
+def _changed_modules(
+    model: Model, site: Site, unit: int, maps: Sequence[Site], inputs: tuple[Tensor, ...], unchanged: dict[str, Tensor]
 ) -> set[str]:
-    def move(module: nn.Module, given: Any, output: Any) -> Any:
+    """Return the names of the modules that see the shifted unit in its own channel only."""
+
+    def shift(module: nn.Module, _: Any, output: Any) -> Any:
         hidden = output if isinstance(output, Tensor) else hidden_state(output, site)
         channel = units_last(hidden, site)[..., unit]
-        # Far enough that no rounding hides it, to where a ReLU lets it through.
+        # Far enough to survive rounding, and upwards, where a ReLU passes it on.
         channel += 1 + channel.abs()
 
-    handle = model.get_submodule(site.name).register_forward_hook(move)
+    handle = model.get_submodule(site.name).register_forward_hook(shift)
     try:
-        after = _inputs(model, maps, inputs)
+        shifted = _inputs(model, maps, inputs)
     finally:
         handle.remove()
-    found = set()
+    names = set()
     for other in maps:
-        if other.name in still and _columns(model, other) == site.units:
-            changed = (after[other.name] - still[other.name]).abs().amax(0) > 0
+        if other.name in unchanged and _input_channels(model, other) == site.units:
+            changed = (shifted[other.name] - unchanged[other.name]).abs().amax(0) > 0
             if changed[unit] and int(changed.sum()) == 1:
-                found.add(other.name)
-    return found
+                names.add(other.name)
+    return names
 
 
-def _columns(model: nn.Module, site: Site) -> int:
-    return model.get_submodule(site.name).weight.shape[1]
+def _input_channels(model: nn.Module, site: Site) -> int:
+    weight = model.get_submodule(site.name).weight
+    assert isinstance(weight, Tensor)
+    return weight.shape[1]
 
 
 def _inputs(model: Model, maps: Sequence[Site], inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
-    """What each of these modules reads, `(steps, channels)` by name; nothing of one that is not called."""
+    """Return the input of each of these modules, `(steps, channels)` by name, without those that are not called."""
     read: dict[str, Tensor] = {}
 
-    def keep(site: Site) -> Callable[..., None]:
-        def hook(module: nn.Module, given: tuple[Tensor, ...]) -> None:
-            x = given[0].mT if site.unit_axis == 1 else given[0]
+    def record(site: Site) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            x = args[0].mT if site.unit_axis == 1 else args[0]
             read[site.name] = x.reshape(-1, x.shape[-1]).clone()
 
         return hook
 
-    handles = [model.get_submodule(site.name).register_forward_pre_hook(keep(site)) for site in maps]
+    handles = [model.get_submodule(site.name).register_forward_pre_hook(record(site)) for site in maps]
     try:
         model(*inputs)
     finally:

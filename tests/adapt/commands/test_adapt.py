@@ -124,7 +124,7 @@ def test_no_base_and_no_data_are_refused(options, innertune, tmp_path):
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        ("patience=0", "patience is a number of epochs, at least 1"),
+        ("patience=0", "patience must be a whole number of at least 1"),
         ("patience=soon", "got 'soon'"),
         ("patience=true", "got True"),
         ("monitor=val_bleu", "monitor=val_bleu is not measured here. Give one of val_loss, val_wer"),
@@ -140,6 +140,6 @@ def test_how_to_stop_is_checked_before_the_folder_is_claimed(options, innertune,
 
 
 def test_a_translation_model_says_that_recordings_are_no_text(options, innertune, tmp_path):
-    with pytest.raises(InputError, match="data are recordings, and the model reads text. .*data=pairs"):
+    with pytest.raises(InputError, match="data are recordings, but the model reads text. .*data=pairs"):
         innertune("adapt", *options, "model=hf_translation", "model.pretrained=weather-en-de",
                   f"output={tmp_path / 'run'}")  # fmt: skip

@@ -9,9 +9,9 @@ from processes import end, start
 
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
-from adapt.tuning.choice import sentences, tunable
 from adapt.tuning.neurons import neurons
 from adapt.tuning.overlap import overlap
+from adapt.tuning.selection import sentences, tunable
 from interventions.neurons import Neurons, Scores
 from interventions.rows import merge_rows
 
@@ -44,7 +44,7 @@ def test_leaves_scores_a_choice_and_figures(chosen, base):
         best = told["measures"][name]["top"][0]
         highest = max(float(own[site].max()) for site in own.sites)
         assert best["score"] == pytest.approx(highest) == pytest.approx(float(own[best["site"]][best["unit"]]))
-        assert best["place"] == 1 and best["elsewhere"].keys() == set(names) - {name}
+        assert best["rank"] == 1 and best["other_ranks"].keys() == set(names) - {name}
     by_measure = [
         Neurons({site: row["chosen"] for site, row in zip(choice.sites, told["measures"][name]["sites"], strict=True)})
         for name in names
@@ -74,9 +74,9 @@ def test_the_page_shows_every_neuron_and_frames_the_chosen(chosen):
 
 def test_what_was_chosen_can_be_trained_and_scores_used_again(chosen, base):
     model = load_model(str(base)).model
-    names = neurons(model, neurons=str(chosen / "choice.safetensors"))
+    names = neurons(model, neurons=str(chosen / "choice.safetensors")).names
     rows = merge_rows(model)
-    assert neurons(model, choose=str(chosen / "scores.safetensors"), weights=0.1, per=None) == names
+    assert neurons(model, choose=str(chosen / "scores.safetensors"), weight_share=0.1).names == names
     assert merge_rows(model) == rows
 
 
@@ -104,7 +104,7 @@ def test_every_process_trains_the_choice_that_is_kept(innertune, base, speech, t
     from adapt.commands.show import config_folder
 
     options = [
-        "trainer=ddp", "tuning=neurons", "tuning.choose=rgn", "tuning.amount=0.2", f"model.pretrained={base}",
+        "trainer=ddp", "tuning=neurons", "tuning.choose=rgn", "tuning.top=0.2", f"model.pretrained={base}",
         "data=manifest", f"data.train={speech['high_validation']}", f"data.test={speech['high_test']}",
         "loader.batch_seconds=2", "trainer.max_epochs=1", f"output={tmp_path / 'run'}",
     ]  # fmt: skip

@@ -32,20 +32,20 @@ def test_compare_repeats_what_adapt_reported(base, speech, innertune, tmp_path):
     causes = second["causes"]
     assert causes["examples"] == {"target": 5, "source": 5} and len(causes["parts"]) == 1
     for name in ("target", "source"):
-        assert causes["parts"][0]["without"][name]["values"] == causes["before"][name]
-        assert causes["parts"][0]["alone"][name]["values"] == causes["after"][name]
-    assert first["causes"] is None and "What caused it" not in (adapted / "report.html").read_text()
-    assert "What caused it" in (compared / "report.html").read_text()
+        assert causes["parts"][0]["reverted"][name]["values"] == causes["before"][name]
+        assert causes["parts"][0]["applied"][name]["values"] == causes["after"][name]
+    assert first["causes"] is None and "What caused the change" not in (adapted / "report.html").read_text()
+    assert "What caused the change" in (compared / "report.html").read_text()
     # Every word of the references is counted; what changed most can be listened to, and is in the page alone.
     words = first["words"]["target"]["words"]
     read = [json.loads(line)["text"].split() for line in speech["high_test"].read_text().splitlines()]
     assert sum(word["count"] for word in words) == sum(map(len, read))
-    assert first["transcripts"] and "recordings" not in first
+    assert first["transcripts"] and len(first["audio_clips"]) == min(6, len(first["transcripts"]))
     assert (adapted / "report.html").read_text().count("<audio controls") == min(6, len(first["transcripts"]))
 
 
 def test_a_number_of_examples_is_asked_for(base, speech, innertune, tmp_path):
-    with pytest.raises(InputError, match="causes is a whole number, 0 or more; got"):
+    with pytest.raises(InputError, match="causes must be a whole number of at least 0; got"):
         innertune("compare", f"before={base}", f"after={base}", "data=manifest", f"data.test={speech['low_test']}",
                   "causes=all", f"output={tmp_path / 'run'}")  # fmt: skip
 
@@ -73,13 +73,19 @@ def test_a_multilingual_model_is_told_its_language_or_the_user_how(whisper, base
     weights = load_file(louder / "model.safetensors")
     name = next(name for name in weights if name.endswith("decoder.layers.1.fc2.weight"))
     save_file({**weights, name: 2 * weights[name]}, louder / "model.safetensors", {"format": "pt"})
-    data = ["data=manifest", f"data.test={speech['high_test']}", f"before={whisper}", f"after={louder}", "inside=12"]
+    data = [
+        "data=manifest",
+        f"data.test={speech['high_test']}",
+        f"before={whisper}",
+        f"after={louder}",
+        "compare_neurons=12",
+    ]
     compared = innertune("compare", *data, f"output={tmp_path / 'detected'}")
     assert caplog.text.count("was not told in which") == 2 and "language=... tells it" in caplog.text
-    assert json.loads((compared / "comparison.json").read_text())["inside"] is None
+    assert json.loads((compared / "comparison.json").read_text())["neurons"] is None
     caplog.clear()
     compared = innertune("compare", *data, "language=de", f"output={tmp_path / 'told'}")
     assert "was not told" not in caplog.text
-    assert json.loads((compared / "comparison.json").read_text())["inside"]["examples"] == 12
+    assert json.loads((compared / "comparison.json").read_text())["neurons"]["examples"] == 12
     with pytest.raises(InputError, match="language=de is for models that are told one"):
         innertune("compare", *data[:2], f"before={base}", f"after={base}", "language=de", f"output={tmp_path / 'no'}")

@@ -94,7 +94,7 @@ def test_a_transformer_with_layerdrop_trains_and_its_frozen_layers_stay(wav2vec2
 def test_neurons_train_alike_in_both_processes_and_no_other_bit_moves(base, speech, tmp_path):
     """Two processes end where one does that accumulates their gradients."""
     options = [
-        "tuning=neurons", "tuning.amount=0.2", f"model.pretrained={base}", "data=manifest",
+        "tuning=neurons", "tuning.top=0.2", f"model.pretrained={base}", "data=manifest",
         f"data.train={speech['high_validation']}", f"data.test={speech['high_test']}", "loader.batch_seconds=2",
         "loader.speeds=[1.0]", "trainer.max_epochs=2", "optimizer.weight_decay=0.1",
     ]  # fmt: skip
@@ -194,7 +194,7 @@ def test_processes_share_the_batches_evenly(monkeypatch, shuffle):
 def test_waiting_layers_a_penalty_and_replay_are_alike_in_both_processes(base, speech, tmp_path):
     """Two processes end where one does that accumulates their gradients; the second reads what the first measured."""
     options = [
-        "unfreeze=1", "layer_decay=0.9", "keep=ewc", "keep.examples=3", "replay=all", "tuning=layers",
+        "unfreeze=1", "layer_decay=0.9", "penalty=ewc", "penalty.examples=3", "replay=all", "tuning=layers",
         "tuning.layers=last 3", f"model.pretrained={base}", "data=manifest", f"data.train={speech['high_validation']}",
         f"data.source_train={speech['low_validation']}", f"data.test={speech['high_test']}", "loader.batch_seconds=2",
         "loader.speeds=[1.0]", "trainer.max_epochs=2", "optimizer.weight_decay=0.1",

@@ -123,7 +123,7 @@ def neurons(adapt):
         if family not in made:
             checkpointed = ["model.gradient_checkpointing=true"] if family in TRANSFORMERS else []
             made[family] = adapt(
-                family, "tuning=neurons", "tuning.amount=0.2", "optimizer.weight_decay=0.1", "trainer.max_epochs=2",
+                family, "tuning=neurons", "tuning.top=0.2", "optimizer.weight_decay=0.1", "trainer.max_epochs=2",
                 "+trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=1", *checkpointed,
             )  # fmt: skip
         return made[family]
@@ -180,7 +180,7 @@ VARIANTS = [
     ("hf_ctc", ["tuning=norm"], {"weight", "bias"}),
     ("hf_translation", ["tuning=mix", "+tuning@tuning.parts.rows=neurons", "+tuning@tuning.parts.factors=lora",
                         "+tuning@tuning.parts.norms=norm", "tuning.parts.rows.sites='*.encoder.layers.1.*'",
-                        "tuning.parts.rows.amount=0.2", "tuning.parts.factors.layers=decoder",
+                        "tuning.parts.rows.top=0.2", "tuning.parts.factors.layers=decoder",
                         "tuning.parts.norms.layers=[encoder last 1]"], {"rows", "lora", "weight", "bias"}),
 ]  # fmt: skip
 
@@ -244,9 +244,9 @@ def test_evaluate_a_folder_of_transformers(runs, given, innertune, tests, tmp_pa
 
 
 def test_each_answers_what_it_reads(given, innertune, speech):
-    with pytest.raises(InputError, match="reads text, not audio. For texts: innertune translate"):
+    with pytest.raises(InputError, match="reads text, not audio. To translate: innertune translate"):
         innertune("transcribe", f"model.pretrained={given['hf_translation']}", f"audio={speech['low_test']}")
-    with pytest.raises(InputError, match="reads audio, not text. For audio: innertune transcribe"):
+    with pytest.raises(InputError, match="reads audio, not text. To transcribe: innertune transcribe"):
         innertune("translate", f"model.pretrained={given['hf_ctc']}", "text=hello")
 
 

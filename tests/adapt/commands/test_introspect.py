@@ -1,4 +1,4 @@
-"""`innertune introspect measure=profiles`: its files, what they say, and that other commands can go on with them."""
+"""`innertune introspect`: the files of a measure, and their use in other commands."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def spoken(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(innertune, base, spoken, tmp_path_factory):
     return innertune(
-        "introspect", f"model.pretrained={base}", *spoken, "measure.least=5",
+        "introspect", f"model.pretrained={base}", *spoken, "measure.min_steps=5",
         "measure.scores=[phoneme:a,[phoneme:a,phoneme:e]]", "measure.groups=[phoneme,letter,accent,set]",
         f"output={tmp_path_factory.mktemp('runs') / 'profiles'}",
     )  # fmt: skip
@@ -45,12 +45,12 @@ def run(innertune, base, spoken, tmp_path_factory):
 
 def test_files_say_the_same(run, base):
     profiles = Profiles.load(run / "profiles.safetensors")
-    told = json.loads((run / "profiles.json").read_text())
+    stored = json.loads((run / "profiles.json").read_text())
     metrics = json.loads((run / "metrics.json").read_text())
     assert profiles.keys == ("phoneme", "letter", "accent", "set")
     assert metrics["neurons"] == sum(site.units for site in load_model(str(base)).model.sites)
     assert metrics["examples"] == 16 and metrics["steps"] == {s.name: profiles.steps(s) for s in profiles.sites}
-    own = told["selective"]["phoneme"]["phoneme:a"]
+    own = stored["top_neurons"]["phoneme"]["phoneme:a"]
     site = profiles.sites[4]
     best = own[site.name][0]
     contrast = profiles.contrast("phoneme:a")[site]
@@ -58,9 +58,9 @@ def test_files_say_the_same(run, base):
     low, high = best["interval"]
     assert low < best["contrast"] < high and 0 <= best["relevance"] <= 1
     assert [n["contrast"] for n in own[site.name]] == sorted((n["contrast"] for n in own[site.name]), reverse=True)
-    assert sorted(told["order"]["phoneme"][site.name]) == sorted(profiles.seen(site, "phoneme"))
-    explained = profiles.explained("phoneme")
-    assert told["explained"]["phoneme"][site.name] == pytest.approx(float(explained[site].mean()))
+    assert sorted(stored["dendrogram_order"]["phoneme"][site.name]) == sorted(profiles.groups_at(site, "phoneme"))
+    explained = profiles.explained_variance("phoneme")
+    assert stored["explained_variance"]["phoneme"][site.name] == pytest.approx(float(explained[site].mean()))
     assert all(0 <= float(own.min()) <= float(own.max()) <= 1 for own in (explained[s] for s in explained.sites))
 
 
@@ -72,7 +72,7 @@ def test_scores_choose_neurons_for_other_commands(run, innertune, base, spoken, 
     assert Scores.load(run / "scores" / "phoneme-a.safetensors") == profiles.contrast("phoneme:a")
     gap = Scores.load(run / "scores" / "gap-set-adjusted.safetensors")
     assert gap == profiles.gap("set:target", "set:source", adjusted=True)
-    same = Scores.load(run / "scores" / "gap-accent-adjusted.safetensors")  # the accents are the sets here
+    same = Scores.load(run / "scores" / "gap-accent-adjusted.safetensors")  # here the sets are the accents
     assert all(torch.allclose(gap[site], same[site]) for site in gap.sites)
     swept = innertune(
         "evaluate", f"model.pretrained={base}", spoken[1], "intervention=ablate", "intervention.amounts=[4]",
@@ -96,7 +96,7 @@ def test_every_family(innertune, request, spoken, language, tmp_path, family):
     data = ["data=pairs", f"data.test={language['test']}"] if family == "marian" else spoken
     kind = {"whisper": ["model=hf_speech_seq2seq", "model.language=de"]}.get(family, [])
     run = innertune(
-        "introspect", *kind, f"model.pretrained={request.getfixturevalue(family)}", *data, "measure.least=2",
+        "introspect", *kind, f"model.pretrained={request.getfixturevalue(family)}", *data, "measure.min_steps=2",
         "measure.sites='*layers.1*'", f"output={tmp_path / 'run'}",
     )  # fmt: skip
     groups = json.loads((run / "metrics.json").read_text())["groups"]
@@ -109,25 +109,25 @@ def test_every_family(innertune, request, spoken, language, tmp_path, family):
 def test_windows(innertune, base, spoken, tmp_path):
     run = innertune(
         "introspect", f"model.pretrained={base}", *spoken[:2], "measure.window=0.4", "measure.groups=phoneme",
-        "measure.sites='*.conv[36]'", "measure.least=3", f"output={tmp_path / 'run'}",
+        "measure.sites='*.conv[36]'", "measure.min_steps=3", f"output={tmp_path / 'run'}",
     )  # fmt: skip
     profiles = Profiles.load(run / "profiles.safetensors")
     assert set(profiles.windows.values()) == {20} and profiles.folds == 1
-    told = json.loads((run / "profiles.json").read_text())["selective"]["phoneme"]
+    told = json.loads((run / "profiles.json").read_text())["top_neurons"]["phoneme"]
     assert all(n["interval"] is None for own in told.values() for rows in own.values() for n in rows)
     assert "aligned windows" in (run / "profiles.html").read_text()
 
 
 def test_what_does_not_fit_is_named(innertune, base, spoken, tmp_path):
     for options, says in (
-        (["measure.groups=[age]"], "no example has 'age'"),
-        (["measure.sites=nothing"], "measure.sites: No site matches 'nothing'"),
-        (["measure.examples=[tests]"], "there is no 'tests'. Name some of train"),
-        (["measure.examples=[validation]"], "nothing to read: give data.validation"),
-        (["measure.scores=[phoneme:q]"], "measure.scores: There is no group 'phoneme:q'"),
-        (["measure.scores=[[a,b,c]]"], "expected a group or two of them"),
-        (["measure.folds=0"], "measure.folds is a number of at least 1"),
-        (["measure.most=0"], "measure.most is a number of at least 1"),
+        (["measure.groups=[age]"], "No example has 'age'"),
+        (["measure.sites=nothing"], "sites: No site matches 'nothing'"),
+        (["measure.examples=[tests]"], "there is no split 'tests'. Choose from train"),
+        (["measure.examples=[validation]"], "nothing to read: the data have no examples in validation"),
+        (["measure.scores=[phoneme:q]"], "scores: There is no group 'phoneme:q'"),
+        (["measure.scores=[[a,b,c]]"], "expected a group or a pair of groups"),
+        (["measure.folds=0"], "folds must be a whole number of at least 1"),
+        (["measure.max_groups=0"], "max_groups must be a whole number of at least 1"),
     ):
         with pytest.raises(InputError, match=says):
             innertune("introspect", f"model.pretrained={base}", *spoken, f"output={tmp_path / 'run'}", *options)
@@ -145,5 +145,5 @@ def test_rsa_by_command(innertune, base, spoken, tmp_path):
     here = rsa(model, [*examples[0], *examples[1]], Loader(), "phoneme", sites=sites)
     assert found.method == "rsa" and found.rows == here.rows and torch.equal(found.matrix, here.matrix)
     told = json.loads((run / "metrics.json").read_text())
-    assert (told["method"], told["per"], told["count"]) == ("rsa", "group", 5)
-    assert "distances between all pairs" in " ".join((run / "similarity.html").read_text().split())
+    assert (told["method"], told["sample_by"], told["count"]) == ("rsa", "group", 5)
+    assert "distances between all pairs of groups" in " ".join((run / "similarity.html").read_text().split())

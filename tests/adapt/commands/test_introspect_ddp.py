@@ -1,10 +1,9 @@
-"""Several processes read a share of the examples each, and all have the profiles, similarities, probes and groups that
-part of one.
-"""
+"""Several processes share the examples, and all return the results of a single process."""
 
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from unittest.mock import patch
 
@@ -19,7 +18,7 @@ from adapt.files import write_json
 from adapt.introspect.bias.errors import GroupErrors
 from adapt.introspect.bias.measure import bias
 from adapt.introspect.probes.probe import Probe, probe
-from adapt.introspect.profiles.groups import groupings
+from adapt.introspect.profiles.groupings import groupings
 from adapt.introspect.profiles.profiles import Profiles
 from adapt.introspect.profiles.read import read_profiles
 from adapt.introspect.similarity.similarity import Similarity, similarity
@@ -39,7 +38,7 @@ torch.distributed.destroy_process_group()
 
 
 def measure(manifests, folder):
-    """21 utterances of two speakers, one of whom speaks higher, in batches of one to three."""
+    """Measure a model on 21 utterances of two speakers with different pitch, in batches of one to three."""
     torch.manual_seed(0)
     loaded = wav2letter_small(labels=" abcde", inner=16, big=24, n_features=20)
     model = loaded.model
@@ -50,19 +49,21 @@ def measure(manifests, folder):
     for method in ("cka", "procrustes"):
         similarity(model, examples, loader, method=method, sites=model.sites[2:5]).save(Path(folder) / method)
     probe(model, examples, loader, "speaker", sites=model.sites[2:4], controls=1).save(Path(folder) / "speaker")
-    errors = np.random.default_rng(0).random(len(examples))  # the network errs everywhere
+    errors = np.random.default_rng(0).random(
+        len(examples)
+    )  # random, because the untrained network gets everything wrong
     with patch.object(GroupErrors, "each", property(lambda self: errors, lambda self, given: None), create=True):
         found = bias(
             loaded, Splits(test=tuple(examples)), loader, "speaker", sites=[site.name for site in model.sites[2:5]],
-            least=8, false_discoveries=0.5, confirm=True,
+            min_examples=8, false_discovery_rate=0.5, confirm=True,
         )  # fmt: skip
-    (own,) = found.compared
-    neurons = [own.neuron(site, unit) for site in own.partings for unit in own.neurons[site]]
-    write_json(Path(folder) / "bias.json", {"found": found.summary, "neurons": neurons})
+    (comparison,) = found.comparisons
+    neurons = [asdict(row) for row in sorted(comparison.neurons, key=lambda row: (row.site, row.unit))]
+    write_json(Path(folder) / "bias.json", {"found": found.figures, "neurons": neurons})
 
 
 def close(one, other):
-    """Whether two numbers, texts, or lists or dicts of these are the same, but for the order of sums."""
+    """Whether two values are equal up to rounding: numbers, texts, or lists or dicts of these."""
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(close(one[key], other[key]) for key in one)
     if isinstance(one, list):
@@ -87,7 +88,7 @@ def test_two_processes_as_one(tmp_path):
     ]  # fmt: skip
     threads = torch.get_num_threads()
     try:
-        torch.set_num_threads(1)  # as in the others: more of them add up in another order
+        torch.set_num_threads(1)  # as in the other processes: more threads sum in another order
         measure(manifests, tmp_path / "alone")
         for process in started:
             _, errors = process.communicate(timeout=300)
@@ -106,7 +107,7 @@ def test_two_processes_as_one(tmp_path):
                 torch.testing.assert_close(found.sums[site.name][name], total, atol=1e-5 * size, rtol=1e-4)
         for method in ("cka", "procrustes"):
             one, several = (Similarity.load(tmp_path / str(run) / method) for run in ("alone", n))
-            assert one.count == several.count > 64  # rows of more than one block
+            assert one.count == several.count > 64  # more than one block
             torch.testing.assert_close(several.matrix, one.matrix, atol=1e-12, rtol=1e-12)
         one, several = (Probe.load(tmp_path / str(run) / "speaker") for run in ("alone", n))
         assert several.rows == one.rows and several.scores == one.scores and several.tested == one.tested > 0

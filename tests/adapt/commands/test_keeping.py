@@ -21,7 +21,7 @@ def options(base, speech):
     ]  # fmt: skip
 
 
-EVERYTHING = ["keep=ewc", "keep.examples=4", "replay=0.4", "layer_decay=0.8", "rates={*.bias: 2}", "unfreeze=1"]
+EVERYTHING = ["penalty=ewc", "penalty.examples=4", "replay=0.4", "layer_decay=0.8", "rates={*.bias: 2}", "unfreeze=1"]
 
 
 def test_interrupted_and_resumed_it_ends_with_the_same_bits(options, innertune, tmp_path, monkeypatch):
@@ -67,7 +67,7 @@ def test_replay_changes_what_is_learned_and_nothing_else_does(options, innertune
     ("option", "says"),
     [
         ("replay=1.0", "replay is the share"), ("replay=often", "replay is the share"),
-        ("keep=l2sp keep.strength=-1", "keep.strength"), ("unfreeze=0", "unfreeze is a number of epochs"),
+        ("penalty=l2sp penalty.strength=-1", "penalty.strength"), ("unfreeze=0", "unfreeze is a number of epochs"),
         ("layer_decay=-1", "layer_decay"), ("rates={conv99: 2}", "fits no layer"),
         ("rates=0.5", "rates are factors"), ("warmup=x", "warmup a share"), ("seed=-1", "seed is a whole number"),
         ("tuning=peft tuning.method=IA3 tuning.options={feedforward_modules:3}", "cannot have factors by IA3"),
@@ -81,13 +81,13 @@ def test_replay_changes_what_is_learned_and_nothing_else_does(options, innertune
         ("tuning=neurons tuning.sites=3", "tuning.sites is a name or a list of names; got 3"),
         ("tuning=neurons tuning.seed=x", "tuning.seed is a whole number; got 'x'"),
         ("tuning=neurons tuning.freeze=maybe", "tuning.freeze is true or false; got 'maybe'"),
-        ("tuning=neurons tuning.weights=x", "tuning.weights is a number or null; got 'x'"),
+        ("tuning=neurons tuning.weight_share=x", "tuning.weights is a number or null; got 'x'"),
         ("tuning=lora tuning.r=2.5", "tuning.r is a whole number; got 2.5"),
         ("dry_run=x", "dry_run is true or false; got 'x'"), ("overwrite=2", "overwrite is true or false; got 2"),
         ("tuning=neurons tuning.choose=weight monitor=val_fun", "monitor=val_fun is not measured"),
         ("tuning=neurons tuning.choose=weight rates={conv99: 2}", "fits no layer"),
         ("rates=auto monitor=val_fun", "monitor=val_fun is not measured"),
-        ("data.source_train=null keep=ewc", "data.source_train"),
+        ("data.source_train=null penalty=ewc", "data.source_train"),
         ("data.source_train=null replay=0.5", "data.source_train"),
     ],
 )  # fmt: skip

@@ -22,7 +22,7 @@ def test_learns_and_leaves_a_model_with_its_card(base):
 def test_half_measures_what_it_saves(speech, innertune, tmp_path):
     run = innertune(
         "pretrain", "model.inner=8", "model.big=8", "data=manifest", f"data.train={speech['low_test']}",
-        f"data.test={speech['high_test']}", f"output={tmp_path / 'run'}", "trainer.max_epochs=1", "half=true",
+        f"data.test={speech['high_test']}", f"output={tmp_path / 'run'}", "trainer.max_epochs=1", "save_half=true",
     )  # fmt: skip
     card = json.loads((run / "card.json").read_text())
     assert model_fingerprint(load_model(str(run)).model) == card["fingerprint"]

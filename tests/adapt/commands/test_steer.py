@@ -146,7 +146,7 @@ def test_what_does_not_fit_is_named(innertune, base, both, steered, wav2vec2, tm
         (["coefficients=0"], "at least one that is not 0"),
         (["coefficients=[a]"], "a number or a list of numbers"),
         (["groups=high"], "expected two values of 'accent'.*got high. There are: high, low"),
-        (["controls=-1"], "controls is a number of random vectors"),
+        (["controls=-1"], "controls must be a whole number of at least 0"),
         (["method=guess"], "method must be mean, probe, pca"),
     ):
         with pytest.raises(InputError, match=says):

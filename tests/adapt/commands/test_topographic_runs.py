@@ -43,19 +43,21 @@ def metrics(folder):
 
 def test_neighbours_come_together_and_those_of_the_twin_do_not(run, twin):
     ordered, loose = (metrics(folder)["topographic"] for folder in (run, twin))
-    assert ordered["key"] == "aligned_letter" and len(ordered["sites"]) == 3
+    assert ordered["group_by"] == "aligned_letter" and len(ordered["sites"]) == 3
     model, cells = load_model(str(run)).model, cells_of_model(load_model(str(run)).header, "")
     for name, site in ordered["sites"].items():
-        assert site["alike"]["before"] == loose["sites"][name]["alike"]["before"]
-        assert site["alike"]["after"] > loose["sites"][name]["alike"]["after"] + 0.01
-        assert abs(loose["sites"][name]["alike"]["after"] - site["alike"]["before"]) < 0.05
+        assert site["neighbour_cosine"]["before"] == loose["sites"][name]["neighbour_cosine"]["before"]
+        assert site["neighbour_cosine"]["after"] > loose["sites"][name]["neighbour_cosine"]["after"] + 0.01
+        assert abs(loose["sites"][name]["neighbour_cosine"]["after"] - site["neighbour_cosine"]["before"]) < 0.05
         weight = model.get_submodule(name).weight.detach()
-        assert site["alike"]["after"] == pytest.approx(float(Neighbours(len(weight), cells=cells[name])(weight)))
-        assert site["moran"].keys() == {"before", "after"}
+        assert site["neighbour_cosine"]["after"] == pytest.approx(
+            float(Neighbours(len(weight), cells=cells[name])(weight))
+        )
+        assert site["morans_i"].keys() == {"before", "after"}
     losses = [row["topographic_loss"] for row in metrics(run)["history"]]
     assert losses == sorted(losses, reverse=True)
     assert json.loads((run / "card.json").read_text())["results"]["topographic"] == ordered
-    assert "Layers that lie on grids" in (run / "report.html").read_text()
+    assert "Topographic layers" in (run / "report.html").read_text()
 
 
 def test_off_and_strength_0_are_the_same_bit_for_bit(options, twin, innertune, tmp_path):
@@ -92,7 +94,7 @@ def test_later_commands_know_the_grids(options, run, base, speech, innertune, tm
     short = [*options, f"model.pretrained={run}", "trainer.max_epochs=1"]
     plain = innertune("adapt", *short, f"output={tmp_path / 'plain'}")
     assert cells_of_model(load_model(str(plain)).header, "") == cells
-    chosen = ["tuning=neurons", "tuning.amount=0.3", "tuning.per=site"]  # some of every layer
+    chosen = ["tuning=neurons", "tuning.top=0.3", "tuning.per_site=true"]  # some of every layer
     more = [*short, "topographic=grid", "topographic.start=number", *chosen]
     further = cells_of_model(load_model(str(innertune("adapt", *more, f"output={tmp_path / 'more'}"))).header, "")
     assert {name: further[name] for name in cells} == cells and len(further) == 10
@@ -102,15 +104,15 @@ def test_later_commands_know_the_grids(options, run, base, speech, innertune, tm
         f"data.test={speech['high_test']}",
         "measure=topography",
         "measure.layout=learned",
-        "measure.least=2",
+        "measure.min_steps=2",
     ]
-    found = innertune("introspect", f"model.pretrained={base}", *drawn, f"measure.against={run}",
+    found = innertune("introspect", f"model.pretrained={base}", *drawn, f"measure.reference_model={run}",
                       f"output={tmp_path / 'maps'}")  # fmt: skip
     maps = [TopographicMap.load(path) for path in sorted((found / "maps").glob("*.safetensors"))]
     assert [one.name for one in maps] == list(cells) and all(one.after is not None for one in maps)
     for one in maps:
         assert (one.points == grid_points(len(one.points))[cells[one.name]]).all()
-    for pretrained, sites, says in ((base, "*", "topographic=grid"), (run, "*.conv4", "It has them at .*conv3")):
+    for pretrained, sites, says in ((base, "*", "topographic=grid"), (run, "*.conv4", "There are grids at .*conv3")):
         with pytest.raises(InputError, match=f"no grids were learned at these sites. .*{says}"):
             innertune("introspect", f"model.pretrained={pretrained}", *drawn, f"measure.sites='{sites}'",
                       f"output={tmp_path / 'none'}")  # fmt: skip
@@ -128,7 +130,7 @@ def test_a_pretrained_model_knows_its_grids_and_its_order(speech, innertune, tmp
     for name, site in order["sites"].items():
         with torch.no_grad():
             alike = float(Neighbours(site["units"], cells=cells[name])(loaded.model.get_submodule(name).weight))
-        assert site["alike"]["after"] == pytest.approx(alike) and alike > site["alike"]["before"]
+        assert site["neighbour_cosine"]["after"] == pytest.approx(alike) and alike > site["neighbour_cosine"]["before"]
 
 
 @pytest.mark.parametrize(

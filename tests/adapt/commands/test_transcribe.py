@@ -20,7 +20,7 @@ def transcribe(base, innertune, capsys):
     return run
 
 
-def test_one_file_gives_its_text_alone(transcribe, speech):
+def test_one_file_gives_its_text_only(transcribe, speech):
     rows = [json.loads(line) for line in speech["low_test"].read_text().splitlines()]
     right = sum(
         transcribe(f"audio={speech['low_test'].parent / row['audio_filepath']}") == [row["text"]] for row in rows[:4]
@@ -39,10 +39,10 @@ def test_folders_globs_lists_and_manifests_agree(transcribe, speech, tmp_path):
     assert transcribe(f"audio={folder / 'list.jsonl'}") == lines[:2]
 
 
-def test_what_cannot_be_read_is_named_or_skipped(transcribe, speech, tmp_path):
+def test_unreadable_files_are_reported_or_skipped(transcribe, speech, tmp_path):
     shutil.copy(speech["low_test"].parent / "low_test" / "000.wav", tmp_path / "a.wav")
     (tmp_path / "b.wav").write_text("no sound")
-    with pytest.raises(InputError, match="b.wav' cannot be read(?s:.*)go on without by on_error=skip"):
+    with pytest.raises(InputError, match="b.wav' cannot be read(?s:.*)skip what cannot be used with on_error=skip"):
         transcribe(f"audio={tmp_path}")
     assert len(transcribe(f"audio={tmp_path}", "on_error=skip")) == 1
     (tmp_path / "list.jsonl").write_text('{"audio_filepath": "a.wav"}\n{oops\n')

@@ -1,4 +1,4 @@
-"""`innertune translate`: a line for each line, from wherever the text comes."""
+"""`innertune translate`: one output line per input line, from arguments, files and standard input."""
 
 import io
 import sys
@@ -35,13 +35,13 @@ def test_a_sentence_and_several(translate, expected):
 
 
 def test_lines_of_a_file_keep_their_places(translate, expected, tmp_path):
-    """Also empty ones: line n of the output is the translation of line n."""
+    """Line n of the output is the translation of line n, empty lines included."""
     (tmp_path / "lines.txt").write_text("ada dab\n\ncid\r\nfed had bid\n", encoding="utf-8")
     with pytest.raises(InputError, match="(?s)lines.txt:2: .*empty.*on_error=skip"):
         translate(f"file={tmp_path / 'lines.txt'}")
-    said = translate(f"file={tmp_path / 'lines.txt'}", "on_error=skip", "loader.batch_tokens=5")
-    assert said.out.split("\n") == [expected[0], "", expected[1], expected[2], ""]
-    assert "Skipped" in said.err and "lines.txt:2" in said.err
+    captured = translate(f"file={tmp_path / 'lines.txt'}", "on_error=skip", "loader.batch_tokens=5")
+    assert captured.out.split("\n") == [expected[0], "", expected[1], expected[2], ""]
+    assert "Skipped" in captured.err and "lines.txt:2" in captured.err
 
 
 def test_tables_and_standard_input(translate, expected, tmp_path, monkeypatch):
@@ -49,19 +49,19 @@ def test_tables_and_standard_input(translate, expected, tmp_path, monkeypatch):
     assert translate(f"file={tmp_path / 'a.tsv'}").out.splitlines() == expected[:2]
     (tmp_path / "a.jsonl").write_text('{"source": "cid"}\n')
     assert translate(f"file={tmp_path / 'a.jsonl'}").out.splitlines() == expected[1:2]
-    given = io.BytesIO(b"\xef\xbb\xbfcid\nada dab\n")  # with a byte order mark
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(given))
+    data = io.BytesIO(b"\xef\xbb\xbfcid\nada dab\n")  # with a byte order mark
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(data))
     assert translate("file=-").out.splitlines() == [expected[1], expected[0]]
 
 
 @pytest.mark.parametrize("place", ["file", "stdin"])
-def test_a_line_ends_where_line_counters_say(translate, tmp_path, monkeypatch, place):
-    """Old and rare signs that end lines elsewhere stand inside a sentence here."""
+def test_only_newlines_end_a_line(translate, tmp_path, monkeypatch, place):
+    """Carriage returns and Unicode's line separators are part of a sentence."""
     text = "ada dab\rcid\nfed\u2028had\x85bid\n".encode()
     (tmp_path / "lines.txt").write_bytes(text)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
-    said = translate("file=-" if place == "stdin" else f"file={tmp_path / 'lines.txt'}").out
-    assert said.count("\n") == 2 and said.endswith("\n")
+    out = translate("file=-" if place == "stdin" else f"file={tmp_path / 'lines.txt'}").out
+    assert out.count("\n") == 2 and out.endswith("\n")
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "tsv"])
@@ -72,10 +72,10 @@ def test_bad_lines_of_tables_keep_their_places(translate, expected, tmp_path, ki
     }
     path = tmp_path / f"a.{kind}"
     path.write_text("\n".join(lines[kind]) + "\n")
-    said = translate(f"file={path}", "on_error=skip")
-    assert said.out.split("\n") == ["", expected[1], "", "", expected[0], "", ""]
-    assert "half of a character" in said.err or kind == "tsv"
-    assert said.err.count("Skipped: ") == 4 and f"a.{kind}:{1 if kind == 'jsonl' else 2}:" in said.err
+    captured = translate(f"file={path}", "on_error=skip")
+    assert captured.out.split("\n") == ["", expected[1], "", "", expected[0], "", ""]
+    assert "half of a character" in captured.err or kind == "tsv"
+    assert captured.err.count("Skipped: ") == 4 and f"a.{kind}:{1 if kind == 'jsonl' else 2}:" in captured.err
 
 
 def test_bad_input_is_named(translate, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""A planted cause is found, mixtures leave no trace, and every family can be asked."""
+"""A planted cause is found, the models are left unchanged, and every model family is supported."""
 
 import copy
 from dataclasses import asdict, replace
@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from adapt.comparison.causes import MOST_PARTS, changed_neurons, find_causes
+from adapt.comparison.causes import MAX_PARTS, find_causes, most_changed_neurons
 from adapt.data.loader import Loader
 from adapt.data.manifest import read_manifest
 from adapt.data.pairs import read_pairs
@@ -16,7 +16,7 @@ from interventions.sites import find_sites
 
 
 def damaged(model, names, seed=0):
-    """A copy with other weights in these parameters: as large, and of no use."""
+    """Return a copy with random weights of the same standard deviation in the named parameters."""
     other = copy.deepcopy(model)
     torch.manual_seed(seed)
     with torch.no_grad():
@@ -36,37 +36,39 @@ def sets(speech):
     return {"target": read_manifest(speech["low_test"])[0], "source": read_manifest(speech["high_test"])[0][:3]}
 
 
-def test_the_layer_that_was_mended_is_the_cause(whole, sets):
+def test_the_repaired_layer_is_the_cause(whole, sets):
     names = [layer.name for layer in whole.layers]
-    mended, idle = names[2], names[1]
-    before = damaged(whole, [f"{mended}.weight"])
-    with torch.no_grad():  # something changed there too, and does not matter
+    repaired, idle = names[2], names[1]
+    before = damaged(whole, [f"{repaired}.weight"])
+    with torch.no_grad():  # a change without effect
         before.get_parameter(f"{idle}.bias").add_(1e-6)
     marks = model_fingerprint(before), model_fingerprint(whole)
     found = find_causes(before, whole, sets, Loader(), neurons={})
     assert marks == (model_fingerprint(before), model_fingerprint(whole))
     causes = {cause.part: cause for cause in found.parts}
-    assert list(causes) == [idle, mended] and found.examples == {"target": 12, "source": 3} and found.kept == []
+    assert (
+        list(causes) == [idle, repaired] and found.examples == {"target": 12, "source": 3} and found.not_reverted == []
+    )
     bad, good = found.before["target"]["wer"], found.after["target"]["wer"]
     assert bad > good + 0.3
-    assert causes[mended].weights == whole.get_parameter(f"{mended}.weight").numel()
-    # Putting the mended layer back undoes the gain, and mending it alone is the gain; the other layer does neither.
-    for part, without, alone in ((mended, bad, good), (idle, good, bad)):
-        assert causes[part].without["target"].values["wer"] == pytest.approx(without, abs=0.02)
-        assert causes[part].alone["target"].values["wer"] == pytest.approx(alone, abs=0.02)
-    low, high = causes[mended].without["target"].difference["wer"]
+    assert causes[repaired].weights == whole.get_parameter(f"{repaired}.weight").numel()
+    # Reverting the repaired layer undoes the gain, and applying it alone is the whole gain. The other has no effect.
+    for part, reverted, applied in ((repaired, bad, good), (idle, good, bad)):
+        assert causes[part].reverted["target"].values["wer"] == pytest.approx(reverted, abs=0.02)
+        assert causes[part].applied["target"].values["wer"] == pytest.approx(applied, abs=0.02)
+    low, high = causes[repaired].reverted["target"].difference["wer"]
     assert 0 < low <= high
-    assert causes[idle].alone["target"].difference["wer"][1] >= 0
-    # Its activations carry the gain too: before it there is nothing to carry, from it on everything.
-    bare, full = found.losses["target"]
+    assert causes[idle].applied["target"].difference["wer"][1] >= 0
+    # Its activations carry the gain too: those of earlier layers carry none of it, those from this layer on all of it.
+    loss_before, loss_after = found.losses["target"]
     patched = {own.layer: own for own in found.patched}
-    assert patched[idle].before["target"] == pytest.approx(full, rel=1e-3)
-    assert patched[mended].before["target"] == pytest.approx(bare, rel=1e-3)
-    assert patched[mended].after["target"] == pytest.approx(full, rel=1e-3)
+    assert patched[idle].into_after["target"] == pytest.approx(loss_after, rel=1e-3)
+    assert patched[repaired].into_after["target"] == pytest.approx(loss_before, rel=1e-3)
+    assert patched[repaired].into_before["target"] == pytest.approx(loss_after, rel=1e-3)
 
 
-def test_neurons_that_were_mended_are_found_beside_a_control(whole, sets):
-    """Six neurons are loud and of no use before; the others, of which six are the control, as they are after."""
+def test_repaired_neurons_are_a_cause_and_the_control_is_not(whole, sets):
+    """Before, six neurons have large random weights. The six control neurons differ only negligibly."""
     site = find_sites(whole)[1]
     before = copy.deepcopy(whole)
     with torch.no_grad():
@@ -78,36 +80,36 @@ def test_neurons_that_were_mended_are_found_beside_a_control(whole, sets):
     assert all(own.kind == "layer" for own in find_causes(before, whole, sets, Loader(), neurons={}).parts)
     assert [layer.kind, top.kind, random.kind] == ["layer", "neurons", "random"]
     assert top.weights == whole.get_parameter(site.rows[0])[:6].numel()
-    for effects in ("without", "alone"):
+    for effects in ("reverted", "applied"):
         target = [getattr(cause, effects)["target"].values["wer"] for cause in (layer, top, random)]
         assert target[0] == pytest.approx(target[1], abs=0.02)
-    assert top.without["target"].values["wer"] > random.without["target"].values["wer"] + 0.3
-    assert top.alone["target"].values["wer"] < random.alone["target"].values["wer"] - 0.3
+    assert top.reverted["target"].values["wer"] > random.reverted["target"].values["wer"] + 0.3
+    assert top.applied["target"].values["wer"] < random.applied["target"].values["wer"] - 0.3
 
 
-def test_without_saying_which_they_are_those_that_changed_most(whole):
+def test_the_default_groups_are_the_most_changed_neurons_and_a_control(whole):
     sites = find_sites(whole)
     before = copy.deepcopy(whole)
     with torch.no_grad():
         for site in sites[:3]:
             before.get_parameter(site.rows[0]).add_(1e-4)
         before.get_parameter(sites[1].rows[0])[[4, 9]] += 1
-    most, random = changed_neurons(before, whole, share=2 / sum(site.units for site in sites[:3])).items()
+    most, random = most_changed_neurons(before, whole, share=2 / sum(site.units for site in sites[:3])).items()
     assert most[0] == "the 2 neurons that changed most" and list(most[1][sites[1]]) == [4, 9] and len(most[1]) == 2
     assert random[0].startswith("random 2 ") and len(random[1]) == 2 and random[1] != most[1]
-    assert changed_neurons(whole, copy.deepcopy(whole)) == {}
+    assert most_changed_neurons(whole, copy.deepcopy(whole)) == {}
 
 
-def test_many_layers_are_taken_together_and_few_examples_are_spread(whole, sets, monkeypatch):
-    monkeypatch.setattr("adapt.comparison.causes.MOST_PARTS", 2)
+def test_many_layers_are_grouped_and_examples_are_limited(whole, sets, monkeypatch):
+    monkeypatch.setattr("adapt.comparison.causes.MAX_PARTS", 2)
     before = damaged(whole, [name for name, weight in whole.named_parameters() if weight.dim() > 1])
-    found = find_causes(before, whole, sets, Loader(), examples=4, neurons={})
+    found = find_causes(before, whole, sets, Loader(), max_examples=4, neurons={})
     assert found.examples == {"target": 4, "source": 3}
-    assert len(found.parts) == 2 < MOST_PARTS and " to " in found.parts[0].part
+    assert len(found.parts) == 2 < MAX_PARTS and " to " in found.parts[0].part
     assert sum(cause.weights for cause in found.parts) > 0.9 * sum(p.numel() for p in whole.parameters() if p.dim() > 1)
 
 
-def test_models_that_are_alike_or_too_unlike_are_refused(whole, sets, wav2vec2):
+def test_identical_models_and_different_architectures_are_rejected(whole, sets, wav2vec2):
     with pytest.raises(ValueError, match="No weight differs"):
         find_causes(whole, copy.deepcopy(whole), sets, Loader())
     with pytest.raises(ValueError, match="one architecture"):
@@ -115,9 +117,9 @@ def test_models_that_are_alike_or_too_unlike_are_refused(whole, sets, wav2vec2):
 
 
 @pytest.mark.parametrize("family", ["wav2vec2", "whisper", "marian"])
-def test_every_family_can_be_asked(family, request, speech, language):
+def test_every_family_is_supported(family, request, speech, language):
     after = load_model(str(request.getfixturevalue(family))).model
-    if family == "whisper":  # what is written must be said
+    if family == "whisper":  # a multilingual model needs a language
         after.generation_options = replace(after.generation_options, language="de")
     pairs, heard = read_pairs(test=str(language["test"])).test, read_manifest(speech["low_test"])[0]
     examples = (pairs if family == "marian" else heard)[:2]

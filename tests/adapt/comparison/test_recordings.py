@@ -1,4 +1,4 @@
-"""Recordings of transcripts: which are taken, and that they sound as what they were made of."""
+"""Audio clips: which transcripts get one, and that the encoded audio matches the recording."""
 
 import io
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import soundfile
 import torch
 from tone_speech import RATE
 
-from adapt.comparison.recordings import LONGEST, MOST_SECONDS, mp3, recordings
+from adapt.comparison.recordings import MAX_SECONDS, MAX_TOTAL_SECONDS, encode_mp3, make_audio_clips
 from adapt.data.manifest import Utterance
 from adapt.data.pairs import Pair
 from adapt.errors import InputError
@@ -18,18 +18,18 @@ from adapt.errors import InputError
 
 @dataclass(frozen=True)
 class Changed:
-    """What `recordings` asks of a transcript."""
+    """The fields of a transcript that `make_audio_clips` reads."""
 
     set: str
-    better: int
-    number: int
+    improvement: int
+    index: int
 
 
 @pytest.mark.parametrize("rate", [RATE, 10_000])
-def test_what_is_heard_is_what_was_said(rate):
+def test_the_encoded_audio_has_the_frequency_and_level_of_the_samples(rate):
     samples = 0.4 * torch.sin(2 * torch.pi * 440 * torch.arange(2 * rate) / rate)
-    file = mp3(samples, rate)
-    assert file == mp3(samples, rate)
+    file = encode_mp3(samples, rate)
+    assert file == encode_mp3(samples, rate)
     heard, there = soundfile.read(io.BytesIO(file), dtype="float32")
     assert there == RATE and len(heard) / there == pytest.approx(2, abs=0.05)
     strength = np.abs(np.fft.rfft(heard * np.hanning(len(heard))))
@@ -38,9 +38,9 @@ def test_what_is_heard_is_what_was_said(rate):
     assert len(file) < 0.25 * 2 * 2 * RATE
 
 
-def test_louder_than_full_scale_is_full_scale():
+def test_samples_beyond_full_scale_are_clipped():
     loud = 3 * torch.sin(torch.arange(RATE) / 20)
-    assert mp3(loud, RATE) == mp3(loud.clamp(-1, 1), RATE)
+    assert encode_mp3(loud, RATE) == encode_mp3(loud.clamp(-1, 1), RATE)
 
 
 @pytest.fixture
@@ -56,35 +56,35 @@ def spoken(tmp_path):
     return write
 
 
-def test_they_are_taken_in_turn_of_each_set_better_and_worse(spoken):
+def test_clips_alternate_between_sets_and_between_improved_and_worsened(spoken):
     sets = {"target": spoken(*[0.1] * 5), "source": spoken(*[0.1] * 5)}
     changed = [Changed("target", 3, 4), Changed("target", 2, 1), Changed("target", 1, 2), Changed("target", -2, 0),
                Changed("source", -3, 3), Changed("source", -1, 2)]  # fmt: skip
-    taken = {most: list(recordings(changed, sets, 8000, most)) for most in (1, 3, 4, 5, 99)}
+    taken = {most: list(make_audio_clips(changed, sets, 8000, most)) for most in (1, 3, 4, 5, 99)}
     assert taken == {1: [0], 3: [0, 3, 4], 4: [0, 1, 3, 4], 5: [0, 1, 3, 4, 5], 99: [0, 1, 2, 3, 4, 5]}
-    assert recordings([], sets, 8000, 6) == {}
+    assert make_audio_clips([], sets, 8000, 6) == {}
 
 
-def test_the_recording_is_that_of_its_transcript_and_only_its_part_of_the_file(spoken):
+def test_a_clip_contains_only_its_segment_of_the_file(spoken):
     (whole,) = spoken(2.0)
     part = Utterance(whole.audio_filepath, "a", duration=0.5, offset=1.0)
-    found = recordings([Changed("target", 1, 1)], {"target": [whole, part]}, 8000, 6)
+    found = make_audio_clips([Changed("target", 1, 1)], {"target": [whole, part]}, 8000, 6)
     assert found[0].seconds == 0.5
     assert len(soundfile.read(io.BytesIO(found[0].mp3))[0]) == pytest.approx(4000, abs=400)
 
 
-def test_a_page_stays_small_whatever_the_recordings(spoken):
-    long, short = spoken(LONGEST + 1, 1.0)
+def test_long_recordings_are_skipped_and_the_total_is_limited(spoken):
+    long, short = spoken(MAX_SECONDS + 1, 1.0)
     changed = [Changed("target", 3, 0), Changed("target", 2, 1)]
-    assert list(recordings(changed, {"target": [long, short]}, 8000, 6)) == [1]
+    assert list(make_audio_clips(changed, {"target": [long, short]}, 8000, 6)) == [1]
     many = [Changed("target", 1, 0)] * 30
-    found = recordings(many, {"target": spoken(15.0)}, 8000, 100)
-    assert len(found) == MOST_SECONDS / 15
+    found = make_audio_clips(many, {"target": spoken(15.0)}, 8000, 100)
+    assert len(found) == MAX_TOTAL_SECONDS / 15
     assert sum(len(own.mp3) for own in found.values()) * 4 / 3 < 2e6
 
 
-def test_text_has_none_and_what_is_gone_is_said():
-    assert recordings([Changed("target", 1, 0)], {"target": [Pair("a", "b")]}, 8000, 6) == {}
+def test_text_has_no_clips_and_a_missing_file_is_an_error():
+    assert make_audio_clips([Changed("target", 1, 0)], {"target": [Pair("a", "b")]}, 8000, 6) == {}
     gone = Utterance(Path("gone.wav"), "a", duration=1.0)
     with pytest.raises(InputError, match="no audio file"):
-        recordings([Changed("target", 1, 0)], {"target": [gone]}, 8000, 6)
+        make_audio_clips([Changed("target", 1, 0)], {"target": [gone]}, 8000, 6)

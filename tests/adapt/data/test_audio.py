@@ -1,4 +1,4 @@
-"""Audio of any kind becomes mono samples at one rate, and what cannot be read is named."""
+"""Audio of any format becomes mono samples at one rate, and unusable files raise InputError."""
 
 import numpy as np
 import pytest
@@ -102,7 +102,7 @@ def test_a_file_that_is_no_audio_is_an_input_error(tmp_path, suffix, content):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_truncated_file_is_an_input_error(tmp_path, suffix):
-    """A cut WAV or OGG is a shorter one to the library, so that only a duration in the manifest can tell."""
+    """The library reads a truncated WAV or OGG as a shorter file, so only a duration in the manifest reveals it."""
     path = save(tmp_path / f"a.{suffix}", tone(2.0) + np.random.default_rng(0).normal(0, 0.1, 2 * RATE))
     content = path.read_bytes()
     path.write_bytes(content[: len(content) * 6 // 10])

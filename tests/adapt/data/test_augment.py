@@ -1,4 +1,4 @@
-"""Masks are as many and as wide as was asked for, hide by zeros, and only while training."""
+"""Masks have the requested number and widths, set values to zero, and apply in training only."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from adapt.models.wav2letter import Wav2LetterCTC, Wav2LetterShape
 
 
 def masked(augment, features=40, time=200, batch=16, seed=0):
-    """True where a value was hidden: `(batch, features, time)`."""
+    """Return where values are masked, as bool `(batch, features, time)`."""
     torch.manual_seed(seed)
     before = torch.rand(batch, features, time) + 1
     after = augment(before.clone())
@@ -20,7 +20,7 @@ def masked(augment, features=40, time=200, batch=16, seed=0):
 
 
 def runs(row):
-    """Lengths of the stretches of True."""
+    """Return the lengths of the runs of True."""
     text = "".join("x" if value else " " for value in row.tolist())
     return [len(part) for part in text.split()]
 
@@ -59,8 +59,8 @@ def test_the_same_seed_hides_the_same():
 
 
 @pytest.mark.parametrize("features", [1, 4, 8])
-def test_something_of_every_utterance_stays(features):
-    """One feature is what a network on waveforms reads."""
+def test_some_of_every_utterance_remains(features):
+    """A network that reads waveforms has one feature."""
     hidden = masked(SpecAugment(), features=features, batch=64)
     assert not hidden.all(2).all(1).any()
 
@@ -83,5 +83,5 @@ def test_augmentation_is_the_identity_in_eval_mode():
      {"time_share": 1.1}, {"time_share": float("nan")}],
 )  # fmt: skip
 def test_impossible_masks_are_an_input_error(arguments):
-    with pytest.raises(InputError, match="SpecAugment needs"):
+    with pytest.raises(InputError, match=f"{next(iter(arguments))} must be"):
         SpecAugment(**arguments)

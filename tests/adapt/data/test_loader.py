@@ -1,4 +1,4 @@
-"""Batches hold every utterance once, keep to their length, and follow from the seed and the epoch alone."""
+"""Batches have every utterance once, keep to the bound, and depend on the seed and the epoch only."""
 
 import itertools
 
@@ -89,7 +89,7 @@ def test_training_reads_all_once_in_each_epoch(utterances):
 
 @pytest.mark.parametrize("speeds", [(1.0,), (1.1,), (0.8,)])
 def test_the_padded_length_keeps_to_the_bound(utterances, speeds):
-    """Slower speech is longer, and counts as such."""
+    """Slower speech is longer, and the bound applies to the longer duration."""
     bound = 0.6
     for epoch in range(3):
         loader = Loader(batch_seconds=bound, speeds=speeds).training(utterances, AudioReader(RATE))
@@ -137,7 +137,7 @@ def test_speeds_change_lengths_and_are_drawn_anew_each_epoch(utterances):
 
 
 def test_a_speed_shifts_the_pitch_up(tmp_path):
-    """Speed perturbation plays faster (Ko et al. 2015): 1.1 times as fast is shorter and higher."""
+    """Speed perturbation (Ko et al. 2015) changes the pitch: at 1.1 times the speed, audio is shorter and higher."""
     soundfile.write(tmp_path / "a.wav", np.sin(2 * np.pi * 400 * np.arange(RATE) / RATE) / 2, RATE)
     (batch,) = Loader(speeds=[1.1]).training([Utterance(tmp_path / "a.wav", "a")], AudioReader(RATE))
     audio = batch.inputs[0]
@@ -183,7 +183,7 @@ def test_collate_pads_with_zeros():
 
 @given(st.lists(st.floats(0.05, 30), min_size=1, max_size=60), st.integers(0, 5))
 def test_every_epoch_has_as_many_batches(seconds, epoch):
-    """Lightning counts them once, and would leave out the validation of an epoch that has fewer."""
+    """Lightning counts them only once, and would skip the validation of an epoch with fewer."""
     batches = BatchesByLength(seconds, 24.0, shuffle=True, seed=3)
     first = [len(batch) for batch in sorted(batches, key=lambda batch: -seconds[batch[0][0]])]
     batches.set_epoch(epoch)

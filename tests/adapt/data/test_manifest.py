@@ -1,4 +1,4 @@
-"""Manifests come back as they were written, and every line that cannot be used is named by its number."""
+"""Manifests survive a round trip, and every unusable line is reported with its number."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapt.data.manifest import Phoneme, Utterance, read_manifest, write_manifest
+from adapt.data.example import Phoneme
+from adapt.data.manifest import Utterance, read_manifest, write_manifest
 from adapt.errors import InputError
 
 
@@ -54,7 +55,7 @@ def test_any_text_comes_back(tmp_path_factory, text, speaker, extra):
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x1c"])
 def test_a_line_ends_where_json_lines_do(tmp_path, separator):
-    """Unicode's other line separators may stand in a text, written out or escaped."""
+    """Unicode's other line separators can be part of a text, verbatim or escaped."""
     written = [Utterance(Path("/a.wav"), f"one{separator}two"), Utterance(Path("/b.wav"), "three")]
     write_manifest(tmp_path / "m.jsonl", written)
     found, problems = read_manifest(tmp_path / "m.jsonl")

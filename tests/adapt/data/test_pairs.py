@@ -1,4 +1,4 @@
-"""Sentence pairs come back as they were written, from every format, and each line that cannot be used is named."""
+"""Sentence pairs survive a round trip in every format, and every unusable line is reported with its number."""
 
 import json
 
@@ -62,9 +62,9 @@ def test_writing_fails_whole(tmp_path):
     assert path.read_text(encoding="utf-8") == row() + "\n" and [p.name for p in tmp_path.iterdir()] == ["p.jsonl"]
 
 
-def test_what_a_pair_says_of_itself():
+def test_properties_of_a_pair():
     pair = Pair("a", "b", "news", None, {"year": 3}, "x:1")
-    assert (pair.text, pair.name) == ("b", "x:1")
+    assert (pair.text, pair.name, pair.phonemes) == ("b", "x:1", ())
     assert [pair.group(key) for key in ("domain", "year", "id", "speaker")] == ["news", "3", "unknown", "unknown"]
     assert [Pair("a", id="i7", where="x:1").name, Pair("a").name] == ["i7", "a"]
 
@@ -172,14 +172,14 @@ def test_files_that_cannot_be_used_are_input_errors(tmp_path):
         read_pairs_file([tmp_path / "a", tmp_path / "b", tmp_path / "c"])
 
 
-def test_what_is_trained_on_is_not_measured(tmp_path):
+def test_training_pairs_are_removed_from_test_data(tmp_path):
     train = write(tmp_path, "train.jsonl", row(), row(source="b"))
     test = write(tmp_path, "test.jsonl", row(source=" a   cold"), row(target="kalt"), row(source="c"))
     splits = read_pairs(train=train, test=test, validation=train)
     assert [(pair.source, pair.target) for pair in splits.test] == [("a cold", "kalt"), ("c", "eine Erkältung")]
     assert len(splits.train) == 2 and splits.validation == () and len(splits.problems) == 3
     assert splits.problems[2] == (
-        f"{test}:1: 'a   cold' is also trained on ({train}:1). Keep what is measured out of training."
+        f"{test}:1: 'a   cold' is also in the training data ({train}:1). Remove it from one of them."
     )
 
 

@@ -1,4 +1,4 @@
-"""Replay: how much of the source an epoch has, that it follows from seed and epoch, and that epochs stay as long."""
+"""Replay: how many source examples an epoch has, their draw, and the same number of batches in every epoch."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapt.data.loader import BatchesByLength
-from adapt.data.replay import draw_replayed, replayed
+from adapt.data.replay import draw_replay, replay_count
 from adapt.errors import InputError
 
 LEVELS = st.lists(st.sampled_from([1.0, 1.1, 1.21, 2.0]), min_size=1, max_size=30)
@@ -17,25 +17,25 @@ LEVELS = st.lists(st.sampled_from([1.0, 1.1, 1.21, 2.0]), min_size=1, max_size=3
     ("replay", "source", "count"), [(0, 0, 0), (0.0, 9, 0), (0.5, 9, 30), (0.25, 90, 10), ("all", 7, 7), (0.1, 5, 3)]
 )
 def test_the_share_is_of_all_examples_of_an_epoch(replay, source, count):
-    assert replayed(replay, 30, source) == count
+    assert replay_count(replay, 30, source) == count
 
 
 @pytest.mark.parametrize("replay", [1.0, -0.1, "most", None, True, float("nan")])
 def test_what_is_no_share_is_refused(replay):
     with pytest.raises(InputError, match="from 0 to below 1, or 'all'"):
-        replayed(replay, 30, 30)
+        replay_count(replay, 30, 30)
 
 
 @pytest.mark.parametrize("replay", [0.2, "all"])
 def test_nothing_to_replay_is_refused(replay):
     with pytest.raises(InputError, match=r"data\.source_train="):
-        replayed(replay, 30, 0)
+        replay_count(replay, 30, 0)
 
 
 @given(LEVELS, st.integers(0, 70), st.integers(0, 3), st.integers(0, 9))
 def test_as_many_as_asked_evenly_and_the_same_again(levels, count, seed, epoch):
-    drawn = draw_replayed(levels, count, seed, epoch)
-    assert drawn == draw_replayed(levels, count, seed, epoch) == sorted(drawn) and len(drawn) == count
+    drawn = draw_replay(levels, count, seed, epoch)
+    assert drawn == draw_replay(levels, count, seed, epoch) == sorted(drawn) and len(drawn) == count
     times = Counter(drawn)
     for level, alike in Counter(levels).items():
         own = [times[number] for number in range(len(levels)) if levels[number] == level]
@@ -57,10 +57,10 @@ def test_epochs_have_as_many_batches_and_every_target_example(target, source, co
 
 
 def test_epochs_differ_and_in_the_long_run_everything_comes():
-    epochs = [draw_replayed([1.0] * 20, 5, 0, epoch) for epoch in range(40)]
+    epochs = [draw_replay([1.0] * 20, 5, 0, epoch) for epoch in range(40)]
     assert len({tuple(drawn) for drawn in epochs}) > 30
     assert set().union(*epochs) == set(range(20))
-    assert draw_replayed([1.0] * 20, 5, 1, 0) != epochs[0]
+    assert draw_replay([1.0] * 20, 5, 1, 0) != epochs[0]
 
 
 @given(st.lists(st.floats(0.1, 30.0), max_size=30), st.lists(st.floats(0.1, 30.0), min_size=1, max_size=30))

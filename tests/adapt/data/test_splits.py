@@ -1,4 +1,4 @@
-"""What does not suit the model is named before anything runs, and stops it or is left out."""
+"""Unusable examples are reported before anything runs, and stop the run or are skipped."""
 
 from pathlib import Path
 
@@ -52,14 +52,14 @@ def bad(request, tmp_path):
 
 
 @pytest.mark.parametrize("part", ["train", "validation"])
-def test_what_is_unfit_to_learn_from_stops_the_run(model, good, bad, part):
+def test_unusable_training_examples_stop_the_run(model, good, bad, part):
     utterance, says = bad
     with pytest.raises(InputError, match=f"bad:9.*{says}.*\n.*data.on_error=skip"):
         check_splits(Splits(**{part: (good, utterance)}), model)
 
 
 @pytest.mark.parametrize("part", ["train", "validation"])
-def test_what_is_unfit_is_skipped_and_counted(model, good, bad, part):
+def test_unusable_examples_are_skipped_and_counted(model, good, bad, part):
     utterance, says = bad
     left, skipped = check_splits(Splits(**{part: (good, utterance, good)}), model, "skip")
     assert getattr(left, part) == (good, good)
@@ -68,7 +68,7 @@ def test_what_is_unfit_is_skipped_and_counted(model, good, bad, part):
 
 @pytest.mark.parametrize("part", ["test", "source_test"])
 def test_a_test_may_have_texts_the_model_cannot_write(model, good, tmp_path, part):
-    """What the model gets wrong there is its error rate."""
+    """The model's errors on them count in its error rate."""
     foreign = Utterance(sound(tmp_path / "f.wav", 0.2), "xyz" * 20)
     left, skipped = check_splits(Splits(**{part: (good, foreign)}), model)
     assert getattr(left, part) == (good, foreign) and skipped == []
@@ -76,7 +76,7 @@ def test_a_test_may_have_texts_the_model_cannot_write(model, good, tmp_path, par
 
 @pytest.mark.parametrize("part", ["train", "validation", "test", "source_test"])
 def test_nothing_left_is_an_input_error(model, tmp_path, part):
-    with pytest.raises(InputError, match=f"Nothing is left of the {part} data: every one of 1"):
+    with pytest.raises(InputError, match=f"The {part} data have no usable example: all 1"):
         check_splits(Splits(**{part: (Utterance(tmp_path / "missing.wav", "a"),)}), model, "skip")
 
 
@@ -100,15 +100,15 @@ def test_at_most_five_problems_are_listed(model, tmp_path):
 
 
 @pytest.mark.parametrize("part", ["train", "source_test"])
-def test_texts_are_no_recordings(model, good, part):
+def test_sentence_pairs_are_refused_by_a_recogniser(model, good, part):
     from adapt.data.pairs import Pair
 
-    with pytest.raises(InputError, match="data are sentence pairs, and the model reads audio. .*data=manifest"):
+    with pytest.raises(InputError, match="data are sentence pairs, but the model reads audio. .*data=manifest"):
         check_splits(Splits(test=(good,), **{part: (Pair("a", "b"),)}), model, "skip")
 
 
-def test_another_word_for_on_error_is_refused(model, good):
-    with pytest.raises(InputError, match="'stop' or 'skip'"):
+def test_unknown_values_of_on_error_are_refused(model, good):
+    with pytest.raises(InputError, match="on_error must be one of stop, skip; got 'ignore'"):
         check_splits(Splits(train=(good,)), model, "ignore")
 
 
@@ -139,7 +139,7 @@ def test_normalise_drops_punctuation(tmp_path):
 
 @pytest.mark.parametrize("part", ["train", "validation", "test"])
 def test_a_text_of_punctuation_only_is_a_problem_once_normalised(tmp_path, part):
-    """A reference without words has no error rate; the run would end in one after it has trained."""
+    """A reference without words has no error rate, so the run would fail after training."""
     path = manifest(tmp_path, part, Utterance(tmp_path / "a.wav", "ab"), Utterance(tmp_path / "b.wav", "?!"))
     splits = read_splits(**{part: path}, normalise=True)
     assert [u.text for u in getattr(splits, part)] == ["ab"]
@@ -147,13 +147,13 @@ def test_a_text_of_punctuation_only_is_a_problem_once_normalised(tmp_path, part)
 
 
 @pytest.mark.parametrize("part", ["validation", "test", "source_test"])
-def test_what_is_measured_may_not_be_trained_on(tmp_path, part):
+def test_test_recordings_may_not_be_training_recordings(tmp_path, part):
     (tmp_path / "link").symlink_to(tmp_path)
     shared, other = Utterance(tmp_path / "a.wav", "a"), Utterance(tmp_path / "b.wav", "b")
     train = manifest(tmp_path, "train", other, shared)
     for path in (tmp_path / "a.wav", tmp_path / "link" / "a.wav", Path(f"{tmp_path}/x/../a.wav")):
         measured = manifest(tmp_path, "measured", Utterance(path, "another text"))
-        with pytest.raises(InputError, match=r"measured\.jsonl:1.*also trained on.*train\.jsonl:2"):
+        with pytest.raises(InputError, match=r"measured\.jsonl:1.*also in the training data.*train\.jsonl:2"):
             read_splits(train=train, **{part: measured})
 
 
@@ -166,9 +166,9 @@ def test_parts_of_one_recording_may_be_shared_out(tmp_path):
 @pytest.mark.parametrize(
     ("trained", "measured"),
     [({}, {"offset": 1.0, "duration": 1.0}), ({"offset": 1.0}, {"offset": 2.0}), ({"duration": 2.0}, {"offset": 1.5})],
-    ids=["a part of the whole", "the end of the end", "an overlap"],
+    ids=["a part of the whole", "two ends", "an overlap"],
 )
 def test_parts_that_overlap_may_not(tmp_path, trained, measured):
     train = manifest(tmp_path, "train", Utterance(tmp_path / "a.wav", "a", **trained))
-    with pytest.raises(InputError, match="also trained on"):
+    with pytest.raises(InputError, match="also in the training data"):
         read_splits(train=train, test=manifest(tmp_path, "test", Utterance(tmp_path / "a.wav", "b", **measured)))

@@ -1,4 +1,4 @@
-"""The text normaliser: idempotent, in any script, and nothing but words comes out."""
+"""Stripping punctuation is idempotent, works in any script, and leaves only words."""
 
 import unicodedata
 
@@ -34,7 +34,7 @@ def test_examples(given_text: str, expected: str) -> None:
     assert strip_punctuation(given_text) == expected
 
 
-def test_keep_says_what_stays() -> None:
+def test_characters_to_keep() -> None:
     assert strip_punctuation("don't half-do it", keep="") == "don t half do it"
     assert strip_punctuation("don't half-do it", keep="'-") == "don't half-do it"
 

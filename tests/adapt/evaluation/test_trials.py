@@ -10,7 +10,7 @@ from tone_speech import write_tones
 
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits, Utterance, read_manifest
-from adapt.data.sample import Sample
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.evaluation.sweep import measure
 from adapt.evaluation.trials import ablate, saved
@@ -104,7 +104,7 @@ def test_every_measure_means_the_same_to_whoever_chooses(loaded, speech):
         options = {"choose": name, "sites": "*.conv[0-3]", "seed": 3}
         (trial,) = ablate(loaded, splits, Loader(), amounts=[6], controls=0, examples=2, **options)
         model = copy.deepcopy(loaded.model)
-        neurons(model, amount=6, per=None, examples=2, sample=Sample(*parts, Loader()), **options)
+        neurons(model, top=6, examples=2, data=TuningData(*parts, Loader()), **options)
         rows = {name.removesuffix(".weight"): units for name, units in merge_rows(model).items() if "weight" in name}
         assert {(site, unit) for site, units in rows.items() for unit in units} == set(trial.interventions[0].neurons)
 

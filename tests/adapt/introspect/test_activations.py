@@ -1,4 +1,4 @@
-"""Activations of a corpus: the same however it is batched, and by however many processes it is read."""
+"""Activations do not depend on the batches, nor on the number of processes that read them."""
 
 from dataclasses import replace
 
@@ -27,8 +27,8 @@ def examples(speech, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["Wav2Vec2", "SEW"])
-def test_the_same_alone_and_together(examples, tmp_path, kind):
-    """Also where the network is run on one utterance after another, as SEW is."""
+def test_activations_do_not_depend_on_the_batches(examples, tmp_path, kind):
+    """Also for a network that reads one utterance at a time, such as SEW."""
     model = load_model(str(save_ctc(tmp_path / "model", kind))).model
     found = []
     for loader in (Loader(batch_seconds=100), Loader(batch_seconds=0)):
@@ -41,7 +41,7 @@ def test_the_same_alone_and_together(examples, tmp_path, kind):
             torch.testing.assert_close(together[name], alone[name], atol=1e-5, rtol=1e-4)
 
 
-def test_means_are_in_the_examples_order_whoever_reads_them(base, examples):
+def test_means_are_in_the_order_of_the_examples(base, examples):
     model = load_model(str(base)).model
     here, elsewhere = (
         read_means(model, examples, Loader(batch_seconds=2, workers=workers), model.sites[:1]) for workers in (0, 2)

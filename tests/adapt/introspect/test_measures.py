@@ -1,4 +1,4 @@
-"""Every measure names what it cannot do, in a sentence, before it has read anything."""
+"""Every measure rejects options that do not fit, before it reads anything."""
 
 import pytest
 
@@ -7,37 +7,37 @@ from adapt.errors import InputError
 ASKED = {
     "measure=similarity measure.steps=two": "measure.steps is a whole number",
     "measure=similarity measure.steps=1.5": "measure.steps is a whole number",
-    "measure=similarity measure.steps=0": "measure.steps is a number of at least 1",
+    "measure=similarity measure.steps=0": "steps must be a whole number of at least 1",
     "measure=similarity measure.sites=3": "measure.sites is a name or a list of names",
     "measure=similarity measure.method=rv": "Expected method cka",
     "measure=similarity measure.method=rsa": "phoneme",
-    "measure=similarity measure.target=phoneme": "measure.target=phoneme is for measure.method=rsa",
-    "measure=similarity measure.method=rsa measure.per=step": "measure.per=step is for other methods",
-    "measure=similarity measure.method=rsa measure.target=speaker": "needs 4 of them",
-    "measure=similarity measure.method=rsa measure.most=1": "measure.most is a number of at least 2",
-    "measure=weights": "no adaptation that names its base",
-    "measure=weights measure.level=2": "measure.level is a share",
+    "measure=similarity measure.target=phoneme": "target=phoneme is only for method=rsa",
+    "measure=similarity measure.method=rsa measure.sample_by=step": "sample_by=step is not for method=rsa",
+    "measure=similarity measure.method=rsa measure.target=speaker": "needs at least 4 groups",
+    "measure=similarity measure.method=rsa measure.max_per_group=1": "max_per_group must be a whole number of at least 2",
+    "measure=weights": "not an adaptation that names its base",
+    "measure=weights measure.level=2": "level must be a number between 0 and 1",
     "measure=weights measure.level=x": "measure.level is a number",
-    "measure=probes measure.targets=[]": "measure.targets names one or more",
+    "measure=probes measure.targets=[]": "targets must name at least one target",
     "measure=probes measure.held_out=x": "measure.held_out is a number",
-    "measure=probes measure.held_out=1": "measure.held_out is a share",
-    "measure=probes measure.most=2.5": "measure.most is a whole number",
+    "measure=probes measure.held_out=1": "held_out must be a number above 0 and below 1",
+    "measure=probes measure.max_per_class=2.5": "measure.max_per_class is a whole number",
     "measure=probes measure.seed=x": "measure.seed is a whole number",
-    "measure=probes +measure.depth=1": "method=linear has strength, mix",
-    "measure=topography measure.most=0": "measure.most is a number of at least 1",
-    "measure=topography measure.least=x": "measure.least is a whole number",
-    "measure=topography measure.groups=[letter,accent]": "measure.groups is one key here",
+    "measure=probes +measure.depth=1": "method=linear has the options strength, mix",
+    "measure=topography measure.max_groups=0": "max_groups must be a whole number of at least 1",
+    "measure=topography measure.min_steps=x": "measure.min_steps is a whole number",
+    "measure=topography measure.groups=[letter,accent]": "groups must be one key",
     "measure=attribution measure.neurons=maybe": "measure.neurons is true or false",
-    "measure=bias measure.least=3": "measure.least is a number of at least 8",
-    "measure=bias measure.most=1": "measure.most is a number of at least 2",
-    "measure=bias measure.false_discoveries=2": "measure.false_discoveries is a share between 0 and 1",
-    "measure=bias measure.resample=word": "measure.resample must be speaker, example",
+    "measure=bias measure.min_examples=3": "min_examples must be a whole number of at least 8",
+    "measure=bias measure.max_groups=1": "max_groups must be a whole number of at least 2",
+    "measure=bias measure.false_discovery_rate=2": "false_discovery_rate must be a share between 0 and 1",
+    "measure=bias measure.resample=word": "resample must be speaker, example",
     "measure=bias measure.confirm=maybe": "measure.confirm is true or false",
     "measure=bias measure.content=3": "measure.content is a name or a list of names or null; got 3",
     "measure=profiles measure.window=x": "measure.window is a number or null",
-    "measure=profiles measure.least=true": "measure.least is a whole number",
+    "measure=profiles measure.min_steps=true": "measure.min_steps is a whole number",
     "measure=profiles measure.groups=3": "measure.groups is a name or a list",
-    "measure=profiles measure.groups=[]": "measure.groups names one key or more",
+    "measure=profiles measure.groups=[]": "groups must name at least one key",
     "measure=profiles measure.scores=3": "measure.scores is a name or a list",
 }
 
@@ -52,16 +52,16 @@ def test_what_cannot_be_asked(innertune, base, speech, tmp_path, asked):
 
 @pytest.mark.parametrize("measure", ["probes", "topography"])
 def test_a_model_of_another_kind_is_named(innertune, base, wav2vec2, speech, tmp_path, measure):
-    with pytest.raises(InputError, match="measure.against: .* has none of these sites"):
+    with pytest.raises(InputError, match="reference_model: .* has none of these sites"):
         innertune(
-            "introspect", f"model.pretrained={base}", f"measure={measure}", f"measure.against={wav2vec2}",
+            "introspect", f"model.pretrained={base}", f"measure={measure}", f"measure.reference_model={wav2vec2}",
             "data=manifest", f"data.test={speech['high_test']}", f"output={tmp_path / 'run'}",
         )  # fmt: skip
 
 
 def test_layers_that_read_audio_and_text_are_not_compared(innertune, base, marian, speech, tmp_path):
-    with pytest.raises(InputError, match=f"measure.against: '{marian}' reads text, and '{base}' reads audio"):
+    with pytest.raises(InputError, match=f"reference_model: '{marian}' reads text, and '{base}' reads audio"):
         innertune(
-            "introspect", f"model.pretrained={base}", "measure=similarity", f"measure.against={marian}",
+            "introspect", f"model.pretrained={base}", "measure=similarity", f"measure.reference_model={marian}",
             "data=manifest", f"data.test={speech['high_test']}", f"output={tmp_path / 'run'}",
         )  # fmt: skip

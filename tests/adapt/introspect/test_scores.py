@@ -1,22 +1,22 @@
-"""Measures find what was planted, are the same however examples are batched, and leave the model as it was."""
+"""Scores find planted neurons, do not depend on the batches, and leave the model unchanged."""
 
 import copy
 
 import pytest
 import soundfile
 import torch
+from adapt.tuning.choice import tunable
 from tone_speech import RATE, tones
 
 from adapt.data.loader import Loader
 from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.pairs import read_pairs
-from adapt.data.sample import Sample
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.introspect.activations import read_activations, valid_lengths
 from adapt.introspect.scores import MEASURES, change, random, rgn, weight
 from adapt.models.checkpoint import load_model
 from adapt.models.inference import eval_mode
-from adapt.tuning.choice import tunable
 from interventions.ablate import Ablate
 from interventions.intervene import intervene
 from interventions.neurons import Neurons
@@ -34,12 +34,12 @@ def known(base):
 @pytest.fixture(scope="module")
 def heard(speech):
     low, high = (read_manifest(speech[f"{accent}_test"])[0][:6] for accent in ("low", "high"))
-    return Sample(low, high, Loader())
+    return TuningData(low, high, Loader())
 
 
 @pytest.fixture(scope="module")
 def uneven(tmp_path_factory):
-    """Utterances of different lengths: the target first, then the source."""
+    """Utterances of different lengths: first those of the target, then those of the source."""
     folder, made = tmp_path_factory.mktemp("uneven"), []
     for number, text in enumerate(["abcab cab", "ab", "ac ca", "bcd", "ea da be", "e"]):
         soundfile.write(folder / f"{number}.wav", tones(text, 1 + number / 40), RATE)
@@ -60,7 +60,7 @@ def state(model):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_padding_and_batches_change_nothing_and_the_model_stays_as_it_was(family, request, uneven, language):
+def test_padding_and_batches_change_nothing_and_the_model_is_unchanged(family, request, uneven, language):
     model = load_model(str(request.getfixturevalue(family)), None).model
     if family == "whisper":
         model = model.with_header(model.header() | {"language": "en"})
@@ -71,7 +71,7 @@ def test_padding_and_batches_change_nothing_and_the_model_stays_as_it_was(family
     before, sites, draws = state(model), tunable(model), torch.get_rng_state()
     for name, measure in MEASURES.items():
         together, alone, again = (
-            measure(model, Sample(examples[:3], examples[3:], loader), sites)
+            measure(model, TuningData(examples[:3], examples[3:], loader), sites)
             for loader in (Loader(100.0, 1000), Loader(0.0, 1), Loader(100.0, 1000))
         )
         assert together == again and together.sites == tuple(sites), name
@@ -86,8 +86,8 @@ def test_padding_and_batches_change_nothing_and_the_model_stays_as_it_was(family
 
 @pytest.mark.parametrize("name", GRADIENTS)
 @pytest.mark.parametrize(("number", "unit"), [(1, 5), (8, 30)])
-def test_the_neuron_through_which_the_loss_passes_is_on_top(known, heard, name, number, unit):
-    """All others of its layer hardly reach the next one."""
+def test_the_neuron_that_carries_the_loss_has_the_highest_score(known, heard, name, number, unit):
+    """The outputs of all other neurons of its layer are nearly ignored by the next layer."""
     model = copy.deepcopy(known)
     site = conv(model, number)
     with torch.no_grad():
@@ -99,10 +99,8 @@ def test_the_neuron_through_which_the_loss_passes_is_on_top(known, heard, name, 
 
 
 @pytest.mark.parametrize("name", ["rgn", "fisher", "ablation"])
-def test_a_neuron_that_does_wrong_is_on_top(known, heard, name):
-    """An output unit that is far too likely: everywhere, or wherever the blank is. Ablated at its mean, one does not
-    vary that is likely everywhere.
-    """
+def test_a_harmful_neuron_has_the_highest_score(known, heard, name):
+    """An output unit that is too likely: everywhere, or for ablation only at blanks, so that its output varies."""
     model = copy.deepcopy(known)
     site = model.sites[-1]
     with torch.no_grad():
@@ -111,13 +109,15 @@ def test_a_neuron_that_does_wrong_is_on_top(known, heard, name):
             module.weight[2], module.bias[2] = 8 * module.weight[model.blank], 8 * module.bias[model.blank]
         else:
             module.bias[2] += 12
-    # What it takes from the blank is the blank's gradient too.
+    # What it takes from the blank also appears in the gradient of the blank.
     assert 2 in MEASURES[name](model, heard, tunable(model)).top(2, "site")[site]
 
 
-def test_a_neuron_that_hears_the_difference_is_on_top(known, heard):
-    """It reads the neuron below whose mean differs most between source and target; all others that which differs
-    least. Below the second layer there is none: features have the same mean in every utterance.
+def test_a_neuron_that_differs_between_source_and_target_has_the_highest_score(known, heard):
+    """It reads the neuron of the first layer whose mean differs most between source and target.
+
+    All other neurons read the one whose mean differs least. The first layer itself cannot have such a neuron, because
+    features have the same mean in every utterance.
     """
     model = copy.deepcopy(known)
     site = conv(model, 1)
@@ -140,7 +140,7 @@ def test_a_neuron_that_hears_the_difference_is_on_top(known, heard):
         module.weight[7, apart.argmax(), middle] = 1.0
     scores = MEASURES["activation_gap"](model, heard, [site])
     assert scores.top(1)[site] == (7,) and scores[site][7] > 5 * scores[site].sort().values[-2]
-    # Twice as loud, it is as many standard deviations.
+    # Scaling by two does not change the number of standard deviations.
     with torch.no_grad():
         module.weight[3] *= 100
     torch.testing.assert_close(
@@ -148,7 +148,7 @@ def test_a_neuron_that_hears_the_difference_is_on_top(known, heard):
     )
 
 
-def test_an_activation_gap_is_the_one_by_hand(known, heard):
+def test_activation_gap_equals_a_direct_computation(known, heard):
     site = conv(known, 2)
     rows = []
     for examples in (heard.target, heard.source):
@@ -162,8 +162,8 @@ def test_an_activation_gap_is_the_one_by_hand(known, heard):
 
 
 @pytest.mark.parametrize("family", ["whisper", "marian"])
-def test_gradients_by_hand_without_the_padding(family, request, uneven, language):
-    """Whisper pads all audio to one window, whose end nobody spoke."""
+def test_gradients_equal_a_direct_computation_without_padding(family, request, uneven, language):
+    """Whisper pads all audio to one window."""
     model = load_model(str(request.getfixturevalue(family))).model
     model = model.with_header(model.header() | {"language": "en"}) if family == "whisper" else model
     examples = read_pairs(test=str(language["test"])).test[:4] if family == "marian" else uneven[:4]
@@ -189,8 +189,8 @@ def test_gradients_by_hand_without_the_padding(family, request, uneven, language
             rows[site.name].append([t[0, own].double() for t in (kept[site.name].detach(), kept[site.name].grad)])
     for handle in handles:
         handle.remove()
-    found = MEASURES["ablation"](model, Sample(examples, (), Loader()), sites)
-    gap = MEASURES["gradient_gap"](model, Sample(examples[:2], examples[2:], Loader()), sites)
+    found = MEASURES["ablation"](model, TuningData(examples, (), Loader()), sites)
+    gap = MEASURES["gradient_gap"](model, TuningData(examples[:2], examples[2:], Loader()), sites)
     for site in sites:
         mean = torch.cat([x for x, _ in rows[site.name]]).mean(0)
         effect = sum(((mean - x) * gradient).sum(0) for x, gradient in rows[site.name]) / len(examples)
@@ -209,7 +209,7 @@ def test_gradients_by_hand_without_the_padding(family, request, uneven, language
         assert len(short) < kept[sites[0].name].shape[1]
 
 
-def test_what_was_moved_is_found(known):
+def test_changed_weights_have_the_highest_scores(known):
     other = copy.deepcopy(known)
     site = conv(known, 4)
     with torch.no_grad():
@@ -218,11 +218,11 @@ def test_what_was_moved_is_found(known):
     scores = change(known, other, tunable(known))
     assert scores.top(2)[site] == (3, 9) and scores[site][3] > scores[site][9] > 0
     assert sum(int((scores[own] > 0).sum()) for own in scores.sites) == 2
-    with pytest.raises(InputError, match=r"no 'net\.acoustic_model\.conv0\.weight' of this one's shape"):
+    with pytest.raises(InputError, match=r"no parameter 'net\.acoustic_model\.conv0\.weight' of the same shape"):
         change(known, load_model("us-english").model, tunable(known))
 
 
-def test_a_large_neuron_stands_out_of_its_layer_whatever_the_layers_size(known):
+def test_a_large_neuron_has_the_highest_score_at_any_scale_of_its_layer(known):
     model = copy.deepcopy(known)
     with torch.no_grad():
         model.get_submodule(conv(model, 3).name).weight[6] *= 10
@@ -235,11 +235,11 @@ def test_a_large_neuron_stands_out_of_its_layer_whatever_the_layers_size(known):
         assert float(after[site].square().mean()) == pytest.approx(1)
 
 
-def test_a_network_written_otherwise_has_the_same_fisher_and_ablation(known, heard):
-    """A layer divided by ten and the next multiplied: ReLU networks do not tell, and nor do these measures."""
+def test_rescaled_layers_have_the_same_fisher_and_ablation(known, heard):
+    """Dividing a layer by ten and multiplying the next one changes neither a ReLU network nor these scores."""
     model, scaled = copy.deepcopy(known), copy.deepcopy(known)
     first, second = conv(model, 9), conv(model, 10)
-    for own in (model, scaled):  # without the norm that would make up for it
+    for own in (model, scaled):  # without the norm, which would undo the scaling
         own.net.acoustic_model.norm9 = torch.nn.Identity()
     with torch.no_grad():
         for name in ("weight", "bias"):
@@ -250,8 +250,8 @@ def test_a_network_written_otherwise_has_the_same_fisher_and_ablation(known, hea
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-9, msg=name)
 
 
-def test_a_layers_relative_gradient_norm_is_its_neurons(known, heard):
-    """And equal to what one backward pass over all examples gives."""
+def test_relative_gradient_norms_of_neurons_give_that_of_the_layer(known, heard):
+    """They also equal the result of one backward pass over all examples."""
     from adapt.tuning.surgical import relative_gradients
 
     site = conv(known, 10)  # a layer without a norm
@@ -267,11 +267,9 @@ def test_a_layers_relative_gradient_norm_is_its_neurons(known, heard):
     assert whole == pytest.approx((gradient / size.detach()).item(), rel=1e-4)
 
 
-def test_the_estimate_of_ablation_ranks_neurons_as_real_ablation_does(known, heard):
-    """Of speech that the model has yet to learn: where the loss is next to nothing, so is its slope, by which neurons
-    are ranked.
-    """
-    heard = Sample(heard.source, heard.target, heard.loader)
+def test_estimated_ablation_ranks_neurons_like_real_ablation(known, heard):
+    """On speech that the model has not learned, because gradients vanish where the loss is close to 0."""
+    heard = TuningData(heard.source, heard.target, heard.loader)
     sites = [conv(known, number) for number in (1, 5, 7, 9)]
     estimate, mean = MEASURES["ablation"](known, heard, sites), Mean()
     read_activations(known, heard.target, heard.loader, sites, mean)
@@ -290,15 +288,15 @@ def test_the_estimate_of_ablation_ranks_neurons_as_real_ablation_does(known, hea
     assert float(torch.corrcoef(ranks)[0, 1]) > 0.8
 
 
-def test_random_scores_are_those_of_their_seed(known):
+def test_random_scores_depend_on_the_seed_only(known):
     sites = tunable(known)
     assert random(sites, 1) == random(sites, 1) != random(sites, 2)
 
 
-def test_what_cannot_be_measured_is_said(known, heard, uneven):
+def test_errors(known, heard, uneven):
     for name in ("activation_gap", "gradient_gap"):
-        with pytest.raises(InputError, match=r"no training examples of the source: give data\.source_train"):
-            MEASURES[name](known, Sample(heard.target, (), heard.loader), known.sites)
+        with pytest.raises(InputError, match=r"no training examples of the source. Give data\.source_train"):
+            MEASURES[name](known, TuningData(heard.target, (), heard.loader), known.sites)
     long = Utterance(uneven[1].audio_filepath, "abcde" * 20, where="a.jsonl:3")
     with pytest.raises(InputError, match=r"a\.jsonl:3: the loss is inf"):
-        rgn(known, Sample([long], (), heard.loader), known.sites)
+        rgn(known, TuningData([long], (), heard.loader), known.sites)

@@ -172,7 +172,7 @@ EXTRACTOR = "net.wav2vec2.feature_extractor"
 
 
 def test_a_frozen_feature_encoder_computes_no_gradient(model):
-    trained(model, layers(model, ["*.feature_projection", "*.encoder.*", "*.lm_head"]))
+    trained(model, layers(model, layers=["*.feature_projection", "*.encoder.*", "*.lm_head"]).names)
     assert not hidden(model, EXTRACTOR).requires_grad
     # Also where it was not in eval mode, which is what the encoder itself goes by.
     model.get_submodule(EXTRACTOR).train()
@@ -181,22 +181,22 @@ def test_a_frozen_feature_encoder_computes_no_gradient(model):
 
 
 def test_a_trained_one_computes_it(model):
-    trained(model, full(model))
+    trained(model, full(model).names)
     assert hidden(model, EXTRACTOR).requires_grad
     assert model.net.wav2vec2.feature_extractor.conv_layers[0].conv.weight.grad.abs().sum() > 0
 
 
 def test_nothing_below_the_lowest_trained_layer_has_a_gradient(model):
-    trained(model, layers(model, "last 2"))
+    trained(model, layers(model, layers="last 2").names)
     assert not hidden(model, "net.wav2vec2.encoder.layers.0.final_layer_norm").requires_grad
 
 
 def test_frozen_layers_rest(model):
     body = model.net.wav2vec2
     model.configure(mask_time_prob=0.5, layerdrop=0.9)
-    trained(model, full(model))
+    trained(model, full(model).names)
     assert body.training and body.encoder.training and body.encoder.dropout.training
-    trained(model, layers(model, "last 2"))
+    trained(model, layers(model, layers="last 2").names)
     assert not body.training  # SpecAugment is the projection's
     assert not body.encoder.training  # LayerDrop would drop the frozen layer too
     assert not body.encoder.dropout.training and not any(m.training for m in body.encoder.layers[0].modules())
@@ -206,7 +206,7 @@ def test_frozen_layers_rest(model):
     one = hidden(model, name)
     model.eval()
     torch.testing.assert_close(one, hidden(model, name), atol=0, rtol=0)
-    trained(model, head(model))
+    trained(model, head(model).names)
     assert {n for n, m in model.net.named_modules() if m.training} == {"", "lm_head", "dropout"}
 
 
@@ -233,10 +233,10 @@ def test_layerdrop_and_masks_are_as_they_are_asked_for(wav2vec2):
 def test_the_masks_embedding_counts_only_where_it_is_used(wav2vec2):
     name = "net.wav2vec2.masked_spec_embed"
     model = hf_ctc(str(wav2vec2)).model
-    assert name in full(model) and name in layers(model, "*.feature_projection")
+    assert name in full(model).names and name in layers(model, layers="*.feature_projection").names
     model = hf_ctc(str(wav2vec2), mask_time_prob=0.0).model
-    assert name not in full(model) and name not in layers(model, "*.feature_projection")
-    assert len(full(model)) == len(list(model.parameters())) - 1
+    assert name not in full(model).names and name not in layers(model, layers="*.feature_projection").names
+    assert len(full(model).names) == len(list(model.parameters())) - 1
 
 
 def test_audio_too_short_to_be_masked_is_trained_on(wav2vec2):
@@ -249,7 +249,7 @@ def test_checkpointing_changes_no_gradient(wav2vec2):
     gradients = []
     for wanted in (False, True):
         model = hf_ctc(str(wav2vec2), mask_time_prob=0.0, layerdrop=0.0, gradient_checkpointing=wanted).model
-        trained(model, layers(model, ["*.encoder.*", "*.lm_head"]))
+        trained(model, layers(model, layers=["*.encoder.*", "*.lm_head"]).names)
         torch.manual_seed(0)
         ctc_loss(model, batch_of(0, 1)).backward()
         gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})

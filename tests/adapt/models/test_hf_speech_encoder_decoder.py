@@ -159,7 +159,7 @@ def test_every_parameter_is_in_one_layer_and_a_tied_one_counts_once(model, name)
     assert sorted(own) == sorted(name for name, _ in model.named_parameters())
     kept = weights(model.net)
     assert len({tensor.data_ptr() for tensor in kept.values()}) == len(kept)
-    assert f"{model.head}.weight" in head(model)
+    assert f"{model.head}.weight" in head(model).names
     assert [layer.site for layer in model.layers if layer.name == model.head] == [
         "" if model.head == model.output else model.output
     ]
@@ -186,13 +186,13 @@ def test_what_never_trains(folders):
     assert model.never_trained - {"net.decoder.model.decoder.embed_positions.weight"} == {
         "net.encoder.masked_spec_embed"
     }
-    assert set(full(model)) == {name for name, _ in model.named_parameters()} - model.never_trained
+    assert set(full(model).names) == {name for name, _ in model.named_parameters()} - model.never_trained
     assert not load_model(str(folders("speech2text"))).model.never_trained
 
 
 @pytest.mark.parametrize("name", [*THREE, "wav2vec2, layer norm, bert", "adapter, marian"])
 def test_a_frozen_encoder_rests_and_computes_no_gradient(model):
-    freeze_all_but(model, [*layers(model, model.blocks), *head(model)])
+    freeze_all_but(model, [*layers(model, layers=model.blocks).names, *head(model).names])
     AdaptationModule(model, model.task, torch.optim.SGD).train()
     encoder, decoder = (model.get_submodule(part) for part in (model.encoder.prefix, model.decoder))
     assert not any(module.training for module in encoder.modules())
@@ -204,7 +204,9 @@ def test_a_frozen_encoder_rests_and_computes_no_gradient(model):
     assert not seen[0].requires_grad
     assert model.get_submodule(model.output).weight.grad.abs().sum() > 0
     # And the other way round, a part of the decoder.
-    freeze_all_but(model, layers(model, [layer.name for layer in model.layers if layer.name not in model.blocks[:1]]))
+    freeze_all_but(
+        model, layers(model, layers=[layer.name for layer in model.layers if layer.name not in model.blocks[:1]]).names
+    )
     model.train()
     resting = [module for module in decoder.modules() if not module.training]
     assert model.get_submodule(model.blocks[0]) in resting and model.get_submodule(model._stack) in resting
@@ -213,7 +215,7 @@ def test_a_frozen_encoder_rests_and_computes_no_gradient(model):
 
 def test_a_frozen_feature_encoder_computes_no_gradient(folders):
     model = load_model(str(folders("wav2vec2, bart"))).model
-    freeze_all_but(model, layers(model, "*.encoder.layers.*"))
+    freeze_all_but(model, layers(model, layers="*.encoder.layers.*").names)
     model.train()
     seen = []
     model.net.encoder.feature_extractor.register_forward_hook(lambda *parts: seen.append(parts[2]))
@@ -246,7 +248,7 @@ def test_checkpointing_changes_no_gradient(folders, name):
     gradients = []
     for wanted in (False, True):
         model = hf_speech_seq2seq(str(folders(name)), gradient_checkpointing=wanted).model
-        freeze_all_but(model, layers(model, "last 5"))
+        freeze_all_but(model, layers(model, layers="last 5").names)
         AdaptationModule(model, model.task, torch.optim.SGD).train()
         torch.manual_seed(0)
         np.random.seed(0)

@@ -169,15 +169,18 @@ def test_every_parameter_is_in_one_layer_and_the_tied_one_counts_once(model):
 def test_encoder_and_decoder_are_chosen_apart(model):
     encoder, decoder = (choose_layers(model.layers, f"*.{part}.*") for part in ("encoder", "decoder"))
     assert [*encoder, *decoder] == model.layers
-    assert all(name.startswith("net.model.decoder.") for name in layers(model, "*.decoder.*"))
-    assert set(head(model)) == {"net.model.decoder.embed_tokens.weight", "net.model.decoder.embed_positions.weight"}
+    assert all(name.startswith("net.model.decoder.") for name in layers(model, layers="*.decoder.*").names)
+    assert set(head(model).names) == {
+        "net.model.decoder.embed_tokens.weight",
+        "net.model.decoder.embed_positions.weight",
+    }
     fixed = {"net.model.encoder.embed_positions.weight"}  # sinusoids
-    assert set(full(model)) == {name for name, _ in model.named_parameters()} - fixed
+    assert set(full(model).names) == {name for name, _ in model.named_parameters()} - fixed
 
 
 def test_a_frozen_encoder_rests_and_computes_no_gradient(whisper):
     model = hf_speech_seq2seq(str(whisper), language="en").model
-    freeze_all_but(model, layers(model, "*.decoder.*"))
+    freeze_all_but(model, layers(model, layers="*.decoder.*").names)
     AdaptationModule(model, model.task, torch.optim.SGD).train()
     assert not any(module.training for module in model.net.model.encoder.modules())
     assert all(module.training for module in model.net.model.decoder.modules())
@@ -192,7 +195,7 @@ def test_checkpointing_changes_no_gradient(whisper):
     gradients = []
     for wanted in (False, True):
         model = hf_speech_seq2seq(str(whisper), language="en", gradient_checkpointing=wanted).model
-        freeze_all_but(model, layers(model, "*.decoder.*"))
+        freeze_all_but(model, layers(model, layers="*.decoder.*").names)
         AdaptationModule(model, model.task, torch.optim.SGD).train()
         seq2seq_loss(model, batch_of(0, 1)).backward()
         gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})

@@ -23,7 +23,7 @@ from interventions.rows import merge_rows
 def adaptation(base, folder, tuning, seed=0):
     """What a run with `tuning` might leave: some noise on what it trains."""
     loaded, model = load_model(str(base)), copy.deepcopy(load_model(str(base)).model)
-    freeze_all_but(model, tuning(model))
+    freeze_all_but(model, tuning(model).names)
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -46,7 +46,9 @@ def base(request, tmp_path):
 
 @pytest.fixture
 def first(base, tmp_path):
-    return adaptation(base, tmp_path / "first", lambda model: neurons(model, choose="random", per="site", amount=0.2))
+    return adaptation(
+        base, tmp_path / "first", lambda model: neurons(model, choose="random", per_site=True, top=0.2).names
+    )
 
 
 @pytest.fixture
@@ -230,7 +232,7 @@ def test_commands(innertune, base, first, capsys):
 
 def test_layers_of_a_wav2letter_take_their_batch_norm_along(tmp_path):
     base = load_model("us-english")
-    path = adaptation("us-english", tmp_path / "a", lambda model: layers(model, [3]))
+    path = adaptation("us-english", tmp_path / "a", lambda model: layers(model, layers=[3]).names)
     applied = apply(base.model, path)
     assert {name.split(".")[1] for name in applied._before} == {"conv3", "norm3"}
     applied.remove()

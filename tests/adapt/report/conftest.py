@@ -1,16 +1,17 @@
-"""A comparison to draw, small and with a bit of everything."""
+"""A small comparison with a bit of everything, to draw in tests."""
 
 import pytest
 
-from adapt.comparison.causes import Cause, Causes, Effect, Patched
-from adapt.comparison.recordings import Recording
+from adapt.comparison.causes import Cause, Causes, Effect
+from adapt.comparison.patching import PatchedLayer
+from adapt.comparison.recordings import AudioClip
 from adapt.comparison.results import Comparison, GroupResult, SetResult
-from adapt.comparison.words import Transcript, Word, WordChange, WordChanges
+from adapt.comparison.words import AlignedWord, Transcript, WordChange, WordChanges
 from adapt.introspect.weights.change import LayerChange, WeightChange
 
 
 def rates(wer: float, examples: int = 412) -> dict[str, object]:
-    """Error rates as `TextScores.as_dict` gives them, with intervals of two points to each side."""
+    """Return error rates as `TextScores.as_dict` does, with intervals of two points on each side."""
     cer = 0.4 * wer
     return {
         "wer": wer, "wer_interval": (wer - 0.02, wer + 0.02), "cer": cer, "cer_interval": (cer - 0.01, cer + 0.01),
@@ -19,7 +20,7 @@ def rates(wer: float, examples: int = 412) -> dict[str, object]:
 
 
 def weights(*layers: LayerChange) -> WeightChange:
-    """A model's change from that of its layers."""
+    """Return the change of a model with these layers."""
     sums = [sum(getattr(layer, key) for layer in layers) for key in ("total", "trained", "changed", "buffers_changed")]
     return WeightChange(*sums, list(layers))
 
@@ -30,7 +31,7 @@ REBUILT = LayerChange("net.6", 7_453, 7_453, 7_453, 0, 0.147, 0.9892, [0.2, 0.0,
 
 
 def effect(wer: float, from_: float) -> Effect:
-    """A mixture's error rates, with intervals of two points to each side."""
+    """Return the error rates of a partly changed model, with intervals of two points on each side."""
     values = {"wer": wer, "cer": 0.4 * wer}
     change = wer - from_
     return Effect(values, {"wer": (change - 0.02, change + 0.02), "cer": (change - 0.02, change + 0.02)})
@@ -44,7 +45,7 @@ CAUSES = Causes(
         Cause("net.3", "layer", 64_731, {"target": effect(0.41, 0.18)}, {"target": effect(0.23, 0.46)}),
         Cause("random neurons", "random", 120, {"target": effect(0.18, 0.18)}, {"target": effect(0.46, 0.46)}),
     ],
-    [Patched("net.0", {"target": 0.5}, {"target": 2.5}), Patched("net.3", {"target": 2.4}, {"target": 0.6})],
+    [PatchedLayer("net.0", {"target": 0.5}, {"target": 2.5}), PatchedLayer("net.3", {"target": 2.4}, {"target": 0.6})],
     {"target": (2.6, 0.4)},
     ["net.6.weight"],
 )
@@ -54,7 +55,7 @@ LOGGED = ("epoch", "train_loss", "val_loss", "val_wer", "val_cer", "learning_rat
 
 @pytest.fixture
 def comparison() -> Comparison:
-    """German from English: the target gained, the source lost, the first layer was frozen."""
+    """German from English: the target improved, the source got worse, and the first layer was frozen."""
     return Comparison(
         before_name="outputs/base",
         after_name="outputs/after",
@@ -72,8 +73,8 @@ def comparison() -> Comparison:
         transcripts=[
             Transcript(
                 "target", "clips/one.wav", "Die Straße", 2,
-                [Word("die", "di"), Word("straße", ""), Word("", "nu")],
-                [Word("die", "die"), Word("straße", "strasse")],
+                [AlignedWord("die", "di"), AlignedWord("straße", ""), AlignedWord("", "nu")],
+                [AlignedWord("die", "die"), AlignedWord("straße", "strasse")],
             ),
         ],
         weights=weights(FROZEN, TRAINED, REBUILT),
@@ -90,7 +91,7 @@ def comparison() -> Comparison:
                 31, 12, True,
             ),
         },  # fmt: skip
-        recordings={0: Recording(b"mp3", 2.3)},
+        audio_clips={0: AudioClip(b"mp3", 2.3)},
         causes=CAUSES,
         history=[
             dict(zip(LOGGED, values, strict=True))

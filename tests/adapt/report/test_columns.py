@@ -1,4 +1,4 @@
-"""Two alignments merged into columns: nothing is lost, nothing moves, and every error keeps its kind."""
+"""Merging two alignments into columns keeps all words, their order and the kind of each error."""
 
 import pytest
 from hypothesis import given
@@ -11,19 +11,19 @@ TEXT = st.lists(st.sampled_from(["a", "b", "c", "das", "straße"]), min_size=1, 
 
 
 def transcript(reference: str, before: str, after: str) -> Transcript:
-    """A transcript with real alignments."""
+    """Align the output of two models with a reference."""
     return Transcript("target", "x.wav", reference, 0, align(reference, before), align(reference, after))
 
 
 @given(TEXT, TEXT, TEXT)
 def test_each_row_reads_as_its_text_and_its_errors_are_the_word_edits(reference: str, before: str, after: str) -> None:
-    said = transcript(reference, before, after)
-    merged = columns(said)
+    aligned = transcript(reference, before, after)
+    merged = columns(aligned)
     assert [column.reference for column in merged if column.reference] == reference.split()
-    for when, text, alignment in (("before", before, said.before), ("after", after, said.after)):
+    for when, text, alignment in (("before", before, aligned.before), ("after", after, aligned.after)):
         cells = [getattr(column, when) for column in merged]
         assert [cell.text for cell in cells if cell.text] == text.split()
-        edits = sum(word.expected != word.written for word in alignment)
+        edits = sum(word.reference != word.hypothesis for word in alignment)
         assert sum(cell.kind in ("wrong", "extra", "missing") for cell in cells) == edits
 
 
@@ -35,7 +35,7 @@ def test_kinds() -> None:
         ("two", *_second(merged, "two"), "two", "right"),
         ("three", *_second(merged, "three"), "three", "right"),
     ]
-    # "too" stands for one of the two words, and the other is missing; which, the aligner decides.
+    # The aligner decides which of the two words "too" replaces; the other is missing.
     assert sorted(c.before.kind for c in merged) == ["missing", "none", "right", "wrong"]
 
 

@@ -1,4 +1,4 @@
-"""Pictures: well-formed, to scale, with one cell a neuron, and no sudden end on empty or infinite values."""
+"""Figures are well-formed, to scale, have one cell per neuron, and accept empty and infinite values."""
 
 import math
 import re
@@ -13,7 +13,7 @@ from adapt.report import figures
 
 
 @given(st.floats(0, 1e6), st.floats(1e-6, 1e6))
-def test_an_axis_holds_its_range_with_few_even_ticks(low: float, span: float) -> None:
+def test_an_axis_covers_its_range_with_few_even_ticks(low: float, span: float) -> None:
     ticks = figures.axis(low, low + span).ticks
     room = 1e-9 * max(1.0, abs(low) + span)
     assert ticks[0] <= low + room and low + span <= ticks[-1] + room
@@ -22,16 +22,16 @@ def test_an_axis_holds_its_range_with_few_even_ticks(low: float, span: float) ->
     assert max(steps) - min(steps) <= room
 
 
-def test_an_axis_of_nothing_still_has_a_length() -> None:
+def test_an_axis_of_an_empty_range_has_a_length() -> None:
     assert figures.axis(0.0, 0.0).place(0.0) == 0.0
 
 
-def test_places_are_counted_from_the_first_tick() -> None:
+def test_positions_are_relative_to_the_first_tick() -> None:
     scale = figures.axis(-1.0, 1.0)
     assert [scale.place(value) for value in (-1.0, 0.0, 1.0)] == [0.0, 0.5, 1.0]
 
 
-def test_intervals_lie_to_scale() -> None:
+def test_intervals_are_drawn_to_scale() -> None:
     rates = [{"wer": wer, "wer_interval": (wer - 0.1, wer + 0.1)} for wer in (0.4, 0.2)]
     scale = figures.metric_axis(rates, [WER])
     assert (scale.ticks[0], scale.ticks[-1]) == (0.0, 50.0)
@@ -45,19 +45,19 @@ def test_intervals_lie_to_scale() -> None:
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1e13)), min_size=1, max_size=400))
 @example([0.0, 0.002, None, 0.5] * 100)
-def test_a_strip_has_one_cell_per_neuron_in_its_place(neurons: list[float | None]) -> None:
+def test_a_strip_has_one_cell_per_neuron_in_order(neurons: list[float | None]) -> None:
     root = ElementTree.fromstring(figures.neuron_strip("layer", neurons))
     seen = {}
     for path in root.iter("path"):
         drawing = path.get("d")
         if path.get("class") == "new":
             for x, y in re.findall(r"M(\d+) (\d+)", drawing):
-                seen[int(x) // 7 + int(y) // 11 * figures.UNITS_A_ROW] = None
+                seen[int(x) // 7 + int(y) // 11 * figures.UNITS_PER_ROW] = None
             continue
         x = y = 0
         for dx, dy in re.findall(r"m(-?\d+) (-?\d+)h6", drawing):
             x, y = x + int(dx), y + int(dy)
-            seen[x // 7 + y // 11 * figures.UNITS_A_ROW] = path.get("stroke")
+            seen[x // 7 + y // 11 * figures.UNITS_PER_ROW] = path.get("stroke")
             x += 6
     assert sorted(seen) == list(range(len(neurons)))
     for shade, change in ((None, None), (figures.IDENTICAL, 0.0)):
@@ -71,7 +71,7 @@ def test_the_same_change_has_the_same_shade_in_every_layer() -> None:
     assert figures.SHADES[2] in one and figures.SHADES[2] in other
 
 
-def test_the_key_names_every_shade_once() -> None:
+def test_the_legend_names_every_shade_once() -> None:
     assert [name for name, _ in figures.shade_key()] == [
         "identical", "under 0.1 %", "0.1–1 %", "1–3 %", "3–10 %", "10–30 %", "30–100 %", "100 % or more", "new unit",
     ]  # fmt: skip
@@ -86,11 +86,11 @@ def test_the_key_names_every_shade_once() -> None:
         ([0.1, 0.0, 0.3, None, 0.2], "5 units; 1 new; median 20.0 %; most changed: 2 (30.0 %), 4 (20.0 %), 0 (10.0 %)"),
     ],
 )
-def test_neurons_in_words(neurons: list[float | None], text: str) -> None:
+def test_neurons_are_described(neurons: list[float | None], text: str) -> None:
     assert figures.describe(neurons) == text
 
 
-def test_curves_leave_out_what_is_not_a_number() -> None:
+def test_curves_leave_out_values_that_are_not_finite() -> None:
     history = [{"epoch": 1, "a": math.inf}, {"epoch": 2, "a": 2.0}, {"epoch": 3}, {"epoch": 4, "a": 1.0}]
     line = figures.curve("loss", "training", history, "a")
     assert dict(line.values) == {2: 2.0, 4: 1.0}

@@ -1,4 +1,4 @@
-"""What was measured inside a model is drawn whole, with its figures, and nothing in a name can break the page."""
+"""Tables and heat maps of measures show all of their figures, and names are escaped."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,9 @@ from adapt.introspect.similarity.similarity import Similarity
 from adapt.introspect.weights.measures import ParameterChange, WeightMeasures
 from adapt.report import page
 from adapt.report.heat_map import SHADES, heat_map
-from adapt.report.introspection import knowing_table, probe_table, similarity_figure, weight_table
+from adapt.report.probes import neuron_table, probe_table
+from adapt.report.similarity import similarity_figure
+from adapt.report.weights import weight_table
 from interventions.neurons import Scores
 from interventions.sites import Site
 
@@ -22,7 +24,7 @@ def test_a_heat_map_has_a_cell_for_each_pair_with_its_value():
     shades = re.findall(r'fill="(#[0-9a-f]{6})"', drawn)
     assert shades == [SHADES[-1], SHADES[5], SHADES[0], SHADES[5], SHADES[-1], SHADES[0]]
     assert re.findall(r">([^<]*)</text>", drawn)[-6:] == ["1.00", ".50", "−.04", ".50", "1.00", "0"]
-    assert ">x</text>" in drawn and ">a.x</text>" in drawn  # the parts that all names share are left out
+    assert ">x</text>" in drawn and ">a.x</text>" in drawn  # without the parts that all names share
 
 
 def test_many_layers_are_drawn_small_without_figures():
@@ -39,25 +41,25 @@ def test_names_are_escaped():
     assert "<b>" not in str(probe_table(Probe("x", "linear", ("a", "b"), rows, Scores({}), {}, 10, 4)))
 
 
-def test_neurons_that_know_a_target_are_listed_the_surest_first_and_by_class_where_it_is_read_best():
+def test_neurons_are_listed_by_score_at_each_site_and_by_class_at_the_most_accurate_site():
     first, second = Site("a", 1, 4, ()), Site("<b>", 1, 20, ())
     scores = Scores({first: torch.tensor([0.0, 3.0, 1.0, 2.0]), second: torch.arange(20.0)})
     classes = ("x", "y", "<z>")
     each = {name: Scores({first: torch.eye(4)[n], second: torch.eye(20)[n]}) for n, name in enumerate(classes)}
     rows = tuple(ProbeRow(name, right, (0.1, 0.9), 0.3) for name, right in (("a", 0.5), ("<b>", 0.8)))
-    drawn = str(knowing_table(Probe("t", "linear", classes, rows, scores, each, 10, 4)))
+    drawn = str(neuron_table(Probe("t", "linear", classes, rows, scores, each, 10, 4)))
     lines = re.findall(r'scope="row" class="text">(.*?)</th><td class="text">(.*?)</td>', drawn)
-    assert lines[0] == ("<code>a</code>", "1, 3, 2")  # what scores nothing knows nothing
+    assert lines[0] == ("<code>a</code>", "1, 3, 2")  # without the neuron whose score is 0
     assert lines[1] == ("<code>&lt;b&gt;</code>", ", ".join(map(str, range(19, 7, -1))))
     assert lines[2:] == [
         (f"{name} at <code>&lt;b&gt;</code>", str(n)) for n, name in enumerate(("x", "y", "&lt;z&gt;"))
     ]
-    alike = Scores({second: torch.ones(20)})
-    assert ", 11, and 8 more as much as the last<" in str(
-        knowing_table(Probe("t", "linear", (), rows, alike, {}, 10, 4))
+    tied = Scores({second: torch.ones(20)})
+    assert ", 11, and 8 more with the same score as the last<" in str(
+        neuron_table(Probe("t", "linear", (), rows, tied, {}, 10, 4))
     )
     two = Probe("t", "linear", classes[:2], rows, scores, each, 10, 4)
-    assert str(knowing_table(two)).count("<tr") == 3  # the head and the sites
+    assert str(neuron_table(two)).count("<tr") == 3  # the head and the sites
 
 
 def test_probes_before_and_after():
@@ -72,10 +74,10 @@ def test_probes_before_and_after():
 
 
 def test_changed_and_unchanged_weights():
-    still = ParameterChange("a.weight", (3, 4), 0.0, 0.0, 1.0, None, 0.0, 0.0, 0.0, 1.0)
+    unchanged = ParameterChange("a.weight", (3, 4), 0.0, 0.0, 1.0, None, 0.0, 0.0, 0.0, 1.0)
     moved = ParameterChange("b.weight", (3, 4), 0.5, 0.125, 0.99, None, 0.2, 2.0, 2.5, 0.75)
     bias = ParameterChange("b.bias", (3,), 1.0, 0.5, 0.9, None, None, None, None, None)
-    drawn = str(weight_table(WeightMeasures((still, moved, bias), *(Scores({}),) * 4)))
+    drawn = str(weight_table(WeightMeasures((unchanged, moved, bias), *(Scores({}),) * 4)))
     assert drawn.count("<tr") == 3 and "b.bias" not in drawn and "By chance" not in drawn
     assert "12.5 %" in drawn and "50.0 %" in drawn and drawn.count('class="frozen"') == 1
     known = ParameterChange("b.weight", (3, 4), 0.5, 0.125, 0.99, 0.05, 0.2, 2.0, 2.5, 0.75)

@@ -1,4 +1,4 @@
-"""The page of maps: a picture a group, in an order that helps, on one scale; whole, and asking for no file."""
+"""The page of maps has an image for each group on one scale, in a useful order, and is self-contained."""
 
 import base64
 import re
@@ -11,21 +11,22 @@ import pytest
 from adapt.introspect.topography.draw import LEVELS, NOTHING
 from adapt.introspect.topography.layouts import sorted_grid
 from adapt.introspect.topography.maps import TopographicMap
-from adapt.report.maps import MOST_CHANGED, SHOWN, map_picture, map_section, write_maps
+from adapt.introspect.topography.result import MapsResult
+from adapt.report.maps import MAX_CHANGED, SHOWN, map_picture, map_section, write_maps
 
 NAMES = ("aː", "<b>", "s", "z")
 
 
 @pytest.fixture
 def profiles():
-    """Thirty units `(30, 4)`; the last two groups are nearly the same."""
+    """Profiles of thirty units `(30, 4)`; the last two groups are nearly the same."""
     made = np.random.default_rng(0).normal(size=(30, 4))
     made[:, 3] = made[:, 2] + 0.1 * made[:, 3]
     return made
 
 
 def pictures(html):
-    """Label and levels of each picture, in order; filter 2 undone."""
+    """Return the label and the levels of each image, in order, with PNG filter 2 undone."""
     found = []
     for label, data in re.findall(r'<img class="map" alt="([^"]*)" src="data:image/png;base64,([^"]*)">', html):
         file = base64.b64decode(data)
@@ -38,7 +39,7 @@ def pictures(html):
     return found
 
 
-def test_a_picture_for_each_group_with_like_ones_beside_each_other(profiles):
+def test_each_group_has_an_image_next_to_similar_groups(profiles):
     html = map_section([TopographicMap("conv3", NAMES, sorted_grid(profiles), profiles)])
     example, *drawn = pictures(html)
     labels = [label for label, _ in drawn]
@@ -53,7 +54,7 @@ def test_a_picture_for_each_group_with_like_ones_beside_each_other(profiles):
     assert "trustworthiness 0." in html and "before" not in html.lower()
 
 
-def test_before_after_and_difference_are_on_one_scale_the_most_changed_first(profiles):
+def test_before_after_and_difference_share_a_scale_and_large_changes_come_first(profiles):
     after = profiles.copy()
     after[:, 1] += 0.5
     after[:, 2] *= 0.9
@@ -72,18 +73,18 @@ def test_before_after_and_difference_are_on_one_scale_the_most_changed_first(pro
     assert html.count("changed by 0 %") == 2
 
 
-def test_groups_that_were_silent_and_groups_too_many():
+def test_silent_groups_and_too_many_groups():
     draw = np.random.default_rng(0)
-    before, after = np.zeros((12, MOST_CHANGED + 5)), draw.normal(size=(12, MOST_CHANGED + 5))
+    before, after = np.zeros((12, MAX_CHANGED + 5)), draw.normal(size=(12, MAX_CHANGED + 5))
     after[:, 7] = 0
-    names = [f"g{n}" for n in range(MOST_CHANGED + 5)]
+    names = [f"g{n}" for n in range(MAX_CHANGED + 5)]
     html = map_section([TopographicMap("fc1", names, sorted_grid(after), before, after)])
-    assert html.count("silent before") == MOST_CHANGED and "Not drawn: 5 groups that changed less" in html
+    assert html.count("silent before") == MAX_CHANGED and "Not drawn: 5 groups that changed less" in html
     assert "<b>g7</b>" not in html and "Moran's I —" in html
 
 
 class Check(HTMLParser):
-    """Counts what is open, and remembers what is asked for."""
+    """Checks that tags are closed, and collects the addresses that a page loads."""
 
     def __init__(self):
         super().__init__()
@@ -99,11 +100,11 @@ class Check(HTMLParser):
 
 
 @pytest.mark.parametrize("units", [1, 2, 6, 30])
-def test_the_page_is_whole_and_asks_for_nothing(units, profiles, tmp_path):
+def test_the_page_is_complete_and_loads_nothing(units, profiles, tmp_path):
     own = profiles[:units]
     maps = [TopographicMap(f"fc{n}", NAMES, sorted_grid(own), own, own if n else None) for n in range(2)]
     for _ in range(2):
-        write_maps(tmp_path / "maps.html", maps, "A <title>", "Two & two.", config="seed: 0")
+        write_maps(tmp_path / "maps.html", MapsResult("letter", 9, tuple(maps)), "A <title>", config="seed: 0")
         page = (tmp_path / "maps.html").read_text(encoding="utf-8")
     check = Check()
     check.feed(page)
@@ -117,14 +118,14 @@ def test_no_map_is_refused():
         map_section([])
 
 
-def test_the_groups_that_changed_most_are_seen_at_once_and_the_others_unfolded():
+def test_the_most_changed_groups_are_visible_at_first():
     made = np.random.default_rng(0).normal(size=(30, SHOWN + 3))
     names = [f"g{number}" for number in range(SHOWN + 3)]
     after = made + 0.1 * np.arange(SHOWN + 3)[::-1]
     drawn = TopographicMap("conv3", names, sorted_grid(made), made, after)
-    seen, unfolded = map_section([drawn]).split("<details>")
-    assert "<summary>3 more groups</summary>" in unfolded
-    shown = [[label for label, _ in pictures(part) if "before" in label] for part in (seen, unfolded)]
+    visible, folded = map_section([drawn]).split("<details>")
+    assert "<summary>3 more groups</summary>" in folded
+    shown = [[label for label, _ in pictures(part) if "before" in label] for part in (visible, folded)]
     assert shown == [[f"conv3, g{n} before" for n in part] for part in (range(SHOWN), range(SHOWN, SHOWN + 3))]
     file, groups = map_picture(drawn)
     assert groups == names[:SHOWN] and file.startswith(b"\x89PNG")

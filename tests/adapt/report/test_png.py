@@ -1,4 +1,4 @@
-"""Pictures of pixels: what is written can be read back, by another library."""
+"""PNG files can be read by another library and contain the same pixels."""
 
 import io
 from base64 import b64decode
@@ -14,9 +14,14 @@ from adapt.report.png import BLUE, RED, WHITE, data_url, diverging, png
 def test_colours_are_symmetric_about_white():
     colours = diverging(torch.tensor([[-2.0, -1.0, 0.0, 0.5, 1.0, 9.0, float("nan")]]), 1.0)
     assert colours.dtype == torch.uint8 and colours.shape == (1, 7, 3)
-    told = [tuple(one) for one in colours[0].tolist()]
-    assert told[0] == told[1] == BLUE and told[2] == WHITE and told[4] == told[5] == RED and told[6] == (221,) * 3
-    assert told[3] == tuple(round((255 + end) / 2) for end in RED)
+    pixels = [tuple(one) for one in colours[0].tolist()]
+    assert (
+        pixels[0] == pixels[1] == BLUE
+        and pixels[2] == WHITE
+        and pixels[4] == pixels[5] == RED
+        and pixels[6] == (221,) * 3
+    )
+    assert pixels[3] == tuple(round((255 + end) / 2) for end in RED)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (60, 400)])

@@ -1,4 +1,4 @@
-"""The picture of a sweep: every setting, the bare model at 0, controls told apart, and nothing else needed."""
+"""The page of a sweep shows every setting, the unmodified model at 0, and controls, and is self-contained."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from adapt.report.sweep import write_sweep
 
 
 def point(chart: str, line: str, value: float, wer: float, control: bool = False) -> Point:
-    """A setting of a model whose bare WER is 40 %."""
+    """Return a setting of a model whose unmodified WER is 40 %."""
     quality, bare = (
         {"wer": w, "wer_interval": (w - 0.02, w + 0.02), "cer": w / 2, "cer_interval": (0, w)} for w in (wer, 0.4)
     )
@@ -33,7 +33,7 @@ def page(tmp_path: Path) -> str:
     return (tmp_path / "a.html").read_text()
 
 
-def test_every_setting_is_there_with_what_it_changed(page: str) -> None:
+def test_every_setting_is_listed_with_its_difference(page: str) -> None:
     rows = re.findall(r"<tr><th scope=\"row\" class=\"text\">(.*?)</tr>", page, re.DOTALL)
     assert len(rows) == len(POINTS) and "A &lt;title&gt;" in page and "seed: 0" in page
     assert "35.0 %" in rows[0] and "33.0–37.0 %" in rows[0] and "−5.0" in rows[0] and 'class="better"' in rows[0]
@@ -41,7 +41,7 @@ def test_every_setting_is_there_with_what_it_changed(page: str) -> None:
     assert "<td>-1</td>" in rows[4] and 'class="worse"' in rows[4]
 
 
-def test_a_picture_a_place_with_the_bare_model_at_zero(page: str) -> None:
+def test_each_place_has_a_chart_with_the_unmodified_model_at_zero(page: str) -> None:
     pictures = re.findall(r'<svg class="curves".*?</svg>', page, re.DOTALL)
     assert len(pictures) == 2 and page.count("<figcaption>conv") == 2
     assert "scottish coefficient 0: 40 %" in pictures[0] and "scottish coefficient 1: 30 %" in pictures[0]
@@ -49,16 +49,16 @@ def test_a_picture_a_place_with_the_bare_model_at_zero(page: str) -> None:
     assert re.findall(r'<g class="curve (\w+)"><polyline', pictures[0]) == ["validation", "second", "third"]
 
 
-def test_one_key_for_all_pictures(page: str) -> None:
+def test_all_charts_share_one_legend(page: str) -> None:
     key = page.partition('<ul class="key">')[2].partition("</ul>")[0]
     assert re.findall(r"</svg>(.*?)</li>", key) == ["scottish", "us", "control"]
 
 
-def test_it_needs_nothing_else(page: str) -> None:
+def test_it_is_self_contained(page: str) -> None:
     assert "<script" not in page and "src=" not in page and "@import" not in page and "default-src 'none'" in page
 
 
-def test_where_more_is_better(tmp_path: Path) -> None:
+def test_a_metric_of_which_higher_is_better(tmp_path: Path) -> None:
     bleu = translation_metrics()[:1]
     values = [{"bleu": v, "bleu_interval": (v - 1, v + 1)} for v in (20.0, 10.0)]
     one = Point("target", "interventions", 1.0, values[0], values[1], {"bleu": (8.0, 12.0)})

@@ -1,4 +1,4 @@
-"""The tables that loggers get: every row fits its columns, and has the comparison's own values."""
+"""Tables for loggers: every row fits its columns and has the values of the comparison."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ def rows(table: Table) -> list[dict[str, object]]:
     return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
 
 
-def test_every_figure_is_the_comparisons(comparison: Comparison) -> None:
+def test_values_are_those_of_the_comparison(comparison: Comparison) -> None:
     found = {name: rows(table) for name, table in tables(comparison).items()}
     assert list(found) == ["result", "groups", "words", "transcripts", "layers", "causes"]
     target = found["result"][0]
@@ -18,16 +18,16 @@ def test_every_figure_is_the_comparisons(comparison: Comparison) -> None:
     assert (target["difference_low"], target["difference_high"], target["examples"]) == (-0.309, -0.257, 412)
     assert len(found["result"]) == 4 and len(found["groups"]) == 8
     word = found["words"][0]
-    assert (word["word"], word["before"], word["after"], word["clear"]) == ("straße", 3, 31, True)
-    assert word["instead_before"] == "stras 20, - 4"
+    assert (word["word"], word["correct_before"], word["correct_after"], word["significant"]) == ("straße", 3, 31, True)
+    assert word["substitutions_before"] == "stras 20, - 4"
     assert [layer["changed"] for layer in found["layers"]] == [0, 64_731, 7_453]
     cause = found["causes"][0]
-    assert (cause["part"], cause["alone"], cause["put_back"], cause["before"]) == ("net.3", 0.23, 0.41, 0.46)
+    assert (cause["part"], cause["applied"], cause["reverted"], cause["before"]) == ("net.3", 0.23, 0.41, 0.46)
     (transcript,) = found["transcripts"]
     assert (transcript["before"], transcript["after"]) == ("di nu", "die strasse") and transcript[RECORDING] == b"mp3"
 
 
-def test_what_is_not_there_has_no_table(comparison: Comparison) -> None:
-    less = replace(comparison, causes=None, weights=None, transcripts=[], words={}, groups=[], recordings={})
+def test_missing_parts_have_no_table(comparison: Comparison) -> None:
+    less = replace(comparison, causes=None, weights=None, transcripts=[], words={}, groups=[], audio_clips={})
     assert list(tables(less)) == ["result"]
     assert tables(replace(less, sets={})) == {}

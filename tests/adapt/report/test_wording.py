@@ -1,4 +1,4 @@
-"""Numbers as text, and the summary: each direction, and none claimed where the interval includes 0."""
+"""Numbers as text, and the summary, which claims no direction if the interval includes 0."""
 
 import math
 from dataclasses import replace
@@ -12,21 +12,21 @@ from adapt.report import wording
 
 
 def set_result(like: SetResult, before: float, after: float, difference: tuple[float, float]) -> SetResult:
-    """A result with other word error rates."""
+    """Return a result with other word error rates."""
     return SetResult(like.before | {"wer": before}, like.after | {"wer": after}, {"wer": difference})
 
 
 def test_summary_names_the_gain_and_the_forgetting(comparison: Comparison) -> None:
     assert wording.summary(comparison) == (
-        "Word error rate on the target fell from 46.5 % to 18.2 %; "
-        "on the source it rose from 9.1 % to 12.4 % (forgetting +3.3 points)."
+        "Word error rate on the target set fell from 46.5 % to 18.2 %; "
+        "on the source set it rose from 9.1 % to 12.4 % (forgetting +3.3 points)."
     )
 
 
 BLEU = Metric("bleu", "BLEU", "BLEU", higher=True, percent=False)
 
 
-def test_where_more_is_better_a_rise_is_a_gain_and_a_fall_is_forgetting(comparison: Comparison) -> None:
+def test_if_higher_is_better_a_rise_is_a_gain_and_a_fall_is_forgetting(comparison: Comparison) -> None:
     def values(value: float) -> dict[str, object]:
         return {"bleu": value, "bleu_interval": (value - 1, value + 1), "examples": 300}
 
@@ -36,7 +36,8 @@ def test_where_more_is_better_a_rise_is_a_gain_and_a_fall_is_forgetting(comparis
     }
     translated = replace(comparison, sets=sets, metrics=(BLEU,), example_name="sentence")
     assert wording.summary(translated) == (
-        "BLEU on the target rose from 10.0 to 60.0; on the source it fell from 90.0 to 80.5 (forgetting +9.5 points)."
+        "BLEU on the target set rose from 10.0 to 60.0; "
+        "on the source set it fell from 90.0 to 80.5 (forgetting +9.5 points)."
     )
     differences = [(45.0, 55.0), (-12.0, -8.0), (-1.0, 1.0)]
     assert [wording.verdict(own, BLEU) for own in differences] == ["better", "worse", "no clear change"]
@@ -54,23 +55,23 @@ def test_no_direction_is_claimed_when_the_interval_includes_zero(
     assert "46.5 % before, 45.9 % after" in text and "includes 0" in text and "forgetting −0.6 points" in text
 
 
-def test_a_rise_on_the_target_is_called_one(comparison: Comparison) -> None:
+def test_a_rise_on_the_target_is_called_a_rise(comparison: Comparison) -> None:
     worse = set_result(comparison.sets["target"], 0.3, 0.35, (0.01, 0.09))
     assert wording.summary(replace(comparison, sets={"target": worse})) == (
-        "Word error rate on the target rose from 30.0 % to 35.0 %."
+        "Word error rate on the target set rose from 30.0 % to 35.0 %."
     )
 
 
 def test_the_source_alone_and_no_set_at_all(comparison: Comparison) -> None:
     alone = wording.summary(replace(comparison, sets={"source": comparison.sets["source"]}))
-    assert alone == "Word error rate on the source rose from 9.1 % to 12.4 % (forgetting +3.3 points)."
+    assert alone == "Word error rate on the source set rose from 9.1 % to 12.4 % (forgetting +3.3 points)."
     assert "no test set" in wording.summary(replace(comparison, sets={}))
 
 
-def test_few_utterances_are_owned_up_to(comparison: Comparison) -> None:
+def test_few_utterances_are_mentioned(comparison: Comparison) -> None:
     like = comparison.sets["target"]
     few = SetResult(like.before | {"examples": 1}, like.after | {"examples": 1}, like.difference)
-    assert wording.summary(replace(comparison, sets={"target": few})).endswith("(from only 1 utterance).")
+    assert wording.summary(replace(comparison, sets={"target": few})).endswith("(measured on only 1 utterance).")
 
 
 @pytest.mark.parametrize(
@@ -106,6 +107,6 @@ def test_numbers() -> None:
     ]  # fmt: skip
     assert [formatting.duration(x) for x in (0.4, 42, 372.4, 4000)] == ["0.4 s", "42 s", "6 min 12 s", "1 h 6 min"]
     assert [wording.better(x) for x in (3, 1, -2)] == ["3 words better", "1 word better", "2 words worse"]
-    assert wording.better(0) == "no better, no worse"
+    assert wording.better(0) == "unchanged"
     assert formatting.short("a" * 100 + "bcde") == "aaaaaaaaaaaa…bcde"
     assert formatting.short("Hochdeutsch mit leichtem Akzent") == "Hochdeutsch mit leichtem Akzent"

@@ -13,7 +13,7 @@ from adapt.data.manifest import Splits, read_manifest
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
 from adapt.models.flops import counted_flops
-from adapt.training.dry_run import Training, dry_run, duration
+from adapt.training.dry_run import Setup, dry_run, duration
 from adapt.training.prefix_cache import Cache
 from adapt.tuning.layers import full, layers
 from interventions.freeze import freeze_all_but
@@ -23,7 +23,7 @@ WAYS = ["this tuning", "full fine-tuning", "LoRA, r=8"]
 
 def chosen(reference, which):
     model = load_model(str(reference)).model
-    freeze_all_but(model, full(model) if which is None else layers(model, which))
+    freeze_all_but(model, full(model).names if which is None else layers(model, layers=which).names)
     return model
 
 
@@ -31,7 +31,7 @@ def chosen(reference, which):
 def training(speech, tmp_path):
     def make(**options):
         splits = Splits(tuple(read_manifest(speech["high_validation"])[0]))
-        return Training(splits, Loader(4.0), torch.optim.AdamW, options.pop("cache", Cache()), 5, tmp_path, **options)
+        return Setup(splits, Loader(4.0), torch.optim.AdamW, options.pop("cache", Cache()), 5, tmp_path, **options)
 
     return make
 
@@ -84,13 +84,13 @@ def test_what_is_replayed_costs_too(base, speech, training, monkeypatch):
 
 
 def test_lora_is_left_out_where_a_model_cannot_have_it(base, training, monkeypatch):
-    def refused(model):
+    def refused(model, data):
         raise InputError("no site")
 
     chosen_ = chosen(base, "last 2")
-    assert [one.way for one in dry_run(chosen_, load_model(str(base)).model, training())] == WAYS
+    assert [one.name for one in dry_run(chosen_, load_model(str(base)).model, training())] == WAYS
     monkeypatch.setattr("adapt.training.dry_run.lora", refused)
-    assert [one.way for one in dry_run(chosen_, load_model(str(base)).model, training())] == WAYS[:2]
+    assert [one.name for one in dry_run(chosen_, load_model(str(base)).model, training())] == WAYS[:2]
 
 
 @pytest.mark.parametrize("family", ["hf_ctc", "hf_speech_seq2seq", "hf_translation"])
@@ -106,7 +106,7 @@ def test_every_family_prints_a_table(innertune, request, speech, language, capsy
         f"output={tmp_path / 'run'}", "dry_run=true",
     )  # fmt: skip
     text = capsys.readouterr().out
-    for word in ("this tuning", "full fine-tuning", "GFLOPs backward", "optimizer state", "time in all", " layers, "):
+    for word in ("this tuning", "full fine-tuning", "GFLOPs backward", "optimizer state", "total time", " layers, "):
         assert word in text
     assert not run.exists()
 

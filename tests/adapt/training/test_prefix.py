@@ -168,7 +168,7 @@ def test_what_cannot_be_cached_says_why(tmp_path):
 
     model = load_model(str(save_ctc(tmp_path / "sew", "SEW", squeeze_factor=2))).model
     freeze_all_but(model, [name for name, _ in model.named_parameters() if "lm_head" in name])
-    with pytest.raises(UncachedError, match="one utterance after another"):
+    with pytest.raises(UncachedError, match="one utterance at a time"):
         find_cut(model)
 
     whisper = save_whisper(tmp_path / "whisper", apply_spec_augment=True, mask_time_prob=0.2)
@@ -183,7 +183,7 @@ def test_what_is_random_after_all_is_found_out():
     freeze_all_but(model, [name for name, _ in model.named_parameters()][-2:])
     (cut,) = [cut for cut in model.cuts if cut.last.endswith("conv4")]
     model.net.acoustic_model.conv2.register_forward_hook(lambda _, __, output: output + torch.rand_like(output))
-    with pytest.raises(UncachedError, match="not the same each time"):
+    with pytest.raises(UncachedError, match="is random"):
         Prefix(model, cut, batch_of(model))
 
 
@@ -285,7 +285,7 @@ def test_a_run_ends_as_without_the_cache(runs, caplog, family):
     ("options", "why"),
     [
         (["tuning=full"], "is the first"),
-        (["tuning=head", "trainer.max_epochs=1"], "no example comes a second time"),
+        (["tuning=head", "trainer.max_epochs=1"], "no example is read twice"),
         (
             ["tuning=head", "cache.gigabytes=0.0001"],
             "it would take .* on disk, more than the 100 kB of cache",

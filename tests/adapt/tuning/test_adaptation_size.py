@@ -16,9 +16,9 @@ from interventions.freeze import freeze_all_but
 from interventions.rows import merge_rows
 
 TUNINGS = {
-    "full": full, "layers": lambda model: layers(model, "last 2"), "head": head, "bias": bias, "norm": norm,
-    "neurons": lambda model: neurons(model, choose="random", amount=0.1), "lora": lambda model: lora(model, r=2),
-    "all but neurons": lambda model: neurons(model, choose="random", amount=0.1, freeze=True),
+    "full": full, "layers": lambda model: layers(model, layers="last 2"), "head": head, "bias": bias, "norm": norm,
+    "neurons": lambda model: neurons(model, choose="random", top=0.1), "lora": lambda model: lora(model, r=2),
+    "all but neurons": lambda model: neurons(model, choose="random", top=0.1, freeze=True),
 }  # fmt: skip
 
 
@@ -27,7 +27,7 @@ def test_an_adaptation_is_as_large_as_what_trained(family, request, tmp_path):
     base = load_model(family if family == "us-english" else str(request.getfixturevalue(family)))
     for name, tuning in TUNINGS.items():
         model = copy.deepcopy(base.model)
-        freeze_all_but(model, tuning(model))
+        freeze_all_but(model, tuning(model).names)
         numbers = 0
         draw = torch.Generator().manual_seed(0)
         with torch.no_grad():

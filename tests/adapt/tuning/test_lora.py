@@ -17,7 +17,7 @@ from interventions.freeze import freeze_all_but
 
 def places(model, tuning=lora, **options):
     """The modules that get factors, in the model's order."""
-    names = tuning(model, **options)
+    names = tuning(model, **options).names
     assert set(names) <= dict(model.named_parameters()).keys()
     return [one.module for one in merge_factors(model).factors]
 
@@ -63,8 +63,8 @@ def test_by_sites_and_layers(marian, wav2vec2):
         ({"sites": "*.no"}, r"tuning=lora: No site matches '\*\.no'"), ({"layers": "decoder last 9"}, "No layer is "),
         ({"sites": "net.lm_head"}, "tied to 'net.model.shared.weight'"), ({"r": 0}, "`r` should be a positive integer"),
         ({"options": {"ranks": 1}}, "unexpected keyword argument 'ranks'"),
-        *(({"alpha": one}, "alpha .* is a number above 0") for one in (0, -1, float("nan"), float("inf"), True, "x")),
-        *(({"dropout": one}, "dropout is a share") for one in (-0.1, 1, float("nan"), True, None)),
+        *(({"alpha": one}, "alpha must be a number above 0") for one in (0, -1, float("nan"), float("inf"), True, "x")),
+        *(({"dropout": one}, "dropout must be a share") for one in (-0.1, 1, float("nan"), True, None)),
     ],
 )  # fmt: skip
 def test_a_choice_that_is_none_is_an_input_error(marian, options, said):
@@ -74,8 +74,8 @@ def test_a_choice_that_is_none_is_an_input_error(marian, options, said):
 
 def test_options_are_names_and_values(marian):
     model = load_model(str(marian)).model
-    for tuning in (lora, lambda model, options: peft(model, "LOHA", options)):
-        with pytest.raises(InputError, match="tuning.options are names and values"):
+    for tuning in (lora, lambda model, options: peft(model, method="LOHA", options=options).names):
+        with pytest.raises(InputError, match="options must be names and values"):
             tuning(model, options=["r"])
 
 
@@ -87,7 +87,7 @@ def test_what_has_trained_rows_or_factors_is_refused(marian):
     lora(model, sites="*.encoder.*.k_proj")
     with pytest.raises(InputError, match="encoder.layers.0.self_attn.k_proj' cannot have factors: it has some already"):
         lora(model, layers="encoder")
-    assert len(lora(model, sites="*.encoder.*.v_proj")) == 4
+    assert len(lora(model, sites="*.encoder.*.v_proj").names) == 4
 
 
 def test_ia3_scales_what_comes_out_and_where_it_is_told_what_goes_in(marian):
@@ -95,7 +95,7 @@ def test_ia3_scales_what_comes_out_and_where_it_is_told_what_goes_in(marian):
     with torch.no_grad():
         model.get_parameter("net.model.encoder.layers.0.self_attn.k_proj.bias").fill_(1)
     base, chosen = model_fingerprint(model), ["*.k_proj", "*.v_proj", "*.fc2"]
-    freeze_all_but(model, peft(model, "IA3", {"feedforward_modules": "*.fc2"}, chosen))
+    freeze_all_but(model, peft(model, method="IA3", options={"feedforward_modules": "*.fc2"}, sites=chosen).names)
     assert model.get_parameter("net.model.encoder.layers.0.fc2.ia3_l.default").shape == (1, 48)
     assert model.get_parameter("net.model.encoder.layers.0.self_attn.k_proj.ia3_l.default").shape == (32, 1)
     with torch.no_grad():
@@ -114,7 +114,7 @@ def test_ia3_scales_what_comes_out_and_where_it_is_told_what_goes_in(marian):
 def test_a_feature_encoder_below_the_factors_computes_no_gradient(wav2vec2):
     """Research on peft: it pays for all of the convolutions' backward, 1.5 times the step."""
     model = load_model(str(wav2vec2)).model
-    freeze_all_but(model, lora(model))
+    freeze_all_but(model, lora(model).names)
     model.train()
     seen = []
     convolutions = model.net.wav2vec2.feature_extractor.conv_layers
@@ -130,7 +130,7 @@ def test_a_feature_encoder_below_the_factors_computes_no_gradient(wav2vec2):
 def test_gradients_are_the_same_under_checkpointing(whisper, use_dora):
     def gradients(checkpointed):
         model = load_model(str(whisper)).model
-        freeze_all_but(model, lora(model, use_dora=use_dora))
+        freeze_all_but(model, lora(model, use_dora=use_dora).names)
         if checkpointed:
             model.net.gradient_checkpointing_enable({"use_reentrant": False})
         model.train()

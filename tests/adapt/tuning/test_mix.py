@@ -7,7 +7,7 @@ import torch
 
 from adapt.data.loader import Loader
 from adapt.data.pairs import Pair
-from adapt.data.sample import Sample
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.introspect.weights.change import weight_change
 from adapt.models.checkpoint import load_model, model_fingerprint, save_adaptation
@@ -26,14 +26,14 @@ def model(marian):
     return load_model(str(marian)).model
 
 
-NEURONS = partial(neurons, choose="random", per="site")
-UPPER = partial(NEURONS, sites="*.encoder.layers.1.*", amount=2)
+NEURONS = partial(neurons, choose="random", per_site=True)
+UPPER = partial(NEURONS, sites="*.encoder.layers.1.*", top=2)
 DECODER = partial(lora, layers="decoder", r=2)
 
 
 def test_rows_of_the_upper_encoder_lora_in_the_decoder_and_the_head_whole(model, marian, tmp_path):
     base = load_model(str(marian))
-    names = mix(model, {"decoder": DECODER, "rows": UPPER, "head": head})
+    names = mix(model, parts={"decoder": DECODER, "rows": UPPER, "head": head}).names
     freeze_all_but(model, names)
     free = {name for name, own in model.named_parameters() if own.requires_grad}
     assert free == set(names)
@@ -59,27 +59,27 @@ def test_rows_of_the_upper_encoder_lora_in_the_decoder_and_the_head_whole(model,
 
 
 def test_what_trains_whole_twice_is_one(model):
-    names = mix(model, {"biases": bias, "norms": norm, "last": partial(layers, layers="decoder last 1")})
-    expected = {*bias(model), *norm(model), *layers(model, "decoder last 1")}
+    names = mix(model, parts={"biases": bias, "norms": norm, "last": partial(layers, layers="decoder last 1")}).names
+    expected = {*bias(model).names, *norm(model).names, *layers(model, layers="decoder last 1").names}
     assert len(names) == len(set(names)) and set(names) == expected
 
 
 def test_biases_train_beside_lora(model):
-    names = mix(model, {"biases": bias, "factors": lora})
+    names = mix(model, parts={"biases": bias, "factors": lora}).names
     assert any(name.endswith("k_proj.base_layer.bias") for name in names)
     freeze_all_but(model, names)
     kept = {id(own) for own in model.parameters() if own.requires_grad}
     merge_factors(model)
-    assert {name for name, own in model.named_parameters() if id(own) in kept} == set(bias(model))
+    assert {name for name, own in model.named_parameters() if id(own) in kept} == set(bias(model).names)
 
 
 def test_layers_are_chosen_before_rows_begin_to_train(model, marian):
-    measured = partial(layers, choose="rgn", amount=1)
-    sample = Sample([Pair("ab cd", "ef gh")], (), Loader())
-    expected = mix(load_model(str(marian)).model, {"a": measured, "b": UPPER}, sample=sample)
-    assert mix(model, {"a": UPPER, "b": measured}, sample=sample) == expected
+    measured = partial(layers, choose="rgn", top=1)
+    sample = TuningData([Pair("ab cd", "ef gh")], (), Loader())
+    expected = mix(load_model(str(marian)).model, parts={"a": measured, "b": UPPER}, data=sample).names
+    assert mix(model, parts={"a": UPPER, "b": measured}, data=sample).names == expected
     assert any(name.endswith(".rows") for name in expected)
-    assert set(layers(load_model(str(marian)).model, choose="rgn", amount=1, sample=sample)) < set(expected)
+    assert set(layers(load_model(str(marian)).model, choose="rgn", top=1, data=sample).names) < set(expected)
 
 
 @pytest.mark.parametrize(
@@ -97,15 +97,15 @@ def test_layers_are_chosen_before_rows_begin_to_train(model, marian):
 )
 def test_overlaps_are_refused_with_both_names(model, parts, one, other):
     with pytest.raises(InputError) as said:
-        mix(model, parts)
+        mix(model, parts=parts)
     assert f"tuning.parts.{one}" in str(said.value) and f"tuning.parts.{other}" in str(said.value)
 
 
 def test_no_parts_and_wrong_ones(model):
     with pytest.raises(InputError, match=r"tuning=mix needs parts: \+tuning@tuning\.parts\.NAME=TUNING"):
-        mix(model, {})
-    with pytest.raises(InputError, match="tuning.parts.top: tuning.layers: No layer is called 'top'"):
-        mix(model, {"top": partial(layers, layers="top")})
+        mix(model, parts={})
+    with pytest.raises(InputError, match="tuning.parts.top: layers: No layer is called 'top'"):
+        mix(model, parts={"top": partial(layers, layers="top")})
 
 
 def test_an_experiment_names_its_parts_in_its_defaults(model, tmp_path):
@@ -123,8 +123,8 @@ def test_an_experiment_names_its_parts_in_its_defaults(model, tmp_path):
     )
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         cfg = compose("adapt", [f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine"])
-    assert cfg.tuning.parts.upper.amount == 0.05 and cfg.tuning.parts.decoder.alpha == 16
-    names = build(cfg.tuning)(model)
+    assert cfg.tuning.parts.upper.top == 0.05 and cfg.tuning.parts.decoder.alpha == 16
+    names = build(cfg.tuning)(model).names
     found = {one.module: one.options["r"] for one in merge_factors(model).factors}
     assert set(found.values()) == {4} and all(".decoder." in name for name in found)
     assert merge_rows(model) and "net.model.shared.weight" in names

@@ -24,7 +24,7 @@ def model() -> Model:
 
 def chosen(model, choose="random", **options):
     """What the tuning chooses, by the weight's name, and the names of the parameters that train."""
-    names = neurons(model, choose=choose, **options)
+    names = neurons(model, choose=choose, **options).names
     parameters = dict(model.named_parameters())
     assert set(names) <= parameters.keys()
     return {name: rows for name, rows in merge_rows(model).items() if name.endswith(".weight")}, names
@@ -36,20 +36,20 @@ def test_by_default_those_of_the_largest_gradients_which_takes_examples(model):
 
 
 def test_a_twentieth_of_each_site_at_random(model):
-    rows, names = chosen(model, per="site")
+    rows, names = chosen(model, per_site=True)
     assert {name: len(own) for name, own in rows.items()} == {
         f"{site.name}.weight": max(1, int(0.05 * site.units + 0.5)) for site in model.sites
     }
     assert all(name.endswith((".rows", ".row_bias")) for name in names)
-    assert chosen(model, per="site", seed=0)[0] == rows != chosen(model, per="site", seed=1)[0]
+    assert chosen(model, per_site=True, seed=0)[0] == rows != chosen(model, per_site=True, seed=1)[0]
 
 
 def test_by_the_size_of_the_weights_of_all_sites_together(model):
     site = model.sites[3]
     with torch.no_grad():
         model.get_submodule(site.name).weight[[4, 7]] *= 100
-    assert chosen(model, choose="weight", amount=2, per=None)[0] == {f"{site.name}.weight": (4, 7)}
-    assert len(chosen(model, choose="weight", amount=2, per="site")[0]) == len(model.sites)
+    assert chosen(model, choose="weight", top=2)[0] == {f"{site.name}.weight": (4, 7)}
+    assert len(chosen(model, choose="weight", top=2, per_site=True)[0]) == len(model.sites)
 
 
 def test_by_files(model, tmp_path):
@@ -60,24 +60,24 @@ def test_by_files(model, tmp_path):
     assert chosen(model, neurons=path, sites=second.name)[0] == {f"{second.name}.weight": (1,)}
     Scores({first: torch.arange(first.units).float()}).save(tmp_path / "s.safetensors")
     last = (first.units - 2, first.units - 1)
-    assert chosen(model, choose=str(tmp_path / "s.safetensors"), amount=2)[0] == {f"{first.name}.weight": last}
+    assert chosen(model, choose=str(tmp_path / "s.safetensors"), top=2)[0] == {f"{first.name}.weight": last}
 
 
 def test_the_opposite_trains_all_else(model, tmp_path):
     site = model.sites[1]
     Neurons({site: [0, 3]}).save(tmp_path / "n.safetensors")
-    everything = full(model)
+    everything = full(model).names
     rows, names = chosen(model, neurons=str(tmp_path / "n.safetensors"), freeze=True)
     assert rows == {f"{site.name}.weight": tuple(set(range(site.units)) - {0, 3})}
     own = {f"{site.name}.weight", f"{site.name}.bias"}
     assert set(names) == (set(everything) - own) | {f"{site.name}.rows", f"{site.name}.row_bias"}
-    assert set(chosen(model, sites=site.name, amount=1.0, freeze=True)[1]) == set(everything) - own
+    assert set(chosen(model, sites=site.name, top=1.0, freeze=True)[1]) == set(everything) - own
 
 
 def test_what_cannot_train_alone_is_left_out_or_refused(wav2vec2, marian, tmp_path, caplog):
     model, tied = load_model(str(wav2vec2)).model, load_model(str(marian)).model
     with caplog.at_level("INFO"):
-        rows, _ = chosen(model, per="site")
+        rows, _ = chosen(model, per_site=True)
     normed = next(site.name for site in model.sites if "pos_conv_embed" in site.name)
     assert normed in caplog.text and f"{normed}.weight" not in rows and len(rows) == len(model.sites) - 1
     assert "net.lm_head.weight" not in chosen(tied)[0]
@@ -93,10 +93,10 @@ def test_what_cannot_train_alone_is_left_out_or_refused(wav2vec2, marian, tmp_pa
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"sites": "*.no"}, "No site matches '\\*.no'"), ({"amount": 1.5}, "a share .* from 0 to 1"),
-        ({"amount": 0}, "There are no neurons"), ({"per": "layer"}, "per must be 'site'"),
+        ({"sites": "*.no"}, "No site matches '\\*.no'"), ({"top": 1.5}, "a share .* from 0 to 1"),
+        ({"top": 0}, "There are no neurons"), ({"per_site": "layer"}, "per_site must be true or false"),
         ({"neurons": "gone.safetensors"}, "gone.safetensors"), ({"choose": "largest"}, "largest"),
-        ({"neurons": 3}, "tuning.neurons is a file"), ({"choose": ["rgn"]}, "choose is one measure"),
+        ({"neurons": 3}, "neurons must be a file"), ({"choose": ["rgn"]}, "choose must be a measure"),
     ],
 )  # fmt: skip
 def test_a_choice_that_is_none_is_an_input_error(model, options, said):
@@ -106,7 +106,7 @@ def test_a_choice_that_is_none_is_an_input_error(model, options, said):
 
 def trained(model, **options):
     """Some steps of anything, as the commands would do them; returns which rows could train."""
-    freeze_all_but(model, neurons(model, **{"choose": "random", "per": "site"} | options))
+    freeze_all_but(model, neurons(model, **{"choose": "random", "per_site": True} | options).names)
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -118,7 +118,7 @@ def trained(model, **options):
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.2, 0.9])
 def test_an_adaptation_is_as_large_as_the_share_that_trained(model, tmp_path, share):
     base = load_model("us-english")
-    rows = trained(model, amount=share)
+    rows = trained(model, top=share)
     save_adaptation(tmp_path / "adaptation", base, model)
     parameters = dict(model.named_parameters())
     own = sum(len(units) * parameters[name][0].numel() for name, units in rows.items())

@@ -1,4 +1,4 @@
-"""Overlap and rank correlation are what they are by hand."""
+"""Overlap and rank correlation equal values computed by hand."""
 
 import pytest
 import torch
@@ -31,5 +31,5 @@ def test_rank_correlation():
     assert rank_correlation(one, Scores({A: torch.ones(4)})) == 0
     # 1, 2.5, 2.5, 4 against 1, 2, 3, 4: 4.5 / sqrt(4.5 * 5)
     assert rank_correlation(Scores({A: torch.tensor([0.0, 1, 1, 9])}), one) == pytest.approx(4.5 / 22.5**0.5)
-    with pytest.raises(ValueError, match="nothing to correlate"):
+    with pytest.raises(ValueError, match="no site in common"):
         rank_correlation(Scores({A: torch.ones(4)}), Scores({B: torch.ones(6)}))

@@ -11,7 +11,7 @@ from torch import nn
 
 from adapt.data.loader import Loader
 from adapt.data.manifest import Utterance
-from adapt.data.sample import Sample
+from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.models.labels import Labels
 from adapt.models.wav2letter import Wav2LetterCTC, Wav2LetterShape
@@ -34,7 +34,7 @@ def sample(tmp_path):
     for number, text in enumerate(["ab", "ba", "a b", "b"]):
         soundfile.write(tmp_path / f"{number}.wav", draw.normal(0, 0.1, 4000 + 500 * number), 16_000)
         source.append(Utterance(tmp_path / f"{number}.wav", text, duration=(4000 + 500 * number) / 16_000))
-    return Sample((), source, Loader())
+    return TuningData((), source, Loader())
 
 
 def moved(model, by=0.1):
@@ -53,10 +53,15 @@ def moved(model, by=0.1):
 
 @pytest.mark.parametrize(
     "tuning",
-    [full, head, lambda model: layers(model, "middle"), lambda model: neurons(model, choose="random", amount=0.3)],
+    [
+        full,
+        head,
+        lambda model: layers(model, layers="middle"),
+        lambda model: neurons(model, choose="random", top=0.3),
+    ],
 )
 def test_l2sp_is_half_the_strength_times_the_squared_distance_of_what_trains(model, tuning):
-    freeze_all_but(model, tuning(model))
+    freeze_all_but(model, tuning(model).names)
     keep = l2sp(model, strength=0.5)
     assert keep().item() == 0
     distance = moved(model)
@@ -71,7 +76,7 @@ def test_l2sp_is_half_the_strength_times_the_squared_distance_of_what_trains(mod
 
 
 def test_a_row_is_anchored_where_the_row_was(model):
-    names = neurons(model, choose="random", per="site", amount=1)
+    names = neurons(model, choose="random", per_site=True, top=1).names
     freeze_all_but(model, names)
     keep = l2sp(model, strength=2.0)
     rows = next(parameter for name, parameter in model.named_parameters() if name.endswith(".rows"))
@@ -127,7 +132,7 @@ def test_what_peft_says_is_added_is_what_counts():
 
 
 def test_penalties_are_as_exact_under_autocast(model):
-    freeze_all_but(model, full(model))
+    freeze_all_but(model, full(model).names)
     keep = l2sp(model)
     moved(model, by=1e-4)
     exact = keep()
@@ -136,8 +141,8 @@ def test_penalties_are_as_exact_under_autocast(model):
 
 
 def test_ewc_weighs_by_the_mean_squared_gradient_of_single_examples(model, sample, tmp_path):
-    freeze_all_but(model, layers(model, "last 3"))
-    keep = ewc(model, strength=1.0, sample=sample)
+    freeze_all_but(model, layers(model, layers="last 3").names)
+    keep = ewc(model, strength=1.0, data=sample)
     keep.prepare(tmp_path)
     expected = {name: torch.zeros_like(p) for name, p in model.named_parameters() if p.requires_grad}
     for batch in replace(sample.loader, batch_seconds=0).evaluation(sample.source, model.reader):
@@ -160,31 +165,31 @@ def test_ewc_weighs_by_the_mean_squared_gradient_of_single_examples(model, sampl
 
 
 def test_ewc_measures_once_and_leaves_the_model_as_it_was(model, sample, tmp_path):
-    freeze_all_but(model, neurons(model, choose="random", amount=0.2))
+    freeze_all_but(model, neurons(model, choose="random", top=0.2).names)
     model.train()
     modes = [module.training for module in model.modules()]
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    ewc(model, examples=3, sample=sample).prepare(tmp_path)
+    ewc(model, examples=3, data=sample).prepare(tmp_path)
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
-    again = ewc(model, examples=3, sample=replace(sample, source=[Utterance(tmp_path / "gone.wav", "a")]))
+    again = ewc(model, examples=3, data=replace(sample, source=[Utterance(tmp_path / "gone.wav", "a")]))
     again.prepare(tmp_path)
     saved = load_file(tmp_path / "fisher.safetensors")
     assert all(
         torch.equal(saved[name], own) for name, own in zip(again.anchored.names, again.anchored.importance, strict=True)
     )
     freeze_all_but(model, [next(name for name, _ in model.named_parameters() if "conv10" in name)])
-    with pytest.raises(InputError, match="is not this run's"):
-        ewc(model, sample=sample).prepare(tmp_path)
+    with pytest.raises(InputError, match="does not belong to this run"):
+        ewc(model, data=sample).prepare(tmp_path)
 
 
 def test_what_cannot_be_is_refused(model, sample):
     assert none(model) is None
     for strength in (0, -1, "much", True, float("nan")):
-        with pytest.raises(InputError, match="keep.strength is a number above 0"):
-            l2sp(model, strength)
+        with pytest.raises(InputError, match="strength must be a number above 0"):
+            l2sp(model, strength=strength)
     with pytest.raises(InputError, match=r"data\.source_train="):
-        ewc(model, sample=replace(sample, source=()))
-    with pytest.raises(InputError, match="keep.examples"):
-        ewc(model, examples=0, sample=sample)
+        ewc(model, data=replace(sample, source=()))
+    with pytest.raises(InputError, match="examples must be"):
+        ewc(model, examples=0, data=sample)

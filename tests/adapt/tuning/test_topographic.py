@@ -32,15 +32,15 @@ def laid_out(model, folder, **options):
     ("tuning", "expected"),
     [
         (full, [f"conv{number}" for number in range(10)]),  # 12 output units are enough, but are the letters
-        (lambda model: layers(model, ["*conv2", "*conv9", "*conv10"]), ["conv2", "conv9"]),
+        (lambda model: layers(model, layers=["*conv2", "*conv9", "*conv10"]), ["conv2", "conv9"]),
         (
-            lambda model: neurons(model, choose="random", per="site", amount=3, sites=["*conv4", "*conv5"]),
+            lambda model: neurons(model, choose="random", per_site=True, top=3, sites=["*conv4", "*conv5"]),
             ["conv4", "conv5"],
         ),
     ],
 )
 def test_of_the_convolutions_those_that_train_are_laid_out(model, tmp_path, tuning, expected):
-    freeze_all_but(model, tuning(model))
+    freeze_all_but(model, tuning(model).names)
     made = laid_out(model, tmp_path)
     assert [site.name.rpartition(".")[2] for site in made.sites] == expected
     made().backward()
@@ -51,15 +51,15 @@ def test_of_the_convolutions_those_that_train_are_laid_out(model, tmp_path, tuni
 
 
 def test_units_start_where_their_weights_put_them_where_the_base_says_or_by_number(model, tmp_path):
-    freeze_all_but(model, full(model))
+    freeze_all_but(model, full(model).names)
     with torch.no_grad():  # weights of many dimensions, when random, are all equally unlike
         for site in model.sites:
             weight = model.get_submodule(site.name).weight
             weight.copy_((torch.randn(site.units, 2) @ torch.randn(2, weight[0].numel())).view_as(weight))
     by = {start: laid_out(model, tmp_path / start, start=start) for start in ("weights", "number")}
     assert all(cells == list(range(len(cells))) for cells in by["number"].cells.values())
-    for name, alike in by["weights"].alike.items():
-        assert alike > by["number"].alike[name] + 0.2
+    for name, alike in by["weights"].neighbour_cosines.items():
+        assert alike > by["number"].neighbour_cosines[name] + 0.2
     first, second, *_ = by["weights"].cells
     learned = {first: by["weights"].cells[first][::-1]}
     again = laid_out(model, tmp_path / "again", start="number", learned=learned)
@@ -67,7 +67,7 @@ def test_units_start_where_their_weights_put_them_where_the_base_says_or_by_numb
 
 
 def test_a_resumed_run_finds_the_cells_that_it_gave(model, tmp_path):
-    freeze_all_but(model, full(model))
+    freeze_all_but(model, full(model).names)
     cells = laid_out(model, tmp_path).cells
     with torch.no_grad():
         for parameter in model.parameters():
@@ -76,7 +76,7 @@ def test_a_resumed_run_finds_the_cells_that_it_gave(model, tmp_path):
 
 
 def test_layers_that_wait_are_pulled_when_they_train(model, tmp_path):
-    unfreeze = gradual(model, full(model), 1)
+    unfreeze = gradual(model, full(model).names, 1)
     made = laid_out(model, tmp_path, sites="*.conv9")
     conv = model.get_submodule(made.sites[0].name)
     unfreeze(model, 0)
@@ -89,8 +89,8 @@ def test_layers_that_wait_are_pulled_when_they_train(model, tmp_path):
 def test_linear_maps_of_transformers_are_laid_out_by_name(marian, wav2vec2, tmp_path):
     text, speech = (load_model(str(folder)).model for folder in (marian, wav2vec2))
     for model in (text, speech):
-        freeze_all_but(model, full(model))
-    with pytest.raises(InputError, match="there is no convolution with 9 units or more"):
+        freeze_all_but(model, full(model).names)
+    with pytest.raises(InputError, match="no convolution below the output layer has 9 units"):
         grid(text)
     made = laid_out(text, tmp_path / "text", sites=["*.fc1", "*.fc2", "*lm_head"])
     assert len(made.sites) == 8 and {name.rpartition(".")[2] for name in made.cells} == {"fc1", "fc2"}
@@ -103,25 +103,25 @@ def test_linear_maps_of_transformers_are_laid_out_by_name(marian, wav2vec2, tmp_
     made().backward()
 
 
-@pytest.mark.parametrize("tuning", [head, norm, lambda model: layers(model, "*conv10")])
+@pytest.mark.parametrize("tuning", [head, norm, lambda model: layers(model, layers="*conv10")])
 def test_where_no_site_trains_it_says_so(model, tuning):
-    freeze_all_but(model, tuning(model))
-    with pytest.raises(InputError, match="there is no convolution with 9 units or more, below the output layer"):
+    freeze_all_but(model, tuning(model).names)
+    with pytest.raises(InputError, match="no convolution below the output layer has 9 units or more"):
         grid(model)
-    with pytest.raises(InputError, match=r"there is no site that '\*conv3' names"):
+    with pytest.raises(InputError, match=r"no site that '\*conv3' names"):
         grid(model, sites="*conv3")
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"strength": -1}, "strength is a number of at least 0"), ({"strength": "much"}, "strength is a number"),
-        ({"strength": float("nan")}, "strength is"), ({"radius": 0.5}, "radius is a number of at least 1"),
-        ({"radius": True}, "radius is"), ({"start": "anyhow"}, "start must be weights or number"),
-        ({"sites": 3}, "sites is a glob"), ({"sites": "*.nowhere"}, "topographic.sites: No site matches"),
+        ({"strength": -1}, "strength must be a number of at least 0"), ({"strength": "much"}, "strength must be a number"),
+        ({"strength": float("nan")}, "strength must be"), ({"radius": 0.5}, "radius must be a number of at least 1"),
+        ({"radius": True}, "radius must be"), ({"start": "anyhow"}, "start must be weights or number"),
+        ({"sites": 3}, "sites must be a glob"), ({"sites": "*.nowhere"}, "sites: No site matches"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(model, options, says):
-    freeze_all_but(model, full(model))
+    freeze_all_but(model, full(model).names)
     with pytest.raises(InputError, match=says):
         grid(model, **options)

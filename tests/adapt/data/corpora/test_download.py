@@ -1,4 +1,4 @@
-"""Downloads: whole, resumed after a cut, refused on a wrong checksum, a cut or an unsafe archive."""
+"""Downloads are complete or resumed; wrong checksums and damaged or unsafe archives are refused."""
 
 import hashlib
 import io
@@ -20,7 +20,7 @@ BODY = bytes(range(256)) * 9000  # 2.3 MB: more than two blocks
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `files`; `cut` closes the connection after that many bytes, `ranges` is whether it can resume."""
+    """Serves `files`. `cut` closes the connection after so many bytes; `ranges` tells whether downloads can resume."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -58,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[start : self.server.cut])
 
     def log_message(self, format: str, *args: object) -> None:
-        """Quiet: the tests' output is for failures."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -104,13 +104,13 @@ def test_whole(server: Server, tmp_path: Path) -> None:
     assert path.read_bytes() == BODY
     assert names(path.parent) == ["a.bin"]
     fetch(server.url("a.bin"), path, checksum)
-    assert len(server.asked) == 1  # what is there is checked, not fetched again
+    assert len(server.asked) == 1  # an existing file is verified, not downloaded again
 
 
 def test_resumed_after_a_cut(server: Server, tmp_path: Path) -> None:
     server.files["a.bin"] = BODY
     server.cut = 1_500_000
-    with pytest.raises(InputError, match=r"cut after 1,500,000 of 2,304,000 bytes.*run again"):
+    with pytest.raises(InputError, match=r"ended after 1,500,000 of 2,304,000 bytes.*run again"):
         fetch(server.url("a.bin"), tmp_path / "a.bin")
     assert names(tmp_path) == ["a.bin.part"]
     server.cut = None
@@ -137,7 +137,7 @@ def test_wrong_checksum_refused(server: Server, tmp_path: Path) -> None:
     server.files["a.bin"] = BODY
     with pytest.raises(InputError, match="has the md5 .* documents 00"):
         fetch(server.url("a.bin"), tmp_path / "a.bin", "md5:" + "0" * 32)
-    assert names(tmp_path) == []  # nothing that a second call would resume from, or take for good
+    assert names(tmp_path) == []  # nothing that a second call could resume or accept
 
 
 def test_missing_address(server: Server, tmp_path: Path) -> None:
@@ -150,14 +150,14 @@ def test_archive_becomes_the_folder(server: Server, tmp_path: Path, name: str, m
     server.files[name] = make({"top/part/a.txt": b"a", "top/README": b"r"})
     place = download_archive(server.url(name), tmp_path / "corpus" / "part", inside="top/part")
     assert (place / "a.txt").read_bytes() == b"a"
-    assert names(tmp_path / "corpus") == ["part"]  # neither the archive nor anything half done is left
+    assert names(tmp_path / "corpus") == ["part"]  # neither the archive nor an incomplete folder remains
     download_archive(server.url(name), place, inside="top/part")
     assert len(server.asked) == 1
 
 
 def test_archive_without_the_folder(tmp_path: Path) -> None:
     (tmp_path / "c.tar.gz").write_bytes(tar_of({"other/a.txt": b"a"}))
-    with pytest.raises(InputError, match=r"no folder 'top'; at its top it has: other\."):
+    with pytest.raises(InputError, match=r"no folder 'top'. Its top level has: other\."):
         unpack(tmp_path / "c.tar.gz", tmp_path / "place", inside="top")
     assert names(tmp_path) == ["c.tar.gz"]
 

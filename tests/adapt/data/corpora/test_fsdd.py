@@ -1,4 +1,4 @@
-"""The digits recipe, on the real recordings where they are, and on a small tree of the original layout."""
+"""The digits recipe, on the real recordings if available, and on a small tree of the original layout."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def assert_disjoint(splits: Splits) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Three speakers, three digits, takes 0 to 15, with a stray file as some systems leave."""
+    """Three speakers, three digits, takes 0 to 15, and a stray file such as some systems create."""
     (tmp_path / "recordings").mkdir()
     for speaker in ("jackson", "theo", "nicolas"):
         for digit in range(3):
@@ -106,7 +106,7 @@ def test_both_layouts_agree(tree: Path, tmp_path_factory: pytest.TempPathFactory
         write_manifest(folder / f"{speaker}_train.jsonl", [row for row in rows if take(row) >= 10])
     ours, theirs = (prepare_fsdd(where, ["jackson", "theo"], utterances=6, validation=3) for where in (folder, tree))
     assert stems(ours) == stems(theirs)
-    assert ours.train[0].accent == "BEL/French"  # what the manifest does not say, the corpus's metadata does
+    assert ours.train[0].accent == "BEL/French"  # from the corpus's metadata, because the manifest has none
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_both_layouts_agree(tree: Path, tmp_path_factory: pytest.TempPathFactory
         ({"source": ["lucas"]}, "no recordings of 'lucas'"),
         ({"target": "theo"}, "'theo' is also a source speaker"),
         ({"source": [], "target": None}, "there must be source speakers"),
-        ({"utterances": 0}, "utterances of 1 or more"),
+        ({"utterances": 0}, "utterances must be a whole number of at least 1"),
         ({"utterances": 17, "validation": 2}, "'nicolas' has 18 recordings outside the test takes .* but 19"),
         ({"target": None, "validation": 18}, "'jackson' has 18 .* but 19"),
     ],
@@ -159,9 +159,9 @@ def test_source_train_is_of_the_source_speakers_in_turn(tree: Path) -> None:
     assert (
         without.source_train == () == prepare_fsdd(tree, ["jackson"], None, validation=2, source_train=5).source_train
     )
-    with pytest.raises(InputError, match="'jackson' has 18 recordings .* 20 are asked for.*source_train"):
+    with pytest.raises(InputError, match="'jackson' has 18 recordings .* 20 are needed.*source_train"):
         prepare_fsdd(tree, source_train=40, **options)
-    with pytest.raises(InputError, match="source_train is a number of utterances"):
+    with pytest.raises(InputError, match="source_train must be a whole number of at least 0"):
         prepare_fsdd(tree, source_train=-1, **options)
     with pytest.raises(InputError, match="there are none"):
         prepare_fsdd(tree, source=[], source_train=1, utterances=7, validation=4)

@@ -89,9 +89,9 @@ def test_rows_without_a_text_and_leaks_are_problems(tmp_path):
     splits = read_dataset(path, "en", "de", test="train[3:]", train="train[:4]")
     assert texts(splits.test) == [("line 4", "Zeile 4"), ("line 5", "Zeile 5")]
     assert len(splits.problems) == 3
-    assert splits.problems[0].startswith(f"{path} train[3:][3]: 'de' must be a text")
-    assert splits.problems[1].startswith(f"{path} train[3:][4]: 'en' must be a text")
-    assert splits.problems[2].startswith("3: 'line 3' is also trained on (3)")
+    assert splits.problems[0].startswith(f"{path} train[3:][3]: 'de' must be a non-empty text")
+    assert splits.problems[1].startswith(f"{path} train[3:][4]: 'en' must be a non-empty text")
+    assert splits.problems[2].startswith("3: 'line 3' is also in the training data (3)")
 
 
 def test_a_column_that_is_not_there(tmp_path, saved):

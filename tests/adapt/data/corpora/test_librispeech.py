@@ -52,12 +52,12 @@ def test_parts_are_chosen(tree: Path) -> None:
 
 
 def test_missing_part(tree: Path) -> None:
-    with pytest.raises(InputError, match="no folder 'test-other'. Parts there: dev-clean, test-clean, train-clean-100"):
+    with pytest.raises(InputError, match="no folder 'test-other'. It has: dev-clean, test-clean, train-clean-100"):
         prepare_librispeech(tree, test=["test-other"])
 
 
 def test_part_in_two_splits(tree: Path) -> None:
-    with pytest.raises(InputError, match="'dev-clean' is asked for twice"):
+    with pytest.raises(InputError, match="'dev-clean' is used twice"):
         prepare_librispeech(tree, test=["dev-clean"])
 
 

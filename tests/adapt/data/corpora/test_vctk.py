@@ -109,14 +109,14 @@ def test_missing_recordings_and_texts_are_left_out(tree: Path, caplog: pytest.Lo
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"target": "Welsh"}, r"no accent 'Welsh'. Accents there: American, English, Scottish\."),
+        ({"target": "Welsh"}, r"no accent 'Welsh'. It has: American, English, Scottish\."),
         ({"source": "Welsh"}, "no accent 'Welsh'"),
         ({"test_speakers": 8}, "has 9 speakers of 'Scottish' with text and recordings, but 11 are needed"),
         ({"source_speakers": 7}, "has 6 speakers of 'American' .* but 7 .*p315: the speaker has no text"),
         ({"source": "scottish"}, "Source and target are both"),
         ({"mic": 2}, "has 0 speakers of 'Scottish' .* no recording"),
-        ({"mic": 3}, "mic 1 or 2"),
-        ({"utterances": 0}, "1 or more of utterances"),
+        ({"mic": 3}, "mic must be one of 1, 2; got 3"),
+        ({"utterances": 0}, "utterances must be a whole number of at least 1"),
     ],
 )
 def test_refused(tree: Path, arguments: dict, message: str) -> None:
@@ -162,7 +162,7 @@ def test_source_train_is_of_further_speakers_and_what_is_measured_is_not_in_it(t
 
 
 def test_source_train_needs_a_source_with_speakers_left(tree: Path) -> None:
-    with pytest.raises(InputError, match="source_train is a number of sentences"):
+    with pytest.raises(InputError, match="source_train=5 needs a source accent"):
         prepare_vctk(tree, source=None, source_train=5)
     with pytest.raises(InputError, match="has 6 speakers of 'American' .* 7 are needed"):
         prepare_vctk(tree, source_speakers=6, source_train=5)

@@ -161,7 +161,7 @@ def test_german_speaks_german(tmp_path):
     [
         ({"target": "en-mars"}, r"voice 'en-mars'.*en-gb-scotland"),
         ({"source": "fr-fr"}, r"voice 'fr-fr'.*Give one of"),
-        ({"train": -1}, r"'train' is a number of utterances.*got -1"),
+        ({"train": -1}, r"train must be a whole number of at least 0; got -1"),
     ],
 )
 def test_what_cannot_be_made_is_said_clearly(arguments, message, tmp_path):

@@ -57,5 +57,5 @@ def test_a_domain_that_is_not_there():
 
 
 def test_counts():
-    with pytest.raises(InputError, match="'test' is a number of sentences, 0 or more; got -1"):
+    with pytest.raises(InputError, match="test must be a whole number of at least 0; got -1"):
         domains(test=-1)

@@ -105,8 +105,8 @@ def test_voices_and_variants_are_listed(wheel):
     [
         ({"voice": "en-mars"}, r"no voice 'en-mars'.*en-gb-scotland"),
         ({"variant": "m99"}, r"no variant 'm99'.*klatt"),
-        ({"rate_wpm": 10}, r"rate_wpm must be between 80 and 450, got 10"),
-        ({"pitch": 120}, r"pitch must be between 0 and 99, got 120"),
+        ({"rate_wpm": 10}, r"rate_wpm must be between 80 and 450; got 10"),
+        ({"pitch": 120}, r"pitch must be between 0 and 99; got 120"),
         ({"text": "  "}, r"nothing to speak"),
     ],
 )

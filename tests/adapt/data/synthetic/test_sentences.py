@@ -62,13 +62,13 @@ def test_german_has_its_letters():
 
 def test_parts_have_their_shares_and_do_not_change():
     distinct = set(some(sentences.ENGLISH, 20_000))
-    counts = Counter(map(sentences.part, distinct))
+    counts = Counter(map(sentences.split_of, distinct))
     shares = {name: counts[name] / len(distinct) for name in counts}
     wanted = {"train": 0.8, "validation": 0.1, "test": 0.05, "source_test": 0.05}
     assert shares == pytest.approx(wanted, abs=0.02)
     # Of a released corpus no sentence may ever change its part.
-    assert sentences.part("wake me up at noon") == "train"
-    assert sentences.part("die katze schläft auf dem tisch") == "test"
+    assert sentences.split_of("wake me up at noon") == "train"
+    assert sentences.split_of("die katze schläft auf dem tisch") == "test"
 
 
 def test_the_fingerprint_changes_with_the_grammar():

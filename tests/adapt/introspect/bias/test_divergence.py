@@ -1,4 +1,4 @@
-"""Where groups part: chance is known exactly, what is planted is found, and what people say is not how they say it."""
+"""Group divergence: chance is calibrated, planted neurons are found, and differences in content do not count."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from adapt.introspect.bias.comparisons import q_values
-from adapt.introspect.bias.divergence import compare, sign_flip_tail
+from adapt.introspect.bias.divergence import group_divergence, sign_flip_tail
 from adapt.introspect.bias.sums import ContentSums
 from interventions.sites import Site
 
@@ -18,7 +18,7 @@ def site(units):
 
 
 def gather(x, contents, groups, folds, count=3):
-    """Sums of `x` `(examples, time, units)`, by the content of each step `(examples, time)`."""
+    """Sum activations `(examples, time, units)` by the content of each step `(examples, time)`."""
     own = site(x.shape[-1])
     sums = ContentSums([own], max(groups) + 1, FOLDS, ["all", *(f"letter:{n}" for n in range(count))])
     members = torch.nn.functional.one_hot(contents, count).mT.float()
@@ -29,7 +29,7 @@ def gather(x, contents, groups, folds, count=3):
 
 
 def spoken(seed, units=400, examples=96, time=20, own=0.3):
-    """Half of the examples of each of two groups; each has something of its own in every neuron, as people do."""
+    """Examples of two groups, half of each; every example has an offset in each neuron, as speakers do."""
     draw = torch.Generator().manual_seed(seed)
     contents = torch.randint(3, (examples, time), generator=draw)
     means = torch.randn(3, units, generator=draw)
@@ -40,13 +40,13 @@ def spoken(seed, units=400, examples=96, time=20, own=0.3):
 
 
 def flagged(sums, level=0.01):
-    found = compare(sums, sums.sites[0], [0], [1])
+    found = group_divergence(sums, sums.sites[0], [0], [1])
     (q,) = q_values([found.p])
     return set((q <= level).nonzero().flatten().tolist()), found
 
 
 def test_chance_is_that_of_all_signs():
-    """Against every one of the 2^10 signs: moments to rounding, and the tail closely."""
+    """Compared with all 2^10 signs, the moments are equal and the tail is close."""
     parts = torch.randn(200, 10, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     parts[:, :, 1:] *= 0.3
     products = parts @ parts.mT
@@ -60,11 +60,11 @@ def test_chance_is_that_of_all_signs():
 
 
 @pytest.mark.parametrize("folds", [20, 32])
-@pytest.mark.parametrize("alike", [0.0, 0.8])  # all contents of an example move together, or each by itself
-def test_without_a_difference_p_is_even(folds, alike):
+@pytest.mark.parametrize("shared", [0.0, 0.8])  # the share of variance that all contents of an example have in common
+def test_without_a_difference_p_is_uniform(folds, shared):
     draw = torch.Generator().manual_seed(folds)
-    parts = (1 - alike) ** 0.5 * torch.randn(10_000, folds, 5, generator=draw, dtype=torch.float64)
-    parts += alike**0.5 * torch.randn(10_000, folds, 1, generator=draw, dtype=torch.float64)
+    parts = (1 - shared) ** 0.5 * torch.randn(10_000, folds, 5, generator=draw, dtype=torch.float64)
+    parts += shared**0.5 * torch.randn(10_000, folds, 1, generator=draw, dtype=torch.float64)
     parts *= 0.3 + torch.rand(1, folds, 1, generator=draw, dtype=torch.float64)  # folds of different sizes
     products = parts @ parts.mT
     products.diagonal(dim1=1, dim2=2).zero_()
@@ -74,34 +74,34 @@ def test_without_a_difference_p_is_even(folds, alike):
     assert float((p <= 0.001).double().mean()) < 0.0018
 
 
-def test_a_neuron_that_parts_is_found_and_no_other():
+def test_diverging_neurons_are_found_and_no_others():
     for seed in range(2):
         x, contents, groups, folds = spoken(seed)
         x[::2, :, 7] += 1.0  # more active in the first group
         sign = torch.tensor([1.0, -1.0, 0.0])[contents[::2]]
-        x[::2, :, 11] += 1.2 * sign  # as active, but more for one letter and less for another
-        found, parting = flagged(gather(x, contents, groups, folds))
+        x[::2, :, 11] += 1.2 * sign  # the same mean, higher for one letter and lower for another
+        found, divergence = flagged(gather(x, contents, groups, folds))
         assert found >= {7, 11} and len(found) <= 3
-        low, high = parting.interval(7)
-        truth = 1.0 / float(parting.spread[7])
+        low, high = divergence.interval(7)
+        truth = 1.0 / float(divergence.spread[7])
         assert low < truth < high and low > 0.5 * truth
-        assert parting.shift_interval(7)[0] < truth < parting.shift_interval(7)[1]
-        assert abs(float(parting.shift[11])) < 0.4 and float(parting.apart[11]) > 0.5
-        assert parting.difference[:2, 11].sign().tolist() == [1, -1]
+        assert divergence.shift_interval(7)[0] < truth < divergence.shift_interval(7)[1]
+        assert abs(float(divergence.shift[11])) < 0.4 and float(divergence.distance[11]) > 0.5
+        assert divergence.difference[:2, 11].sign().tolist() == [1, -1]
 
 
-def test_random_groups_do_not_part():
-    """In 40 random splits of 400 neurons, that have much in common, at 1 %: hardly one split has a neuron named."""
+def test_random_groups_do_not_diverge():
+    """At 1 %, hardly any of 40 random splits has a diverging neuron among 400 correlated ones."""
     wrong = 0
     for seed in range(40):
         x, contents, groups, folds = spoken(seed, time=6)
-        x += torch.randn(len(x), 1, 1, generator=torch.Generator().manual_seed(seed))  # all neurons of an example
+        x += torch.randn(len(x), 1, 1, generator=torch.Generator().manual_seed(seed))  # in all neurons of an example
         wrong += bool(flagged(gather(x, contents, groups, folds))[0])
     assert wrong <= 2
 
 
-def test_unequal_groups_and_spreads_do_no_harm():
-    """A group of 24 whose examples differ much, against 240 that do not: no mean differs, and none is named."""
+def test_groups_of_unequal_size_and_variance_do_not_diverge():
+    """A group of 24 with a high variance and one of 240 with a low variance have the same means."""
     wrong = 0
     for seed in range(20):
         draw = torch.Generator().manual_seed(seed)
@@ -114,8 +114,8 @@ def test_unequal_groups_and_spreads_do_no_harm():
     assert wrong <= 2
 
 
-def test_what_is_said_is_not_how_it_is_said():
-    """One group says the first letter more, which all neurons answer to: raw means part, and within letters nothing."""
+def test_a_difference_in_content_is_no_divergence():
+    """One group says a letter more often, to which all neurons respond: only means over all steps differ."""
     x, _, groups, folds = spoken(3)
     draw = torch.Generator().manual_seed(1)
     often = torch.where(torch.tensor(groups).bool(), 0.2, 0.7).view(-1, 1).expand(-1, 20)
@@ -123,7 +123,7 @@ def test_what_is_said_is_not_how_it_is_said():
     x = torch.randn(x.shape, generator=draw) + 2.0 * (contents == 0).unsqueeze(-1)
     sums = gather(x, contents, groups, folds)
     assert not flagged(sums)[0]
-    assert sums.of(sums.sites[0]) == [1, 2, 3]
+    assert sums.contents_at(sums.sites[0]) == [1, 2, 3]
     raw = ContentSums(sums.sites, 2, FOLDS, ["all"])
     raw.sums["conv"] = {
         "steps": sums.sums["conv"]["steps"][:, :, :1], "activation": sums.sums["conv"]["activation"][:, :, :1],
@@ -132,25 +132,25 @@ def test_what_is_said_is_not_how_it_is_said():
     assert len(flagged(raw)[0]) > 390
 
 
-def test_it_is_the_same_in_any_unit_and_a_dead_neuron_is_never_named():
+def test_it_does_not_depend_on_scale_and_dead_neurons_never_diverge():
     x, contents, groups, folds = spoken(4, units=30)
     x[..., 3] = 0.25
     x[::2, :, 5] += 1
-    one = compare(gather(x, contents, groups, folds), site(30), [0], [1])
-    other = compare(gather(100 * x + 7, contents, groups, folds), site(30), [0], [1])
-    assert torch.allclose(one.apart, other.apart, atol=1e-3) and torch.allclose(one.p, other.p, atol=1e-3)
-    assert one.p[3] == 1 and one.apart[3] == 0
-    back = compare(gather(x, contents, groups, folds), site(30), [1], [0])
+    one = group_divergence(gather(x, contents, groups, folds), site(30), [0], [1])
+    other = group_divergence(gather(100 * x + 7, contents, groups, folds), site(30), [0], [1])
+    assert torch.allclose(one.distance, other.distance, atol=1e-3) and torch.allclose(one.p, other.p, atol=1e-3)
+    assert one.p[3] == 1 and one.distance[3] == 0
+    back = group_divergence(gather(x, contents, groups, folds), site(30), [1], [0])
     assert torch.allclose(back.difference, -one.difference) and torch.allclose(back.p, one.p)
 
 
-def test_contents_that_one_group_never_says_are_left_out():
+def test_contents_that_one_group_does_not_have_are_left_out():
     x, contents, groups, folds = spoken(5, units=4)
     contents[1::2][contents[1::2] == 2] = 1
-    found = compare(gather(x, contents, groups, folds), site(4), [0], [1])
+    found = group_divergence(gather(x, contents, groups, folds), site(4), [0], [1])
     assert found.contents == ("letter:0", "letter:1") and float(found.weights.sum()) == pytest.approx(1)
-    assert found.covered == pytest.approx(float((contents[::2] != 2).double().mean()))
-    assert compare(gather(x, contents, groups, folds), site(4), [0], [1], least=10**6) is None
+    assert found.coverage == pytest.approx(float((contents[::2] != 2).double().mean()))
+    assert group_divergence(gather(x, contents, groups, folds), site(4), [0], [1], min_steps=10**6) is None
 
 
 def test_halves_add_up():

@@ -1,4 +1,4 @@
-"""Links with errors: none is seen in noise, not even where one example is far off and read badly; a planted one is."""
+"""Links with errors: planted ones are found, and noise has none, even with an outlier that has many errors."""
 
 from typing import NamedTuple
 
@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from adapt.introspect.bias.divergence import compare
-from adapt.introspect.bias.error_link import Link, LinkSums
-from adapt.introspect.bias.projection import Along
+from adapt.introspect.bias.divergence import group_divergence
+from adapt.introspect.bias.error_link import ErrorLink, ErrorLinkSums
+from adapt.introspect.bias.projection import Projection
 from adapt.introspect.bias.sums import ContentSums
 from interventions.sites import Site
 
@@ -16,25 +16,25 @@ UNITS, CONTENTS, STEPS = 400, 3, 24
 
 
 class Read(NamedTuple):
-    """A group's `link`, and for comparison `errors` and y `(examples, units)` by directions with the example itself."""
+    """The link of a group, its `errors`, and projections `(examples, units)` on directions that include the example."""
 
-    link: Link
+    link: ErrorLink
     with_itself: Tensor
     errors: Tensor
 
     def students(self):
-        """The correlation as it would be told by these, by its own Student's t."""
+        """Return the correlation of the latter with errors, with its own Student's t."""
         from scipy.stats import pearsonr
 
         return pearsonr(self.with_itself.numpy(), self.errors.unsqueeze(1).numpy(), axis=0, alternative="greater")
 
 
 def read(examples, folds, far=0.0, shift=0.0, link=0.0, seed=0, speakers=0.0, together=False):
-    """A group of so many `examples`, and as many others, in all of whose neurons it is noise but for this:
+    """Link a group of `examples` with errors, compared with as many other examples. All neurons are noise.
 
-    they are `shift` higher; the first example is `far` off, up at some contents and down at others, and is read worst;
-    neurons are `link` higher in wrong examples; and each fold is a speaker, who has something of their own in each
-    neuron, times `speakers`, and is read as well or as badly in all examples.
+    Neurons of the group are `shift` higher. The first example is an outlier by `far`, with a sign that varies by
+    content, and has the most errors. Neurons are `link` higher in examples with errors. With `speakers`, each fold is a
+    speaker with an offset of this size in each neuron, and the same error rate in all examples.
     """
     draw = torch.Generator().manual_seed(seed)
     fold = torch.arange(examples) % folds
@@ -51,13 +51,13 @@ def read(examples, folds, far=0.0, shift=0.0, link=0.0, seed=0, speakers=0.0, to
     sums = ContentSums([site], 2, folds, ["all", *(f"letter:{n}" for n in range(CONTENTS))])
     members = torch.nn.functional.one_hot(contents, CONTENTS).mT.float()
     sums.update(site, torch.cat([fold, fold + folds]), members, torch.arange(1, 4).expand(2 * examples, -1), x)
-    parting = compare(sums, site, [0], [1])
-    along, found = Along(sums, parting, 0), LinkSums(UNITS, folds)
+    divergence = group_divergence(sums, site, [0], [1])
+    project, found = Projection(sums, divergence, 0), ErrorLinkSums(UNITS, folds)
     for number, own in enumerate(fold.tolist()):
-        found.add(along(x[number], contents[number], own).mean(0), float(errors[number]), own)
-    mean, direction = parting.means[0][contents[0]], parting.difference[contents[0]]
+        found.add(project(x[number], contents[number], own).mean(0), float(errors[number]), own)
+    mean, direction = divergence.means[0][contents[0]], divergence.difference[contents[0]]
     with_itself = ((x[:examples].double() - mean) * direction).mean(1)
-    return Read(found.link(parting.squared, together), with_itself, errors.double())
+    return Read(found.link(divergence.squared_distance, together), with_itself, errors.double())
 
 
 def share(p, level):
@@ -67,8 +67,8 @@ def share(p, level):
 @pytest.mark.parametrize(("examples", "folds"), [(20, 20), (60, 30), (200, 32)])
 @pytest.mark.parametrize("far", [0.0, 3.0])
 @pytest.mark.parametrize("shift", [0.0, 0.5])
-def test_noise_goes_with_no_errors(examples, folds, far, shift):
-    """Whether neurons part or not: as often back as along, p no smaller than it ought to be, 0 in intervals."""
+def test_noise_is_not_linked_to_errors(examples, folds, far, shift):
+    """With or without divergence, correlations have either sign, p is not too small, and intervals include 0."""
     for together in (False, True):
         found = [read(examples, folds, far, shift, seed=seed, together=together).link for seed in range(3)]
         p, correlation = (torch.cat([getattr(own, name) for own in found]) for name in ("p", "correlation"))
@@ -79,20 +79,20 @@ def test_noise_goes_with_no_errors(examples, folds, far, shift):
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.5])
-def test_an_example_in_its_own_direction_would_flatter(shift):
-    """What this guards against: of the same noise, a direction and a p that know of no folds name many neurons."""
+def test_directions_that_include_the_example_are_biased(shift):
+    """Without folds, the same noise gives many false links."""
     found = read(20, 20, far=3.0, shift=shift)
-    told = found.students()
-    assert told.statistic.mean() > 0.15 and (told.pvalue <= 0.001).mean() > 0.1
+    biased = found.students()
+    assert biased.statistic.mean() > 0.15 and (biased.pvalue <= 0.001).mean() > 0.1
     assert abs(float(found.link.correlation.mean())) < 0.1 and float(found.link.p.min()) > 0.001
 
 
 @pytest.mark.parametrize(("examples", "folds", "link"), [(24, 24, 2.0), (60, 30, 1.5), (200, 32, 1.0)])
-def test_what_goes_with_errors_is_found(examples, folds, link):
+def test_planted_links_are_found(examples, folds, link):
     for together in (False, True):
         found = read(examples, folds, shift=0.5, link=link, together=together)
         assert share(found.link.p, 0.05) > 0.9
-    # The shift says which way, with or without one example: nothing is lost.
+    # The shift gives the direction, so leaving out an example loses nothing.
     assert (found.link.correlation - torch.from_numpy(found.students().statistic)).abs().mean() < 0.05
     middle = found.link.correlation.mean()
     ends = torch.tensor([found.link.interval(unit) for unit in range(UNITS)])
@@ -101,18 +101,18 @@ def test_what_goes_with_errors_is_found(examples, folds, link):
     assert torch.allclose(back.correlation.mean(), -middle, atol=0.1) and share(back.p, 0.5) < 0.05
 
 
-def test_many_examples_of_a_speaker_are_one():
-    """What 24 speakers do by chance, ten times each, names no neurons where it is told that they belong together."""
+def test_examples_of_a_speaker_are_not_independent():
+    """With ten examples of each of 24 speakers, only sums by speaker give no false links."""
     alone, both = (read(240, 24, shift=0.5, speakers=1.0, together=together).link for together in (False, True))
     assert torch.equal(alone.correlation, both.correlation)
     assert share(alone.p, 0.001) > 0.1
     assert share(both.p, 0.05) < 0.08 and share(both.p, 0.001) < 0.005
 
 
-def test_products_are_summed_as_written():
+def test_products_follow_their_formula():
     draw = torch.Generator().manual_seed(0)
     y, e = 2 + torch.randn(30, 5, generator=draw, dtype=torch.float64), torch.rand(30, generator=draw).double()
-    sums = LinkSums(5, 10)
+    sums = ErrorLinkSums(5, 10)
     for number in range(30):
         sums.add(y[number], float(e[number]), number % 10)
     each = (y - y.mean(0)) * (e - e.mean()).unsqueeze(1)
@@ -121,34 +121,34 @@ def test_products_are_summed_as_written():
         assert torch.allclose(total, own.sum(0)) and torch.allclose(squares, own.square().sum(0)) and count == len(own)
 
 
-def test_a_fold_says_nothing_of_its_own_direction():
-    """What a fold's examples do, in either group, changes nothing of their own direction; what another's do, does."""
+def test_a_fold_does_not_affect_its_own_direction():
+    """The examples of a fold, in either group, do not change its direction; those of other folds do."""
     draw = torch.Generator().manual_seed(0)
     site = Site("conv", 1, 4, ())
     x, contents = torch.randn(40, 6, 4, generator=draw), torch.arange(6) % 2
     cells = torch.arange(40) // 20 * 10 + torch.arange(40) % 10
 
-    def along(*moved):
+    def project(*moved):
         sums, own = ContentSums([site], 2, 10, ["all", "letter:a", "letter:b"]), x.clone()
         own[list(moved)] += 5
         members = torch.nn.functional.one_hot(contents, 2).mT.float().expand(40, -1, -1)
         sums.update(site, cells, members, torch.tensor([1, 2]).expand(40, -1), own)
-        parting = compare(sums, site, [0], [1])
-        return parting.spread * Along(sums, parting, 0)(x[3], contents, 3)
+        divergence = group_divergence(sums, site, [0], [1])
+        return divergence.spread * Projection(sums, divergence, 0)(x[3], contents, 3)
 
-    assert torch.allclose(along(), along(3, 13), atol=1e-5)
-    assert not torch.allclose(along(), along(4), atol=0.1)
+    assert torch.allclose(project(), project(3, 13), atol=1e-5)
+    assert not torch.allclose(project(), project(4), atol=0.1)
 
 
-def test_from_few_errors_nothing_is_told():
-    sums = LinkSums(3, 20)
+def test_few_errors_give_no_links():
+    sums = ErrorLinkSums(3, 20)
     for number in range(20):
         sums.add(torch.full((3,), float(number)), float(number >= 16), number)
-    assert sums.link(torch.ones(3), False).p.tolist() == [1.0] * 3  # 4 with errors, all of them the farthest
+    assert sums.link(torch.ones(3), False).p.tolist() == [1.0] * 3  # 4 with errors, all of them the largest
     sums.add(torch.full((3,), 20.0), 1.0, 0)
     link = sums.link(torch.ones(3), False)
     assert float(link.p.max()) < 0.05 and link.wrong == 5 and link.examples == 21
-    dead = LinkSums(3, 20)
+    dead = ErrorLinkSums(3, 20)
     for number in range(20):
         dead.add(torch.tensor([0.1, 0.0, -7.0]), float(number % 2), number)
     link = dead.link(torch.ones(3), False)

@@ -1,4 +1,4 @@
-"""`innertune introspect measure=bias`: planted neurons are found and others not, and other commands go on with them."""
+"""`measure=bias` finds planted neurons and no others, and other commands can use its files."""
 
 import json
 import re
@@ -11,25 +11,25 @@ import soundfile
 import torch
 from tone_speech import RATE, tones, write_tones
 
+from adapt.data.example import Phoneme
 from adapt.data.loader import Loader
-from adapt.data.manifest import Phoneme, Splits, Utterance, read_manifest, write_manifest
+from adapt.data.manifest import Splits, Utterance, read_manifest, write_manifest
 from adapt.errors import InputError
+from adapt.introspect.bias.divergence import group_divergence
 from adapt.introspect.bias.error_link import link_errors
 from adapt.introspect.bias.measure import bias
 from adapt.introspect.bias.sums import read_content
-from adapt.introspect.profiles.groups import groupings
+from adapt.introspect.profiles.groupings import groupings
 from adapt.models.checkpoint import load_model
 from interventions.neurons import Neurons, Scores
 
-LOUD, STEADY = 7, 11  # neurons of the first layer that hear what one group has besides
-HUMS = {"a": 7200, "b": 5000}  # Hz; the group's letters have these tones too
+LOUD, STEADY = 7, 11  # neurons of the first layer that respond to the extra tones of one group
+HUMS = {"a": 7200, "b": 5000}  # Hz, the extra tones of letters
 
 
 @pytest.fixture(scope="module")
 def spoken(tmp_path_factory):
-    """Two groups of 30: with "hum", each "b" has a tone besides, and of "a" a share that differs between utterances,
-    their `share`.
-    """
+    """Two groups of 30 utterances. With "hum", each "b" has an extra tone, and so has a varying `share` of "a"."""
     folder, draw, made = tmp_path_factory.mktemp("bias"), np.random.default_rng(0), []
     for number in range(60):
         hum = number % 2 == 0
@@ -55,7 +55,7 @@ def spoken(tmp_path_factory):
 
 @pytest.fixture
 def planted(base):
-    """The base, of whose first layer two neurons hear the hums, and no other does; and nothing hears these two."""
+    """The base, with two neurons of the first layer that alone respond to the hums; nothing reads these two."""
     loaded = load_model(str(base))
     model = loaded.model
     first, second = (model.get_submodule(f"net.acoustic_model.conv{n}") for n in (0, 1))
@@ -78,7 +78,7 @@ def splits(path):
 
 
 def timed(path):
-    """Whose letters have the times at which they were made: where the base takes them to be is up to the base."""
+    """The utterances with the true times of their letters, instead of an alignment by the model."""
     found = []
     for own in splits(path).test:
         ends = np.linspace(0, own.duration, len(own.text) + 1).tolist()
@@ -87,96 +87,97 @@ def timed(path):
     return Splits(test=tuple(found))
 
 
-def measured(loaded, path, **options):
+def measure(loaded, path, **options):
     return bias(loaded, splits(path), Loader(), **options)
 
 
-def test_what_one_group_drives_is_found_and_nothing_else(planted, spoken):
+def test_planted_neurons_diverge_and_no_others(planted, spoken):
     found = bias(planted, timed(spoken), Loader(), content="phoneme")
-    (own,) = found.compared
-    assert {own.group, own.against} == {"hum", "plain"} and found.by == "accent"
-    first = planted.model.sites[0]
-    assert set(own.neurons) == {(first.name, LOUD), (first.name, STEADY)}
-    assert own.site == first and found.names[first.name] in found.told
+    (own,) = found.comparisons
+    assert {own.group, own.reference} == {"hum", "plain"} and found.group_by == "accent"
+    first = planted.model.sites[0].name
+    assert set(own.diverging) == {(first, LOUD), (first, STEADY)}
+    assert own.top_site == first and found.short_names[first] in found.summary
     sign = 1 if own.group == "hum" else -1
     for unit, letter in ((LOUD, "a"), (STEADY, "b")):
-        told = own.neuron(first, unit)
-        assert told["most_in"][0]["content"] == letter and sign * told["most_in"][0]["difference"] > 0.4
-        assert told["interval"][0] > 0 and told["q"] < 0.01
+        row = own.neuron(first, unit)
+        assert row.top_contents[0].content == letter and sign * row.top_contents[0].difference > 0.4
+        assert row.interval[0] > 0 and row.q_value < 0.01
+    assert [drawn.name for drawn in found.maps] == [f"{found.short_names[first]}, {own.group}"]
 
 
-def test_groups_by_chance_part_nowhere(planted, spoken):
-    """A room that says nothing of the sound, drawn once for all."""
-    found = measured(planted, spoken, by="room")
-    assert all(not len(own.neurons) for own in found.compared) and "no neuron of" in found.told
-    assert sum(site.units for site in found.compared[0].partings) > 300
+def test_random_groups_do_not_diverge(planted, spoken):
+    """The room is random, and has nothing to do with the sound."""
+    found = measure(planted, spoken, group_by="room")
+    assert all(not own.neurons for own in found.comparisons) and "diverges significantly" in found.summary
+    assert sum(row.units for row in found.comparisons[0].layers) > 300
 
 
-def test_errors_are_told_from_what_merely_marks_the_group(planted, spoken, monkeypatch):
-    """Made to be read worse the more "a" hum; the other hum marks each utterance of the group alike."""
+def test_a_neuron_that_only_marks_the_group_is_not_linked_to_errors(planted, spoken, monkeypatch):
+    """Error rates are made to grow with the share of humming "a"; the other hum is the same in all utterances."""
     import adapt.introspect.bias.measure as module
 
-    def judged(self, quality, *given):
-        made(self, quality, *given)
+    def with_errors(self, scores, *units):
+        made(self, scores, *units)
         examples = splits(spoken).test
         self.each = np.array([example.extra["share"] for example in examples])
 
     made = module.GroupErrors.__init__
-    monkeypatch.setattr(module.GroupErrors, "__init__", judged)
+    monkeypatch.setattr(module.GroupErrors, "__init__", with_errors)
     monkeypatch.setattr(module, "_pairs", lambda groups, *rest: [(groups.index("hum"), [groups.index("plain")])])
-    (own,) = bias(planted, timed(spoken), Loader(), content="phoneme").compared
-    first = planted.model.sites[0]
-    assert set(own.with_errors) == {(first.name, LOUD)} and len(own.neurons) == 2
+    (own,) = bias(planted, timed(spoken), Loader(), content="phoneme").comparisons
+    first = planted.model.sites[0].name
+    assert set(own.error_linked) == {(first, LOUD)} and len(own.neurons) == 2
     loud, steady = own.neuron(first, LOUD), own.neuron(first, STEADY)
-    assert loud["error_correlation"] > 0.7 and loud["error_interval"][0] > 0.4 and loud["with_errors"]
-    assert steady["error_q"] > 0.01 and not steady["with_errors"]
+    assert loud.error_correlation > 0.7 and loud.error_interval[0] > 0.4 and loud.error_linked
+    assert steady.error_q_value > 0.01 and not steady.error_linked
+    with pytest.raises(KeyError, match="Neuron 0 of .* does not diverge"):
+        own.neuron(first, 0)
 
 
 def test_links_do_not_depend_on_batches(planted, spoken):
-    """A batch of all, with padding, gives what each alone does."""
-    found = measured(planted, spoken)
-    (own,) = found.compared
-    examples = list(splits(spoken).test)
-    groups = [found.groups.index(example.accent) for example in examples]
+    """A padded batch gives the same links as single examples."""
+    examples, sites = list(splits(spoken).test), planted.model.sites[:-1]
+    groups = [["hum", "plain"].index(example.accent) for example in examples]
     made = groupings(planted.model, examples, ["aligned_letter"])
     folds = [number // 2 for number in range(len(examples))]
     errors = np.random.default_rng(0).random(len(examples)).tolist()
-    several = {own.number: list(own.partings.values())}
-    sums = read_content(planted.model, examples, Loader(), made, groups, folds, list(own.partings))
-    given = made, groups, folds, sums, False, several
+    sums = read_content(planted.model, examples, Loader(), made, groups, folds, sites)
+    divergences = {0: [group_divergence(sums, site, [0], [1]) for site in sites]}
+    options = made, groups, folds, sums, False, divergences
     one, other = (
-        link_errors(planted.model, examples, errors, Loader(batch_seconds=seconds), *given) for seconds in (0.0, 60.0)
+        link_errors(planted.model, examples, errors, Loader(batch_seconds=seconds), *options) for seconds in (0.0, 60.0)
     )
-    for site, link in one[own.number].items():
+    for site, link in one[0].items():
         assert link.examples == 30
-        assert torch.allclose(link.correlation, other[own.number][site].correlation, atol=1e-2)
+        assert torch.allclose(link.correlation, other[0][site].correlation, atol=1e-2)
         assert link.correlation.abs().max() < 0.85
-        same = other[own.number][site].further
-        close = torch.isclose(link.further, same, atol=0.02, rtol=0.05) | (link.further.abs() > 10)
-        assert close.all() and link.further.isfinite().any()
+        same = other[0][site].excess
+        close = torch.isclose(link.excess, same, atol=0.02, rtol=0.05) | (link.excess.abs() > 10)
+        assert close.all() and link.excess.isfinite().any()
 
 
 def test_a_reference_and_three_groups(planted, spoken, tmp_path):
-    """Against one group, each other is held; without one, each against all others. Small groups are left out."""
+    """Without a reference, each group is compared with all others. Small groups are left out."""
     utterances = list(splits(spoken).test)
     named = ["x"] * 26 + ["y"] * 20 + ["z"] * 9 + ["w"] * 5
     utterances = [replace(own, accent=name) for own, name in zip(utterances, named, strict=True)]
     path = tmp_path / "three.jsonl"
     write_manifest(path, utterances)
-    each = measured(planted, path, least=8, sites="*.conv0")
-    assert [own.against for own in each.compared] == ["all others"] * 3 and each.left_out == {"w": 5}
+    each = measure(planted, path, min_examples=8, sites="*.conv0")
+    assert [own.reference for own in each.comparisons] == ["all others"] * 3 and each.left_out == {"w": 5}
     assert each.folds == 9 and len(each.rates) == 3
-    other = measured(planted, path, least=8, sites="*.conv0", reference="y")
-    assert {(own.group, own.against) for own in other.compared} == {("x", "y"), ("z", "y")}
-    with pytest.raises(InputError, match="reference=w: no accent is called that and has 8 examples; there are x, y, z"):
-        measured(planted, path, least=8, reference="w")
+    other = measure(planted, path, min_examples=8, sites="*.conv0", reference="y")
+    assert {(own.group, own.reference) for own in other.comparisons} == {("x", "y"), ("z", "y")}
+    with pytest.raises(InputError, match="reference=w: no accent of this name has 8 examples; there are x, y, z"):
+        measure(planted, path, min_examples=8, reference="w")
 
 
-def test_speakers_are_resampled_where_there_are_enough(planted, spoken):
-    """20 speakers, ten in each accent: too few to be the default, enough to be asked for."""
-    assert measured(planted, spoken, sites="*.conv0").unit == "example"
-    found = measured(planted, spoken, sites="*.conv0", resample="speaker")
-    assert found.unit == "speaker" and found.folds == 10 and {row["speakers"] for row in found.rates} == {10}
+def test_speakers_are_resampled_if_there_are_enough(planted, spoken):
+    """Ten speakers in each accent are too few for the default, and enough for `resample`."""
+    assert measure(planted, spoken, sites="*.conv0").resampled == "example"
+    found = measure(planted, spoken, sites="*.conv0", resample="speaker")
+    assert found.resampled == "speaker" and found.folds == 10 and {rate.units for rate in found.rates} == {10}
     few = [replace(own, speaker=f"{own.accent}{number % 6}") for number, own in enumerate(splits(spoken).test)]
     with pytest.raises(InputError, match="at least 4 speakers in each group"):
         bias(planted, Splits(test=tuple(few)), Loader(), resample="speaker")
@@ -184,7 +185,7 @@ def test_speakers_are_resampled_where_there_are_enough(planted, spoken):
 
 @pytest.fixture(scope="module")
 def run(innertune, base, tmp_path_factory):
-    """Two accents, one of which the base was trained on."""
+    """A run on two accents; the base was trained on one of them."""
     folder, output = tmp_path_factory.mktemp("accents"), tmp_path_factory.mktemp("runs") / "bias"
     high, low = (write_tones(folder, name, 30, shift, 9, accent=name) for name, shift in (("high", 1.25), ("low", 1.0)))
     return innertune(
@@ -193,28 +194,28 @@ def run(innertune, base, tmp_path_factory):
     )  # fmt: skip
 
 
-def test_files_say_the_same(run):
-    told, metrics = (json.loads((run / name).read_text()) for name in ("bias.json", "metrics.json"))
-    assert metrics["groups"] == told["groups"] and metrics["comparisons"] == told["comparisons"]
-    (own,) = told["comparisons"]
-    listed = told["neurons"][own["group"]]
+def test_files_agree(run):
+    stored, metrics = (json.loads((run / name).read_text()) for name in ("bias.json", "metrics.json"))
+    assert metrics["groups"] == stored["groups"] and metrics["comparisons"] == stored["comparisons"]
+    (own,) = stored["comparisons"]
+    listed = stored["neurons"][own["group"]]
     kept = Neurons.load(run / "neurons" / f"{own['group']}.safetensors")
-    assert len(kept) == own["parted"] == len(listed) == sum(row["parted"] for row in own["layers"]) > 0
+    assert len(kept) == own["diverging"] == len(listed) == sum(row["diverging"] for row in own["layers"]) > 0
     assert {(row["site"], row["unit"]) for row in listed} == set(kept)
     scores = Scores.load(run / "scores" / f"{own['group']}.safetensors")
     for row in listed[:5]:
-        assert float(scores[row["site"]][row["unit"]]) == pytest.approx(row["apart"])
-        assert row["interval"][0] <= row["apart"] <= row["interval"][1]
-    one, other = sorted(told["groups"], key=lambda row: row["wer"])
+        assert float(scores[row["site"]][row["unit"]]) == pytest.approx(row["distance"])
+        assert row["interval"][0] <= row["distance"] <= row["interval"][1]
+    one, other = sorted(stored["groups"], key=lambda row: row["wer"])
     assert other["group"] == own["group"] and other["difference"] == pytest.approx(other["wer"] - one["wer"])
     low, high = other["difference_interval"]
     assert own["group"] == "high" and 0 < low <= other["difference"] <= high
-    used = [row for row in own["layers"] if row["parted"]]
-    assert any("further_where_wrong" in row for row in listed)
-    assert [(moved["site"], moved["neurons"]) for moved in own["moved"]] == [(r["site"], r["parted"]) for r in used]
+    used = [row for row in own["layers"] if row["diverging"]]
+    assert any("excess_at_errors" in row for row in listed)
+    assert [(row["site"], row["neurons"]) for row in own["shifted"]] == [(r["site"], r["diverging"]) for r in used]
 
 
-def test_other_commands_go_on_with_it(run, innertune, base, speech, tmp_path):
+def test_other_commands_use_its_files(run, innertune, base, speech, tmp_path):
     (own,) = json.loads((run / "bias.json").read_text())["comparisons"]
     scores, neurons = (run / kind / f"{own['group']}.safetensors" for kind in ("scores", "neurons"))
     swept = innertune(
@@ -237,7 +238,7 @@ def test_other_commands_go_on_with_it(run, innertune, base, speech, tmp_path):
         assert 0 < weights["changed"] <= weights["trained"] < weights["total"]
 
 
-def test_overwritten_nothing_of_it_is_left(run, innertune, base, tmp_path):
+def test_overwriting_removes_all_of_its_files(run, innertune, base, tmp_path):
     copied = tmp_path / "run"
     shutil.copytree(run, copied)
     innertune(
@@ -247,10 +248,10 @@ def test_overwritten_nothing_of_it_is_left(run, innertune, base, tmp_path):
     assert not (copied / "neurons").exists() and not list(copied.glob("bias.*")) and (copied / "weights.html").exists()
 
 
-def test_the_page_stands_alone(run):
+def test_the_page_is_self_contained(run):
     page = (run / "bias.html").read_text()
     assert "http" not in page.replace("http-equiv", "") and "<script" not in page
-    assert "Who is read worse" in page and "The neurons" in page and "<b>The others</b> and <b>the group</b>" in page
+    assert "Error rates by group" in page and "Neurons" in page and "<b>The reference</b> and <b>the group</b>" in page
     assert "nan" not in re.sub(r"base64,[^\"]*", "", page).lower() and len(page) < 2e6
     assert page.count("<table") == page.count("</table>") >= 3 and page.count("<section") == page.count("</section>")
 
@@ -265,23 +266,23 @@ def test_every_family(innertune, request, spoken, language, tmp_path, family):
         "measure.sites='*layers.1*'", f"output={tmp_path / 'run'}",
     )  # fmt: skip
     told = json.loads((run / "metrics.json").read_text())
-    assert told["by"] == ("domain" if family == "marian" else "accent") and len(told["groups"]) == 2
+    assert told["group_by"] == ("domain" if family == "marian" else "accent") and len(told["groups"]) == 2
     within = {row["content"] for row in told["comparisons"][0]["layers"]}
     assert within == {"wav2vec2": {"aligned_letter"}, "whisper": {"token", "all"}, "marian": {"token"}}[family]
     assert ("ter" if family == "marian" else "wer") in told["groups"][0]
 
 
-def test_what_does_not_fit_is_named(innertune, base, spoken, tmp_path):
+def test_invalid_options_are_named(innertune, base, spoken, tmp_path):
     for options, says in (
-        (["measure.by=age"], "no example has 'age'"),
-        (["measure.least=31"], "have no two groups of at least 31"),
-        (["measure.by=accent", "measure.least=31"], "two groups of at least 31 examples are needed, and there are hum"),
+        (["measure.group_by=age"], "no example has 'age'"),
+        (["measure.min_examples=31"], "have no two groups of at least 31"),
+        (["measure.group_by=accent", "measure.min_examples=31"], "two groups of at least 31 examples, got hum"),
         (
             ["measure.reference=scots"],
             "reference=scots: no accent .* has 20 examples; there are hum, plain",
         ),
-        (["measure.content=token"], "this model has no 'token'"),
-        (["measure.content=phoneme"], "no example has phonemes"),
+        (["measure.content=token"], "This model has no 'token'"),
+        (["measure.content=phoneme"], "No example has phonemes"),
     ):
         with pytest.raises(InputError, match=says):
             innertune(

@@ -1,4 +1,4 @@
-"""Probing models: what is read where, what is held out, what a control task says, and what is refused."""
+"""Probes of models: the rows they read, the held-out examples, the control task, and errors."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def examples(speech):
 
 
 def read_timed(speech, count):
-    """Utterances with the times of their letters, `count` of each of two accents, by eight speakers."""
+    """`count` utterances with letter times for each of two accents, by eight speakers."""
     return [
         replace(example, speaker=f"{accent}{number % 4}")
         for accent in ("low", "high")
@@ -51,16 +51,16 @@ def models(base, wav2vec2, whisper, marian):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_trained_recogniser_knows_the_letters_and_shuffled_ones_not(models, examples, speech, method, tmp_path):
+def test_a_trained_recogniser_encodes_letters_but_not_shuffled_ones(models, examples, speech, method, tmp_path):
     model = models["wav2letter"]
     found = probe(model, examples, Loader(), "phoneme", method, sites=model.sites[7:])
     assert found.classes == tuple("abcde") and found.trained + found.tested == 24 * 2 * 6
     assert [row.site for row in found.rows] == [site.name for site in model.sites[7:]]
     for row in found.rows:
         assert row.interval[0] <= row.accuracy <= row.interval[1] and row.selectivity == row.accuracy - row.control
-    # One unit for each of five letters is less than all of them together.
+    # These methods use one unit for each of five letters, and do worse than those that use all units.
     assert max(row.accuracy for row in found.rows) > (0.75 if method in ("linear", "gaussian") else 0.45)
-    # Chance is as near as there are examples: of 180 letters that are held out, .17 is more than five errors off.
+    # The tolerance around chance fits the number of held-out letters, 180.
     shuffled = [replace(own, phonemes=_shuffled(own.phonemes, n)) for n, own in enumerate(read_timed(speech, 60))]
     lost = probe(model, shuffled, Loader(), "phoneme", method, sites=model.sites[7:])
     assert all(abs(row.accuracy - lost.chance) < 0.17 and abs(row.selectivity) < 0.17 for row in lost.rows)
@@ -76,8 +76,8 @@ def _shuffled(said, seed):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_unit_that_is_made_to_carry_the_accent_is_on_top(models, examples, method, monkeypatch):
-    """Planted in what is read of the model, so that nothing but the path from there to the scores is in question."""
+def test_a_planted_accent_unit_has_the_highest_score(models, examples, method, monkeypatch):
+    """The unit is planted in the activations, so the test covers only the path from there to the scores."""
     from adapt.introspect.probes import probe as module
 
     model = models["wav2letter"]
@@ -124,8 +124,8 @@ def test_every_family_is_probed(models, examples, pairs, family):
     assert max(row.accuracy for row in found.rows) > 1.5 * found.chance
 
 
-def test_a_decoder_knows_the_token_that_it_has_read(models, pairs):
-    """A control that is drawn for the token before is learned by a decoder, and says so."""
+def test_the_control_task_of_tokens_is_learned_by_a_decoder(models, pairs):
+    """Its labels depend on the previous token, which the decoder has read."""
     model = models["marian"]
     found = probe(model, pairs, Loader(), "token", "linear", sites=model.sites[-8:], controls=1)
     assert set(found.classes) <= {*LETTERS, *(f"▁{letter}" for letter in LETTERS), "▁"}
@@ -133,11 +133,11 @@ def test_a_decoder_knows_the_token_that_it_has_read(models, pairs):
 
 
 @pytest.mark.parametrize("family", FAMILIES[:3])
-def test_a_step_is_read_where_in_the_audio_it_is(models, tmp_path, family):
-    """A short sound in silence: what moves at a convolution moves around the step that stands for its time."""
+def test_a_time_maps_to_the_step_at_that_time(models, tmp_path, family):
+    """A short sound in silence changes the activations around the step of its time."""
     model, rate = models[family], models[family].sample_rate
     (first, *_), sound = model.sites, torch.zeros(rate)
-    for middle in (0.3, 0.5, 0.7):  # away from the ends, where windows are cut: Wav2Letter's lasts half a second
+    for middle in (0.3, 0.5, 0.7):  # away from the ends, where the windows of Wav2Letter (half a second) are cut
         heard = sound.clone()
         heard[int((middle - 0.01) * rate) : int((middle + 0.01) * rate)] = noise(int(0.02 * rate))[: int(0.02 * rate)]
         batch = Batch(torch.stack([sound, heard]), torch.tensor([rate, rate]), [Utterance(tmp_path, "ab")] * 2)
@@ -158,7 +158,7 @@ def test_times_and_steps():
     assert step_at(torch.tensor([0.01]), duration, steps, 0.02).item() == pytest.approx(0.0, abs=1e-4)
 
 
-def test_no_example_and_no_speaker_is_on_both_sides(models, examples):
+def test_no_example_and_no_speaker_is_in_both_sets(models, examples):
     from adapt.introspect.probes.probe import _split
 
     for name, by in (("phoneme", "example"), ("phoneme", "speaker"), ("accent", "example"), ("accent", "speaker")):
@@ -173,7 +173,7 @@ def test_no_example_and_no_speaker_is_on_both_sides(models, examples):
         assert 0.1 < float(test.float().mean()) < 0.4
 
 
-def test_a_control_has_one_label_a_type_and_the_classes_shares():
+def test_a_control_task_has_one_label_per_type_and_the_shares_of_the_classes():
     types = tuple(f"t{number % 30}" for number in range(600))
     target = Target("x", ("a", "b", "c"), torch.arange(600) % 3, torch.arange(600), types)
     drawn = target.control(0)
@@ -182,36 +182,36 @@ def test_a_control_has_one_label_a_type_and_the_classes_shares():
     assert torch.equal(drawn, target.control(0)) and not torch.equal(drawn, target.control(1))
 
 
-def test_speakers_are_the_types_of_an_accents_control_only_where_there_are_enough(models, examples):
+def test_speakers_are_the_types_of_a_control_task_only_if_there_are_enough(models, examples):
     assert len(set(make_target(models["wav2letter"], examples, "accent").types)) == 8
     assert len(set(make_target(models["wav2letter"], examples, "speaker").types)) == len(examples)
 
 
-def test_classes_are_capped_evenly_and_rare_ones_left_out(models, examples):
+def test_classes_are_capped_and_rare_ones_are_left_out(models, examples):
     rare = [replace(own, accent="rare") if number < 3 else own for number, own in enumerate(examples)]
-    target = make_target(models["wav2letter"], [*rare, *rare], "accent", most=10)
+    target = make_target(models["wav2letter"], [*rare, *rare], "accent", max_per_class=10)
     assert target.classes == ("high", "low", "rare") and torch.bincount(target.labels).tolist() == [10, 10, 6]
     assert make_target(models["wav2letter"], rare, "accent").classes == ("high", "low")
 
 
-def test_what_cannot_be_probed_is_refused(models, examples, pairs, tmp_path):
+def test_errors(models, examples, pairs, tmp_path):
     model = models["wav2letter"]
-    bare = [replace(own, phonemes=()) for own in examples]
-    for given, name, said in (
-        (bare, "phoneme", "two classes of 'phoneme' or more.*there is none"),
+    without = [replace(own, phonemes=()) for own in examples]
+    for inputs, name, message in (
+        (without, "phoneme", "two classes of 'phoneme'.*the data have none"),
         (examples, "microphone", "two classes of 'microphone'"),
-        (examples, "token", "models with a decoder, and this one has none"),
+        (examples, "token", "a model with a decoder, and this one has none"),
     ):
-        with pytest.raises(InputError, match=said):
-            probe(model, given, Loader(), name)
-    with pytest.raises(InputError, match="Split by accent, fewer than two classes"):
+        with pytest.raises(InputError, match=message):
+            probe(model, inputs, Loader(), name)
+    with pytest.raises(InputError, match="After the split by accent, fewer than two classes"):
         probe(model, examples, Loader(), "accent", split_by="accent")
     with pytest.raises(InputError, match="Expected method linear, probeless"):
         probe(model, examples, Loader(), method="svm")
-    with pytest.raises(InputError, match="method=linear has strength, mix; got penalty"):
+    with pytest.raises(InputError, match="method=linear has the options strength, mix; got penalty"):
         probe(model, examples, Loader(), penalty=1.0)
     encoder = [site for site in models["marian"].sites if not reads_text(models["marian"], site)]
-    with pytest.raises(InputError, match="'token' is read at steps of a decoder's tokens"):
+    with pytest.raises(InputError, match="'token' is read at steps in a decoder's tokens"):
         probe(models["marian"], pairs, Loader(), "token", sites=encoder)
     probe(model, examples, Loader(), "accent", "probeless", sites=model.sites[:1]).save(tmp_path)
     (tmp_path / "probe.json").write_text("{}")

@@ -1,30 +1,29 @@
-"""Groups: which step is in which, worked out on paths and times that are written down."""
+"""Groupings label steps as expected, for given paths and times."""
 
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from adapt.data.example import Phoneme
 from adapt.data.loader import Batch
-from adapt.data.manifest import Phoneme, Utterance, read_manifest
+from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.pairs import Pair
 from adapt.errors import InputError
+from adapt.introspect.profiles.groupings import groupings
 from adapt.introspect.profiles.groups import (
     NONE,
     ByCorrectness,
     ByPhoneme,
     ByUnit,
-    Clock,
-    ForwardTrace,
-    clock_of,
-    groupings,
     token_class,
 )
 from adapt.introspect.profiles.read import membership
+from adapt.introspect.profiles.trace import ForwardTrace, TimeBase, time_base_of
 from adapt.models.checkpoint import load_model
 from interventions.sites import Site, Step
 
-OUT = Clock("seconds", 0.1)
+OUT = TimeBase("seconds", 0.1)
 
 
 def encode(text):
@@ -33,8 +32,8 @@ def encode(text):
     return [" abc".index(letter) for letter in text]
 
 
-def seen(path, text="", log_probs=None, phonemes=(), seconds=1.0):
-    """What one utterance of a second shows; units are 0 (the blank), a, b, c."""
+def trace(path, text="", log_probs=None, phonemes=(), seconds=1.0):
+    """The trace of one utterance of a second; the units are 0 (the blank), a, b, c."""
     model = SimpleNamespace(
         blank=0, sample_rate=1000, sites=[Site("out", -1, 4, (), "encoder", Step(0.1, "s"))],
         encode=encode,
@@ -45,70 +44,70 @@ def seen(path, text="", log_probs=None, phonemes=(), seconds=1.0):
 
 
 def sure(path):
-    """Log-probabilities of a model that is nearly sure of a path."""
+    """Log-probabilities of a model with high confidence in a path."""
     return torch.log_softmax(8.0 * torch.nn.functional.one_hot(torch.tensor([path]), 4).float(), -1)
 
 
 LETTERS = ByUnit("letter", ("a", "b", "c"), torch.tensor([NONE, 0, 1, 2]))
 
 
-def test_letters_by_step_and_at_sites_of_other_steps():
-    own = seen([0, 1, 1, 0, 2, 0, 0, 3, 3, 0])
+def test_letters_at_output_steps_and_at_sites_with_other_steps():
+    own = trace([0, 1, 1, 0, 2, 0, 0, 3, 3, 0])
     assert LETTERS.label(own, OUT, 0, 10).tolist() == [-1, 0, 0, -1, 1, -1, -1, 2, 2, -1]
-    # Half as long, a step of which two make one of the output's.
-    assert LETTERS.label(own, Clock("seconds", 0.05), 0, 20).tolist()[2:6] == [0, 0, 0, 0]
-    # Without the ends that unpadded windows lose, steps stand around the same middle.
+    # Two steps of this site make one step of the output.
+    assert LETTERS.label(own, TimeBase("seconds", 0.05), 0, 20).tolist()[2:6] == [0, 0, 0, 0]
+    # A site that loses steps at both ends has the same middle.
     assert LETTERS.label(own, OUT, 0, 8).tolist() == [0, 0, -1, 1, -1, -1, 2, 2]
-    assert LETTERS.label(own, Clock("target"), 0, 5) is None and LETTERS.label(own, Clock("source"), 0, 5) is None
+    assert LETTERS.label(own, TimeBase("target"), 0, 5) is None and LETTERS.label(own, TimeBase("source"), 0, 5) is None
 
 
-def test_forced_alignment_and_what_is_wrong():
+def test_forced_alignment_and_correctness():
     path = [0, 1, 1, 0, 2, 0, 0, 3, 0, 0]
-    own = seen(path, "acc", sure(path))
+    own = trace(path, "acc", sure(path))
     aligned = ByUnit("aligned_letter", LETTERS.names, LETTERS.table)
-    assert aligned.label(seen(path, "abc", sure(path)), OUT, 0, 10).tolist() == [-1, 0, 0, -1, 1, -1, -1, 2, -1, -1]
+    assert aligned.label(trace(path, "abc", sure(path)), OUT, 0, 10).tolist() == [-1, 0, 0, -1, 1, -1, -1, 2, -1, -1]
     labels = aligned.label(own, OUT, 0, 10).tolist()
     assert labels[1] == 0 and labels[7] == 2 and 1 not in labels and labels.count(2) >= 2
     correct = ByCorrectness().label(own, OUT, 0, 10)
     assert correct[1] == correct[2] == correct[7] == 1 and correct[4] == 0 and correct[0] == NONE
-    # A text that the model cannot write, or that is too long, or no text, has no alignment.
+    # There is no alignment with a text that cannot be encoded, is too long, or is empty.
     for text in ("abd", "abcabcabcab", ""):
-        assert aligned.label(seen(path, text, sure(path)), OUT, 0, 10) is None
-        assert ByCorrectness().label(seen(path, text, sure(path)), OUT, 0, 10) is None
+        assert aligned.label(trace(path, text, sure(path)), OUT, 0, 10) is None
+        assert ByCorrectness().label(trace(path, text, sure(path)), OUT, 0, 10) is None
 
 
 def test_phonemes_by_their_times():
-    said = [Phoneme("x", 0.1, 0.32), Phoneme("y", 0.32, 0.5), Phoneme("z", 0.6, 0.7)]
+    phonemes = [Phoneme("x", 0.1, 0.32), Phoneme("y", 0.32, 0.5), Phoneme("z", 0.6, 0.7)]
     own = ByPhoneme(("x", "y"))
-    # Middles are at 0.05, 0.15, ...; from 0.5 to 0.6 nobody speaks, and z is not asked for.
-    assert own.label(seen([0], phonemes=said), OUT, 0, 10).tolist() == [-1, 0, 0, 1, 1, -1, -1, -1, -1, -1]
-    assert own.label(seen([0]), OUT, 0, 10) is None
-    assert own.label(seen([0], phonemes=said), Clock("target"), 0, 3) is None
+    # Middles are at 0.05, 0.15, ...; there is a pause from 0.5 to 0.6, and z is not among the groups.
+    assert own.label(trace([0], phonemes=phonemes), OUT, 0, 10).tolist() == [-1, 0, 0, 1, 1, -1, -1, -1, -1, -1]
+    assert own.label(trace([0]), OUT, 0, 10) is None
+    assert own.label(trace([0], phonemes=phonemes), TimeBase("target"), 0, 3) is None
 
 
 def test_phonemes_that_overlap_or_touch():
-    """The one that began last is heard, until it ends."""
+    """The phoneme that began last counts, until it ends."""
     draw = torch.Generator().manual_seed(0)
     for _ in range(20):
         starts = torch.randint(0, 20, (6,), generator=draw).unique() / 20
         lengths = torch.randint(0, 6, (len(starts),), generator=draw) / 20
-        said = [
+        phonemes = [
             Phoneme("xyz"[n % 3], float(start), float(start + length))
             for n, (start, length) in enumerate(zip(starts, lengths, strict=True))
         ]
         wanted = []
         for step in range(40):
-            begun = [one for one in said if one.start <= (step + 0.5) / 40]
-            heard = begun[-1] if begun and (step + 0.5) / 40 < begun[-1].end else None
-            wanted.append({"x": 0, "y": 1}.get(heard.symbol, NONE) if heard else NONE)
-        found = ByPhoneme(("x", "y")).label(seen([0], phonemes=said), Clock("seconds", 1 / 40), 0, 40)
+            begun = [one for one in phonemes if one.start <= (step + 0.5) / 40]
+            current = begun[-1] if begun and (step + 0.5) / 40 < begun[-1].end else None
+            wanted.append({"x": 0, "y": 1}.get(current.symbol, NONE) if current else NONE)
+        found = ByPhoneme(("x", "y")).label(trace([0], phonemes=phonemes), TimeBase("seconds", 1 / 40), 0, 40)
         assert found.tolist() == wanted
 
 
-def test_membership_has_nothing_in_padding_and_nothing_of_who_knows_no_group():
-    members = membership([LETTERS], seen([1, 1, 2, 2]), OUT, [4], 6)
+def test_membership_is_0_in_padding_and_for_groupings_without_labels():
+    members = membership([LETTERS], trace([1, 1, 2, 2]), OUT, [4], 6)
     assert members.shape == (1, 3, 6) and members[0].tolist() == [[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0] * 6]
-    both = membership([LETTERS, ByPhoneme(("x",)), LETTERS], seen([1, 1, 2, 2]), OUT, [4], 6)
+    both = membership([LETTERS, ByPhoneme(("x",)), LETTERS], trace([1, 1, 2, 2]), OUT, [4], 6)
     assert both[0, :3].equal(members[0]) and both[0, 4:].equal(members[0]) and not both[0, 3].any()
 
 
@@ -121,43 +120,43 @@ def test_token_classes(token, kind):
     assert token_class(token, False) == kind and token_class(token, True) == "special"
 
 
-def test_clocks(marian, whisper, wav2vec2):
+def test_time_bases(marian, whisper, wav2vec2):
     def kinds(path):
         model = load_model(str(path)).model
-        return {site.name: clock_of(model, site).kind for site in model.sites}
+        return {site.name: time_base_of(model, site).kind for site in model.sites}
 
-    read = kinds(marian)
-    assert read["net.model.encoder.layers.0.fc1"] == "source" == read["net.model.decoder.layers.0.encoder_attn.k_proj"]
-    assert read["net.model.decoder.layers.0.encoder_attn.q_proj"] == "target" == read["net.lm_head"]
-    heard = kinds(whisper)
-    assert heard["net.model.encoder.conv1"] == "seconds" == heard["net.model.decoder.layers.0.encoder_attn.v_proj"]
-    assert heard["net.proj_out"] == "target" and set(kinds(wav2vec2).values()) == {"seconds"}
+    text = kinds(marian)
+    assert text["net.model.encoder.layers.0.fc1"] == "source" == text["net.model.decoder.layers.0.encoder_attn.k_proj"]
+    assert text["net.model.decoder.layers.0.encoder_attn.q_proj"] == "target" == text["net.lm_head"]
+    speech = kinds(whisper)
+    assert speech["net.model.encoder.conv1"] == "seconds" == speech["net.model.decoder.layers.0.encoder_attn.v_proj"]
+    assert speech["net.proj_out"] == "target" and set(kinds(wav2vec2).values()) == {"seconds"}
 
 
 def test_tokens_of_both_sides(marian, language):
-    """At the encoder the source's tokens, at the decoder the target's, each where it stands."""
+    """The encoder has the source tokens, the decoder the target tokens, in order."""
     model = load_model(str(marian)).model
     pair = Pair("abc def", "cba fed")
     _, tokens = groupings(model, [pair], ["token"])
     batch = Batch(model.reader.read(pair).unsqueeze(0), torch.tensor([len(model.reader.read(pair))]), [pair])
     shown = ForwardTrace(model, batch, [0], torch.zeros(1, len(model.encode(pair.text)), dtype=torch.long), [1])
     for kind, units in (("source", model.reader.source(pair)), ("target", model.encode(pair.text))):
-        labels = tokens.label(shown, Clock(kind), 0, len(units))
+        labels = tokens.label(shown, TimeBase(kind), 0, len(units))
         written = model.tokenizer.convert_ids_to_tokens(units)
         assert [tokens.names[label] for label in labels] == written
 
 
-def test_the_most_frequent_and_what_is_not_there(base, marian, speech):
+def test_the_most_frequent_groups_and_unknown_keys(base, marian, speech):
     model, examples = load_model(str(base)).model, read_manifest(speech["low_test"])[0]
     everything, accents = groupings(model, examples, ["accent", "accent"])
     assert everything.names == ("all",) and accents.names == ("low",)
     made = [Utterance("a.wav", "a", speaker=name) for name in "xxyyyz"]
-    (_, speakers) = groupings(model, made, ["speaker"], most=2)
-    assert speakers.names == ("x", "y") and speakers.of == [0, 0, 1, 1, 1, NONE]
+    (_, speakers) = groupings(model, made, ["speaker"], max_groups=2)
+    assert speakers.names == ("x", "y") and speakers.group_of == [0, 0, 1, 1, 1, NONE]
     (_, sets) = groupings(model, made, ["set"], ["target"] * 3 + ["source"] * 3)
-    assert sets.names == ("target", "source") and list(sets.of) == [0, 0, 0, 1, 1, 1]
-    for key, says in (("phoneme", "no example has phonemes"), ("age", "no example has 'age'"),
-                      ("token", "has no 'token'; it has letter"), ("set", "tells data.test from")):  # fmt: skip
+    assert sets.names == ("target", "source") and list(sets.group_of) == [0, 0, 0, 1, 1, 1]
+    for key, says in (("phoneme", "No example has phonemes"), ("age", "No example has 'age'"),
+                      ("token", "has no 'token'; it has letter"), ("set", "compares data.test with")):  # fmt: skip
         with pytest.raises(InputError, match=says):
             groupings(model, made, [key])
     with pytest.raises(InputError, match="has no 'letter'; it has token"):

@@ -1,19 +1,20 @@
-"""Error bars over folds: as wide as they should be, and silent where nothing changed."""
+"""Error bars over folds have the right width, and nothing is significant if nothing changed."""
 
 import pytest
 import torch
+from scipy.stats import t
 
+from adapt.introspect.profiles.fitter import ProfilesFitter
 from adapt.introspect.profiles.jackknife import jackknife, profile_change, profile_change_size, student_quantile
-from adapt.introspect.profiles.profiles import Profiles
 from interventions.sites import Site
 
 SITE = Site("layer", -1, 2000, ())
 
 
 def noise(seed, spread=1.0, moved=(), groups=("g:a", "g:b"), examples=64, steps=20):
-    """Profiles of white noise: `groups` take turns; units in `moved` have the second group 3 higher."""
+    """Profiles of white noise; `groups` alternate by step, and units in `moved` are 3 higher in the second group."""
     draw = torch.Generator().manual_seed(seed)
-    profiles = Profiles([SITE], ["all", *groups])
+    fitter = ProfilesFitter([SITE], ["all", *groups])
     for example in range(examples):
         x = spread * torch.randn(1, steps, SITE.units, generator=draw)
         members = torch.zeros(1, 1 + len(groups), steps)
@@ -22,8 +23,8 @@ def noise(seed, spread=1.0, moved=(), groups=("g:a", "g:b"), examples=64, steps=
             members[:, 1 + step % len(groups), step] = 1
         for unit in moved:
             x[0, 1 :: len(groups), unit] += 3
-        profiles.update(SITE, profiles.membership(members, torch.tensor([example % 16])), x, torch.ones_like(x))
-    return profiles
+        fitter.update(SITE, fitter.membership(members, torch.tensor([example % 16])), x, torch.ones_like(x))
+    return fitter.fit()
 
 
 @pytest.mark.parametrize(
@@ -31,13 +32,19 @@ def noise(seed, spread=1.0, moved=(), groups=("g:a", "g:b"), examples=64, steps=
     [(0.975, 1, 12.7062), (0.975, 15, 2.1314), (0.995, 15, 2.9467), (0.95, 4, 2.1318), (1 - 2.5e-6, 15, 6.9072)],
 )
 def test_student_quantiles(share, freedom, value):
-    """Against tables; the last one by numerical integration elsewhere."""
+    """Compared with tables; the last value is from a numerical integration."""
     assert student_quantile(share, freedom) == pytest.approx(value, rel=1e-4)
 
 
-def test_the_error_of_a_mean_is_what_it_should_be():
+@pytest.mark.parametrize("freedom", [1, 3, 15, 31])
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.975, 0.999])
+def test_student_quantiles_invert_the_distribution(share, freedom):
+    assert t.cdf(student_quantile(share, freedom), freedom) == pytest.approx(share, abs=1e-12)
+
+
+def test_the_error_of_a_mean_is_right():
     estimate = jackknife(lambda p: {SITE: p.mean(SITE, ["all"])[0]}, noise(0, spread=2.0))
-    assert estimate.freedom == 15
+    assert estimate.degrees_of_freedom == 15
     wanted = 2.0 / (64 * 20) ** 0.5
     assert float(estimate.error[SITE].square().mean().sqrt()) == pytest.approx(wanted, rel=0.05)
     low, high = estimate.interval(0.95)[SITE]
@@ -48,20 +55,22 @@ def test_the_error_of_a_mean_is_what_it_should_be():
 def test_planted_changes_are_found_and_no_others():
     before, after = noise(0), noise(1, moved=range(100, 120))
     change = profile_change(before, after, "g")
-    assert list(change.beyond(0.01)["layer"]) == list(range(100, 120))
-    assert len(change.scores().top(20) & change.beyond(0.01)) == 20
+    assert list(change.significant(0.01)["layer"]) == list(range(100, 120))
+    assert len(change.scores().top(20) & change.significant(0.01)) == 20
     assert change.value[SITE].shape == (2, 2000)
-    moved = change.value[SITE][:, 100:120]  # of two groups, 3 between them is 1.5 to each side, in deviations of 1
+    moved = change.value[SITE][
+        :, 100:120
+    ]  # a difference of 3 between two groups is 1.5 on each side, in deviations of 1
     torch.testing.assert_close(moved[1], torch.full((20,), 1.5, dtype=torch.float64), atol=0.25, rtol=0)
 
 
-def test_a_group_that_is_in_one_fold_takes_the_error_bars_of_no_other():
+def test_a_group_in_one_fold_is_left_out_of_changes():
     before, after = (noise(seed, moved=moved, groups=("g:a", "g:b", "g:c")) for seed, moved in ((0, ()), (1, range(5))))
     for profiles in (before, after):
         for total in profiles.sums["layer"].values():
             total[1:, profiles.groups.index("g:c")] = 0
     change = profile_change(before, after, "g")
-    assert change.value[SITE].shape[0] == 2 and list(change.beyond(0.01)["layer"]) == list(range(5))
+    assert change.value[SITE].shape[0] == 2 and list(change.significant(0.01)["layer"]) == list(range(5))
     sizes = profile_change_size(before, after, "g")
     torch.testing.assert_close(sizes.value[SITE].float(), change.scores()[SITE].float())
     low, high = sizes.interval()[SITE]
@@ -70,20 +79,20 @@ def test_a_group_that_is_in_one_fold_takes_the_error_bars_of_no_other():
 
 def test_nothing_changed():
     same = profile_change(noise(0), noise(0), "g")
-    assert not len(same.beyond(0.01)) and not same.scores()["layer"].any()
-    assert not len(profile_change(noise(0), noise(1), "g").beyond(0.01))  # other noise, the same neurons
+    assert not len(same.significant(0.01)) and not same.scores()["layer"].any()
+    assert not len(profile_change(noise(0), noise(1), "g").significant(0.01))  # other noise
 
 
-def test_what_everything_does_alike_does_not_count():
+def test_a_change_that_all_groups_share_does_not_count():
     before, after = noise(0), noise(0)
     after.sums["layer"]["activation"] += 5 * after.sums["layer"]["steps"][..., None, None]
     assert float(profile_change(before, after, "g").scores()["layer"].max()) < 1e-9
 
 
 def test_too_few_folds_and_nothing_in_common():
-    with pytest.raises(ValueError, match="in two folds or more, and they are in 1 of 16"):
+    with pytest.raises(ValueError, match="at least two folds; 1 of 16 have any"):
         jackknife(lambda p: {SITE: p.mean(SITE, ["all"])[0]}, noise(0, examples=1))
-    with pytest.raises(ValueError, match="no site in common at which two groups of 'g'"):
+    with pytest.raises(ValueError, match="At no common site do two groups of 'g'"):
         profile_change(noise(0), noise(0, groups=("g:c", "g:d")), "g")
     with pytest.raises(ValueError, match="16 and 1 folds"):
         jackknife(lambda a, b: {}, noise(0), noise(0).pooled())

@@ -1,4 +1,4 @@
-"""Profiles: planted neurons are found, padding is never counted, halves add up, and every family has them."""
+"""Profiles find planted neurons, never count padding, add up over halves, and work for every model family."""
 
 import gc
 import weakref
@@ -12,11 +12,13 @@ from small_mt import save_translation
 from tone_speech import RATE, tones
 
 import adapt.introspect.profiles.read as read_profiles_module
+from adapt.data.example import Phoneme
 from adapt.data.loader import Loader
-from adapt.data.manifest import Phoneme, Utterance
+from adapt.data.manifest import Utterance
 from adapt.data.pairs import read_pairs_file
-from adapt.introspect.profiles.groups import groupings
-from adapt.introspect.profiles.profiles import Profiles, fold_of
+from adapt.introspect.profiles.fitter import ProfilesFitter, fold_of
+from adapt.introspect.profiles.groupings import groupings
+from adapt.introspect.profiles.profiles import Profiles
 from adapt.introspect.profiles.read import read_profiles
 from adapt.models.checkpoint import load_model
 from interventions.bits import changed_bits
@@ -52,8 +54,8 @@ def profile(model, examples, keys=("phoneme",), loader=None, **options):
 
 
 def plant(model, unit, letter, outgoing=True):
-    """Make a unit of the first layer that hears one tone, and lets the next layer know or not."""
-    conv, behind = (model.get_submodule(f"net.acoustic_model.conv{n}") for n in (0, 1))
+    """Make a unit of the first layer respond to one tone; without `outgoing`, nothing reads it."""
+    conv, following = (model.get_submodule(f"net.acoustic_model.conv{n}") for n in (0, 1))
     samples = torch.from_numpy(tones("abcde")).unsqueeze(0)
     features, _ = model.frontend(samples, torch.tensor([samples.shape[1]]))
     first = 12 * "abcde".index(letter)  # frames of 10 ms, tones of 120 ms
@@ -61,11 +63,11 @@ def plant(model, unit, letter, outgoing=True):
         conv.weight[unit] = 0
         conv.weight[unit, int(features[0, :, first + 2 : first + 10].mean(1).argmax()), 23:25] = 1
         if not outgoing:
-            behind.weight[:, unit] = 0
+            following.weight[:, unit] = 0
 
 
 @pytest.mark.parametrize("letter", ["a", "d"])
-def test_a_neuron_that_answers_one_phoneme_is_found(model, spoken, letter):
+def test_a_neuron_selective_for_one_phoneme_is_found(model, spoken, letter):
     plant(model, 7, letter)
     profiles = profile(model, spoken)
     first = model.sites[0]
@@ -76,11 +78,11 @@ def test_a_neuron_that_answers_one_phoneme_is_found(model, spoken, letter):
         for other in "abcde" if other != letter
     )  # fmt: skip
     nap = profiles.nap(first, "phoneme")
-    assert int(nap[:, 7].argmax()) == profiles.seen(first, "phoneme").index(f"phoneme:{letter}")
+    assert int(nap[:, 7].argmax()) == profiles.groups_at(first, "phoneme").index(f"phoneme:{letter}")
 
 
-def test_what_the_output_does_not_hear_is_adjusted_away(model, spoken):
-    """Two neurons do the same; from one of them nothing leads on."""
+def test_adjusted_figures_ignore_neurons_that_nothing_reads(model, spoken):
+    """Two neurons respond in the same way; nothing reads one of them."""
     plant(model, 7, "b")
     plant(model, 8, "b", outgoing=False)
     profiles = profile(model, spoken)
@@ -91,12 +93,12 @@ def test_what_the_output_does_not_hear_is_adjusted_away(model, spoken):
     for profile_of in (profiles.gradnap, profiles.snap):
         own = profile_of(first, "phoneme")
         assert own[:, 7].abs().max() > 0 and not own[:, 8].any()
-    assert profiles.snap(first, "phoneme", least=0.0).equal(profiles.nap(first, "phoneme"))
+    assert profiles.snap(first, "phoneme", min_relevance=0.0).equal(profiles.nap(first, "phoneme"))
     assert float(profiles.relevance(first, "phoneme").max()) == 1
 
 
 def assert_same(one, other, scale=2e-4):
-    """But for rounding, which a loud random network makes larger on its way."""
+    """Assert equality up to rounding, which a random network with large activations amplifies."""
     assert (one.sites, one.groups, one.folds) == (other.sites, other.groups, other.folds)
     for site in one.sites:
         for name, total in one.sums[site.name].items():
@@ -118,7 +120,7 @@ FAMILIES = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_and_padding_is_never_counted(family, base, request, spoken, language, tmp_path):
-    """Together in a padded batch as alone, at every site; and every own step is counted once."""
+    """A padded batch gives the same as single examples at every site, and every valid step counts once."""
     if family in ("wav2letter", "wav2vec2", "whisper", "marian"):
         path = base if family == "wav2letter" else request.getfixturevalue(family)
     elif family == "t5":
@@ -146,17 +148,18 @@ def test_every_family_and_padding_is_never_counted(family, base, request, spoken
     for site in model.sites:
         assert together.steps(site) == int(model.valid_lengths(site, lengths, tokens).sum())
     for key in FAMILIES[family]:
-        known = [site for site in model.sites if together.seen(site, key)]
+        known = [site for site in model.sites if together.groups_at(site, key)]
         assert known or key == "predicted_token", key  # a random Whisper writes none of the texts' tokens
         # Groups of one key never overlap.
         assert all(
-            sum(together.steps(site, group) for group in together.of(key)) <= together.steps(site) for site in known
+            sum(together.steps(site, group) for group in together.groups_of(key)) <= together.steps(site)
+            for site in known
         )
     assert any(float(together.mean(site, ["all"], "gradient").max()) > 0 for site in model.sites)
 
 
-def test_as_by_hand(model, spoken):
-    """One utterance: sums of the activation, of the size of its gradient, of their product, over a phoneme's steps."""
+def test_means_equal_a_computation_by_hand(model, spoken):
+    """For one utterance: activation, absolute gradient and their product, over the steps of a phoneme."""
     example = spoken[2]
     site = model.sites[4]
     profiles = profile(model, [example], sites=[site])
@@ -195,14 +198,14 @@ def test_halves_add_up_to_the_whole(model, spoken, tmp_path):
     groups = groupings(model, spoken, ["phoneme", "letter"])
     halves = [read_profiles(model, half, Loader(), groups) for half in (spoken[:4], spoken[4:])]
     assert_same(halves[0] + halves[1], read_profiles(model, spoken, Loader(), groups))
-    # Also where each knows groups that the other has not.
+    # Also if each half has groups that the other does not have.
     few = [profile(model, half, keys) for half in ([spoken[1]], [spoken[3]])]
     both = few[0] + few[1]
     whole = profile(model, [spoken[1], spoken[3]], keys)
     assert set(both.groups) == set(whole.groups) and set(few[0].groups) != set(whole.groups)
     for group in whole.groups:
         assert both.steps(model.sites[0], group) == whole.steps(model.sites[0], group)
-    with pytest.raises(ValueError, match="other sites do not go together"):
+    with pytest.raises(ValueError, match="Profiles of different sites cannot be added"):
         halves[0] + profile(model, spoken, sites=model.sites[:2])
 
 
@@ -217,42 +220,42 @@ def test_saved_and_loaded(model, spoken, tmp_path):
         Profiles.load(tmp_path / "broken.safetensors")
 
 
-def test_the_model_is_as_before(model, spoken):
+def test_the_model_is_not_changed(model, spoken):
     model.train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    asks = [parameter.requires_grad for parameter in model.parameters()]
+    trainable = [parameter.requires_grad for parameter in model.parameters()]
     profile(model, spoken)
-    assert model.training and asks == [parameter.requires_grad for parameter in model.parameters()]
+    assert model.training and trainable == [parameter.requires_grad for parameter in model.parameters()]
     assert all(parameter.grad is None for parameter in model.parameters())
     assert not any(changed_bits(before[name], value).any() for name, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize("family", ["base", "marian"])
-def test_a_batch_is_forgotten_once_it_is_summed(family, request, spoken, language, monkeypatch):
-    """Hooks on a graph that hold what is seen, which holds the graph, would be kept for good."""
+def test_a_batch_is_freed_once_it_is_summed(family, request, spoken, language, monkeypatch):
+    """Hooks on a graph that hold the trace, which holds the graph, would never be freed."""
     model = load_model(str(request.getfixturevalue(family))).model
     examples = read_pairs_file(language["test"])[0] if family == "marian" else spoken
-    seen, run = [], read_profiles_module.forward
+    traces, run = [], read_profiles_module.forward
 
     def forward(*given):
         found = run(*given)
-        seen.append(weakref.ref(found[0]))
+        traces.append(weakref.ref(found[0]))
         return found
 
     monkeypatch.setattr(read_profiles_module, "forward", forward)
     profile(model, examples, ["correct"], Loader(batch_seconds=2, batch_tokens=40))
     gc.collect()
-    assert len(seen) > 2 and all(one() is None for one in seen)
+    assert len(traces) > 2 and all(trace() is None for trace in traces)
 
 
 def test_infinite_activations_are_named(model, spoken):
     with torch.no_grad():
         model.get_submodule("net.acoustic_model.conv2").bias[3] = float("inf")
-    with pytest.raises(ValueError, match="conv2': a sum of activation is not finite"):
+    with pytest.raises(ValueError, match="conv2': the sum of activation is not finite"):
         profile(model, spoken)
 
 
-def test_folds_follow_from_the_example_alone(spoken):
+def test_folds_depend_on_the_example_alone(spoken):
     folds = [fold_of(one) for one in spoken]
     assert folds == [fold_of(replace(one, where="elsewhere", accent="z")) for one in spoken]
     assert len(set(folds)) > 3 and all(0 <= fold < 16 for fold in folds)
@@ -264,20 +267,20 @@ SITE = Site("layer", -1, 3, ())
 def small(rows):
     """Profiles of a few steps: (group, activation of three units)."""
     groups = list(dict.fromkeys(group for group, _ in rows))
-    profiles = Profiles([SITE], ["all", *groups], folds=2)
+    fitter = ProfilesFitter([SITE], ["all", *groups], folds=2)
     for number, (group, values) in enumerate(rows):
         x = torch.tensor([[values]])
         members = torch.zeros(1, 1 + len(groups), 1)
         members[0, [0, 1 + groups.index(group)]] = 1
-        chosen = profiles.membership(members, torch.tensor([number % 2]))
-        profiles.update(SITE, chosen, x, torch.tensor([[[1.0, -2.0, 0.5]]]))
-    return profiles
+        chosen = fitter.membership(members, torch.tensor([number % 2]))
+        fitter.update(SITE, chosen, x, torch.tensor([[[1.0, -2.0, 0.5]]]))
+    return fitter.fit()
 
 
-def test_profiles_that_can_be_worked_out_by_hand():
+def test_figures_of_a_few_steps_equal_those_by_hand():
     profiles = small([("g:a", [1.0, 5.0, 2.0]), ("g:a", [3.0, 5.0, 2.0]), ("g:b", [10.0, 5.0, 1.0]),
                       ("g:b", [12.0, 5.0, 3.0]), ("g:b", [11.0, 5.0, 2.0])])  # fmt: skip
-    assert profiles.keys == ("g",) and profiles.of("g") == ("g:a", "g:b")
+    assert profiles.keys == ("g",) and profiles.groups_of("g") == ("g:a", "g:b")
     assert profiles.mean(SITE, ["g:a", "g:b"]).tolist() == [[2, 5, 2], [11, 5, 2]]
     assert profiles.nap(SITE, "g").tolist() == [[-4.5, 0, 0], [4.5, 0, 0]]
     grand = (2 * 2 + 3 * 11) / 5
@@ -293,13 +296,13 @@ def test_profiles_that_can_be_worked_out_by_hand():
     assert profiles.without(0).steps(SITE) + profiles.without(1).steps(SITE) == profiles.pooled().steps(SITE) == 5
 
 
-def test_what_is_not_there_is_an_error():
+def test_unknown_groups_keys_and_sites_are_named():
     profiles = small([("g:a", [1.0, 5.0, 2.0]), ("h:b", [3.0, 5.0, 2.0])])
     with pytest.raises(ValueError, match="no group 'g:c'. There are, among others: g:a"):
         profiles.contrast("g:c")
-    with pytest.raises(ValueError, match="Nothing is grouped by 'x'; there are profiles by g, h"):
+    with pytest.raises(ValueError, match="No profiles by 'x'; there are profiles by g, h"):
         profiles.nap(SITE, "x")
-    with pytest.raises(ValueError, match="no site at which both 'g:a' and another group have steps"):
+    with pytest.raises(ValueError, match="At no site do both 'g:a' and another group have steps"):
         profiles.contrast("g:a")
-    with pytest.raises(KeyError, match="'nowhere' is none of the sites: layer"):
+    with pytest.raises(KeyError, match="'nowhere' is not among the sites: layer"):
         profiles.steps("nowhere")

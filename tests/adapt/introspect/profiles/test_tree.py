@@ -1,4 +1,4 @@
-"""Average linkage: trees that can be worked out by hand."""
+"""Average linkage, compared with trees computed by hand."""
 
 import pytest
 import torch
@@ -10,9 +10,9 @@ def test_two_pairs():
     places = torch.tensor([0.0, 10.0, 1.0, 12.0])
     tree = average_linkage((places[:, None] - places).abs())
     assert [(a, b) for a, b, _ in tree.merges] == [(0, 2), (1, 3), (4, 5)]
-    # The mean of 10, 12, 9 and 11.
+    # The last distance is the mean of 10, 12, 9 and 11.
     assert [distance for *_, distance in tree.merges] == pytest.approx([1, 2, 10.5])
-    assert tree.order in ((0, 2, 1, 3), (3, 1, 2, 0))  # 1 (at 10) meets 2 (at 1), which are the closest ends
+    assert tree.order in ((0, 2, 1, 3), (3, 1, 2, 0))  # leaf 2 (at 1) and leaf 1 (at 10) are the closest ends
 
 
 def test_a_chain_is_drawn_in_order():
@@ -21,7 +21,7 @@ def test_a_chain_is_drawn_in_order():
     assert list(order) in ([4, 1, 2, 0, 3], [3, 0, 2, 1, 4])
 
 
-def test_few_and_equal_leaves():
+def test_few_leaves_and_equal_leaves():
     assert average_linkage(torch.zeros(0, 0)).order == () and average_linkage(torch.zeros(1, 1)).order == (0,)
     tree = average_linkage(torch.zeros(5, 5))
     assert sorted(tree.order) == [0, 1, 2, 3, 4] and tree == average_linkage(torch.zeros(5, 5))

@@ -1,4 +1,4 @@
-"""Made-up profiles with an order to be found."""
+"""Synthetic profiles with a spatial order."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 
 @pytest.fixture
 def profiles():
-    """Units `(120, 8)` on a sheet: each responds to the groups near its own place, some strongly and some weakly."""
+    """Profiles `(120, 8)` of units on a sheet; each responds to nearby groups, with a random strength."""
     draw = np.random.default_rng(3)
     places, groups = draw.uniform(size=(120, 2)), draw.uniform(size=(8, 2))
     ways = np.linalg.norm(places[:, None] - groups, axis=2)

@@ -1,4 +1,4 @@
-"""Alignment undoes any turn and mirror image, in closed form, between the same units and between layers."""
+"""Alignment undoes rotations and mirror images, between maps of the same units and between layers."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_a_grid_stays_a_grid(quarters, mirror, profiles):
     assert align_layers(other, profiles, points, profiles, square=True) == pytest.approx(points)
 
 
-def test_no_other_turn_is_nearer(profiles):
+def test_no_other_rotation_is_closer(profiles):
     points, onto = pca(profiles), pca(profiles + 0.1 * np.random.default_rng(0).normal(size=profiles.shape))
     best = np.square(procrustes(points, onto) - onto).sum()
     centred = points - points.mean(0)
@@ -39,16 +39,16 @@ def test_no_other_turn_is_nearer(profiles):
             assert np.square(other - onto).sum() >= best - 1e-9
 
 
-def test_layers_of_other_units_are_turned_by_what_these_respond_to(profiles):
-    """Half of the units as one layer, the others as another: like units come to lie on the same side."""
+def test_layers_are_aligned_by_their_profiles(profiles):
+    """With half of the units in each of two layers, similar units end up on the same side."""
     points = pca(profiles)
     below, above = np.arange(0, 120, 2), np.arange(1, 120, 2)
-    there = align_layers(turned(points[above], 2, True), 3 * profiles[above], points[below], profiles[below])
-    error = np.linalg.norm(there - there.mean(0) - (points[above] - points[above].mean(0)), axis=1)
+    aligned = align_layers(turned(points[above], 2, True), 3 * profiles[above], points[below], profiles[below])
+    error = np.linalg.norm(aligned - aligned.mean(0) - (points[above] - points[above].mean(0)), axis=1)
     assert error.max() < 0.1
 
 
-def test_layers_of_other_groups_are_refused(profiles):
+def test_layers_with_different_groups_are_refused(profiles):
     points = pca(profiles)
     with pytest.raises(ValueError, match="same groups; got 8 and 3"):
         align_layers(points, profiles, points, profiles[:, :3])

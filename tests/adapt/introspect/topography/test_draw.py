@@ -1,4 +1,4 @@
-"""Pictures: values where their units are, and nothing outside."""
+"""Images have the values of the units at their places, and are empty outside of the map."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_up_is_up():
     assert drawn[0].min() > 0.9 and drawn[-1].max() < 0.1
 
 
-def test_all_groups_from_one_triangulation_are_what_each_alone_would_be(profiles):
+def test_images_equal_an_interpolation_of_each_group(profiles):
     points = pca(profiles)
     drawn = Canvas(points, 40).images(profiles)
     spots = (np.arange(40) + 0.5) / 40
@@ -52,7 +52,7 @@ def test_shades_are_symmetric_and_end_at_the_limit():
     assert (np.diff(lightness[: LEVELS + 1]) > 0).all() and (np.diff(lightness[LEVELS : 2 * LEVELS + 1]) < 0).all()
 
 
-def test_a_scale_holds_nearly_all_values_and_is_never_nothing():
+def test_a_scale_covers_nearly_all_values_and_is_never_0():
     values = np.concatenate([np.linspace(-1, 1, 2000), [50]])[:, None]
     assert limit(values) == pytest.approx(0.99, abs=0.01)
     assert limit(values, 3 * values) > 2 and limit(np.zeros((3, 2))) == 1
@@ -61,6 +61,6 @@ def test_a_scale_holds_nearly_all_values_and_is_never_nothing():
     assert limit(one) == pytest.approx(0.2)
 
 
-def test_other_units_are_refused():
+def test_another_number_of_units_is_refused():
     with pytest.raises(ValueError, match="has 4 units, and the profiles have 5"):
         Canvas(grid_points(4)).images(np.zeros((5, 2)))

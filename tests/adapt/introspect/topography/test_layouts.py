@@ -1,4 +1,4 @@
-"""Every layout: the same seed gives the same map, like units lie together, and odd profiles are laid out too."""
+"""All layouts are deterministic, place similar units together, and accept degenerate profiles."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def lay_out(name, profiles, seed=0):
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_same_seed_same_map_and_an_order_where_there_is_one(name, profiles):
+def test_the_same_seed_gives_the_same_orderly_map(name, profiles):
     before = profiles.copy()
     points = lay_out(name, profiles)
     assert points.shape == (120, 2) and points.dtype == np.float64
@@ -34,7 +34,7 @@ def test_same_seed_same_map_and_an_order_where_there_is_one(name, profiles):
 @pytest.mark.parametrize("name", LAYOUTS)
 @pytest.mark.parametrize("units", [1, 2, 3, 7, 11])
 @pytest.mark.parametrize("groups", [1, 4])
-def test_few_units_one_group_and_units_that_are_dead_or_alike(name, units, groups):
+def test_few_units_one_group_and_dead_or_equal_units(name, units, groups):
     profiles = np.random.default_rng(units).normal(size=(units, groups))
     profiles[units // 2 :] = profiles[-1]
     profiles[:1] = 0
@@ -45,14 +45,14 @@ def test_few_units_one_group_and_units_that_are_dead_or_alike(name, units, group
 
 
 @pytest.mark.parametrize("name", ["sorted_grid", "tsne", "random"])
-def test_a_grid_has_a_cell_for_each_unit(name, profiles):
+def test_units_have_different_cells_of_a_grid(name, profiles):
     points = LAYOUTS[name](profiles)
     cells = {tuple(cell) for cell in np.rint(points * 10).astype(int)}
     assert len(cells) == 120  # of 11 * 11
     assert points * 10 == pytest.approx(np.rint(points * 10))
 
 
-def test_a_neuron_like_another_lies_beside_it(profiles):
+def test_equal_neurons_are_near_each_other(profiles):
     profiles[60] = profiles[20]
     profiles[[5, 50, 90]] = 0
     for layout in (sorted_grid, tsne):
@@ -70,13 +70,13 @@ def test_the_default_is_the_best_of_those_on_a_grid(profiles):
     assert best.trust > 0.93 and best.moran > 0.6 and best.spacing < 1e-9
 
 
-def test_cosine_maps_do_not_see_magnitude(profiles):
+def test_cosine_maps_ignore_magnitude(profiles):
     louder = profiles * np.random.default_rng(0).uniform(0.1, 10, (120, 1))
     assert np.array_equal(sorted_grid(profiles, distance="cosine"), sorted_grid(louder, distance="cosine"))
     assert not np.array_equal(sorted_grid(profiles), sorted_grid(louder))
 
 
-def test_vectors_keep_all_half_or_nothing_of_the_magnitude():
+def test_distances_keep_all_half_or_none_of_the_magnitude():
     profiles = np.array([[3.0, 4.0], [30.0, 40.0], [0.0, 0.0]])
     for distance, ratio in (("euclidean", 10), ("half", 10**0.5), ("cosine", 1)):
         lengths = np.linalg.norm(vectors(profiles, distance), axis=1)
@@ -88,19 +88,19 @@ def test_cosine_distances():
     assert found[0] == pytest.approx([0, 0, 1, 2, 1, 1]) and found[4] == pytest.approx([1, 1, 1, 1, 0, 0])
 
 
-def test_a_swarm_only_spreads_out_what_it_starts_from(profiles):
+def test_a_swarm_only_evens_out_its_start(profiles):
     start = pca(profiles)
     ended = swarm(profiles, start=start, steps=200)
     before, after = quality(start, profiles), quality(ended, profiles)
     assert after.spacing < 0.5 * before.spacing and after.trust > 0.75
-    blind = swarm(profiles[::-1], start=start, steps=200)  # from another layout, profiles have no part in it
+    blind = swarm(profiles[::-1], start=start, steps=200)  # profiles do not matter with a start
     assert np.array_equal(ended, blind)
     with pytest.raises(ValueError, match=r"must be \(120, 2\)"):
         swarm(profiles, start=start[:5])
 
 
-def test_a_swarm_of_the_published_forces():
-    """Against the same rule, step by step in float64, as it is written."""
+def test_a_swarm_follows_the_published_forces():
+    """Compared with a direct float64 implementation of the formula."""
     draw = np.random.default_rng(0)
     profiles = draw.normal(size=(12, 3))
     distances = cosine_distances(profiles)
@@ -117,7 +117,7 @@ def test_a_swarm_of_the_published_forces():
     assert swarm(profiles, steps=50) == pytest.approx(framed(places), abs=1e-3)
 
 
-def test_the_graph_holds_together_what_has_no_edge():
+def test_the_graph_joins_its_components():
     two = np.repeat([[1.0, 0.0], [0.0, 1.0]], 10, axis=0)
     points = graph(two)
     own = np.linalg.norm(points[:10] - points[:10].mean(0), axis=1).mean()
@@ -125,7 +125,7 @@ def test_the_graph_holds_together_what_has_no_edge():
 
 
 @pytest.mark.parametrize(("units", "size"), [(1, (1, 1)), (2, (1, 2)), (6, (2, 3)), (7, (3, 3)), (250, (16, 16))])
-def test_a_grid_is_as_square_as_can_be(units, size):
+def test_a_grid_is_nearly_square(units, size):
     assert grid_size(units) == size
     points = grid_points(units)
     assert len(points) == size[0] * size[1] and points.min() == 0 and points.max() <= 1
@@ -133,13 +133,13 @@ def test_a_grid_is_as_square_as_can_be(units, size):
     assert len({tuple(cell) for cell in ended}) == units
 
 
-def test_points_that_are_a_grid_stay_where_they_are():
+def test_points_on_a_grid_do_not_move():
     points = grid_points(12)[np.random.default_rng(0).permutation(12)]
     assert onto_grid(7 * points - 3) == pytest.approx(points)
 
 
 @pytest.mark.parametrize("bad", [np.ones(3), np.ones((0, 2)), np.ones((3, 0)), np.ones((1, 2, 3))])
-def test_what_are_no_profiles_is_refused(bad):
+def test_profiles_of_another_shape_are_refused(bad):
     for layout in (sorted_grid, random, swarm):
         with pytest.raises(ValueError, match=r"must be \(units, groups\)"):
             layout(bad)
@@ -147,7 +147,7 @@ def test_what_are_no_profiles_is_refused(bad):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_nan_is_refused_with_the_unit(name, value):
+def test_nan_is_refused_and_the_unit_is_named(name, value):
     profiles = np.ones((5, 3))
     profiles[3, 1] = value
     with pytest.raises(ValueError, match="1 of 5 units .* unit 3.*leave it out"):
@@ -159,7 +159,7 @@ def test_an_unknown_distance_is_refused(profiles):
         sorted_grid(profiles, distance="manhattan")
 
 
-def test_umap_that_is_not_installed_says_which_extra(profiles, monkeypatch):
+def test_umap_names_its_extra_if_it_is_not_installed(profiles, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "umap", None)
     with pytest.raises(ValueError, match=r"innertune\[umap\]"):
         umap(profiles)

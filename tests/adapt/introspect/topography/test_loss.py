@@ -1,4 +1,4 @@
-"""Learned topographic maps: the loss is what its formula says, and lays units out while they learn."""
+"""The topographic loss follows its formula, and lays units out during training."""
 
 import copy
 import math
@@ -37,12 +37,12 @@ def test_the_loss_is_the_weighted_mean_over_all_pairs_of_neighbours(units, radiu
                 weights += 1 / apart
     expected = 3 * total / weights
     torch.testing.assert_close(loss(), expected)
-    assert loss.alike()["0"] == pytest.approx(1 - expected.item() / 3)
+    assert loss.smoothness()["0"] == pytest.approx(1 - expected.item() / 3)
     given, wanted = (torch.autograd.grad(value, net[0].weight)[0] for value in (loss(), expected))
     torch.testing.assert_close(given, wanted)
 
 
-def test_it_is_a_mean_over_sites_and_pulls_at_nothing_else():
+def test_it_is_a_mean_over_sites_and_has_no_other_gradient():
     net = network()
     sites = find_sites(net)
     both = TopographicLoss(net, sites)()
@@ -50,11 +50,11 @@ def test_it_is_a_mean_over_sites_and_pulls_at_nothing_else():
     torch.testing.assert_close(both, (alone[0] + alone[1]) / 2)
     both.backward()
     assert net[0].weight.grad.any() and net[0].bias.grad is None
-    # The length of a unit's weights is not pulled at.
+    # The gradient does not change the length of weights.
     torch.testing.assert_close((net[0].weight.grad * net[0].weight).sum((1, 2)), torch.zeros(36), atol=1e-7, rtol=0)
 
 
-def test_units_that_are_alike_or_zero():
+def test_equal_units_and_zero_weights():
     net = network(9)
     loss = TopographicLoss(net, find_sites(net, "0"))
     with torch.no_grad():
@@ -66,8 +66,8 @@ def test_units_that_are_alike_or_zero():
     assert loss().item() == 1 and torch.isfinite(net[0].weight.grad).all()
 
 
-def test_a_layer_is_laid_out_while_it_learns_and_its_twin_is_not():
-    """Four classes of noise in other frequency bands: both learn, and neighbours respond alike in one only."""
+def test_a_layer_is_laid_out_during_training_and_its_twin_is_not():
+    """With four classes of noise in different bands, both networks learn, and one has similar neighbours."""
     torch.manual_seed(0)
     labels = torch.arange(64) % 4
     x = torch.randn(64, 6, 20) + 2 * torch.eye(4, 6)[labels].unsqueeze(-1)
@@ -76,7 +76,7 @@ def test_a_layer_is_laid_out_while_it_learns_and_its_twin_is_not():
     found = {}
     for name, net in nets.items():
         loss = TopographicLoss(net, find_sites(net, "0"), strength=1.0)
-        points, start = loss.points("0"), loss.alike()["0"]
+        points, start = loss.points("0"), loss.smoothness()["0"]
         optimizer = torch.optim.Adam(net.parameters(), 0.01)
         for _ in range(60):
             error = F.cross_entropy(net(x).mean(2), labels)
@@ -89,36 +89,36 @@ def test_a_layer_is_laid_out_while_it_learns_and_its_twin_is_not():
             profiles = torch.stack([acts[labels == group].mean(0) for group in range(4)], 1) - acts.mean(0)[:, None]
         found[name] = morans_i(points, profiles).mean()
         assert abs(start) < 0.1 and right > 0.9
-        assert (loss.alike()["0"] > 0.6) == (name == "laid out")
+        assert (loss.smoothness()["0"] > 0.6) == (name == "laid out")
     assert found["laid out"] > 0.4 and abs(found["twin"]) < 0.25
 
 
-def test_what_cannot_be_laid_out_is_refused():
+def test_sites_that_cannot_be_laid_out_are_refused():
     net = network()
     sites = find_sites(net)
     with pytest.raises(ValueError, match="There is no site"):
         TopographicLoss(net, [])
-    with pytest.raises(ValueError, match=r"'1' \(ReLU\) is no linear map"):
+    with pytest.raises(ValueError, match=r"'1' \(ReLU\) is not a linear layer"):
         TopographicLoss(net, [Site("1", 1, 36, ())])
     with pytest.raises(ValueError, match="of 35 units"):
         TopographicLoss(net, [Site("0", 1, 35, ())])
-    with pytest.raises(ValueError, match="'0' has one unit"):
+    with pytest.raises(ValueError, match="'0' has only one unit"):
         TopographicLoss(network(1), find_sites(network(1), "0"))
     for strength, radius in ((-1, 1.5), (math.nan, 1.5), (1, 0.5)):
         with pytest.raises(ValueError, match="strength must be at least 0 and radius at least 1"):
             TopographicLoss(net, sites, strength, radius)
     for cells in (range(35), [0] * 36, range(1, 37)):
-        with pytest.raises(ValueError, match="36 units need a cell each of 6 x 6"):
+        with pytest.raises(ValueError, match="36 units need 36 different cells of a 6 x 6 grid"):
             TopographicLoss(net, sites[:1], cells={"0": cells})
     net[0].requires_grad_(False)
-    with pytest.raises(ValueError, match="Nothing of the weight of '0' trains"):
+    with pytest.raises(ValueError, match="The weight of '0' does not train"):
         TopographicLoss(net, sites[:1])
 
 
 @pytest.mark.parametrize("units", [7, 16])
-def test_units_may_lie_in_other_cells_than_their_numbers(units):
+def test_units_may_have_any_cells(units):
     net = network(units)
-    cells = torch.randperm(units + (units == 7) * 2)[:units].tolist()  # of 3 x 3, two are empty
+    cells = torch.randperm(units + (units == 7) * 2)[:units].tolist()  # two of 3 x 3 cells are empty
     loss = TopographicLoss(net, find_sites(net, "0"), cells={"0": cells})
     places = torch.tensor([divmod(cell, math.ceil(math.sqrt(units))) for cell in cells])
     apart = torch.cdist(places.double(), places.double())
@@ -131,7 +131,7 @@ def test_units_may_lie_in_other_cells_than_their_numbers(units):
     assert shown == [[column, row] for row, column in places.tolist()]
 
 
-def test_of_some_rows_that_train_these_alone_are_pulled():
+def test_only_rows_that_train_have_gradients():
     net, whole = network(), network()
     (site,) = find_sites(net, "0")
     (expected,) = torch.autograd.grad(TopographicLoss(whole, [site])(), whole[0].weight)
@@ -143,10 +143,10 @@ def test_of_some_rows_that_train_these_alone_are_pulled():
     before = loss().item()
     with torch.no_grad():
         net[0].rows.sub_(net[0].rows.grad)
-    assert loss().item() < before  # the rows as they are now
+    assert loss().item() < before  # the loss reads the new rows
 
 
-def test_it_is_as_exact_under_autocast():
+def test_it_is_exact_under_autocast():
     net = network()
     loss = TopographicLoss(net, find_sites(net, "0"))
     exact = loss()

@@ -1,4 +1,4 @@
-"""TextScores figures: at their ends on maps of perfect order and of none, and right where they can be counted by hand."""
+"""Quality figures are extreme for perfect maps and at chance for random ones, and equal values computed by hand."""
 
 import math
 
@@ -12,9 +12,9 @@ from adapt.introspect.topography.quality import morans_i, quality
 from adapt.introspect.topography.triangles import neighbours
 
 
-def test_a_map_of_the_units_own_places_is_perfect():
+def test_a_map_of_the_true_places_is_perfect():
     points = grid_points(100)
-    angle = np.pi / 2 * points  # places on a quarter of a torus, whose cosines fall with the distance on the map
+    angle = np.pi / 2 * points  # cosines on this quarter of a torus fall with distance on the map
     profiles = np.concatenate([np.cos(angle), np.sin(angle)], 1)
     found = quality(points, profiles)
     assert found.trust > 0.98 and found.locality < 0.15 and found.moran > 0.85
@@ -25,7 +25,7 @@ def test_a_map_of_the_units_own_places_is_perfect():
 
 
 def test_morans_i_by_hand():
-    # A square with a unit in its middle: eight sides, of which the five percent longest go, and each has its sign.
+    # A square with a unit in its middle has eight edges; the longest 5 % are left out.
     points = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0], [0.5, 0.5]])
     values = np.array([[1.0], [-1.0], [1.0], [-1.0], [0.0]])
     pairs = {tuple(pair) for pair in neighbours(points).tolist()}
@@ -34,21 +34,21 @@ def test_morans_i_by_hand():
     assert morans_i(points, values)[0] == pytest.approx(-around / len(pairs) / 0.8)
 
 
-def test_a_checkerboard_is_the_opposite_of_an_order():
+def test_a_checkerboard_has_a_negative_moran():
     points = grid_points(64)
     board = (np.arange(64) // 8 + np.arange(64)) % 2
-    along = points[:, 0]
-    morans = morans_i(points, np.stack([board, along], 1))
-    assert morans[0] < -0.2 and morans[1] > 0.8  # diagonals, some third of the neighbours, are of the same colour
+    gradient = points[:, 0]
+    morans = morans_i(points, np.stack([board, gradient], 1))
+    assert morans[0] < -0.2 and morans[1] > 0.8  # diagonal neighbours, about a third, have the same colour
 
 
-def test_a_group_of_one_value_has_no_figure_and_does_not_spoil_the_mean():
+def test_a_constant_group_is_left_out_of_the_mean():
     points = grid_points(25)
     found = quality(points, np.stack([points[:, 0], np.full(25, 0.3)], 1))
     assert math.isnan(found.morans[1]) and found.moran == found.morans[0] > 0.6
 
 
-def test_more_units_of_one_place_or_on_one_line(profiles):
+def test_units_at_one_place_or_on_one_line(profiles):
     points = sorted_grid(profiles)
     points[50:70] = points[50]
     assert quality(points, profiles).spacing > 0.2
@@ -63,10 +63,10 @@ def test_a_map_needs_a_place_for_each_unit(bad, profiles):
         quality(bad, profiles)
 
 
-def test_the_published_figures_do_not_wrap(profiles):
+def test_the_published_figures_do_not_wrap_around(profiles):
     points = sorted_grid(profiles)
     smooth = stability(points, points)
     rough = stability(points, np.random.default_rng(0).normal(size=(120, 3)))
-    # A slow gradient changes by fractions of a level; 8-bit subtraction made these differences 255 squared.
+    # A slow gradient changes by fractions of a level, which 8-bit subtraction would turn into 255.
     assert 0 < smooth.blur < 0.3 * rough.blur and 0 < smooth.resize < 0.1 * rough.resize
     assert stability(points, np.zeros((120, 2))).resize == 0

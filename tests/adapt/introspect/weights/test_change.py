@@ -1,4 +1,4 @@
-"""Changed weights are counted bit by bit, where they are and nowhere else."""
+"""Changed weights are counted bit by bit, in the right layer and neuron."""
 
 import copy
 import math
@@ -73,7 +73,7 @@ def test_a_planted_bias_and_a_planted_norm(pair):
     change = weight_change(before, after)
     assert [layer.changed for layer in change.layers] == [0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0]
     assert [unit for unit, value in enumerate(change.layers[2].neurons) if value] == [1]
-    assert not any(change.layers[6].neurons)  # the scale is not of the neuron's incoming weights
+    assert not any(change.layers[6].neurons)  # the scale of a norm is not an incoming weight of the neuron
     assert change.layers[6].relative > 0
 
 
@@ -93,7 +93,7 @@ def test_opposite_weights_have_cosine_minus_one(pair):
         assert layer.relative == pytest.approx(2) and layer.cosine == pytest.approx(-1)
 
 
-def test_buffers_are_counted_apart(pair):
+def test_buffers_are_counted_separately(pair):
     before, after = pair
     norm = after.net.acoustic_model.norm4
     norm.running_mean[:3] += 1
@@ -121,7 +121,7 @@ def test_a_weight_normalised_layer_is_compared_as_it_is_used(wav2vec2):
     after = copy.deepcopy(before)
     conv = after.net.wav2vec2.encoder.pos_conv_embed.conv
     with torch.no_grad():
-        conv.parametrizations.weight.original1[3] *= 2  # its norm is shared by all units, so that all move
+        conv.parametrizations.weight.original1[3] *= 2  # all units share the norm, so all change
     change = weight_change(before, after)
     moved = next(layer for layer in change.layers if layer.changed)
     assert moved.name.endswith("pos_conv_embed") and moved.changed == change.changed
@@ -177,7 +177,7 @@ def test_models_of_other_families_are_refused():
 
 
 def test_weights_that_were_zero_give_numbers(pair):
-    """Report and metrics are JSON, which has no NaN."""
+    """JSON, in which reports and metrics are stored, has no NaN."""
     before, _ = pair
     for parameter in before.get_submodule(before.layers[1].name).parameters():
         parameter.data.zero_()
@@ -192,8 +192,8 @@ def test_weights_that_were_zero_give_numbers(pair):
     assert math.isfinite(layer.relative) and math.isfinite(layer.cosine)
 
 
-def test_the_report_the_measure_and_the_choice_say_one_thing(pair):
-    """By which neurons are chosen is the same change, relative to the layer's size instead of the neuron's own."""
+def test_the_report_the_measure_and_the_score_agree(pair):
+    """The score is the same change, relative to the weights of the layer instead of those of the neuron."""
     before, after = pair
     torch.manual_seed(1)
     with torch.no_grad():

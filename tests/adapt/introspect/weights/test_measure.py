@@ -1,4 +1,4 @@
-"""`innertune introspect measure=weights`: planted changes are found without any data, and chance is told from them."""
+"""The measure `weights` finds planted changes without any data, and distinguishes them from chance."""
 
 import copy
 import json
@@ -16,7 +16,7 @@ ROWS = ((2, 3), (5, 1), (5, 7))  # layer, unit
 
 @pytest.fixture(scope="module")
 def runs(base, tmp_path_factory):
-    """Two runs from one base: all weights moved a little by chance, and three neurons much, alike in both."""
+    """Two runs from one base: random changes of all weights, and the same large change of three neurons in both."""
     folder, loaded = tmp_path_factory.mktemp("adapted"), load_model(str(base))
     for seed in (1, 2):
         model = copy.deepcopy(loaded.model)
@@ -48,15 +48,18 @@ def test_planted_neurons_are_found(innertune, base, runs, tmp_path):
         WeightMeasures.load(run),
         weight_measures(*(load_model(str(path)).model for path in (base, runs / "1"))),
     )
-    for name in ("incoming", "outgoing", "turned", "changed"):
+    for name in ("incoming", "outgoing", "cosine_distance", "changed"):
         assert getattr(read, name) == getattr(here, name) == Scores.load(run / "scores" / f"{name}.safetensors")
-    assert set(read.incoming.top(3)) == set(read.turned.top(3)) == expected
+    assert set(read.incoming.top(3)) == set(read.cosine_distance.top(3)) == expected
     page = (run / "weights.html").read_text()
-    assert "3 neurons alike, beyond chance at 1 %" in page.replace("\u00a0", " ") and "nan" not in page.lower()
+    assert (
+        "3 neurons in the same direction, by more than chance at 1 %" in page.replace("\u00a0", " ")
+        and "nan" not in page.lower()
+    )
     assert page.count('<svg class="strip"') == len(here.incoming.sites) + len(here.outgoing.sites)
 
 
-def test_what_turned_and_what_changed(base):
+def test_cosine_distance_and_changed_bits(base):
     before = load_model(str(base)).model
     after = copy.deepcopy(before)
     site = before.sites[3]
@@ -67,12 +70,12 @@ def test_what_turned_and_what_changed(base):
         module.weight[2, 0] = -module.weight[2, 0]
     found = weight_measures(before, after)
     length = module.weight[0].numel() + 1
-    assert found.incoming[site][1] == pytest.approx(1) and found.turned[site][1] == pytest.approx(0, abs=1e-9)
-    assert found.changed[site][2] == module.weight[2, 0].numel() / length and 0 < found.turned[site][2] < 2
-    assert found.turned[site][0] == found.changed[site][0] == 0
+    assert found.incoming[site][1] == pytest.approx(1) and found.cosine_distance[site][1] == pytest.approx(0, abs=1e-9)
+    assert found.changed[site][2] == module.weight[2, 0].numel() / length and 0 < found.cosine_distance[site][2] < 2
+    assert found.cosine_distance[site][0] == found.changed[site][0] == 0
 
 
-def test_a_model_beside_any_other(innertune, base, runs, tmp_path):
+def test_a_model_compared_with_any_other(innertune, base, runs, tmp_path):
     run = innertune(
         "introspect", "measure=weights", f"model.pretrained={base}", f"measure.before={base}",
         f"output={tmp_path / 'run'}",
@@ -81,7 +84,7 @@ def test_a_model_beside_any_other(innertune, base, runs, tmp_path):
     assert (told["parameters_changed"], told["neurons_changed"]) == (0, 0) and "flagged" not in told
     assert not (run / "scores" / "floor.safetensors").exists()
     for options, says in (
-        ((f"model.pretrained={runs / '1'}", f"measure.floor={runs / '1'}"), "the very model that is measured"),
+        ((f"model.pretrained={runs / '1'}", f"measure.floor={runs / '1'}"), "is the model that is measured"),
         ((f"model.pretrained={runs / '1'}", "measure.before=us-english"), "one architecture"),
     ):
         with pytest.raises(InputError, match=says):
@@ -90,7 +93,7 @@ def test_a_model_beside_any_other(innertune, base, runs, tmp_path):
 
 
 def test_a_floor_of_another_base_or_tuning_is_refused(innertune, base, runs, tmp_path):
-    """Of runs that say what they could train, and were made from one base; others are held against what they say."""
+    """Runs are compared only if their headers name the same base and the same trained weights, or do not name them."""
     loaded = load_model(str(base))
     first, second = (own.name for own in loaded.model.layers[:2])
 
@@ -114,14 +117,14 @@ def test_a_floor_of_another_base_or_tuning_is_refused(innertune, base, runs, tmp
     for number, (facts, says) in enumerate((
         ({"trained": [weight]}, f"could train nothing of '{bias}', and '.*one' all[.] Give a run with the same tuning"),
         ({"trained": [weight, bias, f"{second}.weight"]}, f"could train all of '{second}.weight', and '.*one' nothing"),
-        ({"trained_rows": {weight: 3, bias: 3}}, rf"could train 3 rows of '{bias}', .* all \(and so of 1 more"),
+        ({"trained_rows": {weight: 3, bias: 3}}, f"could train 3 rows of '{bias}', .* all. They also differ in 1 "),
         ({"trained_factors": {weight: 1200}}, f"could train 1,200 numbers in factors of '{weight}', and '.*one' all"),
     )):  # fmt: skip
         with pytest.raises(InputError, match=says):
             measure(one, run(f"other{number}", 2, **{**whole, **facts}))
-    with pytest.raises(InputError, match="measure.floor: '.*' is the model before.* Give a second run from it"):
+    with pytest.raises(InputError, match="floor: '.*' is the model before.* Give a second run from it"):
         measure(one, base)
-    with pytest.raises(InputError, match="measure.floor: 'us-english' has another alphabet than '.*one'"):
+    with pytest.raises(InputError, match="floor: 'us-english' has another alphabet than '.*one'"):
         measure(one, "us-english")
     elsewhere = load_model(str(run("moved", 3)))
     with pytest.raises(InputError, match="was made from .*moved .*, and '.*one' from .*Give a run from the same base"):

@@ -1,4 +1,4 @@
-"""What changed is found, by row and by column; what did not is not; chance is told from what both runs do."""
+"""Planted changes are found by row and by column, and are distinguished from chance by a second run."""
 
 import copy
 
@@ -18,7 +18,7 @@ def noise(*shape, seed=0):
 
 
 def small(inner=200, big=200, labels=" abcd"):
-    """2,000 units, 200 in each of 10 layers, and the characters."""
+    """A model with 2,000 units, 200 in each of 10 layers, and the output units."""
     torch.manual_seed(0)
     return Wav2LetterCTC(Wav2LetterShape(n_features=13, inner=inner, big=big), Labels.of(labels))
 
@@ -33,7 +33,7 @@ def before():
 
 
 def shaken(model, seed, size=0.01):
-    """A copy whose weights have all moved at random, by so much of their own size."""
+    """A copy with random changes of all weights, relative to their size."""
     after = copy.deepcopy(model)
     with torch.no_grad():
         for number, parameter in enumerate(after.parameters()):
@@ -53,7 +53,7 @@ def planted(model, rows, size=0.05):
 ROWS = [(layer, unit) for layer in (1, 4, 6, 8) for unit in (2, 30, 77, 111, 160)]
 
 
-def test_20_of_2000_rows_that_moved_more_are_on_top(before):
+def test_the_20_rows_that_changed_most_have_the_highest_scores(before):
     assert sum(site.units for site in before.sites[:-1]) == 2000
     after = planted(shaken(before, 1), ROWS)
     found = weight_measures(before, after).incoming.top(20)
@@ -61,7 +61,7 @@ def test_20_of_2000_rows_that_moved_more_are_on_top(before):
     assert len(expected & set(found)) >= 19
 
 
-def test_what_both_runs_moved_is_flagged_and_what_chance_moved_is_not(before):
+def test_changes_of_both_runs_are_flagged_and_random_ones_are_not(before):
     first, second = (planted(shaken(before, seed), ROWS) for seed in (1, 2))
     found = weight_measures(before, first, floor=second)
     expected = {(before.layers[layer].name, unit) for layer, unit in ROWS}
@@ -78,7 +78,7 @@ def test_what_both_runs_moved_is_flagged_and_what_chance_moved_is_not(before):
 def test_an_unchanged_model(before, tmp_path):
     found = weight_measures(before, copy.deepcopy(before), floor=copy.deepcopy(before))
     assert len(found.flagged()) == 0
-    for scores in (found.incoming, found.outgoing, found.turned, found.changed, found.floor, found.evidence):
+    for scores in (found.incoming, found.outgoing, found.cosine_distance, found.changed, found.floor, found.evidence):
         assert all(float(scores[site].abs().max()) == 0 for site in scores.sites)
     for parameter in found.parameters:
         assert (parameter.changed, parameter.relative, parameter.floor or 0) == (0, 0, 0)
@@ -87,12 +87,12 @@ def test_an_unchanged_model(before, tmp_path):
             assert (parameter.spectral, parameter.stable_rank, parameter.overlap) == (0, 0, 1)
     alone = weight_measures(before, before, outgoing=False)
     assert alone.incoming == found.incoming and alone.outgoing.sites == () and alone.floor is None
-    with pytest.raises(ValueError, match="give it as floor="):
+    with pytest.raises(ValueError, match="Pass it as floor="):
         alone.flagged()
     found.save(tmp_path)
     read = WeightMeasures.load(tmp_path)
     assert read.parameters == found.parameters and read.evidence == found.evidence and read.outgoing == found.outgoing
-    assert read.turned == found.turned and read.changed == found.changed
+    assert read.cosine_distance == found.cosine_distance and read.changed == found.changed
     (tmp_path / "weights.json").unlink()
     with pytest.raises(FileError, match=r"weights\.json"):
         WeightMeasures.load(tmp_path)
@@ -114,7 +114,7 @@ def test_a_change_of_low_rank_has_that_rank_and_its_size(before):
     assert found[f"{before.layers[5].name}.bias"].spectral is None
 
 
-def test_overlap_is_of_the_leading_directions(before):
+def test_overlap_compares_the_leading_directions(before):
     turned, scaled = copy.deepcopy(before), copy.deepcopy(before)
     with torch.no_grad():
         weight = conv(turned, 5).weight
@@ -140,12 +140,12 @@ def test_a_column_is_found_at_the_unit_that_it_reads(before):
     assert before.sites[-1] not in found.outgoing.sites and len(found.outgoing.sites) == 10
 
 
-def test_new_output_units_are_wholly_new(before):
+def test_new_output_units_have_changed_by_1(before):
     after = before.with_labels(Labels.of(" abcdx"))
     found = weight_measures(before, after)
     head = found.incoming.sites[-1]
     assert found.incoming[head].tolist() == [float(name == "x") for name in after.vocabulary]
-    assert float(found.outgoing[after.sites[-2]].max()) == 0  # the weights to new units have none to differ from
+    assert float(found.outgoing[after.sites[-2]].max()) == 0  # the weights to new units have no counterpart before
     assert next(own for own in found.parameters if own.name == f"{after.head}.weight").relative == 0
     with pytest.raises(ValueError, match="another alphabet"):
         weight_measures(before, after, floor=before)
@@ -153,7 +153,7 @@ def test_new_output_units_are_wholly_new(before):
         weight_measures(before, small(inner=12))
 
 
-def test_who_reads_whom_in_each_family(wav2vec2, whisper, marian):
+def test_readers_in_each_family(wav2vec2, whisper, marian):
     found = {}
     for path in (wav2vec2, whisper, marian):
         found |= readers(load_model(str(path)).model)

@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 
 from adapt.data.synthetic import bilingual
-from adapt.data.synthetic.domain_grammar import CLINIC, WEATHER
+from adapt.data.synthetic.clinic_grammar import CLINIC
+from adapt.data.synthetic.weather_grammar import WEATHER
 from adapt.models.marian_files import CHARACTERS
 
 DOMAINS = {"weather": WEATHER, "clinic": CLINIC}

@@ -1,0 +1,281 @@
+"""The library's front door for notebooks: load a model, use it, fine-tune it, compare, correct.
+
+    base = load_model("us-english")
+    print(base.transcribe(["a.wav", "b.flac"]))
+    adapted = fine_tune(base, splits, tunings.layers("last 3"), epochs=2)
+    compare(base, adapted, splits).write("report.html")
+
+The classes here add methods to the plain data of the layers below. They hold nothing that a command does not hold.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import adapt.comparison.results
+from adapt.comparison.compare import compare as compare_loaded
+from adapt.corrections.model_memory import ModelMemory, Outcome, corrected, store_path
+from adapt.data.example import Example
+from adapt.data.inputs import AudioInput, as_pairs, as_utterances
+from adapt.data.kinds import with_text
+from adapt.data.loader import Loader
+from adapt.data.manifest import Splits
+from adapt.data.pairs import Pair
+from adapt.data.splits import check_examples
+from adapt.errors import InputError
+from adapt.evaluation.evaluate import EvaluationResult
+from adapt.evaluation.evaluate import evaluate as evaluate_loaded
+from adapt.models import checkpoint
+from adapt.models.inference import decode_examples
+from adapt.models.loaded import Loaded
+from adapt.report.page import write_report
+from adapt.training import fine_tune as training
+from adapt.training.adapted import Adapted
+from adapt.tuning.layers import full
+from adapt.tuning.tuned import Tuning
+from interventions.corrections.store import CorrectionStore
+
+
+@dataclass(frozen=True)
+class LoadedModel(Loaded):
+    """A model that can be used: `transcribe`, `translate`, `evaluate` and `correct`.
+
+    Attributes:
+        model: The PyTorch module.
+        reference: The name or folder that it was loaded from.
+        fingerprint: A hash of its weights.
+        header: What its files say of it.
+    """
+
+    def transcribe(
+        self,
+        audio: AudioInput | Iterable[AudioInput],
+        *,
+        sample_rate: int | None = None,
+        corrections: str = "auto",
+        loader: Loader | None = None,
+    ) -> list[str]:
+        """Transcribe recordings.
+
+        Args:
+            audio: Paths of audio files, arrays `(samples,)` in -1..1, or utterances of a manifest; one or several.
+            sample_rate: The sample rate of arrays, in Hz.
+            corrections: "auto" applies the user's corrections of this model, "off" does not; or a store's path.
+            loader: Batches the recordings; None for the default.
+
+        Returns:
+            One text per recording, in order.
+
+        Raises:
+            InputError: a recording cannot be read, or the model reads text.
+        """
+        if not self.model.reads_audio:
+            raise InputError(f"'{self.reference}' reads text, not audio. Use translate().")
+        return self._decode(as_utterances(audio, sample_rate), corrections, loader)
+
+    def translate(
+        self, texts: str | Pair | Iterable[str | Pair], *, corrections: str = "auto", loader: Loader | None = None
+    ) -> list[str]:
+        """Translate sentences.
+
+        Args:
+            texts: Sentences, or pairs of which the sources are translated; one or several.
+            corrections: As in `transcribe`.
+            loader: Batches the sentences; None for the default.
+
+        Returns:
+            One translation per sentence, in order.
+
+        Raises:
+            InputError: a sentence cannot be read, or the model reads audio.
+        """
+        if self.model.reads_audio:
+            raise InputError(f"'{self.reference}' reads audio, not text. Use transcribe().")
+        return self._decode(as_pairs(texts), corrections, loader)
+
+    def evaluate(
+        self, data: Splits | Sequence[Example], *, corrections: str = "auto", **options: Any
+    ) -> EvaluationResult:
+        """Evaluate on test examples.
+
+        Args:
+            data: Splits, whose `test` and `source_test` are used, or examples.
+            corrections: As in `transcribe`.
+            options: Further options of `adapt.evaluation.evaluate.evaluate`.
+
+        Returns:
+            Metrics with 95 % intervals, in all and by group, and the texts.
+
+        Raises:
+            InputError: there is nothing to evaluate on, or an example cannot be read.
+        """
+        splits = data if isinstance(data, Splits) else Splits(test=tuple(data))
+        with corrected(self, corrections):
+            return evaluate_loaded(self, splits, **options)
+
+    def correct(
+        self,
+        example: AudioInput | Pair,
+        text: str,
+        *,
+        protected: Sequence[Example] | None = None,
+        store: Path | str | None = None,
+        sample_rate: int | None = None,
+        force: bool = False,
+    ) -> Outcome:
+        """Correct a transcript or a translation; the model keeps the correction from now on.
+
+        Args:
+            example: A recording as in `transcribe`, or a source sentence.
+            text: The right transcript or translation.
+            protected: For a model's first correction: examples whose outputs corrections must leave unchanged.
+            store: The file of the corrections; None for the model's own.
+            sample_rate: The sample rate of an array, in Hz.
+            force: Keep a text that the input does not support, for this very output alone.
+
+        Returns:
+            Whether the model now writes the text, and what else changed. `memory` can undo it by its number.
+
+        Raises:
+            InputError: the input cannot be read, or `protected` is missing at the first correction.
+        """
+        memory = self.memory(store, protected)
+        if self.model.reads_audio:
+            (given,) = as_utterances(example, sample_rate)  # pyright: ignore[reportArgumentType]
+        else:
+            (given,) = as_pairs(example)  # pyright: ignore[reportArgumentType]
+        return memory.correct(with_text(given, text), force=force)
+
+    def memory(self, store: Path | str | None = None, protected: Sequence[Example] | None = None) -> ModelMemory:
+        """Open the corrections of this model, or create them if `protected` examples are given.
+
+        Raises:
+            InputError: there are none yet and `protected` is None.
+        """
+        path = store_path(self, "auto" if store is None else str(store))
+        if path is not None and CorrectionStore.exists(path):
+            return ModelMemory.open(self, path)
+        if protected is None:
+            raise InputError(
+                f"This is the first correction of '{self.reference}'. Give protected=, examples that it answers well "
+                "and should go on answering the same; their texts need not be right."
+            )
+        return ModelMemory.create(self, protected, path)
+
+    def _decode(self, examples: Sequence[Example], corrections: str, loader: Loader | None) -> list[str]:
+        readable, problems = check_examples(examples, self.model, False)
+        if problems:
+            raise InputError("\n".join(problems))
+        with corrected(self, corrections):
+            return decode_examples(self.model, self.model.task, readable, loader or Loader(), "decoding")
+
+
+@dataclass(frozen=True)
+class AdaptedModel(LoadedModel):
+    """A fine-tuned model. `training` is the record of its training: history, selections, what trained."""
+
+    training: Adapted | None = None
+
+    def save(self, folder: Path | str) -> None:
+        """Write an adaptation that `load_model` and the commands read: what differs from the base, and which base."""
+        self._trained.save(folder)
+
+    def save_model(self, path: Path | str, half: bool = False) -> None:
+        """Write the whole model as one safetensors file; `half` stores matrices in 16 bits."""
+        self._trained.save_model(path, half)
+
+    @property
+    def _trained(self) -> Adapted:
+        if self.training is None:
+            raise InputError("This model has no training to save. fine_tune() returns models that do.")
+        return self.training
+
+
+@dataclass(frozen=True)
+class Comparison(adapt.comparison.results.Comparison):
+    """A comparison of two models as plain data, which can write its report."""
+
+    def write(self, path: Path | str) -> None:
+        """Write the report, one HTML page."""
+        write_report(Path(path), self)
+
+
+def load_model(reference: str, base: str | None = None) -> LoadedModel:
+    """Load a model in eval mode.
+
+    Args:
+        reference: A run's folder, an adaptation, a safetensors file, an embedded name ("us-english",
+            "weather-en-de"), a folder in the transformers format, or OWNER/NAME on the Hugging Face hub.
+        base: Where an adaptation's base is, if it was moved.
+
+    Returns:
+        The model.
+
+    Raises:
+        InputError: there is no such model, a file is damaged, or an adaptation does not belong to its base.
+    """
+    return LoadedModel(**_values(checkpoint.load_model(reference, base)))
+
+
+def fine_tune(base: Loaded, splits: Splits, tuning: Tuning = full, **options: Any) -> AdaptedModel:
+    """Fine-tune a copy of a model on the CPU, with the defaults of `innertune adapt`.
+
+    Args:
+        base: The model to start from; it is not changed.
+        splits: Training and validation examples, for example from `accents()` or `read_splits(train=...)`.
+        tuning: What may train, such as `tunings.layers("last 3")`.
+        options: `epochs`, `learning_rate`, `seed`, `folder`, `resume`, and the others of
+            `adapt.training.fine_tune.fine_tune` and `prepare`.
+
+    Returns:
+        The fine-tuned model.
+
+    Raises:
+        InputError: an option is out of range, or the model and the data do not fit each other.
+    """
+    return _adapted(training.fine_tune(base, splits, tuning, **options))
+
+
+def pretrain(base: Loaded, splits: Splits, **options: Any) -> AdaptedModel:
+    """Train a model from random weights, such as `wav2letter_small()`, with the defaults of `innertune pretrain`.
+
+    Args:
+        base: A model with random weights; it is not changed.
+        splits: Training and validation examples.
+        options: As in `fine_tune`.
+
+    Returns:
+        The trained model.
+
+    Raises:
+        InputError: as `fine_tune`.
+    """
+    return _adapted(training.pretrain(base, splits, **options))
+
+
+def compare(before: Loaded, after: Loaded, splits: Splits, **options: Any) -> Comparison:
+    """Compare two models on test data: quality, words, weights, neurons, and what caused the difference.
+
+    Args:
+        before: The base.
+        after: The other model.
+        splits: `test` and `source_test` are compared on.
+        options: `causes`, `compare_neurons`, `audio_clips`, `title`, and the others of
+            `adapt.comparison.compare.compare`.
+
+    Returns:
+        The comparison; `write("report.html")` writes the report, `save` the data.
+
+    Raises:
+        InputError: there is no test data, or the models do different things.
+    """
+    return Comparison(**_values(compare_loaded(before, after, splits, **options)))
+
+
+def _adapted(trained: Adapted) -> AdaptedModel:
+    return AdaptedModel(**_values(trained.loaded), training=trained)
+
+
+def _values(data: Any) -> dict[str, Any]:
+    return {field.name: getattr(data, field.name) for field in fields(data)}

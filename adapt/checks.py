@@ -1,0 +1,66 @@
+"""Checks of plain arguments. Each one names the argument, what was expected and what was given, in an InputError."""
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+from adapt.errors import InputError
+
+# The range of a share in words, by whether 0 and whether 1 is allowed.
+_SHARES = {
+    (False, False): "above 0 and below 1",
+    (False, True): "above 0 and at most 1",
+    (True, False): "of at least 0 and below 1",
+    (True, True): "from 0 to 1",
+}
+
+
+def check_count(name: str, value: Any, minimum: int = 0, maximum: int | None = None, hint: str = "") -> None:
+    """Raise InputError unless `value` is a whole number from `minimum` to `maximum`; `hint` is added to the message."""
+    number = isinstance(value, int) and not isinstance(value, bool)
+    if not number or value < minimum or (maximum is not None and value > maximum):
+        bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+        raise _error(name, f"a whole number {bounds}", value, hint)
+
+
+def check_counts(minimum: int, /, **values: Any) -> None:
+    """Raise InputError unless each of the named values is a whole number of at least `minimum`."""
+    for name, value in values.items():
+        check_count(name, value, minimum)
+
+
+def check_number(
+    name: str, value: Any, minimum: float | None = None, above: float | None = None, hint: str = ""
+) -> None:
+    """Raise InputError unless `value` is a finite number, of at least `minimum` and greater than `above` if given."""
+    if not is_number(value) or (minimum is not None and value < minimum) or (above is not None and value <= above):
+        bounds = "" if minimum is None else f" of at least {minimum:g}"
+        bounds += "" if above is None else f" above {above:g}"
+        raise _error(name, f"a number{bounds}", value, hint)
+
+
+def check_share(name: str, value: Any, zero: bool = False, one: bool = False, hint: str = "") -> None:
+    """Raise InputError unless `value` is a number between 0 and 1. `zero` and `one` tell whether these are allowed."""
+    if not is_number(value) or not (value >= 0 if zero else value > 0) or not (value <= 1 if one else value < 1):
+        raise _error(name, f"a share {_SHARES[zero, one]}", value, hint)
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raise InputError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise _error(name, "true or false", value)
+
+
+def check_choice(name: str, value: Any, choices: Collection[Any], hint: str = "") -> None:
+    """Raise InputError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise _error(name, f"one of {', '.join(map(str, choices))}", value, hint)
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is a finite int or float; True and False are not numbers here."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _error(name: str, expected: str, value: Any, hint: str = "") -> InputError:
+    return InputError(f"{name} must be {expected}; got {value!r}.{' ' if hint else ''}{hint}")

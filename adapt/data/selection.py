@@ -1,0 +1,47 @@
+"""The neurons or layers that a tuning chose by a measure, as a run saves them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from interventions.files import read_tensors
+from interventions.neurons import Neurons
+
+_STEMS = ("selection", "choice")  # what files are called, and were called up to version 0.1
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The chosen neurons and a sentence on how they were chosen. `layers` has names if whole layers were chosen."""
+
+    neurons: Neurons
+    summary: str
+    layers: tuple[str, ...] | None = None
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file."""
+        layers = None if self.layers is None else list(self.layers)
+        self.neurons.save(path, summary=self.summary, layers=layers)
+
+    @classmethod
+    def load(cls, path: Path) -> "Selection":
+        """Read what `save` wrote. Raises FileError if it is another file or damaged."""
+        header = read_tensors(path, "neurons")[0]
+        layers = header.get("layers")
+        summary = header.get("summary", header.get("said", ""))
+        return cls(Neurons.load(path), str(summary), None if layers is None else tuple(layers))
+
+
+def save_selections(folder: Path, selections: dict[str, Selection]) -> None:
+    """Write each selection to `selection.safetensors`, or to `selection-PART.safetensors` for a part of a mix."""
+    for part, selection in selections.items():
+        selection.save(folder / f"selection{f'-{part}' if part else ''}.safetensors")
+
+
+def load_selections(folder: Path) -> dict[str, Selection]:
+    """Read the selections that a run saved, by the part of its mix; empty if it chose nothing."""
+    found: dict[str, Selection] = {}
+    for stem in reversed(_STEMS):
+        for path in sorted(folder.glob(f"{stem}*.safetensors")):
+            if path.stem == stem or path.stem.startswith(f"{stem}-"):
+                found[path.stem.removeprefix(stem).removeprefix("-")] = Selection.load(path)
+    return found

@@ -1,0 +1,147 @@
+"""Gather the sums of profiles, batch by batch: `ProfilesFitter` gathers, `fit()` returns the frozen `Profiles`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import torch
+from torch import Tensor
+
+from adapt.data.example import Example
+from adapt.distributed import place
+from adapt.introspect.profiles.profiles import FOLDS, Profiles
+from interventions.sites import Site
+
+
+@dataclass(frozen=True, eq=False)
+class Membership:
+    """The steps of a batch that are added to each sum.
+
+    Args:
+        steps: Indices of steps among all steps of the batch (padding counts), ordered by sum.
+        rows: The index of each sum, `(sums,)`.
+        counts: The number of steps of each sum, `(sums,)`.
+    """
+
+    steps: Tensor
+    rows: Tensor
+    counts: Tensor
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Sum values `(steps of the batch, units)` to `(sums, units)`."""
+        # Reads only the steps that are in a group. A matrix product would multiply all steps by all groups.
+        return torch.nn.functional.embedding_bag(self.steps, values, self._first, mode="sum")
+
+    @cached_property
+    def _first(self) -> Tensor:
+        return self.counts.cumsum(0) - self.counts
+
+
+class ProfilesFitter:
+    """Gathers the sums of `Profiles`, which documents their shapes.
+
+    Args:
+        sites: The sites to profile.
+        groups: The names of the groups, `all` and `key:value`.
+        folds: The number of folds of the examples.
+        windows: The number of steps of a window at each site, for aligned windows; None for single steps.
+    """
+
+    def __init__(
+        self, sites: Sequence[Site], groups: Sequence[str], folds: int = FOLDS, windows: Mapping[str, int] | None = None
+    ) -> None:
+        self.sites, self.groups, self.folds = tuple(sites), tuple(groups), folds
+        self.windows = dict(windows or {})
+        self.sums: dict[str, dict[str, Tensor]] = {}
+        # Windows are long, and their sums are kept in 32 bits.
+        dtype = torch.float32 if self.windows else torch.float64
+        for site in self.sites:
+            cells, window = (folds, len(self.groups)), self.windows.get(site.name, 1)
+            self.sums[site.name] = {
+                "steps": torch.zeros(cells, dtype=torch.float64),
+                "activation": torch.zeros(*cells, window, site.units, dtype=dtype),
+                "gradient": torch.zeros(*cells, window, site.units, dtype=dtype),
+                "square": torch.zeros(*cells, site.units, dtype=torch.float64),
+                "product": torch.zeros(*cells, site.units, dtype=torch.float64),
+            }
+
+    def to(self, device: torch.device | str) -> "ProfilesFitter":
+        """Move the sums to a device, in place. Returns the fitter."""
+        for sums in self.sums.values():
+            sums.update({name: total.to(device) for name, total in sums.items()})
+        return self
+
+    def membership(self, members: Tensor, folds: Tensor) -> Membership:
+        """Prepare a batch for `update`.
+
+        `members` `(batch, groups, time)` is true where a step is in a group, and never in padding. `folds` `(batch,)`
+        is the fold of each example.
+        """
+        batch, group, time = members.nonzero(as_tuple=True)
+        rows, order = (folds[batch] * len(self.groups) + group).sort(stable=True)
+        rows, counts = rows.unique_consecutive(return_counts=True)
+        return Membership((batch * members.shape[2] + time)[order], rows, counts)
+
+    @torch.no_grad()
+    def update(self, site: Site, members: Membership, x: Tensor, gradient: Tensor) -> None:
+        """Add the activations and gradients of a batch at a site, both `(batch, time, units)`."""
+        sums = self.sums[site.name]
+        sums["steps"].view(-1).index_add_(0, members.rows, members.counts.double())
+        x, gradient = x.reshape(-1, site.units), gradient.reshape(-1, site.units)
+
+        def add(name: str, values: Tensor) -> None:
+            total = sums[name].view(-1, site.units)
+            total.index_add_(0, members.rows, members.sums(values).to(total.dtype))
+
+        # One buffer serves three sums: for a small network, memory traffic is what this costs.
+        values = x * gradient
+        add("product", values)
+        add("square", torch.mul(x, x, out=values))
+        add("gradient", torch.abs(gradient, out=values))
+        add("activation", x)
+
+    @torch.no_grad()
+    def update_windows(self, site: Site, members: Tensor, folds: Tensor, x: Tensor, gradient: Tensor) -> None:
+        """Add aligned windows `(windows, time, units)` at a site.
+
+        `members` `(windows, groups)` is true where a window is in a group, `folds` `(windows,)` is its fold.
+        """
+        sums = self.sums[site.name]
+        window, group = members.nonzero(as_tuple=True)
+        rows = folds[window] * len(self.groups) + group
+        sums["steps"].view(-1).index_add_(0, rows, torch.ones_like(rows, dtype=torch.float64))
+        for name, values in (("activation", x), ("gradient", gradient.abs())):
+            sums[name].flatten(0, 1).index_add_(0, rows, values[window].to(sums[name].dtype))
+        for name, values in (("square", x.square().sum(1)), ("product", (x * gradient).sum(1))):
+            sums[name].flatten(0, 1).index_add_(0, rows, values[window].double())
+
+    def all_reduce(self) -> "ProfilesFitter":
+        """Add up the sums of all processes of `torch.distributed`, in place. Returns the fitter.
+
+        Raises:
+            ValueError: The processes have different groups.
+        """
+        _, ranks = place()
+        if ranks == 1:
+            return self
+        groups: list[Any] = [None] * ranks
+        torch.distributed.all_gather_object(groups, self.groups)
+        if any(other != self.groups for other in groups):
+            raise ValueError("The processes have profiles of different groups. Name the same groups in all of them.")
+        for sums in self.sums.values():
+            for total in sums.values():
+                torch.distributed.all_reduce(total)
+        return self
+
+    def fit(self) -> Profiles:
+        """Return the profiles of the batches so far, on the CPU."""
+        sums = {site: {name: total.cpu() for name, total in sums.items()} for site, sums in self.sums.items()}
+        return Profiles(self.sites, self.groups, self.folds, dict(self.windows), sums)
+
+
+def fold_of(example: Example, folds: int = FOLDS) -> int:
+    """Return the fold of an example. It depends on its name and text alone, in every run and on every machine."""
+    return crc32(f"{Path(example.name).name}|{example.text}".encode()) % folds

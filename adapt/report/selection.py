@@ -1,0 +1,193 @@
+"""The page of a neuron selection: the score of every neuron, the selected neurons, and how far measures agree."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from adapt import formatting
+from adapt.files import write_text
+from adapt.report import figures
+from adapt.report.template import environment
+
+if TYPE_CHECKING:
+    from interventions.neurons import Neurons, Scores
+
+TOP = 20
+_QUARTILES = (0, 0.25, 0.5, 0.75, 1)
+
+
+@dataclass(frozen=True)
+class ScoredMeasure:
+    """The scores of one measure and the neurons selected by them.
+
+    Attributes:
+        name: The name of the measure.
+        scores: The score of each neuron.
+        chosen: The selected neurons.
+        summary: A sentence on the measure and the selection.
+        weights_per_neuron: The number of incoming weights of a neuron, by site name.
+    """
+
+    name: str
+    scores: Scores
+    chosen: Neurons
+    summary: str
+    weights_per_neuron: Mapping[str, int]
+
+
+def write_selection(
+    path: Path | str,
+    measures: Sequence[ScoredMeasure],
+    pairs: Sequence[Mapping[str, Any]],
+    title: str,
+    config: str = "",
+) -> None:
+    """Write the page of a selection to an HTML file, atomically.
+
+    Args:
+        path: The file.
+        measures: The measures; the first made the selection, the others are for comparison.
+        pairs: The overlap and the rank correlation of each pair of measures, with the keys `one`, `other`, `both`,
+            `overlap`, `chance` and `correlation`.
+        title: The title of the page.
+        config: The configuration as YAML.
+    """
+    page = (
+        environment()
+        .get_template("selection.html.j2")
+        .render(
+            title=title,
+            summary=measures[0].summary,
+            pairs=pairs,
+            config=config,
+            counted=formatting.counted,
+            shades=figures.score_key(),
+            sections=[_section(measure, measures) for measure in measures],
+        )
+    )
+    write_text(path, page)
+
+
+def top_neurons(measure: ScoredMeasure, measures: Sequence[ScoredMeasure], count: int = TOP) -> list[dict[str, Any]]:
+    """Return the neurons with the highest scores of `measure`, as plain values.
+
+    `rank` is the rank within the layer; `other_ranks` are the ranks among all neurons by each other measure.
+    """
+    scores = measure.scores
+    ranked = sorted(
+        ((float(value), site, unit) for site in scores.sites for unit, value in enumerate(scores[site])),
+        key=lambda neuron: -neuron[0],
+    )
+    others = [other for other in measures if other is not measure]
+    return [
+        {
+            "site": site.name,
+            "unit": unit,
+            "score": value,
+            "units": site.units,
+            "rank": 1 + int((scores[site] > value).sum()),
+            "chosen": (site.name, unit) in measure.chosen,
+            "other_ranks": [_rank(other.scores, site.name, unit) for other in others],
+        }
+        for value, site, unit in ranked[:count]
+    ]
+
+
+def _rank(scores: Scores, site: str, unit: int) -> int:
+    value = scores[site][unit]
+    return 1 + sum(int((scores[other] > value).sum()) for other in scores.sites)
+
+
+@dataclass(frozen=True)
+class _ScoreAxis:
+    """The axis of all scores; if `logarithmic`, its ticks are powers of ten, and 0 is at the left end."""
+
+    axis: figures.Axis
+    logarithmic: bool
+
+    def place(self, value: float) -> float:
+        """Return the position of a score from 0 to 1."""
+        if self.logarithmic:
+            value = math.log10(value) if value > 0 else self.axis.ticks[0]
+        return min(1.0, max(0.0, self.axis.place(value)))
+
+    def labels(self) -> Markup:
+        """Draw the tick labels."""
+        if not self.logarithmic:
+            return figures.axis_labels(self.axis)
+        texts = [
+            Markup('<text x="{:.2f}%" y="11">1e{:g}</text>').format(100 * self.axis.place(tick), tick)
+            for tick in self.axis.ticks
+        ]
+        return Markup('<svg class="scale" width="100%" height="14" aria-hidden="true">{}</svg>').format(
+            Markup("").join(texts)
+        )
+
+
+def _score_axis(values: Sequence[float]) -> _ScoreAxis:
+    """Return a logarithmic axis for sorted scores that span orders of magnitude, otherwise a linear one."""
+    positive = [value for value in values if value > 0]
+    if not (positive and values[0] >= 0 and positive[len(positive) // 2] * 8 < values[-1]):
+        return _ScoreAxis(figures.axis(values[0], values[-1], max_ticks=4), logarithmic=False)
+    low, high = math.floor(math.log10(positive[len(positive) // 20])), math.ceil(math.log10(values[-1]))
+    powers = range(low, max(high, low + 1) + 1)
+    return _ScoreAxis(figures.Axis(tuple(float(power) for power in powers)), logarithmic=True)
+
+
+def _section(measure: ScoredMeasure, measures: Sequence[ScoredMeasure]) -> dict[str, Any]:
+    by_site = {site: sorted(measure.scores[site].tolist()) for site in measure.scores.sites}
+    values = sorted(value for site in by_site.values() for value in site)
+    scale = _score_axis(values)
+    rows = []
+    for site, scores in by_site.items():
+        chosen = measure.chosen[site]
+        quartiles = [scores[round(share * (len(scores) - 1))] for share in _QUARTILES]
+        label = f"{site.name}: median {scores[len(scores) // 2]:.3g}, highest {scores[-1]:.3g}"
+        ranks = _shares_above(values, measure.scores[site].tolist())
+        rows.append(
+            {
+                "name": site.name,
+                "units": site.units,
+                "chosen": len(chosen),
+                "weights": len(chosen) * measure.weights_per_neuron[site.name],
+                "mean": sum(scores) / len(scores),
+                "box": _box(scale, quartiles, label),
+                "strip": figures.score_strip(site.name, ranks, chosen),
+            }
+        )
+    return {
+        "name": measure.name,
+        "summary": measure.summary,
+        "rows": rows,
+        "logarithmic": scale.logarithmic,
+        "labels": scale.labels(),
+        "top": top_neurons(measure, measures),
+        "others": [other.name for other in measures if other is not measure],
+    }
+
+
+def _shares_above(values: Sequence[float], scores: Sequence[float]) -> list[float]:
+    """Return, for each score, the share of all `values` (sorted) that are higher."""
+    return [1 - bisect_right(values, score) / len(values) for score in scores]
+
+
+def _box(scale: _ScoreAxis, quartiles: Sequence[float], label: str) -> Markup:
+    """Draw the range (thin line), the middle half (thick line) and the median (circle) of a site's scores."""
+    low, first, median, third, high = (100 * scale.place(value) for value in quartiles)
+    grid = [
+        Markup('<line class="grid" x1="{0:.2f}%" x2="{0:.2f}%" y2="100%"/>').format(100 * scale.axis.place(tick))
+        for tick in scale.axis.ticks
+    ]
+    return Markup(
+        '<svg class="pair spread" width="100%" height="16" role="img"><title>{}</title>{}'
+        '<line class="thin" x1="{:.2f}%" x2="{:.2f}%" y1="8" y2="8"/>'
+        '<line class="thick" x1="{:.2f}%" x2="{:.2f}%" y1="8" y2="8"/>'
+        '<circle cx="{:.2f}%" cy="8" r="3.5"/></svg>'
+    ).format(label, Markup("").join(grid), low, high, first, third, median)

@@ -1,0 +1,65 @@
+"""What training returns: the trained model, and what is needed to save, compare and describe it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adapt.data.selection import Selection
+from adapt.models.checkpoint import save_adaptation, save_model
+from adapt.models.factors import Factors
+from adapt.models.loaded import Loaded
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A trained model with its base and the record of its training.
+
+    Attributes:
+        base: The model that training started from.
+        loaded: The trained model, in eval mode.
+        trained: Names of the parameters that trained, in whole or in part.
+        rows: The number of trained rows of each parameter that trained in rows.
+        factors: Trained factors (LoRA and the like), which are merged into the weights.
+        factor_counts: The number of trained numbers behind each weight that factors were merged into.
+        grids: The topographic grids of the model, as files hold them; empty if it has none.
+        history: One row per epoch: losses, metrics, learning rate, seconds.
+        selections: What was chosen to train, by part of a mix.
+        skipped: A sentence on each example that could not be used.
+        seconds: The wall-clock time of the run so far, earlier interrupted processes included.
+    """
+
+    base: Loaded
+    loaded: Loaded
+    trained: tuple[str, ...]
+    rows: Mapping[str, int]
+    factors: Sequence[Factors]
+    factor_counts: Mapping[str, int]
+    grids: Mapping[str, Any]
+    history: list[dict[str, float]]
+    selections: Mapping[str, Selection] = field(default_factory=dict)
+    skipped: Sequence[str] = ()
+    seconds: float = 0.0
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What files of the adaptation say of its training."""
+        return {
+            "trained": list(self.trained),
+            "trained_rows": dict(self.rows),
+            "trained_factors": dict(self.factor_counts),
+            **self.grids,
+        }
+
+    @property
+    def selection_summary(self) -> str:
+        """One sentence for each selection; empty if nothing was chosen by a measure."""
+        return " ".join(selection.summary for selection in self.selections.values())
+
+    def save(self, folder: Path | str) -> None:
+        """Write an adaptation: the tensors that differ from the base, and what the base is."""
+        save_adaptation(Path(folder), self.base, self.loaded.model, self.factors, **self.record)
+
+    def save_model(self, path: Path | str, half: bool = False, **facts: Any) -> None:
+        """Write the whole model as one safetensors file, with `facts` in its header; `half` stores matrices in 16 bits."""
+        save_model(Path(path), self.loaded.model, half, **{**self.grids, **facts})

@@ -1,0 +1,165 @@
+"""The public API: names come lazily, calls take plain arguments, and results are those of the commands."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import adapt
+from adapt import (
+    InputError,
+    Loader,
+    Splits,
+    compare,
+    fine_tune,
+    load_model,
+    measures,
+    pretrain,
+    read_manifest,
+    read_splits,
+    tunings,
+    wav2letter_small,
+)
+from adapt.models.inference import decode_examples
+from interventions.bits import changed_bits
+
+
+@pytest.fixture(scope="module")
+def model(base):
+    return load_model(str(base))
+
+
+@pytest.fixture(scope="module")
+def splits(speech):
+    paths = {"train": "high_validation", "validation": "high_validation", "test": "high_test"}
+    found = {name: tuple(read_manifest(speech[path])[0]) for name, path in paths.items()}
+    return Splits(**found, source_test=tuple(read_manifest(speech["low_test"])[0]))
+
+
+@pytest.fixture(scope="module")
+def adapted(model, splits):
+    return fine_tune(model, splits, tunings.layers("last 2"), epochs=1, loader=Loader(batch_seconds=4))
+
+
+def test_every_public_name_is_there_and_none_is_imported_before_it_is_used():
+    for package in ("adapt", "interventions"):
+        module = sys.modules[package]
+        assert set(module.__all__) <= set(dir(module))
+        for name in module.__all__:
+            assert getattr(module, name) is not None
+    with pytest.raises(AttributeError, match="module 'adapt' has no attribute 'nothing'"):
+        _ = adapt.nothing
+    code = "import sys, adapt, interventions; print(sorted({'torch', 'numpy', 'hydra'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_paths_arrays_and_examples_are_transcribed_alike(model, splits):
+    examples = splits.source_test[:3]
+    expected = decode_examples(model.model, model.model.task, examples, Loader())
+    arrays = [soundfile.read(example.audio_filepath, dtype="float32")[0] for example in examples]
+    rate = soundfile.info(str(examples[0].audio_filepath)).samplerate
+    assert model.transcribe(list(examples)) == expected
+    assert model.transcribe([str(example.audio_filepath) for example in examples]) == expected
+    assert model.transcribe(arrays, sample_rate=rate) == expected
+    assert model.transcribe(examples[0].audio_filepath) == expected[:1]
+    with pytest.raises(InputError, match="reads audio, not text"):
+        model.translate(["ein Satz"])
+    with pytest.raises(InputError, match="there is no audio file 'nowhere.wav'"):
+        model.transcribe("nowhere.wav")
+
+
+def test_fine_tuning_changes_the_chosen_layers_only_and_leaves_the_base_alone(model, adapted, base):
+    again = load_model(str(base))
+    assert again.fingerprint == model.fingerprint != adapted.fingerprint
+    before, after = model.model.state_dict(), adapted.model.state_dict()
+    changed = {name for name in before if bool(changed_bits(before[name], after[name]).any())}
+    layers = {name for layer in model.model.layers[-2:] for name in layer.modules}
+    assert changed and {name.rpartition(".")[0] for name in changed} <= layers
+    assert len(adapted.training.history) == 1 and adapted.training.trained == tuple(adapted.header["trained"])
+
+
+def test_an_adapted_model_is_saved_and_loaded(adapted, tmp_path):
+    adapted.save(tmp_path / "run" / "adaptation")
+    loaded = load_model(str(tmp_path / "run"))
+    assert loaded.fingerprint == adapted.fingerprint
+    assert loaded.header["trained"] == adapted.header["trained"]
+    adapted.save_model(tmp_path / "model.safetensors")
+    assert load_model(str(tmp_path / "model.safetensors")).fingerprint == adapted.fingerprint
+    with pytest.raises(InputError, match="no training to save"):
+        adapt.AdaptedModel(loaded.model, loaded.reference, loaded.fingerprint).save(tmp_path)
+
+
+def test_a_seed_reproduces_a_run_and_an_interrupted_one_continues(model, splits, adapted, tmp_path):
+    options = {"loader": Loader(batch_seconds=4)}
+    again = fine_tune(model, splits, tunings.layers("last 2"), epochs=1, folder=tmp_path, **options)
+    assert again.fingerprint == adapted.fingerprint
+    with pytest.raises(InputError, match="holds a run already. Give resume=True"):
+        fine_tune(model, splits, tunings.layers("last 2"), epochs=1, folder=tmp_path, **options)
+    resumed = fine_tune(model, splits, tunings.layers("last 2"), epochs=1, folder=tmp_path, resume=True, **options)
+    assert resumed.fingerprint == adapted.fingerprint
+    with pytest.raises(TypeError, match="learning_rat"):
+        fine_tune(model, splits, learning_rat=1.0)
+
+
+def test_the_command_and_the_function_train_the_same_bits(innertune, base, speech, model, tmp_path):
+    run = innertune(
+        "adapt", f"model.pretrained={base}", "data=manifest", f"data.train={speech['high_validation']}",
+        f"data.validation={speech['high_validation']}", f"data.test={speech['high_test']}", "trainer.max_epochs=2",
+        "tuning=neurons", "tuning.choose=weight", f"output={tmp_path / 'run'}",
+    )  # fmt: skip
+    splits = read_splits(
+        train=str(speech["high_validation"]), validation=str(speech["high_validation"]), test=str(speech["high_test"])
+    )
+    adapted = fine_tune(model, splits, tunings.neurons(choose="weight"), epochs=2)
+    assert load_model(str(run)).fingerprint == adapted.fingerprint
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert adapted.evaluate(splits).sets["target"]["wer"] == metrics["target"]["after"]["wer"]
+
+
+def test_a_comparison_is_written_saved_and_drawn_again(model, adapted, splits, tmp_path):
+    comparison = compare(model, adapted, splits, causes=4, compare_neurons=8, audio_clips=1)
+    assert set(comparison.sets) == {"target", "source"} and comparison.weights.trained > 0
+    comparison.write(tmp_path / "report.html")
+    comparison.save(tmp_path / "comparison.json")
+    adapt.Comparison.load(tmp_path / "comparison.json").write(tmp_path / "again.html")
+    assert (tmp_path / "report.html").read_bytes() == (tmp_path / "again.html").read_bytes()
+
+
+def test_a_correction_is_kept_and_undone(model, splits, tmp_path):
+    store = tmp_path / "corrections.db"
+    example = splits.test[0]
+    before = model.transcribe(example, corrections="off")
+    with pytest.raises(InputError, match="first correction of .* Give protected="):
+        model.correct(example, "abc", store=store)
+    protected = [*read_manifest(splits.source_test[0].where.rpartition(":")[0])[0]]
+    outcome = model.correct(example, example.text, store=store, protected=protected, force=True)
+    assert outcome.number is not None or before == [example.text]
+    if outcome.fixed:
+        assert model.transcribe(example, corrections=str(store)) == [outcome.text]
+    if outcome.number is not None:
+        model.memory(store).undo(outcome.number)
+        assert model.transcribe(example, corrections=str(store)) == before
+
+
+def test_tunings_check_their_arguments_where_they_are_given():
+    with pytest.raises(TypeError, match="layer"):
+        tunings.layers(layer="last 1")
+    assert tunings.layers("last 1").keywords == {"layers": "last 1"}
+    assert tunings.lora.__doc__.startswith("Train low-rank factors")
+
+
+def test_pretrained_from_random_weights(splits):
+    torch.manual_seed(0)
+    new = wav2letter_small(labels=" abcdefgh", inner=16, big=24, n_features=20)
+    trained = pretrain(new, splits, epochs=1)
+    assert trained.fingerprint != new.fingerprint and np.isfinite(trained.training.history[0]["train_loss"])
+
+
+def test_a_measure_is_one_call(model, splits):
+    result = measures.similarity(model, splits)
+    assert result.summary and result.figures
