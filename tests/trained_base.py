@@ -19,7 +19,7 @@ MAX_WER = 8.0  # per cent, on the test set of the accent that it was trained on
 # Training longer makes it so sure of itself that it refuses corrections of the other accent.
 RECIPE = [
     *TINY, "data=manifest", "data.train=train.jsonl", "data.validation=low_validation.jsonl", "data.test=test.jsonl",
-    "trainer.max_epochs=6", "loader.batch_seconds=3.4", "optimizer.lr=0.004", "warmup=0.2", "output=base",
+    "trainer.max_epochs=7", "loader.batch_seconds=3.4", "optimizer.lr=0.004", "warmup=0.2", "output=base",
 ]  # fmt: skip
 
 
