@@ -1,9 +1,11 @@
-"""From a config node to the object it names: the only place that calls Hydra's `instantiate`."""
+"""Build the object that a config node describes. No other module calls Hydra's `instantiate`."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
-from inspect import unwrap
+from inspect import signature, unwrap
 from traceback import extract_tb
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -11,38 +13,94 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from adapt.errors import InputError
 
 
-def build(node: Any, **extra: Any) -> Any:
+def build(node: Any, path: str | None = None, **extra: Any) -> Any:
     """Call what `node._target_` names, with the node's other keys and `extra` as arguments.
 
+    If an InputError of the called function begins with the name of one of its arguments, the node's path is put before
+    it: "group_by must be ..." becomes "measure.group_by must be ...". For a `_partial_` node, that holds for the later
+    call too.
+
+    Args:
+        node: A config node.
+        path: Where the node is in the config. None: where the node says it is.
+        extra: Further arguments of the function.
+
     Raises:
-        InputError: as the called function did (Hydra hides it in an error of its own), an argument that it does not
-            take, or one of another type than its signature says; there is no such function, or the module that holds it
-            cannot be imported.
+        InputError: The function raised it; it does not have such an argument, or not of that type; there is no such
+            function; or its module cannot be imported.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
     if not isinstance(node, Mapping):
-        raise InputError(f"{node!r} stands where several options belong. Give one of these, as cache.use=off.")
-    _check_types(node)
+        raise InputError(f"Expected several options instead of {node!r}. Give one of them, such as cache.use=off.")
+    path = _path(node) if path is None else path
+    _check_types(node, path)
     try:
-        return instantiate(node, _convert_="all", **extra)
+        built = instantiate(node, _convert_="all", **extra)
     except InstantiationException as error:
         located = re.search(r"locating target '([^']*)'", str(error))
-        if located is not None:  # of a node within this one, maybe
-            raise _unlocated(located[1]) from error
+        if located is not None:  # possibly the target of a node within this one
+            raise _not_located(located[1]) from error
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, InputError):
+                _add_path(cause, node.get("_target_"), path)
                 raise cause from None
             if isinstance(cause, TypeError):
                 raise InputError(f"{node.get('_target_')}: {cause}.") from error
             cause = cause.__cause__
         raise
+    return _BuiltPartial(built, path) if isinstance(built, partial) else built
 
 
-def _unlocated(target: str) -> InputError:
-    # Hydra says the same of a module that is not there and of one that is, and fails while it is imported.
+class _BuiltPartial(partial):
+    """A partial function whose InputErrors name the config's options."""
+
+    path: str
+
+    def __new__(cls, built: partial, path: str) -> "_BuiltPartial":
+        self = super().__new__(cls, built.func, *built.args, **built.keywords)
+        self.path = path
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _BuiltPartial, (partial(self.func, *self.args, **self.keywords), self.path)
+
+    def __call__(self, /, *args: Any, **keywords: Any) -> Any:
+        with _with_path(self.func, self.path):
+            return super().__call__(*args, **keywords)
+
+
+@contextmanager
+def _with_path(called: Any, path: str) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        _add_path(error, called, path)
+        raise
+
+
+def _add_path(error: InputError, called: Any, path: str) -> None:
+    from hydra.utils import get_object
+
+    name = re.match(r"([a-z_]\w*)(?=[\s.=:,\[])", str(error))
+    if not path or name is None:
+        return
+    try:
+        parameters = signature(get_object(called) if isinstance(called, str) else called).parameters
+    except Exception:  # a function without a signature
+        return
+    if name[1] in parameters:
+        error.args = (f"{path}.{error}",)
+
+
+def _path(node: Any) -> str:
+    return node._get_full_key(None) if hasattr(node, "_get_full_key") else ""
+
+
+def _not_located(target: str) -> InputError:
+    # Hydra reports a missing module and one that fails while it is imported in the same way.
     parts = target.split(".")
     for count in range(1, len(parts) + 1 if all(parts) else 1):
         module = ".".join(parts[:count])
@@ -51,13 +109,13 @@ def _unlocated(target: str) -> InputError:
         except Exception as error:
             if isinstance(error, ModuleNotFoundError) and error.name == module:
                 break
-            said = f"{type(error).__name__}: {error}"
-            if not isinstance(error, SyntaxError):  # that says itself where it is
+            problem = f"{type(error).__name__}: {error}"
+            if not isinstance(error, SyntaxError):  # its message already has the place
                 last = [frame for frame in extract_tb(error.__traceback__) if "importlib" not in frame.filename][-1]
-                said += f", {last.filename}:{last.lineno}"
+                problem += f", {last.filename}:{last.lineno}"
             return InputError(
-                f"'{target}' cannot be had: its module '{module}' is there, and fails while it is imported ({said}). "
-                "Mend it, or install what it needs."
+                f"'{target}' cannot be loaded: its module '{module}' exists, but importing it fails ({problem}). "
+                "Fix the module, or install what it needs."
             )
     return InputError(f"There is no '{target}'. A _target_ is a function's full dotted path.")
 
@@ -65,10 +123,10 @@ def _unlocated(target: str) -> InputError:
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
-def _check_types(node: Mapping) -> None:
-    """Raise InputError for an option that is no number, or neither true nor false, or no name, where it must be one.
+def _check_types(node: Mapping, path: str) -> None:
+    """Raise InputError if an option should be a number, a switch or a name and is not.
 
-    Of our own functions, by their annotations; other types than these are for the functions to check.
+    Checked by the annotations of our own functions. Options of other types are checked by the functions.
     """
     from hydra.utils import get_object
 
@@ -76,26 +134,26 @@ def _check_types(node: Mapping) -> None:
     if not str(target).startswith("adapt."):
         return
     try:
-        called = unwrap(get_object(target))
+        called = unwrap(get_object(str(target)))
         hints = get_type_hints(called.__init__ if isinstance(called, type) else called)
-    except Exception:  # said by `instantiate`, with the cause
+    except Exception:  # `instantiate` reports it with its cause
         return
     for key in node.keys() & hints.keys():
         value, hint = node.get(key), hints[key]
         kinds = set(get_args(hint)) if get_origin(hint) in (Union, UnionType) else {hint}
         if value is None and NoneType in kinds:
             continue
-        or_null = " or null" * (NoneType in kinds)
+        or_null = " or null" if NoneType in kinds else ""
         kinds.discard(NoneType)
         kind = float if float in kinds else next(iter(kinds))
-        wanted = None
+        expected = None
         if kinds <= _KINDS.keys() and not _is(value, kind):
-            wanted = _KINDS[kind]
+            expected = _KINDS[kind]
         elif kinds == {str, Sequence[str]} and isinstance(value, (bool, int, float)):
-            wanted = "a name or a list of names"
-        if wanted:
-            named = node._get_full_key(key) if hasattr(node, "_get_full_key") else key
-            raise InputError(f"{named} is {wanted}{or_null}; got {value!r}.")
+            expected = "a name or a list of names"
+        if expected is not None:
+            name = f"{path}.{key}" if path else key
+            raise InputError(f"{name} must be {expected}{or_null}, got {value!r}.")
 
 
 def _is(value: Any, kind: type) -> bool:
@@ -105,20 +163,24 @@ def _is(value: Any, kind: type) -> bool:
 
 
 def build_splits(data: Any) -> Any:
-    """Build the splits that a command's `data` node names; `on_error` and `group_by` there are the command's own.
+    """Build the splits of a command's `data` node, in which `on_error` and `group_by` are options of the command.
 
     Raises:
-        InputError: as `build` and `grouping`.
+        InputError: As `build` and `grouping`.
     """
-    _check_types(data)
-    grouping(data)  # it is used at the end, and told before anything is trained
-    return build({key: value for key, value in data.items() if key not in ("on_error", "group_by")})
+    grouping(data)  # used at the end of a run, checked before it begins
+    own = {key: value for key, value in data.items() if key not in ("on_error", "group_by")}
+    return build(own, _path(data) or "data")
 
 
 def grouping(data: Any) -> list[str]:
-    """The keys that a command's `data` node groups error rates by: one, or a list of them. Raises InputError."""
-    given = data.get("group_by")
-    keys = given if isinstance(given, Sequence) and not isinstance(given, str) else [] if given is None else [given]
+    """Return the keys by which a command's `data` node groups error rates. Raises InputError."""
+    value = data.get("group_by")
+    if value is None:
+        return []
+    keys = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     if not all(isinstance(key, str) for key in keys):
-        raise InputError(f"data.group_by is a key of the data, as accent, a list of these, or null; got {given}.")
+        raise InputError(
+            f"data.group_by must be a key of the data, such as accent, a list of keys, or null, got {value!r}."
+        )
     return list(keys)

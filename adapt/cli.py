@@ -1,32 +1,19 @@
-"""`innertune <command> [Hydra overrides]`."""
+"""The command line: `innertune <command> [Hydra overrides]`."""
 
+import ast
 import errno
 import logging
 import os
 import re
 import sys
+from pathlib import Path
 
 from adapt.commands.show import config_folder, show
 from adapt.distributed import is_first
+from adapt.renamed import old_keys, old_names
 
-COMMANDS = {
-    "adapt": "adapt a model to new data, and report what changed",
-    "pretrain": "train a model from scratch",
-    "evaluate": "measure a model's error rates, or BLEU and chrF, by group, with intervals",
-    "transcribe": "write down what is said in audio files",
-    "translate": "translate sentences",
-    "correct": "say what a transcript or a translation should have been; the model keeps it",
-    "corrections": "list, take back, pass on or fold in what a user corrected",
-    "steer": "fit a steering vector between two groups, and measure it on both",
-    "choose": "score every neuron by one or several measures, choose, and draw who was chosen",
-    "introspect": "measure what a model's neurons do: profiles by phoneme, letter, accent, ...",
-    "sites": "list where a model can be read and changed, with shapes, weights and FLOPs",
-    "compare": "report on two models that already exist",
-    "apply": "put an adaptation into a model's own file",
-    "remove": "take it out again, bit for bit",
-    "export": "write a model as others read it: a transformers folder, or a state dict",
-    "show": "list what can be chosen: show [group]",
-}
+_FOLDER = Path(__file__).parent / "commands"
+COMMANDS = tuple(sorted(path.stem for path in _FOLDER.glob("*.py") if not path.name.startswith("_")))
 
 _HELP = """innertune: adapt speech recognisers and translation models from the inside.
 
@@ -35,18 +22,18 @@ innertune <command> [option=value ...]
 {commands}
 
 Options are Hydra overrides: tuning=head, trainer.max_epochs=4, output=DIR.
-  innertune adapt --cfg job     what a command will use, without running it
-  innertune adapt --help        a command's options
-  innertune adapt -m tuning=head,full     several runs, one after another
+  innertune adapt --cfg job     show the options that a command would use, without running it
+  innertune adapt --help        list a command's options
+  innertune adapt -m tuning=head,full     run several values, one after another
 """
 
 
 def main() -> None:
     """Run the command that the first argument names."""
-    # Lightning starts further processes by the command line as we leave it below, Hydra's option first.
+    # Lightning starts further processes with the command line as it is left below, Hydra's option first.
     command = sys.argv[1].removeprefix("--config-name=") if len(sys.argv) > 1 else "--help"
     if command in ("--help", "-h", "help"):
-        lines = [f"  {name:<13}{what}" for name, what in COMMANDS.items()]
+        lines = [f"  {name:<13}{summary(name)}" for name in COMMANDS]
         print(_HELP.format(commands="\n".join(lines)), end="")
         return
     if command == "--version":
@@ -57,50 +44,57 @@ def main() -> None:
     if command not in COMMANDS:
         print(f"innertune: there is no command '{command}'. Commands: {', '.join(COMMANDS)}.", file=sys.stderr)
         raise SystemExit(2)
+    options = sys.argv[2:]
     if command == "show":
-        raise SystemExit(show(sys.argv[2:]))
-    options = _named(sys.argv[2:]) if command == "corrections" else sys.argv[2:]
-    # argv[0] stays: it is part of that command line.
-    sys.argv = [sys.argv[0], f"--config-name={command}", *map(_plain_text, options)]
+        raise SystemExit(show(options))
+    renamed = old_names(command, options, config_folder())
+    if renamed is not None:
+        print(f"innertune {command}: {renamed}", file=sys.stderr)
+        raise SystemExit(2)
+    options = _name_words(options) if command == "corrections" else [_quote_text(option) for option in options]
+    # argv[0] stays, because it is part of that command line.
+    sys.argv = [sys.argv[0], f"--config-name={command}", *options]
     _run(command)
 
 
-def _named(words: list[str]) -> list[str]:
-    """`undo 3` as `action=undo of=3`: up to two words before the options."""
-    plain = next((n for n, word in enumerate(words) if "=" in word or word.startswith("-")), len(words))
-    return [
-        *(f"{key}={word}" for key, word in zip(("action", "of"), words[:plain], strict=False)),
-        *words[min(plain, 2) :],
-    ]
+def summary(command: str) -> str:
+    """Return a command's one-line summary: the first line of its module's docstring, read without importing it."""
+    text = (_FOLDER / f"{command}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0].removesuffix(".")
 
 
-def _plain_text(option: str) -> str:
-    """`text=It's cold, isn't it?` as an option that Hydra takes as it is; a quoted text or a list is left to it."""
+def _name_words(words: list[str]) -> list[str]:
+    """Turn `undo 3` into `action=undo target=3`: up to two words may come before the options."""
+    count = next((n for n, word in enumerate(words) if "=" in word or word.startswith("-")), len(words))
+    named = [f"{key}={word}" for key, word in zip(("action", "target"), words[:count], strict=False)]
+    return [*named, *words[min(count, 2) :]]
+
+
+def _quote_text(option: str) -> str:
+    """Quote a text for Hydra, such as `text=It's cold, isn't it?`. A quoted text or a list stays as it is."""
     key, _, text = option.partition("=")
     quoted = len(text) > 1 and text[0] + text[-1] in ("''", '""', "[]")
     if key not in ("text", "source", "target") or quoted or text in ("", "null"):
         return option
-    # A backslash is itself, unless a quotation mark is behind it.
-    escaped = re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), text)
+    # A backslash means itself, unless a quotation mark follows.
+    escaped = re.sub(r"(\\*)('|\Z)", lambda match: match[1] * 2 + match[2].replace("'", "\\'"), text)
     return f"{key}='{escaped}'"
 
 
 def _run(command: str) -> None:
     import hydra
-    from omegaconf import DictConfig, OmegaConf
+    from omegaconf import DictConfig
 
     @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=None)
     def run(cfg: DictConfig) -> None:
         _set_up()
-        import importlib
-
         from adapt.errors import InputError
+        from adapt.run import end_run
 
         try:
-            missing = sorted(OmegaConf.missing_keys(cfg))
-            if missing:
-                wanted = " ".join(f"{key}=..." for key in missing)
-                raise InputError(f"give {wanted} (innertune {command} --cfg job shows all options).")
+            _check_options(command, cfg)
+            import importlib
+
             importlib.import_module(f"adapt.commands.{command}").main(cfg)
         except InputError as error:
             print(f"innertune {command}: {error}", file=sys.stderr)
@@ -108,27 +102,45 @@ def _run(command: str) -> None:
         except KeyboardInterrupt:
             raise SystemExit(130) from None
         except Exception as error:
-            if (refused := _refused(error)) is None:
+            if (refusal := _refusal(error)) is None:
                 raise
             print(
-                f"innertune {command}: {refused}. Every file that was written before is whole; a run that was begun "
-                "goes on with resume=true.",
+                f"innertune {command}: {refusal}. All files written before are complete. resume=true continues an "
+                "unfinished run.",
                 file=sys.stderr,
             )
             raise SystemExit(1) from None
+        finally:
+            end_run()
 
     run()
 
 
-def _refused(error: BaseException | None) -> str | None:
-    """What the system refused (a full disk, no permission), where an error comes of that; None where it does not."""
+def _check_options(command: str, cfg: object) -> None:
+    from omegaconf import OmegaConf
+
+    from adapt.errors import InputError
+
+    options = OmegaConf.to_container(cfg)
+    assert isinstance(options, dict)
+    renamed = old_keys(command, {str(key): value for key, value in options.items()}, config_folder())
+    if renamed is not None:
+        raise InputError(renamed)
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        needed = " ".join(f"{key}=..." for key in missing)
+        raise InputError(f"give {needed} (innertune {command} --cfg job shows all options).")
+
+
+def _refusal(error: BaseException | None) -> str | None:
+    """Return what the operating system refused (a full disk, no permission) if that caused the error, else None."""
     while error is not None:
         number = error.errno if isinstance(error, OSError) else None
-        if type(error).__name__ == "SafetensorError" and (found := re.search(r"os error (\d+)", str(error))):
-            number = int(found[1])
+        if type(error).__name__ == "SafetensorError" and (match := re.search(r"os error (\d+)", str(error))):
+            number = int(match[1])
         if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM):
-            named = getattr(error, "filename", None)
-            return os.strerror(number) + (f": '{named}'" if named else "")
+            name = getattr(error, "filename", None)
+            return f"{os.strerror(number)}: '{name}'" if name else os.strerror(number)
         error = error.__cause__ or error.__context__
     return None
 
@@ -138,11 +150,11 @@ def _set_up() -> None:
 
     level = logging.INFO if is_first() else logging.ERROR
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stdout, force=True)
-    # Advice on worker counts and the like; what a user must know we say ourselves.
+    # Advice on the number of workers and the like. What a user must know is in our own messages.
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torch.utils.data")
-    # Marian's tokenizer, also when it is copied, asks for what only a function that it never calls would use.
+    # Marian's tokenizer asks for a library that only an unused function needs, also when it is copied.
     warnings.filterwarnings("ignore", "Recommended: pip install sacremoses")
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # the same of DDP's, which torch reads when it is imported
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # the same for DDP; torch reads it when it is imported
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 
 

@@ -1,9 +1,9 @@
-"""A run's folder: what it was asked, where it stands, what it leaves. Finished is what has a `metrics.json`."""
+"""A run's folder: its options, its state, its results. A run is finished when there is a `metrics.json`."""
 
 import logging
 import os
 import shlex
-import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +11,41 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from adapt.checks import check_count, check_flag
+from adapt import run_files
 from adapt.distributed import is_first
 from adapt.errors import InputError
 from adapt.files import write_json, write_text
+from adapt.renamed import translate
+from adapt.run_files import FileRecorder
+from adapt.run_lock import RunLock, check_unlocked
 
 log = logging.getLogger(__name__)
 
-# What may differ between a killed run and the one that goes on with it.
+# Options that may change when a killed run is resumed.
 _FREE = ("resume", "overwrite", "output", "logger", "dry_run")
-# By which the first process tells the others its folder: the time in a folder's name would be another one for them.
+# Tells the processes that help to train which folder the first one uses: its name may contain the time.
 _FOLDER = "INNERTUNE_RUN"
 
 
+@dataclass
+class _OpenRun:
+    """The run that this process works on. `card` is what `close_run` wrote, None before."""
+
+    folder: Path
+    recorder: FileRecorder
+    lock: RunLock | None
+    card: dict[str, Any] | None = None
+
+
+_current: _OpenRun | None = None
+
+
 def check_output(cfg: DictConfig) -> Path:
-    """The output folder, if a run may write there; nothing is written yet. Called first, for it costs nothing.
+    """Return the output folder if a run may write there. Nothing is written yet; call it first, because it is cheap.
 
     Raises:
-        InputError: the folder holds a finished run; it holds an unfinished one and neither `resume` nor `overwrite` was
-            given; the run to resume was started with another config, or its config cannot be read; or a multirun is to
+        InputError: The folder holds a finished run, or an unfinished one without `resume` or `overwrite`; another
+            process works in it; the run to resume had other options, or its options cannot be read; or a multirun would
             train in several processes.
     """
     folder = output_folder(cfg)
@@ -39,113 +55,96 @@ def check_output(cfg: DictConfig) -> Path:
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():
             raise InputError(f"output={folder}: '{place}' is a file. Give a folder.")
-    if _is_multirun() and cfg.get("trainer", {}).get("devices", 1) not in (1, "1"):
+    devices = cfg.get("trainer", {}).get("devices", 1)
+    if _is_multirun() and devices not in (1, "1"):
         raise InputError(
-            f"-m and trainer.devices={cfg.trainer.devices} do not go together: the processes that help to train are "
-            "started by the same command line. Start one run after another, or give trainer.devices=1."
+            f"-m does not work with trainer.devices={devices}: helping processes are started with the same command "
+            "line. Start one run after another, or give trainer.devices=1."
         )
-    saved = folder / "config.yaml"
+    check_unlocked(folder)
     if cfg.overwrite:
         return folder
     if (folder / "metrics.json").is_file():
         raise InputError(
             f"'{folder}' already holds a finished run. Give another output=..., or overwrite=true to replace it."
         )
+    saved = folder / "config.yaml"
     if saved.is_file():
         if not cfg.resume:
-            raise InputError(
-                f"'{folder}' holds an unfinished run. resume=true goes on with it, overwrite=true starts anew."
-            )
-        before, now = _flat(_saved(saved)), _flat(without_free(cfg))
-        different = sorted(key for key in before | now if before.get(key) != now.get(key))
-        if different:
-            key = different[0]
-            raise InputError(
-                f"The run in '{folder}' was started with {key}={before.get(key)}, not {now.get(key)}. "
-                "Resume with the same options, or give another output=..."
-            )
+            raise InputError(f"'{folder}' holds an unfinished run. Give resume=true to continue it, or overwrite=true.")
+        _check_same_options(folder, _flat(_saved(saved)), _flat(without_free(cfg)))
     return folder
 
 
-def _saved(path: Path) -> dict[str, Any]:
-    # Runs write it whole or not at all; who edits it, or a disk that fails, may leave anything.
-    try:
-        saved = OmegaConf.load(path)
-        if isinstance(saved, DictConfig) and saved:
-            return without_free(saved)
-        said = "it is empty" if not saved else "it holds no options"
-    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
-        said = " ".join(str(error).split())
-    raise InputError(
-        f"'{path}' cannot be read ({said}). It says with which options the run was started: put it back as it was, or "
-        "give overwrite=true to start anew, or another output=..."
-    )
-
-
-def check_flags(cfg: DictConfig) -> None:
-    """Raise InputError for a seed that is no number, or a switch that is neither true nor false."""
-    check_count("seed", cfg.seed, 0, 2**32 - 1)
-    for name in ("resume", "overwrite", "dry_run"):
-        if name in cfg:
-            check_flag(name, cfg[name])
-
-
 def open_run(cfg: DictConfig) -> Path:
-    """Claim the output folder and save the config in it. Called when all that can be known is known to be right.
+    """Lock the output folder, save the options in it, and list the files that are written there from now on.
 
-    A process that only helps to train claims nothing.
+    Call it when everything that can be checked has been. A process that only helps to train locks nothing.
 
     Raises:
-        InputError: as `check_output`.
+        InputError: As `check_output`; or with `overwrite`, a file of the old run cannot be deleted.
     """
+    global _current
+
+    end_run()
     folder = check_output(cfg)
     if not is_first():
+        _current = _OpenRun(folder, FileRecorder(folder, None), None)
         return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = RunLock(folder, command_line())
+    try:
+        check_output(cfg)  # another process may have finished in the meantime
+        resumes = cfg.resume and not cfg.overwrite and (folder / "config.yaml").is_file()
+        listed = _listed(folder) if cfg.overwrite or resumes else run_files.read_list(folder)
+        if cfg.overwrite:
+            run_files.delete(folder, listed or ())
+            listed = []
+        last = folder / "checkpoints" / "last.ckpt"
+        if not resumes and last.exists():
+            raise InputError(
+                f"'{last}' is a checkpoint of another run, which this one would continue. Delete it, or give another "
+                "output=..."
+            )
+        if cfg.resume and not resumes:
+            log.info("There is no run to resume in '%s'. This one starts from the beginning.", folder)
+        _current = _OpenRun(folder, FileRecorder(folder, listed or ()), lock)
+    except BaseException:
+        lock.release()
+        raise
     os.environ[_FOLDER] = str(folder.absolute())
-    if cfg.resume and not (folder / "config.yaml").is_file():
-        log.info("There is no run to resume in '%s'; this one starts there.", folder)
-    if cfg.overwrite:
-        # Only what runs leave is taken away: the folder may hold files of the user's.
-        for name in ("checkpoints", "adaptation", "log", "scores", "maps", "probes", "neurons"):
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for name in (
-            "metrics.json",
-            "card.json",
-            "report.html",
-            "comparison.json",
-            "comparison.safetensors",
-            "transcripts.jsonl",
-            "sweep.html",
-            "steering.html",
-            "steering.safetensors",
-            "vectors.safetensors",
-            "scores.safetensors",
-            "choice.html",
-            "choice.json",
-            "profiles.safetensors",
-            "profiles.json",
-            "profiles.html",
-            "similarity.safetensors",
-            "similarity.html",
-            "probes.html",
-            "topography.html",
-            "weights.html",
-            "weights.json",
-            "attribution.html",
-            "attribution.json",
-            "bias.html",
-            "bias.json",
-            "model.safetensors",
-            "config.json",
-            "config.yaml",
-        ):
-            (folder / name).unlink(missing_ok=True)
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     return folder
 
 
+def close_run(folder: Path, metrics: dict[str, Any], card: dict[str, Any]) -> None:
+    """Write the card with the list of the run's files, and the metrics last: then the run counts as finished."""
+    run = _current if _current is not None and _current.folder == folder else None
+    if run is not None:
+        run.card = card
+        card = card | {"files": sorted({*run.recorder.existing(), "card.json", "metrics.json"})}
+    write_json(folder / "card.json", card)
+    write_json(folder / "metrics.json", metrics)
+
+
+def end_run() -> None:
+    """Complete the list of files and unlock the run's folder, if this process works on a run, finished or not."""
+    global _current
+
+    run, _current = _current, None
+    if run is None:
+        return
+    try:
+        run.recorder.stop(tidy=run.lock is not None)
+        if run.card is not None:  # loggers may have written after the card
+            write_json(run.folder / "card.json", run.card | {"files": run_files.read_list(run.folder)})
+    finally:
+        if run.lock is not None:
+            run.lock.release()
+
+
 def output_folder(cfg: DictConfig) -> Path:
-    """Where a command writes: `cfg.output`, and in a multirun the job's own folder below it."""
+    """Return where a command writes: `cfg.output`, or in a multirun the job's own folder below it."""
     from hydra.core.hydra_config import HydraConfig
 
     if not is_first() and _FOLDER in os.environ:
@@ -155,34 +154,80 @@ def output_folder(cfg: DictConfig) -> Path:
     return Path(cfg.output).expanduser()
 
 
+def check_flags(cfg: DictConfig) -> None:
+    """Raise InputError if the seed is not a whole number, or a switch is neither true nor false."""
+    if not isinstance(cfg.seed, int) or isinstance(cfg.seed, bool) or not 0 <= cfg.seed < 2**32:
+        raise InputError(f"seed must be a whole number from 0 to {2**32 - 1}, got {cfg.seed!r}.")
+    for name in ("resume", "overwrite", "dry_run"):
+        if name in cfg and not isinstance(cfg[name], bool):
+            raise InputError(f"{name} must be true or false, got {cfg[name]!r}.")
+
+
+def command_line() -> str:
+    """Return the command that reproduces the run, without its output folder."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return ""
+    hydra = HydraConfig.get()
+    overrides = [text for text in hydra.overrides.task if text.split("=")[0] not in _FREE]
+    return " ".join(["innertune", hydra.job.config_name, *(shlex.quote(text) for text in overrides)])
+
+
+def without_free(cfg: DictConfig) -> dict[str, Any]:
+    """Return the resolved options that affect the result."""
+    values = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items() if key not in _FREE}
+
+
+def _listed(folder: Path) -> list[str]:
+    listed = run_files.read_list(folder)
+    if listed is None and (folder / "config.yaml").is_file():
+        return run_files.old_files(folder)
+    return listed or []
+
+
+def _saved(path: Path) -> dict[str, Any]:
+    # The file was written whole, but a user's edit or a failing disk may have damaged it.
+    try:
+        saved = OmegaConf.load(path)
+        if isinstance(saved, DictConfig) and saved:
+            return without_free(saved)
+        problem = "it is empty" if not saved else "it holds no options"
+    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+    raise InputError(
+        f"'{path}' cannot be read ({problem}). It holds the options that the run was started with. Restore it, or give "
+        "overwrite=true to start again, or another output=..."
+    )
+
+
+def _check_same_options(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    before, now = translate(before, now), _comparable(now)
+    before = _comparable(before)
+    different = sorted(key for key in before | now if before.get(key) != now.get(key))
+    if different:
+        key = different[0]
+        raise InputError(
+            f"The run in '{folder}' was started with {key}={before.get(key)}, not {now.get(key)}. "
+            "Resume with the same options, or give another output=..."
+        )
+
+
+def _comparable(flat: dict[str, Any]) -> dict[str, Any]:
+    # Our own functions may have moved to another module since the run was started.
+    return {
+        key: value.rpartition(".")[2] if key.endswith("_target_") and str(value).startswith("adapt.") else value
+        for key, value in flat.items()
+    }
+
+
 def _is_multirun() -> bool:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-
-
-def close_run(folder: Path, metrics: dict[str, Any], card: dict[str, Any]) -> None:
-    """Write the card, and last the metrics, by which the run counts as finished."""
-    write_json(folder / "card.json", card)
-    write_json(folder / "metrics.json", metrics)
-
-
-def command_line() -> str:
-    """The command that makes the same again, wherever it writes."""
-    from hydra.core.hydra_config import HydraConfig
-
-    if not HydraConfig.initialized():
-        return ""
-    job = HydraConfig.get()
-    made_by = [text for text in job.overrides.task if text.split("=")[0] not in _FREE]
-    return " ".join(["innertune", job.job.config_name, *(shlex.quote(text) for text in made_by)])
-
-
-def without_free(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved config without what does not bear on the result."""
-    values = OmegaConf.to_container(cfg, resolve=True)
-    return {key: value for key, value in values.items() if key not in _FREE}
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from adapt.introspect.probes.linear import linear
 from adapt.introspect.sampling import Evenly
 from adapt.introspect.similarity.cka import CKA
-from adapt.models.steps import steps_behind, window
+from adapt.models.steps import steps_after, window
 from interventions.capture import capture
 from interventions.sites import Site, find_sites
 
@@ -77,7 +77,7 @@ def cka(rounds: int, batches: int, seed: int, seconds: float = 3.0, net: nn.Modu
     inputs = [
         torch.randn(4, windows[0] and before.get_submodule(sites[0].name).in_channels, frames) for _ in range(batches)
     ]
-    own = {site.name: steps_behind(windows[: n + 1], torch.full((4,), frames)) for n, site in enumerate(sites)}
+    own = {site.name: steps_after(windows[: n + 1], torch.full((4,), frames)) for n, site in enumerate(sites)}
     count = torch.stack(list(own.values())).amin(0).clamp(max=8)
     spent = [0.0]
 

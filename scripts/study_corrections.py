@@ -470,7 +470,7 @@ def cases_of(args: argparse.Namespace, at: Sequence[int]) -> list[Case]:
         reference = args.model or base_of_fsdd(args.folder, args.base)
     model = load_model(reference).model.requires_grad_(False)
     if args.data in ("domains", "formality"):  # what it has no words for, it goes on about
-        model.set_translating(replace(model.translating, max_tokens=48))
+        model.set_translation(replace(model.translation_options, max_tokens=48))
     stream, rehearsal = given.train, given.source_train
     texts = decode_examples(model, model.task, rehearsal, Loader())
     answered = [with_text(example, text) for example, text in zip(rehearsal, texts, strict=True) if text]

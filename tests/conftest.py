@@ -33,6 +33,7 @@ def innertune() -> Callable[..., Path]:
     from hydra.core.hydra_config import HydraConfig
 
     from adapt.commands.show import config_folder
+    from adapt.run import end_run
 
     def run(command: str, *overrides: str) -> Path | None:
         import importlib
@@ -44,7 +45,10 @@ def innertune() -> Callable[..., Path]:
             cfg = compose(command, list(overrides), return_hydra_config=True)
             HydraConfig.instance().set_config(cfg)
             cfg = compose(command, list(overrides))
-        importlib.import_module(f"adapt.commands.{command}").main(cfg)
+        try:
+            importlib.import_module(f"adapt.commands.{command}").main(cfg)
+        finally:
+            end_run()
         return Path(cfg.output) if "output" in cfg else None
 
     return run

@@ -49,16 +49,8 @@ LAYERS = (
     ("adapt.models",),
     ("adapt.metrics",),
     ("adapt.data",),
-    (
-        "adapt.build",
-        "adapt.run",
-        "adapt.checks",
-        "adapt.errors",
-        "adapt.files",
-        "adapt.formatting",
-        "adapt.progress",
-        "adapt.distributed",
-    ),
+    ("adapt.build", "adapt.run", "adapt.run_files", "adapt.run_lock", "adapt.renamed", "adapt.formatting"),
+    ("adapt.checks", "adapt.errors", "adapt.files", "adapt.progress", "adapt.distributed"),
     ("interventions",),
 )
 LEVELS = {place: level for level, places in enumerate(LAYERS) for place in places}

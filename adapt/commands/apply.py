@@ -1,4 +1,4 @@
-"""`innertune apply`: put an adaptation into a model's own file."""
+"""Write an adaptation into a model's own file."""
 
 from omegaconf import DictConfig
 

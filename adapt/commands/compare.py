@@ -1,4 +1,4 @@
-"""Compare two existing models, and write a report."""
+"""Compare two existing models, and write the report."""
 
 import logging
 from dataclasses import replace

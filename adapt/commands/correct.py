@@ -1,4 +1,4 @@
-"""`innertune correct`: what a transcript or a translation should have been; the model keeps it from now on."""
+"""Correct a transcript or a translation; the model remembers it."""
 
 import getpass
 import logging

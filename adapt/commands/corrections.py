@@ -1,4 +1,4 @@
-"""`innertune corrections`: list what a model's user has corrected, take it back, pass it on, fold it in."""
+"""List, undo, export, import or fold in a user's corrections."""
 
 import copy
 import json
@@ -13,8 +13,9 @@ from omegaconf import DictConfig
 from adapt.build import build
 from adapt.corrections.model_memory import ModelMemory, store_path
 from adapt.errors import InputError, as_input_errors
-from adapt.models.checkpoint import model_fingerprint, save_adaptation
+from adapt.models.adaptation_files import save_adaptation
 from adapt.models.loaded import Loaded
+from adapt.models.state import model_fingerprint
 from interventions.corrections.store import CorrectionStore, Record
 from interventions.fold import fold
 

@@ -1,4 +1,4 @@
-"""`innertune export`: write a model as others read it, adaptations and folded interventions included."""
+"""Write a model in a standard format: a transformers folder or a state dict."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`innertune introspect`: measure what the neurons of a model do, save the result and draw it on a page."""
+"""Measure what a model's neurons respond to, by profiles, probes, similarity, bias and more."""
 
 import logging
 import time

@@ -12,9 +12,10 @@ from adapt.comparison.compare import measure_or_warn
 from adapt.comparison.grids import measure_smoothness
 from adapt.comparison.results import signatures
 from adapt.errors import InputError
-from adapt.models.checkpoint import load_model, model_fingerprint
+from adapt.models.checkpoint import load_model
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
+from adapt.models.state import model_fingerprint
 from adapt.report.logged import log_result
 from adapt.run import check_output, close_run, command_line, open_run
 from adapt.training.fine_tune import Run, prepare

@@ -1,4 +1,4 @@
-"""`innertune remove`: take the adaptation that was applied last out of a model's own file."""
+"""Remove an applied adaptation from a model's own file, bit for bit."""
 
 from omegaconf import DictConfig
 

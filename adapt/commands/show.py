@@ -1,24 +1,24 @@
-"""`innertune show [group]`: the options there are, read from `conf/` without importing anything heavy."""
+"""List the configuration groups (show), or the choices in one (show GROUP)."""
 
 import sys
 from pathlib import Path
 
 
 def config_folder() -> Path:
-    """`conf/`: inside the package when installed, beside it in a checkout."""
+    """Return `conf/`: inside the package if it is installed, next to it in a checkout."""
     package = Path(__file__).parent.parent
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
 
 
 def show(arguments: list[str]) -> int:
-    """Print the groups, or one group's options with the first comment of each. Returns the exit status."""
+    """Print all groups, or one group's choices with the first comment of each. Returns the exit status."""
     folder = config_folder()
     groups = sorted(path.name for path in folder.iterdir() if path.is_dir())
     if not arguments:
         for group in groups:
-            print(f"{group:<12}{', '.join(path.stem for path in sorted((folder / group).glob('*.yaml')))}")
-        print("\ninnertune show GROUP says what they are; GROUP=OPTION on a command's line chooses one.")
+            print(f"{group:<14}{', '.join(path.stem for path in sorted((folder / group).glob('*.yaml')))}")
+        print("\ninnertune show GROUP describes the choices of a group. GROUP=CHOICE on the command line makes one.")
         return 0
     if len(arguments) > 1 or arguments[0] not in groups:
         print(
@@ -31,7 +31,7 @@ def show(arguments: list[str]) -> int:
 
 
 def first_comment(path: Path) -> str:
-    """What a config file says of itself in its first comment."""
+    """Return the first comment of a config file, which describes the choice."""
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("#") and "@package" not in line:
             return line.lstrip("# ")

@@ -1,4 +1,4 @@
-"""`innertune sites`: where a model can be read and changed, with the shape, the weights and the FLOPs of each place."""
+"""List the layers that can be read and edited, with shapes, weights and FLOPs."""
 
 from dataclasses import asdict
 from pathlib import Path

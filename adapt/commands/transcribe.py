@@ -1,4 +1,4 @@
-"""`innertune transcribe`: write transcripts of audio files to standard output."""
+"""Transcribe audio files."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`innertune translate`: write translations of sentences to standard output."""
+"""Translate sentences."""
 
 import sys
 

@@ -19,9 +19,9 @@ from adapt.data.subset import evenly
 from adapt.introspect.reading import learnable
 from adapt.introspect.scores import change
 from adapt.metrics import TextScores, paired_intervals
-from adapt.models.checkpoint import weights
 from adapt.models.inference import decode_examples
 from adapt.models.model import Model
+from adapt.models.state import weights
 from adapt.progress import track
 from interventions.bits import changed_bits
 from interventions.neurons import Neurons

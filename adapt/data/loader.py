@@ -26,11 +26,11 @@ class Reader(Protocol):
     @property
     def unit(self) -> Literal["seconds", "tokens"]: ...
 
-    def length(self, example: Any) -> float:
+    def length(self, example: Any, /) -> float:
         """Return the example's length in `unit`, without reading all of it."""
         ...
 
-    def read(self, example: Any, speed: float = 1.0) -> Tensor:
+    def read(self, example: Any, /, speed: float = 1.0) -> Tensor:
         """Return the input, `(time,)`; audio is sped up by the factor `speed`. Raises InputError if it is unusable."""
         ...
 

@@ -1,4 +1,4 @@
-"""What interventions do to a model's answers: each setting measured beside the bare model, on the same examples."""
+"""One point of a sweep: a model evaluated under interventions, compared with the unmodified model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.errors import InputError
-from adapt.metrics import TextScores, paired_intervals
+from adapt.metrics import Metric, TextScores, paired_intervals
 from adapt.models.inference import decode_examples
 from adapt.models.model import Model
 from interventions.intervene import intervene
@@ -15,48 +15,97 @@ from interventions.intervention import Intervention
 
 
 @dataclass(frozen=True)
-class Point:
-    """One setting, measured. `chart` and `line` say in which picture it is and on which curve, `value` where along it.
+class SweepPoint:
+    """The result at one setting of an intervention.
 
-    `quality` and `bare` are what `TextScores.as_dict` gives with the interventions and without, `difference` has each
-    metric's 95 % interval of the one minus the other. `control` says that it is there to be compared with.
+    Attributes:
+        chart: The chart that shows the point: a set of examples, or a site.
+        line: The curve in that chart.
+        value: The place along the curve: a strength, a coefficient, or a number of neurons.
+        quality: The metrics with the interventions, as `TextScores.as_dict` returns them.
+        unmodified: The metrics of the unmodified model on the same examples.
+        difference: The 95 % interval of each metric with the interventions minus without.
+        control: Whether the point is a control.
     """
 
     chart: str
     line: str
     value: float
     quality: Mapping[str, Any]
-    bare: Mapping[str, Any]
+    unmodified: Mapping[str, Any]
     difference: Mapping[str, tuple[float, float]]
     control: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for `metrics.json`."""
-        return {name: value for name, value in asdict(self).items() if name != "bare"}
+        """Return plain values for `metrics.json`, which has the unmodified model's metrics elsewhere."""
+        return {name: value for name, value in asdict(self).items() if name != "unmodified"}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], unmodified: Mapping[str, Any]) -> "SweepPoint":
+        """Return the point that `as_dict` described."""
+        return cls(**values, unmodified=unmodified)
 
 
 def measure(
     model: Model,
     interventions: Sequence[Intervention],
     examples: Sequence[Example],
-    bare: TextScores,
+    unmodified: TextScores,
     loader: Loader,
     chart: str,
     line: str,
     value: float,
     control: bool = False,
-) -> tuple[Point, list[str]]:
-    """Let the model answer with the interventions on, and judge it beside its `bare` ones. Returns the texts too.
+) -> tuple[SweepPoint, list[str]]:
+    """Decode examples with interventions applied, and compare the scores with those of the unmodified model.
+
+    Args:
+        model: The model, which is unmodified again afterwards.
+        interventions: Applied together, in this order.
+        examples: What is decoded.
+        unmodified: The scores of the unmodified model on `examples`.
+        loader: Batches the examples.
+        chart: As in `SweepPoint`.
+        line: As in `SweepPoint`.
+        value: As in `SweepPoint`.
+        control: As in `SweepPoint`.
+
+    Returns:
+        The point, and the decoded text of each example.
 
     Raises:
-        NeverRanError: an intervention edited nothing.
-        InputError: an intervention does not fit what the model puts out at its site.
+        NeverRanError: An intervention edited nothing.
+        InputError: An intervention does not fit the activations at its site.
     """
     try:
         with intervene(model, *interventions):
             texts = decode_examples(model, model.task, examples, loader, f"{line} {value:g}")
     except ValueError as error:
         raise InputError(f"{line}, {value:g}: {error}") from None
-    quality = model.task.evaluate([example.text for example in examples], texts)
-    told = quality.as_dict(), bare.as_dict(), paired_intervals(bare, quality)
-    return Point(chart, line, value, *told, control), texts
+    scores = model.task.evaluate([example.text for example in examples], texts)
+    difference = paired_intervals(unmodified, scores)
+    return SweepPoint(chart, line, value, scores.as_dict(), unmodified.as_dict(), difference, control), texts
+
+
+def summarise(points: Sequence[SweepPoint], metric: Metric) -> str:
+    """Return a sentence on the best setting of the first chart, compared with the unmodified model and its control."""
+    # Only one chart: the best over several sets of examples would be that of the easiest set.
+    chart = points[0].chart
+    settings = [point for point in points if not point.control and point.chart == chart]
+    best = (max if metric.higher else min)(settings, key=lambda point: point.quality[metric.key])
+    unit = " %" if metric.percent else ""
+    before, after = (metric.scale * values[metric.key] for values in (best.unmodified, best.quality))
+    low, high = (metric.scale * end for end in best.difference[metric.key])
+    difference = f"difference {low:+.1f} to {high:+.1f}"
+    if len(settings) > 1:
+        # The interval does not account for the choice of the setting on the examples that it is measured on.
+        difference += f", chosen on the same {best.quality['examples']} examples"
+    text = (
+        f"On the {chart} set, the unmodified model has {metric.label} {before:.1f}{unit}. The best of {len(settings)} "
+        f"settings ({best.line} at {best.value:g}) has {after:.1f}{unit} ({difference})"
+    )
+    controls = [point for point in points if point.control and (point.chart, point.value) == (chart, best.value)]
+    if controls:
+        mean = metric.scale * sum(point.quality[metric.key] for point in controls) / len(controls)
+        text += f"; the control has {mean:.1f}{unit}"
+    return f"{text}."

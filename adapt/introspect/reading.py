@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 from adapt.data.example import Example
 from adapt.data.manifest import Splits
@@ -54,13 +54,6 @@ def shared_sites(sites: Sequence[Site], other: Model, reference_model: str) -> l
         missing = ", ".join(site.name for site in sites if site not in shared)
         log.warning("Skipped sites that '%s' does not have: %s", reference_model, missing)
     return shared
-
-
-def check_integers(minimum: int = 1, /, **options: Any) -> None:
-    """Raise InputError if an option is not an integer of at least `minimum`."""
-    for name, value in options.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-            raise InputError(f"{name} must be an integer of at least {minimum}; got {value!r}.")
 
 
 def select_examples(model: Model, splits: Splits, names: str | Sequence[str]) -> tuple[list[Example], list[str]]:

@@ -20,11 +20,15 @@ from interventions.sites import Site
 
 @dataclass(frozen=True)
 class SiteCost:
-    """A site, and what it puts out and costs in one forward pass.
+    """The output and the cost of a site in one forward pass.
 
-    `shape` is that of its output, `valid_lengths` how many of its time steps are the example's own (Whisper pads all
-    audio to one window). `weights` counts the numbers in its parameters. `flops` counts a multiplication and an
-    addition as two; biases, norms and activation functions are not counted.
+    Args:
+        site: The site.
+        shape: The shape of its output.
+        valid_lengths: How many of its time steps are valid (Whisper pads all audio to one window).
+        weights: The number of values in its parameters.
+        flops: Floating-point operations; a multiplication and an addition count as two. Biases, norms and activation
+            functions are not counted.
     """
 
     site: Site
@@ -36,11 +40,16 @@ class SiteCost:
 
 @dataclass(frozen=True)
 class SiteCosts:
-    """The sites of a model in one forward pass over `seconds` of audio (None: it reads text, `tokens` of it), and for a
-    decoder with `tokens` of text.
+    """The costs of sites in one forward pass, and of the whole model.
 
-    `weights` are those of all `sites` together, `model_weights` the whole model's, tied ones once; `flops` and
-    `model_flops` likewise (a whole pass has attention's products and the spectrogram besides).
+    Args:
+        seconds: The duration of the audio; None for a model that reads text.
+        tokens: The number of tokens that the model or its decoder reads.
+        sites: The costs of each site.
+        weights: The number of weights of all `sites` together; tied weights count once.
+        flops: The FLOPs of all `sites` together.
+        model_weights: The number of weights of the whole model; tied weights count once.
+        model_flops: The FLOPs of the whole forward pass, which includes attention's products and the spectrogram.
     """
 
     seconds: float | None
@@ -53,25 +62,29 @@ class SiteCosts:
 
 
 def site_costs(model: Model, sites: Sequence[Site] | None = None, seconds: float = 1.0, tokens: int = 10) -> SiteCosts:
-    """Run a model over silence, or over tokens that say nothing, once; say what each site puts out and costs.
+    """Run a model once on silence or blank tokens, and return the output shape and the cost of each site.
 
-    `sites` None is each of `model.sites`.
+    The model runs in eval mode; its mode is restored afterwards.
 
-    The model's mode (train or eval) is as before afterwards.
+    Args:
+        model: The model.
+        sites: The sites; None for `model.sites`.
+        seconds: The duration of the silence, for a model that reads audio.
+        tokens: The number of tokens that a model of text or a decoder reads.
 
     Raises:
-        InputError: the model cannot read that many seconds or tokens.
+        InputError: the model cannot read that many seconds or tokens, or never calls one of the sites.
     """
     inputs = _example(model, seconds, tokens)
     sites = model.sites if sites is None else sites
     before: dict[str, int] = {}
-    found: dict[str, tuple[tuple[int, ...], int]] = {}
+    outputs: dict[str, tuple[tuple[int, ...], int]] = {}
 
     def start(name: str) -> None:
         before[name] = counter.get_total_flops()
 
     def end(name: str, output: Tensor) -> None:
-        found[name] = tuple(output.shape), counter.get_total_flops() - before[name]
+        outputs[name] = tuple(output.shape), counter.get_total_flops() - before[name]
 
     handles = []
     try:
@@ -79,27 +92,28 @@ def site_costs(model: Model, sites: Sequence[Site] | None = None, seconds: float
             module = model.get_submodule(site.name)
             handles.append(module.register_forward_pre_hook(lambda *_, name=site.name: start(name)))
             handles.append(module.register_forward_hook(lambda *parts, name=site.name: end(name, parts[2])))
-        # A weight norm computes no weight under the counter in inference mode.
+        # Not inference mode: in it, weight norm computes no weight under the counter.
         with eval_mode(model), torch.no_grad(), counted_flops() as counter:
             model(*inputs)
     finally:
         for handle in handles:
             handle.remove()
 
-    length, read = torch.tensor([inputs[0].shape[1]]), torch.tensor([tokens])
-    rows, together = [], {}
+    length, decoded = torch.tensor([inputs[0].shape[1]]), torch.tensor([tokens])
+    rows, union = [], {}
     for site in sites:
-        if site.name not in found:
-            raise InputError(f"The network never calls '{site.name}', and so it puts out nothing there. Leave it out.")
-        own = {id(parameter): parameter.numel() for parameter in model.get_submodule(site.name).parameters()}
-        together |= own
-        steps = int(model.valid_lengths(site, length, read))
-        rows.append(SiteCost(site, found[site.name][0], steps, sum(own.values()), found[site.name][1]))
+        if site.name not in outputs:
+            raise InputError(f"The network never calls '{site.name}', so that site has no output. Leave it out.")
+        sizes = {id(parameter): parameter.numel() for parameter in model.get_submodule(site.name).parameters()}
+        union |= sizes
+        shape, flops = outputs[site.name]
+        valid = int(model.valid_lengths(site, length, decoded))
+        rows.append(SiteCost(site, shape, valid, sum(sizes.values()), flops))
     return SiteCosts(
-        seconds=seconds if model.reader.unit == "seconds" else None,
+        seconds=seconds if model.reads_audio else None,
         tokens=tokens,
         sites=tuple(rows),
-        weights=sum(together.values()),
+        weights=sum(union.values()),
         flops=sum(row.flops for row in rows),
         model_weights=sum(parameter.numel() for parameter in model.parameters()),
         model_flops=counter.get_total_flops(),
@@ -109,7 +123,7 @@ def site_costs(model: Model, sites: Sequence[Site] | None = None, seconds: float
 def _example(model: Model, seconds: Any, tokens: Any) -> tuple[Tensor, ...]:
     check_number("seconds", seconds, above=0)
     check_count("tokens", tokens, 1)
-    if model.reader.unit == "tokens":
+    if not model.reads_audio:
         reason = model.rejection_reason(Pair("", ""), tokens, training=False)
         if reason is not None:
             raise InputError(f"tokens={tokens}: {reason}")

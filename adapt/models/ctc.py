@@ -1,11 +1,6 @@
-"""Speech to text by CTC (Graves et al. 2006): the loss, and greedy decoding.
+"""Speech recognition by CTC (Graves et al. 2006): loss, greedy decoding and alignment."""
 
-A model for it has `forward(audio, lengths)`, which returns `Emissions`; `blank`, the output unit that writes nothing;
-`missing(text)`, the characters that it cannot write; `encode(text)`, the output unit of each character; and
-`decode(path)`, the text of one output unit a time step.
-"""
-
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -15,14 +10,29 @@ from adapt.data.loader import Batch
 
 
 class Emissions(NamedTuple):
-    """`log_probs` `(batch, time, units)`, and `lengths` `(batch,)`: how many time steps are the utterance's own."""
+    """The output of a CTC model: `log_probs` `(batch, time, units)`, and `lengths` `(batch,)` in valid time steps."""
 
     log_probs: Tensor
     lengths: Tensor
 
 
-def ctc_loss(model: nn.Module, batch: Batch) -> Tensor:
-    """Mean over utterances of the CTC loss, each divided by its number of characters. Natural logarithm."""
+class CTC(Protocol):
+    """What the functions of this module need of a model; `adapt.models.model.CTCModel` documents it."""
+
+    @property
+    def blank(self) -> int: ...
+
+    def __call__(self, audio: Tensor, lengths: Tensor, /) -> Emissions: ...
+
+    def missing(self, text: str) -> list[str]: ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, path: list[int], /) -> str: ...
+
+
+def ctc_loss(model: CTC, batch: Batch) -> Tensor:
+    """Return the mean CTC loss of a batch in nats; each utterance's loss is divided by its number of characters."""
     emissions = model(batch.inputs, batch.lengths)
     targets = [model.encode(example.text) for example in batch.examples]
     return nn.functional.ctc_loss(
@@ -34,19 +44,19 @@ def ctc_loss(model: nn.Module, batch: Batch) -> Tensor:
     )
 
 
-def ctc_decode(model: nn.Module, batch: Batch) -> list[str]:
-    """The text of the likeliest unit at each time step, repeats joined and blanks dropped."""
+def ctc_decode(model: CTC, batch: Batch) -> list[str]:
+    """Decode greedily: take the most likely unit at each time step, merge repeats and drop blanks."""
     emissions = model(batch.inputs, batch.lengths)
     best = emissions.log_probs.argmax(-1).cpu()
     return [model.decode(path[:length].tolist()) for path, length in zip(best, emissions.lengths.tolist(), strict=True)]
 
 
-def ctc_greedy_loss(model: nn.Module, batch: Batch, margin: float = 0.5) -> Tensor:
-    """The CTC loss of a batch's one example, and what keeps greedy decoding from its text: a low loss alone does not.
+def ctc_greedy_loss(model: CTC, batch: Batch, margin: float = 0.5) -> Tensor:
+    """Return a loss that is small only if greedy decoding writes the text of the batch's only example.
 
-    It may be shared out over many alignments, of which none is the likeliest (a doubled letter, say). So where the loss
-    is low already, each time step adds what the unit of the likeliest right alignment lacks to be ahead of all others
-    by `margin` nats. By character, as the loss is.
+    A low CTC loss does not guarantee that: the probability may be spread over many alignments, and the most likely
+    units may spell another text. Once the CTC loss is below 1, a hinge loss is added: at each time step, the unit of
+    the best correct alignment should exceed all others by `margin` nats. Both terms are per character.
     """
     emissions = model(batch.inputs, batch.lengths)
     log_probs = emissions.log_probs[0, : int(emissions.lengths[0])]
@@ -62,25 +72,30 @@ def ctc_greedy_loss(model: nn.Module, batch: Batch, margin: float = 0.5) -> Tens
 
 
 def ctc_path(log_probs: Tensor, target: list[int], blank: int) -> Tensor:
-    """The likeliest alignment of a text (Viterbi): an output unit for each time step, `(time,)`.
+    """Return the most likely alignment of a text (Viterbi): one output unit per time step, `(time,)`.
 
-    `log_probs` is `(time, units)`; there must be as many steps as the text needs (`ctc_steps`).
+    It is that of `torchaudio.functional.forced_align`, and faster for short utterances.
+
+    Args:
+        log_probs: `(time, units)`, with at least `ctc_steps(target)` time steps.
+        target: The output units of the text.
+        blank: The output unit of the blank.
     """
     states = np.full(2 * len(target) + 1, blank)
     states[1::2] = target
-    # In numpy, which takes a quarter of torch's time for arrays as small as these.
+    # numpy takes a quarter of torch's time for arrays this small.
     emitted = log_probs.detach().float().cpu().numpy()[:, states]
-    # A blank between two different letters may be left out.
+    # The blank between two different characters may be skipped.
     skips = np.zeros(len(states), dtype=bool)
     skips[3::2] = states[3::2] != states[1:-2:2]
     score = np.full(len(states), -np.inf, dtype=np.float32)
     score[:2] = emitted[0, :2]
-    ways = np.full((3, len(states)), -np.inf, dtype=np.float32)  # to stay, to come from the state before, to skip one
+    moves = np.full((3, len(states)), -np.inf, dtype=np.float32)  # stay, advance by one state, skip a blank
     back = []
-    for now in emitted[1:]:
-        ways[0], ways[1, 1:], ways[2, 2:] = score, score[:-1], np.where(skips[2:], score[:-2], -np.inf)
-        step = ways.argmax(0)
-        score = ways.max(0) + now
+    for current in emitted[1:]:
+        moves[0], moves[1, 1:], moves[2, 2:] = score, score[:-1], np.where(skips[2:], score[:-2], -np.inf)
+        step = moves.argmax(0)
+        score = moves.max(0) + current
         back.append(step)
     state = len(states) - 1 if len(states) == 1 or score[-1] >= score[-2] else len(states) - 2
     path = [state]
@@ -91,20 +106,29 @@ def ctc_path(log_probs: Tensor, target: list[int], blank: int) -> Tensor:
 
 
 def ctc_steps(target: list[int]) -> int:
-    """The fewest time steps that can spell a target: one a character, and a blank between equal neighbours."""
+    """Return the minimum number of time steps for a target: one per unit, and a blank between equal neighbours."""
     return len(target) + sum(left == right for left, right in zip(target, target[1:], strict=False))
 
 
-def ctc_unfit(model: nn.Module, text: str, steps: int, seconds: float, alphabet: str, remedy: str) -> str | None:
-    """Why a text cannot be learned from audio of `steps` output steps; None where it can. `remedy`: for new letters."""
+def ctc_rejection_reason(model: CTC, text: str, steps: int, seconds: float, alphabet: str, remedy: str) -> str | None:
+    """Return why a text cannot be learned from an utterance; None if it can.
+
+    Args:
+        model: The model to train.
+        text: The transcript.
+        steps: The number of output steps of the utterance.
+        seconds: The duration of the utterance.
+        alphabet: The characters that the model can write, for the message.
+        remedy: What to do about missing characters, for the message.
+    """
     missing = model.missing(text)
     if missing:
         named = ", ".join(map(repr, missing))
-        return f"the text has {named}, outside the model's alphabet '{alphabet}'. {remedy}"
+        return f"the text contains {named}, outside the model's alphabet '{alphabet}'. {remedy}"
     needed = ctc_steps(model.encode(text))
     if needed > steps:
         return (
-            f"the text needs {needed} output steps, and {seconds:.2f} s of audio give {steps} (CTC writes at most "
-            "one character a step). Does the text belong to this audio?"
+            f"the text needs {needed} output steps, but {seconds:.2f} s of audio give {steps} (CTC writes at most one "
+            "character per step). Does the text belong to this audio?"
         )
     return None

@@ -1,4 +1,4 @@
-"""Where a model can be cut in two, so that what its lower part put out is stored and replayed (`adapt/training/prefix.py`)."""
+"""Where a model can be cut in two, to store the output of its lower part and replay it (`adapt/training/prefix.py`)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,18 +6,22 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-# What stands for a module that is not run: what it was given, an empty tensor with time on axis 1 or 2, or the result
-# of a function of what it was given.
+# What a module returns that is skipped in a replay: its input ("same"), an empty tensor with time on axis 1 or 2, or
+# the result of a function of its arguments.
 Stub = Literal["same", 1, 2] | Callable[..., Any]
 
 
 @dataclass(frozen=True)
 class CachedOutput:
-    """A module whose output is stored, with time on `axis`; of several outputs, the first.
+    """A module whose output is stored; if it returns several values, the first.
 
-    `steps(lengths, tokens)` says how many time steps are each example's own, `(batch,)`; the others are stored as
-    little as padding is. None: all count, as in Whisper's window. `stubs` are the modules that need not run where it is
-    replayed, those before the tap. `written` says that it follows a right answer, which `generate` has none of.
+    Args:
+        module: The module's name.
+        steps: `steps(lengths, tokens)` returns the number of valid steps of each example, `(batch,)`; other steps are
+            not stored. None stores all steps, as for Whisper's window.
+        stubs: What replaces each module before this one during a replay.
+        axis: The axis of time.
+        written: Whether the output depends on the reference text, so that `generate` cannot use it.
     """
 
     module: str
@@ -29,10 +33,13 @@ class CachedOutput:
 
 @dataclass(frozen=True)
 class Cut:
-    """All that the layers above `last` are given of the layers up to it: a tap, or an encoder's and a decoder's.
+    """A cut after a layer: everything that the layers above receive from the layers up to it.
 
-    `last` is a layer's name, and no layer up to it may train. `inside` are the modules that run what lies below, or do
-    something to it; they must be in eval mode, for each names what is random there in train mode.
+    Args:
+        last: The name of the last layer below the cut. It and the layers before it must be frozen.
+        taps: The outputs to store: one, or that of the encoder and one of the decoder.
+        inside: Modules around the stored part, each with a description of its randomness in train mode. They must be in
+            eval mode.
     """
 
     last: str
@@ -48,33 +55,42 @@ def stack_cuts(
     stubs: Mapping[str, Stub] | None = None,
     written: bool = False,
 ) -> list[Cut]:
-    """The cuts of a stack of transformer layers that hand each other one tensor: behind each of `blocks`, the last of
-    them behind the norm `end` where there is one. `stubs` are the modules before the blocks; the others are as in
-    `CachedOutput` and `Cut`.
+    """Return the cuts of a stack of transformer layers, one after each layer.
+
+    Args:
+        blocks: The names of the layers; each passes a single tensor to the next.
+        end: The norm after the last layer, if there is one; the last cut is after it.
+        steps: See `CachedOutput`.
+        inside: See `Cut`.
+        stubs: What replaces the modules before the first layer.
+        written: See `CachedOutput`.
     """
-    before, cuts = dict(stubs or {}), []
+    before: dict[str, Stub] = dict(stubs or {})
+    cuts = []
     for block in blocks:
         tapped = end if end is not None and block == blocks[-1] else block
-        before |= {block: "same"} if tapped == end else {}
+        if tapped == end:
+            before[block] = "same"
         cuts.append(Cut(block, (CachedOutput(tapped, steps, dict(before), written=written),), inside))
         before[block] = "same"
     return cuts
 
 
-def decoder_cuts(heard: Sequence[Cut], written: Sequence[Cut]) -> list[Cut]:
-    """The cuts of an encoder and a decoder: those of `heard`, and those of `written`, where what the encoder put out is
-    stored as well, for all of the decoder's layers look at it.
+def decoder_cuts(encoder: Sequence[Cut], decoder: Sequence[Cut]) -> list[Cut]:
+    """Return the cuts of an encoder followed by those of a decoder.
+
+    A cut in the decoder also stores the encoder's output, because all of the decoder's layers attend to it.
     """
-    end = heard[-1]
-    both = [Cut(cut.last, (*end.taps, *cut.taps), {**end.inside, **cut.inside}) for cut in written]
-    return [*heard, *both]
+    end = encoder[-1]
+    both = [Cut(cut.last, (*end.taps, *cut.taps), {**end.inside, **cut.inside}) for cut in decoder]
+    return [*encoder, *both]
 
 
 def lengths_of(lengths: Tensor, tokens: Tensor) -> Tensor:
-    """The steps of an encoder that reads tokens."""
+    """Return the valid steps of an encoder that reads tokens, `(batch,)`."""
     return lengths
 
 
 def tokens_of(lengths: Tensor, tokens: Tensor) -> Tensor:
-    """The steps of a decoder."""
+    """Return the valid steps of a decoder, `(batch,)`."""
     return tokens

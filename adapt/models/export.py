@@ -1,7 +1,8 @@
-"""A model as others read it, without anything of ours: a folder in the transformers format, or a plain state dict."""
+"""Export a model without anything of innertune: a folder in the transformers format, or a plain state dict."""
 
 import copy
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import mkdtemp
@@ -12,8 +13,8 @@ from torch import Tensor, nn
 
 from adapt.errors import InputError
 from adapt.files import write_json
-from adapt.models import hf
-from adapt.models.model import Model
+from adapt.models.checkpoint import load_transformers
+from adapt.models.model import DecoderModel, Model
 from interventions.fold import fold, unfold
 from interventions.intervention import Intervention
 
@@ -23,30 +24,34 @@ DType = Literal["float32", "float16", "bfloat16"]
 def export(
     model: Model, folder: Path, dtype: DType = "float32", interventions: Sequence[Intervention] = ()
 ) -> list[str]:
-    """Write a model into a new folder, whole or not at all; return the names of the files.
+    """Write a model into a new folder, completely or not at all. Return the names of the files.
 
-    Of a network of transformers' it is what its `from_pretrained` and its Auto classes load, with the files of its
-    processor, and a generation config that writes as this model does (language, beams, length). Of a Wav2Letter it is
-    `model.safetensors`, the state dict of the network, and `model.json`, which says its shape and its alphabet.
-    `interventions` are folded into the weights that are written. The model itself stays as it is.
+    A transformers network becomes a folder that `from_pretrained` and the Auto classes load, with the files of its
+    processor and a generation config that decodes as this model does (language, beams, length). A Wav2Letter becomes
+    `model.safetensors`, the state dict of the network, and `model.json`, its shape and alphabet. The files are read
+    back, and every weight is compared. The model itself stays unchanged.
 
-    What was written is read back, and every weight compared.
+    Args:
+        model: The model to export.
+        folder: A new or empty folder.
+        dtype: The type of the exported weights.
+        interventions: Interventions to fold into the exported weights.
 
     Raises:
-        InputError: there is something in the folder, an intervention cannot be folded, or the format cannot hold what
-            it needs (a bias where the architecture has none).
+        InputError: the folder is not empty, an intervention cannot be folded, or the format cannot hold the result (for
+            example a bias that the architecture lacks).
     """
     if dtype not in get_args(DType):
         raise InputError(f"dtype must be {', '.join(get_args(DType))}, got {dtype!r}.")
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():
-            raise InputError(f"output={folder}: '{place}' is a file. Give a new folder.")
+            raise InputError(f"folder={folder}: '{place}' is a file. Give a new folder.")
     if folder.exists() and any(folder.iterdir()):
-        raise InputError(f"There is something in '{folder}' already. Give a new folder: output=...")
+        raise InputError(f"The folder '{folder}' is not empty. Give a new folder.")
     try:
         folded = fold(model, *interventions)
     except ValueError as error:
-        raise InputError(f"fold: {error}") from None
+        raise InputError(f"The interventions cannot be folded: {error}") from None
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -57,7 +62,7 @@ def export(
             _write_state(model, net, made)
         names = sorted(path.name for path in made.iterdir())
         mask = _umask()
-        made.chmod(0o777 & ~mask)  # private so far, some of the files too; an export is as any other files are
+        made.chmod(0o777 & ~mask)  # temporary folders, and some of the files, are readable by their owner only
         for path in made.iterdir():
             path.chmod(0o666 & ~mask)
             _sync(path)
@@ -65,33 +70,31 @@ def export(
         _sync(folder.parent)
     finally:
         unfold(folded)
-        _remove(made)
+        shutil.rmtree(made, ignore_errors=True)
     return names
 
 
 def _write_folder(model: Model, net: Any, made: Path) -> None:
     model.save_files(made)
-    known = getattr(net, "generation_config", None)
-    net.generation_config = copy.deepcopy(known)
-    for name, value in getattr(model, "generation", {}).items():
-        setattr(net.generation_config, name, value)
+    original = getattr(net, "generation_config", None)
+    net.generation_config = copy.deepcopy(original)
+    if isinstance(model, DecoderModel):
+        for name, value in model.generation_arguments.items():
+            setattr(net.generation_config, name, value)
     try:
         net.save_pretrained(made)
     finally:
-        net.generation_config = known
-    loaded = hf.load(str(made)).model.net.state_dict()
+        net.generation_config = original
+    loaded = load_transformers(str(made)).model.net.state_dict()
     for name, tensor in net.state_dict().items():
-        # Positions that follow from their number are made anew, and in 32 bits.
+        # Fixed position embeddings are not loaded but computed again, in 32 bits.
         again = loaded.get(name)
-        if again is None or not (torch.equal(again, tensor.to(again.dtype)) or _fixed(model, name)):
+        fixed = f"net.{name}" in model.never_trained
+        if again is None or not (torch.equal(again, tensor.to(again.dtype)) or fixed):
             raise InputError(
-                f"A plain {type(net).__name__} cannot hold '{name}' as it is here. Where something was folded into it, "
-                "fold at another site, which has a bias of its own."
+                f"A plain {type(net).__name__} cannot store the value of '{name}'. If an intervention was folded into "
+                "it, use a site that has a bias of its own."
             )
-
-
-def _fixed(model: Model, name: str) -> bool:
-    return f"net.{name}" in model.never_trained
 
 
 def _write_state(model: Model, net: nn.Module, made: Path) -> None:
@@ -101,16 +104,9 @@ def _write_state(model: Model, net: nn.Module, made: Path) -> None:
     save_file(state, made / "model.safetensors", metadata={"format": "pt"})
     again: dict[str, Tensor] = load_file(made / "model.safetensors")
     if not all(torch.equal(again[name], tensor) for name, tensor in state.items()):
-        raise OSError(f"'{made}' did not keep what was written into it.")
+        raise OSError(f"The weights in '{made}' differ from those that were written.")
     kind = type(net)
     write_json(made / "model.json", {"class": f"{kind.__module__}.{kind.__qualname__}", **model.header()})
-
-
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        for path in folder.iterdir():
-            path.unlink()
-        folder.rmdir()
 
 
 def _sync(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Factors in an adaptation's files: `weights.safetensors` has their tensors, `adaptation.json` says what they are."""
+"""Factors in an adaptation's files: their tensors in `weights.safetensors`, their description in `adaptation.json`."""
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -7,26 +7,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapt.models.factors import Factors, made
+from adapt.models.factors import Factors, merged_weights
 from adapt.models.model import Model
 
-# How far a weight may be from another machine's: of its change, and of itself.
-_NEAR, _ROUNDING = 1e-3, 1e-6
+# The tolerated difference to the weights merged on another machine: relative to their change, and to their size.
+_CHANGE_TOLERANCE, _SIZE_TOLERANCE = 1e-3, 1e-6
 
 
 def factor_tensors(factors: Sequence[Factors]) -> dict[str, Tensor]:
-    """The tensors to store, by module and peft's name."""
+    """Return the tensors to store, under the names `MODULE:NAME`, where NAME is peft's."""
     return {
-        f"{_inside(one.module)}:{name}": tensor.cpu().contiguous()
+        f"{_in_net(one.module)}:{name}": tensor.cpu().contiguous()
         for one in factors
         for name, tensor in one.tensors.items()
     }
 
 
 def factor_facts(factors: Sequence[Factors], merged: Mapping[str, Tensor]) -> list[dict[str, Any]]:
-    """What to say of them, as JSON: a method with its options, and the modules that have it.
+    """Return the description of factors, as JSON: each method with its options, and the modules that have it.
 
-    Where another machine may merge them into slightly other weights, each module has a `sketch` of these.
+    Methods that peft merges may give slightly different weights on another machine. Each of their modules has a sketch
+    of the merged weights (`_sketch`), which loading compares.
     """
     groups: list[dict[str, Any]] = []
     for one in factors:
@@ -36,30 +37,37 @@ def factor_facts(factors: Sequence[Factors], merged: Mapping[str, Tensor]) -> li
         group = next((known for known in groups if {**known, "modules": None} == {**facts, "modules": None}), None)
         if group is None:
             groups.append(group := {**facts, "modules": {}})
-        name = _inside(one.module)
+        name = _in_net(one.module)
         written = {key: tensor for key, tensor in merged.items() if key.rpartition(".")[0] == name}
         group["modules"][name] = {} if one.exact else {key: _sketch(tensor) for key, tensor in written.items()}
     return groups
 
 
 def with_factors(base: Model, factors: Sequence[Factors]) -> dict[str, Tensor]:
-    """What the factors make of a base's weights: those that change, by their names in its network."""
+    """Return the weights of a base that the factors change, after merging, by their names in its network."""
     return {
-        f"{_inside(one.module)}.{kind}": tensor
+        f"{_in_net(one.module)}.{kind}": tensor
         for one in factors
-        for kind, tensor in made(base.get_submodule(one.module), one).items()
+        for kind, tensor in merged_weights(base.get_submodule(one.module), one).items()
     }
 
 
 def load_factors(
     base: Model, groups: Sequence[Mapping[str, Any]], stored: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], bool]:
-    """What stored factors make of a base's weights, and whether it is the same on every machine.
+    """Merge stored factors into a base's weights.
 
-    Their tensors are taken out of `stored`.
+    Args:
+        base: The base model, which stays unchanged.
+        groups: The description that `factor_facts` returned.
+        stored: The stored tensors; those of the factors are removed from it.
+
+    Returns:
+        The changed weights by name, and whether they are the same on every machine.
 
     Raises:
-        ValueError: they are not whole, do not fit the base, or become other weights here than where they were stored.
+        ValueError: a tensor is missing, does not fit the base, or the merged weights differ from those of the machine
+            that stored the factors.
     """
     merged: dict[str, Tensor] = {}
     exact = True
@@ -75,7 +83,7 @@ def load_factors(
                     _compare(written, sketches, dict(base.net.named_parameters()), group["peft"])
                 merged |= written
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"they are not described as we do it ({type(error).__name__}: {error}).") from None
+        raise ValueError(f"their description is invalid ({type(error).__name__}: {error}).") from None
     return merged, exact
 
 
@@ -83,25 +91,26 @@ def _compare(
     written: Mapping[str, Tensor], sketches: Mapping[str, list[float]], base: Mapping[str, Tensor], peft: str
 ) -> None:
     for name in written.keys() | sketches.keys():
-        near = name in written and name in sketches
-        if near:
+        close = name in written and name in sketches
+        if close:
             old = base[name].detach().double()
             change, size = float((written[name].double() - old).norm()), float(old.norm())
+            tolerance = _CHANGE_TOLERANCE * change + _SIZE_TOLERANCE * size
             pairs = zip(_sketch(written[name]), sketches[name], strict=True)
-            near = all(abs(here - there) <= _NEAR * change + _ROUNDING * size for here, there in pairs)
-        if not near:
+            close = all(abs(here - there) <= tolerance for here, there in pairs)
+        if not close:
             raise ValueError(
-                f"'{name}' becomes another weight here than where it was trained, with peft {peft}; here is peft "
-                f"{version('peft')}."
+                f"the merged weight '{name}' differs from that of the machine that trained it, which had peft {peft}; "
+                f"this one has peft {version('peft')}."
             )
 
 
 def _sketch(tensor: Tensor) -> list[float]:
-    """Two numbers that another tensor would not have: projections onto fixed directions of about unit length."""
+    """Return two numbers that identify a tensor: projections onto fixed directions of about unit length."""
     flat = tensor.detach().cpu().double().flatten()
     steps = torch.arange(1, len(flat) + 1, dtype=torch.float64)
     return [float((flat * (pace * steps).cos()).sum() * (2 / len(flat)) ** 0.5) for pace in (1.0, 2.3)]
 
 
-def _inside(module: str) -> str:
+def _in_net(module: str) -> str:
     return module.removeprefix("net.")

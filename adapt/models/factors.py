@@ -1,14 +1,14 @@
-"""Factors that peft trains beside a frozen weight (LoRA and its kin), and the plain weight that they become.
+"""Low-rank and other factors that peft trains next to frozen weights (LoRA, DoRA, ...), and merging them.
 
     names = add_factors(model, ["net.encoder.fc1"], "LORA", {"r": 8, "lora_alpha": 16})
     freeze_all_but(model, names)
-    ...                                  # any loop, any optimizer
-    merged = merge_factors(model)        # plain modules again, with the factors in their weights
-    unmerge_factors(merged)              # their weights as they were, bit for bit
+    ...                                  # any training loop and optimizer
+    merged = merge_factors(model)        # plain modules again, with the factors merged into their weights
+    unmerge_factors(merged)              # the original weights, bit for bit
 
-What factors make of a weight is one function of that weight and the factors, `made`, which training's end and loading
-share. For LoRA and DoRA it is computed here: in float64, one rank after another by elementwise operations, and rounded
-once, so that it is the same on every machine, whatever its library does with sums. For peft's other methods peft does.
+`merged_weights` computes a merged weight from the base weight and the factors, both at the end of training and when an
+adaptation is loaded. For LoRA and DoRA the computation is done here, in float64 and by elementwise operations in a
+fixed order with a single rounding, which makes it identical on every machine. For other methods peft merges.
 """
 
 import copy
@@ -23,13 +23,13 @@ from torch import Tensor, nn
 
 from interventions.bits import fingerprint
 
-NAME = "default"  # peft's own for an adapter that was given none
-# Those of peft's methods that can be put on one module by itself, and be merged into it; each is tried in a test.
+NAME = "default"  # peft's default name of an adapter
+# peft's methods that apply to a single module and can be merged into it; a test tries each.
 METHODS = (
     "LORA", "IA3", "LOHA", "LOKR", "HIRA", "OFT", "HRA", "FOURIERFT", "DELORA", "GRALORA", "GLORA", "MISS",
     "C3A", "ROAD", "WAVEFT", "RANDLORA", "SUPERTUNING", "PSOFT", "BEFT", "PEANUT",
 )  # fmt: skip
-_WHERE = {
+_SELECTING_OPTIONS = {
     "target_modules", "target_parameters", "exclude_modules", "modules_to_save", "layers_to_transform",
     "layers_pattern", "layer_replication", "trainable_token_indices",
 }  # fmt: skip
@@ -39,9 +39,14 @@ _KNOWN_OPTIONS = {"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Factors:
-    """What was trained beside one module: peft's method with its options, and the tensors by peft's names for them.
+    """The trained factors of one module.
 
-    `seed` is what random values were drawn from that peft keeps beside the tensors.
+    Args:
+        module: The module's name in the model.
+        method: peft's name of the method, such as "LORA".
+        options: The options of peft's config for the method.
+        seed: The seed of the random values that some methods use besides the trained tensors.
+        tensors: The trained tensors by peft's names.
     """
 
     module: str
@@ -58,14 +63,17 @@ class Factors:
 
     @property
     def numbers(self) -> int:
-        """How many there are to train."""
+        """The number of trained values."""
         return sum(tensor.numel() for tensor in self.tensors.values())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Merged:
-    """Factors that stand in a model's weights: `written` are these, each with a copy of what it was before, and the
-    fingerprint of what it became.
+    """Factors that were merged into a model's weights.
+
+    Args:
+        factors: The factors.
+        written: By parameter name: the merged parameter, a copy of its values before, and its fingerprint after.
     """
 
     factors: tuple[Factors, ...]
@@ -73,7 +81,7 @@ class Merged:
 
     @property
     def counts(self) -> dict[str, int]:
-        """For each parameter that was written: how many factors stand for it; those of a bias count at the weight."""
+        """The number of trained values per merged parameter; a module's values count at its first parameter."""
         numbers = {one.module: one.numbers for one in self.factors}
         return {name: numbers.pop(name.rpartition(".")[0], 0) for name in self.written}
 
@@ -81,22 +89,29 @@ class Merged:
 def add_factors(
     model: nn.Module, modules: Sequence[str], method: str, options: Mapping[str, Any] | None = None, seed: int = 0
 ) -> list[str]:
-    """Put factors beside the weights of these Linear and Conv1d modules; return the names of what then trains.
+    """Add trainable factors to Linear and Conv1d modules, and return the names of the new parameters.
 
-    Each module is wrapped where it stands by peft's layer for it, and its own parameters are then called
-    `base_layer.weight` and `base_layer.bias`. `options` are those of peft's config for the method (`LoraConfig`,
-    `IA3Config`, ...), which says what they are; IA3's `feedforward_modules` are names in the model.
+    Each module is replaced by peft's layer around it; its own parameters are then called `base_layer.weight` and
+    `base_layer.bias`. If an error is raised, the model is unchanged.
+
+    Args:
+        model: The model to change.
+        modules: The names of the modules.
+        method: One of `METHODS`.
+        options: Options of peft's config for the method (`LoraConfig`, `IA3Config`, ...). IA3's `feedforward_modules`
+            are names in the model.
+        seed: The seed of the initial values.
 
     Raises:
-        ValueError: peft has no such method or option, or a module cannot have factors, and why; the model is as before.
+        ValueError: peft has no such method or option, or a module cannot have factors.
     """
     options = {**({"lora_alpha": 8} if method == "LORA" else {}), **(options or {})}
     if method not in METHODS:
-        raise ValueError(f"There is no method {method!r}. Of peft's these can be merged: {', '.join(METHODS)}.")
+        raise ValueError(f"method must be a method of peft that can be merged ({', '.join(METHODS)}), got {method!r}.")
     for name in modules:
         if reason := why_not(model, name):
             raise ValueError(reason)
-    layers: dict[str, nn.Module] = {}
+    layers: dict[str, Any] = {}  # peft's layers
     for name in modules:
         module = model.get_submodule(name)
         trained = [parameter.requires_grad for parameter in module.parameters()]
@@ -114,22 +129,20 @@ def add_factors(
     names = []
     for name, layer in layers.items():
         _put(model, name, layer)
-        names += [f"{name}.{own}" for own, _ in _own(layer) if layer.get_parameter(own).requires_grad]
+        names += [f"{name}.{own}" for own, _ in _trained(layer) if layer.get_parameter(own).requires_grad]
     return names
 
 
 @torch.no_grad()
 def merge_factors(model: nn.Module) -> Merged:
-    """End what `add_factors` began: modules of the original classes and names, with the factors in their weights.
-
-    Whether their parameters train (`requires_grad`) is left as it is.
-    """
+    """Merge all factors into the weights, and put the original modules back. `requires_grad` stays as it is."""
     factors, written = [], {}
+    layer: Any
     for name, layer in list(model.named_modules()):
-        if not hasattr(layer, "made_by"):
+        if factor_method(layer) is None:
             continue
-        one, module = _taken(layer, name), layer.base_layer
-        after = made(module, one)
+        one, module = _factors(layer, name), layer.base_layer
+        after = merged_weights(module, one)
         for kind in layer.writes:
             parameter = getattr(module, kind)
             before = parameter.detach().clone()
@@ -140,38 +153,44 @@ def merge_factors(model: nn.Module) -> Merged:
     return Merged(tuple(factors), written)
 
 
+def factor_method(module: nn.Module) -> str | None:
+    """Return the method of a layer that `add_factors` made; None for any other module."""
+    made_by = getattr(module, "made_by", None)
+    return None if made_by is None else made_by[0]
+
+
 @torch.no_grad()
 def unmerge_factors(merged: Merged) -> None:
-    """Take merged factors out of the weights, which are then what they were before, bit for bit.
+    """Restore the weights before `merge_factors`, bit for bit.
 
     Raises:
-        ValueError: a weight has changed since, so that going back would undo that too; nothing was changed.
+        ValueError: a weight has changed since the merge; no weight was restored.
     """
     for name, (parameter, _, after) in merged.written.items():
         if fingerprint({name.rpartition(".")[2]: parameter}) != after:
             raise ValueError(
-                f"'{name}' is not what merge_factors() left: it was trained since, or the factors are out already."
+                f"'{name}' has changed since merge_factors(): it was trained, or the factors were already unmerged."
             )
     for parameter, before, _ in merged.written.values():
         parameter.copy_(before)
 
 
 @torch.no_grad()
-def made(module: nn.Module, factors: Factors) -> dict[str, Tensor]:
-    """What a module's parameters become by the factors: those that change, by name. The module stays as it is.
+def merged_weights(module: Any, factors: Factors) -> dict[str, Tensor]:
+    """Return the parameters of a module that the factors change, after merging, by name. The module is unchanged.
 
     Raises:
-        ValueError: the factors are none of such a module, or peft cannot merge them.
+        ValueError: the factors do not fit the module, or peft cannot merge them.
     """
     if factors.exact:
         return {"weight": _lora(module.weight, factors)}
     plain = copy.deepcopy(module)
     layer = _wrapped(plain, factors.module, factors.method, factors.options, factors.seed)
-    own = dict(_own(layer))
+    own = dict(_trained(layer))
     if {name: tensor.shape for name, tensor in own.items()} != {
         name: tensor.shape for name, tensor in factors.tensors.items()
     }:
-        raise ValueError(f"The factors of '{factors.module}' are not those of {factors.method}.")
+        raise ValueError(f"The factors of '{factors.module}' do not have the names and shapes of {factors.method}.")
     for name, tensor in factors.tensors.items():
         own[name].copy_(tensor)
     layer.eval()
@@ -188,8 +207,10 @@ def made(module: nn.Module, factors: Factors) -> dict[str, Tensor]:
 
 
 def _lora(weight: Tensor, factors: Factors) -> Tensor:
-    """`W + scale B A` (Hu et al. 2021, section 4.1), for DoRA with rows of the trained length (Liu et al. 2024, section
-    4): float64 throughout, no operation but elementwise ones, and those in a fixed order.
+    """Return `W + scale B A` (Hu et al. 2021, section 4.1); for DoRA, with rows of the trained length (Liu et al. 2024,
+    section 4).
+
+    It is computed in float64 and by elementwise operations in a fixed order.
     """
     try:
         tensors = {name: tensor.to(weight.device).double() for name, tensor in factors.tensors.items()}
@@ -205,12 +226,14 @@ def _lora(weight: Tensor, factors: Factors) -> Tensor:
             rows *= (length.reshape(-1) / _sums(rows * rows).sqrt()).unsqueeze(1)
     except (KeyError, TypeError, ValueError, RuntimeError):
         shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in factors.tensors.items())
-        raise ValueError(f"The factors of '{factors.module}', {shapes}, do not fit {tuple(weight.shape)}.") from None
+        raise ValueError(
+            f"The factors of '{factors.module}' ({shapes}) do not fit its weight of shape {tuple(weight.shape)}."
+        ) from None
     return rows.reshape(weight.shape).to(weight.dtype)
 
 
 def _sums(rows: Tensor) -> Tensor:
-    """The sum of each row, halves added to each other until one number is left: an order that no library changes."""
+    """Return the sum of each row by pairwise halving, in an order that no library changes."""
     while rows.shape[1] > 1:
         half = (rows.shape[1] + 1) // 2
         rest = rows.shape[1] - half
@@ -219,83 +242,88 @@ def _sums(rows: Tensor) -> Tensor:
 
 
 def why_not(model: nn.Module, name: str) -> str | None:
-    """Why a module cannot have factors, or None where it can."""
+    """Return why a module cannot have factors; None if it can."""
     refused = f"'{name}' cannot have factors: "
     modules = dict(model.named_modules(remove_duplicate=False))
     if name not in modules:
         return f"The model has no module '{name}'."
     module = modules[name]
-    if hasattr(module, "made_by"):
-        return f"{refused}it has some already."
+    if factor_method(module) is not None:
+        return f"{refused}it already has some."
     if hasattr(module, "rows"):
-        return f"{refused}some of its rows train, and merging would change the others too."
+        return f"{refused}only some of its rows train, and merging would also change the others."
     if "weight" not in dict(module.named_parameters(recurse=False)) and hasattr(module, "weight"):
         return f"{refused}its weight is computed from others (weight norm)."
     if type(module) not in (nn.Linear, nn.Conv1d) or "forward" in vars(module):
-        return f"{refused}it is a {type(module).__name__}, and no plain Linear or Conv1d."
+        return f"{refused}it is a {type(module).__name__}, not a plain Linear or Conv1d."
     if isinstance(module, nn.Conv1d):
         if module.groups > 1:
-            return f"{refused}it is a convolution of {module.groups} groups, into which they cannot be merged."
+            return f"{refused}they cannot be merged into a convolution of {module.groups} groups."
         if module.dilation != (1,) or module.padding_mode != "zeros":
-            return f"{refused}peft's have neither its dilation {module.dilation} nor its padding {module.padding_mode}."
+            return (
+                f"{refused}peft does not support its dilation {module.dilation} or padding mode {module.padding_mode}."
+            )
     for other, parent in modules.items():
         for kind, parameter in parent.named_parameters(recurse=False):
             if parent is not module and parameter is module.weight:
-                return f"{refused}its weight is tied to '{other}.{kind}', which would change when they are merged."
+                return f"{refused}its weight is tied to '{other}.{kind}', which merging would also change."
     return None
 
 
-def _wrapped(module: nn.Module, name: str, method: str, options: Mapping[str, Any], seed: int) -> nn.Module:
-    """peft's layer around a module, with factors as they begin. Raises ValueError."""
+def _wrapped(module: nn.Module, name: str, method: str, options: Mapping[str, Any], seed: int) -> Any:
+    """Return peft's layer around a module, with initial factors. Raises ValueError."""
     from peft import inject_adapter_in_model
-    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING as CONFIGS
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
     for option, value in options.items():
-        # A file's options come here too: plain values only, and nothing that would reach beyond the module.
+        # Options may come from a file: allow plain values only, and none that selects other modules.
         plain = value if isinstance(value, (list, tuple)) else [value]
-        if option in _WHERE or any(not isinstance(one, (bool, int, float, str, type(None))) for one in plain):
+        if option in _SELECTING_OPTIONS or any(
+            not isinstance(one, (bool, int, float, str, type(None))) for one in plain
+        ):
             raise ValueError(
-                f"the option {option}={value!r} is none for one module. Give numbers, texts or lists; modules are "
-                "chosen as sites."
+                f"the option {option}={value!r} is not allowed for a single module. Give numbers, texts or lists; "
+                "choose modules as sites."
             )
     before = {kind: parameter.detach().clone() for kind, parameter in module.named_parameters()}
-    # In a holder of its own: peft would match names by their ends, freeze the rest, and leave its config behind.
+    # Alone in a ModuleDict: in the model, peft would match names by their endings, freeze the rest and add its config.
     holder = nn.ModuleDict({"layer": module})
+    configs: dict[Any, Any] = dict(PEFT_TYPE_TO_CONFIG_MAPPING)
     draw = seed * 1_000_003 + zlib.crc32(name.encode())
     try:
-        config = CONFIGS[method](target_modules=["layer"], **options)
+        config = configs[method](target_modules=["layer"], **options)
         with torch.random.fork_rng():
             torch.manual_seed(draw)
             inject_adapter_in_model(config, holder, adapter_name=NAME)
     except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
         raise ValueError(" ".join(str(error).split())) from None
-    layer = holder["layer"]
+    layer: Any = holder["layer"]
     if getattr(layer, "base_layer", None) is not module or any(
         not torch.equal(parameter, before[kind]) for kind, parameter in layer.base_layer.named_parameters()
     ):
         with torch.no_grad():
             for kind, parameter in module.named_parameters():
                 parameter.copy_(before[kind])
-        raise ValueError("with these options it changes the weight that is to stay frozen.")
+        raise ValueError("with these options it changes the frozen weight.")
     for own in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups"):
         if hasattr(module, own) and not hasattr(layer, own):
-            setattr(layer, own, getattr(module, own))  # networks ask their convolutions for them, as Whisper does
+            setattr(layer, own, getattr(module, own))  # networks read them from their convolutions, as Whisper does
     layer.made_by = (method, dict(options), seed)
     return layer
 
 
 @torch.no_grad()
-def _changed(layer: nn.Module, name: str) -> list[str]:
-    """Which parameters factors change when they are merged.
+def _changed(layer: Any, name: str) -> list[str]:
+    """Return the parameters that merging the factors changes.
 
     Raises:
-        ValueError: peft does not merge them, or into something else than what the layer gives in training.
+        ValueError: peft cannot merge them, or the merged module does not compute what the layer does in training.
     """
-    if _taken(layer, name).exact:
+    if _factors(layer, name).exact:
         return ["weight"]
     moved = copy.deepcopy(layer).eval()
     draw = torch.Generator().manual_seed(0)
-    for _, parameter in _own(moved):
+    for _, parameter in _trained(moved):
         noise = torch.randn(parameter.shape, generator=draw).to(parameter)
         parameter.add_(0.05 * noise)
     module = moved.base_layer
@@ -303,24 +331,24 @@ def _changed(layer: nn.Module, name: str) -> list[str]:
     sizes = (4, module.in_features) if linear else (1, module.in_channels, 4 * module.kernel_size[0])
     x = torch.randn(sizes, generator=draw).to(module.weight)
     try:
-        beside = moved(x)
+        trained = moved(x)
     except (RuntimeError, TypeError, NotImplementedError) as error:
         raise ValueError(f"peft cannot run it: {' '.join(str(error).split())}") from None
-    alone, after = copy.deepcopy(module), made(module, _taken(moved, name))
+    alone, after = copy.deepcopy(module), merged_weights(module, _factors(moved, name))
     for kind, tensor in after.items():
         getattr(alone, kind).copy_(tensor)
-    if not torch.allclose(alone(x), beside, rtol=0, atol=1e-3 * float(beside.abs().max())):
-        raise ValueError("merged, it gives something else than in training.")
+    if not torch.allclose(alone(x), trained, rtol=0, atol=1e-3 * float(trained.abs().max())):
+        raise ValueError("after merging, it does not compute the same as in training.")
     return list(after)
 
 
-def _taken(layer: nn.Module, name: str) -> Factors:
+def _factors(layer: Any, name: str) -> Factors:
     method, options, seed = layer.made_by
-    tensors = {own: parameter.detach().clone() for own, parameter in _own(layer)}
+    tensors = {own: parameter.detach().clone() for own, parameter in _trained(layer)}
     return Factors(name, method, options, seed, tensors)
 
 
-def _own(layer: nn.Module) -> list[tuple[str, nn.Parameter]]:
+def _trained(layer: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return [(name, own) for name, own in layer.named_parameters() if not name.startswith("base_layer.")]
 
 

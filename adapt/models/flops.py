@@ -1,4 +1,4 @@
-"""How many floating-point operations run: torch's counter, mended for grouped convolutions and for attention."""
+"""Count floating-point operations with torch's counter, corrected for grouped convolutions and attention."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,20 +10,32 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 
 def _conv_backward(
-    gradient: list[int], x: list[int], weight: list[int], _bias: Any, _stride: Any, _padding: Any, _dilation: Any,
-    transposed: bool, _output_padding: Any, _groups: int, wanted: list[bool], out_shape: Any = None, **_: Any,
-) -> int:  # fmt: skip
-    # Each product of the forward pass has a part in one term of either gradient. torch's own formula counts that of the
-    # weight as if every unit read all channels, and so `groups` times too often.
+    gradient: list[int],
+    x: list[int],
+    weight: list[int],
+    _bias: Any,
+    _stride: Any,
+    _padding: Any,
+    _dilation: Any,
+    transposed: bool,
+    _output_padding: Any,
+    _groups: int,
+    wanted: list[bool],
+    out_shape: Any = None,
+    **_: Any,
+) -> int:
+    # Each product of the forward pass occurs once in the gradient of the input and once in that of the weight. torch's
+    # formula for the weight assumes that every unit reads all channels, and so counts `groups` times too many.
     return conv_flop_count(x, weight, gradient, transposed) * (bool(wanted[0]) + bool(wanted[1]))
 
 
 @contextmanager
 def counted_flops() -> Iterator[FlopCounterMode]:
-    """Count what runs within it: a multiplication and an addition as two, in matrix products, convolutions and
-    attention; `get_total_flops()` of what it gives is the sum.
+    """Count the operations of matrix products, convolutions and attention in a block.
+
+    A multiplication and an addition count as two. `get_total_flops()` of the yielded counter returns the sum.
     """
-    # The counter knows no fused attention on a CPU and would count none.
+    # The counter does not know the CPU's fused attention and would skip it.
     with (
         sdpa_kernel(SDPBackend.MATH),
         FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _conv_backward}) as counter,

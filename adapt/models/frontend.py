@@ -1,4 +1,4 @@
-"""From waveforms to what a network reads: log mel, MFCC, or the waveform itself, normalised per utterance."""
+"""Features of waveforms: log mel, MFCC, or the waveform itself, normalised per utterance."""
 
 from typing import Literal
 
@@ -10,24 +10,32 @@ from adapt.errors import InputError
 
 Features = Literal["log_mel", "mfcc", "waveform"]
 N_FFT, WINDOW, HOP = 512, 400, 160  # samples at 16 kHz: 25 ms windows every 10 ms
-N_MELS = 40  # bands that the MFCC is made from
+N_MELS = 40  # mel bands that the MFCC is computed from
 
 
 class Frontend(nn.Module):
-    """Features of a padded batch, equal to the features of each utterance alone.
+    """Compute features of a padded batch that equal those of each utterance alone.
 
-    The spectrogram pads with zeros (not by reflection), as a batch does, and mean and deviation are taken over an
-    utterance's own frames; frames past its end are zero.
+    The spectrogram pads with zeros (not by reflection), as a batch does; mean and deviation are computed over the valid
+    frames only; frames after an utterance's end are zero.
+
+    Args:
+        features: "log_mel", "mfcc" or "waveform".
+        n_features: The number of features per frame: mel bands, or coefficients of the MFCC; 1 for a waveform.
+        sample_rate: In Hz.
+
+    Raises:
+        InputError: `features` is unknown, or does not allow that many features.
     """
 
     def __init__(self, features: Features = "log_mel", n_features: int = 40, sample_rate: int = 16_000) -> None:
         super().__init__()
         from torchaudio.transforms import MFCC, MelSpectrogram
 
-        most = {"log_mel": N_FFT // 4, "mfcc": N_MELS, "waveform": 1}
-        if features not in most:
+        max_features = {"log_mel": N_FFT // 4, "mfcc": N_MELS, "waveform": 1}
+        if features not in max_features:
             raise InputError(f"features must be log_mel, mfcc or waveform, got {features!r}.")
-        check_count("n_features", n_features, 1, most[features])
+        check_count("n_features", n_features, 1, max_features[features])
         self.features, self.n_features, self.sample_rate = features, n_features, sample_rate
         mel = {"n_fft": N_FFT, "win_length": WINDOW, "hop_length": HOP, "pad_mode": "constant"}
         if features == "log_mel":
@@ -38,15 +46,20 @@ class Frontend(nn.Module):
             self.transform = nn.Identity()
 
     def steps(self, lengths: Tensor) -> Tensor:
-        """How many steps the features of so many samples have, both `(batch,)`."""
+        """Return the number of feature frames for these numbers of samples; both are `(batch,)`."""
         return lengths if self.features == "waveform" else lengths // HOP + 1
 
     @torch.no_grad()
     @torch.autocast("cpu", enabled=False)
     def forward(self, audio: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Args: audio `(batch, samples)` in -1..1, zero past each utterance's end; lengths `(batch,)` in samples.
+        """Compute the features of a batch.
 
-        Returns features `(batch, features, time)` and lengths `(batch,)` in steps of 10 ms (a waveform: of a sample).
+        Args:
+            audio: `(batch, samples)` in -1..1, zero after each utterance's end.
+            lengths: `(batch,)` in samples.
+
+        Returns:
+            Features `(batch, features, time)`, and lengths `(batch,)` in frames of 10 ms (for a waveform, in samples).
         """
         if self.features == "waveform":
             values = audio.unsqueeze(1)

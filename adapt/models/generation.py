@@ -1,4 +1,4 @@
-"""How a speech encoder-decoder writes, as a user may ask for it, and as files say it."""
+"""How a speech encoder-decoder decodes: the options a user can set, and their form in file headers."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,12 +13,16 @@ from adapt.errors import InputError
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """How a model writes: in which language (None: detected by Whisper, and where there is one only), whether it
-    transcribes or translates to English (Whisper alone is told), by how many beams, and whether punctuation is dropped
-    from the answers.
+    """How a speech encoder-decoder decodes.
+
+    Args:
+        language: The language of the output. None lets Whisper detect it; models of one language need none.
+        task: "transcribe", or for Whisper "translate" (to English).
+        beams: The number of beams; 1 is greedy decoding.
+        normalise: Whether to remove punctuation from the output.
 
     Raises:
-        InputError: `beams` is no number of beams.
+        InputError: `beams` is not a whole number of at least 1.
     """
 
     language: str | None = None
@@ -30,18 +34,19 @@ class GenerationOptions:
         check_count("beams", self.beams, 1)
 
     def texts(self, tokenizer: Any, tokens: Tensor) -> list[str]:
-        """The answers that `tokens` `(batch, tokens)` spell, special ones left out."""
+        """Return the texts of generated `tokens` `(batch, tokens)`, without special tokens."""
         texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return [strip_punctuation(text) if self.normalise else text.strip() for text in texts]
 
     def header(self, net: nn.Module) -> dict[str, Any]:
-        """By what the files of a network that writes so name it (`adapt.models.model.Model.header`)."""
-        return {"family": "hf_speech_seq2seq", "architecture": type(net).__name__, "writing": asdict(self)}
+        """Return the header of a network that decodes with these options (`adapt.models.model.Model.header`)."""
+        return {"family": "hf_speech_seq2seq", "architecture": type(net).__name__, "generation": asdict(self)}
 
     @classmethod
-    def of(cls, header: Mapping[str, Any]) -> "GenerationOptions":
-        """What `header` says. Raises InputError where it says nothing of it."""
+    def from_header(cls, header: Mapping[str, Any]) -> "GenerationOptions":
+        """Return the options of a header. Raises InputError if they are missing or invalid."""
         try:
-            return cls(**header["writing"])
+            # Version 1 stored them as "writing".
+            return cls(**(header["generation"] if "generation" in header else header["writing"]))
         except (KeyError, TypeError) as error:
-            raise InputError(f"The adaptation's header does not say how the model writes: {error}.") from None
+            raise InputError(f"The header has no valid generation options ({type(error).__name__}: {error}).") from None

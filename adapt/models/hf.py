@@ -1,77 +1,60 @@
-"""Models in the transformers format: a folder or a hub id, weights as safetensors only, errors in our words."""
+"""What the wrappers of transformers models share: reading their files, freezing, and grouping modules into layers.
 
-import importlib
-import json
-import re
+Weights are read from safetensors only, and code that comes with a model is never run.
+"""
+
 import shutil
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from adapt.errors import InputError
 from adapt.files import atomic
+from adapt.models.loaded import Loaded
+from adapt.models.model import Model
 from interventions.sites import Layer, find_sites
 
-if TYPE_CHECKING:
-    from adapt.models.loaded import Loaded
-    from adapt.models.model import Model
-
-
-# Speech encoder-decoders. Of others (SeamlessM4T, SpeechT5, language models that hear) nothing here knows how they pad.
+# The speech encoder-decoders that are supported. How others (SeamlessM4T, SpeechT5) treat padding was not examined.
 SPEECH_SEQ2SEQ = {
-    "WhisperForConditionalGeneration", "Speech2TextForConditionalGeneration", "MoonshineForConditionalGeneration",
+    "WhisperForConditionalGeneration",
+    "Speech2TextForConditionalGeneration",
+    "MoonshineForConditionalGeneration",
     "SpeechEncoderDecoderModel",
-}  # fmt: skip
+}
 
 
-def is_folder(path: Path) -> bool:
-    """Whether a folder holds a model in the transformers format."""
-    try:
-        return "model_type" in json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
-
-
-def is_hub_id(reference: str) -> bool:
-    """Whether a reference can only be OWNER/NAME on a hub: it looks like one, and no such path exists."""
-    return re.fullmatch(r"[A-Za-z0-9][\w-]*/[A-Za-z0-9][\w.-]*", reference) is not None and not (
-        Path(reference).exists() or Path(reference).suffix in (".safetensors", ".json")
-    )
-
-
-def load(reference: str) -> "Loaded":
-    """Load a model, in eval mode, by the wrapper that suits its architecture.
-
-    Raises:
-        InputError: it cannot be read (see `read`), or its architecture is none that we wrap.
-    """
+def family(reference: str) -> str:
+    """Return the module of `adapt.models` that wraps a model's architecture. Raises InputError if none does."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
     config = read("AutoConfig", reference)
     names = [str(name) for name in config.architectures or []]
     if any(name.endswith("ForCTC") for name in names):
-        family = "hf_ctc"
-    elif SPEECH_SEQ2SEQ & {*names}:
-        family = "hf_speech_seq2seq"
-    elif config.is_encoder_decoder and config.model_type in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
-        family = "hf_translation"
-    else:
-        raise InputError(
-            f"'{reference}' is a {' or '.join(names) or config.model_type}. Expected a transformers model for CTC "
-            "(Wav2Vec2ForCTC, HubertForCTC, ...), a speech encoder-decoder (Whisper, Speech2Text, Moonshine, "
-            "SpeechEncoderDecoderModel), or a translation model (MarianMTModel, M2M100ForConditionalGeneration, "
-            "T5ForConditionalGeneration, ...)."
-        )
-    return importlib.import_module(f"adapt.models.{family}").load(reference)
+        return "hf_ctc"
+    if SPEECH_SEQ2SEQ & {*names}:
+        return "hf_speech_seq2seq"
+    if config.is_encoder_decoder and config.model_type in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
+        return "hf_translation"
+    raise InputError(
+        f"'{reference}' is a {' or '.join(names) or config.model_type}. Expected a transformers model for CTC "
+        "(Wav2Vec2ForCTC, HubertForCTC, ...), a speech encoder-decoder (Whisper, Speech2Text, Moonshine, "
+        "SpeechEncoderDecoderModel), or a translation model (MarianMTModel, M2M100ForConditionalGeneration, "
+        "T5ForConditionalGeneration, ...)."
+    )
 
 
 def read(auto: str, reference: str, **options: Any) -> Any:
-    """Call `from_pretrained` of one of transformers' Auto classes; no code that came with a model is ever run.
+    """Call `from_pretrained` of one of transformers' Auto classes.
+
+    Args:
+        auto: The name of the class, such as "AutoConfig".
+        reference: A folder, or OWNER/NAME on the Hugging Face hub.
+        **options: Further arguments of `from_pretrained`.
 
     Raises:
         InputError: there is no such folder or hub id, the hub cannot be reached, or the files cannot be used.
@@ -79,115 +62,116 @@ def read(auto: str, reference: str, **options: Any) -> Any:
     import transformers
     from safetensors import SafetensorError
 
-    transformers.logging.set_verbosity_error()  # what a user must know we say ourselves
+    transformers.logging.set_verbosity_error()  # innertune reports what a user must know
     transformers.logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
-            # Of Marian's tokenizer, for a normalisation that it does not use.
+            # Marian's tokenizer warns about a normalisation that it does not use.
             warnings.filterwarnings("ignore", "Recommended: pip install sacremoses")
             return getattr(transformers, auto).from_pretrained(reference, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
-        said = " ".join(str(error).split())[:300]
+        message = " ".join(str(error).split())[:300]
         if Path(reference).is_dir():
             raise InputError(
-                f"The folder '{reference}' cannot be read as a transformers model ({said}). Expected config.json, "
-                "model.safetensors (no pickle: save it anew by save_pretrained), and the files of its processor."
+                f"The folder '{reference}' cannot be read as a transformers model ({message}). Expected config.json, "
+                "model.safetensors (not a pickle: save the model again by save_pretrained), and the files of its "
+                "processor."
             ) from None
         raise InputError(
-            f"There is no folder '{reference}', and no model of that name could be had from the Hugging Face hub "
-            f"({said}). Give a folder, or with a network OWNER/NAME; what was fetched once also works without one."
+            f"There is no folder '{reference}', and no model of that name could be downloaded from the Hugging Face "
+            f"hub ({message}). Give a folder, or OWNER/NAME; a model that was downloaded once also loads offline."
         ) from None
 
 
-def read_network(auto: str, reference: str) -> nn.Module:
-    """The network with all of its weights, in 32 bits.
+def read_network(auto: str, reference: str) -> Any:
+    """Return a network with all of its weights, in 32 bits.
 
     Raises:
-        InputError: as `read`; or the files hold no weights for a part of the network.
+        InputError: the files cannot be read (see `read`), or have no weights for a part of the network.
     """
-    net, found = read(auto, reference, use_safetensors=True, dtype=torch.float32, output_loading_info=True)
-    missing = sorted(found["missing_keys"])
-    # Published models lack it where their authors trained without masking. It must be the same each time, or the
-    # fingerprint would not.
+    net, info = read(auto, reference, use_safetensors=True, dtype=torch.float32, output_loading_info=True)
+    missing = sorted(info["missing_keys"])
+    # Published models that were trained without masking lack this embedding. Draw it with a fixed seed, or the
+    # fingerprint would differ each time.
     for name in [name for name in missing if name.endswith("masked_spec_embed")]:
         missing.remove(name)
         embedding = net.get_parameter(name)
         embedding.data = torch.rand(embedding.shape, generator=torch.Generator().manual_seed(0))
-    if missing or found["mismatched_keys"]:
-        unlike = (missing or sorted(map(str, found["mismatched_keys"])))[0]
+    mismatched = sorted(map(str, info["mismatched_keys"]))
+    if missing or mismatched:
         raise InputError(
-            f"'{reference}' has no weights for '{unlike}' of a {type(net).__name__}. Choose a model that was trained "
-            "for this already (for CTC one with an output layer and its vocabulary)."
+            f"'{reference}' has no weights for '{(missing or mismatched)[0]}' of a {type(net).__name__}. Choose a "
+            "model that was already trained for this task (for CTC: one with an output layer and a vocabulary)."
         )
     return net
 
 
-def new_network(auto: str, reference: str) -> nn.Module:
-    """The network that a folder's config.json describes, with random weights. Raises InputError."""
+def new_network(auto: str, reference: str) -> Any:
+    """Return the network that a folder's config.json describes, with random weights. Raises InputError."""
     import transformers
 
     return getattr(transformers, auto).from_config(read("AutoConfig", reference)).float()
 
 
-def another_family(wanted: str, pretrained: str, loaded: "Loaded") -> InputError:
-    """The error where a model is none that `model=wanted` wraps."""
+def wrong_family(expected: str, pretrained: str, loaded: Loaded) -> InputError:
+    """Return the error for a model that `model=expected` does not wrap."""
     return InputError(
-        f"'{pretrained}' is a {loaded.header['family']}, not an {wanted}. Give model.pretrained=, a folder in the "
-        "transformers format or OWNER/NAME on the hub, or model=pretrained to take this one."
+        f"'{pretrained}' is of the family {loaded.header['family']}, not {expected}. Give pretrained=, a folder in "
+        "the transformers format or OWNER/NAME on the hub; or model=pretrained to use this one."
     )
 
 
-def set_checkpointing(net: nn.Module, wanted: bool) -> None:
-    """Recompute activations in the backward pass instead of keeping them (Chen et al. 2016): less memory, more time."""
-    if wanted:
+def set_checkpointing(net: Any, enabled: bool) -> None:
+    """Recompute activations in the backward pass instead of storing them (Chen et al. 2016): less memory, more time."""
+    if enabled:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # its new name is not in every version that we take
-            # Reentrant checkpointing trains nothing where the input needs no gradient, as above frozen layers.
+            warnings.simplefilter("ignore", FutureWarning)  # the new name is not in every version that we support
+            # Reentrant checkpointing computes no gradients if its input needs none, as above frozen layers.
             net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def save_files(folder: Path, *parts: Any) -> None:
-    """Write what `save_pretrained` of each part does, each file whole or not at all, config.json last."""
-    with TemporaryDirectory() as made:
+    """Call `save_pretrained` of each part. Files are written atomically, config.json last."""
+    with TemporaryDirectory() as temporary:
         for part in parts:
-            part.save_pretrained(made)
-        for path in sorted(Path(made).iterdir(), key=lambda path: path.name == "config.json"):
-            with atomic(folder / path.name) as whole:
-                shutil.copyfile(path, whole)
+            part.save_pretrained(temporary)
+        for path in sorted(Path(temporary).iterdir(), key=lambda path: path.name == "config.json"):
+            with atomic(folder / path.name) as target:
+                shutil.copyfile(path, target)
 
 
 def vocabulary(tokenizer: Any, units: int) -> tuple[str, ...]:
-    """The tokens that so many output units write; networks may have more units than their tokenizer has tokens."""
+    """Return the token of each output unit; "" for units beyond the tokenizer's tokens, which some networks have."""
     tokens = tokenizer.convert_ids_to_tokens(range(min(units, len(tokenizer))))
     return (*(token or "" for token in tokens), *[""] * (units - len(tokens)))
 
 
-def make_layers(model: "Model", groups: Mapping[str, Iterable[str]]) -> list[Layer]:
-    """The layers that these modules make, by name; a layer's widest linear map or convolution stands for it.
+def make_layers(model: Model, groups: Mapping[str, Iterable[str]]) -> list[Layer]:
+    """Return the layers made of these modules, by name; a layer's site is its widest linear map or convolution.
 
     Groups without parameters are left out.
     """
     sites = find_sites(model)
     layers = []
     for name, modules in groups.items():
-        own = tuple(modules)
-        widest = max((site for site in sites if site.name in own), key=lambda site: site.units, default=None)
-        layers.append(Layer(name, own, widest.name if widest is not None and widest.name != name else ""))
+        members = tuple(modules)
+        widest = max((site for site in sites if site.name in members), key=lambda site: site.units, default=None)
+        layers.append(Layer(name, members, widest.name if widest is not None and widest.name != name else ""))
     return [layer for layer in layers if parameters(model, layer)]
 
 
-def below(model: nn.Module, *prefixes: str) -> list[str]:
-    """The names of these modules and of all that they hold."""
+def submodules(model: nn.Module, *prefixes: str) -> list[str]:
+    """Return the names of these modules and of all modules inside them."""
     return [name for name, _ in model.named_modules() if any(f"{name}.".startswith(f"{p}.") for p in prefixes)]
 
 
-def rest_frozen_layers(model: "Model", stacks: Iterable[str]) -> None:
-    """Put layers that do not train into eval mode, dropout and SpecAugment included.
+def eval_frozen_layers(model: Model, stacks: Iterable[str]) -> None:
+    """Put frozen layers into eval mode, which switches off their dropout and SpecAugment.
 
-    `stacks` names the modules that run the transformer layers. LayerDrop is theirs, and would skip frozen layers as
-    well, so it is on only where a whole stack trains.
+    `stacks` names the modules that run the transformer layers. They apply LayerDrop, which would also skip frozen
+    layers; it stays on only if the whole stack trains.
     """
-    frozen = [layer for layer in model.layers if not trains(model, layer)]
+    frozen = [layer for layer in model.layers if not is_trainable(model, layer)]
     for layer in frozen:
         for name in layer.modules:
             model.get_submodule(name).training = False
@@ -196,16 +180,16 @@ def rest_frozen_layers(model: "Model", stacks: Iterable[str]) -> None:
             model.get_submodule(stack).training = False
 
 
-def heard(audio: Tensor, lengths: Tensor) -> Tensor:
-    """The audio; where none was read, because a cached prefix stands for it, as much silence."""
+def audio_or_silence(audio: Tensor, lengths: Tensor) -> Tensor:
+    """Return the audio; if it is empty, because a cached prefix replaces it, as many samples of silence."""
     return audio if audio.shape[1] else audio.new_zeros(len(lengths), int(lengths.max()))
 
 
-def trains(model: nn.Module, layer: Layer) -> bool:
-    """Whether a layer has a parameter that may change."""
+def is_trainable(model: nn.Module, layer: Layer) -> bool:
+    """Return whether a layer has a parameter that may change."""
     return any(parameter.requires_grad for parameter in parameters(model, layer))
 
 
 def parameters(model: nn.Module, layer: Layer) -> list[nn.Parameter]:
-    """A layer's parameters."""
-    return [own for name in layer.modules for own in model.get_submodule(name).parameters(recurse=False)]
+    """Return a layer's parameters."""
+    return [parameter for name in layer.modules for parameter in model.get_submodule(name).parameters(recurse=False)]

@@ -15,44 +15,50 @@ from adapt.data.manifest import Utterance
 from adapt.data.text import normalise
 from adapt.errors import InputError
 from adapt.models import hf
-from adapt.models.checkpoint import load_model, model_fingerprint
-from adapt.models.ctc import Emissions, ctc_unfit
+from adapt.models.checkpoint import load_model
+from adapt.models.ctc import Emissions, ctc_rejection_reason
 from adapt.models.cut import CachedOutput, Cut, Stub, stack_cuts
 from adapt.models.labels import spelled
 from adapt.models.loaded import Loaded
 from adapt.models.masked_layers import MaskedConv1d, MaskedGroupNorm
 from adapt.models.model import CTCModel
-from adapt.models.steps import Window, step_behind, steps_behind, window
+from adapt.models.state import model_fingerprint
+from adapt.models.steps import Window, step_after, steps_after, window
 from adapt.models.task import recognition
 from interventions.sites import Layer, Site, find_sites
 
-# In these a padded batch gives what each utterance gives alone: by an attention mask, and by `MaskedGroupNorm`. What is
-# built otherwise (SEW's pooling, the Conformer's convolutions, data2vec's positions) is run one utterance at a time.
+# With an attention mask and `MaskedGroupNorm`, these give the same results for a padded batch as for each utterance
+# alone. Others (SEW's pooling, the Conformer's convolutions, data2vec's positions) run on one utterance at a time.
 BATCHED = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat")
-# No sites, by the kind of model: what is never called (WavLM hands the weights of its projections to one function of
-# torch's; the Conformer leaves its convolution of positions out), or puts out something else than units at each step
-# (WavLM's gates, the Conformer's relative positions).
+# Modules that cannot be sites, by model type: they are never called (WavLM passes the weights of its projections to a
+# torch function; the Conformer skips its positional convolution), or do not output units per step (WavLM's gates, the
+# Conformer's relative positions).
 NO_SITES = {"wavlm": ("*.attention.*",), "wav2vec2-conformer": ("*.pos_conv_embed.*", "*.linear_pos")}
 
 
 class HFCTC(CTCModel):
-    """A transformers model for CTC with its processor: from waveforms to log-probabilities of characters.
+    """A transformers model for CTC with its processor: it maps waveforms to log-probabilities of characters.
 
-    The vocabulary is the tokenizer's. Texts are compared and trained on as `normalise` leaves them: its word delimiter is a
-    space, and its letters stand for lower-case ones, whichever case they have.
+    The vocabulary is that of the tokenizer. Texts are normalised (`adapt.data.text.normalise`): the word delimiter is a
+    space, and letters are lower-case, whatever their case in the vocabulary. While training, SpecAugment (on hidden
+    states) and LayerDrop are on as in the model's config, unless `configure` changes them; frozen layers have neither,
+    and no dropout (`hf.eval_frozen_layers`).
 
-    SpecAugment (on hidden states: `mask_time_prob`) and LayerDrop are on while training as the model's own config says,
-    unless given; a frozen layer has neither, nor dropout (`hf.rest_frozen_layers`).
+    Args:
+        net: A network such as Wav2Vec2ForCTC.
+        processor: Its processor, with a feature extractor and a tokenizer.
 
     Raises:
         InputError: the network does not read waveforms, or its tokenizer has no characters.
     """
 
     task = recognition
+    net: Any
 
-    def __init__(self, net: nn.Module, processor: Any) -> None:
+    def __init__(self, net: Any, processor: Any) -> None:
         super().__init__()
-        extractor, tokenizer = (getattr(processor, name, None) for name in ("feature_extractor", "tokenizer"))
+        extractor: Any = getattr(processor, "feature_extractor", None)
+        tokenizer: Any = getattr(processor, "tokenizer", None)
         if (
             net.main_input_name != "input_values"
             or not hasattr(extractor, "do_normalize")
@@ -68,36 +74,43 @@ class HFCTC(CTCModel):
         self.reader = AudioReader(self.sample_rate)
         self.normalises: bool = extractor.do_normalize
         self.characters = _characters(tokenizer, net.lm_head.out_features)
-        self.blank: int = net.config.pad_token_id
         self.units = _units(tokenizer, self.characters)
-        self.norms = own_frames_norms(self._body.feature_extractor)
-        self.adapter = own_frames_adapter(self._body)
+        self.norms = mask_group_norms(self._body.feature_extractor)
+        self.adapter = mask_adapter(self._body)
 
     @property
-    def _body(self) -> nn.Module:
+    def _body(self) -> Any:
         return self.net.base_model
 
     @property
+    def blank(self) -> int:
+        return self.net.config.pad_token_id
+
+    @property
     def batched(self) -> bool:
-        """Whether the network runs on a whole batch; else on one utterance after another."""
         return self.net.config.model_type in BATCHED
 
     def configure(
         self, mask_time_prob: float | None = None, layerdrop: float | None = None, gradient_checkpointing: bool = False
     ) -> None:
-        """Set how it trains; None leaves the model's own.
+        """Set options of training.
+
+        Args:
+            mask_time_prob: SpecAugment's share of masked steps; None keeps that of the model's config.
+            layerdrop: The probability with which a transformer layer is skipped; None keeps that of the config.
+            gradient_checkpointing: Whether to recompute activations in the backward pass, which saves memory.
 
         Raises:
-            InputError: a share is none, or the model has no embedding to mask with.
+            InputError: a probability is not in [0, 1), or the model has no embedding to mask with.
         """
         config = self.net.config
-        for name, share in (("mask_time_prob", mask_time_prob), ("layerdrop", layerdrop)):
-            if share is not None:
-                check_share(name, share, zero=True)
+        for name, value in (("mask_time_prob", mask_time_prob), ("layerdrop", layerdrop)):
+            if value is not None:
+                check_share(name, value, zero=True)
         if mask_time_prob is not None:
             if mask_time_prob > 0 and not hasattr(self._body, "masked_spec_embed"):
                 raise InputError(
-                    f"model.mask_time_prob={mask_time_prob}: this model was made without an embedding to mask with. "
+                    f"mask_time_prob={mask_time_prob} is not possible: this model has no embedding to mask with. "
                     "Leave it out."
                 )
             config.mask_time_prob, config.apply_spec_augment = mask_time_prob, True
@@ -106,17 +119,16 @@ class HFCTC(CTCModel):
         hf.set_checkpointing(self.net, gradient_checkpointing)
 
     def forward(self, audio: Tensor, lengths: Tensor) -> Emissions:
-        """Args: audio `(batch, samples)` in -1..1 at `sample_rate` Hz, zero past each end; lengths `(batch,)`."""
-        audio = hf.heard(audio, lengths)
+        audio = hf.audio_or_silence(audio, lengths)
         x = normalised(audio, lengths) if self.normalises else audio
         if self.batched:
-            own = torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)
+            mask = torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)
             steps = self._steps(lengths)
             for norm in self.norms:
                 norm.set_lengths(lengths)
             for number, conv in enumerate(self.adapter):
-                conv.set_lengths(steps_behind(self._heard(number), lengths))
-            logits = self._run(x, own.long(), int(steps.max()))
+                conv.set_lengths(steps_after(self._windows_after(number), lengths))
+            logits = self._run(x, mask.long(), int(steps.max()))
         else:
             alone = [
                 self._run(x[n : n + 1, :length], None, int(self._steps(length)))[0]
@@ -126,12 +138,12 @@ class HFCTC(CTCModel):
             logits = nn.utils.rnn.pad_sequence(alone, batch_first=True)
         return Emissions(torch.log_softmax(logits.float(), -1), steps)
 
-    def _run(self, x: Tensor, own: Tensor | None, longest: int) -> Tensor:
+    def _run(self, x: Tensor, mask: Tensor | None, longest: int) -> Tensor:
         body, masking = self._body, self._body.training
-        # Audio shorter than one masked span would be an error of the network's.
+        # The network raises an error for audio shorter than one masked span.
         body.training = masking and longest >= self.net.config.mask_time_length
         try:
-            return self.net(x, attention_mask=own).logits
+            return self.net(x, attention_mask=mask).logits
         finally:
             body.training = masking
 
@@ -148,34 +160,32 @@ class HFCTC(CTCModel):
             return f"lasts {seconds:.3f} s, shorter than the {reach / self.sample_rate:.3f} s that the network needs."
         if not training:
             return None
-        return ctc_unfit(self, example.text, steps, seconds, "".join(self.characters), "Respell it.")
+        remedy = "Change the transcript."
+        return ctc_rejection_reason(self, example.text, steps, seconds, "".join(self.characters), remedy)
 
     def missing(self, text: str) -> list[str]:
-        """The characters of a text that the vocabulary lacks, sorted."""
         return sorted(set(normalise(text)) - self.units.keys())
 
     def encode(self, text: str) -> list[int]:
-        """The output unit of each character. Raises InputError for one outside the vocabulary."""
         missing = self.missing(text)
         if missing:
             raise InputError(
-                f"{text!r} has {', '.join(map(repr, missing))}, outside the vocabulary '{''.join(self.units)}'."
+                f"{text!r} contains {', '.join(map(repr, missing))}, outside the vocabulary '{''.join(self.units)}'."
             )
         return [self.units[character] for character in normalise(text)]
 
     def decode(self, path: Sequence[int]) -> str:
-        """The text of a path of one output unit a time step; special tokens write nothing."""
         return normalise("".join(self.characters[unit] for unit in spelled(path, self.blank)))
 
     def train(self, mode: bool = True) -> "HFCTC":
-        """Set train or eval mode; frozen layers rest, and a frozen feature encoder computes no gradient."""
+        """Set train or eval mode; frozen layers stay in eval mode."""
         super().train(mode)
         if mode:
-            # Else it asks for the gradient of the waveform, and so pays for that of all its convolutions.
+            # Otherwise the network computes the gradient of the waveform, through all convolutions.
             self._body.feature_extractor._requires_grad = False
-            hf.rest_frozen_layers(self, [f"{self._prefix}.encoder"])
+            hf.eval_frozen_layers(self, [f"{self._prefix}.encoder"])
             if self.adapter:
-                # Its LayerDrop would leave out a convolution, and so twice the steps that the network counts on.
+                # Its LayerDrop would skip a convolution that halves the steps, which the network does not expect.
                 self._body.adapter.training = False
         return self
 
@@ -185,22 +195,23 @@ class HFCTC(CTCModel):
 
     @property
     def layers(self) -> list[Layer]:
-        """The convolutions, the projection (with the embedding to mask with), the positions, each transformer layer, an
-        adapter's layers, and the output layer. A norm behind the last transformer layer belongs to that one.
+        """The convolutions, projection, positions, transformer layers, adapter layers (if any) and output layer.
+
+        The projection includes the embedding to mask with; the last transformer layer includes the norm after it.
         """
         body, encoder = self._prefix, f"{self._prefix}.encoder"
         convolutions = [f"{body}.feature_extractor.conv_layers.{n}" for n in range(len(self._convolutions))]
         blocks = [f"{encoder}.layers.{n}" for n in range(len(self._body.encoder.layers))]
-        groups = {name: hf.below(self, name) for name in [*convolutions, *blocks]}
+        groups = {name: hf.submodules(self, name) for name in [*convolutions, *blocks]}
         late = [f"{encoder}.layer_norm"] if getattr(self.net.config, "do_stable_layer_norm", False) else []
         groups[blocks[-1]] += late
         taken = {name for group in groups.values() for name in group} | {f"{encoder}.layers", encoder}
-        positions = [name for name in hf.below(self, encoder) if name not in taken]
+        positions = [name for name in hf.submodules(self, encoder) if name not in taken]
         taken |= {*positions, f"{body}.feature_extractor", f"{body}.feature_extractor.conv_layers"}
         adapting = adapter_layers(self, body)
-        taken |= {*hf.below(self, f"{body}.adapter")}
-        projection = [name for name in hf.below(self, body) if name not in taken]
-        head = [name for name in hf.below(self, "net") if name not in {*taken, *projection}]
+        taken |= {*hf.submodules(self, f"{body}.adapter")}
+        projection = [name for name in hf.submodules(self, body) if name not in taken]
+        head = [name for name in hf.submodules(self, "net") if name not in {*taken, *projection}]
         named = {name: groups[name] for name in convolutions}
         named[f"{body}.feature_projection"] = projection
         named[f"{encoder}.pos_conv_embed"] = positions
@@ -209,44 +220,44 @@ class HFCTC(CTCModel):
 
     @property
     def sites(self) -> list[Site]:
-        """The convolutions and every linear map: of the projection, the transformer layers and the output layer.
-
-        Those named in `NO_SITES` are left out.
-        """
+        """The convolutions and all linear maps except those in `NO_SITES`."""
         hidden = NO_SITES.get(self.net.config.model_type, ())
         return [
-            replace(site, part="encoder", step=step_behind(self._windows(site.name), self.sample_rate))
+            replace(site, part="encoder", step=step_after(self._windows(site.name), self.sample_rate))
             for site in find_sites(self)
             if not any(fnmatchcase(site.name, pattern) for pattern in hidden)
         ]
 
     def valid_lengths(self, site: Site, lengths: Tensor, tokens: Tensor | None = None) -> Tensor:
-        return steps_behind(self._windows(site.name), lengths)
+        return steps_after(self._windows(site.name), lengths)
 
     def _windows(self, name: str) -> list[Window]:
-        # What slides over time up to a site.
+        """Return the sliding windows up to a site."""
         place = name.removeprefix(f"{self._prefix}.")
-        convolutions = self._heard(0)
+        convolutions = self._windows_after(0)
         if place.startswith("feature_extractor.conv_layers."):
             return convolutions[: int(place.split(".")[2]) + 1]
         if place.startswith("encoder.pos_conv_embed."):
-            # One with an even kernel puts out a step more, which the network drops behind it.
-            return [*convolutions, window(self.get_submodule(name))]
+            # With an even kernel it outputs one step more, which the network drops.
+            conv: Any = self.get_submodule(name)
+            return [*convolutions, window(conv)]
         if place.startswith("encoder."):
-            squeeze = getattr(self.net.config, "squeeze_factor", 1)  # SEW averages that many steps
+            squeeze = getattr(self.net.config, "squeeze_factor", 1)  # SEW averages this many steps
             return [*convolutions, Window(squeeze, squeeze)]
         if place.startswith("adapter.layers."):
-            return self._heard(int(place.split(".")[2]) + 1)
-        return self._heard(len(self.adapter)) if name == self.head else convolutions
+            return self._windows_after(int(place.split(".")[2]) + 1)
+        return self._windows_after(len(self.adapter)) if name == self.head else convolutions
 
-    def _heard(self, adapted: int) -> list[Window]:
-        # Behind the feature encoder and so many of an adapter's convolutions.
+    def _windows_after(self, adapted: int) -> list[Window]:
+        """Return the windows of the feature encoder and of the first `adapted` convolutions of an adapter."""
         return [window(conv) for conv in (*(layer.conv for layer in self._convolutions), *self.adapter[:adapted])]
 
     @property
     def cuts(self) -> list[Cut]:
-        """Behind the feature encoder, the positions and each transformer layer; of WavLM, whose first layer hands its
-        positions on to the others, behind the last one only. None where each utterance runs alone.
+        """After the feature encoder, the positions and each transformer layer.
+
+        WavLM can be cut after its last transformer layer only, because its first layer passes positions to the others.
+        A model that runs one utterance at a time has no cuts.
         """
         return waveform_cuts(self._prefix, self._body) if self.batched else []
 
@@ -255,7 +266,7 @@ class HFCTC(CTCModel):
         return torch.zeros(1, length, device=device), torch.tensor([length], device=device)
 
     @property
-    def _convolutions(self) -> nn.ModuleList:
+    def _convolutions(self) -> Any:
         return self._body.feature_extractor.conv_layers
 
     @property
@@ -276,8 +287,8 @@ class HFCTC(CTCModel):
     def set_augment(self, augment: nn.Module) -> None:
         if not isinstance(augment, nn.Identity):
             raise InputError(
-                "augment= hides parts of features, and this model reads waveforms. It masks hidden states instead: "
-                "model.mask_time_prob=..."
+                "This model reads waveforms, so features cannot be augmented. It can mask hidden states instead: set "
+                "mask_time_prob of the model."
             )
 
     def header(self) -> dict[str, Any]:
@@ -298,10 +309,15 @@ def hf_ctc(
     layerdrop: float | None = None,
     gradient_checkpointing: bool = False,
 ) -> Loaded:
-    """A transformers CTC model: `pretrained` is a folder, OWNER/NAME on the hub, or a run of ours on one.
+    """Build a transformers CTC model, pretrained or new.
 
-    Without it, `config` is a folder with config.json and the files of a processor, and the weights are random.
-    `mask_time_prob` and `layerdrop` are as in the model's own config where they are None.
+    Args:
+        pretrained: A folder in the transformers format, OWNER/NAME on the hub, or a run of innertune.
+        base: The base of an adaptation; needed if the base was moved.
+        config: Without `pretrained`: a folder with config.json and the files of a processor; the weights are random.
+        mask_time_prob: See `HFCTC.configure`.
+        layerdrop: See `HFCTC.configure`.
+        gradient_checkpointing: See `HFCTC.configure`.
 
     Raises:
         InputError: the model cannot be read, or is of another family.
@@ -309,16 +325,17 @@ def hf_ctc(
     if pretrained is None:
         if config is None:
             raise InputError(
-                "hf_ctc needs model.pretrained=, a folder in the transformers format or OWNER/NAME on the hub. To "
-                "train one from scratch: model.config=, a folder with config.json and the files of a processor."
+                "hf_ctc needs pretrained=, a folder in the transformers format or OWNER/NAME on the hub. To train a "
+                "new model, give config=, a folder with config.json and the files of a processor."
             )
         model = HFCTC(hf.new_network("AutoModelForCTC", config), hf.read("AutoProcessor", config)).eval()
         loaded = Loaded(model, "new", model_fingerprint(model), model.header())
     else:
         loaded = load_model(pretrained, base)
-        if not isinstance(loaded.model, HFCTC):
-            raise hf.another_family("hf_ctc", pretrained, loaded)
-    loaded.model.configure(mask_time_prob, layerdrop, gradient_checkpointing)
+        model = loaded.model
+        if not isinstance(model, HFCTC):
+            raise hf.wrong_family("hf_ctc", pretrained, loaded)
+    model.configure(mask_time_prob, layerdrop, gradient_checkpointing)
     return loaded
 
 
@@ -329,7 +346,7 @@ def load(reference: str) -> Loaded:
 
 
 def _characters(tokenizer: Any, units: int) -> tuple[str, ...]:
-    # What each output unit writes: a space for the word delimiter, nothing for special tokens.
+    # The character of each output unit: a space for the word delimiter, "" for special tokens.
     special = set(tokenizer.all_special_tokens)
     written = []
     for token in tokenizer.convert_ids_to_tokens(range(min(units, len(tokenizer)))):
@@ -339,7 +356,7 @@ def _characters(tokenizer: Any, units: int) -> tuple[str, ...]:
 
 
 def _units(tokenizer: Any, characters: Sequence[str]) -> dict[str, int]:
-    # A letter that the vocabulary has in both cases is written by its lower-case one.
+    # If the vocabulary has a letter in both cases, the lower-case unit is used.
     units: dict[str, int] = {}
     for unit, character in enumerate(characters):
         if len(character) == 1 and (character not in units or tokenizer.convert_ids_to_tokens(unit) == character):
@@ -351,16 +368,16 @@ def _units(tokenizer: Any, characters: Sequence[str]) -> dict[str, int]:
 
 @torch.no_grad()
 def normalised(audio: Tensor, lengths: Tensor) -> Tensor:
-    """Audio `(batch, samples)` to mean 0 and variance 1, as Wav2Vec2FeatureExtractor does, over an utterance's own."""
-    own = torch.arange(audio.shape[1], device=audio.device) < lengths.unsqueeze(1)
+    """Normalise audio `(batch, samples)` to mean 0 and variance 1 over the valid samples (Wav2Vec2FeatureExtractor)."""
+    valid = torch.arange(audio.shape[1], device=audio.device) < lengths.unsqueeze(1)
     count = lengths.unsqueeze(1)
-    mean = (audio * own).sum(1, keepdim=True) / count
-    variance = ((audio - mean) * own).square().sum(1, keepdim=True) / count
-    return (audio - mean) / (variance + 1e-7).sqrt() * own
+    mean = (audio * valid).sum(1, keepdim=True) / count
+    variance = ((audio - mean) * valid).square().sum(1, keepdim=True) / count
+    return (audio - mean) / (variance + 1e-7).sqrt() * valid
 
 
-def own_frames_norms(extractor: nn.Module) -> list[MaskedGroupNorm]:
-    """Put norms over own frames in place of a feature encoder's group norms; return them."""
+def mask_group_norms(extractor: Any) -> list[MaskedGroupNorm]:
+    """Replace the group norms of a feature encoder by masked ones, and return them."""
     norms = []
     for layer in extractor.conv_layers:
         if isinstance(getattr(layer, "layer_norm", None), nn.GroupNorm):
@@ -369,19 +386,19 @@ def own_frames_norms(extractor: nn.Module) -> list[MaskedGroupNorm]:
     return norms
 
 
-def own_frames_adapter(body: nn.Module) -> list[MaskedConv1d]:
-    """Put convolutions over own frames in place of those of an adapter, which halve the steps; none without one."""
+def mask_adapter(body: Any) -> list[MaskedConv1d]:
+    """Replace the convolutions of an adapter by masked ones, and return them; none if there is no adapter."""
     layers = getattr(getattr(body, "adapter", None), "layers", ())
     for layer in layers:
         layer.conv = MaskedConv1d(layer.conv)
-        # For who reads the layer as a whole (`site_at`): a gated linear unit behind the convolution halves its units.
+        # For sites at the whole layer (`site_at`): a gated linear unit after the convolution halves its units.
         layer.out_channels = layer.conv.out_channels // 2
     return [layer.conv for layer in layers]
 
 
-def waveform_cuts(name: str, body: nn.Module) -> list[Cut]:
-    """The cuts of a wav2vec2 or the like, `body`, which the model has as `name`: behind its feature encoder, its
-    positions and its transformer layers.
+def waveform_cuts(name: str, body: Any) -> list[Cut]:
+    """Return the cuts of a wav2vec2-like network `body` named `name`: after its feature encoder, its positions and its
+    transformer layers.
     """
     config, encoder = body.config, f"{name}.encoder"
     windows = [window(layer.conv) for layer in body.feature_extractor.conv_layers]
@@ -389,7 +406,7 @@ def waveform_cuts(name: str, body: nn.Module) -> list[Cut]:
     norm = f"{encoder}.layer_norm"
 
     def steps(lengths: Tensor, _: Tensor) -> Tensor:
-        return steps_behind(windows, lengths)
+        return steps_after(windows, lengths)
 
     inside = {name: "SpecAugment hides hidden states", encoder: "LayerDrop and dropout are on"}
     stubs: dict[str, Stub] = {f"{name}.feature_extractor": 2, f"{name}.feature_projection": 1}
@@ -397,18 +414,21 @@ def waveform_cuts(name: str, body: nn.Module) -> list[Cut]:
     blocks = [f"{encoder}.layers.{number}" for number in range(len(body.encoder.layers))]
     dropout = f"{encoder}.dropout"
     cuts = stack_cuts(blocks, norm if late else None, steps, inside, {**stubs, dropout: "same"})
-    heard = CachedOutput(f"{name}.feature_extractor", steps, axis=2)
+    features = CachedOutput(f"{name}.feature_extractor", steps, axis=2)
     return [
-        Cut(f"{heard.module}.conv_layers.{len(windows) - 1}", (heard,)),
+        Cut(f"{features.module}.conv_layers.{len(windows) - 1}", (features,)),
         Cut(f"{encoder}.pos_conv_embed", (CachedOutput(dropout, steps, stubs),), inside),
         *(cuts[-1:] if config.model_type == "wavlm" else cuts),
     ]
 
 
 def adapter_layers(model: nn.Module, body: str) -> dict[str, list[str]]:
-    """The modules of an adapter's layers, the first with what projects to the adapter's width; none without one."""
-    names = [name for name in hf.below(model, f"{body}.adapter.layers") if name.count(".") == body.count(".") + 3]
-    groups = {name: hf.below(model, name) for name in names}
+    """Return the modules of each layer of an adapter; none if there is no adapter.
+
+    The first layer includes the projection to the adapter's width.
+    """
+    names = [name for name in hf.submodules(model, f"{body}.adapter.layers") if name.count(".") == body.count(".") + 3]
+    groups = {name: hf.submodules(model, name) for name in names}
     if names:
-        groups[names[0]] += hf.below(model, f"{body}.adapter.proj", f"{body}.adapter.proj_layer_norm")
+        groups[names[0]] += hf.submodules(model, f"{body}.adapter.proj", f"{body}.adapter.proj_layer_norm")
     return groups

@@ -1,4 +1,4 @@
-"""transformers' translation models: Marian, NLLB and M2M100, T5, mBART, and what is built like them."""
+"""Translation models of transformers: Marian, NLLB and M2M100, T5, mBART, and similar ones."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -11,27 +11,32 @@ from torch import Tensor, nn
 from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from adapt.models import hf
-from adapt.models.checkpoint import EMBEDDED, load_model, model_fingerprint
+from adapt.models.checkpoint import load_model
 from adapt.models.cut import Cut, decoder_cuts, lengths_of, stack_cuts, tokens_of
 from adapt.models.loaded import Loaded
+from adapt.models.locate import EMBEDDED, is_transformers_folder
 from adapt.models.model import DecoderModel, InputKind
 from adapt.models.seq2seq import decoder_steps, dummy_batch, shifted
+from adapt.models.state import model_fingerprint
 from adapt.models.task import Task, translation
 from interventions.sites import TOKEN, Layer, Part, Site, find_sites, length_mask
 
-_REMEMBERED = 200_000  # texts whose tokens are kept
-MOST_TOKENS = 256  # of an answer, where neither the user nor the model's own files say how many
+_CACHED_TEXTS = 200_000
+MAX_TOKENS = 256  # of a translation, if neither the user nor the model's files set it
 _KEYS_AND_VALUES = ("k_proj", "v_proj", "EncDecAttention.k", "EncDecAttention.v")
 
 
 @dataclass(frozen=True)
-class Translating:
+class TranslationOptions:
     """How a model translates.
 
-    `source_lang` and `target_lang` are the language codes of a model of many languages (NLLB's eng_Latn, M2M100's en,
-    mBART's en_XX). `prefix` stands before every source: T5's "translate English to German: ", a Marian's ">>deu<< ".
-    `beams` and `max_tokens` (of an answer) are None where the model's own files decide. `tokenize` is how BLEU finds
-    words (`adapt.metrics.translation_metrics`).
+    Args:
+        source_lang: The source language's code in a multilingual model (NLLB: eng_Latn, M2M100: en, mBART: en_XX).
+        target_lang: The target language's code in a multilingual model.
+        prefix: A text before every source: T5's "translate English to German: ", or a Marian's ">>deu<< ".
+        beams: The number of beams; None is that of the model's files.
+        max_tokens: The maximum length of a translation in tokens; None is that of the model's files.
+        tokenize: The tokenizer of BLEU (`adapt.metrics.translation_metrics`).
     """
 
     source_lang: str | None = None
@@ -43,143 +48,144 @@ class Translating:
 
 
 class TextReader:
-    """Sources as the tokens `(time,)` that an encoder reads."""
+    """Read sentence pairs: convert sources into tokens `(time,)`, and targets into token lists."""
 
     unit: Literal["seconds", "tokens"] = "tokens"
 
     def __init__(self, tokenizer: Any, prefix: str) -> None:
         self.tokenizer, self.prefix = tokenizer, prefix
-        # Marian's tokenizer takes a millisecond for a sentence, which is read again in each epoch.
-        self._known: dict[tuple[str, str], list[int]] = {}
+        # Marian's tokenizer takes a millisecond per sentence, and each sentence is read in every epoch.
+        self._cache: dict[tuple[str, str], list[int]] = {}
 
     def length(self, pair: Pair) -> float:
-        """The tokens of the longer side."""
+        """Return the number of tokens of the longer side."""
         return max(len(self.source(pair)), len(self.target(pair.target)))
 
     def read(self, pair: Pair, speed: float = 1.0) -> Tensor:
-        """The source's tokens; `speed` is for audio."""
+        """Return the source's tokens; `speed`, which is for audio, is ignored."""
         return torch.tensor(self.source(pair))
 
     def source(self, pair: Pair) -> list[int]:
-        """The tokens that are read for a pair's source."""
+        """Return the tokens of a pair's source, after the prefix."""
         return self._tokens("text", f"{self.prefix}{pair.source}")
 
     def target(self, text: str) -> list[int]:
-        """The tokens that are to be written for a text."""
+        """Return the tokens of a target text."""
         return self._tokens("text_target", text)
 
     def _tokens(self, side: str, text: str) -> list[int]:
-        if (side, text) not in self._known:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[side, text] = self.tokenizer(**{side: text}).input_ids
-        return self._known[side, text]
+        if (side, text) not in self._cache:
+            if len(self._cache) >= _CACHED_TEXTS:
+                self._cache.clear()
+            self._cache[side, text] = self.tokenizer(**{side: text}).input_ids
+        return self._cache[side, text]
 
 
 class HFTranslation(DecoderModel):
-    """A translation model with its tokenizer: an encoder over tokens, and a decoder that writes one after another.
+    """A translation model with its tokenizer: an encoder over tokens and an autoregressive decoder.
 
-    Attention is masked by the sources' lengths, so that padding changes no result. LayerDrop is on while training as
-    the model's own config says; a frozen layer has neither LayerDrop nor dropout (`hf.rest_frozen_layers`).
+    Attention is masked by the sources' lengths, so padding changes no result. While training, LayerDrop is on as in the
+    model's config; frozen layers have neither LayerDrop nor dropout (`hf.eval_frozen_layers`).
+
+    Args:
+        net: The network.
+        tokenizer: Its tokenizer.
+        options: How it translates.
 
     Raises:
-        InputError: the network is of another kind, or cannot translate as is asked.
+        InputError: the network or the options are not supported.
     """
 
-    def __init__(self, net: nn.Module, tokenizer: Any, translating: Translating | None = None) -> None:
+    net: Any
+
+    def __init__(self, net: Any, tokenizer: Any, options: TranslationOptions | None = None) -> None:
         super().__init__()
         self.net, self.tokenizer = net, tokenizer
-        places = {id(module): name for name, module in self.named_modules()}
+        names = {id(module): name for name, module in self.named_modules()}
         try:
-            self.encoder, self.decoder = (places[id(part)] for part in (net.get_encoder(), net.get_decoder()))
-            self.output = places[id(net.get_output_embeddings())]
-            self._blocks(self.encoder), self._blocks(self.decoder)
+            self.encoder, self.decoder = (names[id(part)] for part in (net.get_encoder(), net.get_decoder()))
+            self.output = names[id(net.get_output_embeddings())]
+            self._blocks(self.encoder)
+            self._blocks(self.decoder)
         except (AttributeError, KeyError):
             raise InputError(
-                f"{type(net).__name__}: expected an encoder and a decoder of transformer layers with an output layer, "
-                "such as Marian, M2M100 (NLLB), T5 or mBART."
+                f"{type(net).__name__} is not supported. Expected an encoder and a decoder of transformer layers with "
+                "an output layer, such as Marian, M2M100 (NLLB), T5 or mBART."
             ) from None
-        # Marian's sinusoids are parameters, which its authors keep fixed; loading them lets them train.
+        # Marian's sinusoids are parameters that its authors keep fixed, but that are trainable after loading.
         sinusoids = [name for name, module in self.named_modules() if "Sinusoidal" in type(module).__name__]
         self._fixed = frozenset(name for name, _ in self.named_parameters() if name.rpartition(".")[0] in sinusoids)
-        self.set_translating(translating or Translating())
+        self.set_translation(options or TranslationOptions())
 
     @property
     def input_module(self) -> tuple[nn.Module, InputKind]:
         return self.net.get_encoder().get_input_embeddings(), "embedding"
 
-    def set_translating(self, translating: Translating) -> None:
-        """Say how it translates from now on. Raises InputError where it cannot."""
-        most = self._positions
-        for name, least in (("beams", 1), ("max_tokens", 2)):  # the decoder's start is one of those tokens
-            value = getattr(translating, name)
-            if value is not None and value < least:
-                raise InputError(f"model.{name} must be at least {least}, got {value}.")
-        if most is not None and (translating.max_tokens or 0) > most:
-            raise InputError(f"model.max_tokens={translating.max_tokens}: the network writes at most {most}.")
+    def set_translation(self, options: TranslationOptions) -> None:
+        """Set how the model translates from now on. Raises InputError if it does not support these options."""
+        limit = self._positions
+        if options.beams is not None and options.beams < 1:
+            raise InputError(f"beams must be at least 1, got {options.beams}.")
+        if options.max_tokens is not None and options.max_tokens < 2:  # the decoder's start token counts
+            raise InputError(f"max_tokens must be at least 2, got {options.max_tokens}.")
+        if limit is not None and (options.max_tokens or 0) > limit:
+            raise InputError(f"max_tokens must be at most {limit} for this network, got {options.max_tokens}.")
         self.multilingual = hasattr(self.tokenizer, "src_lang")
-        languages = (translating.source_lang, translating.target_lang)
+        languages = (options.source_lang, options.target_lang)
         if not self.multilingual and languages != (None, None):
             raise InputError(
-                "This model's tokenizer knows no language codes. Leave out model.source_lang and model.target_lang; a "
-                "Marian of several target languages is told by model.prefix='>>deu<< ', a T5 by its prompt."
+                "This model's tokenizer has no language codes. Leave out source_lang and target_lang. For a Marian "
+                "with several target languages, give prefix='>>deu<< '; for a T5, give its prompt as prefix."
             )
         if (languages[0] is None) != (languages[1] is None):
-            raise InputError("Give both model.source_lang and model.target_lang, or neither.")
+            raise InputError("Give both source_lang and target_lang, or neither.")
         if languages != (None, None):
             for name, code in zip(("source_lang", "target_lang"), languages, strict=True):
                 self._language_token(name, str(code))
             self.tokenizer.src_lang, self.tokenizer.tgt_lang = languages
         try:
-            self.task: Task = translation(translating.tokenize)
+            self.task: Task = translation(options.tokenize)
         except ValueError as error:
-            raise InputError(f"model.tokenize: {error}") from None
-        self.translating = translating
-        self.reader = TextReader(self.tokenizer, translating.prefix)
+            raise InputError(f"tokenize: {error}") from None
+        self.translation_options = options
+        self.reader = self._text_reader = TextReader(self.tokenizer, options.prefix)
 
     def forward(self, inputs: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
-        """Logits `(batch, tokens, vocabulary)` of each target token, read after the right ones before it.
-
-        Args: inputs `(batch, tokens)` as the reader gives them, and anything past each end; lengths `(batch,)`;
-        targets `(batch, tokens)` as `encode` gives them, `IGNORED` past each end.
-        """
-        prepare = getattr(self.net, "prepare_decoder_input_ids_from_labels", None)  # mBART begins with the last token
+        prepare = getattr(self.net, "prepare_decoder_input_ids_from_labels", None)  # mBART starts with the last token
         config = self.net.config
         before = prepare(targets) if prepare else shifted(targets, config.decoder_start_token_id, config.pad_token_id)
         return self.net(**self._sources(inputs, lengths), decoder_input_ids=before, use_cache=False).logits
 
     def generate(self, inputs: Tensor, lengths: Tensor) -> list[str]:
-        """What it writes by itself, greedily or by beams."""
-        tokens = self.net.generate(**self._sources(inputs, lengths), **self.generation)
+        tokens = self.net.generate(**self._sources(inputs, lengths), **self.generation_arguments)
         return [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
     @property
-    def generation(self) -> dict[str, Any]:
-        """What `generate` of the network is told beyond its own generation config."""
-        options: dict[str, Any] = {"num_beams": self.translating.beams} if self.translating.beams else {}
-        known = self.net.generation_config
-        if self.translating.max_tokens is not None or not known.max_new_tokens:
-            most = self.translating.max_tokens or known.max_length or MOST_TOKENS
-            # Where the model's files say the one, the other would go unheard.
-            options["max_new_tokens" if known.max_new_tokens else "max_length"] = min(most, self._positions or most)
-        if self.translating.target_lang is not None:
-            language = self._language_token("target_lang", self.translating.target_lang)
-            # A tokenizer puts the language before a target, which is the first token to write, or behind it, which is
-            # where mBART's decoder starts.
+    def generation_arguments(self) -> dict[str, Any]:
+        options, known = self.translation_options, self.net.generation_config
+        arguments: dict[str, Any] = {"num_beams": options.beams} if options.beams else {}
+        if options.max_tokens is not None or not known.max_new_tokens:
+            limit = options.max_tokens or known.max_length or MAX_TOKENS
+            # If the generation config sets max_new_tokens, max_length would have no effect.
+            name = "max_new_tokens" if known.max_new_tokens else "max_length"
+            arguments[name] = min(limit, self._positions or limit)
+        if options.target_lang is not None:
+            language = self._language_token("target_lang", options.target_lang)
+            # Some tokenizers put the language before the target, as the first token to write; others after it, and
+            # then the decoder starts with it, as in mBART.
             first = self.encode("")[0] == language
-            options["forced_bos_token_id" if first else "decoder_start_token_id"] = language
-        return options
+            arguments["forced_bos_token_id" if first else "decoder_start_token_id"] = language
+        return arguments
 
     def _sources(self, inputs: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        own = length_mask(lengths, inputs.shape[1])
+        mask = length_mask(lengths, inputs.shape[1])
         return {
-            "input_ids": inputs.masked_fill(~own, self.net.config.pad_token_id),
-            "attention_mask": own.to(inputs.dtype),
+            "input_ids": inputs.masked_fill(~mask, self.net.config.pad_token_id),
+            "attention_mask": mask.to(inputs.dtype),
         }
 
     def encode(self, text: str) -> list[int]:
-        """The tokens to be written for a text, the language's where there are several, and the end."""
-        return self.reader.target(text)
+        return self._text_reader.target(text)
 
     def _language_token(self, name: str, code: str) -> int:
         known = getattr(self.tokenizer, "lang_code_to_id", {})
@@ -188,43 +194,46 @@ class HFTranslation(DecoderModel):
         except KeyError:
             token = None
         if token is None or token == self.tokenizer.unk_token_id:
-            there = f" It has {', '.join(sorted(known))}." if known else " Codes are spelled as in NLLB's eng_Latn."
-            raise InputError(f"model.{name}={code}: the model's tokenizer has no such language.{there}")
+            hint = f"It has {', '.join(sorted(known))}." if known else "NLLB's codes look like eng_Latn."
+            raise InputError(f"{name}={code} is not a language of the model's tokenizer. {hint}")
         return int(token)
 
     def rejection_reason(self, example: Pair, length: int, training: bool) -> str | None:
-        if self.multilingual and self.translating.target_lang is None:
+        if self.multilingual and self.translation_options.target_lang is None:
             return (
-                "the model translates between many languages, and must be told which: model=hf_translation "
-                "model.source_lang=... model.target_lang=..."
+                "the model translates between many languages: set source_lang and target_lang of the model "
+                "(model=hf_translation)."
             )
-        most = self._positions
-        if most is not None and length > most:
-            return f"the source has {length} tokens, and the network reads at most {most}. Split it into sentences."
-        if training and most is not None and len(self.encode(example.target)) > most:
+        limit = self._positions
+        if limit is not None and length > limit:
+            return f"the source has {length} tokens, but the network reads at most {limit}. Split it into sentences."
+        if training and limit is not None:
             needed = len(self.encode(example.target))
-            return f"the target needs {needed} tokens, and the network writes at most {most}. Split it into sentences."
+            if needed > limit:
+                return (
+                    f"the target has {needed} tokens, but the network writes at most {limit}. Split it into sentences."
+                )
         return None
 
     @property
     def _positions(self) -> int | None:
-        # T5 counts distances, and has no end.
+        # T5 has relative positions, and therefore no limit.
         return getattr(self.net.config, "max_position_embeddings", None)
 
     def train(self, mode: bool = True) -> "HFTranslation":
-        """Set train or eval mode; frozen layers rest."""
+        """Set train or eval mode; frozen layers stay in eval mode."""
         super().train(mode)
         if mode:
-            hf.rest_frozen_layers(self, [self.encoder, self.decoder])
+            hf.eval_frozen_layers(self, [self.encoder, self.decoder])
         return self
 
     @property
     def layers(self) -> list[Layer]:
         """The embedding and the transformer layers of encoder and decoder, and the output layer.
 
-        What stands before a stack's layers (positions, a norm) belongs to its embedding, a norm behind them to the last
-        one. A weight that is tied is in the first layer that has it: in most models, embeddings and the output layer
-        are one.
+        Modules before a stack's layers (positions, a norm) belong to its embedding, and a norm after them to the last
+        layer. A tied weight belongs to the first layer that has it: in most models, the embeddings and the output layer
+        are one layer.
         """
         first_names = {name.rpartition(".")[0] for name, _ in self.named_parameters()}
         shared = [name for name in first_names if name.endswith(".shared")]
@@ -233,45 +242,47 @@ class HFTranslation(DecoderModel):
             blocks = self._blocks(stack)
             prefix, numbered = f"{stack}.", tuple(f"{block}." for block in blocks)
             around = [
-                name for name, _ in self.named_modules()
+                name
+                for name, _ in self.named_modules()
                 if name in first_names and name.startswith(prefix) and not f"{name}.".startswith(numbered)
-            ]  # fmt: skip
-            behind = [name for name in around if name.removeprefix(prefix) in ("layer_norm", "final_layer_norm")]
-            before = [name for name in around if name not in behind]
+            ]
+            after = [name for name in around if name.removeprefix(prefix) in ("layer_norm", "final_layer_norm")]
+            before = [name for name in around if name not in after]
             if before:
-                fixed = all(name in self._fixed for place in before for name in self._named(place))
-                own = shared[0] if shared and (stack == self.encoder or fixed) else before[0]
-                groups.setdefault(own, []).extend(before)
-            groups |= {block: hf.below(self, block) for block in blocks}
-            groups[blocks[-1]] += behind
+                fixed = all(name in self._fixed for module in before for name in self._parameter_names(module))
+                layer = shared[0] if shared and (stack == self.encoder or fixed) else before[0]
+                groups.setdefault(layer, []).extend(before)
+            groups |= {block: hf.submodules(self, block) for block in blocks}
+            groups[blocks[-1]] += after
         if not self._tied:
-            groups[self.output] = hf.below(self, self.output)
-        return [
-            replace(layer, site=self.output) if layer.name == self.head != self.output else layer
-            for layer in hf.make_layers(self, groups)
-        ]
+            groups[self.output] = hf.submodules(self, self.output)
+        layers = hf.make_layers(self, groups)
+        if self.head == self.output:
+            return layers
+        return [replace(layer, site=self.output) if layer.name == self.head else layer for layer in layers]
 
-    def _named(self, module: str) -> list[str]:
+    def _parameter_names(self, module: str) -> list[str]:
         return [f"{module}.{name}" for name, _ in self.get_submodule(module).named_parameters(recurse=False)]
 
     def _blocks(self, stack: str) -> list[str]:
         module = self.get_submodule(stack)
-        kind = "layers" if hasattr(module, "layers") else "block"
-        return [f"{stack}.{kind}.{number}" for number in range(len(getattr(module, kind)))]
+        name = "layers" if hasattr(module, "layers") else "block"  # T5 has blocks
+        return [f"{stack}.{name}.{number}" for number in range(len(getattr(module, name)))]
 
     @property
     def cuts(self) -> list[Cut]:
-        """Behind each of the encoder's and the decoder's layers; of a T5's, whose first hands its positions on to the
-        others, behind the last.
+        """After each of the encoder's and the decoder's layers.
+
+        T5's stacks can be cut after their last layer only, because the first layer passes positions to the others.
         """
         return decoder_cuts(self._cuts(self.encoder), self._cuts(self.decoder))
 
     def _cuts(self, stack: str) -> list[Cut]:
         blocks, module = self._blocks(stack), self.get_submodule(stack)
         norms = [f"{stack}.{name}" for name in ("layer_norm", "final_layer_norm") if hasattr(module, name)]
-        written, inside = stack == self.decoder, {stack: "LayerDrop and dropout are on"}
-        steps = tokens_of if written else lengths_of
-        cuts = stack_cuts(blocks, next(iter(norms), None), steps, inside, written=written)
+        in_decoder, inside = stack == self.decoder, {stack: "LayerDrop and dropout are on"}
+        steps = tokens_of if in_decoder else lengths_of
+        cuts = stack_cuts(blocks, next(iter(norms), None), steps, inside, written=in_decoder)
         return cuts if hasattr(module, "layers") else cuts[-1:]
 
     @property
@@ -282,15 +293,15 @@ class HFTranslation(DecoderModel):
     def head(self) -> str:
         if not self._tied:
             return self.output
-        weight = self.get_submodule(self.output).weight
-        return next(name.removesuffix(".weight") for name, own in self.named_parameters() if own is weight)
+        output: Any = self.get_submodule(self.output)
+        return next(name.removesuffix(".weight") for name, one in self.named_parameters() if one is output.weight)
 
     @property
     def sites(self) -> list[Site]:
-        """Every linear map, the output layer last; a step is a token of the source, or in the decoder of the target.
+        """All linear maps, ending with the output layer. A step is a source token or, in the decoder, a target token.
 
-        In `generate` the decoder's are called anew for each token; the keys and values of its cross-attention, which
-        are made of what the encoder read, once.
+        `generate` calls the decoder's modules once per token, except the keys and values of its cross-attention, which
+        are computed once from the encoder's output.
         """
         return [replace(site, part=self._part(site.name), step=TOKEN) for site in find_sites(self)]
 
@@ -310,8 +321,8 @@ class HFTranslation(DecoderModel):
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        units = self.get_submodule(self.output).out_features
-        return hf.vocabulary(self.tokenizer, units)
+        output: Any = self.get_submodule(self.output)
+        return hf.vocabulary(self.tokenizer, output.out_features)
 
     @property
     def never_trained(self) -> frozenset[str]:
@@ -319,20 +330,26 @@ class HFTranslation(DecoderModel):
 
     def set_augment(self, augment: nn.Module) -> None:
         if not isinstance(augment, nn.Identity):
-            raise InputError("augment= is for audio; this model reads text. Leave it out (augment=none).")
+            raise InputError(
+                "This model reads text, which cannot be augmented. Leave the augmentation out (augment=none)."
+            )
 
     def header(self) -> dict[str, Any]:
         return {
             "family": "hf_translation",
             "architecture": type(self.net).__name__,
-            "translating": asdict(self.translating),
+            "translation": asdict(self.translation_options),
         }
 
     def with_header(self, header: Mapping[str, Any]) -> "HFTranslation":
         try:
-            self.set_translating(Translating(**header["translating"]))
+            # Version 1 stored the options as "translating".
+            options = header["translation"] if "translation" in header else header["translating"]
+            self.set_translation(TranslationOptions(**options))
         except (KeyError, TypeError) as error:
-            raise InputError(f"The adaptation's header does not say how the model translates: {error}.") from None
+            raise InputError(
+                f"The header has no valid translation options ({type(error).__name__}: {error})."
+            ) from None
         return self
 
     def save_files(self, folder: Path) -> None:
@@ -351,38 +368,55 @@ def hf_translation(
     tokenize: str | None = None,
     gradient_checkpointing: bool = False,
 ) -> Loaded:
-    """A translation model: `pretrained` is a folder in the transformers format, OWNER/NAME on the hub, an embedded
-    name, or a run of ours that started from one. Without it `config` is a folder with config.json,
-    generation_config.json and the files of a tokenizer, or an embedded name for its, and the weights are random.
+    """Build a translation model, pretrained or new.
 
-    The options from `source_lang` to `tokenize` are those of `Translating`; None leaves the run's.
+    For the options from `source_lang` to `tokenize` see `TranslationOptions`; None keeps those of the run.
+
+    Args:
+        pretrained: A folder in the transformers format, OWNER/NAME on the hub, the name of an embedded model, or a run
+            of innertune.
+        base: The base of an adaptation; needed if the base was moved.
+        config: Without `pretrained`: a folder with config.json, generation_config.json and the files of a tokenizer, or
+            the name of an embedded model to take these from; the weights are random.
+        source_lang: The source language's code.
+        target_lang: The target language's code.
+        prefix: A text before every source.
+        beams: The number of beams.
+        max_tokens: The maximum length of a translation in tokens.
+        tokenize: The tokenizer of BLEU.
+        gradient_checkpointing: Whether to recompute activations in the backward pass, which saves memory.
 
     Raises:
-        InputError: the model cannot be read, is of another family, or cannot translate as is asked.
+        InputError: the model cannot be read, is of another family, or does not support the options.
     """
     if pretrained is None:
         if config is None:
             raise InputError(
-                "hf_translation needs model.pretrained=, a folder in the transformers format or OWNER/NAME on the hub. "
-                "To train one from scratch: model.config=, a folder with config.json and a tokenizer."
+                "hf_translation needs pretrained=, a folder in the transformers format or OWNER/NAME on the hub. To "
+                "train a new model, give config=, a folder with config.json and the files of a tokenizer."
             )
-        embedded = EMBEDDED / config  # an embedded model's name stands for its config and tokenizer
-        config = str(embedded) if hf.is_folder(embedded) and not Path(config).exists() else config
+        embedded = EMBEDDED / config
+        if is_transformers_folder(embedded) and not Path(config).exists():
+            config = str(embedded)
         net = hf.new_network("AutoModelForSeq2SeqLM", config)
         net.generation_config = hf.read("GenerationConfig", config)
         model = HFTranslation(net, hf.read("AutoTokenizer", config)).eval()
         loaded = Loaded(model, "new", model_fingerprint(model), model.header())
     else:
         loaded = load_model(pretrained, base)
-        if not isinstance(loaded.model, HFTranslation):
-            raise hf.another_family("hf_translation", pretrained, loaded)
-    asked = {
-        "source_lang": source_lang, "target_lang": target_lang, "prefix": prefix, "beams": beams,
-        "max_tokens": max_tokens, "tokenize": tokenize,
-    }  # fmt: skip
-    model = loaded.model
-    said = {name: value for name, value in asked.items() if value is not None}
-    model.set_translating(replace(model.translating, **said))
+        model = loaded.model
+        if not isinstance(model, HFTranslation):
+            raise hf.wrong_family("hf_translation", pretrained, loaded)
+    options: dict[str, Any] = {
+        "source_lang": source_lang,
+        "target_lang": target_lang,
+        "prefix": prefix,
+        "beams": beams,
+        "max_tokens": max_tokens,
+        "tokenize": tokenize,
+    }
+    changed = {name: value for name, value in options.items() if value is not None}
+    model.set_translation(replace(model.translation_options, **changed))
     hf.set_checkpointing(model.net, gradient_checkpointing)
     return replace(loaded, header={**loaded.header, **model.header()})
 

@@ -1,25 +1,38 @@
-"""A model's answers to many examples, in their order."""
+"""Decode many examples with a model."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 
 from adapt.data.example import Example
 from adapt.data.loader import Loader
+from adapt.models.model import Model
 from adapt.models.task import Task
 from adapt.progress import track
 
 
 def decode_examples(
-    model: nn.Module, task: Task, examples: Sequence[Example], loader: Loader, what: str = "answering"
+    model: Model, task: Task, examples: Sequence[Example], loader: Loader, what: str = "decoding"
 ) -> list[str]:
-    """Return the model's text for each example; the model's mode (train or eval) is as before afterwards."""
+    """Return the model's text for each example, in their order.
+
+    The model runs in eval mode; its mode is restored afterwards.
+
+    Args:
+        model: The model.
+        task: The task that decodes; usually `model.task`.
+        examples: Utterances or sentence pairs.
+        loader: How to batch them.
+        what: The label of the progress bar.
+    """
     texts: dict[int, str] = {}
     device = next(model.parameters()).device
     batches = loader.evaluation(examples, model.reader)
-    numbers = iter([number for batch in batches.batch_sampler for number, _ in batch])
+    sampler: Any = batches.batch_sampler  # yields lists of (example number, speed)
+    numbers = iter([number for batch in sampler for number, _ in batch])
     with eval_mode(model), torch.inference_mode():
         for batch in track(batches, what):
             texts |= {next(numbers): text for text in task.decode(model, batch.to(device))}
@@ -28,7 +41,7 @@ def decode_examples(
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model into eval mode for a block; afterwards each of its parts is in the mode that it was in."""
+    """Put a model into eval mode for a block, and restore the mode of each submodule afterwards."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

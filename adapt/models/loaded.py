@@ -9,7 +9,7 @@ from adapt.models.model import Model
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model with its weights, where it came from, and its fingerprint. `header` is what the file says of itself."""
+    """A model with its weights, the reference it was loaded from, its fingerprint, and the header of its file."""
 
     model: Model
     reference: str

@@ -1,4 +1,4 @@
-"""The files that a new Marian starts from: a tokenizer trained on the spot, and the config of a small network.
+"""Write the files that a new Marian model starts from: a newly trained tokenizer and the config of a small network.
 
 Source: Junczys-Dowmunt et al. 2018, "Marian: Fast Neural Machine Translation in C++"; Kudo and Richardson 2018,
 "SentencePiece"; Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units" (BPE).
@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from adapt.errors import InputError
 from adapt.models.hf import save_files
 
-# Every text in English or German can be spelled with these, in whatever domain.
+# These spell every English or German text of any domain.
 CHARACTERS = string.ascii_letters + "äöüÄÖÜß" + string.digits + ".,!?'-:"
 
 
@@ -34,13 +34,26 @@ def marian_config(
     positions: int = 256,
     beams: int = 1,
 ) -> Path:
-    """Write a folder that `model.config=` of a pretraining can name: config.json, generation_config.json, a tokenizer.
+    """Write the folder that the option `config` of `hf_translation` names, and return it.
 
-    The tokenizer is learned from the sentences: up to `vocabulary` pieces for each language (BPE), which have all
-    single characters of the sentences and of `CHARACTERS` among them, and one joint vocabulary laid out as
-    published Marian models have it: "</s>" is 0, "<unk>" is 1, "<pad>" is the last and starts the decoder. The network
-    shares one embedding between encoder, decoder and output layer; `positions` is the longest sentence in tokens. The
-    same sentences give the same bytes.
+    It has config.json, generation_config.json and a tokenizer (BPE), which is trained on the sentences. The joint
+    vocabulary has the layout of published Marian models: "</s>" is 0, "<unk>" is 1, and "<pad>" is the last token and
+    starts the decoder. Encoder, decoder and output layer share one embedding. The same sentences give the same bytes.
+
+    Args:
+        folder: The folder to write to.
+        sources: Sentences in the source language.
+        targets: Sentences in the target language.
+        vocabulary: The maximum number of pieces per language, which include all single characters of the sentences and
+            of `CHARACTERS`.
+        d_model: The width of the network.
+        encoder_layers: The number of encoder layers.
+        decoder_layers: The number of decoder layers.
+        heads: The number of attention heads per layer.
+        ffn: The width of the feed-forward layers.
+        dropout: The dropout probability.
+        positions: The maximum length of a sentence in tokens.
+        beams: The number of beams in decoding.
 
     Raises:
         InputError: there are no sentences, or they have more characters than the vocabulary has pieces.
@@ -57,7 +70,8 @@ def marian_config(
         vocab = Path(made) / "vocab.json"
         vocab.write_text(json.dumps({token: unit for unit, token in enumerate(tokens)}), encoding="utf-8")
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Recommended: pip install sacremoses")  # which it does not use
+            # The tokenizer does not use sacremoses.
+            warnings.filterwarnings("ignore", "Recommended: pip install sacremoses")
             tokenizer = transformers.MarianTokenizer(
                 source_spm=str(Path(made) / "source.spm"),
                 target_spm=str(Path(made) / "target.spm"),
@@ -100,11 +114,11 @@ def marian_config(
 
 
 def _train(sentences: Sequence[str], vocabulary: int, name: str) -> bytes:
-    """A SentencePiece model, as its file's content."""
+    """Train a SentencePiece model, and return the content of its file."""
     import sentencepiece
 
     if not any(sentence.strip() for sentence in sentences):
-        raise InputError(f"There are no {name} sentences to learn a tokenizer from.")
+        raise InputError(f"There are no {name} sentences to train a tokenizer on.")
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -112,7 +126,7 @@ def _train(sentences: Sequence[str], vocabulary: int, name: str) -> bytes:
             model_writer=model,
             vocab_size=vocabulary,
             model_type="bpe",
-            hard_vocab_limit=False,  # few sentences make fewer pieces
+            hard_vocab_limit=False,  # few sentences yield fewer pieces
             character_coverage=1.0,
             required_chars=CHARACTERS,
             split_digits=True,
@@ -123,7 +137,7 @@ def _train(sentences: Sequence[str], vocabulary: int, name: str) -> bytes:
         )
     except RuntimeError as error:
         raise InputError(
-            f"A vocabulary of {vocabulary} pieces cannot be learned from the {name} sentences: {error}"
+            f"A vocabulary of {vocabulary} pieces cannot be trained on the {name} sentences: {error}"
         ) from None
     return model.getvalue()
 
@@ -131,5 +145,5 @@ def _train(sentences: Sequence[str], vocabulary: int, name: str) -> bytes:
 def _pieces(model: bytes) -> list[str]:
     import sentencepiece
 
-    read = sentencepiece.SentencePieceProcessor(model_proto=model)
-    return [read.id_to_piece(unit) for unit in range(len(read)) if not read.is_unknown(unit)]
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    return [processor.id_to_piece(unit) for unit in range(len(processor)) if not processor.is_unknown(unit)]

@@ -1,4 +1,4 @@
-"""Layers that see an utterance's own frames and no padding, so that a padded batch gives what each utterance gives."""
+"""Layers that ignore padding, which makes the result of a padded batch equal to that of each utterance alone."""
 
 from typing import Any
 
@@ -9,10 +9,13 @@ from interventions.sites import length_mask
 
 
 class MaskedGroupNorm(nn.GroupNorm):
-    """Group norm over an utterance's own frames: padding has no part in mean and variance.
+    """Group norm whose mean and variance are computed over the valid frames only.
 
-    It takes the place of the network's own, with its parameters, behind a convolution of `kernel` and `stride` samples
-    without padding.
+    It replaces a network's own group norm and uses its parameters.
+
+    Args:
+        norm: The norm to replace.
+        conv: The convolution before it, which reads samples and has no padding.
     """
 
     def __init__(self, norm: nn.GroupNorm, conv: nn.Conv1d) -> None:
@@ -22,27 +25,27 @@ class MaskedGroupNorm(nn.GroupNorm):
         self.lengths: Tensor | None = None
 
     def set_lengths(self, samples: Tensor) -> None:
-        """Say how long the utterances of the next batch are, `(batch,)`, in samples."""
+        """Set the lengths of the next batch's utterances, `(batch,)`, in samples."""
         self.lengths = torch.div(samples - self.kernel, self.stride, rounding_mode="floor") + 1
 
-    def forward(self, x: Tensor) -> Tensor:
-        """From `(batch, units, time)` to the same shape."""
-        if self.lengths is None or int(self.lengths.min()) >= x.shape[-1]:
-            return super().forward(x)
-        x = x.float().unflatten(1, (self.num_groups, -1))
-        own = length_mask(self.lengths, x.shape[-1])[:, None, None]
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise `(batch, units, time)`."""
+        if self.lengths is None or int(self.lengths.min()) >= input.shape[-1]:
+            return super().forward(input)
+        x = input.float().unflatten(1, (self.num_groups, -1))
+        valid = length_mask(self.lengths, x.shape[-1])[:, None, None]
         count = (self.lengths * x.shape[2]).view(-1, 1, 1, 1)
-        centred = x - (x * own).sum((2, 3), keepdim=True) / count
-        variance = (centred * own).square().sum((2, 3), keepdim=True) / count
+        centred = x - (x * valid).sum((2, 3), keepdim=True) / count
+        variance = (centred * valid).square().sum((2, 3), keepdim=True) / count
         scale = (variance + self.eps).rsqrt() * self.weight.view(self.num_groups, -1, 1)
         return (centred * scale).flatten(1, 2) + self.bias.unsqueeze(1)
 
 
 class MaskedConv1d(nn.Conv1d):
-    """A convolution to which whatever stands behind an utterance's own frames is zero, as if the utterance were alone.
+    """Convolution that reads zeros after the last valid frame of each utterance.
 
-    It takes the place of the network's own, with its parameters. Only a convolution that pads needs it: one without
-    padding puts out no frame of an utterance's own that has seen others.
+    It replaces a network's own convolution and uses its parameters. Only convolutions with padding need it: without
+    padding, no valid output frame depends on frames after the last valid one.
     """
 
     def __init__(self, conv: nn.Conv1d) -> None:
@@ -54,11 +57,11 @@ class MaskedConv1d(nn.Conv1d):
         self.lengths: Tensor | None = None
 
     def set_lengths(self, frames: Tensor) -> None:
-        """Say how many frames of the next batch's input are each utterance's own, `(batch,)`."""
+        """Set the number of valid input frames of the next batch's utterances, `(batch,)`."""
         self.lengths = frames
 
-    def forward(self, x: Tensor) -> Tensor:
-        """From `(batch, units, time)` to `(batch, units, time)`."""
-        if self.lengths is not None and int(self.lengths.min()) < x.shape[-1]:
-            x = x.masked_fill(~length_mask(self.lengths, x.shape[-1]).unsqueeze(1), 0)
-        return super().forward(x)
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve `(batch, units, time)`."""
+        if self.lengths is not None and int(self.lengths.min()) < input.shape[-1]:
+            input = input.masked_fill(~length_mask(self.lengths, input.shape[-1]).unsqueeze(1), 0)
+        return super().forward(input)

@@ -1,4 +1,4 @@
-"""What a model must say of itself, so that every command works on every family."""
+"""The interface of a model, through which every command works with every family of models."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,10 @@ InputKind = Literal["argument", "output", "embedding"]
 
 
 class Model(nn.Module, ABC):
-    """A recogniser or translation model around a network that someone else wrote: from waveforms or text to text.
+    """A speech recogniser or translation model that wraps a network from another library.
 
-    `net` is the network itself; its parameters and buffers are what checkpoints hold. `reader` makes of an example what
-    the network reads. `task` is how it learns, answers and is judged; what the task's functions ask of a model stands
-    with them (`adapt/models/ctc.py`, `adapt/models/seq2seq.py`).
+    `net` is the wrapped network; checkpoints hold its parameters and buffers. `reader` converts an example into what
+    the network reads. `task` has the loss, the decoding and the metrics.
     """
 
     net: nn.Module
@@ -34,12 +33,12 @@ class Model(nn.Module, ABC):
 
     @property
     def reads_audio(self) -> bool:
-        """Whether the model reads waveforms; otherwise it reads tokens of text."""
+        """Whether the model reads waveforms; otherwise it reads text tokens."""
         return self.reader.unit == "seconds"
 
     @property
     def batched(self) -> bool:
-        """Whether the network runs on a whole batch at once; otherwise on one example after another."""
+        """Whether the network runs on a whole batch at once; otherwise it runs on one example at a time."""
         return True
 
     @property
@@ -54,93 +53,115 @@ class Model(nn.Module, ABC):
     @property
     @abstractmethod
     def layers(self) -> list[Layer]:
-        """The layers in order from input to output; every parameter is in exactly one."""
+        """The layers from input to output. Every parameter belongs to exactly one layer."""
 
     @property
     @abstractmethod
     def sites(self) -> list[Site]:
-        """The sites that one looks at by default, from input to output, each with its part and its step.
+        """The default sites from input to output, each with its part of the model and the duration of its step.
 
-        Each is called once in a forward pass, and puts out `(batch, units, time)` or `(batch, time, units)`.
+        A forward pass calls the module of each site once, and its output is `(batch, units, time)` or
+        `(batch, time, units)`.
         """
 
     @abstractmethod
     def valid_lengths(self, site: Site, lengths: Tensor, tokens: Tensor | None = None) -> Tensor:
-        """How many steps of one of `sites` are each example's own, `(batch,)`; what lies behind them is padding.
+        """Return the number of valid steps of each example at a site; the steps after them are padding.
 
-        `lengths` `(batch,)` are the examples' in samples or tokens, as in `Batch`; `tokens` `(batch,)` how many a
-        decoder reads of each, needed where the site is a decoder's. `interventions.sites.length_mask` makes a mask of it.
+        `interventions.sites.length_mask` turns the result into a mask.
+
+        Args:
+            site: One of `sites`.
+            lengths: `(batch,)`, the lengths of the inputs in samples or tokens, as in `Batch`.
+            tokens: `(batch,)`, the number of tokens that a decoder reads; required for a decoder's sites.
+
+        Returns:
+            `(batch,)`, in steps of the site.
         """
 
     @abstractmethod
     def dummy(self, length: int, tokens: int) -> tuple[Tensor, ...]:
-        """Arguments of `forward` that say nothing: one example of that many samples or tokens, and so many tokens for
-        a decoder to read. Raises InputError where a decoder cannot read that many.
+        """Return arguments of `forward` for one blank example of `length` samples or tokens.
+
+        A decoder reads `tokens` tokens. Raises InputError if it cannot read that many.
         """
 
     @property
     @abstractmethod
     def cuts(self) -> list[Cut]:
-        """Where what the lower layers put out can be stored and replayed, from input to output; see `adapt/training/prefix.py`.
+        """The places, from input to output, at which the outputs of lower layers can be stored and replayed.
 
-        Where that is done `forward` is given audio of no samples, `(batch, 0)`, and the lengths as ever.
+        During a replay (`adapt/training/prefix.py`) `forward` gets audio of no samples, `(batch, 0)`, and the true
+        lengths.
         """
 
     @property
     @abstractmethod
     def head(self) -> str:
-        """The name of the layer that makes the output units."""
+        """The name of the output layer."""
 
     @property
     @abstractmethod
     def vocabulary(self) -> tuple[str, ...]:
-        """What each output unit stands for, in the units' order."""
+        """The token or character of each output unit, in the order of the units."""
 
     @property
     @abstractmethod
     def never_trained(self) -> frozenset[str]:
-        """Parameters that no step would change, or that their authors keep fixed; a tuning does not count them."""
+        """Parameters that training cannot change, or that their authors keep fixed; tunings do not count them."""
 
     @abstractmethod
     def rejection_reason(self, example: Any, length: int, training: bool) -> str | None:
-        """Why an example of that many samples or tokens cannot be read, or trained on; None where it can."""
+        """Return why an example of `length` samples or tokens cannot be read (or trained on); None if it can."""
 
     @abstractmethod
     def set_augment(self, augment: nn.Module) -> None:
-        """Augment features `(batch, features, time)` while training. Raises InputError where there are none."""
+        """Augment features `(batch, features, time)` while training. Raises InputError if the model has none."""
 
     @abstractmethod
     def header(self) -> dict[str, Any]:
-        """What files say of the model, as JSON: its family (the module in `adapt.models`) and what tells it apart."""
+        """Return what files store about the model, as JSON: its family (a module of `adapt.models`) and its options."""
 
     @abstractmethod
     def with_header(self, header: Mapping[str, Any]) -> "Model":
-        """The model of the same family that a header describes, to be filled with an adaptation's weights.
+        """Return the model that a header of the same family describes, which may be this object itself.
 
-        It may be this very object. Raises InputError where the header does not describe one.
+        The caller then loads an adaptation's weights into it. Raises InputError if the header is invalid.
         """
 
     @abstractmethod
     def save_files(self, folder: Path) -> None:
-        """Write what must lie beside the weights to load them, if the header does not say it all."""
+        """Write the files that are needed beside the weights to load the model."""
 
 
 class CTCModel(Model):
-    """A speech recogniser whose `forward(audio, lengths)` returns `Emissions` (`adapt/models/ctc.py`).
+    """A speech recogniser with a CTC output layer."""
 
-    `blank` is the output unit that writes nothing. `labels` is the alphabet of a model whose output layer can be rebuilt
-    for another one, and None if a tokenizer fixes it.
-    """
+    @property
+    @abstractmethod
+    def blank(self) -> int:
+        """The output unit that writes nothing."""
 
-    blank: int
-    labels: Labels | None = None
+    @property
+    def labels(self) -> Labels | None:
+        """The alphabet, if the output layer can be rebuilt for another one; None if a tokenizer fixes it."""
+        return None
 
     @abstractmethod
-    def forward(self, audio: Tensor, lengths: Tensor) -> Emissions: ...
+    def forward(self, audio: Tensor, lengths: Tensor) -> Emissions:
+        """Run the network.
+
+        Args:
+            audio: `(batch, samples)` in -1..1 at `sample_rate`, zero after each utterance's end.
+            lengths: `(batch,)`, the number of samples of each utterance.
+
+        Returns:
+            The log-probabilities of the output units.
+        """
 
     @abstractmethod
     def missing(self, text: str) -> list[str]:
-        """Return the characters of `text` that the model cannot write."""
+        """Return the characters of `text` that the model cannot write, sorted."""
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
@@ -148,20 +169,30 @@ class CTCModel(Model):
 
     @abstractmethod
     def decode(self, path: Sequence[int]) -> str:
-        """Return the text of a path of one output unit per time step."""
+        """Return the text of a CTC path, one output unit per time step."""
 
     def with_labels(self, labels: Labels) -> "CTCModel":
         """Return this model with an output layer for another alphabet. Raises InputError if its alphabet is fixed."""
-        raise InputError("This model writes what its tokenizer does: its alphabet cannot be changed.")
+        raise InputError("The alphabet of this model is fixed by its tokenizer and cannot be changed.")
 
 
 class DecoderModel(Model):
-    """A model with a decoder: `forward(inputs, lengths, targets)` returns logits `(batch, tokens, vocabulary)`."""
+    """A model with an encoder, and a decoder that writes one token after another."""
 
     tokenizer: Any
 
     @abstractmethod
-    def forward(self, inputs: Tensor, lengths: Tensor, targets: Tensor) -> Tensor: ...
+    def forward(self, inputs: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
+        """Run the network with teacher forcing: each target token is predicted from the reference tokens before it.
+
+        Args:
+            inputs: `(batch, samples)` in -1..1 at `sample_rate`, or `(batch, tokens)`.
+            lengths: `(batch,)`, the number of samples or tokens of each example.
+            targets: `(batch, tokens)`, the tokens of `encode`, and `adapt.models.seq2seq.IGNORED` after the last one.
+
+        Returns:
+            Logits `(batch, tokens, vocabulary)`.
+        """
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
@@ -169,15 +200,20 @@ class DecoderModel(Model):
 
     @abstractmethod
     def generate(self, inputs: Tensor, lengths: Tensor) -> list[str]:
-        """Decode freely. Returns one text per example."""
+        """Decode without a reference, greedily or with beams. Return one text per example."""
+
+    @property
+    @abstractmethod
+    def generation_arguments(self) -> dict[str, Any]:
+        """The arguments of the network's own `generate` that differ from its generation config."""
 
 
 class SpeechDecoderModel(DecoderModel):
-    """A speech recogniser with a decoder. `multilingual` tells whether it can be told which language to write."""
+    """A speech recogniser with a decoder. `multilingual` means that it can be set to one of several languages."""
 
     generation_options: GenerationOptions
     multilingual: bool = False
 
     @abstractmethod
     def set_generation(self, options: GenerationOptions) -> None:
-        """Set how the model decodes from now on. Raises InputError if it cannot."""
+        """Set how the model decodes from now on. Raises InputError if it does not support these options."""

@@ -1,10 +1,7 @@
-"""Speech or text to text, by an encoder and a decoder that writes token after token: the loss, and generated answers.
-
-A model for it has `forward(inputs, lengths, targets)`, which returns logits `(batch, tokens, vocabulary)`;
-`encode(text)`, the tokens of a text, the last of which ends it; and `generate(inputs, lengths)`, the answers as texts.
-"""
+"""Speech or text to text by an encoder and an autoregressive decoder: the loss and the decoding."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,25 +11,36 @@ from adapt.data.loader import Batch
 from adapt.errors import InputError
 from interventions.sites import Site
 
-IGNORED = -100  # stands past a target's end, and costs nothing
+IGNORED = -100  # fills targets after their end; the loss skips it
 
 
-def seq2seq_loss(model: nn.Module, batch: Batch) -> Tensor:
-    """Mean over the batch's tokens of the cross entropy, each token read after the right ones before it."""
+class Seq2Seq(Protocol):
+    """What the functions of this module need of a model; `adapt.models.model.DecoderModel` documents it."""
+
+    def __call__(self, inputs: Tensor, lengths: Tensor, targets: Tensor, /) -> Tensor: ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def generate(self, inputs: Tensor, lengths: Tensor, /) -> list[str]: ...
+
+
+def seq2seq_loss(model: Seq2Seq, batch: Batch) -> Tensor:
+    """Return the mean cross entropy over the target tokens of a batch, with teacher forcing. In nats."""
     targets = references(model, batch.examples).to(batch.inputs.device)
     logits = model(batch.inputs, batch.lengths, targets)
     return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
 
 
-def references(model: nn.Module, examples: Sequence[Example]) -> Tensor:
-    """The tokens that should be written, `(batch, tokens)`, `IGNORED` past each end."""
+def references(model: Seq2Seq, examples: Sequence[Example]) -> Tensor:
+    """Return the target tokens of examples, `(batch, tokens)`, filled with `IGNORED` after each end."""
     rows = [torch.tensor(model.encode(example.text)) for example in examples]
     return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORED)
 
 
 def shifted(targets: Tensor, start: int, padding: int) -> Tensor:
-    """What a decoder reads before each target token: `start`, then the tokens up to the last but one, all `(batch,
-    tokens)`; `IGNORED` becomes `padding`.
+    """Return the decoder inputs for `targets` `(batch, tokens)`: `start`, then all target tokens but the last.
+
+    `IGNORED` becomes `padding`.
     """
     before = targets.roll(1, dims=1)
     before = before.masked_fill(before == IGNORED, padding)
@@ -40,28 +48,41 @@ def shifted(targets: Tensor, start: int, padding: int) -> Tensor:
     return before
 
 
-def seq2seq_decode(model: nn.Module, batch: Batch) -> list[str]:
-    """What the model writes by itself."""
+def seq2seq_decode(model: Seq2Seq, batch: Batch) -> list[str]:
+    """Return what the model writes without a reference."""
     return model.generate(batch.inputs, batch.lengths)
 
 
 def dummy_batch(
-    model: nn.Module, length: int, tokens: int, most: int | None, dtype: torch.dtype = torch.float32
-) -> tuple[Tensor, ...]:
-    """What `Model.dummy` of such a model is: an input of zeros `(1, length)`, how long it is, and as many targets.
+    model: nn.Module, length: int, tokens: int, max_tokens: int | None, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the arguments of `forward` for one blank example.
+
+    Args:
+        model: The model; the tensors are on its device.
+        length: The number of samples or source tokens.
+        tokens: The number of target tokens.
+        max_tokens: The most tokens that the decoder can read; None if there is no limit.
+        dtype: The type of the inputs.
+
+    Returns:
+        Inputs of zeros `(1, length)`, their length `(1,)`, and targets of zeros `(1, tokens)`.
 
     Raises:
-        InputError: there are more tokens than the `most` that the decoder reads (None: any number), or none.
+        InputError: `tokens` is below 1 or above `max_tokens`.
     """
-    if tokens < 1 or (most is not None and tokens > most):
-        raise InputError(f"The decoder reads {f'1 to {most}' if most else 'at least 1'} tokens, not {tokens}.")
+    if tokens < 1 or (max_tokens is not None and tokens > max_tokens):
+        allowed = f"1 to {max_tokens}" if max_tokens else "at least 1"
+        raise InputError(f"The decoder reads {allowed} tokens, got {tokens}.")
     device = next(model.parameters()).device
     inputs, lengths = torch.zeros(1, length, dtype=dtype, device=device), torch.tensor([length], device=device)
     return inputs, lengths, torch.zeros(1, tokens, dtype=torch.long, device=device)
 
 
 def decoder_steps(site: Site, tokens: Tensor | None) -> Tensor:
-    """What `Model.valid_lengths` is at a decoder's site: `tokens` `(batch,)`. Raises ValueError where none were given."""
+    """Return `tokens` `(batch,)`, the valid lengths at a decoder's site. Raises ValueError if they are missing."""
     if tokens is None:
-        raise ValueError(f"A step of '{site.name}' is a token: valid_lengths needs tokens, how many each example has.")
+        raise ValueError(
+            f"The steps of '{site.name}' are target tokens: pass tokens=, the number of target tokens of each example."
+        )
     return tokens

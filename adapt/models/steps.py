@@ -1,4 +1,4 @@
-"""How many time steps a network makes of an utterance, and how long each lasts: from the windows that it slides."""
+"""The number and the duration of a network's time steps, computed from its sliding windows."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,27 +14,27 @@ Count = TypeVar("Count", int, Tensor)
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What slides over time: it reads `reach` steps at once and moves on by `stride`, with `padding` at each end."""
+    """A sliding window over time: it covers `reach` steps and moves by `stride`, with `padding` steps at each end."""
 
     reach: int
     stride: int = 1
     padding: int = 0
 
     def steps(self, count: Count) -> Count:
-        """How many steps come out where `count` go in, a number or a tensor of them; below 1 where too few do."""
+        """Return the number of output steps for `count` input steps; below 1 if the input is too short."""
         return (count + 2 * self.padding - self.reach) // self.stride + 1
 
 
 def window(conv: nn.Conv1d) -> Window:
-    """The window that a convolution slides."""
+    """Return the window of a convolution."""
     reach = conv.dilation[0] * (conv.kernel_size[0] - 1) + 1
     return Window(reach, conv.stride[0], int(conv.padding[0]))
 
 
-def steps_behind(windows: Iterable[Window], samples: Tensor) -> Tensor:
-    """How many steps utterances of that many samples have behind these windows, both `(batch,)`.
+def steps_after(windows: Iterable[Window], samples: Tensor) -> Tensor:
+    """Return how many steps utterances of `samples` samples have after these windows; both are `(batch,)`.
 
-    None, where an utterance is too short for one of them; padding behind that does not bring it back.
+    An utterance that is too short for one of the windows has 0 steps, even if a later window pads.
     """
     steps = samples
     for one in windows:
@@ -42,14 +42,14 @@ def steps_behind(windows: Iterable[Window], samples: Tensor) -> Tensor:
     return steps
 
 
-def samples_for_a_step(windows: Iterable[Window]) -> int:
-    """How many samples an utterance needs for one step behind these windows."""
+def min_samples(windows: Iterable[Window]) -> int:
+    """Return how many samples an utterance needs for one step after these windows."""
     count = 1
     for one in reversed(list(windows)):
         count = max(1, (count - 1) * one.stride + one.reach - 2 * one.padding)
     return count
 
 
-def step_behind(windows: Iterable[Window], sample_rate: int) -> Step:
-    """What a step lasts behind these windows, the first of which reads samples at `sample_rate` Hz."""
+def step_after(windows: Iterable[Window], sample_rate: int) -> Step:
+    """Return the duration of a step after these windows, the first of which reads samples at `sample_rate` Hz."""
     return Step(prod(one.stride for one in windows) / sample_rate, "s")

@@ -1,10 +1,11 @@
-"""What a model is for: how it learns, how it answers, and how an answer is judged."""
+"""What a model is trained for: its loss, its decoding and its metrics."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from adapt.data.loader import Batch
 from adapt.data.text import normalise
@@ -24,16 +25,21 @@ from adapt.models.seq2seq import seq2seq_decode, seq2seq_loss
 
 @dataclass(frozen=True)
 class Task:
-    """Plain functions, and words for reports.
+    """The functions with which a kind of model is trained and evaluated.
 
-    `loss(model, batch)` is a scalar to minimise, `decode(model, batch)` the answers as texts in the batch's order, and
-    `evaluate(references, hypotheses)` their quality in `metrics`, the first of which counts most. `normalise` makes two texts
-    comparable word by word, `words` splits a text into those that are counted; a right answer has the reference's
-    `in_order`, or may have another order. `noun` is what one example is called.
+    Args:
+        loss: `loss(model, batch)` returns a scalar to minimise.
+        decode: `decode(model, batch)` returns the hypotheses in the batch's order.
+        evaluate: `evaluate(references, hypotheses)` returns their scores in `metrics`.
+        metrics: The metrics, the main one first.
+        normalise: Normalises a text before it is compared with another.
+        words: Splits a text into the words that are counted.
+        in_order: Whether a correct hypothesis has its words in the reference's order.
+        example_name: What reports call one example, such as "utterance".
     """
 
-    loss: Callable[[nn.Module, Batch], Tensor]
-    decode: Callable[[nn.Module, Batch], list[str]]
+    loss: Callable[[Any, Batch], Tensor]
+    decode: Callable[[Any, Batch], list[str]]
     evaluate: Callable[[Sequence[str], Sequence[str]], TextScores]
     metrics: tuple[Metric, ...]
     normalise: Callable[[str], str]
@@ -46,13 +52,16 @@ def _normalised_words(text: str) -> list[str]:
     return normalise(text).split()
 
 
+def _single_spaces(text: str) -> str:
+    return " ".join(text.split())
+
+
 recognition = Task(ctc_loss, ctc_decode, error_rates, (WER, CER), normalise, _normalised_words, True, "utterance")
 dictation = Task(seq2seq_loss, seq2seq_decode, error_rates, (WER, CER), normalise, _normalised_words, True, "utterance")
 
 
 def translation(tokenize: str = "13a") -> Task:
-    """To translate; `tokenize` is how BLEU finds words. Raises ValueError where sacrebleu does not know it."""
+    """Return the translation task; `tokenize` is sacrebleu's tokenizer. Raises ValueError if sacrebleu lacks it."""
     metrics = translation_metrics(tokenize)
     evaluate, words = partial(translation_scores, tokenize=tokenize), partial(translation_words, tokenize=tokenize)
-    tidied = lambda text: " ".join(text.split())  # noqa: E731
-    return Task(seq2seq_loss, seq2seq_decode, evaluate, metrics, tidied, words, False, "sentence")
+    return Task(seq2seq_loss, seq2seq_decode, evaluate, metrics, _single_spaces, words, False, "sentence")

@@ -1,4 +1,4 @@
-"""Wav2Letter (Collobert et al. 2016): torchaudio's own, and the same architecture with its widths as parameters."""
+"""Wav2Letter (Collobert et al. 2016): torchaudio's network, and the same architecture with configurable widths."""
 
 import copy
 from collections import OrderedDict
@@ -14,14 +14,16 @@ from torch import Tensor, nn
 from adapt.data.audio import AudioReader
 from adapt.data.manifest import Utterance
 from adapt.errors import InputError
-from adapt.models.checkpoint import has_header, load_model, load_weights, model_fingerprint, read_safetensors
-from adapt.models.ctc import Emissions, ctc_unfit
+from adapt.models.checkpoint import has_header, load_model
+from adapt.models.ctc import Emissions, ctc_rejection_reason
 from adapt.models.cut import CachedOutput, Cut, Stub
 from adapt.models.frontend import HOP, Features, Frontend
 from adapt.models.labels import ENGLISH, Labels
 from adapt.models.loaded import Loaded
 from adapt.models.model import CTCModel, InputKind
-from adapt.models.steps import Window, step_behind, steps_behind, window
+from adapt.models.model_files import read_safetensors
+from adapt.models.state import load_weights, model_fingerprint
+from adapt.models.steps import Window, step_after, steps_after, window
 from adapt.models.task import recognition
 from interventions.sites import Layer, Site, find_sites
 
@@ -30,7 +32,15 @@ Normalisation = Literal["batch", "layer", "none"]
 
 @dataclass(frozen=True)
 class Wav2LetterShape:
-    """What must be known to build the network again. `inner` and `big` count units; both None: torchaudio's own."""
+    """The shape of a Wav2Letter.
+
+    Args:
+        features: The input features.
+        n_features: The number of features per frame.
+        inner: The units of layers 0-7; None, together with `big`, for torchaudio's network.
+        big: The units of layers 8-9.
+        normalisation: The normalisation after each convolution; torchaudio's network has none.
+    """
 
     features: Features = "log_mel"
     n_features: int = 40
@@ -40,13 +50,17 @@ class Wav2LetterShape:
 
 
 class Wav2LetterCTC(CTCModel):
-    """A Wav2Letter with its front end and its alphabet: from waveforms to log-probabilities of characters.
+    """A Wav2Letter with its front end and its alphabet: it maps waveforms to log-probabilities of characters.
 
-    `net` is the network itself, and its `state_dict` is all that a checkpoint holds. Frames past an utterance's end are
-    set to zero before each convolution, as if nothing followed, so that padding never changes a result.
+    Frames after an utterance's end are set to zero before each convolution, so padding never changes a result.
+    Checkpoints hold the `state_dict` of `net` only.
+
+    Args:
+        shape: The shape of the network.
+        labels: The alphabet.
 
     Raises:
-        InputError: a width, a feature or a normalisation that the architecture has not.
+        InputError: the architecture does not support the shape.
     """
 
     task = recognition
@@ -54,8 +68,8 @@ class Wav2LetterCTC(CTCModel):
     def __init__(self, shape: Wav2LetterShape, labels: Labels) -> None:
         super().__init__()
         if (shape.inner is None) != (shape.big is None):
-            raise InputError(f"Give both widths, inner and big, or neither (torchaudio's network); got {shape}.")
-        self.shape, self.labels = shape, labels
+            raise InputError(f"Give both inner and big, or neither (for torchaudio's network); got {shape}.")
+        self.shape, self._labels = shape, labels
         self.frontend = Frontend(shape.features, shape.n_features)
         self.sample_rate = self.frontend.sample_rate
         self.reader = AudioReader(self.sample_rate)
@@ -68,8 +82,11 @@ class Wav2LetterCTC(CTCModel):
         else:
             self.net = ScaledWav2Letter(len(labels), shape)
 
+    @property
+    def labels(self) -> Labels:
+        return self._labels
+
     def forward(self, audio: Tensor, lengths: Tensor) -> Emissions:
-        """Args: audio `(batch, samples)` in -1..1 at `sample_rate` Hz, zero past each end; lengths `(batch,)`."""
         x, steps = self.frontend(audio, lengths)
         if self.training:
             x = self.augment(x)
@@ -81,12 +98,12 @@ class Wav2LetterCTC(CTCModel):
         return Emissions(torch.log_softmax(x.float(), dim=1).transpose(1, 2), steps)
 
     def output_length(self, samples: int) -> int:
-        """The number of output steps for an utterance of that many samples; 0 where it is too short for the network."""
+        """Return the number of output steps for an utterance of `samples` samples; 0 if it is too short."""
         steps = torch.tensor(samples if self.shape.features == "waveform" else samples // HOP + 1)
         for _, module in self._chain():
             if (conv := _convolution(module)) is not None:
                 steps = window(conv).steps(steps)
-                if steps < 1:  # a later layer that pads more than it takes would hide it
+                if steps < 1:  # a later layer with much padding would hide this
                     return 0
         return int(steps)
 
@@ -96,12 +113,11 @@ class Wav2LetterCTC(CTCModel):
             return f"lasts {seconds:.3f} s, shorter than the {2 * HOP / self.sample_rate:.3f} s that the network needs."
         if not training:
             return None
-        remedy = "Respell it, or add these characters by alphabet=extend."
-        return ctc_unfit(self, example.text, steps, seconds, "".join(self.labels.characters), remedy)
+        remedy = "Change the transcript, or add the characters with alphabet=extend."
+        return ctc_rejection_reason(self, example.text, steps, seconds, "".join(self.labels.characters), remedy)
 
     @property
-    def blank(self) -> int:  # type: ignore[override]
-        """The output unit that writes nothing."""
+    def blank(self) -> int:
         return self.labels.blank
 
     @property
@@ -111,20 +127,17 @@ class Wav2LetterCTC(CTCModel):
     def band_frequencies(self, bands: int) -> tuple[float, ...] | None:
         if self.frontend.features != "log_mel":
             return None
-        highest = 2595 * torch.log10(torch.tensor(1 + self.sample_rate / 2 / 700))  # HTK's scale, as torchaudio has it
+        highest = 2595 * torch.log10(torch.tensor(1 + self.sample_rate / 2 / 700))  # HTK's mel scale, as in torchaudio
         mels = torch.linspace(0, float(highest), bands + 2)[1:-1]
         return tuple((700 * (10 ** (mels / 2595) - 1)).tolist())
 
     def missing(self, text: str) -> list[str]:
-        """The characters of a text that the alphabet lacks."""
         return self.labels.missing(text)
 
     def encode(self, text: str) -> list[int]:
-        """The output unit of each character. Raises InputError for one outside the alphabet."""
         return self.labels.encode(text)
 
     def decode(self, path: Sequence[int]) -> str:
-        """The text of a path of one output unit a time step."""
         return self.labels.decode(path)
 
     def set_augment(self, augment: nn.Module) -> None:
@@ -132,7 +145,7 @@ class Wav2LetterCTC(CTCModel):
 
     @property
     def layers(self) -> list[Layer]:
-        """The 11 layers (12 on a waveform) from input to output, each a convolution with what follows it."""
+        """The 11 layers (12 for waveforms) from input to output: each convolution with the modules after it."""
         layers: list[tuple[str, list[str]]] = []
         for name, module in self._chain():
             if _convolution(module) is not None:
@@ -142,17 +155,17 @@ class Wav2LetterCTC(CTCModel):
 
     @property
     def sites(self) -> list[Site]:
-        """The convolutions, before the ReLU behind them (which overwrites what a hook was given: clone it)."""
+        """The convolutions. The ReLU after each overwrites the output in place, so a hook must clone it."""
         return [
-            replace(site, part="encoder", step=step_behind(self._windows(site.name), self.sample_rate))
+            replace(site, part="encoder", step=step_after(self._windows(site.name), self.sample_rate))
             for site in find_sites(self)
         ]
 
     def valid_lengths(self, site: Site, lengths: Tensor, tokens: Tensor | None = None) -> Tensor:
-        return steps_behind(self._windows(site.name), lengths)
+        return steps_after(self._windows(site.name), lengths)
 
     def _windows(self, name: str) -> list[Window]:
-        # What slides over time up to a site: the spectrogram, which pads by half of its window, and the convolutions.
+        """Return the sliding windows up to a site: the spectrogram, which pads half a window, and the convolutions."""
         windows = [] if self.shape.features == "waveform" else [Window(reach=0, stride=HOP)]
         for place, module in self._chain():
             if (conv := _convolution(module)) is not None:
@@ -163,21 +176,23 @@ class Wav2LetterCTC(CTCModel):
 
     @property
     def cuts(self) -> list[Cut]:
-        """Behind each layer but the last."""
-        random = {} if isinstance(self.augment, nn.Identity) else {"augment": "augment= hides parts of the features"}
+        """After each layer except the last."""
+        random = (
+            {} if isinstance(self.augment, nn.Identity) else {"augment": "augmentation hides parts of the features"}
+        )
         stubs: dict[str, Stub] = {"frontend": lambda audio, lengths: (audio.unsqueeze(1), self.frontend.steps(lengths))}
         cuts = []
         for layer in self.layers[:-1]:
             *inner, end = layer.modules
             stubs |= dict.fromkeys(inner, "same")
-            steps = partial(self._steps_behind, self._windows(layer.name))
+            steps = partial(self._valid_steps, self._windows(layer.name))
             cuts.append(Cut(layer.name, (CachedOutput(end, steps, dict(stubs), axis=2),), random))
             stubs[end] = "same"
         return cuts
 
     @staticmethod
-    def _steps_behind(windows: list[Window], lengths: Tensor, _: Tensor) -> Tensor:
-        return steps_behind(windows, lengths)
+    def _valid_steps(windows: list[Window], lengths: Tensor, _: Tensor) -> Tensor:
+        return steps_after(windows, lengths)
 
     def dummy(self, length: int, tokens: int) -> tuple[Tensor, ...]:
         device = next(self.parameters()).device
@@ -196,10 +211,10 @@ class Wav2LetterCTC(CTCModel):
         return frozenset()
 
     def with_labels(self, labels: Labels) -> "Wav2LetterCTC":
-        """Return a copy that writes with another alphabet (Kunze et al. 2017, section 3).
+        """Return a copy with an output layer for another alphabet (Kunze et al. 2017, section 3).
 
-        The output layer is rebuilt: the row of a character that both alphabets have is copied, found by the character
-        and not by its place; the row of a new one starts small and random, with the mean bias.
+        The rows of characters that are in both alphabets are copied. The rows of new characters start with small random
+        weights and the mean bias.
         """
         adapted = Wav2LetterCTC(self.shape, labels)
         state, fresh = copy.deepcopy(self.net.state_dict()), adapted.net.state_dict()
@@ -229,9 +244,11 @@ class Wav2LetterCTC(CTCModel):
         pass
 
     def _chain(self) -> list[tuple[str, nn.Module]]:
-        # The network is a plain chain, nested once in torchaudio's waveform variant; running its links one by one
-        # lets us mask between them and leaves every module's own hooks in force.
-        return list(_links("net.acoustic_model", self.net.acoustic_model))
+        """Return the modules in the order in which they run; running them one by one allows masking in between.
+
+        The network is a sequence of modules, nested once in torchaudio's variant for waveforms.
+        """
+        return list(_links("net.acoustic_model", self.net.get_submodule("acoustic_model")))
 
 
 def _links(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -243,18 +260,18 @@ def _links(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _convolution(module: nn.Module) -> nn.Conv1d | None:
-    # peft wraps a module that gets factors.
-    inside = getattr(module, "base_layer", module)
-    return inside if isinstance(inside, nn.Conv1d) else None
+    # peft wraps a module that has factors.
+    inner = getattr(module, "base_layer", module)
+    return inner if isinstance(inner, nn.Conv1d) else None
 
 
 def from_header(header: Mapping[str, Any]) -> Wav2LetterCTC:
-    """Build the network that a checkpoint's header describes, with fresh weights. Raises InputError."""
+    """Build the network that a header describes, with random weights. Raises InputError if the header is invalid."""
     try:
         labels = Labels(tuple(header["labels"]), int(header["blank"]))
         return Wav2LetterCTC(Wav2LetterShape(**header["shape"]), labels)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"The checkpoint's header does not describe a Wav2Letter: {error}.") from None
+        raise InputError(f"The header does not describe a Wav2Letter ({type(error).__name__}: {error}).") from None
 
 
 def wav2letter(
@@ -264,13 +281,18 @@ def wav2letter(
     features: Features | None = None,
     n_features: int | None = None,
 ) -> Loaded:
-    """torchaudio's own Wav2Letter (23 M weights), new or from a checkpoint.
+    """Build torchaudio's Wav2Letter (23 M weights), pretrained or new.
 
-    An argument left at None is as in the checkpoint; for a new model: 40 `log_mel` features, the English letters.
-    `labels` are the characters in the order of the output units, the blank before them not counted.
+    Args:
+        pretrained: A run's folder, a .safetensors file, or the name of an embedded model; None for a new model.
+        base: The base of an adaptation; needed if the base was moved.
+        labels: The characters in the order of the output units, without the blank before them. None for those of the
+            checkpoint, or English letters for a new model.
+        features: None for those of the checkpoint, or "log_mel" for a new model.
+        n_features: None for the number of the checkpoint, or 40 for a new model.
 
     Raises:
-        InputError: the checkpoint is of another shape or has other labels than were asked for.
+        InputError: the checkpoint has another shape or other labels.
     """
     return _wav2letter(pretrained, base, labels, features=features, n_features=n_features, inner=None, big=None)
 
@@ -285,75 +307,88 @@ def wav2letter_small(
     big: int | None = None,
     normalisation: Normalisation | None = None,
 ) -> Loaded:
-    """The same architecture with `inner` units in layers 0-7, `big` in 8-9 (new: 96, 256, batch norm: 1.5 M weights).
+    """Build a Wav2Letter with configurable widths, pretrained or new.
 
-    An argument left at None is taken from the checkpoint. Raises InputError as `wav2letter` does.
+    An argument left at None is that of the checkpoint. A new model has 1.5 M weights by default.
+
+    Args:
+        pretrained: See `wav2letter`.
+        base: See `wav2letter`.
+        labels: See `wav2letter`.
+        features: See `wav2letter`; "waveform" is not supported.
+        n_features: See `wav2letter`.
+        inner: The units of layers 0-7; 96 for a new model.
+        big: The units of layers 8-9; 256 for a new model.
+        normalisation: "batch", "layer" or "none"; "batch" for a new model.
+
+    Raises:
+        InputError: the checkpoint has another shape or other labels.
     """
-    asked = {"inner": inner, "big": big, "normalisation": normalisation}
-    new = {"inner": 96, "big": 256, "normalisation": "batch"}
-    return _wav2letter(pretrained, base, labels, new, features=features, n_features=n_features, **asked)
+    widths = {"inner": inner, "big": big, "normalisation": normalisation}
+    defaults = {"inner": 96, "big": 256, "normalisation": "batch"}
+    return _wav2letter(pretrained, base, labels, defaults, features=features, n_features=n_features, **widths)
 
 
 def _wav2letter(
-    pretrained: str | None, base: str | None, labels: str | None, new: dict[str, Any] | None = None, **asked: Any
+    pretrained: str | None, base: str | None, labels: str | None, defaults: dict[str, Any] | None = None, **asked: Any
 ) -> Loaded:
-    given = {name: value for name, value in asked.items() if value is not None}
-    small = new is not None
-    if pretrained is None and given.get("features") == "waveform":
-        given.setdefault("n_features", 1)
+    """Build a Wav2Letter; `defaults` are those of a new one with configurable widths, None for torchaudio's."""
+    options = {name: value for name, value in asked.items() if value is not None}
+    expected = "wav2letter" if defaults is None else "wav2letter_small"
+    if pretrained is None and options.get("features") == "waveform":
+        options.setdefault("n_features", 1)
     if pretrained is None:
         alphabet = Labels.of(ENGLISH if labels is None else labels)
-        model = Wav2LetterCTC(Wav2LetterShape(**({} if new is None else new) | given), alphabet)
+        model = Wav2LetterCTC(Wav2LetterShape(**{**(defaults or {}), **options}), alphabet)
         return Loaded(model, "new", model_fingerprint(model))
     if labels is not None and not has_header(pretrained):
-        # Bare weights, such as torchaudio's users have: what they belong to is as the user says.
-        model = Wav2LetterCTC(Wav2LetterShape(**({} if new is None else new) | given), Labels.of(labels))
+        # A plain state dict, such as torchaudio's users have: the arguments describe it.
+        model = Wav2LetterCTC(Wav2LetterShape(**{**(defaults or {}), **options}), Labels.of(labels))
         path = Path(pretrained).expanduser()
         load_weights(model, read_safetensors(path)[1], path)
         return Loaded(model, str(path.absolute()), model_fingerprint(model), model.header())
     loaded = load_model(pretrained, base)
     model = loaded.model
-    family, wanted = loaded.header["family"], "wav2letter_small" if small else "wav2letter"
-    if isinstance(model, Wav2LetterCTC):
-        family = "wav2letter" if model.shape.inner is None else "wav2letter_small"
-    if family != wanted:
-        raise InputError(f"'{pretrained}' is not a {wanted}; try model={family}.")
-    for name, value in given.items():
-        if getattr(model.shape, name) != value:
-            raise InputError(
-                f"'{pretrained}' was made with {name}={getattr(model.shape, name)}, and model.{name}={value} was asked "
-                f"for. Leave model.{name} out to take the checkpoint's."
-            )
+    if not isinstance(model, Wav2LetterCTC):
+        raise InputError(f"'{pretrained}' is not a {expected}; try model={loaded.header['family']}.")
+    family = "wav2letter" if model.shape.inner is None else "wav2letter_small"
+    if family != expected:
+        raise InputError(f"'{pretrained}' is not a {expected}; try model={family}.")
+    for name, value in options.items():
+        actual = getattr(model.shape, name)
+        if actual != value:
+            raise InputError(f"'{pretrained}' has {name}={actual}, got {name}={value}. Leave {name} out.")
     if labels is not None and Labels.of(labels) != model.labels:
         raise InputError(
-            f"model.labels={labels!r} does not match '{pretrained}', which writes "
-            f"'{''.join(model.labels.characters)}'. Leave it out; to give a model another alphabet use alphabet=..."
+            f"'{pretrained}' has the labels '{''.join(model.labels.characters)}', got labels={labels!r}. Leave labels "
+            "out; to give a model another alphabet, use alphabet=..."
         )
     return loaded
 
 
 class ScaledWav2Letter(nn.Module):
-    """torchaudio's Wav2Letter with `inner` units in layers 0-7 and `big` in 8-9, and normalised activations.
+    """torchaudio's Wav2Letter with `inner` units in layers 0-7, `big` units in layers 8-9, and normalised activations.
 
-    Without normalisation a small one stays at all-blank output. The logits have no ReLU behind them, torchaudio's have.
+    A small network without normalisation does not learn to write anything but blanks. Unlike torchaudio's, this one has
+    no ReLU after the logits.
     """
 
     def __init__(self, n_labels: int, shape: Wav2LetterShape) -> None:
         super().__init__()
         inner, big = shape.inner, shape.big
-        if (
-            not (isinstance(inner, int) and isinstance(big, int) and inner > 0 and big > 0)
-            or shape.features == "waveform"
-        ):
-            raise InputError(f"wav2letter_small needs widths of at least 1 and log_mel or mfcc features, got {shape}.")
-        # units in, units out, kernel, stride, padding: torchaudio/models/wav2letter.py
+        if not isinstance(inner, int) or not isinstance(big, int) or inner < 1 or big < 1:
+            raise InputError(f"inner and big must be whole numbers of at least 1, got {shape}.")
+        if shape.features == "waveform":
+            raise InputError(f"wav2letter_small needs log_mel or mfcc features, got {shape}.")
+        # units in, units out, kernel, stride, padding; as in torchaudio/models/wav2letter.py
         plan = [(shape.n_features, inner, 48, 2, 23), *[(inner, inner, 7, 1, 3)] * 7]
         plan += [(inner, big, 32, 1, 16), (big, big, 1, 1, 0), (big, n_labels, 1, 1, 0)]
         modules: OrderedDict[str, nn.Module] = OrderedDict()
         for number, (units_in, units, kernel, stride, padding) in enumerate(plan):
             conv = nn.Conv1d(units_in, units, kernel, stride, padding)
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-            nn.init.zeros_(conv.bias)
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
             modules[f"conv{number}"] = conv
             if number < len(plan) - 1:
                 modules[f"norm{number}"] = _normalisation(shape.normalisation, units)
@@ -361,15 +396,15 @@ class ScaledWav2Letter(nn.Module):
         self.acoustic_model = nn.Sequential(modules)
 
     def forward(self, x: Tensor) -> Tensor:
-        """From features `(batch, features, time)` to log-probabilities `(batch, labels, time)`, as torchaudio's."""
+        """Map features `(batch, features, time)` to log-probabilities `(batch, labels, time)`, as torchaudio's does."""
         return torch.log_softmax(self.acoustic_model(x), dim=1)
 
 
 class _ChannelNorm(nn.LayerNorm):
-    """Layer norm over the units of each time step of `(batch, units, time)`; it never mixes in padding."""
+    """Layer norm over the units of each time step of `(batch, units, time)`, which padding does not affect."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.transpose(1, 2)).transpose(1, 2)
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.transpose(1, 2)).transpose(1, 2)
 
 
 def _normalisation(kind: Normalisation, units: int) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,40 +12,21 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from adapt import formatting
+from adapt.evaluation.selection import MeasurePair, ScoredMeasure, top_neurons
 from adapt.files import write_text
 from adapt.report import figures
 from adapt.report.template import environment
 
 if TYPE_CHECKING:
-    from interventions.neurons import Neurons, Scores
+    pass
 
-TOP = 20
 _QUARTILES = (0, 0.25, 0.5, 0.75, 1)
-
-
-@dataclass(frozen=True)
-class ScoredMeasure:
-    """The scores of one measure and the neurons selected by them.
-
-    Attributes:
-        name: The name of the measure.
-        scores: The score of each neuron.
-        chosen: The selected neurons.
-        summary: A sentence on the measure and the selection.
-        weights_per_neuron: The number of incoming weights of a neuron, by site name.
-    """
-
-    name: str
-    scores: Scores
-    chosen: Neurons
-    summary: str
-    weights_per_neuron: Mapping[str, int]
 
 
 def write_selection(
     path: Path | str,
     measures: Sequence[ScoredMeasure],
-    pairs: Sequence[Mapping[str, Any]],
+    pairs: Sequence[MeasurePair],
     title: str,
     config: str = "",
 ) -> None:
@@ -73,36 +54,6 @@ def write_selection(
         )
     )
     write_text(path, page)
-
-
-def top_neurons(measure: ScoredMeasure, measures: Sequence[ScoredMeasure], count: int = TOP) -> list[dict[str, Any]]:
-    """Return the neurons with the highest scores of `measure`, as plain values.
-
-    `rank` is the rank within the layer; `other_ranks` are the ranks among all neurons by each other measure.
-    """
-    scores = measure.scores
-    ranked = sorted(
-        ((float(value), site, unit) for site in scores.sites for unit, value in enumerate(scores[site])),
-        key=lambda neuron: -neuron[0],
-    )
-    others = [other for other in measures if other is not measure]
-    return [
-        {
-            "site": site.name,
-            "unit": unit,
-            "score": value,
-            "units": site.units,
-            "rank": 1 + int((scores[site] > value).sum()),
-            "chosen": (site.name, unit) in measure.chosen,
-            "other_ranks": [_rank(other.scores, site.name, unit) for other in others],
-        }
-        for value, site, unit in ranked[:count]
-    ]
-
-
-def _rank(scores: Scores, site: str, unit: int) -> int:
-    value = scores[site][unit]
-    return 1 + sum(int((scores[other] > value).sum()) for other in scores.sites)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from adapt.report import figures
 from adapt.report.template import environment
 
 if TYPE_CHECKING:
-    from adapt.evaluation.sweep import Point
+    from adapt.evaluation.sweep import SweepPoint
     from adapt.metrics import Metric
 
 _STYLES = ("validation", "second", "training")  # of the curves, in order
@@ -20,7 +20,7 @@ _CONTROL = "third"
 
 def write_sweep(
     path: Path | str,
-    points: Sequence[Point],
+    points: Sequence[SweepPoint],
     metrics: Sequence[Metric],
     example_name: str,
     title: str,
@@ -62,19 +62,19 @@ def write_sweep(
     write_text(path, page)
 
 
-def _legend(points: Sequence[Point], metric: Metric) -> list[tuple[str, str]]:
+def _legend(points: Sequence[SweepPoint], metric: Metric) -> list[tuple[str, str]]:
     """Return the style and the name of each curve; all charts share them, and all controls share one."""
     lines = _curves(points, points[0].chart, metric)
     names = {line.style: line.name for line in reversed(lines)}
     return [(style, names[style]) for style in (*_STYLES, _CONTROL) if style in names]
 
 
-def _curves(points: Sequence[Point], chart: str, metric: Metric) -> list[figures.Curve]:
+def _curves(points: Sequence[SweepPoint], chart: str, metric: Metric) -> list[figures.Curve]:
     lines: dict[str, dict[float, float]] = {}
     controls = {point.line for point in points if point.control}
     for point in points:
         if point.chart == chart:
-            values = lines.setdefault(point.line, {0.0: metric.scale * point.bare[metric.key]})
+            values = lines.setdefault(point.line, {0.0: metric.scale * point.unmodified[metric.key]})
             values[point.value] = metric.scale * point.quality[metric.key]
     tested = [name for name in lines if name not in controls]
     styles = {name: _STYLES[i % len(_STYLES)] for i, name in enumerate(tested)}

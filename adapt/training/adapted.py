@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from adapt.data.selection import Selection
-from adapt.models.checkpoint import save_adaptation, save_model
+from adapt.models.adaptation_files import save_adaptation
 from adapt.models.factors import Factors
 from adapt.models.loaded import Loaded
+from adapt.models.model_files import save_model
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,10 @@ from adapt.distributed import is_first
 from adapt.errors import InputError
 from adapt.files import write_json
 from adapt.introspect.topography.cells import cells_of_model, cells_to_text
-from adapt.models.checkpoint import model_fingerprint
 from adapt.models.factors import merge_factors
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
+from adapt.models.state import model_fingerprint
 from adapt.training.adapted import Adapted
 from adapt.training.alphabet import with_alphabet
 from adapt.training.dry_run import Cost, Setup, dry_run

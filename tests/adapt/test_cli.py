@@ -12,8 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adapt.cli import COMMANDS, _plain_text, _refused
-from adapt.commands.show import config_folder
+from adapt.cli import COMMANDS, _quote_text, _refusal, summary
+from adapt.commands.show import config_folder, show
 
 
 def run(*arguments, **options):
@@ -23,8 +23,32 @@ def run(*arguments, **options):
 def test_help_names_every_command():
     done = run()
     assert done.returncode == 0
-    assert all(f"\n  {command}" in done.stdout for command in COMMANDS)
+    for command in COMMANDS:
+        assert f"\n  {command:<13}{summary(command)}\n" in done.stdout
+        assert len(summary(command).split()) > 1, f"adapt/commands/{command}.py needs a docstring"
     assert done.stdout.endswith("\n")
+
+
+def test_commands_are_the_modules_of_the_folder():
+    assert {"adapt", "show", "corrections"} <= set(COMMANDS) and not any(name.startswith("_") for name in COMMANDS)
+
+
+def test_an_old_option_is_answered_with_its_new_name(tmp_path):
+    done = run("steer", "by=speaker", "++unit=true", "-m", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == ("innertune steer: by is now called group_by. unit is now called unit_length.\n")
+    done = run("choose", "per=site", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "innertune choose: per=site is now per_site=true.\n")
+    done = run("steer", "+data={by: accent}", "+experiment_of_mine=1", "+by=accent", cwd=tmp_path)
+    assert done.returncode == 2 and "by is now called group_by" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_old_option_in_the_users_own_config_is_answered_too(tmp_path):
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    (tmp_path / "conf" / "data" / "mine.yaml").write_text("# @package _global_\nby: speaker\n")
+    done = run("steer", "--config-dir", "conf", "data=mine", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr == "innertune steer: by is now called group_by.\n"
 
 
 def test_unknown_commands_and_groups():
@@ -46,23 +70,31 @@ def test_what_must_be_given_is_asked_for():
 def test_a_text_is_taken_as_it_is(text):
     """Whatever signs a sentence has; but what Hydra reads as quoted or a list stays that."""
     if text[0] + text[-1] not in ("''", '""', "[]"):
-        assert OverridesParser.create().parse_override(_plain_text(f"text={text}")).value() == text
+        assert OverridesParser.create().parse_override(_quote_text(f"text={text}")).value() == text
 
 
 @pytest.mark.parametrize(
     "option", ["text='a b'", 'text="a, b"', "text=[a,b c]", "text=null", "text=", "file=a,b", "-m"]
 )
 def test_other_options_are_hydras(option):
-    assert _plain_text(option) == option
+    assert _quote_text(option) == option
 
 
-def test_show_lists_every_option():
-    text = run("show").stdout
-    for folder in config_folder().iterdir():
-        if folder.is_dir():
-            assert folder.name in text
-            listed = run("show", folder.name).stdout.splitlines() if folder.name == "data" else []
-            assert not listed or len(listed) == len(list(folder.glob("*.yaml")))
+def test_show_lists_every_choice_of_every_group(capsys):
+    groups = [folder for folder in sorted(config_folder().iterdir()) if folder.is_dir()]
+    assert show([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for folder, line in zip(groups, lines, strict=False):
+        choices = sorted(path.stem for path in folder.glob("*.yaml"))
+        assert line.split(maxsplit=1) == [folder.name, ", ".join(choices)]
+        assert show([folder.name]) == 0
+        listed = capsys.readouterr().out.splitlines()
+        assert [row.split()[0] for row in listed] == choices and all(len(row.split()) > 1 for row in listed)
+    assert len(groups) > 10
+
+
+def test_show_in_a_process_of_its_own():
+    assert run("show", "tuning").stdout.splitlines()[0].startswith("bias")
 
 
 def test_several_runs_each_in_a_folder_of_its_own(base, speech, tmp_path):
@@ -90,10 +122,10 @@ def small_files():
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def refused(write, *arguments):
+def refusal(write, *arguments):
     with pytest.raises(Exception) as caught:  # noqa: PT011 (of each library its own)
         write(*arguments)
-    return _refused(caught.value)
+    return _refusal(caught.value)
 
 
 def test_a_full_disk_is_told_in_a_sentence_whoever_writes(tmp_path, small_files):
@@ -102,13 +134,13 @@ def test_a_full_disk_is_told_in_a_sentence_whoever_writes(tmp_path, small_files)
     from interventions.files import write_tensors
 
     said = os.strerror(errno.EFBIG)
-    assert refused(write_text, tmp_path / "text", "a" * 2000).startswith(said)
-    assert refused(write_tensors, tmp_path / "tensors", "kind", {}, {"a": torch.ones(1000)}).startswith(said)
+    assert refusal(write_text, tmp_path / "text", "a" * 2000).startswith(said)
+    assert refusal(write_tensors, tmp_path / "tensors", "kind", {}, {"a": torch.ones(1000)}).startswith(said)
     checkpoint = {"state_dict": {"a": torch.ones(1000)}}
-    assert refused(_AtomicCheckpoints().save_checkpoint, checkpoint, tmp_path / "last.ckpt").startswith(said)
+    assert refusal(_AtomicCheckpoints().save_checkpoint, checkpoint, tmp_path / "last.ckpt").startswith(said)
     assert not list(tmp_path.iterdir())
     for other in (ValueError("no space left"), FileNotFoundError(errno.ENOENT, "gone", "a"), RuntimeError()):
-        assert _refused(other) is None
+        assert _refusal(other) is None
 
 
 def test_what_the_system_refuses_is_no_traceback(tmp_path):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from adapt.checks import check_counts
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
@@ -10,7 +11,7 @@ from adapt.introspect.attribution.conductance import conductance
 from adapt.introspect.attribution.network_input import Baseline
 from adapt.introspect.attribution.result import AttributionResult, ExplainedWord
 from adapt.introspect.attribution.words import output_words
-from adapt.introspect.reading import check_integers, select_examples, select_sites
+from adapt.introspect.reading import select_examples, select_sites
 from adapt.models.loaded import Loaded
 from adapt.progress import track
 
@@ -51,7 +52,7 @@ def attribution(
             are empty.
     """
     model = loaded.model
-    check_integers(max_examples=max_examples, max_words=max_words, steps=steps)
+    check_counts(1, max_examples=max_examples, max_words=max_words, steps=steps)
     if not isinstance(neurons, bool):
         raise InputError(f"neurons must be true or false; got {neurons!r}.")
     chosen_sites = select_sites(model, sites, part)

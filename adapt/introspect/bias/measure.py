@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from adapt.checks import check_counts
 from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
@@ -19,7 +20,7 @@ from adapt.introspect.bias.rows import layer_rows, neuron_rows
 from adapt.introspect.bias.shift import ShiftEffect, measure_shifts
 from adapt.introspect.bias.sums import ContentSums, read_content
 from adapt.introspect.profiles.groupings import groupings
-from adapt.introspect.reading import check_integers, select_examples, select_sites
+from adapt.introspect.reading import select_examples, select_sites
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.model import DecoderModel, Model
@@ -73,9 +74,9 @@ def bias(
     places = select_sites(model, sites, part)
     # The units of the output layer are the output itself, and differ wherever the output does.
     places = [site for site in places if site.name != model.sites[-1].name] or places
-    check_integers(2, max_groups=max_groups)
-    check_integers(8, min_examples=min_examples)
-    check_integers(0, seed=seed)
+    check_counts(2, max_groups=max_groups)
+    check_counts(8, min_examples=min_examples)
+    check_counts(0, seed=seed)
     _check(false_discovery_rate, resample, confirm, content)
     chosen, _ = select_examples(model, splits, examples)
     key = str(group_by or find_key(chosen, min_examples))

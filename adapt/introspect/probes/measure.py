@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from adapt.checks import check_counts
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.introspect.probes.probe import Probe, probe
 from adapt.introspect.probes.result import ProbesResult
-from adapt.introspect.reading import check_integers, select_examples, select_sites, shared_sites
+from adapt.introspect.reading import select_examples, select_sites, shared_sites
 from adapt.models.checkpoint import load_model
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
@@ -53,9 +54,9 @@ def probes(
     Raises:
         InputError: There is no such site, part, model or target, there is nothing to read, or an option is unknown.
     """
-    check_integers(controls=controls)
-    check_integers(2, max_per_class=max_per_class)
-    check_integers(0, seed=seed)
+    check_counts(1, controls=controls)
+    check_counts(2, max_per_class=max_per_class)
+    check_counts(0, seed=seed)
     if not isinstance(held_out, float):
         raise InputError(f"held_out must be a number above 0 and below 1; got {held_out!r}.")
     names = [targets] if isinstance(targets, str) else list(targets) if isinstance(targets, Sequence) else []

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from adapt.checks import check_counts
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
@@ -10,7 +11,7 @@ from adapt.introspect.profiles.profiles import FOLDS
 from adapt.introspect.profiles.read import read_profiles
 from adapt.introspect.profiles.result import ProfilesResult
 from adapt.introspect.profiles.windows import read_windows
-from adapt.introspect.reading import check_integers, select_examples, select_sites
+from adapt.introspect.reading import select_examples, select_sites
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from interventions.sites import Site
@@ -53,7 +54,7 @@ def profiles(
     """
     model = loaded.model
     places = select_sites(model, sites, part)
-    check_integers(max_groups=max_groups, min_steps=min_steps, folds=folds)
+    check_counts(1, max_groups=max_groups, min_steps=min_steps, folds=folds)
     if window is not None and not (isinstance(window, (int, float)) and window > 0):
         raise InputError(f"window must be a time above 0 in seconds, or null; got {window!r}.")
     keys, pairs = _keys(groups), _pairs(scores)

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from adapt.checks import check_counts
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
-from adapt.introspect.reading import check_integers, select_examples, select_sites
+from adapt.introspect.reading import select_examples, select_sites
 from adapt.introspect.similarity.result import SimilarityResult
 from adapt.introspect.similarity.rsa import rsa
 from adapt.introspect.similarity.similarity import Method, SampleBy
@@ -53,9 +54,9 @@ def similarity(
         InputError: There is no such site, part or model, there is nothing to read, an option does not fit the method,
             or one model reads text and the other audio.
     """
-    check_integers(steps=steps)
-    check_integers(2, max_per_group=max_per_group)
-    check_integers(0, seed=seed)
+    check_counts(1, steps=steps)
+    check_counts(2, max_per_group=max_per_group)
+    check_counts(0, seed=seed)
     if method != "rsa" and target is not None:
         raise InputError(f"target={target} is only for method=rsa, and the method is {method}. Leave one of them out.")
     if method == "rsa" and sample_by is not None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
+from adapt.checks import check_counts
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.introspect.profiles.groupings import fitting_keys, groupings
 from adapt.introspect.profiles.read import read_profiles
-from adapt.introspect.reading import check_integers, select_examples, select_sites, shared_sites
+from adapt.introspect.reading import select_examples, select_sites, shared_sites
 from adapt.introspect.topography.cells import cells_of_model
 from adapt.introspect.topography.draw_maps import draw_maps
 from adapt.introspect.topography.layouts import LAYOUTS
@@ -55,8 +56,8 @@ def topography(
     """
     if layout not in LAYOUTS and layout != LEARNED:
         raise InputError(f"layout must be one of {', '.join((*LAYOUTS, LEARNED))}; got {layout!r}.")
-    check_integers(max_groups=max_groups, min_steps=min_steps)
-    check_integers(0, seed=seed)
+    check_counts(1, max_groups=max_groups, min_steps=min_steps)
+    check_counts(0, seed=seed)
     model = loaded.model
     places = select_sites(model, sites, part)
     chosen, sets = select_examples(model, splits, examples)

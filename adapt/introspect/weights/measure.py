@@ -7,7 +7,8 @@ from adapt.errors import InputError
 from adapt.formatting import counted
 from adapt.introspect.weights.measures import weight_measures
 from adapt.introspect.weights.result import WeightsResult
-from adapt.models.checkpoint import load_model, read_adaptation
+from adapt.models.adaptation_files import read_adaptation
+from adapt.models.checkpoint import load_model
 from adapt.models.loaded import Loaded
 
 

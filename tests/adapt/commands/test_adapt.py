@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from adapt.errors import InputError
-from adapt.models.checkpoint import load_model, read_safetensors
+from adapt.models.checkpoint import load_model
+from adapt.models.model_files import read_safetensors
 from interventions.bits import changed_bits
 
 

@@ -9,7 +9,9 @@ from safetensors.torch import load_file, save_file
 from tone_speech import TINY
 
 from adapt.errors import InputError
-from adapt.models.checkpoint import load_model, read_safetensors, weights
+from adapt.models.checkpoint import load_model
+from adapt.models.model_files import read_safetensors
+from adapt.models.state import weights
 from adapt.training.module import AdaptationModule
 from interventions.bits import changed_bits
 

@@ -75,7 +75,7 @@ def test_scores_choose_neurons_for_other_commands(run, innertune, base, spoken, 
     same = Scores.load(run / "scores" / "gap-accent-adjusted.safetensors")  # here the sets are the accents
     assert all(torch.allclose(gap[site], same[site]) for site in gap.sites)
     swept = innertune(
-        "evaluate", f"model.pretrained={base}", spoken[1], "intervention=ablate", "intervention.amounts=[4]",
+        "evaluate", f"model.pretrained={base}", spoken[1], "intervention=ablate", "intervention.sizes=[4]",
         f"intervention.choose={run / 'scores' / 'gap-set-adjusted.safetensors'}", f"output={tmp_path / 'run'}",
     )  # fmt: skip
     assert json.loads((swept / "metrics.json").read_text())["points"][0]["value"] == 4

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from adapt.errors import InputError
-from adapt.models.checkpoint import load_model, model_fingerprint
+from adapt.models.checkpoint import load_model
+from adapt.models.state import model_fingerprint
 
 
 def test_learns_and_leaves_a_model_with_its_card(base):

@@ -71,7 +71,7 @@ def test_killed_twice_ends_the_same(options, uninterrupted, tmp_path):
 def test_without_resume_an_unfinished_run_is_left_alone(options, innertune, tmp_path, uninterrupted):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text((uninterrupted / "config.yaml").read_text())
-    with pytest.raises(InputError, match="resume=true goes on with it"):
+    with pytest.raises(InputError, match="resume=true to continue it"):
         innertune("adapt", *options, f"output={tmp_path / 'run'}")
     with pytest.raises(InputError, match="started with optimizer.lr=0.003, not 0.001"):
         innertune("adapt", *options, f"output={tmp_path / 'run'}", "resume=true", "optimizer.lr=0.001")
@@ -87,7 +87,7 @@ def test_a_damaged_config_is_named(options, innertune, tmp_path, damaged, said):
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "config.yaml").write_bytes(damaged)
-    with pytest.raises(InputError, match=rf"run/config.yaml' cannot be read \(.*{said}.*overwrite=true to start anew"):
+    with pytest.raises(InputError, match=rf"run/config.yaml' cannot be read \(.*{said}.*overwrite=true to start again"):
         innertune("adapt", *options, f"output={folder}", "resume=true")
     assert (folder / "config.yaml").read_bytes() == damaged and len(list(folder.iterdir())) == 1
 

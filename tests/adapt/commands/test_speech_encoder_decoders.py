@@ -12,7 +12,8 @@ from adapt.data.loader import Loader
 from adapt.data.manifest import read_manifest
 from adapt.errors import InputError
 from adapt.introspect.activations import read_means
-from adapt.models.checkpoint import load_model, weights
+from adapt.models.checkpoint import load_model
+from adapt.models.state import weights
 from adapt.training.module import AdaptationModule
 from interventions.bits import changed_bits
 

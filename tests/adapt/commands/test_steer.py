@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from adapt.errors import InputError
-from adapt.evaluation.steering import fit, two_groups
+from adapt.evaluation.steering import steer
+from adapt.evaluation.steering_fit import fit_vectors, two_groups
+from adapt.evaluation.steering_result import SteeringResult
 from adapt.models.checkpoint import load_model
 from adapt.models.inference import decode_examples
+from adapt.report.sweep import write_sweep
 from interventions.intervene import intervene
 from interventions.store import describe, load
 
@@ -63,8 +66,8 @@ def test_the_file_does_what_was_measured(steered, base, innertune, both, tmp_pat
         "intervention.strengths=[0,2]", f"output={tmp_path / 'run'}",
     )  # fmt: skip
     points = {p["value"]: p["quality"] for p in json.loads((run / "metrics.json").read_text())["points"]}
-    bare = json.loads((run / "metrics.json").read_text())["target"]
-    assert points[0.0]["wer"] == bare["wer"]
+    unmodified = json.loads((run / "metrics.json").read_text())["target"]
+    assert points[0.0]["wer"] == unmodified["wer"]
     lines = [json.loads(line) for line in (run / "transcripts.jsonl").read_text().splitlines()]
     texts = [line for line in lines if line.get("intervention") == "interventions, 2"]
     high = [row for row in texts if "/high_" in row["audio_filepath"]]
@@ -81,7 +84,7 @@ def test_the_vector_is_the_difference_of_the_means_without_padding(base, speech)
     model = load_model(str(base)).model
     site = model.sites[3]
     groups = tuple(tuple(read_manifest(speech[f"{accent}_test"])[0][:4]) for accent in ("high", "low"))
-    found = fit(model, [site], groups, "mean", Loader(batch_seconds=60))[site]
+    found = fit_vectors(model, [site], groups, "mean", Loader(batch_seconds=60))[site]
     means = []
     for group in groups:
         rows = []
@@ -109,9 +112,9 @@ def test_every_method_on_a_translation_model(marian, language, innertune, tmp_pa
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, both)))
     (tmp_path / "test.jsonl").write_text(language["test"].read_text())
     run = innertune(
-        "steer", "model=hf_translation", f"model.pretrained={marian}", "data=pairs", "by=domain",
+        "steer", "model=hf_translation", f"model.pretrained={marian}", "data=pairs", "group_by=domain",
         f"data.train={tmp_path / 'pairs.jsonl'}", f"data.test={tmp_path / 'test.jsonl'}", "coefficients=[1]",
-        "sites=['*encoder.layers.1.fc2','*decoder.layers.0.fc1']", f"method={method}", "unit=true",
+        "sites=['*encoder.layers.1.fc2','*decoder.layers.0.fc1']", f"method={method}", "unit_length=true",
         f"output={tmp_path / 'run'}",
     )  # fmt: skip
     metrics = json.loads((run / "metrics.json").read_text())
@@ -127,10 +130,10 @@ def test_a_chosen_vector_can_stay_on_a_model(steered, base, speech):
     loaded = load_model(str(base))
     model, examples = loaded.model, read_manifest(speech["high_test"])[0]
     vectors = load(steered / "vectors.safetensors", loaded.fingerprint)
-    bare = decode_examples(model, model.task, examples, Loader())
+    before = decode_examples(model, model.task, examples, Loader())
     with intervene(model, *vectors.values()):
         changed = decode_examples(model, model.task, examples, Loader())
-    assert changed != bare and decode_examples(model, model.task, examples, Loader()) == bare
+    assert changed != before and decode_examples(model, model.task, examples, Loader()) == before
 
 
 def test_what_does_not_fit_is_named(innertune, base, both, steered, wav2vec2, tmp_path):
@@ -139,15 +142,16 @@ def test_what_does_not_fit_is_named(innertune, base, both, steered, wav2vec2, tm
                   f"output={tmp_path / 'run'}", *options)  # fmt: skip
 
     for options, says in (
-        (["by=age"], "expected two values of 'age'.*got unknown"),
-        (["groups=[high,mid]"], "got high, mid. There are: high, low"),
+        (["group_by=age"], "^groups must be two values of 'age'.*got unknown"),
+        (["groups=[high,mid]"], "got high, mid. The data have high, low"),
         (["sites=nothing"], "No site matches 'nothing'"),
         (["coefficients=[0]"], "at least one that is not 0"),
         (["coefficients=0"], "at least one that is not 0"),
         (["coefficients=[a]"], "a number or a list of numbers"),
-        (["groups=high"], "expected two values of 'accent'.*got high. There are: high, low"),
-        (["controls=-1"], "controls must be a whole number of at least 0"),
-        (["method=guess"], "method must be mean, probe, pca"),
+        (["groups=high"], "^groups must be two values of 'accent'.*got high. The data have high, low"),
+        (["controls=-1"], "^controls must be a number of random vectors"),
+        (["method=guess"], "^method must be mean, probe, pca"),
+        (["unit_length=3"], "^unit_length must be true or false"),
     ):
         with pytest.raises(InputError, match=says):
             run(*options, "overwrite=true")
@@ -159,7 +163,7 @@ def test_what_does_not_fit_is_named(innertune, base, both, steered, wav2vec2, tm
     with pytest.raises(InputError, match="is for another model"):
         innertune("evaluate", f"model.pretrained={wav2vec2}", both[2], *saved)
     for names in ("[conv9]", "conv9"):
-        with pytest.raises(InputError, match="names: conv9: not in .* It holds net.acoustic_model.conv3"):
+        with pytest.raises(InputError, match="intervention.names: '.*' has no conv9. It has net.acoustic_model.conv3"):
             innertune("evaluate", f"model.pretrained={base}", both[2], *saved, f"intervention.names={names}")
 
 
@@ -169,7 +173,7 @@ def test_a_vector_that_helps_nothing_is_said_to(innertune, base, both, tmp_path,
         "steer", f"model.pretrained={base}", "data=manifest", *both, "coefficients=[-1000]", "sites='*.conv5'",
         "groups=[low,high]", f"output={tmp_path / 'run'}",
     )  # fmt: skip
-    assert "of which none was better than the model as it is" in caplog.text
+    assert "where no setting was better than the unmodified model" in caplog.text
 
 
 def test_groups_that_are_the_same_have_no_vector(base, speech):
@@ -179,7 +183,7 @@ def test_groups_that_are_the_same_have_no_vector(base, speech):
     model, examples = load_model(str(base)).model, tuple(read_manifest(speech["low_test"])[0][:3])
     for method, says in (("mean", "the same mean"), ("probe", "method=probe: .*conv0.*"), ("pca", "method=pca: .*")):
         with pytest.raises(InputError, match=says):
-            fit(model, model.sites[:1], (examples, examples), method, Loader())
+            fit_vectors(model, model.sites[:1], (examples, examples), method, Loader())
 
 
 def test_pca_needs_pairs_of_one_text(base, speech):
@@ -190,8 +194,8 @@ def test_pca_needs_pairs_of_one_text(base, speech):
     by_text = {example.text: example for example in examples}
     texts = sorted(by_text)
     groups = tuple(tuple(by_text[text] for text in half) for half in (texts[:5], texts[5:]))
-    with pytest.raises(InputError, match="needs pairs: the same text in both groups"):
-        fit(model, [model.sites[0]], groups, "pca", Loader())
+    with pytest.raises(InputError, match="needs pairs of examples with the same text"):
+        fit_vectors(model, [model.sites[0]], groups, "pca", Loader())
 
 
 def test_two_groups():
@@ -199,5 +203,30 @@ def test_two_groups():
 
     pairs = [Pair("x", domain=domain) for domain in ("b", "a", "b")]
     assert two_groups(pairs, "domain", None) == ("b", "a") and two_groups(pairs, "domain", ["a", "b"]) == ("a", "b")
-    with pytest.raises(InputError, match="got a, a"):
+    with pytest.raises(InputError, match="^groups must be two .*got a, a"):
         two_groups(pairs, "domain", ["a", "a"])
+
+
+def test_a_saved_result_is_drawn_again(steered, base, tmp_path):
+    result = SteeringResult.load(steered)
+    assert result.fingerprint == load_model(str(base)).fingerprint and result.groups == ("high", "low")
+    page = (tmp_path / "again.html", result.points, result.metrics, result.example_name, "Title", result.summary())
+    write_sweep(*page, "coefficient")
+    first, again = (path.read_text() for path in (steered / "steering.html", tmp_path / "again.html"))
+    tables = [page.partition("<table>")[2].partition("</table>")[0] for page in (first, again)]
+    assert again.count('<svg class="curves"') == 2 and tables[0] == tables[1]
+    result.save(tmp_path / "copy")
+    assert SteeringResult.load(tmp_path / "copy").figures() == result.figures()
+    with pytest.raises(InputError, match="does not hold the result of steering"):
+        SteeringResult.load(base)
+
+
+def test_from_a_notebook_it_is_a_function(base, both):
+    from adapt.data.loader import Loader
+    from adapt.data.splits import read_splits
+
+    splits = read_splits(**{path.partition("=")[0].removeprefix("data."): path.partition("=")[2] for path in both})
+    loaded = load_model(str(base))
+    result = steer(loaded, splits, group_by="accent", sites="*.conv3", coefficients=2, controls=0, loader=Loader())
+    assert [(point.line, point.value) for point in result.points] == [("high", 2.0), ("low", 2.0)]
+    assert result.chosen.site == "net.acoustic_model.conv3" and "coefficient 2" in result.summary()

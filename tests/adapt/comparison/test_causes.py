@@ -10,7 +10,8 @@ from adapt.comparison.causes import MAX_PARTS, find_causes, most_changed_neurons
 from adapt.data.loader import Loader
 from adapt.data.manifest import read_manifest
 from adapt.data.pairs import read_pairs
-from adapt.models.checkpoint import load_model, model_fingerprint
+from adapt.models.checkpoint import load_model
+from adapt.models.state import model_fingerprint
 from interventions.neurons import Neurons
 from interventions.sites import find_sites
 

@@ -73,7 +73,7 @@ def test_each_familys_candidates(request, family, names):
 
 def test_a_sweep_measures_and_leaves_the_model_as_it_was():
     model = load_model("weather-en-de").model
-    model.set_translating(replace(model.translating, max_tokens=48))
+    model.set_translation(replace(model.translation_options, max_tokens=48))
     given = domains(train=0, validation=0, test=0, source_test=16, source_train=80)
     corrections = [
         replace(pair, target=pair.target.replace("morgen", "am Tag danach").replace("heute", "an diesem Tag"))

@@ -90,7 +90,7 @@ def test_each_family_keeps_a_correction(request, tones, family, beams, tmp_path,
 def test_a_translation_is_kept_and_others_stay(weather, beams, tmp_path):
     loaded, protected, others = weather
     model = loaded.model
-    model.set_translating(replace(model.translating, beams=beams))
+    model.set_translation(replace(model.translation_options, beams=beams))
     memory = ModelMemory.create(loaded, protected, tmp_path / "c.db")
     bare = decode_examples(model, model.task, others, Loader())
     wanted = Pair("Will it be foggy tomorrow?", "Ist es morgen neblig?")

@@ -20,7 +20,8 @@ from adapt.introspect.similarity.measure import similarity
 from adapt.introspect.similarity.result import SimilarityResult
 from adapt.introspect.weights.measure import weights
 from adapt.introspect.weights.result import WeightsResult
-from adapt.models.checkpoint import load_model, save_adaptation
+from adapt.models.adaptation_files import save_adaptation
+from adapt.models.checkpoint import load_model
 from adapt.report.attribution import write_attribution
 from adapt.report.probes import write_probes
 from adapt.report.similarity import write_similarity

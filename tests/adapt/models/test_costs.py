@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from adapt.errors import InputError
-from adapt.models.checkpoint import load_model, model_fingerprint
+from adapt.models.checkpoint import load_model
 from adapt.models.costs import site_costs
+from adapt.models.state import model_fingerprint
 from interventions.sites import choose_sites, find_sites
 
 
@@ -113,8 +114,8 @@ def test_the_default_is_the_embedded_base(innertune, capsys):
         ("seconds=inf", "seconds must be a number above 0, got inf"),
         ("seconds=long", "seconds must be a number above 0, got 'long'"),
         ("seconds=0.001", "seconds=0.001: the audio lasts 0.001 s, shorter than"),
-        ("tokens=2.5", "tokens must be a number above 0 without a fraction, got 2.5"),
-        ("tokens=true", "tokens must be a number above 0 without a fraction, got True"),
+        ("tokens=2.5", "tokens must be a whole number above 0, got 2.5"),
+        ("tokens=true", "tokens must be a whole number above 0, got True"),
         ("json=.", "json=. cannot be written"),
     ],
 )
@@ -127,7 +128,7 @@ def test_more_than_the_network_reads(whisper):
     model = load_model(str(whisper)).model
     with pytest.raises(InputError, match="seconds=3: the audio lasts 3.00 s, longer than the 2 s"):
         site_costs(model, seconds=3)
-    with pytest.raises(InputError, match="reads 1 to 24 tokens, not 25"):
+    with pytest.raises(InputError, match="reads 1 to 24 tokens, got 25"):
         site_costs(model, tokens=25)
 
 

@@ -5,10 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torchaudio.functional import forced_align
 
 from adapt.data.loader import Batch, collate
 from adapt.data.manifest import Utterance
-from adapt.models.ctc import ctc_decode, ctc_loss, ctc_steps
+from adapt.models.ctc import ctc_decode, ctc_loss, ctc_path, ctc_steps
 from adapt.models.labels import Labels
 from adapt.models.wav2letter import Emissions, Wav2LetterCTC, Wav2LetterShape
 
@@ -48,6 +49,14 @@ def test_steps_are_exact(target):
 )
 def test_steps_of_examples(target, steps):
     assert ctc_steps(target) == steps
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=8), st.integers(0, 6), st.integers(0, 10**6))
+def test_the_alignment_is_that_of_torchaudio(target, spare, seed):
+    steps = ctc_steps(target) + spare
+    log_probs = torch.randn(steps, 6, generator=torch.Generator().manual_seed(seed)).log_softmax(-1)
+    expected, _ = forced_align(log_probs.unsqueeze(0), torch.tensor([target]), blank=0)
+    assert ctc_path(log_probs, target, 0).tolist() == expected[0].tolist()
 
 
 def test_the_loss_of_a_batch_is_the_mean_of_its_utterances(model):

@@ -8,11 +8,13 @@ from small_hf import save_speech_encoder_decoder
 
 from adapt.data.pairs import Pair
 from adapt.errors import InputError
-from adapt.models.checkpoint import load_model, save_adaptation, save_model
+from adapt.models.adaptation_files import save_adaptation
+from adapt.models.checkpoint import load_model
 from adapt.models.export import export
 from adapt.models.hf_speech_seq2seq import hf_speech_seq2seq
 from adapt.models.hf_translation import hf_translation
 from adapt.models.labels import Labels
+from adapt.models.model_files import save_model
 from adapt.models.wav2letter import Wav2LetterCTC, Wav2LetterShape
 from interventions.ablate import Ablate
 from interventions.intervene import intervene
@@ -152,8 +154,8 @@ def test_what_a_plain_folder_cannot_hold_is_refused_and_nothing_is_left(tmp_path
     before = bits(model)
     tied, bare = (site_at(model, name) for name in ("net.proj_out", "net.model.encoder.layers.0.self_attn.k_proj"))
     for site, says in (
-        (tied, r"fold: .*tied to"),
-        (bare, r"A plain WhisperForConditionalGeneration cannot hold '.*k_proj.bias'"),
+        (tied, r"cannot be folded: .*tied to"),
+        (bare, r"A plain WhisperForConditionalGeneration cannot store the value of '.*k_proj.bias'"),
     ):
         with pytest.raises(InputError, match=says):
             export(model, tmp_path / "plain", interventions=[Steer(site, torch.ones(site.units), 1.0)])
@@ -163,7 +165,7 @@ def test_what_a_plain_folder_cannot_hold_is_refused_and_nothing_is_left(tmp_path
 def test_a_folder_with_something_in_it_and_other_types_are_refused(tmp_path, marian):
     model = load_model(str(marian)).model
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="something in"):
+    with pytest.raises(InputError, match="is not empty"):
         export(model, tmp_path)
     with pytest.raises(InputError, match=r"mine\.txt' is a file"):
         export(model, tmp_path / "mine.txt" / "plain")

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from adapt.errors import InputError
-from adapt.models import hf
-from adapt.models.checkpoint import load_model, model_fingerprint
+from adapt.models.checkpoint import load_model
+from adapt.models.locate import is_hub_id
+from adapt.models.state import model_fingerprint
 
 
 @pytest.fixture
@@ -42,19 +43,19 @@ def test_a_hub_id_that_cannot_be_had(reference):
      ("./b", False), ("../b", False), ("a/w.safetensors", False), ("a/adaptation.json", False)],
 )  # fmt: skip
 def test_what_looks_like_a_hub_id(reference, expected):
-    assert hf.is_hub_id(reference) == expected
+    assert is_hub_id(reference) == expected
 
 
 def test_what_exists_is_no_hub_id(tmp_path, monkeypatch):
     (tmp_path / "runs" / "base").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert not hf.is_hub_id("runs/base")
+    assert not is_hub_id("runs/base")
 
 
 def test_no_pickle_is_read(folder):
     (folder / "model.safetensors").unlink()
     torch.save({}, folder / "pytorch_model.bin")
-    with pytest.raises(InputError, match="no pickle"):
+    with pytest.raises(InputError, match="not a pickle"):
         load_model(str(folder))
 
 

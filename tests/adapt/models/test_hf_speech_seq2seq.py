@@ -12,9 +12,10 @@ from torch import nn
 from adapt.data.loader import collate
 from adapt.data.manifest import Utterance
 from adapt.errors import InputError
-from adapt.models.checkpoint import load_model, weights
+from adapt.models.checkpoint import load_model
 from adapt.models.hf_speech_seq2seq import hf_speech_seq2seq
 from adapt.models.seq2seq import IGNORED, seq2seq_decode, seq2seq_loss
+from adapt.models.state import weights
 from adapt.training.module import AdaptationModule
 from adapt.tuning.layers import full, head, layers
 from interventions.freeze import freeze_all_but
@@ -146,7 +147,7 @@ def test_a_model_of_one_language(tmp_path):
     ]  # fmt: skip
     with torch.inference_mode():
         assert len(seq2seq_decode(model, batch_of(0, 1))) == 2
-    with pytest.raises(InputError, match="knows one language only"):
+    with pytest.raises(InputError, match="has only one language"):
         hf_speech_seq2seq(str(folder), language="en")
     assert model.head == model.layers[-1].name == "net.proj_out"
     own = [f"{m}.{p}" for layer in model.layers for m in layer.modules
@@ -217,26 +218,26 @@ def test_what_is_unfit_is_said(whisper, model):
     utterance = Utterance(Path("a.wav"), "ab")
     assert "longer than the 2 s" in model.rejection_reason(utterance, 32_001, False)
     assert model.rejection_reason(utterance, 32_000, True) is None
-    assert "26 tokens, and the network writes at most 24" in model.rejection_reason(
+    assert "26 tokens, but the network writes at most 24" in model.rejection_reason(
         Utterance(Path("a.wav"), "a" * 22), 900, True
     )  # fmt: skip
     undecided = load_model(str(whisper)).model
-    assert "model.language=" in undecided.rejection_reason(utterance, 900, True)
+    assert "set the option language" in undecided.rejection_reason(utterance, 900, True)
     assert undecided.rejection_reason(utterance, 900, False) is None
 
 
 def test_what_cannot_be_is_refused(whisper, wav2vec2, tmp_path):
     for options, message in (
-        ({"pretrained": str(whisper), "language": "fr"}, "language=fr: the model does not write it. It writes de, en"),
+        ({"pretrained": str(whisper), "language": "fr"}, "language=fr is not a language of this model. It has de, en"),
         ({"pretrained": str(whisper), "task": "sing"}, "transcribe or translate"),
         ({"pretrained": str(whisper), "beams": 0}, "at least 1"),
-        ({"pretrained": str(wav2vec2)}, "is a hf_ctc, not an hf_speech_seq2seq"),
-        ({}, "needs model.pretrained="),
+        ({"pretrained": str(wav2vec2)}, "is of the family hf_ctc, not hf_speech_seq2seq"),
+        ({}, "needs pretrained="),
     ):
         with pytest.raises(InputError, match=message):
             hf_speech_seq2seq(**options)
     model = load_model(str(whisper)).model
-    with pytest.raises(InputError, match="Whisper masks by itself"):
+    with pytest.raises(InputError, match="Whisper has its own masking"):
         model.set_augment(nn.Dropout())
-    with pytest.raises(InputError, match="does not say how the model writes"):
-        model.with_header({**json.loads(json.dumps(model.header())), "writing": {"path": "/"}})
+    with pytest.raises(InputError, match="no valid generation options"):
+        model.with_header({**json.loads(json.dumps(model.header())), "generation": {"path": "/"}})

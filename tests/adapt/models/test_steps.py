@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from adapt.models.steps import Window, step_behind, steps_behind, window
+from adapt.models.steps import Window, step_after, steps_after, window
 from interventions.sites import Step
 
 
@@ -19,13 +19,13 @@ def test_steps_are_those_of_a_convolution(count, kernel, stride, padding, dilati
         assert steps == conv(torch.zeros(1, 1, count)).shape[-1]
     else:
         assert steps < 1
-    assert steps_behind([window(conv)], torch.tensor([count])).tolist() == [max(0, steps)]
+    assert steps_after([window(conv)], torch.tensor([count])).tolist() == [max(0, steps)]
 
 
 def test_an_utterance_that_a_window_swallows_has_no_steps_behind_it():
-    assert steps_behind([Window(10), Window(1, padding=3)], torch.tensor([4, 10])).tolist() == [0, 7]
+    assert steps_after([Window(10), Window(1, padding=3)], torch.tensor([4, 10])).tolist() == [0, 7]
 
 
 def test_strides_multiply():
-    assert step_behind([Window(10, 5), Window(3, 2), Window(8)], 1000) == Step(0.01, "s")
-    assert step_behind([], 8000) == Step(1 / 8000, "s")
+    assert step_after([Window(10, 5), Window(3, 2), Window(8)], 1000) == Step(0.01, "s")
+    assert step_after([], 8000) == Step(1 / 8000, "s")

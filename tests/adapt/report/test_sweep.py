@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from adapt.evaluation.sweep import Point
+from adapt.evaluation.sweep import SweepPoint
 from adapt.metrics import CER, WER, translation_metrics
 from adapt.report.sweep import write_sweep
 
 
-def point(chart: str, line: str, value: float, wer: float, control: bool = False) -> Point:
+def point(chart: str, line: str, value: float, wer: float, control: bool = False) -> SweepPoint:
     """Return a setting of a model whose unmodified WER is 40 %."""
     quality, bare = (
         {"wer": w, "wer_interval": (w - 0.02, w + 0.02), "cer": w / 2, "cer_interval": (0, w)} for w in (wer, 0.4)
     )
     difference = {"wer": (wer - 0.41, wer - 0.39), "cer": (-0.1, 0.1)}
-    return Point(chart, line, value, quality, bare, difference, control)
+    return SweepPoint(chart, line, value, quality, bare, difference, control)
 
 
 POINTS = [
@@ -61,7 +61,7 @@ def test_it_is_self_contained(page: str) -> None:
 def test_a_metric_of_which_higher_is_better(tmp_path: Path) -> None:
     bleu = translation_metrics()[:1]
     values = [{"bleu": v, "bleu_interval": (v - 1, v + 1)} for v in (20.0, 10.0)]
-    one = Point("target", "interventions", 1.0, values[0], values[1], {"bleu": (8.0, 12.0)})
+    one = SweepPoint("target", "interventions", 1.0, values[0], values[1], {"bleu": (8.0, 12.0)})
     write_sweep(tmp_path / "a.html", [one], bleu, "sentence", "t", "s", "strength")
     page = (tmp_path / "a.html").read_text()
     assert (

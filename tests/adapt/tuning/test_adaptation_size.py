@@ -6,8 +6,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from adapt.models.checkpoint import load_model, model_fingerprint, save_adaptation
+from adapt.models.adaptation_files import save_adaptation
+from adapt.models.checkpoint import load_model
 from adapt.models.factors import merge_factors
+from adapt.models.state import model_fingerprint
 from adapt.tuning.bias_norm import bias, norm
 from adapt.tuning.layers import full, head, layers
 from adapt.tuning.lora import lora

@@ -8,8 +8,9 @@ from small_hf import save_ctc
 from small_mt import save_translation
 
 from adapt.errors import InputError
-from adapt.models.checkpoint import load_model, model_fingerprint
+from adapt.models.checkpoint import load_model
 from adapt.models.factors import merge_factors, unmerge_factors
+from adapt.models.state import model_fingerprint
 from adapt.tuning.lora import lora, peft
 from adapt.tuning.neurons import neurons
 from interventions.freeze import freeze_all_but

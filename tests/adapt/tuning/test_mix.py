@@ -10,8 +10,10 @@ from adapt.data.pairs import Pair
 from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.introspect.weights.change import weight_change
-from adapt.models.checkpoint import load_model, model_fingerprint, save_adaptation
+from adapt.models.adaptation_files import save_adaptation
+from adapt.models.checkpoint import load_model
 from adapt.models.factors import merge_factors
+from adapt.models.state import model_fingerprint
 from adapt.tuning.bias_norm import bias, norm
 from adapt.tuning.layers import head, layers
 from adapt.tuning.lora import lora, peft

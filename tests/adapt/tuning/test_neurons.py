@@ -7,8 +7,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from adapt.errors import InputError
-from adapt.models.checkpoint import load_model, model_fingerprint, save_adaptation
+from adapt.models.adaptation_files import save_adaptation
+from adapt.models.checkpoint import load_model
 from adapt.models.model import Model
+from adapt.models.state import model_fingerprint
 from adapt.tuning.layers import full
 from adapt.tuning.neurons import neurons
 from interventions.freeze import freeze_all_but

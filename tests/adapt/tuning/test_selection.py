@@ -12,7 +12,8 @@ from adapt.data.selection import Selection, load_selections, save_selections
 from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.introspect.scores import random
-from adapt.models.checkpoint import load_model, save_adaptation
+from adapt.models.adaptation_files import save_adaptation
+from adapt.models.checkpoint import load_model
 from adapt.tuning.layers import full, layers
 from adapt.tuning.neurons import neurons
 from adapt.tuning.rates import layer_rates

@@ -5,8 +5,9 @@ import torch
 
 from adapt.errors import InputError
 from adapt.introspect.topography.cells import cells_of_model, cells_to_text
-from adapt.models.checkpoint import load_model, save_model
+from adapt.models.checkpoint import load_model
 from adapt.models.labels import Labels
+from adapt.models.model_files import save_model
 from adapt.models.wav2letter import Wav2LetterCTC, Wav2LetterShape
 from adapt.tuning.bias_norm import norm
 from adapt.tuning.layers import full, head, layers

@@ -220,7 +220,7 @@ def test_other_commands_use_its_files(run, innertune, base, speech, tmp_path):
     scores, neurons = (run / kind / f"{own['group']}.safetensors" for kind in ("scores", "neurons"))
     swept = innertune(
         "evaluate", f"model.pretrained={base}", f"data.test={speech['low_test']}", "intervention=ablate",
-        "intervention.amounts=[4]", f"intervention.choose={scores}", f"output={tmp_path / 'evaluate'}",
+        "intervention.sizes=[4]", f"intervention.choose={scores}", f"output={tmp_path / 'evaluate'}",
     )  # fmt: skip
     assert json.loads((swept / "metrics.json").read_text())["points"][0]["value"] == 4
     data = ["data=manifest", f"data.train={speech['high_validation']}", f"data.validation={speech['low_validation']}",

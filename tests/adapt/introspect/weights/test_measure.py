@@ -8,7 +8,8 @@ import torch
 
 from adapt.errors import InputError
 from adapt.introspect.weights.measures import WeightMeasures, weight_measures
-from adapt.models.checkpoint import load_model, save_adaptation
+from adapt.models.adaptation_files import save_adaptation
+from adapt.models.checkpoint import load_model
 from interventions.neurons import Scores
 
 ROWS = ((2, 3), (5, 1), (5, 7))  # layer, unit

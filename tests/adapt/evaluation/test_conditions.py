@@ -12,8 +12,8 @@ from adapt.data.loader import Loader
 from adapt.data.manifest import Splits, Utterance, read_manifest
 from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
+from adapt.evaluation.conditions import ablate, saved
 from adapt.evaluation.sweep import measure
-from adapt.evaluation.trials import ablate, saved
 from adapt.introspect.scores import MEASURES
 from adapt.metrics import error_rates
 from adapt.models.checkpoint import load_model
@@ -30,8 +30,8 @@ def loaded(base):
 
 
 def test_neurons_are_those_with_the_longest_weights_and_controls_are_as_many_of_each_site(loaded):
-    trials = ablate(loaded, Splits(), Loader(), sites="*.conv[0-3]", amounts=[0.05, 7], controls=2)
-    assert [(trial.line, trial.value) for trial in trials] == [
+    conditions = ablate(loaded, Splits(), Loader(), sites="*.conv[0-3]", sizes=[0.05, 7], controls=2)
+    assert [(condition.line, condition.value) for condition in conditions] == [
         (line, value) for line in ("top by weight", "random 0", "random 1") for value in (6, 7)
     ]
     norms = {}
@@ -40,25 +40,25 @@ def test_neurons_are_those_with_the_longest_weights_and_controls_are_as_many_of_
         sizes = torch.cat([conv.weight.flatten(1), conv.bias[:, None]], 1).norm(dim=1)
         sizes = sizes / sizes.square().mean().sqrt()  # beside the others of their layer
         norms |= {(f"net.acoustic_model.conv{number}", unit): size.item() for unit, size in enumerate(sizes)}
-    own = trials[1].interventions[0].neurons
+    own = conditions[1].interventions[0].neurons
     assert set(own) == set(sorted(norms, key=norms.get)[-7:])
-    for control in (trials[3], trials[5]):
+    for control in (conditions[3], conditions[5]):
         assert [len(units) for units in control.interventions[0].neurons.units] == [len(units) for units in own.units]
         assert set(control.interventions[0].neurons) != set(own)
 
 
 def test_the_output_layer_is_left_out_unless_it_is_all_there_is(loaded):
     output = loaded.model.sites[-1].name
-    (trial,) = ablate(loaded, Splits(), Loader(), amounts=[1.0], controls=0)
-    assert output not in {site for site, _ in trial.interventions[0].neurons}
-    (trial,) = ablate(loaded, Splits(), Loader(), sites=output, amounts=[1.0], controls=0)
-    assert {site for site, _ in trial.interventions[0].neurons} == {output}
+    (condition,) = ablate(loaded, Splits(), Loader(), sizes=[1.0], controls=0)
+    assert output not in {site for site, _ in condition.interventions[0].neurons}
+    (condition,) = ablate(loaded, Splits(), Loader(), sites=output, sizes=[1.0], controls=0)
+    assert {site for site, _ in condition.interventions[0].neurons} == {output}
 
 
 @pytest.mark.parametrize("to", ["mean", "resample"])
 def test_means_are_of_the_data_without_padding(loaded, speech, to):
     examples = tuple(read_manifest(speech["low_validation"])[0])
-    with pytest.raises(InputError, match=f"intervention.to={to} is measured on data"):
+    with pytest.raises(InputError, match=f"^to={to} is measured on validation or training examples"):
         ablate(loaded, Splits(), Loader(), to=to)
     wide, narrow = (
         ablate(loaded, Splits(validation=examples), Loader(batch_seconds=seconds), sites="*.conv3", to=to, controls=0)[
@@ -66,7 +66,7 @@ def test_means_are_of_the_data_without_padding(loaded, speech, to):
         ]
         for seconds in (100.0, 0.1)
     )
-    one, other = (trial.interventions[0].reference["net.acoustic_model.conv3"] for trial in (wide, narrow))
+    one, other = (condition.interventions[0].reference["net.acoustic_model.conv3"] for condition in (wide, narrow))
     assert one.shape == other.shape and one.abs().sum() > 0
     if to == "mean":
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
@@ -75,22 +75,22 @@ def test_means_are_of_the_data_without_padding(loaded, speech, to):
 def test_scores_from_a_file(loaded, tmp_path):
     site = loaded.model.sites[2]
     Scores({site: torch.arange(site.units).float()}).save(tmp_path / "mine.safetensors")
-    options = {"choose": str(tmp_path / "mine.safetensors"), "amounts": [2], "controls": 0}
+    options = {"choose": str(tmp_path / "mine.safetensors"), "sizes": [2], "controls": 0}
     (top,) = ablate(loaded, Splits(), Loader(), **options)
     (bottom,) = ablate(loaded, Splits(), Loader(), **options, order="bottom")
     assert list(top.interventions[0].neurons) == [(site.name, site.units - 2), (site.name, site.units - 1)]
     assert list(bottom.interventions[0].neurons) == [(site.name, 0), (site.name, 1)]
     assert top.line == "top by mine"
     for options, says in (
-        ({"choose": "gone.safetensors"}, "intervention.choose=gone.safetensors: .*no such measure"),
-        ({"amounts": [1.5]}, "intervention.amounts.*1.5"),
-        ({"amounts": "many"}, "intervention.amounts must be a number or a list of numbers, got 'many'"),
-        ({"order": "middle"}, "intervention.order must be top, bottom, got 'middle'"),
-        ({"to": "one"}, "intervention.to must be zero, mean, resample, got 'one'"),
-        ({"controls": -1}, "intervention.controls is a number of controls"),
-        ({"sites": "none"}, "intervention.sites: No site matches 'none'"),
+        ({"choose": "gone.safetensors"}, "^choose=gone.safetensors: .*no such measure"),
+        ({"sizes": [1.5]}, "^sizes.*1.5"),
+        ({"sizes": "many"}, "^sizes must be a number or a list of numbers, got 'many'"),
+        ({"order": "middle"}, "^order must be top, bottom, got 'middle'"),
+        ({"to": "one"}, "^to must be zero, mean, resample, got 'one'"),
+        ({"controls": -1}, "^controls must be a number of controls"),
+        ({"sites": "none"}, "^sites: No site matches 'none'"),
         ({"choose": str(tmp_path / "mine.safetensors"), "sites": "*.conv5"}, "No site matches"),
-        ({"choose": "rgn"}, "intervention.choose=rgn: .*training examples"),
+        ({"choose": "rgn"}, "^choose=rgn is measured on training examples"),
     ):
         with pytest.raises(InputError, match=says):
             ablate(loaded, Splits(), Loader(), **options)
@@ -102,18 +102,19 @@ def test_every_measure_means_the_same_to_whoever_chooses(loaded, speech):
     splits = Splits(train=parts[0], source_train=parts[1])
     for name in ("random", *MEASURES):
         options = {"choose": name, "sites": "*.conv[0-3]", "seed": 3}
-        (trial,) = ablate(loaded, splits, Loader(), amounts=[6], controls=0, examples=2, **options)
+        (condition,) = ablate(loaded, splits, Loader(), sizes=[6], controls=0, examples=2, **options)
         model = copy.deepcopy(loaded.model)
         neurons(model, top=6, examples=2, data=TuningData(*parts, Loader()), **options)
         rows = {name.removesuffix(".weight"): units for name, units in merge_rows(model).items() if "weight" in name}
-        assert {(site, unit) for site, units in rows.items() for unit in units} == set(trial.interventions[0].neurons)
+        trained = {(site, unit) for site, units in rows.items() for unit in units}
+        assert trained == set(condition.interventions[0].neurons)
 
 
 def test_a_single_amount_is_a_list_of_one_and_a_files_name_makes_no_control(loaded, tmp_path):
     site = loaded.model.sites[2]
     Scores({site: torch.arange(site.units).float()}).save(tmp_path / "random.safetensors")
-    trials = ablate(loaded, Splits(), Loader(), amounts=3, choose=str(tmp_path / "random.safetensors"))
-    assert [(trial.line, trial.value, trial.control) for trial in trials] == [
+    conditions = ablate(loaded, Splits(), Loader(), sizes=3, choose=str(tmp_path / "random.safetensors"))
+    assert [(condition.line, condition.value, condition.control) for condition in conditions] == [
         ("top by random", 3, False), ("random 0", 3, True)
     ]  # fmt: skip
 
@@ -144,17 +145,17 @@ def test_sites_that_another_model_has_are_named(loaded, tmp_path):
     ):
         save(path, [Steer(wrong, torch.ones(wrong.units))], "another")
         with pytest.raises(InputError, match=says):
-            (trial,) = saved(loaded, Splits(), Loader(), path, any_model=True)
+            (condition,) = saved(loaded, Splits(), Loader(), path, any_model=True)
             examples = [Utterance(write_tones(tmp_path, "x", 1).parent / "x" / "000.wav", "abc")]
             measure(
                 loaded.model,
-                trial.interventions,
+                condition.interventions,
                 examples,
                 error_rates(["a"], ["b"]),
                 Loader(),
                 "target",
-                trial.line,
-                trial.value,
+                condition.line,
+                condition.value,
             )
 
 
@@ -162,19 +163,19 @@ def test_what_is_told_is_of_one_set_with_its_control(innertune, base, speech, tm
     """The best of target and source together would be that of the easier one, whatever was done to it."""
     run = innertune(
         "evaluate", f"model.pretrained={base}", f"data.test={speech['high_test']}", "intervention=ablate",
-        f"data.source_test={speech['low_test']}", "intervention.amounts=[0.02,0.05]", f"output={tmp_path / 'run'}",
+        f"data.source_test={speech['low_test']}", "intervention.sizes=[0.02,0.05]", f"output={tmp_path / 'run'}",
     )  # fmt: skip
     points = json.loads((run / "metrics.json").read_text())["points"]
     target = [p["quality"]["wer"] for p in points if p["chart"] == "target" and not p["control"]]
     page = (run / "sweep.html").read_text()
-    assert "on the target; the best of 2 settings" in page and f"has {100 * min(target):.1f}" in page
-    assert "picked on the same 12 examples" in page and "; its control has" in page
+    assert "On the target set, the unmodified model" in page and f"has {100 * min(target):.1f}" in page
+    assert "chosen on the same 12 examples" in page and "; the control has" in page
 
 
 def test_a_sweep_is_drawn_and_leaves_the_model_as_it_was(innertune, base, speech, tmp_path):
     run = innertune(
         "evaluate", f"model.pretrained={base}", f"data.test={speech['low_test']}", "intervention=ablate",
-        "intervention.amounts=[0.02,1.0]", f"output={tmp_path / 'run'}",
+        "intervention.sizes=[0.02,1.0]", f"output={tmp_path / 'run'}",
     )  # fmt: skip
     metrics = json.loads((run / "metrics.json").read_text())
     by_line = {(p["line"], p["value"]): p["quality"]["wer"] for p in metrics["points"]}

@@ -1,0 +1,24 @@
+"""Options of a command as plain Python values, and the card of a run."""
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from adapt.models.loaded import Loaded
+from adapt.run import command_line
+
+
+def plain(cfg: DictConfig, *names: str) -> dict[str, Any]:
+    """Return the named options: lists instead of OmegaConf's own kind."""
+    values = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(values, dict)
+    return {name: values[name] for name in names}
+
+
+def model_card(cfg: DictConfig, loaded: Loaded) -> dict[str, Any]:
+    """Return what the card of a run on one model says: the model, the command and the data."""
+    return {
+        "model": {"reference": loaded.reference, "fingerprint": loaded.fingerprint},
+        "command": command_line(),
+        **plain(cfg, "data"),
+    }

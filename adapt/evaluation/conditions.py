@@ -1,0 +1,232 @@
+"""The conditions of an evaluation: interventions at several settings, with controls.
+
+Each function takes the model, the data and the loader, and returns conditions. `conf/intervention/` names them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+
+from adapt.data.loader import Loader
+from adapt.data.manifest import Splits
+from adapt.data.tuning_data import TuningData
+from adapt.errors import InputError
+from adapt.introspect.activations import read_activations
+from adapt.models.loaded import Loaded
+from adapt.tuning.selection import score
+from interventions.ablate import Ablate, To
+from interventions.files import FileError
+from interventions.intervene import Edits
+from interventions.intervention import Intervention
+from interventions.reduce import Mean, Sample
+from interventions.sites import Site, choose_sites
+from interventions.steer import Steer
+from interventions.store import load
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Interventions that are applied together.
+
+    Attributes:
+        line: The name of the curve that the condition is a point of.
+        value: Its place on that curve: a strength, or a number of neurons.
+        interventions: The interventions, in the order in which they edit.
+        control: Whether it is a control.
+    """
+
+    line: str
+    value: float
+    interventions: tuple[Intervention, ...]
+    control: bool = False
+
+
+def none(loaded: Loaded, splits: Splits, loader: Loader) -> list[Condition]:
+    """Return no condition: only the unmodified model is evaluated."""
+    return []
+
+
+def saved(
+    loaded: Loaded,
+    splits: Splits,
+    loader: Loader,
+    path: str | Sequence[str],
+    names: str | Sequence[str] | None = None,
+    strengths: float | Sequence[float] = (1.0,),
+    controls: int = 0,
+    any_model: bool = False,
+) -> list[Condition]:
+    """Apply the interventions of one or more files together, at each strength.
+
+    Args:
+        loaded: The model.
+        splits: Not used.
+        loader: Not used.
+        path: A file of interventions, or several.
+        names: The interventions to apply, in the order in which they edit; None applies all. If several files have
+            interventions of one name, all of these are applied.
+        strengths: Factors of the interventions' own strengths.
+        controls: The number of controls, in which random vectors of the same length replace all steering vectors.
+        any_model: Accept files that were made for other weights.
+
+    Raises:
+        InputError: A file cannot be read or is for another model; it has no intervention of that name; or there is no
+            steering vector to replace.
+    """
+    paths = [path] if isinstance(path, str) else path
+    found: list[tuple[str, Intervention]] = []
+    for file in paths:
+        try:
+            found += load(Path(file).expanduser(), loaded.fingerprint, any_model).items()
+        except FileError as error:
+            raise InputError(str(error)) from None
+    known = list(dict.fromkeys(name for name, _ in found))
+    chosen = known if names is None else [str(name) for name in _as_list(names)]
+    unknown = [name for name in chosen if name not in known]
+    if unknown or not chosen:
+        raise InputError(
+            f"names: '{path}' has no {', '.join(unknown) or 'interventions'}. It has {', '.join(known) or 'none'}."
+        )
+    interventions = tuple(one for name in chosen for other, one in found if other == name)
+    edits = Edits(loaded.model)
+    try:
+        for intervention in interventions:
+            edits.add(intervention)
+    except ValueError as error:
+        raise InputError(f"path={path}: {error}") from None
+    finally:
+        edits.clear()
+    factors = _numbers("strengths", strengths)
+    _check_controls(controls)
+    if controls and not any(isinstance(one, Steer) for one in interventions):
+        raise InputError(f"controls={controls}: only steering vectors have controls, and '{path}' has none. Give 0.")
+    lines = {"interventions": interventions}
+    for seed in range(controls):
+        # The vectors of one control have different seeds.
+        lines[f"random {seed}"] = tuple(
+            _random(one, seed + controls * number) if isinstance(one, Steer) else one
+            for number, one in enumerate(interventions)
+        )
+    return [
+        Condition(line, float(factor), tuple(_scaled(one, factor) for one in applied), control=line != "interventions")
+        for line, applied in lines.items()
+        for factor in factors
+    ]
+
+
+def ablate(
+    loaded: Loaded,
+    splits: Splits,
+    loader: Loader,
+    sites: str | Sequence[str] = "*",
+    part: str | None = None,
+    sizes: float | int | Sequence[float | int] = (0.01, 0.02, 0.05, 0.1),
+    choose: str = "weight",
+    order: Literal["top", "bottom"] = "top",
+    per_site: bool = False,
+    to: Literal["zero", "mean", "resample"] = "zero",
+    controls: int = 1,
+    examples: int | None = 64,
+    seed: int = 0,
+) -> list[Condition]:
+    """Ablate the neurons with the highest or lowest scores, and as many random ones as a control.
+
+    The output layer is left out unless it is the only site: to ablate one of its units is to forbid a character.
+
+    Args:
+        loaded: The model.
+        splits: Training data for the scores; validation data (else training data) for means and samples.
+        loader: Batches the data.
+        sites: Globs over the names of sites.
+        part: Only sites of this part: encoder, decoder or cross-attention.
+        sizes: How many neurons to ablate: shares (0.05) or numbers (10).
+        choose: What scores the neurons, as in `adapt.tuning.selection.score`.
+        order: "top" ablates the highest scores, "bottom" the lowest.
+        per_site: Ablate the same share or number at every site, instead of the best of all sites.
+        to: What replaces the activations: zero, their mean, or samples of them.
+        controls: The number of controls, each with as many random neurons of every site.
+        examples: The largest number of target and of source examples that a measure reads; None reads all.
+        seed: Seed of random scores, of the controls and of samples.
+
+    Raises:
+        InputError: There is no such site, the scores cannot be read, a size is not a share or a number, or there are
+            no data for means or samples.
+    """
+    for name, value, allowed in (("order", order, ("top", "bottom")), ("to", to, get_args(To))):
+        if value not in allowed:
+            raise InputError(f"{name} must be {', '.join(allowed)}, got {value!r}.")
+    _check_controls(controls)
+    counts = _numbers("sizes", sizes)
+    places = _sites(loaded, sites, part)
+    data = TuningData(splits.train, splits.source_train, loader)
+    try:
+        scores, _ = score(loaded.model, choose, data, [site.name for site in places], seed, examples)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"choose={choose}: {error}") from None
+    reference = None if to == "zero" else _reference(loaded, splits, loader, places, to, seed)
+    conditions = []
+    main = f"{order} by {Path(choose).stem}"
+    for count in counts:
+        try:
+            chosen = (scores.top if order == "top" else scores.bottom)(count, "site" if per_site else None)
+        except ValueError as error:
+            raise InputError(f"sizes: {error}") from None
+        lines = {main: chosen} | {f"random {number}": chosen.random(seed + number) for number in range(controls)}
+        conditions += [
+            Condition(line, len(neurons), (Ablate(neurons, to, reference, seed),), control=line != main)
+            for line, neurons in lines.items()
+        ]
+    names = list(dict.fromkeys(condition.line for condition in conditions))
+    return sorted(conditions, key=lambda condition: names.index(condition.line))
+
+
+def _reference(
+    loaded: Loaded, splits: Splits, loader: Loader, sites: Sequence[Site], to: str, seed: int
+) -> dict[str, torch.Tensor]:
+    reducer = Mean() if to == "mean" else Sample(256, seed)
+    examples = splits.validation or splits.train
+    if not examples:
+        raise InputError(f"to={to} is measured on validation or training examples, and there are none.")
+    read_activations(loaded.model, examples, loader, sites, reducer, f"{to} activations")
+    return dict(reducer.result())
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _numbers(name: str, value: Any) -> list[Any]:
+    numbers = _as_list(value)
+    if not numbers or not all(isinstance(n, (int, float)) and not isinstance(n, bool) and isfinite(n) for n in numbers):
+        raise InputError(f"{name} must be a number or a list of numbers, got {value!r}.")
+    return numbers
+
+
+def _check_controls(controls: Any) -> None:
+    if not isinstance(controls, int) or controls < 0:
+        raise InputError(f"controls must be a number of controls, 0 or more, got {controls!r}.")
+
+
+def _scaled(intervention: Intervention, factor: float) -> Intervention:
+    return replace(intervention, strength=float(factor) * intervention.strength)  # type: ignore[type-var]
+
+
+def _random(steer: Steer, seed: int) -> Steer:
+    generator = torch.Generator().manual_seed(seed)
+    vector = torch.randn(steer.vector.shape, generator=generator, dtype=torch.float64)
+    scale = steer.vector.double().norm(dim=-1, keepdim=True) / vector.norm(dim=-1, keepdim=True)
+    return replace(steer, vector=(vector * scale).to(steer.vector))
+
+
+def _sites(loaded: Loaded, sites: str | Sequence[str], part: str | None) -> list[Site]:
+    try:
+        chosen = choose_sites(loaded.model.sites, sites, part)
+    except ValueError as error:
+        raise InputError(f"sites: {error}") from None
+    return [site for site in chosen if site.name != loaded.model.sites[-1].name] or chosen

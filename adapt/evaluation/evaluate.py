@@ -1,0 +1,165 @@
+"""Evaluate a model on test data: metrics for each set and group, with intervals, also under interventions."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from adapt.comparison.results import by_group, signatures
+from adapt.data.example import Example
+from adapt.data.loader import Loader
+from adapt.data.manifest import Splits
+from adapt.data.pairs import Pair
+from adapt.errors import InputError
+from adapt.evaluation.conditions import Condition
+from adapt.evaluation.sweep import SweepPoint, measure
+from adapt.files import write_json, write_text
+from adapt.metrics import Metric, TextScores
+from adapt.models.inference import decode_examples
+from adapt.models.loaded import Loaded
+from adapt.models.task import Task
+
+log = logging.getLogger(__name__)
+
+TRANSCRIPTS = "transcripts.jsonl"
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What an evaluation found, as plain data.
+
+    Attributes:
+        reference: The model's name.
+        metrics: What was measured, the most important metric first.
+        example_name: What an example is called: utterance or sentence.
+        sets: The metrics of each set ("target", "source") as `TextScores.as_dict` returns them, and under "groups" the
+            same for each value of each key.
+        transcripts: The decoded text of each example ("pred_text"), also under each intervention.
+        points: The results under interventions; `chart` is the set.
+    """
+
+    reference: str
+    metrics: tuple[Metric, ...]
+    example_name: str
+    sets: Mapping[str, Mapping[str, Any]]
+    transcripts: Sequence[Mapping[str, str]]
+    points: Sequence[SweepPoint] = ()
+
+    @property
+    def setting(self) -> str:
+        """What the value of each point is."""
+        return "strength" if self.points and self.points[0].line == "interventions" else "number of neurons"
+
+    def figures(self) -> dict[str, Any]:
+        """Return plain values for `metrics.json`."""
+        points = {"points": [point.as_dict() for point in self.points]} if self.points else {}
+        described = {
+            "reference": self.reference,
+            "metrics": [asdict(metric) for metric in self.metrics],
+            "example_name": self.example_name,
+        }
+        return {**self.sets, **points, **signatures(self.metrics), **described}
+
+    def save_transcripts(self, path: Path) -> None:
+        """Write the transcripts as JSON lines, atomically."""
+        lines = [json.dumps(line, ensure_ascii=False) for line in self.transcripts]
+        write_text(path, "".join(f"{line}\n" for line in lines))
+
+    def save(self, folder: Path | str) -> None:
+        """Write `transcripts.jsonl` and `metrics.json`."""
+        self.save_transcripts(Path(folder) / TRANSCRIPTS)
+        write_json(Path(folder) / "metrics.json", self.figures())
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "EvaluationResult":
+        """Read what `save`, or a run of `innertune evaluate`, wrote.
+
+        Raises:
+            InputError: The folder does not hold the result of an evaluation.
+        """
+        try:
+            values = json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
+            lines = (Path(folder) / TRANSCRIPTS).read_text(encoding="utf-8").splitlines()
+            sets = {name: values[name] for name in ("target", "source") if name in values}
+            return cls(
+                values["reference"],
+                tuple(Metric(**metric) for metric in values["metrics"]),
+                values["example_name"],
+                sets,
+                [json.loads(line) for line in lines],
+                [SweepPoint.from_dict(point, sets[point["chart"]]) for point in values.get("points", ())],
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"'{folder}' does not hold the result of an evaluation ({error}).") from None
+
+
+def evaluate(
+    loaded: Loaded,
+    splits: Splits,
+    *,
+    loader: Loader | None = None,
+    group_by: Sequence[str] = ("accent", "speaker", "domain"),
+    interventions: Sequence[Condition] = (),
+) -> EvaluationResult:
+    """Measure a model's error rates, or BLEU and chrF, on `splits.test` and `splits.source_test`.
+
+    Args:
+        loaded: The model.
+        splits: The data; the test sets are called "target" and "source" in the result.
+        loader: Batches the data; None uses the default.
+        group_by: Keys of the data by which results are grouped. A key that no example has is left out.
+        interventions: Conditions to evaluate as well, as the functions of `adapt.evaluation.conditions` return them.
+
+    Returns:
+        The metrics, their 95 % intervals, and the transcripts.
+
+    Raises:
+        InputError: There is no test data, or an intervention does not fit the model.
+    """
+    sets = {name: part for name, part in (("target", splits.test), ("source", splits.source_test)) if part}
+    if not sets:
+        raise InputError("splits has no test examples: expected some in test or source_test.")
+    loader = Loader() if loader is None else loader
+    model, task = loaded.model, loaded.model.task
+    scores: dict[str, dict[str, Any]] = {}
+    transcripts: list[dict[str, str]] = []
+    points: list[SweepPoint] = []
+    for name, examples in sets.items():
+        texts = decode_examples(model, task, examples, loader, name)
+        unmodified = task.evaluate([example.text for example in examples], texts)
+        scores[name] = unmodified.as_dict() | {"groups": _groups(name, examples, unmodified, group_by, task)}
+        transcripts += _transcripts(examples, texts, set=name)
+        for condition in interventions:
+            setting = (name, condition.line, condition.value, condition.control)
+            point, texts = measure(model, condition.interventions, examples, unmodified, loader, *setting)
+            points.append(point)
+            transcripts += _transcripts(
+                examples, texts, set=name, intervention=f"{condition.line}, {condition.value:g}"
+            )
+    return EvaluationResult(loaded.reference, tuple(task.metrics), task.example_name, scores, transcripts, points)
+
+
+def _groups(
+    name: str, examples: Sequence[Example], scores: TextScores, group_by: Sequence[str], task: Task
+) -> dict[str, dict[str, Any]]:
+    groups = {key: by_group(examples, key) for key in group_by}
+    missing = [key for key, values in groups.items() if list(values) == ["unknown"]]
+    if missing:
+        log.info("%s: not grouped by %s, because no %s has it.", name, " or ".join(missing), task.example_name)
+    return {
+        key: {value: scores[chosen].as_dict() for value, chosen in values.items()}
+        for key, values in groups.items()
+        if key not in missing
+    }
+
+
+def _transcripts(examples: Sequence[Example], texts: Sequence[str], **about: str) -> list[dict[str, str]]:
+    return [about | _input(example) | {"pred_text": text} for example, text in zip(examples, texts, strict=True)]
+
+
+def _input(example: Example) -> dict[str, str]:
+    if isinstance(example, Pair):
+        return {"source": example.source, "target": example.target}
+    return {"audio_filepath": example.name, "text": example.text}

@@ -1,0 +1,181 @@
+"""Options that have a new name: an old name on the command line is answered with the new one.
+
+A resumed run of an earlier version has old names in its `config.yaml`. They are translated by the same table.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """An option that was called `old` and is now called `new`, both with all parts of their names; "*" is any part.
+
+    Attributes:
+        commands: The commands that have the option; empty means all.
+        choices: The choices of the option's group that have it (`bias` of `measure=bias`); empty means all.
+        values: What its values were and are, if these changed too.
+    """
+
+    old: str
+    new: str
+    commands: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    values: Mapping[str, str] = field(default_factory=dict)
+
+    def apply(self, key: str) -> str | None:
+        """Return the new name of an option, or None if it is not this one nor a part of it."""
+        pattern = re.escape(self.old).replace(r"\*", "([^.]+)")
+        match = re.fullmatch(rf"{pattern}(\..+)?", key)
+        if match is None:
+            return None
+        *parts, rest = match.groups()
+        new = self.new
+        for part in parts:
+            new = new.replace("*", part, 1)
+        return new + (rest or "")
+
+
+_PER_SITE = {"site": "true", "null": "false"}
+RENAMED = (
+    Renamed("keep", "penalty", ("adapt",)),
+    Renamed("inside", "compare_neurons", ("adapt", "compare")),
+    Renamed("players", "audio_clips", ("adapt", "compare")),
+    Renamed("half", "save_half", ("pretrain",)),
+    *(
+        renamed
+        for tuning in ("tuning", "tuning.parts.*")
+        for renamed in (
+            Renamed(f"{tuning}.amount", f"{tuning}.top", ("adapt",)),
+            Renamed(f"{tuning}.weights", f"{tuning}.weight_share", ("adapt",)),
+            Renamed(f"{tuning}.per", f"{tuning}.per_site", ("adapt",), values=_PER_SITE),
+        )
+    ),
+    Renamed("amount", "top", ("choose",)),
+    Renamed("weights", "weight_share", ("choose",)),
+    Renamed("per", "per_site", ("choose",), values=_PER_SITE),
+    Renamed("intervention.amounts", "intervention.sizes", ("evaluate",)),
+    Renamed("intervention.per", "intervention.per_site", ("evaluate",), values=_PER_SITE),
+    Renamed("by", "group_by", ("steer",)),
+    Renamed("unit", "unit_length", ("steer",)),
+    Renamed("watch", "check_protected", ("correct",)),
+    Renamed("of", "target", ("corrections",)),
+    Renamed("measure.least", "measure.min_examples", ("introspect",), ("bias",)),
+    Renamed("measure.least", "measure.min_steps", ("introspect",), ("profiles", "topography")),
+    Renamed("measure.most", "measure.max_groups", ("introspect",), ("bias", "profiles", "topography")),
+    Renamed("measure.most", "measure.max_per_class", ("introspect",), ("probes",)),
+    Renamed("measure.most", "measure.max_per_group", ("introspect",), ("similarity",)),
+    Renamed("measure.per", "measure.sample_by", ("introspect",), ("similarity",)),
+    Renamed("measure.against", "measure.reference_model", ("introspect",), ("probes", "similarity", "topography")),
+    Renamed("measure.by", "measure.group_by", ("introspect",), ("bias",)),
+    Renamed("measure.false_discoveries", "measure.false_discovery_rate", ("introspect",), ("bias",)),
+    Renamed("measure.count", "measure.max_examples", ("introspect",), ("attribution",)),
+    Renamed("measure.words", "measure.max_words", ("introspect",), ("attribution",)),
+)
+
+
+def old_names(command: str, overrides: Sequence[str], conf: Path) -> str | None:
+    """Say how the options with old names among a command's overrides are called now; None if there are none.
+
+    Args:
+        command: The command's name.
+        overrides: Words of the command line: `key=value`, also with `+`, `++` or `~`; options such as `-m` are ignored.
+        conf: The folder of the configuration. A name that is (again) in use there is no old one.
+    """
+    pairs = [_parse(word) for word in overrides if not word.startswith("-") and ("=" in word or word.startswith("~"))]
+    choices = {key: value.split(",") for key, value in pairs if "." not in key and (conf / key).is_dir()}
+    answers = [_answer(command, key, value, choices, conf) for key, value in pairs]
+    return " ".join(dict.fromkeys(answer for answer in answers if answer)) or None
+
+
+def old_keys(command: str, options: Mapping[str, Any], conf: Path) -> str | None:
+    """Say the same of composed options, into which a user's own file or a dict may have put old names.
+
+    Arguments of functions that are not innertune's may have any name.
+    """
+    words = [f"{key}=" for key in _our_keys(options) if key.rpartition(".")[2] != "_target_"]
+    nodes = {key: node for key, node in options.items() if isinstance(node, Mapping) and "_target_" in node}
+    choices = [f"{key}={str(node['_target_']).rpartition('.')[2]}" for key, node in nodes.items()]
+    return old_names(command, [*choices, *words], conf)
+
+
+def translate(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the options of a saved config their present names.
+
+    Args:
+        before: Values by dotted name, as an earlier version may have saved them.
+        now: The same of the present run, which says which names there are.
+    """
+    translated = {}
+    for key, value in before.items():
+        if key not in now:
+            for renamed in RENAMED:
+                new = renamed.apply(key)
+                if new is not None and new in now and new not in before:
+                    key = new
+                    value = _new_value(renamed, value)
+                    break
+        translated[key] = value
+    return translated
+
+
+def _parse(word: str) -> tuple[str, str]:
+    key, _, value = word.lstrip("+~").partition("=")
+    return key.partition("@")[0].strip(), value.strip().strip("'\"")
+
+
+def _answer(command: str, key: str, value: str, choices: Mapping[str, Sequence[str]], conf: Path) -> str | None:
+    found = [
+        (renamed, new)
+        for renamed in RENAMED
+        if (not renamed.commands or command in renamed.commands) and (new := renamed.apply(key)) is not None
+    ]
+    group = key.partition(".")[0]
+    chosen = choices.get(group, [])
+    fitting = [(renamed, new) for renamed, new in found if not renamed.choices or {*chosen} & {*renamed.choices}]
+    found = fitting if chosen else found
+    if not found or _in_use(command, key, chosen, conf):
+        return None
+    values = found[0][0].values
+    given = [part.strip() for part in value.split(",")]
+    if values and all(part in values for part in given):
+        return f"{key}={value} is now {found[0][1]}={','.join(values[part] for part in given)}."
+    if values:
+        return f"{key} is now called {found[0][1]}, and is {' or '.join(values.values())}."
+    if len(found) == 1:
+        return f"{key} is now called {found[0][1]}."
+    return f"{key} is now called " + " or ".join(f"{new} ({', '.join(old.choices)})" for old, new in found) + "."
+
+
+def _in_use(command: str, key: str, chosen: Sequence[str], conf: Path) -> bool:
+    group, _, rest = key.partition(".")
+    if not (conf / group).is_dir():
+        return any(_has_key(conf / f"{name}.yaml", group) for name in (command, "base"))
+    if not rest:
+        return True
+    nested = "." in rest  # `tuning.parts.rows.top` is an option of another choice than `tuning=mix`
+    files = [conf / group / f"{name}.yaml" for name in chosen if not nested] or sorted((conf / group).glob("*.yaml"))
+    # A choice without a file of ours is the user's own, and so are its options.
+    return any(not path.is_file() or _has_key(path, rest.rpartition(".")[2]) for path in files)
+
+
+def _has_key(path: Path, key: str) -> bool:
+    return path.is_file() and re.search(rf"^{re.escape(key)}:", path.read_text(encoding="utf-8"), re.M) is not None
+
+
+def _our_keys(options: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in options.items():
+        if not isinstance(value, Mapping):
+            yield f"{prefix}{key}"
+        elif str(value.get("_target_", "adapt.")).startswith("adapt."):
+            yield from _our_keys(value, f"{prefix}{key}.")
+
+
+def _new_value(renamed: Renamed, value: Any) -> Any:
+    if not renamed.values:
+        return value
+    text = renamed.values.get("null" if value is None else str(value))
+    return value if text is None else text == "true"

@@ -1,0 +1,34 @@
+"""The result of an evaluation as a table on the terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from adapt.evaluation.evaluate import EvaluationResult
+from adapt.metrics import Metric
+
+
+def print_evaluation(result: EvaluationResult) -> None:
+    """Print the metrics of each set, each group and each condition."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=result.reference, title_justify="left")
+    labels = [f"{metric.label}, %" if metric.percent else metric.label for metric in result.metrics]
+    for column in ("", f"{result.example_name}s", labels[0], "95 % interval", *labels[1:]):
+        table.add_column(column, justify="right" if column else "left")
+    for name, values in result.sets.items():
+        table.add_row(f"[bold]{name}", *_cells(values, result.metrics))
+        for key, groups in values["groups"].items():
+            for group, scores in groups.items():
+                table.add_row(f"  {key} {group}", *_cells(scores, result.metrics))
+        for point in result.points:
+            if point.chart == name:
+                table.add_row(f"  {point.line}, {point.value:g}", *_cells(point.quality, result.metrics))
+        table.add_section()
+    Console().print(table)
+
+
+def _cells(scores: Mapping[str, Any], metrics: Sequence[Metric]) -> list[str]:
+    values = [f"{metric.scale * scores[metric.key]:.1f}" for metric in metrics]
+    low, high = (metrics[0].scale * end for end in scores[f"{metrics[0].key}_interval"])
+    return [f"{scores['examples']:,}", values[0], f"{low:.1f} to {high:.1f}", *values[1:]]
