@@ -41,6 +41,18 @@ def write_tones(folder: Path, name: str, count: int, shift: float = 1.0, seed: i
     return folder / f"{name}.jsonl"
 
 
+def write_speech(folder: Path) -> dict[str, Path]:
+    """Manifests of two "accents", in the second of which all tones are higher: train, validation and test of each."""
+    made = {}
+    for accent, shift in (("low", 1.0), ("high", 1.25)):
+        for number, (split, count) in enumerate((("train", 120), ("validation", 8), ("test", 12))):
+            seed, speaker = 2 * number + 1, f"{accent}{(number + 1) % 2}"
+            made[f"{accent}_{split}"] = write_tones(
+                folder, f"{accent}_{split}", count, shift, seed, accent=accent, speaker=speaker
+            )
+    return made
+
+
 def timed(utterances: Sequence[Utterance]) -> list[Utterance]:
     """Return the utterances with their letters as phonemes, with the times at which they are spoken."""
     return [

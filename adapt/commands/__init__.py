@@ -1,1 +1,1 @@
-"""The commands of `innertune`, one module each with `main(cfg)`: build, check, call the library, save, report."""
+"""The commands of `innertune`, one module each: its `main(cfg)` builds, calls the library, saves and reports."""

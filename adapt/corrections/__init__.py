@@ -1,1 +1,1 @@
-"""A user's corrections of a loaded model: which layer holds them, what they must leave unchanged, and the memory itself."""
+"""Correct single outputs of a loaded model, with limits on what else may change, and undo the corrections exactly."""

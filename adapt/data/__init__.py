@@ -1,0 +1,1 @@
+"""Data: manifests of utterances and sentence pairs, splits, audio, and the loader that makes batches of them."""

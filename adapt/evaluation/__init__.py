@@ -1,1 +1,1 @@
-"""What `innertune evaluate` and `steer` measure: a model under interventions, at several settings, with controls."""
+"""Evaluate a model under interventions, such as steering and ablation, at several strengths and with controls."""

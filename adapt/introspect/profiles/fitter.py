@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adapt.data.example import Example
-from adapt.distributed import place
+from adapt.distributed import rank_and_size
 from adapt.introspect.profiles.profiles import FOLDS, Profiles
 from interventions.sites import Site
 
@@ -136,7 +136,7 @@ class ProfilesFitter:
         Raises:
             ValueError: The processes have different groups.
         """
-        _, ranks = place()
+        _, ranks = rank_and_size()
         if ranks == 1:
             return self
         groups: list[Any] = [None] * ranks

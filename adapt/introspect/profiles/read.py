@@ -17,7 +17,7 @@ from torch import Tensor
 
 from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader
-from adapt.distributed import place
+from adapt.distributed import rank_and_size
 from adapt.introspect.activations import loader_of, valid_lengths
 from adapt.introspect.profiles.fitter import Membership, ProfilesFitter, fold_of
 from adapt.introspect.profiles.groups import NONE, Grouping
@@ -196,7 +196,7 @@ def batches_of(
         loader: Makes the batches.
         what: The name of the progress bar.
     """
-    rank, ranks = place()
+    rank, ranks = rank_and_size()
     share = range(rank, len(examples), ranks)
     if not share:
         return
