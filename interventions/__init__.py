@@ -15,7 +15,7 @@
         edits.add(edit, name)
 
     fitter = MeanDifference()                                       # steer_fit, erase: fitted in one pass over a corpus
-    with capture(model, site, fitter.of(0), lengths): model(audio)  # ... and fitter.of(1) of the other group
+    with capture(model, site, fitter.for_group(0), lengths): model(audio)  # ... and fitter.for_group(1) of the other group
     steer = fitter.fit().steer(site, 2.0)
     unfold(fold(model, steer))                                      # fold: into the weights where affine, and out again
 

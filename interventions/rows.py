@@ -101,7 +101,7 @@ def full_weight(module: nn.Module) -> Tensor:
     return module.weight.detach().index_copy(0, module.units, module.rows)
 
 
-def why_not(model: nn.Module, site: Site) -> str | None:
+def untrainable_reason(model: nn.Module, site: Site) -> str | None:
     """Why rows of a site's module cannot train alone, as `train_rows` says it; None where they can."""
     try:
         _module(model, site)

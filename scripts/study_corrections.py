@@ -66,7 +66,7 @@ from interventions.capture import capture
 from interventions.corrections.layer import AffineLayer, layer_inputs
 from interventions.corrections.memory import Memory, correct
 from interventions.corrections.protect import Protected
-from interventions.corrections.search import Reach, Search, find_change
+from interventions.corrections.search import EditSubspace, Search, find_change
 from interventions.corrections.store import packed
 from interventions.intervene import Edits
 from interventions.intervention import Edit, Intervention
@@ -200,7 +200,7 @@ class Found(Method):
         steps = int(valid_lengths(case.model, batch)(case.layer.site))
         inputs = found[0][0][: case.layer.needed(steps)]
         change = find_change(
-            case.model, case.layer.site, Reach.free(steps), case.protected.usual, lambda: case.loss(batch),
+            case.model, case.layer.site, EditSubspace.free(steps), case.protected.output_scale, lambda: case.loss(batch),
             lambda: case.right(example), replace(case.search, rate=FREELY), self.on(),
         )  # fmt: skip
         if change.right:
@@ -296,7 +296,7 @@ class Neighbours(Method):
     def __init__(self, case: Case) -> None:
         super().__init__(case)
         self.site = next(site for site in reversed(case.model.sites))
-        self.layer = AffineLayer.of(case.model, self.site)
+        self.layer = AffineLayer.at_site(case.model, self.site)
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
 
     def learn(self, number: int, example: Any) -> None:
@@ -496,7 +496,7 @@ def layers(model: Model, sites: Sequence[str] | None) -> list[AffineLayer]:
     found = []
     for site in model.sites:
         try:
-            found.append(AffineLayer.of(model, site))
+            found.append(AffineLayer.at_site(model, site))
         except ValueError:
             continue
     return found

@@ -41,7 +41,7 @@ def inputs(number: int, time: int = 20) -> Tensor:
 
 def protected(net: Frames, name: str = "second", number: int = 40) -> Protected:
     """What is known of the examples from 500 on at a layer."""
-    layer = AffineLayer.of(net, next(site for site in find_sites(net) if site.name == name))
+    layer = AffineLayer.at_site(net, next(site for site in find_sites(net) if site.name == name))
     read, put = [], []
     with torch.no_grad():
         for example in range(500, 500 + number):

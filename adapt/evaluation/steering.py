@@ -54,7 +54,7 @@ def fit(
         else:
             fitter = MeanDifference() if method == "mean" else ProbeDirection()
             for number, group in enumerate(groups):
-                read_activations(model, group, loader, sites, fitter.of(number), f"group {number + 1}")
+                read_activations(model, group, loader, sites, fitter.for_group(number), f"group {number + 1}")
             vectors = fitter.fit()
     except ValueError as error:
         raise InputError(f"method={method}: {error} Leave such sites out by sites=...") from None

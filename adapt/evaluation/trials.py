@@ -19,7 +19,7 @@ from interventions.ablate import Ablate, To
 from interventions.files import FileError
 from interventions.intervene import Edits
 from interventions.intervention import Intervention
-from interventions.reduce import Mean, Sample
+from interventions.reduce import Mean, Reservoir
 from interventions.sites import Site, choose_sites
 from interventions.steer import Steer
 from interventions.store import load
@@ -144,7 +144,7 @@ def ablate(
         raise InputError(f"intervention.choose={choose}: {error}") from None
     reference = None
     if to != "zero":
-        reducer = Mean() if to == "mean" else Sample(256, seed)
+        reducer = Mean() if to == "mean" else Reservoir(256, seed)
         heard = splits.validation or splits.train
         if not heard:
             raise InputError(f"intervention.to={to} is measured on data: give data.validation=... or data.train=...")

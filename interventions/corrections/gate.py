@@ -21,7 +21,7 @@ _SHRINK = 1.0  # how far the covariance is taken towards its mean variance
 
 
 @dataclass(frozen=True, eq=False)
-class Usual:
+class BackgroundStatistics:
     """How protected examples vary: `axes` `(number, inputs)` and `centre` `(number,)` whiten a layer's inputs; an
     example's summary `(size,)`, less `mean` and over `deviation`, is a row; `rows` `(examples, size)` are theirs, in
     float16.
@@ -34,7 +34,7 @@ class Usual:
     rows: Tensor
 
     @classmethod
-    def fit(cls, inputs: Sequence[Tensor], axes: int = AXES) -> "Usual":
+    def fit(cls, inputs: Sequence[Tensor], axes: int = AXES) -> "BackgroundStatistics":
         """Args: the layer's inputs `(time, inputs)` in each protected example, at least two."""
         steps = torch.cat([own[_there(own)] for own in inputs]).double()
         mean = steps.mean(0)
@@ -71,7 +71,7 @@ class Gate:
     bias: Tensor
 
     @classmethod
-    def fit(cls, usual: Usual, corrected: Sequence[Tensor]) -> "Gate":
+    def fit(cls, usual: BackgroundStatistics, corrected: Sequence[Tensor]) -> "Gate":
         """Between the usual and the rows `(size,)` of the corrected, of which there is one at least."""
         protected, rows = usual.rows.double(), torch.stack(list(corrected)).double()
         middle = rows.mean(0)

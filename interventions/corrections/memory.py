@@ -25,7 +25,7 @@ from interventions.corrections.gate import Gate
 from interventions.corrections.layer import layer_inputs, rms
 from interventions.corrections.protect import Protected
 from interventions.corrections.ridge import RidgeSums
-from interventions.corrections.search import Change, Reach, Search, find_change
+from interventions.corrections.search import Change, EditSubspace, Search, find_change
 from interventions.intervene import intervene
 from interventions.intervention import Edit, Intervention
 from interventions.scope import StepContext
@@ -43,14 +43,14 @@ _LEAST = 0.02  # residuals below this share of the layer's usual output are not 
 @dataclass(frozen=True, eq=False)
 class Entry:
     """A correction as it is kept: the layer's `inputs` `(time, inputs)` int8; the change of its output, `values`
-    `(steps, units)` int16, and what is put to the ridge regression for that, `pulls` `(steps, units)` int16, which goes
+    `(steps, units)` int16, and what is put to the ridge regression for that, `targets` `(steps, units)` int16, which goes
     further, as the regression follows but in part; all in steps of the grids in `Protected`. And each step's `radii`
     `(steps,)`.
     """
 
     inputs: Tensor
     values: Tensor
-    pulls: Tensor
+    targets: Tensor
     radii: Tensor
 
 
@@ -62,7 +62,7 @@ class _Book:
         self.projected: dict[int, Tensor] = {}
         self.summaries: dict[int, Tensor] = {}
         self.protected, self.strength = protected, strength
-        self.gated = gated and protected.usual_example is not None
+        self.gated = gated and protected.background is not None
         step = protected.layer.site.step
         self.tokens = step is not None and step.unit == "token"
         self.sums = RidgeSums(protected)
@@ -73,14 +73,14 @@ class _Book:
         inputs = entry.inputs.float() * self.protected.input_step
         keys = self.protected.layer.keys(inputs)
         if self.gated:
-            self.summaries[number] = self.protected.usual_example.row(inputs)
+            self.summaries[number] = self.protected.background.row(inputs)
         self.entries[number], self.projected[number] = entry, self.protected.project(keys[: len(entry.values)])
-        self.sums.add(entry.inputs, entry.pulls)
+        self.sums.add(entry.inputs, entry.targets)
         self.version += 1
 
     def remove(self, number: int) -> Entry:
         entry, _, _ = self.entries.pop(number), self.projected.pop(number), self.summaries.pop(number, None)
-        self.sums.remove(entry.inputs, entry.pulls)
+        self.sums.remove(entry.inputs, entry.targets)
         self.version += 1
         return entry
 
@@ -91,13 +91,13 @@ class _Book:
                 gate = None
                 if self.gated and self.entries:
                     # In the order of their numbers, so that the order of adding leaves no trace.
-                    gate = Gate.fit(self.protected.usual_example, [one for _, one in sorted(self.summaries.items())])
+                    gate = Gate.fit(self.protected.background, [one for _, one in sorted(self.summaries.items())])
                 self._fitted = (self.version, weight, bias, self._codebook(weight, bias, gate), gate)
         return self._fitted[1:]
 
     def _codebook(self, weight: Tensor, bias: Tensor, gate: Gate | None) -> Codebook:
         protected = self.protected
-        least = _LEAST * protected.usual * weight.shape[0] ** 0.5
+        least = _LEAST * protected.output_scale * weight.shape[0] ** 0.5
         keys, radii, values = [], [], []
         for number, entry in sorted(self.entries.items()):
             inputs = entry.inputs.float() * protected.input_step
@@ -155,7 +155,7 @@ class Memory(Intervention):
     @property
     def ridge_strength(self) -> float:
         """As how many protected steps each direction of the keys is held. (`strength` is that of any intervention.)"""
-        return self.book.strength
+        return self.corrections.strength
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -168,39 +168,39 @@ class Memory(Intervention):
     @property
     def entries(self) -> Mapping[int, Entry]:
         """The corrections by their numbers; do not change it."""
-        return self.book.entries
+        return self.corrections.entries
 
     def add(self, number: int, entry: Entry) -> None:
         """Put in a correction. Raises ValueError where the number is taken."""
         if number in self.entries:
             raise ValueError(f"There is a correction {number} already.")
-        self.book.add(number, entry)
+        self.corrections.add(number, entry)
 
     def remove(self, number: int) -> Entry:
         """Take out a correction, and return it. Raises ValueError where there is none of that number."""
         if number not in self.entries:
             there = ", ".join(map(str, sorted(self.entries)))
             raise ValueError(f"There is no correction {number}. There are: {there or 'none'}.")
-        return self.book.remove(number)
+        return self.corrections.remove(number)
 
-    def entry(self, inputs: Tensor, values: Tensor, pulls: Tensor | None = None) -> Entry:
+    def entry(self, inputs: Tensor, values: Tensor, targets: Tensor | None = None) -> Entry:
         """The correction that changes the layer's outputs by `values` `(steps, units)` at `inputs` `(time, inputs)`.
 
-        `pulls` (None: the same) is what the ridge regression is given for that.
+        `targets` (None: the same) is what the ridge regression is given for that.
         """
         protected = self.protected
         rounded = protected.round_inputs(inputs)
         keys = protected.layer.keys(rounded.float() * protected.input_step)[: len(values)]
-        pulls = protected.round_values(values if pulls is None else pulls)
-        return Entry(rounded, protected.round_values(values), pulls, protected.radii(protected.project(keys)))
+        targets = protected.round_values(values if targets is None else targets)
+        return Entry(rounded, protected.round_values(values), targets, protected.radii(protected.project(keys)))
 
-    def reach(self, inputs: Tensor, steps: int, own: float) -> Reach:
+    def reach(self, inputs: Tensor, steps: int, own: float) -> EditSubspace:
         """Which changes of `steps` steps of the layer's outputs a correction at `inputs` `(time, inputs)` can make: the
         map's, and by `own` what the codebook keeps of each step; as far as each edits (`parts`).
         """
         if self.parts == "codebook":
-            return Reach.free(steps)
-        reach = self.book.sums.reach(self.protected.round_inputs(inputs), steps, self.ridge_strength)
+            return EditSubspace.free(steps)
+        reach = self.corrections.sums.reach(self.protected.round_inputs(inputs), steps, self.ridge_strength)
         return reach if self.parts == "ridge" else reach.apart(own)
 
     @torch.no_grad()
@@ -218,7 +218,7 @@ class Memory(Intervention):
         weights: `(steps, units)` each.
         """
         keys = self.protected.layer.keys(self.protected.round_inputs(inputs).float() * self.protected.input_step)
-        weight, bias, _, _ = self.book.fitted()
+        weight, bias, _, _ = self.corrections.fitted()
         mapped = keys @ weight.T + bias
         if self.folded is None:
             return mapped, torch.zeros_like(mapped)
@@ -229,8 +229,8 @@ class Memory(Intervention):
 
         def edit(x: Tensor, now: StepContext) -> Tensor:
             device = str(x.device)
-            if device not in ready or ready[device][0] != self.book.version:
-                ready[device] = (self.book.version, self._ready(x.device))
+            if device not in ready or ready[device][0] != self.corrections.version:
+                ready[device] = (self.corrections.version, self._ready(x.device))
             return self._edit(x, now.inputs[0], ready[device][1])
 
         return edit
@@ -238,7 +238,7 @@ class Memory(Intervention):
     def _ready(self, device: torch.device) -> "_Ready | None":
         if not self.entries and self.folded is None:
             return None
-        weight, bias, codebook, gate = self.book.fitted()
+        weight, bias, codebook, gate = self.corrections.fitted()
         with torch.inference_mode(False), torch.no_grad():
             if self.folded is not None:
                 weight, bias = weight - self.folded[:, :-1], bias - self.folded[:, -1]
@@ -271,12 +271,12 @@ class Memory(Intervention):
                 "A memory cannot be folded as a whole: its codebook is no affine map. Fold its ridge map, "
                 "replace(memory, parts='ridge'), and keep the codebook as a hook: replace(memory, parts='codebook')."
             )
-        if self.book.gated:
+        if self.corrections.gated:
             raise ValueError(
                 "A gated ridge map is no affine map, and cannot be folded. Make the memory without a gate: "
                 "Memory.new(protected, strength, gated=False)."
             )
-        weight, bias, _, _ = self.book.fitted()
+        weight, bias, _, _ = self.corrections.fitted()
         if self.folded is not None:
             weight, bias = weight - self.folded[:, :-1], bias - self.folded[:, -1]
         return Affine(added=weight.double(), shift=bias.double())
@@ -336,7 +336,7 @@ def correct(
     total = len(layer.keys(inputs)) if steps is None else steps
     mapped, in_weights = (own[:total] for own in memory.mapped(inputs))
     before = in_weights + memory.change(inputs)[:total]
-    usual, margin, own = memory.protected.usual, search.margin, search.own
+    usual, margin, own = memory.protected.output_scale, search.margin, search.own
     for turn in range(1, search.rounds + 1):
         reach, harder = memory.reach(inputs, total, own), replace(search, margin=margin)
         change = find_change(model, layer.site, reach, usual, loss, right, harder, [memory])

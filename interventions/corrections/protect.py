@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from interventions.corrections.gate import Usual
+from interventions.corrections.gate import BackgroundStatistics
 from interventions.corrections.layer import AffineLayer, power_of_two, rms
 from interventions.moments import Moments
 
@@ -29,7 +29,7 @@ class Protected:
       multiples of those steps;
     - `projection` `(dimensions, width)` and `offset` `(dimensions,)`: a key's principal components, whitened;
     - `sample` `(number, dimensions)`: protected keys, projected;
-    - `usual_example`: how protected examples vary as a whole, for a gate; None where there can be none, before a linear
+    - `background`: how protected examples vary as a whole, for a gate; None where there can be none, before a linear
       map or with one example;
     - `grain`: how many of `value_step` the usual output has.
     """
@@ -41,7 +41,7 @@ class Protected:
     projection: Tensor
     offset: Tensor
     sample: Tensor
-    usual_example: Usual | None = None
+    background: BackgroundStatistics | None = None
     grain: int = _GRAIN
 
     @classmethod
@@ -88,7 +88,7 @@ class Protected:
             layer, input_step, power_of_two(rms(torch.cat(list(outputs)).float().cpu()) / _GRAIN).float(),
             (second / torch.outer(steps_of_key, steps_of_key)).float(),
             projection.float(), offset.float(), projected.float(),
-            Usual.fit([own.float().cpu() for own in inputs]) if layer.convolution and len(inputs) > 1 else None,
+            BackgroundStatistics.fit([own.float().cpu() for own in inputs]) if layer.convolution and len(inputs) > 1 else None,
         )  # fmt: skip
 
     @property

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from interventions.corrections.protect import Protected
-from interventions.corrections.search import Reach
+from interventions.corrections.search import EditSubspace
 
 # So many rows of products of 8-bit numbers have a sum that float32 holds exactly (127 ** 2 * 1024 < 2 ** 24).
 _BLOCK = 1024
@@ -71,7 +71,7 @@ class RidgeSums:
         whole = solved * protected.value_step / protected.key_step
         return whole[:, :-1].float().contiguous(), whole[:, -1].float()
 
-    def reach(self, inputs: Tensor, steps: int, strength: float) -> Reach:
+    def reach(self, inputs: Tensor, steps: int, strength: float) -> EditSubspace:
         """What one more correction, at `inputs` `(time, inputs)` int8, can make of the map's outputs at its own keys.
 
         Kept values that exceed what the map gives by r move the map at these keys by `G (G + 1)^-1 r`, where
@@ -85,4 +85,4 @@ class RidgeSums:
         gains, axes = gains[there], axes[:, there]
         change, kept = axes * gains / (1 + gains).sqrt(), axes * (1 + gains).sqrt()
         size = (change.square().sum() / steps).sqrt()
-        return Reach((change / size).float(), (kept / size).float())
+        return EditSubspace((change / size).float(), (kept / size).float())

@@ -46,7 +46,7 @@ class Search:
 
 
 @dataclass(frozen=True, eq=False)
-class Reach:
+class EditSubspace:
     """Which changes can be made, and what must be kept for it: with coordinates z `(rank, units)`, `change @ z` is the
     change of a layer's outputs, `kept @ z` what is to be put into the memory; the cost is the square of z.
 
@@ -57,16 +57,16 @@ class Reach:
     kept: Tensor
 
     @classmethod
-    def free(cls, steps: int) -> "Reach":
+    def free(cls, steps: int) -> "EditSubspace":
         """Each step may change by itself, whatever its key is."""
         return cls(torch.zeros(steps, 0), torch.zeros(steps, 0)).apart(1.0)
 
-    def apart(self, own: float) -> "Reach":
+    def apart(self, own: float) -> "EditSubspace":
         """The same, where besides each step may change by itself, whatever its key is, by `own` for coordinates of
         size 1; for that nothing is kept here.
         """
         each = own * torch.eye(len(self.change))
-        return Reach(torch.cat([self.change, each], 1), torch.cat([self.kept, torch.zeros_like(each)], 1))
+        return EditSubspace(torch.cat([self.change, each], 1), torch.cat([self.kept, torch.zeros_like(each)], 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ class Change:
 def find_change(
     model: nn.Module,
     site: Site,
-    reach: Reach,
+    reach: EditSubspace,
     size: float,
     loss: Callable[[], Tensor],
     right: Callable[[], bool],

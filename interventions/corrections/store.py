@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interventions.corrections.gate import Usual
+from interventions.corrections.gate import BackgroundStatistics
 from interventions.corrections.layer import AffineLayer
 from interventions.corrections.memory import Entry, Memory
 from interventions.corrections.protect import Protected
@@ -51,7 +51,7 @@ CREATE TABLE corrections (
 # A store of an older format that is added to is none any more: what reads that cannot read what comes in.
 _NOW = f"UPDATE memory SET format = {FORMAT} WHERE format < {FORMAT}"
 _PROTECTED = ("input_step", "value_step", "second", "projection", "offset", "sample")
-_ENTRY = ("inputs", "values", "pulls", "radii")
+_ENTRY = ("inputs", "values", "targets", "radii")
 _GATE = ("gate.axes", "gate.centre", "gate.mean", "gate.deviation", "gate.rows")  # where the layer can have one
 
 
@@ -361,7 +361,7 @@ def _described(memory: Memory) -> dict[str, Any]:
 
 def _tensors(protected: Protected) -> dict[str, Tensor]:
     found = {name: getattr(protected, name) for name in _PROTECTED}
-    usual = protected.usual_example
+    usual = protected.background
     if usual is None:
         return found
     return found | {name: getattr(usual, name.removeprefix("gate.")) for name in _GATE}
@@ -371,7 +371,7 @@ def _memory(
     header: Mapping[str, Any], tensors: Mapping[str, Tensor], folded: Tensor | None, gated: bool = True
 ) -> Memory:
     layer = AffineLayer(**header["layer"] | {"site": site_from_json(header["layer"]["site"])})
-    usual = Usual(*(tensors[name] for name in _GATE)) if _GATE[0] in tensors else None
+    usual = BackgroundStatistics(*(tensors[name] for name in _GATE)) if _GATE[0] in tensors else None
     grain = header.get("grain", _OLD_GRAIN)
     protected = Protected(layer, *(tensors[name] for name in _PROTECTED), usual, grain)
     return Memory.new(protected, header["strength"], folded, gated)
@@ -383,7 +383,7 @@ def packed(entry: Entry) -> bytes:
 
 
 def _entry(tensors: Mapping[str, Tensor]) -> Entry:
-    return Entry(**{"pulls": tensors["values"].clone(), **tensors})
+    return Entry(**{"targets": tensors["values"].clone(), **tensors})
 
 
 def _exported(row: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[str, str, str, bytes | None]:

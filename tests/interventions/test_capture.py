@@ -13,7 +13,7 @@ from interventions.capture import capture
 from interventions.hooks import NeverRanError
 from interventions.intervene import intervene
 from interventions.intervention import Custom
-from interventions.reduce import Mean, Sample
+from interventions.reduce import Mean, Reservoir
 from interventions.sites import Site, find_sites, site_at
 
 X = torch.randn(3, 13, 40, generator=torch.Generator().manual_seed(0))
@@ -206,20 +206,20 @@ def test_a_streamed_mean_is_the_mean(net):
 def test_a_sample_is_drawn_evenly_from_all_that_came():
     site, counts = Site("fc", -1, 1, ()), torch.zeros(20)
     for seed in range(1500):
-        sample = Sample(4, seed)
+        sample = Reservoir(4, seed)
         for part in torch.arange(20.0).reshape(20, 1).split([1, 7, 12]):
             sample(site, part)
         rows = sample.result()["fc"]
         assert rows.shape == (4, 1) and len(rows.unique()) == 4
         counts[rows.long().squeeze(1)] += 1
     assert (counts - 300).abs().max() < 5 * (1500 * 0.2 * 0.8) ** 0.5
-    small = Sample(4)
+    small = Reservoir(4)
     small(site, torch.ones(2, 1, 1))
     assert small.result()["fc"].shape == (2, 1)
     with pytest.raises(ValueError, match="sample of nothing"):
-        Sample(1).result()
+        Reservoir(1).result()
     with pytest.raises(ValueError, match="rows=0"):
-        Sample(0)
+        Reservoir(0)
 
 
 @torch.no_grad()

@@ -92,7 +92,7 @@ def test_a_control_has_as_many_of_each_site_and_follows_from_its_seed(neurons, s
     assert [len(units) for units in control.units] == [len(units) for units in neurons.units]
     assert control.sites == neurons.sites and neurons.random(seed) == control
     if all(2 * len(units) <= site.units for site, units in zip(neurons.sites, neurons.units, strict=True)):
-        assert not neurons.random(seed, apart=True) & neurons
+        assert not neurons.random(seed, disjoint=True) & neurons
 
 
 def test_a_control_draws_every_unit_as_often():
@@ -102,7 +102,7 @@ def test_a_control_draws_every_unit_as_often():
             counts[unit] += 1
     assert (counts - 800).abs().max() < 5 * (2000 * 0.4 * 0.6) ** 0.5
     with pytest.raises(ValueError, match="'conv' has 1 other units, and 4 are to be drawn"):
-        Neurons({SITES[0]: [0, 1, 2, 3]}).random(0, apart=True)
+        Neurons({SITES[0]: [0, 1, 2, 3]}).random(0, disjoint=True)
 
 
 # ---------------------------------------------------------------------------------------------- scores
@@ -125,7 +125,7 @@ def test_top_is_the_highest_and_ties_go_to_the_first(scores, count):
 
 @given(SCORES, st.integers(0, 3))
 def test_top_of_each_site(scores, count):
-    chosen = Scores(scores).top(count, per="site")
+    chosen = Scores(scores).top(count, per_site=True)
     for site in SITES:
         assert set(chosen[site]) == {unit for _, unit in ranked(scores, [site])[:count]}
 

@@ -277,7 +277,7 @@ def test_from_activations_to_a_steered_model(make):
         means.append(own.mean(1))
         for n, length in enumerate(lengths):
             batch[n, :, length:] = 1e3
-        with torch.no_grad(), capture(net, site, fitter.of(group), lambda site: lengths):
+        with torch.no_grad(), capture(net, site, fitter.for_group(group), lambda site: lengths):
             net(batch)
     found = fitter.fit()
     assert found.counts == (15, 15)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interventions.corrections.codebook import Codebook
-from interventions.corrections.gate import Gate, Usual
+from interventions.corrections.gate import Gate, BackgroundStatistics
 from interventions.corrections.layer import power_of_two
 from interventions.corrections.ridge import RidgeSums
 
@@ -140,8 +140,8 @@ def test_few_protected_keys_and_inputs_that_were_always_zero_leave_a_solution(ne
 
 
 def test_protected_as_one_example_or_as_the_same_again_there_is_no_gate_or_a_finite_one(net):
-    assert protected(net, number=1).usual_example is None
-    same = Usual.fit([inputs(500)[0].T] * 3)
+    assert protected(net, number=1).background is None
+    same = BackgroundStatistics.fit([inputs(500)[0].T] * 3)
     other = inputs(1)[0].T
     gate = Gate.fit(same, [same.row(other)])
     assert gate(torch.stack([inputs(500)[0].T, other])).isfinite().all()

@@ -7,7 +7,7 @@ from torch import nn
 
 from interventions.corrections.layer import layer_inputs
 from interventions.corrections.ridge import RidgeSums
-from interventions.corrections.search import Reach, Search, find_change
+from interventions.corrections.search import EditSubspace, Search, find_change
 
 STRENGTH = 5.0
 
@@ -97,17 +97,17 @@ def test_the_cost_is_what_the_regression_pays(net, known, earlier):
 
 
 def test_steps_change_by_themselves_as_far_as_said():
-    reach = Reach(torch.ones(3, 1), 2 * torch.ones(3, 1)).apart(0.5)
+    reach = EditSubspace(torch.ones(3, 1), 2 * torch.ones(3, 1)).apart(0.5)
     z = torch.tensor([[1.0], [0.0], [4.0], [0.0]])
     torch.testing.assert_close(reach.change @ z, torch.tensor([[1.0], [3.0], [1.0]]))
     torch.testing.assert_close(reach.kept @ z, 2 * torch.ones(3, 1))
-    assert torch.equal(Reach.free(2).change, torch.eye(2)) and not Reach.free(2).kept.any()
+    assert torch.equal(EditSubspace.free(2).change, torch.eye(2)) and not EditSubspace.free(2).kept.any()
 
 
 def search(net, known, number, reach, settings):
     x, labels = inputs(number), wanted(net, number)
     return find_change(
-        net, known.layer.site, reach, known.usual,
+        net, known.layer.site, reach, known.output_scale,
         lambda: nn.functional.cross_entropy(net(x)[0], labels),
         lambda: bool((net(x).argmax(-1)[0] == labels).all()), settings,
     )  # fmt: skip

@@ -197,7 +197,7 @@ def test_who_comes_second_finds_the_first_ones_store(store, net):
 
 
 def test_what_is_folded_is_kept(net, taught, tmp_path):
-    weight, bias, _, _ = taught.book.fitted()
+    weight, bias, _, _ = taught.corrections.fitted()
     folded = torch.cat([weight, bias[:, None]], 1)
     store = CorrectionStore.create(tmp_path / "f.db", "model", Memory.new(taught.protected, 30.0, folded))
     assert torch.equal(store.memory().folded, folded)
@@ -259,8 +259,8 @@ def test_one_that_another_process_holds_is_said_to_be(store, taught, monkeypatch
 
 def test_the_gate_is_kept(net, taught, store):
     read = store.memory()
-    assert read.book.gated and not store.memory(gated=False).book.gated
-    mine, others = read.book.fitted()[3], taught.book.fitted()[3]
+    assert read.corrections.gated and not store.memory(gated=False).corrections.gated
+    mine, others = read.corrections.fitted()[3], taught.corrections.fitted()[3]
     assert torch.equal(mine.quadratic, others.quadratic) and torch.equal(mine.bias, others.bias)
 
 
@@ -284,10 +284,10 @@ def test_a_store_of_an_older_format_is_read_without_a_gate(net, taught, store, n
     file.close()
     older = CorrectionStore(store.path, "model")
     memory = older.memory()
-    assert not memory.book.gated and len(memory.entries) == 5 and memory.protected.usual == taught.protected.usual
+    assert not memory.corrections.gated and len(memory.entries) == 5 and memory.protected.output_scale == taught.protected.output_scale
     ungated = Memory.new(taught.protected, 30.0, gated=False)
     for row, entry in taught.entries.items():
-        ungated.add(row, replace(entry, pulls=entry.values))
+        ungated.add(row, replace(entry, targets=entry.values))
     torch.testing.assert_close(put(net, memory), put(net, ungated), rtol=1e-4, atol=1e-4)
     # More can be added, and all of it goes from hand to hand.
     assert correct_one(net, memory, 9).fixed

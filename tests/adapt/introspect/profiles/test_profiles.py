@@ -70,7 +70,7 @@ def test_a_neuron_that_answers_one_phoneme_is_found(model, spoken, letter):
     profiles = profile(model, spoken)
     first = model.sites[0]
     scores = profiles.contrast(f"phoneme:{letter}")
-    assert (first.name, 7) in scores.top(1, per="site")
+    assert (first.name, 7) in scores.top(1, per_site=True)
     assert all(
         float(profiles.contrast(f"phoneme:{other}")[first][7]) < 0.5 * float(scores[first][7])
         for other in "abcde" if other != letter
