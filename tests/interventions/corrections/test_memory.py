@@ -11,7 +11,8 @@ from torch import nn
 
 from interventions.bits import changed_bits
 from interventions.corrections.layer import AffineLayer
-from interventions.corrections.memory import Memory, correct
+from interventions.corrections.correct import correct
+from interventions.corrections.memory import Memory
 from interventions.corrections.search import Search
 from interventions.fold import fold, unfold
 from interventions.intervene import Edits, intervene
@@ -99,7 +100,7 @@ def test_only_a_memory_at_a_convolution_is_gated_and_a_gated_map_is_not_folded(n
     correct_one(net, memory, 0)
     assert (memory.corrections.fitted()[3] is not None) == memory.corrections.gated
     if memory.corrections.gated:
-        with pytest.raises(ValueError, match="gated ridge map is no affine map"):
+        with pytest.raises(ValueError, match="A gated ridge map is not affine"):
             fold(net, replace(memory, parts="ridge"))
 
 
@@ -181,7 +182,7 @@ def test_the_ridge_map_folds_and_unfolds(known, name):
     for number in range(3):
         correct_one(net, memory, number)
     before, x = copy.deepcopy(net.state_dict()), inputs(1)
-    with pytest.raises(ValueError, match="codebook is no affine map"):
+    with pytest.raises(ValueError, match="codebook is not an affine map"):
         fold(net, memory)
     with torch.no_grad():
         with intervene(net, memory):
@@ -219,7 +220,7 @@ def test_what_is_corrected_on_top_of_a_folded_map_holds_and_so_do_the_earlier_on
             net, rest, number,
             lambda x=x, labels=labels: nn.functional.cross_entropy(net(x)[0], labels),
             lambda x=x, labels=labels: bool((net(x).argmax(-1)[0] == labels).all()),
-            search=Search(steps=200, rate=0.02, own=5.0),
+            search=Search(steps=200, rate=0.02, residual_scale=5.0),
         )  # fmt: skip
         assert kept.fixed
     # On the weights that it was folded into, or on those it was not: the same corrections.
@@ -255,7 +256,7 @@ def test_keys_are_what_the_layers_output_is_made_of(net, name):
     put = module(given).mT if layer.convolution else module(given)
     weight = module.weight.flatten(1)
     torch.testing.assert_close(layer.map(given, weight, module.bias), put)
-    own = layer.steps_last(given)[0]
+    own = layer.inputs_last(given)[0]
     torch.testing.assert_close(layer.keys(own) @ weight.T + module.bias, put[0])
     few = layer.keys(own[: layer.needed(4)])[:4]
     torch.testing.assert_close(few, layer.keys(own)[:4])
@@ -306,7 +307,7 @@ def test_it_can_be_made_where_the_caller_takes_no_gradients(net, known, mode):
     def fix(memory):
         return correct(
             net, memory, 3, lambda: torch.nn.functional.cross_entropy(net(x)[0], labels),
-            lambda: bool((net(x).argmax(-1)[0] == labels).all()), search=Search(steps=200, rate=0.02, own=5.0),
+            lambda: bool((net(x).argmax(-1)[0] == labels).all()), search=Search(steps=200, rate=0.02, residual_scale=5.0),
         )  # fmt: skip
 
     with mode():
@@ -329,7 +330,7 @@ def test_interrupted_it_leaves_the_memory_as_it_was(net, known):
     with pytest.raises(KeyboardInterrupt):
         correct(
             net, memory, 1, lambda: torch.nn.functional.cross_entropy(net(inputs(3))[0], labels), right,
-            search=Search(steps=200, rate=0.02, own=5.0),
+            search=Search(steps=200, rate=0.02, residual_scale=5.0),
         )  # fmt: skip
     assert not memory.entries and not memory.corrections.sums.values.any()
 
