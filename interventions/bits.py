@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ def fingerprint(state: Mapping[str, Tensor], labels: tuple[str, ...] = ()) -> st
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(cast(Any, tensor.reshape(-1).view(torch.uint8).numpy()))  # a buffer, which numpy does not declare
     return digest.hexdigest()
 
 

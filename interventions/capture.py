@@ -68,7 +68,7 @@ def capture(
 
 
 class Activations:
-    """The activations that a `capture` has stored, by site or site name: `[site]` for the only call, `calls` for all."""
+    """The activations that a `capture` has stored, by site or name: `[site]` for the only call, `calls` for all."""
 
     def __init__(self, sites: Sequence[Site]) -> None:
         self._stored: dict[str, list[Tensor]] = {site.name: [] for site in sites}

@@ -56,7 +56,7 @@ def write_tensors(path: Path | str, kind: str, header: Mapping[str, Any], tensor
     Raises:
         ValueError: If JSON cannot represent the header.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 
     try:
         metadata = json.dumps({**header, "format": FORMAT, "kind": kind}, ensure_ascii=False, allow_nan=False)
@@ -81,7 +81,8 @@ def read_tensors(path: Path | str, kind: str) -> tuple[dict[str, Any], dict[str,
         raise FileError(f"There is no file '{path}'.")
     try:
         with cast(Any, safe_open)(path, framework="pt") as file:  # its annotations lack the context manager
-            header = json.loads((file.metadata() or {}).get(_KEY, "null"))
+            metadata: dict[str, str] = file.metadata() or {}
+            header = json.loads(metadata.get(_KEY, "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
         raise FileError(f"'{path}' is not a complete safetensors file ({error}). Write or copy it again.") from None

@@ -1,9 +1,14 @@
 """Folding: write interventions that are exactly affine into the weights before them, and restore the weights later.
 
-A folded model costs no more than the unmodified one and runs wherever that runs. The output of a module is affine in its
-weights, so an affine map of the output amounts to other weights: a vector is added to the bias, an ablation zeroes rows,
-an erasure mixes them. For convolutions this holds at padded edges too, because the map is applied after the padding.
+A folded model costs no more than the unmodified one and runs wherever that runs. The output of a module is affine in
+its weights, so an affine map of the output amounts to other weights: a vector is added to the bias, an ablation zeroes
+rows, an erasure mixes them. For convolutions this holds at padded edges too, because the map is applied after the
+padding.
 """
+
+# torch has no annotations for named_modules, and the tables of hooks and parameters are private.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportPrivateUsage=false
 
 from dataclasses import dataclass
 
@@ -54,8 +59,8 @@ def fold(model: nn.Module, *interventions: Intervention) -> Folded:
     Raises:
         ValueError: If an intervention cannot be folded exactly; the message says why, and no weight was changed. The
             edit may not be affine, or not the same at every step, or may mix units where weights cannot. The site's
-            module may not be a Linear, Conv1d, LayerNorm, GroupNorm or BatchNorm1d with its own weights (a block, weight
-            norm, tied weights), or may have forward hooks, which would run in another order.
+            module may not be a Linear, Conv1d, LayerNorm, GroupNorm or BatchNorm1d with its own weights (a block,
+            weight norm, tied weights), or may have forward hooks, which would run in another order.
     """
     planned = [(site, module, affine) for one in interventions for site, module, affine in _plan(model, one)]
     before: dict[tuple[nn.Module, str], Tensor | None] = {}
@@ -104,8 +109,8 @@ def _plan(model: nn.Module, intervention: Intervention) -> list[tuple[Site, nn.M
         has_rows = next(rows for known, (_, rows) in _FOLDABLE.items() if isinstance(module, known))
         if (affine.mixes_units or affine.added is not None) and (not has_rows or getattr(module, "groups", 1) != 1):
             raise ValueError(
-                f"{kind} cannot be folded at '{site.name}': it mixes units, but each unit of {module} reads only a part "
-                "of the input."
+                f"{kind} cannot be folded at '{site.name}': it mixes units, but each unit of {module} reads only a "
+                "part of the input."
             )
         planned.append((site, module, affine))
     return planned

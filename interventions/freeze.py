@@ -26,9 +26,9 @@ def freeze_all_but(model: nn.Module, trainable: Iterable[str]) -> None:
 
 
 def frozen_modules(model: nn.Module) -> list[nn.Module]:
-    """Return each module that has parameters (its own, or those of its children) of which none trains, with its children.
+    """Return the modules with parameters of which none trains, counting those of child modules, and all their children.
 
-    These must run in eval mode, because `requires_grad=False` alone does not stop batch-norm statistics from drifting.
+    They must run in eval mode, because `requires_grad=False` alone does not stop batch-norm statistics from drifting.
     A module without parameters (an activation, a dropout) follows the module that contains it.
     """
     frozen: list[nn.Module] = []

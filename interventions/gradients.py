@@ -83,7 +83,7 @@ def _hook(site: Site, waiting: dict[str, Tensor], ran: set[str], reduce: ReduceG
             x, hidden = units_last(hidden.detach(), site), leaf_copy
         waiting[site.name] = x
         # The hook receives the gradient of the tensor's current value, even if it is overwritten later.
-        hidden.register_hook(on_gradient)
+        hidden.register_hook(on_gradient)  # pyright: ignore[reportUnknownMemberType]
         return edited
 
     @torch.no_grad()

@@ -1,7 +1,7 @@
 """Helpers for hooks: find the module of a site, its hidden state with units last, and the mask of valid steps."""
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from typing import Any, TypeVar, cast
 
@@ -25,7 +25,7 @@ def module_at(model: nn.Module, site: Site) -> nn.Module:
     try:
         # Reading `_modules` is faster than `get_submodule`, which checks more on the way.
         for part in site.name.split(".") if site.name else ():
-            module = module._modules.get(part) or module.get_submodule(part)
+            module = module._modules.get(part) or module.get_submodule(part)  # pyright: ignore[reportPrivateUsage]
         return module
     except AttributeError:
         raise ValueError(
@@ -57,7 +57,8 @@ def hidden_state(output: Any, site: Site) -> Tensor:
     for part in parts:
         if isinstance(part, Tensor):
             return part
-    raise ValueError(f"'{site.name}' returned no tensor, but a {type(output).__name__}. Choose a module within it.")
+    kind = type(cast(object, output)).__name__
+    raise ValueError(f"'{site.name}' returned no tensor, but a {kind}. Choose a module within it.")
 
 
 def with_hidden(output: Any, hidden: Tensor, edited: Tensor) -> Any:
@@ -68,9 +69,10 @@ def with_hidden(output: Any, hidden: Tensor, edited: Tensor) -> Any:
         if is_dataclass(mapping):
             return replace(cast(Any, mapping), **{key: edited})
         return cast(Any, type(mapping))({**mapping, key: edited})
-    place = next(place for place, part in enumerate(output) if part is hidden)
-    parts = [*output[:place], edited, *output[place + 1 :]]
-    return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)  # named tuples take arguments
+    sequence, kind = cast(Sequence[Any], output), cast(Any, type(output))
+    place = next(place for place, part in enumerate(sequence) if part is hidden)
+    parts = [*sequence[:place], edited, *sequence[place + 1 :]]
+    return kind(*parts) if hasattr(kind, "_fields") else kind(parts)  # named tuples take arguments
 
 
 def valid_mask(lengths: Tensor, x: Tensor, site: Site) -> Tensor:

@@ -68,7 +68,7 @@ def intervene(
 
 
 class Edits:
-    """Named interventions that stay on a model until they are removed. They apply in the order in which they were added.
+    """Named interventions that stay on a model until they are removed, and apply in the order of adding.
 
     After each call of the model, each enabled intervention must have run at all of its sites; otherwise NeverRanError
     is raised. Calls with an encoder's output or a filled cache continue a generation, and need not repeat what ran
@@ -291,7 +291,7 @@ def _identity(x: Tensor, context: StepContext) -> Tensor:
 
 
 def _step_hooks(context: StepContext) -> tuple[Callable[..., None], Callable[..., None]]:
-    """Return hooks for the module that `generate` calls at each step, which update the step and position of the call."""
+    """Return hooks that update the step and position, for the module that `generate` calls at each step."""
     step = 0
     before: Tensor | None = None
 
@@ -346,7 +346,7 @@ def _cached_positions(kwargs: Mapping[str, Any]) -> int | None:
 
 
 def _entry_module(model: nn.Module) -> nn.Module:
-    """Return the module that `generate` calls at each step: a transformers model, perhaps within wrappers, or `model`."""
+    """Return the module that `generate` calls at each step: a transformers model, or `model` if there is none."""
     queue = [(model, 0)]
     for module, depth in queue:
         kind = type(module)  # looking up attributes of the class is faster than those of a module

@@ -50,9 +50,7 @@ class LowRank(Intervention):
             )
 
     @classmethod
-    def new(
-        cls, site: Site, rank: int, seed: int = 0, scope: Scope = EVERYWHERE, strength: float = 1.0
-    ) -> "LowRank":
+    def new(cls, site: Site, rank: int, seed: int = 0, scope: Scope = EVERYWHERE, strength: float = 1.0) -> "LowRank":
         """Create an edit that is the identity, in random directions. All of its tensors require gradients.
 
         Args:

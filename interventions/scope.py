@@ -144,7 +144,9 @@ class Scope:
                 "Give positions."
             )
         if site.step.unit != "s":
-            raise ValueError(f"'{site.name}' cannot be edited by seconds, because its steps are tokens. Give positions.")
+            raise ValueError(
+                f"'{site.name}' cannot be edited by seconds, because its steps are tokens. Give positions."
+            )
         length = site.step.length
         start, stop = self.seconds
         # The tolerance keeps a step that starts at the bound, up to rounding.

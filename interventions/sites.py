@@ -1,6 +1,7 @@
 """Sites: the named places in a model at which activations flow, and the weight rows that compute each unit."""
 
-# torch declares the base classes of convolutions and norms as private, and no types for their attributes.
+# torch has no annotations for named_modules, and the base classes of convolutions and norms are private.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportPrivateUsage=false
 
 import re
@@ -200,9 +201,9 @@ def choose_layers(layers: Sequence[Layer], choice: object) -> list[Layer]:
     """Return the layers that `choice` names, in the model's order.
 
     `choice` is a number (0 is the layer next to the input, -1 the last), a name, a glob over names, "first 3",
-    "last 2", "middle" (the middle third), or a list of these. "encoder" and "decoder" are all layers whose name mentions
-    that word first; "encoder last 2", "decoder first 1" or "decoder middle" count only the numbered layers of that part
-    (without its embedding).
+    "last 2", "middle" (the middle third), or a list of these. "encoder" and "decoder" are all layers whose name
+    mentions that word first; "encoder last 2", "decoder first 1" or "decoder middle" count only the numbered layers of
+    that part (without its embedding).
 
     Raises:
         ValueError: If a part of the choice matches no layer; the message lists the layers.

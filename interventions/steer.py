@@ -72,5 +72,7 @@ class Steer(Intervention):
 
     def affine(self, site: Site) -> Affine:
         if self.timed or isinstance(self.coefficient, tuple):
-            raise ValueError("Steer cannot be folded: its vector or coefficient depends on the step, but weights do not.")
+            raise ValueError(
+                "Steer cannot be folded: its vector or coefficient depends on the step, but weights do not."
+            )
         return Affine(shift=(self.coefficient * self.vector.detach()).double())

@@ -165,7 +165,9 @@ class PairPCA:
         """
         rows_0, rows_1 = _checked_rows(site, rows_0, 0).double(), _checked_rows(site, rows_1, 1).double()
         if len(rows_0) != len(rows_1):
-            raise ValueError(f"At '{site.name}' {len(rows_0)} rows of group 0 do not pair with {len(rows_1)} rows of group 1.")
+            raise ValueError(
+                f"At '{site.name}' {len(rows_0)} rows of group 0 do not pair with {len(rows_1)} rows of group 1."
+            )
         self._sites[site.name] = site
         self._moments.setdefault(site.name, Moments(site.units, rows_0.device)).update(rows_1 - rows_0)
 

@@ -155,7 +155,7 @@ def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
         mapping = cast(Mapping[Any, Any], value)
         if all(isinstance(key, str) for key in mapping):
             return {"mapping": {key: _encode(part, tensors) for key, part in mapping.items()}}
-    raise ValueError(f"A {type(value).__name__} cannot be stored: {value!r}.")
+    raise ValueError(f"A {type(cast(object, value)).__name__} cannot be stored: {value!r}.")
 
 
 def _decode(data: Any, tensors: Mapping[str, Tensor]) -> Any:
@@ -171,8 +171,8 @@ def _decode(data: Any, tensors: Mapping[str, Tensor]) -> Any:
     if kind == "step":
         return Step(**value)
     if kind == "scope":
-        scope = cast(dict[str, Any], value)
-        return Scope(**{key: tuple(part) if isinstance(part, list) else part for key, part in scope.items()})  # pyright: ignore[reportUnknownArgumentType]
+        ranges: dict[str, Any] = {key: tuple(part) for key, part in value.items() if isinstance(part, list)}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        return Scope(**{**value, **ranges})
     if kind == "neurons":
         return Neurons({site_from_json(site): units for site, units in value})
     if kind == "mapping":

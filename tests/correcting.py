@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from interventions.capture import capture
-from interventions.corrections.layer import AffineLayer, layer_inputs
 from interventions.corrections.correct import CorrectionResult, correct
+from interventions.corrections.layer import AffineLayer, layer_inputs
 from interventions.corrections.memory import Memory
 from interventions.corrections.protect import Protected
 from interventions.corrections.search import Search

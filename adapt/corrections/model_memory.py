@@ -94,7 +94,9 @@ def answered(model: Model, examples: Sequence[Example], loader: Loader) -> list[
     return [with_text(example, text) for example, text in zip(examples, texts, strict=True) if text]
 
 
-def put(model: Model, memory: Memory, number: int, batch: Batch, text: str, search: Search | None = None) -> CorrectionResult:
+def put(
+    model: Model, memory: Memory, number: int, batch: Batch, text: str, search: Search | None = None
+) -> CorrectionResult:
     """Put a correction of the only example of a batch into a memory, on no model at present, that no file need have.
 
     `text` is tidy. `search` None is the one for what a step of the layer is.

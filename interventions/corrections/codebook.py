@@ -41,8 +41,8 @@ class Codebook:
     def __call__(self, projected: Tensor) -> Tensor:
         """Return what is added, `(..., units)`, at projected keys `(..., dimensions)`.
 
-        This is the value of the nearest entry times exp(-r^4), where r is the distance in units of its radius: the whole
-        value at its key and nearby, which tolerates rounding, and almost nothing at twice the radius.
+        This is the value of the nearest entry times exp(-r^4), where r is the distance in units of its radius: the
+        whole value at its key and nearby, which tolerates rounding, and almost nothing at twice the radius.
         """
         flat = projected.reshape(-1, projected.shape[-1])
         place = self.nearest(flat)

@@ -40,7 +40,7 @@ class Entry:
 
 
 class Fit(NamedTuple):
-    """What is fitted to the corrections: the ridge map's `weight` `(units, width)` and `bias` `(units,)`, and the rest."""
+    """What is fitted to corrections: a ridge map (`weight` `(units, width)`, `bias` `(units,)`), codebook and gate."""
 
     weight: Tensor
     bias: Tensor

@@ -1,4 +1,4 @@
-"""Connections to the SQLite file of a correction store: crash-safe, shared by processes, readable in read-only folders."""
+"""Connect to the SQLite file of a correction store, which survives crashes and is shared by processes."""
 
 import os
 import sqlite3
@@ -13,7 +13,7 @@ _TIMEOUT = 60.0  # seconds to wait for the write of another process
 
 @contextmanager
 def opened(path: Path, create: bool = False) -> Generator[sqlite3.Connection, None, None]:
-    """Yield a connection to a store. Raises FileError if the file cannot be used, or does not exist without `create`."""
+    """Yield a connection to a store. Raises FileError if it cannot be used, or does not exist without `create`."""
     try:
         with connected(path, create) as database:
             yield database
@@ -24,8 +24,8 @@ def opened(path: Path, create: bool = False) -> Generator[sqlite3.Connection, No
 @contextmanager
 def connected(path: Path, create: bool = False) -> Generator[sqlite3.Connection, None, None]:
     """Yield a connection without translating SQLite's errors."""
-    # In a folder that cannot be written to, SQLite only opens a file that is declared immutable. It would then miss what
-    # is in a write-ahead log.
+    # In a folder that cannot be written to, SQLite only opens a file that is declared immutable. It would then miss
+    # what is in a write-ahead log.
     read_only = not create and not os.access(path.parent, os.W_OK) and not _has_log(path)
     mode = "mode=ro&immutable=1" if read_only else "mode=rwc" if create else "mode=rw"
     # Transactions are explicit, and a connection is closed after each use.

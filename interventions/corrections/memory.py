@@ -1,15 +1,15 @@
 """A memory of corrections: an intervention that makes a model give corrected answers, without training.
 
     memory = Memory.new(protected)                              # protected: inputs to leave alone (protect.py)
-    result = correct(model, memory, 1, loss, is_correct)        # free decoding now gives the corrected text (correct.py)
+    result = correct(model, memory, 1, loss, is_correct)        # decoding now gives the corrected text (correct.py)
     with intervene(model, memory): model(audio)                 # an empty memory is the identity
     memory.remove(1)                                            # restores the state before the correction
 
-A correction changes the outputs of one affine layer. (A) `find_change` searches for the smallest change, among those that
-a map of the layer's inputs can make, after which free decoding gives the corrected text (`search.py`); (B) a ridge map
-over all corrections makes these changes and generalises them (`ridge.py`); (C) a codebook of the map's residuals keeps
-each correction exact (`codebook.py`). At convolutions a gate disables the map for examples that resemble protected ones
-more than corrected ones (`gate.py`).
+A correction changes the outputs of one affine layer. (A) `find_change` searches for the smallest change, among those
+that a map of the layer's inputs can make, after which free decoding gives the corrected text (`search.py`); (B) a ridge
+map over all corrections makes these changes and generalises them (`ridge.py`); (C) a codebook of the map's residuals
+keeps each correction exact (`codebook.py`). At convolutions a gate disables the map for examples that resemble
+protected ones more than corrected ones (`gate.py`).
 """
 
 from collections.abc import Mapping
@@ -43,8 +43,8 @@ class Memory(Intervention):
         protected: the layer and its protected inputs.
         corrections: the corrections, shared by all views.
         parts: what to apply: the "ridge" map, the "codebook" of its residuals, or "both".
-        folded: `(units, width + 1)`, a ridge map (its bias last) that is already folded into the model's weights, and is
-            therefore subtracted. A folded map has no gate.
+        folded: `(units, width + 1)`, a ridge map (its bias last) that is already folded into the model's weights, and
+            is therefore subtracted. A folded map has no gate.
     """
 
     protected: Protected
@@ -210,8 +210,9 @@ class Memory(Intervention):
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """A memory on a device: a map of the inputs, whose first `units` rows are added (scaled by the gate), and whose other
-    rows are looked up in the codebook.
+    """A memory on a device: one map of the inputs for both parts.
+
+    The first `units` rows of the map are added, scaled by the gate; the others are looked up in the codebook.
     """
 
     weight: Tensor

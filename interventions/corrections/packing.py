@@ -61,7 +61,9 @@ def memory_from(
     if f"gate.{_BACKGROUND[0]}" in tensors:
         background = BackgroundStatistics(*(tensors[f"gate.{name}"] for name in _BACKGROUND))
     levels = header.get("quantisation_levels", header.get("grain", _OLD_LEVELS))
-    protected = Protected(layer, *(tensors[name] for name in _PROTECTED), background, levels)
+    protected = Protected(
+        layer, **{name: tensors[name] for name in _PROTECTED}, background=background, quantisation_levels=levels
+    )
     return Memory.new(protected, header["strength"], folded, gated)
 
 

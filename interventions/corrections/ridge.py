@@ -4,8 +4,8 @@ With keys K (steps, width) and targets R (steps, units) of each correction, the 
 `sum |D k - r|^2 + strength * mean over protected keys of |D k|^2` (Meng et al. 2023, "Mass-editing memory in a
 transformer", section 4.2, for one layer): `D = B (S + strength * C)^-1` with `S = sum k k'` and `B = sum r k'`.
 
-Keys and targets are integers (`interventions/corrections/protect.py`), so the sums are integers below 2^53, which float64
-represents exactly: adding and removing in any order, on any machine, gives the same bits.
+Keys and targets are integers (`interventions/corrections/protect.py`), so the sums are integers below 2^53, which
+float64 represents exactly: adding and removing in any order, on any machine, gives the same bits.
 """
 
 # torch.linalg has no type annotations.

@@ -1,8 +1,9 @@
 """Search for the smallest change of a layer's outputs after which free decoding gives the corrected text.
 
-The size of a change is its cost in the memory's ridge regression (`interventions/corrections/ridge.py`). A change is cheap
-if an affine map can make it with little effect on protected inputs and on earlier corrections, so the search prefers
-changes that generalise to similar inputs. What no map can change is left to each step, and the codebook stores it.
+The size of a change is its cost in the memory's ridge regression (`interventions/corrections/ridge.py`). A change is
+cheap if an affine map can make it with little effect on protected inputs and on earlier corrections, so the search
+prefers changes that generalise to similar inputs. What no map can change is left to each step, and the codebook stores
+it.
 """
 
 # Tensor.norm has no annotations.
@@ -52,7 +53,7 @@ class Search:
 
 @dataclass(frozen=True, eq=False)
 class EditSubspace:
-    """The changes that can be made at a layer, as linear functions of coordinates z `(rank, units)` with the cost |z|^2.
+    """The possible changes at a layer, as linear functions of coordinates z `(rank, units)` at the cost |z|^2.
 
     Both maps are scaled so that coordinates of size 1 give changes of about size 1 at each step.
 

@@ -1,7 +1,7 @@
 """A correction store: an SQLite file with a memory, and the text, author and time of each correction.
 
-Once `add` has returned a number, its correction survives a crash of the process or the machine (write-ahead log, synced at
-each commit), and no correction is ever stored in part. Several processes can read and add at the same time. A store
+Once `add` has returned a number, its correction survives a crash of the process or the machine (write-ahead log, synced
+at each commit), and no correction is ever stored in part. Several processes can read and add at the same time. A store
 belongs to one model, identified by its fingerprint. Numbers are never reused.
 """
 
@@ -80,7 +80,8 @@ class CorrectionStore:
     """The corrections of one model, in an SQLite file.
 
     Raises:
-        FileError: If there is no file, or it is not a correction store, has a newer format, or belongs to another model.
+        FileError: If there is no file, or it is not a correction store, has a newer format, or belongs to another
+            model.
     """
 
     def __init__(self, path: Path | str, fingerprint: str) -> None:
@@ -102,7 +103,7 @@ class CorrectionStore:
 
     @staticmethod
     def exists(path: Path | str) -> bool:
-        """Return whether there is a file at `path` other than an empty database, which an interrupted `create` leaves."""
+        """Return whether there is a file at `path`, not counting the empty one that an interrupted `create` leaves."""
         path = Path(path)
         if not path.is_file() or not path.stat().st_size:
             return False
@@ -271,8 +272,8 @@ class CorrectionStore:
             known, blob = database.execute("SELECT header, tensors FROM memory").fetchone()
             if not _same_memory(memory, memory_from(json.loads(known), unpack(blob), None)):
                 raise FileError(
-                    f"'{exported}' and '{store.path}' have corrections of the same model, but for another layer or with "
-                    "other protected inputs. Import into a new store."
+                    f"'{exported}' and '{store.path}' have corrections of the same model, but for another layer or "
+                    "with other protected inputs. Import into a new store."
                 )
             database.execute(_UPGRADE)
             present = set(database.execute("SELECT made, author, facts FROM corrections"))

@@ -249,14 +249,14 @@ def test_a_truncated_model_is_refused(base, left):
     path = base / "model.safetensors"
     content = path.read_bytes()
     path.write_bytes(content[: left if isinstance(left, int) else int(left * len(content))])
-    with pytest.raises(InputError, match="not a whole safetensors file"):
+    with pytest.raises(InputError, match="not a complete safetensors file"):
         load_model(str(base))
 
 
 def test_truncated_weights_of_an_adaptation_are_refused(adapted):
     path = adapted / "adaptation" / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(InputError, match="not a whole safetensors file"):
+    with pytest.raises(InputError, match="not a complete safetensors file"):
         load_model(str(adapted))
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from interventions.corrections.gate import Gate, BackgroundStatistics
+from interventions.corrections.gate import BackgroundStatistics, Gate
 
 WIDTH = 6
 
@@ -68,7 +68,11 @@ def test_it_is_the_discriminant_of_an_examples_summary(usual):
 @pytest.mark.parametrize("protected", [40, 60])
 def test_other_protected_examples_open_it_not_much_oftener_than_it_expects(protected, monkeypatch):
     # It has 27 numbers of each example, and was fitted to these very 40: by their own scores it would expect far less.
-    usual, corrected, others = BackgroundStatistics.fit(examples(0, protected)), examples(1, 200, shift=0.1), examples(3, 2000)
+    usual, corrected, others = (
+        BackgroundStatistics.fit(examples(0, protected)),
+        examples(1, 200, shift=0.1),
+        examples(3, 2000),
+    )
 
     def open_ones():
         return (opened(fitted(usual, corrected), others) > 0.5).double().mean()

@@ -10,8 +10,8 @@ from correcting import Frames, correct_one, inputs, protected, wanted
 from torch import nn
 
 from interventions.bits import changed_bits
-from interventions.corrections.layer import AffineLayer
 from interventions.corrections.correct import correct
+from interventions.corrections.layer import AffineLayer
 from interventions.corrections.memory import Memory
 from interventions.corrections.search import Search
 from interventions.fold import fold, unfold
@@ -283,7 +283,12 @@ def test_of_tokens_no_entry_reaches_a_position_of_its_own_example_that_needs_ano
     units, draw = site.units, torch.Generator().manual_seed(5)
     read, wanted = 40 * third.input_step * torch.randn(8, third.layer.inputs, generator=draw), torch.zeros(8, units)
     read[1] = read[0] + 8 * third.input_step  # all but the first's key, which needs the opposite
-    wanted[0], wanted[1], wanted[4], wanted[5] = third.output_scale, -third.output_scale, third.output_scale, third.output_scale
+    wanted[0], wanted[1], wanted[4], wanted[5] = (
+        third.output_scale,
+        -third.output_scale,
+        third.output_scale,
+        third.output_scale,
+    )
     memory.add(0, memory.entry(read, wanted))
     codebook, rounding = memory.corrections.fitted()[2], third.rounding
     keys = memory.corrections.projected[0]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interventions.corrections.codebook import Codebook
-from interventions.corrections.gate import Gate, BackgroundStatistics
+from interventions.corrections.gate import BackgroundStatistics, Gate
 from interventions.corrections.layer import power_of_two
 from interventions.corrections.ridge import RidgeSums
 

@@ -101,7 +101,10 @@ def test_steps_change_by_themselves_as_far_as_said():
     z = torch.tensor([[1.0], [0.0], [4.0], [0.0]])
     torch.testing.assert_close(subspace.change @ z, torch.tensor([[1.0], [3.0], [1.0]]))
     torch.testing.assert_close(subspace.targets @ z, 2 * torch.ones(3, 1))
-    assert torch.equal(EditSubspace.unrestricted(2).change, torch.eye(2)) and not EditSubspace.unrestricted(2).targets.any()
+    assert (
+        torch.equal(EditSubspace.unrestricted(2).change, torch.eye(2))
+        and not EditSubspace.unrestricted(2).targets.any()
+    )
 
 
 def search(net, known, number, subspace, settings):

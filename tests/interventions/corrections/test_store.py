@@ -82,7 +82,9 @@ def test_one_without_vectors_edits_nothing(store):
 
 
 def test_another_models_store_is_refused(store):
-    with pytest.raises(FileError, match="belong to another model, with fingerprint model.... This model has fingerprint other"):
+    with pytest.raises(
+        FileError, match="belong to another model, with fingerprint model.... This model has fingerprint other"
+    ):
         CorrectionStore(store.path, "other")
 
 
@@ -277,16 +279,18 @@ def test_a_store_of_an_older_format_is_read_without_a_gate(net, taught, store, n
         own["value_step"] = own["value_step"] / 16
         if number == 2:
             own |= {"gate.mean": torch.zeros(24), "gate.covariance": torch.eye(24)}
-        file.execute(
-            "UPDATE memory SET format = ?, header = ?, tensors = ?", (number, json.dumps(header), pack(own))
-        )
+        file.execute("UPDATE memory SET format = ?, header = ?, tensors = ?", (number, json.dumps(header), pack(own)))
         for row, entry in taught.entries.items():
             older = {"inputs": entry.inputs, "values": 16 * entry.values, "radii": entry.radii}
             file.execute("UPDATE corrections SET tensors = ? WHERE number = ?", (pack(older), row))
     file.close()
     older = CorrectionStore(store.path, "model")
     memory = older.memory()
-    assert not memory.corrections.gated and len(memory.entries) == 5 and memory.protected.output_scale == taught.protected.output_scale
+    assert (
+        not memory.corrections.gated
+        and len(memory.entries) == 5
+        and memory.protected.output_scale == taught.protected.output_scale
+    )
     ungated = Memory.new(taught.protected, 30.0, gated=False)
     for row, entry in taught.entries.items():
         ungated.add(row, replace(entry, targets=entry.values))

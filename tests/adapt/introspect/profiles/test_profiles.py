@@ -213,7 +213,7 @@ def test_saved_and_loaded(model, spoken, tmp_path):
     assert_same(again, profiles, scale=0)
     assert again.contrast("phoneme:a") == profiles.contrast("phoneme:a")
     (tmp_path / "broken.safetensors").write_bytes((tmp_path / "profiles.safetensors").read_bytes()[:1000])
-    with pytest.raises(FileError, match="not a whole safetensors file"):
+    with pytest.raises(FileError, match="not a complete safetensors file"):
         Profiles.load(tmp_path / "broken.safetensors")
 
 
@@ -301,5 +301,5 @@ def test_what_is_not_there_is_an_error():
         profiles.nap(SITE, "x")
     with pytest.raises(ValueError, match="no site at which both 'g:a' and another group have steps"):
         profiles.contrast("g:a")
-    with pytest.raises(KeyError, match="'nowhere' is none of the sites: layer"):
+    with pytest.raises(KeyError, match="'nowhere' is not one of the sites: layer"):
         profiles.steps("nowhere")
