@@ -1,98 +1,134 @@
-"""Read and write a model's inside: where (sites), which (neurons), how (capture, intervene), what (one idea a file).
+"""Read and edit the activations of a model: sites, sets of neurons, capturing, intervening, storing and folding.
 
-    site = site_at(model, "model.encoder.layers.3")                 # sites: any module; find_sites lists the usual ones
-    with capture(model, site) as acts:                              # capture: (batch, time, units), whatever the layout
+    site = site_at(model, "model.encoder.layers.3")                 # any module; find_sites lists the usual ones
+    with capture(model, site) as activations:                       # (batch, time, units), whatever the layout
         model(audio)
 
-    steer = Steer(site, vector, 2.0, scope=Scope(steps=PROMPT))     # data: a frozen object, with when and how strongly
-    ablate = Ablate(scores.top(0.05))                               # neurons: sets of units, by score or by hand
-    with intervene(model, steer, ablate):                           # intervene: for a block, in the order given
+    steer = Steer(site, vector, 2.0, scope=Scope(steps=PROMPT))     # a frozen object, with its scope and strength
+    ablate = Ablate(scores.top(0.05))                               # sets of neurons, by score or by hand
+    with intervene(model, steer, ablate):                           # for a block, in the order given
         model.generate(audio)
 
-    save("edits.safetensors", [steer, ablate], model)               # store: one file, this model's, without code in it
-    edits = Edits(model)                                            # intervene: until removed
+    save("edits.safetensors", [steer, ablate], model)               # one file for one model, without code
+    edits = Edits(model)                                            # until removed
     for name, edit in load("edits.safetensors", model).items():
         edits.add(edit, name)
 
-    fitter = MeanDifference()                                       # steer_fit, erase: fitted in one pass over a corpus
-    with capture(model, site, fitter.of(0), lengths): model(audio)  # ... and fitter.of(1) of the other group
+    fitter = MeanDifference()                                       # fitted in one pass over a corpus
+    with capture(model, site, fitter.for_group(0), lengths): model(audio)
+    with capture(model, site, fitter.for_group(1), lengths): model(other)
     steer = fitter.fit().steer(site, 2.0)
-    unfold(fold(model, steer))                                      # fold: into the weights where affine, and out again
+    unfold(fold(model, steer))                                      # write affine edits into the weights, and undo it
 
-    correct(model, memory, 1, loss, right)                          # correct: what a user corrects stays so, until
-    with intervene(model, memory): model(audio)                     # ... memory.remove(1); correct_store keeps it
+    correct(model, memory, 1, loss, is_correct)                     # make a model give a corrected answer
+    with intervene(model, memory): model(audio)                     # until memory.remove(1)
 
-    names = train_rows(model, scores.top(0.05))                     # rows: only these neurons train, until merge_rows
-    freeze_all_but(model, names)                                    # freeze: and nothing else moves a bit
+    names = train_rows(model, scores.top(0.05))                     # train only these neurons, until merge_rows
+    freeze_all_but(model, names)                                    # freeze everything else, bit for bit
 
-What never ran is an error, in the call that went past it; nothing of the model or of other people's hooks is touched.
-The names in `__all__` can be imported from here; a module is loaded when one of its names is first used.
+An intervention that never ran is an error, raised in the call that skipped it. The model's weights and other hooks are
+left alone. Names are imported when they are first used, so `import interventions` does not load torch.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from interventions.ablate import Ablate as Ablate
-    from interventions.activations import Activations as Activations
-    from interventions.activations import capture as capture
-    from interventions.clamp import Clamp as Clamp
-    from interventions.clamp import Scale as Scale
-    from interventions.clamp import Set as Set
-    from interventions.edits import Edits as Edits
-    from interventions.edits import intervene as intervene
-    from interventions.erase import Erase as Erase
-    from interventions.erase import EraseFitter as EraseFitter
-    from interventions.folding import fold as fold
-    from interventions.folding import unfold as unfold
-    from interventions.freeze import freeze_all_but as freeze_all_but
-    from interventions.lowrank import LowRank as LowRank
-    from interventions.neurons import Neurons as Neurons
-    from interventions.neurons import Scores as Scores
-    from interventions.patch import Patch as Patch
-    from interventions.rows import merge_rows as merge_rows
-    from interventions.rows import train_rows as train_rows
-    from interventions.scope import Scope as Scope
-    from interventions.sites import Site as Site
-    from interventions.sites import find_sites as find_sites
-    from interventions.sites import site_at as site_at
-    from interventions.steer import Steer as Steer
-    from interventions.steer_fit import MeanDifference as MeanDifference
-    from interventions.steer_fit import PairPCA as PairPCA
-    from interventions.steer_fit import ProbeDirection as ProbeDirection
-    from interventions.steer_fit import SteeringVectors as SteeringVectors
-    from interventions.steer_learn import learn_vector as learn_vector
-    from interventions.store import load as load
-    from interventions.store import save as save
+    from interventions.ablate import Ablate
+    from interventions.bits import changed_bits, fingerprint
+    from interventions.capture import Activations, capture
+    from interventions.clamp import Clamp, Scale, Set
+    from interventions.corrections.correct import CorrectionResult, correct
+    from interventions.corrections.layer import AffineLayer
+    from interventions.corrections.memory import Memory
+    from interventions.corrections.protect import Protected
+    from interventions.corrections.search import Search
+    from interventions.corrections.store import CorrectionStore
+    from interventions.erase import Erase, EraseFitter
+    from interventions.files import FileError
+    from interventions.fold import Folded, fold, unfold
+    from interventions.freeze import eval_frozen, freeze_all_but
+    from interventions.gradients import capture_gradients
+    from interventions.hooks import NeverRanError
+    from interventions.intervene import Edits, intervene
+    from interventions.intervention import Custom, Intervention
+    from interventions.lowrank import LowRank
+    from interventions.neurons import Neurons, Scores
+    from interventions.patch import Patch
+    from interventions.reduce import Mean, Reservoir
+    from interventions.rows import freeze_neurons, merge_rows, train_rows
+    from interventions.scope import GENERATED, PROMPT, Scope
+    from interventions.sites import Layer, Site, Step, choose_layers, choose_sites, find_sites, site_at
+    from interventions.steer import Steer
+    from interventions.steer_fit import MeanDifference, PairPCA, ProbeDirection, SteeringVectors
+    from interventions.steer_learn import learn_vector
+    from interventions.store import load, save
 
-_MODULES = {
+_NAMES = {
     "ablate": ("Ablate",),
-    "activations": ("Activations", "capture"),
+    "bits": ("changed_bits", "fingerprint"),
+    "capture": ("Activations", "capture"),
     "clamp": ("Clamp", "Scale", "Set"),
-    "edits": ("Edits", "intervene"),
+    "corrections.correct": ("CorrectionResult", "correct"),
+    "corrections.layer": ("AffineLayer",),
+    "corrections.memory": ("Memory",),
+    "corrections.protect": ("Protected",),
+    "corrections.search": ("Search",),
+    "corrections.store": ("CorrectionStore",),
     "erase": ("Erase", "EraseFitter"),
-    "folding": ("fold", "unfold"),
-    "freeze": ("freeze_all_but",),
+    "files": ("FileError",),
+    "fold": ("Folded", "fold", "unfold"),
+    "freeze": ("eval_frozen", "freeze_all_but"),
+    "gradients": ("capture_gradients",),
+    "hooks": ("NeverRanError",),
+    "intervene": ("Edits", "intervene"),
+    "intervention": ("Custom", "Intervention"),
     "lowrank": ("LowRank",),
     "neurons": ("Neurons", "Scores"),
     "patch": ("Patch",),
-    "rows": ("merge_rows", "train_rows"),
-    "scope": ("Scope",),
-    "sites": ("Site", "find_sites", "site_at"),
+    "reduce": ("Mean", "Reservoir"),
+    "rows": ("freeze_neurons", "merge_rows", "train_rows"),
+    "scope": ("GENERATED", "PROMPT", "Scope"),
+    "sites": ("Layer", "Site", "Step", "choose_layers", "choose_sites", "find_sites", "site_at"),
     "steer": ("Steer",),
     "steer_fit": ("MeanDifference", "PairPCA", "ProbeDirection", "SteeringVectors"),
     "steer_learn": ("learn_vector",),
     "store": ("load", "save"),
 }
-_WHERE = {name: module for module, names in _MODULES.items() for name in names}
-__all__ = sorted(_WHERE)
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = [
+    "GENERATED", "PROMPT", "Ablate", "Activations", "AffineLayer", "Clamp", "CorrectionResult", "CorrectionStore",
+    "Custom", "Edits", "Erase", "EraseFitter", "FileError", "Folded", "Intervention", "Layer", "LowRank", "Mean",
+    "MeanDifference", "Memory", "Neurons", "NeverRanError", "PairPCA", "Patch", "ProbeDirection", "Protected",
+    "Reservoir", "Scale", "Scope", "Scores", "Search", "Set", "Site", "Steer", "SteeringVectors", "Step",
+    "capture", "capture_gradients", "changed_bits", "choose_layers", "choose_sites", "correct", "eval_frozen",
+    "find_sites", "fingerprint", "fold", "freeze_all_but", "freeze_neurons", "intervene", "learn_vector", "load",
+    "merge_rows", "save", "site_at", "train_rows", "unfold",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'interventions' has no attribute '{name}'")
-    return getattr(import_module(f"interventions.{_WHERE[name]}"), name)
+    if name not in _MODULES:
+        raise AttributeError(f"module 'interventions' has no attribute {name!r}")
+    return getattr(import_module(f"interventions.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """A package whose functions `capture`, `fold` and `intervene` are not hidden by the modules of the same names.
+
+    Python sets a submodule as an attribute of its package when it is first imported, which would replace the function.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _MODULES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,4 +1,4 @@
-"""Ablation: take neurons out, by putting zero, their mean, or their activation elsewhere in their place."""
+"""Ablation: replace neurons by zero, by their mean, or by activations drawn from a corpus."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from interventions.affine import Affine
 from interventions.hooks import uncompiled
 from interventions.intervention import CastLike, Edit, Intervention, MaskedReplace
 from interventions.neurons import Neurons
+from interventions.scope import StepContext
 from interventions.sites import Site
 
 To = Literal["zero", "mean", "resample"]
@@ -18,18 +19,21 @@ To = Literal["zero", "mean", "resample"]
 
 @dataclass(frozen=True, eq=False)
 class Ablate(Intervention):
-    """Put something that says nothing of the input in the place of neurons' activations.
+    """Replace the activations of neurons by values that carry no information about the input.
 
-    `to="zero"`: zero. `to="mean"`: `reference[site's name]`, `(units,)`, which a `Mean` over a corpus gives.
-    `to="resample"`: a row of `reference[site's name]`, `(rows, units)`, drawn for each time step of each example, the
-    same for all neurons of a site; a `Sample` of a corpus gives them. The draws follow from `seed` and start anew
-    whenever the intervention is put on. Neurons that are not ablated stay as they are, bit for bit.
+    All other neurons keep their activations, bit for bit. Zero can be far outside the range of a neuron's
+    activations; means and resampled activations are not (Chan et al. 2022, causal scrubbing).
 
-    Zero may lie far from anything that a neuron does; means and resampled activations do not (Chan et al. 2022, causal
-    scrubbing).
+    Args:
+        neurons: the neurons to ablate.
+        to: "zero"; "mean", the mean over a corpus; or "resample", activations drawn at random for each time step of
+            each example, the same row for all neurons of a site.
+        reference: for "mean", a tensor `(units,)` for each site name, as `Mean` computes it; for "resample", a tensor
+            `(rows, units)`, as `Reservoir` collects it; None for "zero".
+        seed: seed of the draws, which restart whenever the intervention is attached to a model.
 
     Raises:
-        ValueError: `to` is unknown, or the reference does not fit.
+        ValueError: If `to` is unknown or the reference does not fit.
     """
 
     neurons: Neurons
@@ -39,13 +43,15 @@ class Ablate(Intervention):
 
     def __post_init__(self) -> None:
         if self.to not in get_args(To):
-            raise ValueError(f"to must be {', '.join(get_args(To))}, got {self.to!r}.")
+            raise ValueError(f"to must be one of {', '.join(get_args(To))}, got {self.to!r}.")
         if (self.to == "zero") != (self.reference is None):
             raise ValueError(f"to={self.to!r} takes {'no' if self.to == 'zero' else 'a'} reference.")
-        for site in self.sites if self.reference is not None else ():
-            given = self.reference.get(site.name)
+        if self.reference is None:
+            return
+        for site in self.sites:
+            reference = self.reference.get(site.name)
             expected = f"({site.units},)" if self.to == "mean" else f"(rows, {site.units})"
-            shape = None if given is None else tuple(given.shape)
+            shape = None if reference is None else tuple(reference.shape)
             if shape is None or len(shape) != (1 if self.to == "mean" else 2) or shape[-1] != site.units or 0 in shape:
                 raise ValueError(f"to={self.to!r} needs a reference {expected} for '{site.name}', got {shape}.")
 
@@ -54,23 +60,24 @@ class Ablate(Intervention):
         return self.neurons.used
 
     def at(self, site: Site) -> Edit:
-        among = MaskedReplace(self.neurons.mask(site))
-        if self.to == "resample":
-            rows, draw = CastLike(self.reference[site.name]), torch.Generator().manual_seed(self.seed)
-            drawn = uncompiled(_drawn)  # a generator of one's own cannot be traced
-            return lambda x, now: among(drawn(rows(x), x, draw), x)
-        if self.to == "zero":
-            return lambda x, now: among(0.0, x)
-        instead = CastLike(self.reference[site.name])
-        return lambda x, now: among(instead(x), x)
+        replace = MaskedReplace(self.neurons.mask(site))
+        if self.reference is None:
+            return lambda x, context: replace(0.0, x)
+        reference = CastLike(self.reference[site.name])
+        if self.to == "mean":
+            return lambda x, context: replace(reference(x), x)
+        generator = torch.Generator().manual_seed(self.seed)
+
+        def resample(x: Tensor, context: StepContext) -> Tensor:
+            rows = reference(x)
+            return rows[torch.randint(len(rows), x.shape[:-1], generator=generator).to(x.device)]
+
+        drawn = uncompiled(resample)  # torch.compile cannot trace a private generator
+        return lambda x, context: replace(drawn(x, context), x)
 
     def affine(self, site: Site) -> Affine:
         if self.to == "resample":
-            raise ValueError("Ablate to='resample' cannot be folded: it puts in another activation each time.")
+            raise ValueError("Ablate(to='resample') cannot be folded: it inserts a different activation each time.")
         mask = self.neurons.mask(site).double()
-        mean = None if self.to == "zero" else mask * self.reference[site.name].cpu().double()
-        return Affine(scale=1 - mask, shift=mean)
-
-
-def _drawn(rows: Tensor, x: Tensor, draw: torch.Generator) -> Tensor:
-    return rows[torch.randint(len(rows), x.shape[:-1], generator=draw).to(x.device)]
+        shift = None if self.reference is None else mask * self.reference[site.name].cpu().double()
+        return Affine(scale=1 - mask, shift=shift)

@@ -1,4 +1,4 @@
-"""Affine maps of an activation: what an intervention must amount to, at every step alike, to be folded into weights."""
+"""Affine maps of activations: the form that an intervention must have to be folded into weights."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,15 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Affine:
-    """The map of an activation `(units,)` to `scale * y + left @ (right @ y) + shift`.
+    """The map of an activation `y` `(units,)` to `scale * y + left @ (right @ y) + shift`, the same at every step.
 
-    Each part is None where it changes nothing: `scale` and `shift` are `(units,)`, `left` is `(units, rank)` and
-    `right` `(rank, units)`, given together. `added` `(units, width)` is a map of what the module reads rather than of
-    its output (of the width of a row of its weight), the result of which is added.
+    Args:
+        scale: `(units,)`; None for ones.
+        shift: `(units,)`; None for zeros.
+        left: `(units, rank)`, given together with `right`.
+        right: `(rank, units)`.
+        added: `(units, width)`, a map of the module's input instead of its output, whose result is added. `width` is
+            the length of a weight row.
     """
 
     scale: Tensor | None = None
@@ -22,17 +26,17 @@ class Affine:
     added: Tensor | None = None
 
     @property
-    def mixes(self) -> bool:
-        """Whether units flow into each other, so that only a module with a full row of weights a unit can take it."""
+    def mixes_units(self) -> bool:
+        """Whether a unit's result depends on other units. Only modules with a full weight row per unit can fold it."""
         return self.left is not None
 
     @property
-    def moves(self) -> bool:
-        """Whether it adds a constant, for which a module needs a bias."""
+    def needs_bias(self) -> bool:
+        """Whether it adds a constant, which needs a bias."""
         return self.shift is not None
 
     def at_strength(self, strength: float) -> "Affine":
-        """The map that goes `strength` of the way from the activation to what this map makes of it."""
+        """Interpolate from the identity (0) to this map (1), or extrapolate beyond it."""
         if strength == 1:
             return self
         return Affine(
@@ -43,21 +47,23 @@ class Affine:
             None if self.added is None else strength * self.added,
         )
 
-    def of_weight(self, weight: Tensor) -> Tensor:
-        """The weights `(units, ...)` that make the mapped activation where `weight` made the activation."""
+    def fold_weight(self, weight: Tensor) -> Tensor:
+        """Return the weight `(units, ...)` that computes the mapped activation directly."""
         rows = self._linear(_wide(weight).reshape(len(weight), -1))
         return (rows if self.added is None else rows + _wide(self.added)).reshape(weight.shape).to(weight)
 
-    def of_bias(self, bias: Tensor) -> Tensor:
-        """The bias `(units,)` that goes with `of_weight`."""
-        moved = self._linear(_wide(bias).unsqueeze(1)).squeeze(1)
-        return (moved if self.shift is None else moved + _wide(self.shift)).to(bias)
+    def fold_bias(self, bias: Tensor) -> Tensor:
+        """Return the bias `(units,)` that belongs to `fold_weight`."""
+        mapped = self._linear(_wide(bias).unsqueeze(1)).squeeze(1)
+        return (mapped if self.shift is None else mapped + _wide(self.shift)).to(bias)
 
     def _linear(self, rows: Tensor) -> Tensor:
         mapped = rows if self.scale is None else _wide(self.scale)[:, None] * rows
-        return mapped if self.left is None else mapped + _wide(self.left) @ (_wide(self.right) @ rows)
+        if self.left is None or self.right is None:
+            return mapped
+        return mapped + _wide(self.left) @ (_wide(self.right) @ rows)
 
 
 def _wide(tensor: Tensor) -> Tensor:
-    # Rounded once, at the end, and on a device that knows float64.
+    # Some devices have no float64. The result is rounded once, at the end.
     return tensor.detach().to("cpu", torch.float64)

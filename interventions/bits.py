@@ -1,8 +1,9 @@
-"""Which weights are the same, bit for bit, and the fingerprint that names a model by its weights."""
+"""Compare weights bit for bit, and identify a model by a fingerprint of its weights."""
 
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -11,32 +12,32 @@ _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def changed_bits(before: Tensor, after: Tensor) -> Tensor:
-    """Return a bool tensor, True where the two hold different bits: -0.0 differs from 0.0, and a NaN equals itself.
+    """Return a bool tensor that is True where the bits differ: 0.0 and -0.0 differ, and a NaN equals itself.
 
     Raises:
-        ValueError: the shapes or dtypes differ, so that elements cannot be compared one by one.
+        ValueError: If the shapes or dtypes differ.
     """
     if before.shape != after.shape or before.dtype != after.dtype:
         raise ValueError(
-            f"Expected two tensors alike, got {tuple(before.shape)} {before.dtype} "
+            f"Expected two tensors of one shape and dtype, got {tuple(before.shape)} {before.dtype} "
             f"and {tuple(after.shape)} {after.dtype}."
         )
     return _as_integers(before) != _as_integers(after)
 
 
 def fingerprint(state: Mapping[str, Tensor], labels: tuple[str, ...] = ()) -> str:
-    """Return the SHA-256 of every tensor's name, dtype, shape and bytes, in the order of names, and of the labels.
+    """Return the SHA-256 of the labels and of each tensor's name, dtype, shape and bytes, sorted by name.
 
-    Two models with one fingerprint compute the same: it is what an adaptation names its base by.
+    Models with equal fingerprints compute the same. An adaptation identifies its base model by it.
     """
     digest = hashlib.sha256(json.dumps(labels).encode())
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(cast(Any, tensor.reshape(-1).view(torch.uint8).numpy()))  # a buffer, which numpy does not declare
     return digest.hexdigest()
 
 
 def _as_integers(tensor: Tensor) -> Tensor:
-    # A view of another width needs a dimension to divide, which a scalar has not; reshaping gives it one.
+    # view() to a dtype of another width needs at least one dimension, which a scalar lacks.
     return tensor.detach().contiguous().reshape(-1).view(_INTEGERS[tensor.element_size()]).reshape(tensor.shape)

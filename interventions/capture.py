@@ -1,10 +1,11 @@
-"""Read: the activations of any sites while a model runs, kept or reduced as they come."""
+"""Capture activations: read what any sites compute while a model runs, and store or reduce it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from interventions.hooks import (
     Lengths,
@@ -13,7 +14,7 @@ from interventions.hooks import (
     hidden_state,
     module_at,
     units_last,
-    valid_lengths,
+    valid_mask,
 )
 from interventions.sites import Site
 
@@ -27,88 +28,97 @@ def capture(
     reduce: Reduce | None = None,
     lengths: Lengths | None = None,
     grad: bool = False,
-) -> Iterator["Activations"]:
-    """Read the activations of any sites while the model runs, units last: `(batch, time, units)`.
+) -> Generator["Activations", None, None]:
+    """Capture the activations of sites while the model runs in the block, units last: `(batch, time, units)`.
 
-    They are kept as copies, for what comes behind a site may overwrite them (an in-place ReLU does). Where `reduce` is
-    given, it is called with the site and each activation as it comes, before anything overwrites it, and nothing is
-    kept: that takes no memory that grows with a corpus. `Activations.take` is the other way to go through one.
+    Args:
+        model: the model that runs in the block.
+        sites: one site, or several.
+        reduce: called with a site and each of its activations as soon as it is computed, before an in-place operation
+            can overwrite it; nothing is stored then, and memory does not grow with the corpus. None: store copies,
+            which `Activations` returns. `Activations.take` is another way to bound memory.
+        lengths: function that returns the number of valid time steps of each example at a site, `(batch,)`. Padding is
+            then left out: activations are `(steps, units)`, the valid steps of all examples concatenated.
+        grad: keep the autograd graph, so that gradients flow to the activations.
 
-    Where `lengths` says how many time steps are each example's own, padding is left out: activations are
-    `(steps, units)`, the own steps of all examples one after another. `grad=True` keeps the graph, so that gradients
-    flow to the activations.
+    Yields:
+        The captured activations, by site.
 
     Raises:
-        ValueError: a site is not in the model, or its activations are not as the site says.
-        NeverRanError: the block ended well, and a site never ran.
+        ValueError: If a site is not in the model, or the shape of its activations is not the site's.
+        NeverRanError: If the block ended without an error and a site never ran.
     """
     sites = [sites] if isinstance(sites, Site) else list(sites)
-    acts = Activations(sites)
+    activations = Activations(sites)
+    ran: set[str] = set()
     modules = [(module_at(model, site), site) for site in sites]
-    handles = []
+    handles: list[RemovableHandle] = []
     forget_compiled()
     try:
         for module, site in modules:
-            handles.append(module.register_forward_hook(_reading(site, acts, reduce, lengths, grad)))
-        yield acts
-        silent = [site.name for site in sites if site.name not in acts._ran]
+            store = reduce or activations.add
+            handles.append(module.register_forward_hook(_hook(site, store, ran, lengths, grad, reduce is None)))
+        yield activations
+        silent = [site.name for site in sites if site.name not in ran]
         if silent:
-            raise NeverRanError(f"The model never called '{silent[0]}' in the block, so that nothing was captured.")
+            raise NeverRanError(f"Nothing was captured at '{silent[0]}': the model did not call it within the block.")
     finally:
         for handle in handles:
             handle.remove()
 
 
 class Activations:
-    """What a `capture` has read: by site or name, the activation of its one call, or `calls`, all in their order."""
+    """The activations that a `capture` has stored, by site or name: `[site]` for the only call, `calls` for all."""
 
     def __init__(self, sites: Sequence[Site]) -> None:
-        self._kept: dict[str, list[Tensor]] = {site.name: [] for site in sites}
-        self._ran: set[str] = set()
+        self._stored: dict[str, list[Tensor]] = {site.name: [] for site in sites}
+
+    def add(self, site: Site, x: Tensor) -> None:
+        """Store the activation of one call."""
+        self._stored[site.name].append(x)
 
     def calls(self, site: Site | str) -> list[Tensor]:
-        """The activations of each call of a site, the first one first: in `generate`, one a step.
+        """Return the activations of each call of a site, in order: in `generate`, one per step.
 
         Raises:
-            KeyError: the site is not among those that are captured.
+            KeyError: If the site is not captured.
         """
         name = site if isinstance(site, str) else site.name
-        if name not in self._kept:
-            raise KeyError(f"'{name}' is not captured; these are: {', '.join(self._kept)}.")
-        return self._kept[name]
+        if name not in self._stored:
+            raise KeyError(f"'{name}' is not captured. Captured sites: {', '.join(self._stored)}.")
+        return self._stored[name]
 
     def __getitem__(self, site: Site | str) -> Tensor:
-        """The activation of a site's only call. Raises KeyError where there were none or several; see `calls`."""
+        """Return the activation of a site that ran once. Raises KeyError if it did not run, or ran several times."""
         calls = self.calls(site)
         if len(calls) != 1:
-            raise KeyError(f"'{site if isinstance(site, str) else site.name}' ran {len(calls)} times: see calls().")
+            name = site if isinstance(site, str) else site.name
+            raise KeyError(f"'{name}' ran {len(calls)} times. Use calls() to get the activations of each call.")
         return calls[0]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._kept)
+        return iter(self._stored)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._stored)
 
     def take(self) -> dict[str, list[Tensor]]:
-        """Hand over what was read so far, the calls of each site by its name, and forget it."""
-        taken, self._kept = self._kept, {name: [] for name in self._kept}
+        """Return the calls of each site by its name, and forget them."""
+        taken, self._stored = self._stored, {name: [] for name in self._stored}
         return taken
 
 
-def _reading(
-    site: Site, acts: Activations, reduce: Reduce | None, lengths: Lengths | None, grad: bool
+def _hook(
+    site: Site, store: Reduce, ran: set[str], lengths: Lengths | None, grad: bool, copy: bool
 ) -> Callable[..., None]:
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
         hidden = output if isinstance(output, Tensor) else hidden_state(output, site)
         x = units_last(hidden if grad else hidden.detach(), site)
-        copied = lengths is not None
-        if copied:
-            x = x[valid_lengths(lengths(site), x, site)]
-        acts._ran.add(site.name)
-        if reduce is not None:
-            reduce(site, x)
-        else:
-            acts._kept[site.name].append(x if copied else x.clone())
+        if lengths is not None:
+            x = x[valid_mask(lengths(site), x, site)]  # a copy
+        elif copy:
+            x = x.clone()  # later modules may overwrite it
+        ran.add(site.name)
+        store(site, x)
 
     return hook

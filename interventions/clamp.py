@@ -1,4 +1,4 @@
-"""Clamping: keep neurons within bounds (`Clamp`), at a value (`Set`), or louder or softer than they are (`Scale`)."""
+"""Clamping: bound the activations of neurons (`Clamp`), set them to a value (`Set`), or scale them (`Scale`)."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ from interventions.sites import Site
 
 @dataclass(frozen=True, eq=False)
 class Clamp(Intervention):
-    """Raise neurons' activations to at least `low`, and lower them to at most `high`; None: no bound.
+    """Clamp the activations of neurons to the range from `low` to `high`; None: unbounded on that side.
 
     Raises:
-        ValueError: there is no bound, or `low` lies above `high`.
+        ValueError: If there is no bound, or `low` is above `high`.
     """
 
     neurons: Neurons
@@ -21,21 +21,22 @@ class Clamp(Intervention):
     high: float | None = None
 
     def __post_init__(self) -> None:
-        if (self.low is None and self.high is None) or None not in (self.low, self.high) and self.low > self.high:
-            raise ValueError(f"Give low, high or both, low at most high; got low={self.low}, high={self.high}.")
+        unbounded = self.low is None and self.high is None
+        if unbounded or (self.low is not None and self.high is not None and self.low > self.high):
+            raise ValueError(f"Give low, high or both, with low <= high; got low={self.low}, high={self.high}.")
 
     @property
     def sites(self) -> tuple[Site, ...]:
         return self.neurons.used
 
     def at(self, site: Site) -> Edit:
-        among = MaskedReplace(self.neurons.mask(site))
-        return lambda x, now: among(x.clamp(self.low, self.high), x)
+        replace = MaskedReplace(self.neurons.mask(site))
+        return lambda x, context: replace(x.clamp(self.low, self.high), x)
 
 
 @dataclass(frozen=True, eq=False)
 class Set(Intervention):
-    """Set neurons' activations to `value`."""
+    """Set the activations of neurons to `value`."""
 
     neurons: Neurons
     value: float
@@ -45,8 +46,8 @@ class Set(Intervention):
         return self.neurons.used
 
     def at(self, site: Site) -> Edit:
-        among = MaskedReplace(self.neurons.mask(site))
-        return lambda x, now: among(float(self.value), x)
+        replace = MaskedReplace(self.neurons.mask(site))
+        return lambda x, context: replace(float(self.value), x)
 
     def affine(self, site: Site) -> Affine:
         mask = self.neurons.mask(site).double()
@@ -55,7 +56,7 @@ class Set(Intervention):
 
 @dataclass(frozen=True, eq=False)
 class Scale(Intervention):
-    """Multiply neurons' activations by `factor`; 1 changes nothing, bit for bit."""
+    """Multiply the activations of neurons by `factor`. A factor of 1 is the identity, bit for bit."""
 
     neurons: Neurons
     factor: float
@@ -65,8 +66,8 @@ class Scale(Intervention):
         return self.neurons.used
 
     def at(self, site: Site) -> Edit:
-        among = MaskedReplace(self.neurons.mask(site))
-        return lambda x, now: among(x * self.factor, x) if self.factor != 1 else x
+        replace = MaskedReplace(self.neurons.mask(site))
+        return lambda x, context: replace(x * self.factor, x) if self.factor != 1 else x
 
     def affine(self, site: Site) -> Affine:
         mask = self.neurons.mask(site).double()

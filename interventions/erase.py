@@ -1,4 +1,7 @@
-"""Concept erasure by LEACE (Belrose et al. 2023): the least change after which no linear classifier finds a concept."""
+"""Concept erasure by LEACE (Belrose et al. 2023): the smallest change that makes a concept linearly undetectable."""
+
+# torch.linalg has no type annotations.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from dataclasses import dataclass
 
@@ -14,14 +17,18 @@ from interventions.sites import Site
 
 @dataclass(frozen=True, eq=False)
 class Erase(Intervention):
-    """Replace the activation `x` of a site by `x - left @ right @ (x - mean)`.
+    """Replace the activation `x` of a site by `x - left @ right @ (x - mean)`. `EraseFitter` fits one.
 
-    `left` `(units, rank)` are the directions along which activations are moved, `right` `(rank, units)` what of them
-    says something about the concept, `mean` `(units,)` where an activation that says nothing lies. `left @ right` is a
-    projection, oblique unless activations are white. `EraseFitter` finds them.
+    `left @ right` is a projection, oblique unless activations are white.
+
+    Args:
+        site: where to erase.
+        left: `(units, rank)`, the directions along which activations are moved.
+        right: `(rank, units)`, the directions that are read.
+        mean: `(units,)`, the mean activation, which is left unchanged.
 
     Raises:
-        ValueError: the three do not fit the site, or each other.
+        ValueError: If the shapes do not fit the site or each other.
     """
 
     site: Site
@@ -31,11 +38,11 @@ class Erase(Intervention):
 
     def __post_init__(self) -> None:
         units, rank = self.site.units, self.left.shape[-1]
-        given = tuple(tuple(part.shape) for part in (self.left, self.right, self.mean))
-        if given != ((units, rank), (rank, units), (units,)):
+        shapes = tuple(tuple(tensor.shape) for tensor in (self.left, self.right, self.mean))
+        if shapes != ((units, rank), (rank, units), (units,)):
             raise ValueError(
                 f"'{self.site.name}' has {units} units: expected left ({units}, rank), right (rank, {units}) and mean "
-                f"({units},), got {', '.join(map(str, given))}."
+                f"({units},), got {', '.join(map(str, shapes))}."
             )
 
     @property
@@ -44,14 +51,14 @@ class Erase(Intervention):
 
     @property
     def rank(self) -> int:
-        """How many directions are taken out: at most the number of classes less one."""
+        """The number of directions that are removed, at most the number of classes minus one."""
         return self.left.shape[1]
 
     def at(self, site: Site) -> Edit:
         left, right, mean = CastLike(self.left.T), CastLike(self.right.T), CastLike(self.mean)
 
-        def erase(x: Tensor, now: StepContext) -> Tensor:
-            # An oblique projection may be long, and would carry half precision's rounding far.
+        def erase(x: Tensor, context: StepContext) -> Tensor:
+            # An oblique projection can be long, and would amplify the rounding of half precision.
             exact = x.to(torch.promote_types(x.dtype, torch.float32))
             with torch.autocast(x.device.type, enabled=False):
                 return (exact - (exact - mean(exact)) @ right(exact) @ left(exact)).to(x.dtype)
@@ -64,12 +71,13 @@ class Erase(Intervention):
 
 
 class EraseFitter:
-    """Gathers what erasing a concept at a site is computed from, in `(units + classes) ** 2` numbers.
+    """Accumulate the statistics from which `fit` computes an `Erase`, in `(units + classes) ** 2` numbers.
 
     Args:
-        site: where it is to be erased.
-        classes: how many values the concept takes (accents, speakers, phonemes); or, for a concept that is measured
-            (pitch, rate of speech), how many numbers measure it.
+        site: where to erase the concept.
+        classes: the number of values that the concept takes (accents, speakers, phonemes); for a continuous concept
+            (pitch, speaking rate), the number of variables that measure it.
+        device: where the statistics are kept; None: the default device.
     """
 
     def __init__(self, site: Site, classes: int, device: torch.device | str | None = None) -> None:
@@ -80,18 +88,20 @@ class EraseFitter:
 
     @property
     def count(self) -> int:
-        """How many activations were given."""
+        """The number of activations seen so far."""
         return self._moments.count
 
     @torch.no_grad()
     def update(self, rows: Tensor, concept: Tensor) -> None:
-        """Take in activations `(number, units)`, none of them padding, and what each is of.
+        """Add activations and the value of the concept for each of them.
 
-        `concept` is the class of each, integers `(number,)` from 0 to `classes` - 1, or what was measured of each,
-        floats `(number, classes)`.
+        Args:
+            rows: activations `(number, units)`, without padding.
+            concept: the classes, integers `(number,)` from 0 to `classes` - 1, or measurements, floats
+                `(number, classes)`.
 
         Raises:
-            ValueError: shapes do not fit, a class is none, or a number is not finite.
+            ValueError: If shapes do not fit, a class is out of range, or a value is not finite.
         """
         if rows.dim() != 2 or rows.shape[1] != self.site.units:
             raise ValueError(
@@ -110,47 +120,46 @@ class EraseFitter:
         self._moments.update(torch.cat([rows.double(), concept.to(rows.device, torch.float64)], dim=1))
 
     def merge(self, other: "EraseFitter") -> None:
-        """Take in what another, in another process or on another part of the corpus, has gathered.
+        """Add the statistics of another fitter, such as one from another process.
 
         Raises:
-            ValueError: it is of another site or number of classes.
+            ValueError: If the other fitter has another site or another number of classes.
         """
         if (self.site.name, self.site.units, self.classes) != (other.site.name, other.site.units, other.classes):
             raise ValueError(
-                f"What was gathered at '{self.site.name}' ({self.site.units} units, {self.classes} classes) and at "
-                f"'{other.site.name}' ({other.site.units}, {other.classes}) cannot be merged."
+                f"Cannot merge statistics of '{self.site.name}' ({self.site.units} units, {self.classes} classes) and "
+                f"'{other.site.name}' ({other.site.units} units, {other.classes} classes)."
             )
         self._moments.merge(other._moments)
 
     @torch.no_grad()
     def fit(self) -> Erase:
-        """Return the edit `x - W+ P W (x - mean)` (theorem 4.3 of the paper), in float64.
+        """Compute the edit `x - W+ P W (x - mean)` of theorem 4.3 in the paper, in float64.
 
-        W whitens activations, and P projects onto what their whitened cross-covariance with the concept spans.
-        Directions in which activations do not vary at all (dead units, fewer activations than units) are left alone:
-        there is nothing to tell classes apart by. So are those in which rounding alone does (a millionth of the rest).
+        W whitens activations, and P projects onto the span of their whitened cross-covariance with the concept.
+        Directions without variance (dead units, fewer activations than units) are left unchanged, and so are those
+        whose cross-covariance is rounding noise (below a millionth of the largest).
 
         Raises:
-            ValueError: too little was given, or all of it was of one class.
+            ValueError: If there are too few activations, or all are of one class.
         """
         units, covariance = self.site.units, self._moments.covariance
         mean, auto, cross = self._moments.mean[:units], covariance[:units, :units], covariance[:units, units:]
         if not (covariance.diagonal()[units:] > 0).any():
-            raise ValueError(f"All {self.count} activations are of one class: there is no concept to erase.")
-        # Units are brought to one scale first: LEACE's result does not depend on it, but the digits that are left in a
-        # matrix with outliers do.
-        spread = auto.diagonal().sqrt()
-        alive = spread > 1e-10 * mean.abs()
-        scale = torch.where(alive, spread, 1.0)
+            raise ValueError(f"All {self.count} activations are of one class, so there is no concept to erase.")
+        # Standardise the units: the result of LEACE does not depend on their scale, but its rounding errors do.
+        deviations = auto.diagonal().sqrt()
+        alive = deviations > 1e-10 * mean.abs()
+        scale = torch.where(alive, deviations, 1.0)
         variances, axes = torch.linalg.eigh(torch.where(alive[:, None] & alive, auto / torch.outer(scale, scale), 0.0))
         varies = variances > 1e-12 * variances[-1]
         deviations, axes = variances[varies].sqrt(), axes[:, varies]
         whitened = (axes / deviations).T @ (cross / scale[:, None])
         directions, strengths, _ = torch.linalg.svd(whitened, full_matrices=False)
-        # Classes sum to one, so that one strength is zero but for rounding.
+        # One-hot classes sum to one, so one singular value is zero up to rounding.
         directions = directions[:, strengths > 1e-6 * strengths[:1]]
         left = scale[:, None] * ((axes * deviations) @ directions)
         right = ((axes / deviations) @ directions).T / scale
-        # Of length one, so that neither side runs out of half precision's range where units are large or small.
+        # Rows of unit length keep both factors within the range of half precision.
         length = right.norm(dim=1)
         return Erase(self.site, left * length, right / length[:, None], mean)

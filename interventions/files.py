@@ -1,14 +1,14 @@
-"""On disk: tensors in a safetensors file with a JSON header, written whole or not at all, without any code in it."""
+"""Write files atomically, and store tensors with a JSON header in safetensors files, which cannot contain code."""
 
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-if TYPE_CHECKING:  # commands that write a text do not wait for torch
+if TYPE_CHECKING:  # callers that only write text should not wait for torch
     from torch import Tensor
 
     from interventions.sites import Site
@@ -18,15 +18,15 @@ _KEY = "innertune"
 
 
 class FileError(ValueError):
-    """A file is not what was expected, and the message says how."""
+    """A file is missing, damaged, or not of the expected kind. The message says which."""
 
 
 @contextmanager
-def atomic(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; when the block ends well, it becomes `path`, and otherwise it is removed.
+def atomic(path: Path | str) -> Generator[Path, None, None]:
+    """Yield a temporary path next to `path`, and rename it to `path` if the block succeeds.
 
-    A process killed at any instant leaves either the old file or the new one. What it may also leave is a file
-    named `.NAME.XXXX.part`, which nothing reads.
+    If the process is killed at any moment, `path` is either the old file or the new one. A file named
+    `.NAME.XXXX.part` may remain, which nothing reads.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
         yield part
         with open(part, "rb+") as file:
             os.fsync(file.fileno())
-        part.chmod(0o666 & ~_umask())  # mkstemp makes private files; a run's output is an ordinary one
+        part.chmod(0o666 & ~_umask())  # mkstemp creates files that only their owner can read
         part.replace(path)
         _sync_folder(path.parent)
     finally:
@@ -45,24 +45,34 @@ def atomic(path: Path | str) -> Iterator[Path]:
 
 
 def write_tensors(path: Path | str, kind: str, header: Mapping[str, Any], tensors: Mapping[str, "Tensor"]) -> None:
-    """Write tensors and a header of `kind`, whole or not at all. Raises ValueError where the header is not JSON."""
-    from safetensors.torch import save_file
+    """Write tensors and a header to a safetensors file, atomically.
+
+    Args:
+        path: the file to write.
+        kind: what the file contains; `read_tensors` checks it.
+        header: data that JSON can represent.
+        tensors: the tensors by name.
+
+    Raises:
+        ValueError: If JSON cannot represent the header.
+    """
+    from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 
     try:
-        said = json.dumps({**header, "format": FORMAT, "kind": kind}, ensure_ascii=False, allow_nan=False)
+        metadata = json.dumps({**header, "format": FORMAT, "kind": kind}, ensure_ascii=False, allow_nan=False)
     except TypeError as error:
-        raise ValueError(f"What is said of {kind} must be JSON: {error}.") from None
-    # One that shares its memory with another, or is a view, would not be written.
-    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        raise ValueError(f"JSON cannot represent the header of {kind}: {error}.") from None
+    # safetensors refuses views and tensors that share memory.
+    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic(path) as part:
-        save_file(own, part, metadata={_KEY: said})
+        save_file(copies, part, metadata={_KEY: metadata})
 
 
 def read_tensors(path: Path | str, kind: str) -> tuple[dict[str, Any], dict[str, "Tensor"]]:
     """Return the header and the tensors of a file of `kind`.
 
     Raises:
-        FileError: there is no such file, it is damaged, or of another kind or a newer format.
+        FileError: If the file is missing, damaged, of another kind, or of a newer format.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -70,14 +80,17 @@ def read_tensors(path: Path | str, kind: str) -> tuple[dict[str, Any], dict[str,
     if not path.is_file():
         raise FileError(f"There is no file '{path}'.")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get(_KEY, "null"))
+        with cast(Any, safe_open)(path, framework="pt") as file:  # its annotations lack the context manager
+            metadata: dict[str, str] = file.metadata() or {}
+            header = json.loads(metadata.get(_KEY, "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise FileError(f"'{path}' is not a whole safetensors file ({error}). Write or copy it again.") from None
-    if not isinstance(header, dict) or header.get("kind") != kind:
-        found = header.get("kind", "a model") if isinstance(header, dict) else "something else"
-        raise FileError(f"'{path}' was expected to hold {kind}, and holds {found}.")
+        raise FileError(f"'{path}' is not a complete safetensors file ({error}). Write or copy it again.") from None
+    if not isinstance(header, dict):
+        raise FileError(f"'{path}' was expected to contain {kind}, but innertune did not write it.")
+    header = cast(dict[str, Any], header)
+    if header.get("kind") != kind:
+        raise FileError(f"'{path}' was expected to contain {kind}, but contains {header.get('kind', 'a model')}.")
     if header.get("format") != FORMAT:
         raise FileError(
             f"'{path}' has format {header.get('format')!r}, and this version reads format {FORMAT}. Update innertune."
@@ -86,21 +99,26 @@ def read_tensors(path: Path | str, kind: str) -> tuple[dict[str, Any], dict[str,
 
 
 def site_to_json(site: "Site") -> dict[str, Any]:
-    """A site as JSON."""
-    said = {"name": site.name, "unit_axis": site.unit_axis, "units": site.units, "rows": list(site.rows)}
-    step = None if site.step is None else [site.step.length, site.step.unit]
-    return {**said, "part": site.part, "step": step}
+    """Return a site as JSON data."""
+    return {
+        "name": site.name,
+        "unit_axis": site.unit_axis,
+        "units": site.units,
+        "rows": list(site.rows),
+        "part": site.part,
+        "step": None if site.step is None else [site.step.length, site.step.unit],
+    }
 
 
-def site_from_json(said: Mapping[str, Any]) -> "Site":
-    """The site that `site_to_json` described. Raises FileError."""
+def site_from_json(data: Mapping[str, Any]) -> "Site":
+    """Return the site that `site_to_json` wrote. Raises FileError if the data are not a site."""
     from interventions.sites import Site, Step
 
     try:
-        step = None if said["step"] is None else Step(said["step"][0], said["step"][1])
-        return Site(said["name"], said["unit_axis"], said["units"], tuple(said["rows"]), said["part"], step)
+        step = None if data["step"] is None else Step(data["step"][0], data["step"][1])
+        return Site(data["name"], data["unit_axis"], data["units"], tuple(data["rows"]), data["part"], step)
     except (KeyError, TypeError, IndexError) as error:
-        raise FileError(f"{said!r} does not describe a site ({error}).") from None
+        raise FileError(f"{data!r} does not describe a site ({error}).") from None
 
 
 def _umask() -> int:

@@ -1,9 +1,14 @@
-"""Folding: an intervention that is exactly affine, written into the weights before it, and taken out bit for bit.
+"""Folding: write interventions that are exactly affine into the weights before them, and restore the weights later.
 
-A folded model costs what the bare one costs, and runs wherever that runs. What a module puts out is affine in its
-weights, so that an affine map of it is another set of weights: a vector goes into the bias, an ablation zeroes rows, an
-erasure mixes them. At a convolution this holds at its padded edges too, as the map comes after the padding.
+A folded model costs no more than the unmodified one and runs wherever that runs. The output of a module is affine in
+its weights, so an affine map of the output amounts to other weights: a vector is added to the bias, an ablation zeroes
+rows, an erasure mixes them. For convolutions this holds at padded edges too, because the map is applied after the
+padding.
 """
+
+# torch has no annotations for named_modules, and the tables of hooks and parameters are private.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportPrivateUsage=false
 
 from dataclasses import dataclass
 
@@ -15,7 +20,7 @@ from interventions.bits import fingerprint
 from interventions.intervention import Intervention
 from interventions.sites import Site
 
-# Each with the axis that counts units, and whether a unit has a row of weights, into which others can be mixed.
+# For each module class, the axis of its output that counts units, and whether each unit has a row of weights.
 _FOLDABLE: dict[type[nn.Module], tuple[int, bool]] = {
     nn.Linear: (-1, True),
     nn.Conv1d: (1, True),
@@ -27,7 +32,7 @@ _FOLDABLE: dict[type[nn.Module], tuple[int, bool]] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Written:
-    """A parameter that was written: what it was, None where there was none, and the fingerprint of what it became."""
+    """A parameter that was written: its value before (None: it did not exist), and the fingerprint of its new value."""
 
     module: nn.Module
     name: str
@@ -37,7 +42,7 @@ class _Written:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Folded:
-    """Interventions that stand in a model's weights, and a copy of each parameter that was overwritten for them."""
+    """Interventions that are folded into a model's weights, with copies of the parameters that they replaced."""
 
     interventions: tuple[Intervention, ...]
     written: tuple[_Written, ...]
@@ -45,47 +50,47 @@ class Folded:
 
 @torch.no_grad()
 def fold(model: nn.Module, *interventions: Intervention) -> Folded:
-    """Write interventions into the model's weights, in the order in which they would apply; `unfold` takes them out.
+    """Write interventions into the model's weights, in the order in which they would apply. `unfold` undoes it.
 
-    The model then gives what it would give under `intervene(model, *interventions)`, but for rounding (in float32, some
-    1e-7 of an activation's size), under every use of it. A bias that is needed where the module has none is made, and
-    goes with `unfold`. Parameters keep their identity, so that optimizers and ties to them stay.
+    Afterwards the model computes what it would compute under `intervene(model, *interventions)`, up to rounding (about
+    1e-7 of an activation in float32). A missing bias is created if one is needed, and removed by `unfold`. Parameters
+    keep their identity, so optimizers and tied modules still refer to them.
 
     Raises:
-        ValueError: one cannot be folded exactly, and why; nothing was written. The reasons are an edit that is not
-            affine, or not the same at every step; a site whose module is no Linear, Conv1d, LayerNorm, GroupNorm or
-            BatchNorm1d with weights of its own (a block, a weight that is computed from others, or shared with another
-            module); an edit that mixes units where weights cannot; forward hooks, which would see another order.
+        ValueError: If an intervention cannot be folded exactly; the message says why, and no weight was changed. The
+            edit may not be affine, or not the same at every step, or may mix units where weights cannot. The site's
+            module may not be a Linear, Conv1d, LayerNorm, GroupNorm or BatchNorm1d with its own weights (a block,
+            weight norm, tied weights), or may have forward hooks, which would run in another order.
     """
     planned = [(site, module, affine) for one in interventions for site, module, affine in _plan(model, one)]
     before: dict[tuple[nn.Module, str], Tensor | None] = {}
     try:
         for site, module, affine in planned:
-            for name in _touched(module, affine):
-                before.setdefault((module, name), _copy(getattr(module, name)))
+            for name in _parameters_to_write(module, affine):
+                before.setdefault((module, name), _copy(_parameter(module, name)))
                 _write(module, name, affine)
-                if not getattr(module, name).isfinite().all():
+                written = _parameter(module, name)
+                if written is None or not written.isfinite().all():
                     raise ValueError(f"'{site.name}' cannot be folded into: its {name} would not be finite.")
     except BaseException:
         _restore(before)
         raise
-    written = [_Written(module, name, old, _print(module, name)) for (module, name), old in before.items()]
+    written = [_Written(module, name, old, _fingerprint(module, name)) for (module, name), old in before.items()]
     return Folded(tuple(interventions), tuple(written))
 
 
 @torch.no_grad()
 def unfold(folded: Folded) -> None:
-    """Take folded interventions out: weights are what they were before, bit for bit.
+    """Undo a `fold`: restore the weights that it replaced, bit for bit.
 
     Raises:
-        ValueError: a weight has changed since (it was trained, or another fold came on top, to be taken out first), so
-            that what it was before would undo that too; nothing was changed.
+        ValueError: If a weight has changed since, by training or by a later fold; nothing is changed then.
     """
     for one in folded.written:
-        if _print(one.module, one.name) != one.after:
+        if _fingerprint(one.module, one.name) != one.after:
             raise ValueError(
-                f"The {one.name} of {one.module} is not what fold() left. Take out what was folded later first; after "
-                "training, or a second unfold(), there is nothing to go back to."
+                f"The {one.name} of {one.module} has changed since fold(), so the fold cannot be undone. Undo later "
+                "folds first. After training, or a second unfold(), the old weights cannot be restored."
             )
     _restore({(one.module, one.name): one.before for one in folded.written})
 
@@ -97,51 +102,53 @@ def _plan(model: nn.Module, intervention: Intervention) -> list[tuple[Site, nn.M
             f"{kind} cannot be folded: its scope, {intervention.scope}, leaves steps, positions or examples out, and "
             "weights are the same for all."
         )
-    planned = []
+    planned: list[tuple[Site, nn.Module, Affine]] = []
     for site in intervention.sites:
         module = _module(model, site)
         affine = intervention.affine(site).at_strength(intervention.strength)
-        axis, rows = next(form for known, form in _FOLDABLE.items() if isinstance(module, known))
-        if (affine.mixes or affine.added is not None) and (not rows or getattr(module, "groups", 1) != 1):
+        has_rows = next(rows for known, (_, rows) in _FOLDABLE.items() if isinstance(module, known))
+        if (affine.mixes_units or affine.added is not None) and (not has_rows or getattr(module, "groups", 1) != 1):
             raise ValueError(
-                f"{kind} cannot be folded at '{site.name}': it mixes units, and {module} has weights that make each "
-                "unit from a part of its input only."
+                f"{kind} cannot be folded at '{site.name}': it mixes units, but each unit of {module} reads only a "
+                "part of the input."
             )
         planned.append((site, module, affine))
     return planned
 
 
 def _module(model: nn.Module, site: Site) -> nn.Module:
-    """The module whose weights make the site, or the reason why there are none to write into."""
+    """Return the module whose weights compute the site. Raises ValueError if they cannot be folded into."""
     refused = f"'{site.name}' cannot be folded into: "
     modules = dict(model.named_modules(remove_duplicate=False))
     if site.name not in modules:
         raise ValueError(f"The model has no module '{site.name}'.")
     module = modules[site.name]
     known = next((known for known in _FOLDABLE if isinstance(module, known)), None)
-    # A subclass, or a wrapper's method on the object, may compute something else with these weights.
+    # A subclass, or a method that a wrapper set on the object, may compute something else with these weights.
     if known is None or type(module).forward is not known.forward or "forward" in vars(module):
         names = ", ".join(kind.__name__ for kind in _FOLDABLE)
-        raise ValueError(f"{refused}a {type(module).__name__} is not affine in weights of its own, as {names} are.")
+        raise ValueError(f"{refused}a {type(module).__name__} is not affine in its own weights, as {names} are.")
     own = dict(module.named_parameters(recurse=False, remove_duplicate=False))
     for name in ("weight", "bias"):
         if name not in own and getattr(module, name) is not None:
-            raise ValueError(f"{refused}its {name} is no parameter, but computed from others (weight norm).")
+            raise ValueError(f"{refused}its {name} is not a parameter, but computed from others (weight norm).")
     if "weight" not in own:
         raise ValueError(f"{refused}it has no weight (affine=False).")
-    axis, units = _FOLDABLE[known][0], module.weight.shape[0]
-    if module.weight.dim() != 1 and known is nn.LayerNorm:
-        raise ValueError(f"{refused}it normalises several axes, {tuple(module.weight.shape)}.")
-    if not module.weight.is_floating_point():
-        raise ValueError(f"{refused}its weight is {module.weight.dtype}, no floating-point number.")
+    weight = own["weight"]
+    axis, units = _FOLDABLE[known][0], weight.shape[0]
+    if weight.dim() != 1 and known is nn.LayerNorm:
+        raise ValueError(f"{refused}it normalises over several axes, {tuple(weight.shape)}.")
+    if not weight.is_floating_point():
+        raise ValueError(f"{refused}its weight is {weight.dtype}, not a floating-point type.")
     if (site.unit_axis, site.units) != (axis, units):
         raise ValueError(
-            f"{refused}the site has {site.units} units on axis {site.unit_axis}, but the module {units} on axis {axis}."
+            f"{refused}the site has {site.units} units on axis {site.unit_axis}, but the module has {units} on axis "
+            f"{axis}."
         )
     if module._forward_hooks:
         raise ValueError(
-            f"{refused}there are forward hooks on it ({len(module._forward_hooks)}), and what is folded comes before "
-            "what they do. Take them off first, or leave the intervention a hook too."
+            f"{refused}it has forward hooks ({len(module._forward_hooks)}), and folded edits would run before them. "
+            "Remove the hooks first, or apply the intervention with intervene()."
         )
     memory = {parameter.data_ptr() for parameter in own.values()}
     for name, other in model.named_modules():
@@ -151,25 +158,32 @@ def _module(model: nn.Module, site: Site) -> nn.Module:
     return module
 
 
-def _touched(module: nn.Module, affine: Affine) -> list[str]:
-    mapped = affine.scale is not None or affine.mixes
-    weight = ["weight"] if mapped or affine.added is not None else []
-    return weight + (["bias"] if affine.moves or (mapped and module.bias is not None) else [])
+def _parameters_to_write(module: nn.Module, affine: Affine) -> list[str]:
+    mapped = affine.scale is not None or affine.mixes_units
+    names: list[str] = []
+    if mapped or affine.added is not None:
+        names.append("weight")
+    if affine.needs_bias or (mapped and _parameter(module, "bias") is not None):
+        names.append("bias")
+    return names
 
 
 def _write(module: nn.Module, name: str, affine: Affine) -> None:
-    parameter = getattr(module, name)
-    if name == "weight":
-        parameter.copy_(affine.of_weight(parameter))
-    elif parameter is not None:
-        parameter.copy_(affine.of_bias(parameter))
+    parameter = _parameter(module, name)
+    if parameter is None:
+        weight = module.get_parameter("weight")
+        zeros = torch.zeros(len(weight), dtype=weight.dtype, device=weight.device)
+        module.bias = nn.Parameter(affine.fold_bias(zeros), requires_grad=weight.requires_grad)
     else:
-        zeros = torch.zeros(len(module.weight), dtype=module.weight.dtype, device=module.weight.device)
-        module.bias = nn.Parameter(affine.of_bias(zeros), requires_grad=module.weight.requires_grad)
+        parameter.copy_(affine.fold_weight(parameter) if name == "weight" else affine.fold_bias(parameter))
 
 
-def _print(module: nn.Module, name: str) -> str:
-    parameter = getattr(module, name)
+def _parameter(module: nn.Module, name: str) -> Tensor | None:
+    return module._parameters[name]
+
+
+def _fingerprint(module: nn.Module, name: str) -> str:
+    parameter = _parameter(module, name)
     return "" if parameter is None else fingerprint({name: parameter})
 
 
@@ -179,7 +193,8 @@ def _copy(parameter: Tensor | None) -> Tensor | None:
 
 def _restore(before: dict[tuple[nn.Module, str], Tensor | None]) -> None:
     for (module, name), value in before.items():
-        if value is None:
-            setattr(module, name, None)
+        parameter = _parameter(module, name)
+        if value is None or parameter is None:
+            module.register_parameter(name, None)
         else:
-            getattr(module, name).copy_(value)
+            parameter.copy_(value)

@@ -1,4 +1,4 @@
-"""What may train and what cannot move: freezing by parameter name, batch-norm statistics and dropout included."""
+"""Freezing: choose by name which parameters train, and keep frozen modules in eval mode."""
 
 from collections.abc import Iterable
 
@@ -6,10 +6,10 @@ from torch import nn
 
 
 def freeze_all_but(model: nn.Module, trainable: Iterable[str]) -> None:
-    """Let the named parameters train, and no others.
+    """Let only the named parameters train.
 
     Raises:
-        ValueError: a name is not a parameter of the model, or nothing is left to train.
+        ValueError: If a name is not a parameter of the model, or no name is given.
     """
     chosen = set(trainable)
     parameters = dict(model.named_parameters(remove_duplicate=False))
@@ -18,18 +18,18 @@ def freeze_all_but(model: nn.Module, trainable: Iterable[str]) -> None:
         raise ValueError(f"The model has no parameter '{unknown[0]}'. It has {', '.join(parameters)}.")
     if not chosen:
         raise ValueError("Nothing is left to train: choose at least one layer.")
-    # A tied parameter has several names, and one of them suffices to train it.
-    kept = {id(parameters[name]) for name in chosen}
+    # A tied parameter has several names, and any of them makes it trainable.
+    trained = {id(parameters[name]) for name in chosen}
     for parameter in parameters.values():
-        parameter.requires_grad_(id(parameter) in kept)
-        parameter.grad = None  # an optimizer would still apply what is left of an earlier step
+        parameter.requires_grad_(id(parameter) in trained)
+        parameter.grad = None  # an optimizer would still apply the gradient of an earlier step
 
 
 def frozen_modules(model: nn.Module) -> list[nn.Module]:
-    """Return the modules below which nothing trains although there are parameters, and all that they hold.
+    """Return the modules with parameters of which none trains, counting those of child modules, and all their children.
 
-    These must run in eval mode: `requires_grad=False` alone lets batch-norm statistics drift. A module without
-    parameters of its own (an activation, dropout between two layers) follows the container it stands in.
+    They must run in eval mode, because `requires_grad=False` alone does not stop batch-norm statistics from drifting.
+    A module without parameters (an activation, a dropout) follows the module that contains it.
     """
     frozen: list[nn.Module] = []
     for module in model.modules():
@@ -40,6 +40,6 @@ def frozen_modules(model: nn.Module) -> list[nn.Module]:
 
 
 def eval_frozen(model: nn.Module) -> None:
-    """Put every frozen module into eval mode; call it after each `model.train()`, which undoes it."""
+    """Put every frozen module into eval mode. Call it after each `model.train()`, which undoes it."""
     for module in frozen_modules(model):
         module.training = False

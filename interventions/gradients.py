@@ -1,11 +1,12 @@
-"""Read: activations together with their gradients, of any sites, from one forward and one backward pass."""
+"""Capture gradients: read the activations of any sites and their gradients in one forward and one backward pass."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from interventions.hooks import NeverRanError, forget_compiled, hidden_state, module_at, units_last, with_hidden
 from interventions.sites import Site
@@ -14,41 +15,44 @@ ReduceGradient = Callable[[Site, Tensor, Tensor], None]
 
 
 @contextmanager
-def capture_gradients(model: nn.Module, sites: Site | Sequence[Site], reduce: ReduceGradient) -> Iterator[None]:
-    """Run the model and a backward pass in the block; `reduce` gets each site's activation and its gradient.
+def capture_gradients(
+    model: nn.Module, sites: Site | Sequence[Site], reduce: ReduceGradient
+) -> Generator[None, None, None]:
+    """Call `reduce` with each site's activation and its gradient when the block runs a forward and a backward pass.
 
         with capture_gradients(model, sites, reduce):
             model(x).logits.amax(-1).sum().backward()
 
-    Both are `(batch, time, units)`, without graph, of what the site's module put out: an in-place ReLU behind it
-    changes neither. They come as the backward pass reaches the site and are not kept, so that memory is what the pass
-    itself takes and a copy of the activations. Where no gradient reaches a site, it is zero.
+    Both are `(batch, time, units)`, detached, and belong to the output of the site's module: an in-place operation
+    after it changes neither. `reduce` is called as soon as the backward pass reaches the site, and nothing is stored
+    for longer, so memory is that of the pass and of one copy of the activations. The gradient is zero at sites that
+    the backward pass does not reach.
 
-    Meanwhile no parameter asks for a gradient: the pass is one to activations only, which is two thirds of a training
-    step's, and leaves no `.grad` behind. Afterwards each asks as it did before.
+    Within the block no parameter requires a gradient: the pass takes two thirds of the time of a training step, and
+    leaves no `.grad`. `requires_grad` is restored afterwards.
 
     Raises:
-        ValueError: a site is not in the model, or its activations are not as the site says.
-        NeverRanError: the block ended well, and a site never ran.
-        RuntimeError: a site ran twice; sums over the steps of `generate` have no one gradient.
+        ValueError: If a site is not in the model, or the shape of its activations is not the site's.
+        NeverRanError: If the block ended without an error and a site never ran.
+        RuntimeError: If a site ran twice, as in `generate`: its activation would have several gradients.
     """
     sites = [sites] if isinstance(sites, Site) else list(sites)
     modules = [(module_at(model, site), site) for site in sites]
     waiting: dict[str, Tensor] = {}
     ran: set[str] = set()
-    asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    handles = []
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    handles: list[RemovableHandle] = []
     forget_compiled()
     try:
-        for parameter in asking:
+        for parameter in trainable:
             parameter.requires_grad_(False)
         for module, site in modules:
-            handles.append(module.register_forward_hook(_reading(site, waiting, ran, reduce)))
+            handles.append(module.register_forward_hook(_hook(site, waiting, ran, reduce)))
         with torch.enable_grad():
             yield
         silent = [site.name for site in sites if site.name not in ran]
         if silent:
-            raise NeverRanError(f"The model never called '{silent[0]}' in the block, so that nothing was captured.")
+            raise NeverRanError(f"Nothing was captured at '{silent[0]}': the model did not call it within the block.")
         for _, site in modules:
             if site.name in waiting:
                 x = waiting.pop(site.name)
@@ -56,34 +60,34 @@ def capture_gradients(model: nn.Module, sites: Site | Sequence[Site], reduce: Re
     finally:
         for handle in handles:
             handle.remove()
-        for parameter in asking:
+        for parameter in trainable:
             parameter.requires_grad_(True)
 
 
-def _reading(site: Site, waiting: dict[str, Tensor], ran: set[str], reduce: ReduceGradient) -> Callable[..., Any]:
+def _hook(site: Site, waiting: dict[str, Tensor], ran: set[str], reduce: ReduceGradient) -> Callable[..., Any]:
     def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
         if site.name in ran:
-            raise RuntimeError(f"'{site.name}' ran twice in one block, and can be read once.")
+            raise RuntimeError(f"'{site.name}' ran twice within the block, and has no single gradient.")
         ran.add(site.name)
         hidden = output if isinstance(output, Tensor) else hidden_state(output, site)
         edited = None
         if hidden.requires_grad:
             x = units_last(hidden.detach(), site)
-            # What comes behind a site may overwrite it. Units come last in memory too, as who sums over time needs it.
+            # A copy, because later modules may overwrite it; contiguous, because reducers sum over time.
             x = x.clone(memory_format=torch.contiguous_format)
         else:
-            # The first site on its way: the graph begins here. What comes behind gets the copy, for it may not
-            # overwrite where a graph begins.
-            begun = hidden.detach().requires_grad_().clone()
-            edited = begun if isinstance(output, Tensor) else with_hidden(output, hidden, begun)
-            x, hidden = units_last(hidden.detach(), site), begun
+            # The graph starts at the first site that runs. Later modules get a copy, because the leaf of a graph must
+            # not be overwritten.
+            leaf_copy = hidden.detach().requires_grad_().clone()
+            edited = leaf_copy if isinstance(output, Tensor) else with_hidden(output, hidden, leaf_copy)
+            x, hidden = units_last(hidden.detach(), site), leaf_copy
         waiting[site.name] = x
-        # A hook is given the gradient of a tensor's value as it is now, whatever overwrites it later.
-        hidden.register_hook(arrived)
+        # The hook receives the gradient of the tensor's current value, even if it is overwritten later.
+        hidden.register_hook(on_gradient)  # pyright: ignore[reportUnknownMemberType]
         return edited
 
     @torch.no_grad()
-    def arrived(gradient: Tensor) -> None:
+    def on_gradient(gradient: Tensor) -> None:
         reduce(site, waiting.pop(site.name), units_last(gradient.detach(), site))
 
     return hook

@@ -1,9 +1,9 @@
-"""What every intervention is: frozen data that says at which sites it edits activations, when, and how strongly."""
+"""The base class of interventions: frozen data that says which sites to edit, when, and how strongly."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -19,12 +19,14 @@ Edit = Callable[[Tensor, StepContext], Tensor]
 class Intervention(ABC):
     """An edit of the activations at some sites, as data.
 
-    A subclass is a `@dataclass(frozen=True, eq=False)` whose fields are numbers, strings, booleans, None, Tensors,
-    Sites, Neurons, Scopes, or tuples of these, or dictionaries of these with string keys: then it can be stored,
-    without code of its own for that (`interventions/store.py`). It gives `sites` and `at`, as `interventions/steer.py`.
+    A subclass is a `@dataclass(frozen=True, eq=False)` that implements `sites` and `at`; see `interventions/steer.py`.
+    `interventions/store.py` can store it if its fields are numbers, strings, booleans, None, Tensors, Sites, Neurons,
+    Scopes, tuples of these, or dictionaries of these with string keys.
 
-    `scope` says when it edits, `strength` how far towards its result: 0 leaves activations as they are, bit for bit,
-    1 gives the edited ones, 0.5 the mean of both, 2 goes as far again beyond. Both are applied around `at`.
+    Args:
+        scope: the steps, positions and examples to edit.
+        strength: how far activations move towards the edited ones: 0 leaves them unchanged, bit for bit, 1 replaces
+            them, 0.5 gives the mean of both, and 2 extrapolates.
     """
 
     scope: Scope = EVERYWHERE
@@ -33,49 +35,51 @@ class Intervention(ABC):
     @property
     @abstractmethod
     def sites(self) -> tuple[Site, ...]:
-        """Where it edits; each site once."""
+        """The sites that are edited, each once."""
 
     @abstractmethod
     def at(self, site: Site) -> Edit:
-        """Return the function that edits an activation of `site` at a moment, for as long as it is put on a model.
+        """Return the function that edits an activation of `site`. It is used while the intervention is attached.
 
-        The activation comes units last, `(batch, time, units)` or `(batch, units)`, whichever axis the module's output
-        has them on. The function returns the edited one, a new tensor of the same shape, dtype and device: it writes
-        into nothing that it is given, for autograd may need it and others may hold it, and returns no tensor that it
-        keeps, for what comes behind may write into that. To change nothing it returns what it was given.
-        Tensors of the intervention come as `CastLike(tensor)(x)`. Where they are trained, all that is computed from them is
-        computed in the function, anew for each call.
+        The function receives the activation `(batch, time, units)` or `(batch, units)`, with units last whatever the
+        layout of the module's output, and a `StepContext`. It returns a new tensor of the same shape, dtype and device,
+        or its argument to change nothing. It must not write to its argument, which autograd may need, and must not
+        return a tensor that it keeps, because later modules may write to it.
+
+        Use the intervention's tensors as `CastLike(tensor)(x)`. If they are trained, compute everything that depends on
+        them within the function. `scope` and `strength` are applied around it.
         """
 
     def affine(self, site: Site) -> Affine:
-        """Return the affine map that it is at `site`, the same at every step, for `interventions/fold.py`.
+        """Return the intervention at `site` as an affine map, for `interventions/fold.py`.
 
         Raises:
-            ValueError: it is none, and why.
+            ValueError: If it is not an affine map; the message says why.
         """
-        raise ValueError(f"{type(self).__name__} cannot be folded: it is not known to be an affine map of activations.")
+        raise ValueError(f"{type(self).__name__} cannot be folded: it is not an affine map of activations.")
 
     @property
     def timed(self) -> bool:
-        """Whether it must know the moment of a call; then the hooks keep count of generation steps."""
+        """Whether the edit depends on the generation step or the position, which the hooks then track."""
         return self.scope.timed
 
     @property
     def reads_inputs(self) -> bool:
-        """Whether its edit needs what the site's module was called with (`StepContext.inputs`)."""
+        """Whether the edit needs the arguments of the site's module (`StepContext.inputs`)."""
         return False
 
     def parameters(self) -> list[Tensor]:
-        """Its tensors that are trained (`requires_grad`), each once: what an optimizer is given."""
-        found = (tensor for field in fields(self) for tensor in _tensors(getattr(self, field.name)))
-        return list({id(tensor): tensor for tensor in found if tensor.requires_grad}.values())
+        """Return the tensors that require gradients, each once, for an optimizer."""
+        tensors = (tensor for field in fields(self) for tensor in _tensors(getattr(self, field.name)))
+        return list({id(tensor): tensor for tensor in tensors if tensor.requires_grad}.values())
 
 
 @dataclass(frozen=True, eq=False)
 class Custom(Intervention):
-    """Edit one site by a function of yours: it gets the activation units last, and returns a new one of its shape.
+    """Edit one site by your own function.
 
-    It must not write into the activation. It cannot be saved: a file holds no code.
+    The function receives the activation with units last and returns a new tensor of the same shape; it must not write
+    to its argument. A `Custom` cannot be saved, because files contain no code.
     """
 
     site: Site
@@ -86,14 +90,14 @@ class Custom(Intervention):
         return (self.site,)
 
     def at(self, site: Site) -> Edit:
-        return lambda x, now: self.function(x)
+        return lambda x, context: self.function(x)
 
 
 class CastLike:
-    """A tensor in the dtype and on the device of whatever activation it is called with.
+    """Cast a tensor to the dtype and device of the activation that it is called with.
 
-    What it was cast to last is kept, unless the tensor is trained: then gradients flow through each cast. It may be
-    made in inference mode and used in training.
+    The last cast is cached, unless the tensor requires gradients: these flow through each cast. A `CastLike` that was
+    created in inference mode can be used in training.
     """
 
     def __init__(self, tensor: Tensor) -> None:
@@ -103,9 +107,9 @@ class CastLike:
         self.tensor = self.cast = tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        cast = self.cast
-        if cast.dtype == x.dtype and cast.device == x.device:
-            return cast
+        cached = self.cast
+        if cached.dtype == x.dtype and cached.device == x.device:
+            return cached
         if self.tensor.requires_grad:
             return self.tensor.to(x.device, x.dtype)
         with torch.inference_mode(False):
@@ -114,7 +118,7 @@ class CastLike:
 
 
 class MaskedReplace:
-    """Put edited activations in the place of some units', `mask` `(units,)`; the others stay, bit for bit."""
+    """Replace the activations of the units in `mask` `(units,)`, and keep the others bit for bit."""
 
     def __init__(self, mask: Tensor) -> None:
         self.mask = mask
@@ -130,5 +134,7 @@ def _tensors(value: Any) -> list[Tensor]:
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, Mapping):
-        value = tuple(value.values())
-    return [tensor for part in value for tensor in _tensors(part)] if isinstance(value, (tuple, list)) else []
+        value = tuple(cast(Mapping[str, Any], value).values())
+    if isinstance(value, (tuple, list)):
+        return [tensor for part in cast(Iterable[Any], value) for tensor in _tensors(part)]
+    return []

@@ -1,15 +1,15 @@
-"""Mean and covariance of vectors that stream by: what fitting an edit needs to know of a corpus that fits no memory."""
+"""Running mean and covariance of vectors, in memory that does not grow with their number."""
 
 import torch
 from torch import Tensor
 
 
 class Moments:
-    """Count, mean and covariance of all vectors `(size,)` given so far, in float64.
+    """Accumulate the count, mean and covariance of vectors `(size,)`, in float64.
 
-    Batches are merged by the update of Chan, Golub and LeVeque (1983), which loses no digits where the mean is large
-    beside the spread, as sums of squares would. Memory is `size ** 2` numbers, however many vectors there are. Two of
-    them, from two processes or two halves of a corpus, are merged into what one would have gathered.
+    Batches are merged by the update of Chan, Golub and LeVeque (1983), which stays accurate if the mean is large
+    compared with the standard deviation, unlike sums of squares. Memory is `size ** 2` numbers. Moments from several
+    processes can be merged.
     """
 
     def __init__(self, size: int, device: torch.device | str | None = None) -> None:
@@ -19,42 +19,41 @@ class Moments:
 
     @torch.no_grad()
     def update(self, vectors: Tensor) -> None:
-        """Args: vectors `(number, size)`, of any float type.
+        """Add vectors `(number, size)` of any floating-point type.
 
         Raises:
-            ValueError: they are of another size, or one of them is not finite (it would spoil all that is gathered).
+            ValueError: If their shape is wrong or a value is not finite; nothing is added then.
         """
         if vectors.dim() != 2 or vectors.shape[1] != len(self.mean):
             raise ValueError(f"Expected vectors (number, {len(self.mean)}), got {tuple(vectors.shape)}.")
         if not len(vectors):
             return
         if not vectors.isfinite().all():
-            raise ValueError("A vector is not finite; nothing was added. Leave such examples out.")
-        # Let go of the gradient's graph, and come to where the sums are.
+            raise ValueError("A vector is not finite, so nothing was added. Leave such examples out.")
         vectors = vectors.detach().to(self.mean.device, torch.float64)
         mean = vectors.mean(0)
         centred = vectors - mean
         self._merge(len(vectors), mean, centred.T @ centred)
 
     def merge(self, other: "Moments") -> None:
-        """Take in what another has gathered, which stays as it is."""
+        """Add the vectors of another instance, which is left unchanged."""
         if other.count:
             self._merge(other.count, other.mean.to(self.mean.device), other.scatter.to(self.mean.device))
 
     def _merge(self, count: int, mean: Tensor, scatter: Tensor) -> None:
         total = self.count + count
-        moved = mean - self.mean
-        self.scatter += scatter + torch.outer(moved, moved) * (self.count * count / total)
-        self.mean += moved * (count / total)
+        difference = mean - self.mean
+        self.scatter += scatter + torch.outer(difference, difference) * (self.count * count / total)
+        self.mean += difference * (count / total)
         self.count = total
 
     @property
     def covariance(self) -> Tensor:
-        """`(size, size)`, divided by the count (the factor is the same on both sides wherever it is used here).
+        """The covariance `(size, size)`, normalised by the count.
 
         Raises:
-            ValueError: fewer than two vectors were given.
+            ValueError: If there are fewer than two vectors.
         """
         if self.count < 2:
-            raise ValueError(f"A covariance needs two vectors or more, got {self.count}.")
+            raise ValueError(f"A covariance needs at least two vectors, got {self.count}.")
         return self.scatter / self.count

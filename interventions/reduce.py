@@ -1,4 +1,4 @@
-"""Reduce activations as `capture` reads them: their `Mean`, or a `Sample` of them, in memory that does not grow."""
+"""Reduce activations while `capture` reads them, in bounded memory: their `Mean`, or a `Reservoir` of them."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ class Mean:
             for batch in batches: model(batch)
         Ablate(neurons, "mean", mean.result())
 
-    Sums are in 64 bits, a number for each unit.
+    Sums are kept in float64, one number per unit.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Mean:
         self._steps[site.name] = self._steps.get(site.name, 0) + len(rows)
 
     def merge(self, other: "Mean") -> "Mean":
-        """The mean over what both have seen, as where several processes go through a share each."""
+        """Return the mean over the activations of both, for instance of two processes."""
         both = Mean()
         for one in (self, other):
             for name, total in one._sums.items():
@@ -38,36 +38,39 @@ class Mean:
         return both
 
     def result(self) -> Mapping[str, Tensor]:
-        """The means, `(units,)` in 32 bits by site name. Raises ValueError where nothing was seen."""
+        """Return the means `(units,)` by site name, in float32. Raises ValueError if there were no activations."""
         if not self._sums or not all(self._steps.values()):
-            raise ValueError("There is no mean of nothing: no activation has come.")
+            raise ValueError("No activations were captured, so there is no mean.")
         return {name: (total / self._steps[name]).float() for name, total in self._sums.items()}
 
 
-class Sample:
-    """`rows` activations of each site, each the units at one time step, drawn evenly from all that come.
+class Reservoir:
+    """A uniform random sample of the activations of each site: `rows` rows `(units,)`, each from one time step.
 
-    Each activation draws a number, and those with the highest are kept, so that any of them is as likely as another.
-    Draws follow from `seed`.
+    Every activation draws a random number, and the rows with the highest numbers are kept (reservoir sampling).
     """
 
     def __init__(self, rows: int, seed: int = 0) -> None:
         if rows < 1:
-            raise ValueError(f"A sample has at least one row, got rows={rows}.")
-        self._rows, self._draw = rows, torch.Generator().manual_seed(seed)
+            raise ValueError(f"A reservoir keeps at least one row, got rows={rows}.")
+        self._rows, self._generator = rows, torch.Generator().manual_seed(seed)
         self._kept: dict[str, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, site: Site, x: Tensor) -> None:
         rows = x.detach().reshape(-1, site.units)
-        drawn = torch.rand(len(rows), generator=self._draw, dtype=torch.float64)
+        drawn = torch.rand(len(rows), generator=self._generator, dtype=torch.float64)
         if site.name in self._kept:
-            before, kept = self._kept[site.name]
-            drawn, rows = torch.cat([before, drawn]), torch.cat([kept, rows])
+            kept_numbers, kept_rows = self._kept[site.name]
+            drawn, rows = torch.cat([kept_numbers, drawn]), torch.cat([kept_rows, rows])
         best = drawn.topk(min(self._rows, len(drawn))).indices
         self._kept[site.name] = drawn[best], rows[best.to(rows.device)]
 
     def result(self) -> Mapping[str, Tensor]:
-        """The rows, `(rows, units)` by site name; fewer where fewer came. Raises ValueError where nothing was seen."""
+        """Return the rows `(rows, units)` by site name, or fewer if fewer were captured.
+
+        Raises:
+            ValueError: If no activations were captured.
+        """
         if not self._kept:
-            raise ValueError("There is no sample of nothing: no activation has come.")
+            raise ValueError("No activations were captured, so the reservoir is empty.")
         return {name: rows for name, (_, rows) in self._kept.items()}

@@ -1,4 +1,4 @@
-"""When: the generation steps, positions, seconds and examples of a batch that an intervention edits."""
+"""Scopes: the generation steps, positions, seconds and examples of a batch that an intervention edits."""
 
 import math
 from collections.abc import Callable
@@ -10,19 +10,21 @@ from torch import Tensor
 
 from interventions.sites import Site
 
-Range = tuple[float, float | None]  # from the first to before the second; None: to the end
-PROMPT = (0, 1)  # the steps of a `generate` that read what the model was given
-GENERATED = (1, None)  # those that read what it has written
+Range = tuple[float, float | None]  # [first, second); None: unbounded
+PROMPT = (0, 1)  # the call of `generate` that reads the prompt
+GENERATED = (1, None)  # the calls that read generated tokens
 
 
 class StepContext:
-    """Where in a generation a call stands, as the hooks keep count of it.
+    """The generation step and position of a call, which the hooks keep up to date.
 
-    `step` is 0 in a plain forward pass, and in the call of `generate` that reads the prompt; then it counts the calls.
-    `position` is that of the call's first time step: how many the cache holds already. `cached` says whether there is a
-    cache, so that a call sees a part of the sequence only. An encoder, which runs once, is at step 0, position 0.
+    Attributes:
+        step: 0 in a plain forward pass and in the call of `generate` that reads the prompt; then it counts the calls.
+        position: position of the call's first time step in the sequence, which is the length of the cache.
+        cached: whether there is a cache, so that a call sees only a part of the sequence.
+        inputs: the arguments of the site's module, for interventions with `reads_inputs`; otherwise None.
 
-    `inputs` is what the site's module was called with, for interventions that ask for it (`reads_inputs`), else None.
+    An encoder, which runs once, has step 0 and position 0.
     """
 
     __slots__ = ("_step", "position", "cached", "inputs")
@@ -32,15 +34,15 @@ class StepContext:
         self.set(0, 0, False)
 
     def set(self, step: int | None, position: int, cached: bool) -> None:
-        """Say where the next call stands. A step of None: nobody knows."""
+        """Set the state for the next call. A step of None means that it is unknown."""
         self._step, self.position, self.cached = step, position, cached
 
     @property
     def step(self) -> int:
-        """Raises ValueError where steps cannot be told apart."""
+        """The generation step. Raises ValueError if it is unknown."""
         if self._step is None:
             raise ValueError(
-                "Generation steps are told apart by the cache, and there is none (use_cache=False). Generate with "
+                "Generation steps can only be counted with a cache, but use_cache is False. Generate with "
                 "use_cache=True, or scope by positions."
             )
         return self._step
@@ -48,18 +50,21 @@ class StepContext:
 
 @dataclass(frozen=True)
 class Scope:
-    """What an intervention edits of the activations `(batch, time, units)` at its sites; by default all of them.
+    """The part of the activations `(batch, time, units)` that an intervention edits; by default all of them.
 
-    `steps`, `positions` and `seconds` are pairs, from the first to before the second, which is None where there is no
-    end. `steps` counts the calls of a `generate`: `PROMPT` is its first, which reads the prompt, `GENERATED` the rest.
-    `positions` counts along the time axis, from the start of the sequence also where a cache hides it. `seconds` does
-    so too, at a site whose `step` says how long a position lasts: it takes those that begin within.
+    Ranges are pairs (first, end), the end excluded; None as the end means unbounded.
 
-    `examples` are numbers within a batch of `batch` examples. Under beams, or several answers to each, a decoder sees
-    each example `beams` times in a row; any other number of rows is refused, so that none is mistaken for another.
+    Args:
+        steps: range of calls of `generate`: `PROMPT` is the first call, which reads the prompt, `GENERATED` the others.
+        positions: range on the time axis, counted from the start of the sequence, with or without a cache.
+        seconds: range of seconds, at sites whose `step` is measured in seconds; selects positions that start in it.
+        examples: numbers of examples within a batch.
+        batch: number of examples in a batch, required with `examples`.
+        beams: how often `generate` repeats each example in a decoder (beams, or several returned sequences). Any other
+            number of rows is an error, so that examples cannot be mistaken for each other.
 
     Raises:
-        ValueError: a range is empty, or examples are given without the size of their batch.
+        ValueError: If a range is empty, or `examples` is given without `batch`.
     """
 
     steps: tuple[int, int | None] | None = None
@@ -70,60 +75,61 @@ class Scope:
     beams: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("steps", "positions", "seconds"):
+        for name, whole in (("steps", True), ("positions", True), ("seconds", False)):
             given = getattr(self, name)
             if given is not None:
-                object.__setattr__(self, name, _range(name, given, whole=name != "seconds"))
+                object.__setattr__(self, name, _checked_range(name, given, whole))
         if self.positions is not None and self.seconds is not None:
             raise ValueError("Give positions or seconds, not both.")
         if (self.examples is None) != (self.batch is None) or self.beams < 1:
             raise ValueError(
-                "examples need batch=, the number of examples that go through the model at once, and beams= of at "
+                "examples needs batch, the number of examples that the model runs on at once, and beams must be at "
                 f"least 1; got examples={self.examples}, batch={self.batch}, beams={self.beams}."
             )
-        if self.examples is not None:
+        if self.examples is not None and self.batch is not None:
             object.__setattr__(self, "examples", tuple(self.examples))
             if not self.examples or not all(0 <= number < self.batch for number in self.examples):
                 raise ValueError(f"examples must be numbers from 0 to {self.batch - 1}, got {self.examples}.")
 
     @property
     def everything(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether the scope is unlimited."""
         return self.steps is None and self.positions is None and self.seconds is None and self.examples is None
 
     @property
     def timed(self) -> bool:
-        """Whether the moment of a call matters."""
+        """Whether the scope depends on the step or the position of a call."""
         return self.steps is not None or self.positions is not None or self.seconds is not None
 
     def at(self, site: Site) -> Callable[[Tensor, StepContext], Tensor | bool]:
-        """Return the function that says of an activation at `site`, units last, what is within: True (all), False
-        (none), or a bool mask that broadcasts against `(batch, time, 1)`.
+        """Return the function that computes which part of an activation at `site`, units last, is within the scope.
+
+        The function returns True (all), False (nothing), or a bool mask that broadcasts against `(batch, time, 1)`.
 
         Raises:
-            ValueError: seconds at a site of which nobody said how long a step lasts, or whose steps are tokens.
+            ValueError: If the scope has seconds, and the site's steps are tokens or of unknown duration.
         """
         start, stop = self._positions(site)
-        rows: dict[int, Tensor] = {}
+        masks: dict[int, Tensor] = {}
 
-        def within(x: Tensor, now: StepContext) -> Tensor | bool:
-            if self.steps is not None and not _holds(self.steps, now.step):
+        def within(x: Tensor, context: StepContext) -> Tensor | bool:
+            if self.steps is not None and not _contains(self.steps, context.step):
                 return False
             mask = None
             if start > 0 or stop is not None:
                 if x.dim() < 3:
                     raise ValueError(f"'{site.name}' has no time axis: its activations are {tuple(x.shape)}.")
-                first, last = start - now.position, x.shape[1] if stop is None else stop - now.position
+                first, last = start - context.position, x.shape[1] if stop is None else stop - context.position
                 if last <= 0 or first >= x.shape[1]:
                     return False
                 if first > 0 or last < x.shape[1]:
-                    along = torch.arange(x.shape[1], device=x.device)
-                    mask = ((along >= first) & (along < last)).view(1, -1, *[1] * (x.dim() - 2))
-            if self.examples is not None:
-                if x.shape[0] not in rows:
+                    places = torch.arange(x.shape[1], device=x.device)
+                    mask = ((places >= first) & (places < last)).view(1, -1, *[1] * (x.dim() - 2))
+            if self.examples is not None and self.batch is not None:
+                if x.shape[0] not in masks:
                     with torch.inference_mode(False):
-                        rows[x.shape[0]] = self._rows(site, x.shape[0])
-                chosen = rows[x.shape[0]].to(x.device).view(-1, *[1] * (x.dim() - 1))
+                        masks[x.shape[0]] = self._example_mask(site, x.shape[0], self.examples, self.batch)
+                chosen = masks[x.shape[0]].to(x.device).view(-1, *[1] * (x.dim() - 1))
                 mask = chosen if mask is None else mask & chosen
             return True if mask is None else mask
 
@@ -132,40 +138,50 @@ class Scope:
     def _positions(self, site: Site) -> tuple[int, int | None]:
         if self.seconds is None:
             return self.positions or (0, None)
-        if site.step is None or site.step.unit != "s":
-            lasts = "are tokens" if site.step is not None else "last nobody said how long (Site.step)"
-            raise ValueError(f"'{site.name}' cannot be edited by seconds: its steps {lasts}. Give positions.")
-        # A step that begins at a bound is not to fall out of the range for its last binary digit.
-        start, stop = (None if at is None else math.ceil(at / site.step.length - 1e-6) for at in self.seconds)
-        return start, stop
-
-    def _rows(self, site: Site, rows: int) -> Tensor:
-        times, left = divmod(rows, self.batch)
-        if left or times not in (1, self.beams):
-            expected = f"{self.batch}" if self.beams == 1 else f"{self.batch} or {self.batch * self.beams}"
+        if site.step is None:
             raise ValueError(
-                f"'{site.name}' ran on {rows} rows, expected {expected}: batch={self.batch} examples, beams="
-                f"{self.beams}. Say in the scope how many examples a batch has, and how often generate() repeats each."
+                f"'{site.name}' cannot be edited by seconds, because the duration of its steps is unknown (Site.step). "
+                "Give positions."
             )
-        chosen = torch.zeros(self.batch, dtype=torch.bool)
-        chosen[list(self.examples)] = True
-        return chosen.repeat_interleave(times)
+        if site.step.unit != "s":
+            raise ValueError(
+                f"'{site.name}' cannot be edited by seconds, because its steps are tokens. Give positions."
+            )
+        length = site.step.length
+        start, stop = self.seconds
+        # The tolerance keeps a step that starts at the bound, up to rounding.
+        return math.ceil(start / length - 1e-6), None if stop is None else math.ceil(stop / length - 1e-6)
+
+    def _example_mask(self, site: Site, rows: int, examples: tuple[int, ...], batch: int) -> Tensor:
+        """Return the bool mask `(rows,)` of the chosen examples in a batch of which each is repeated equally often."""
+        repeats, remainder = divmod(rows, batch)
+        if remainder or repeats not in (1, self.beams):
+            expected = f"{batch}" if self.beams == 1 else f"{batch} or {batch * self.beams}"
+            raise ValueError(
+                f"'{site.name}' ran on {rows} rows, expected {expected} (batch={batch}, beams={self.beams}). Set the "
+                "scope's batch to the number of examples in a batch, and beams to how often generate() repeats each."
+            )
+        chosen = torch.zeros(batch, dtype=torch.bool)
+        chosen[list(examples)] = True
+        return chosen.repeat_interleave(repeats)
 
 
 EVERYWHERE = Scope()
 
 
-def _range(name: str, given: Range, whole: bool) -> Range:
+def _checked_range(name: str, given: Any, whole: bool) -> Range:
     start, stop = given
     numbers = [number for number in (start, stop) if number is not None]
-    right = all(isinstance(n, int if whole else (int, float)) and not isinstance(n, bool) for n in numbers)
-    if start is None or not right or start < 0 or (stop is not None and not stop > start):
+    kinds = int if whole else (int, float)
+    valid = all(isinstance(number, kinds) and not isinstance(number, bool) for number in numbers)
+    if start is None or not valid or start < 0 or (stop is not None and not stop > start):
+        kind = "whole numbers" if whole else "numbers"
         raise ValueError(
-            f"{name} must be a pair (from, to) of {'whole ' * whole}numbers from 0, the second above the first or "
-            f"None for no end; got {given!r}."
+            f"{name} must be a pair (first, end) of {kind}, the first at least 0 and the end above it, or None for no "
+            f"end; got {given!r}."
         )
     return start, stop
 
 
-def _holds(span: Range, number: float) -> bool:
+def _contains(span: Range, number: float) -> bool:
     return number >= span[0] and (span[1] is None or number < span[1])

@@ -1,4 +1,4 @@
-"""Steering: add a vector, times a coefficient, to the activation of a site."""
+"""Steering: add a vector, multiplied by a coefficient, to the activation of a site."""
 
 from dataclasses import dataclass
 
@@ -15,13 +15,15 @@ from interventions.sites import Site
 class Steer(Intervention):
     """Add `coefficient * vector` at a site (activation addition: Turner et al. 2023; Rimsky et al. 2024).
 
-    `vector` is `(units,)`, added to every time step, or `(time, units)`: a vector for each frame or token, by its
-    position in the sequence, nothing behind the last. `coefficient` is a number, or a schedule, a number for each step
-    of `generate` from the prompt on, the last one for all steps behind. At a coefficient of zero, nothing changes, bit
-    for bit. A vector that requires a gradient is trained.
+    Args:
+        site: where to steer.
+        vector: `(units,)`, added at every time step, or `(time, units)`, one vector per position of the sequence, with
+            nothing added after the last. It is trained if it requires gradients.
+        coefficient: a number, or a schedule: one number for each step of `generate`, starting with the prompt; the last
+            number holds for all later steps. A coefficient of 0 is the identity, bit for bit.
 
     Raises:
-        ValueError: the vector is not of the site's units, or the schedule is empty.
+        ValueError: If the vector does not fit the site, or the schedule is empty.
     """
 
     site: Site
@@ -49,26 +51,28 @@ class Steer(Intervention):
 
     def at(self, site: Site) -> Edit:
         vector, coefficient = CastLike(self.vector), self.coefficient
-        if not self.timed and not self.vector.requires_grad:
+        if not isinstance(coefficient, tuple) and not self.timed and not self.vector.requires_grad:
             delta = CastLike(self.vector if coefficient == 1 else coefficient * self.vector)
-            return lambda x, now: x + delta(x) if coefficient else x
+            return lambda x, context: x + delta(x) if coefficient else x
 
-        def steer(x: Tensor, now: StepContext) -> Tensor:
-            factor = coefficient[min(now.step, len(coefficient) - 1)] if isinstance(coefficient, tuple) else coefficient
+        def steer(x: Tensor, context: StepContext) -> Tensor:
+            factor = coefficient
+            if isinstance(factor, tuple):
+                factor = factor[min(context.step, len(factor) - 1)]
             if not factor:
                 return x
             if self.vector.dim() == 1:
                 return x + factor * vector(x)
-            along = vector(x)[now.position : now.position + x.shape[1]]
-            if len(along) < x.shape[1]:  # nothing is added behind the last vector
-                along = torch.cat([along, along.new_zeros(x.shape[1] - len(along), along.shape[1])])
-            return x + factor * along
+            added = vector(x)[context.position : context.position + x.shape[1]]
+            if len(added) < x.shape[1]:
+                added = torch.cat([added, added.new_zeros(x.shape[1] - len(added), added.shape[1])])
+            return x + factor * added
 
         return steer
 
     def affine(self, site: Site) -> Affine:
-        if self.timed:
+        if self.timed or isinstance(self.coefficient, tuple):
             raise ValueError(
-                "Steer cannot be folded: its vector or coefficient differs from step to step; weights do not."
+                "Steer cannot be folded: its vector or coefficient depends on the step, but weights do not."
             )
         return Affine(shift=(self.coefficient * self.vector.detach()).double())

@@ -1,14 +1,14 @@
-"""Interventions to and from one safetensors file: tensors, and a JSON header that says what they are. No code in it.
+"""Save and load interventions: a safetensors file with tensors and a JSON header, and no code.
 
 save("accent.safetensors", {"accent": Steer(site, vector, 2.0)}, model, corpus="...")
 with intervene(model, *load("accent.safetensors", model).values()):
     model.generate(audio)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -25,7 +25,7 @@ from interventions.scope import Scope
 from interventions.sites import Site, Step
 from interventions.steer import Steer
 
-# What a file may name. A class is found here and nowhere else, and its fields are all that is read.
+# A file can only name these classes, and only their fields are read: loading never runs code from a file.
 OPERATIONS: dict[str, type[Intervention]] = {
     "ablate": Ablate,
     "clamp": Clamp,
@@ -45,87 +45,95 @@ def save(
     model: nn.Module | str,
     **provenance: Any,
 ) -> None:
-    """Write interventions, in their order, and which model they are for; whole or not at all.
+    """Write interventions, in order, and the fingerprint of their model to a file, atomically.
 
-    `model` is that model, or the fingerprint that its user knows it by. `provenance` is what else the header says, as
-    JSON. Interventions of a sequence are named by their numbers.
+    Args:
+        path: the file to write.
+        interventions: interventions by name; those of a sequence are named by their numbers.
+        model: the model that they belong to, or its fingerprint.
+        provenance: further JSON data for the header.
 
     Raises:
-        ValueError: an intervention holds code (`Custom`), or what neither tensors nor JSON can hold.
+        ValueError: If an intervention contains code (`Custom`), or a value that neither tensors nor JSON can represent.
     """
     if not isinstance(interventions, Mapping):
         interventions = {str(number): intervention for number, intervention in enumerate(interventions)}
     names = {kind: name for name, kind in OPERATIONS.items()}
     tensors: dict[str, Tensor] = {}
-    entries = []
+    entries: list[dict[str, Any]] = []
     for name, intervention in interventions.items():
         kind = type(intervention)
         if isinstance(intervention, Custom):
             raise ValueError(
-                f"Intervention '{name}' is a Custom function, and a file holds no code. Say it by an operation: "
-                f"{', '.join(OPERATIONS)}."
+                f"Intervention '{name}' is a Custom function, and files contain no code. Use one of the operations "
+                f"{', '.join(OPERATIONS)} instead."
             )
         if kind not in names:
-            raise ValueError(f"Intervention '{name}' is a {kind.__name__}, which interventions.store does not know.")
-        said = {field.name: _encode(getattr(intervention, field.name), tensors) for field in fields(intervention)}
-        entries.append({"name": name, "operation": names[kind], "fields": said})
-    header = {"model": _named(model), "interventions": entries, "provenance": provenance}
+            raise ValueError(f"Intervention '{name}' is a {kind.__name__}, which cannot be stored.")
+        values = {field.name: _encode(getattr(intervention, field.name), tensors) for field in fields(intervention)}
+        entries.append({"name": name, "operation": names[kind], "fields": values})
+    header = {"model": _identify(model), "interventions": entries, "provenance": provenance}
     write_tensors(path, _KIND, header, tensors)
 
 
 def load(path: Path | str, model: nn.Module | str, any_model: bool = False) -> dict[str, Intervention]:
-    """Read the interventions that `save` wrote, by name in their order. Tensors come back bit for bit, untrained.
+    """Read the interventions that `save` wrote, by name and in order. Tensors are equal bit for bit, without gradients.
 
-    `model` is the one they are for, as `save` was given it. `any_model=True` takes another, such as one that was
-    trained on since; then only the sites must fit.
+    Args:
+        path: the file to read.
+        model: the model that they belong to, as passed to `save`.
+        any_model: accept another model with the same sites, such as one that was trained further.
 
     Raises:
-        FileError: there is no such file, it is damaged or of something else, or it is for another model.
+        FileError: If the file is missing, damaged, of another kind, or belongs to another model.
     """
     header, tensors = read_tensors(path, _KIND)
-    made, given = header.get("model"), _named(model)
-    if not any_model and (not isinstance(made, dict) or made.get("fingerprint") != given["fingerprint"]):
-        made = made if isinstance(made, dict) else {}
+    stored, given = header.get("model"), _identify(model)
+    stored = cast(dict[str, Any], stored) if isinstance(stored, dict) else {}
+    if not any_model and stored.get("fingerprint") != given["fingerprint"]:
         raise FileError(
-            f"'{path}' is for another model: for a {made.get('class') or 'model'} with fingerprint "
-            f"{str(made.get('fingerprint'))[:12]}..., and this one is a {given['class'] or 'model'} with "
-            f"{given['fingerprint'][:12]}.... Their weights differ. If the sites are the same, any_model=True tries."
+            f"'{path}' belongs to another model: to a {stored.get('class') or 'model'} with fingerprint "
+            f"{str(stored.get('fingerprint'))[:12]}..., but this is a {given['class'] or 'model'} with fingerprint "
+            f"{str(given['fingerprint'])[:12]}.... Their weights differ. If both have the same sites, use "
+            "any_model=True."
         )
-    loaded = {}
-    for entry in _list(path, header.get("interventions")):
+    loaded: dict[str, Intervention] = {}
+    for entry in _entries(path, header.get("interventions")):
         operation = entry.get("operation")
         if operation not in OPERATIONS:
-            raise FileError(f"'{path}' names an operation {operation!r}; there are {', '.join(OPERATIONS)}.")
+            raise FileError(f"'{path}' names an unknown operation {operation!r}. Known are {', '.join(OPERATIONS)}.")
         try:
             known = {field.name for field in fields(OPERATIONS[operation])}
-            said = {name: _decode(value, tensors) for name, value in entry["fields"].items()}
-            if unknown := sorted(said.keys() - known):
+            values = {name: _decode(value, tensors) for name, value in entry["fields"].items()}
+            if unknown := sorted(values.keys() - known):
                 raise ValueError(f"{operation} has no '{unknown[0]}'")
-            loaded[str(entry["name"])] = OPERATIONS[operation](**said)
+            loaded[str(entry["name"])] = OPERATIONS[operation](**values)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FileError(f"'{path}' does not describe a {operation}: {error}") from None
     return loaded
 
 
 def describe(path: Path | str) -> dict[str, Any]:
-    """What a file says of itself, as JSON: `model`, `interventions`, `provenance`. Raises FileError as `load` does."""
+    """Return the header of a file: `model`, `interventions` and `provenance`. Raises FileError as `load` does."""
     return read_tensors(path, _KIND)[0]
 
 
-def _named(model: nn.Module | str) -> dict[str, str | None]:
+def _identify(model: nn.Module | str) -> dict[str, str | None]:
     if isinstance(model, str):
         return {"fingerprint": model, "class": None}
     return {"fingerprint": fingerprint(model.state_dict()), "class": type(model).__name__}
 
 
-def _list(path: Path | str, entries: Any) -> list[dict[str, Any]]:
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise FileError(f"'{path}' holds no list of interventions.")
-    return entries
+def _entries(path: Path | str, entries: Any) -> list[dict[str, Any]]:
+    if isinstance(entries, list):
+        items = cast(list[Any], entries)
+        if all(isinstance(item, dict) for item in items):
+            return items
+    raise FileError(f"'{path}' has no list of interventions.")
 
 
 def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """A field as JSON; what JSON does not have is an object with one key, which says what it is."""
+    """Return a field as JSON. Types that JSON lacks become objects with one key, the name of the type."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Tensor):
@@ -142,18 +150,20 @@ def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
         pairs = zip(value.sites, value.units, strict=True)
         return {"neurons": [[site_to_json(site), list(units)] for site, units in pairs]}
     if isinstance(value, (tuple, list)):
-        return [_encode(part, tensors) for part in value]
-    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {"mapping": {key: _encode(part, tensors) for key, part in value.items()}}
-    raise ValueError(f"A {type(value).__name__} cannot be stored: {value!r}.")
+        return [_encode(part, tensors) for part in cast(Iterable[Any], value)]
+    if isinstance(value, Mapping):
+        mapping = cast(Mapping[Any, Any], value)
+        if all(isinstance(key, str) for key in mapping):
+            return {"mapping": {key: _encode(part, tensors) for key, part in mapping.items()}}
+    raise ValueError(f"A {type(cast(object, value)).__name__} cannot be stored: {value!r}.")
 
 
-def _decode(said: Any, tensors: Mapping[str, Tensor]) -> Any:
-    if isinstance(said, list):
-        return tuple(_decode(part, tensors) for part in said)
-    if not isinstance(said, dict):
-        return said
-    ((kind, value),) = said.items()
+def _decode(data: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(data, list):
+        return tuple(_decode(part, tensors) for part in cast(list[Any], data))
+    if not isinstance(data, dict):
+        return data
+    ((kind, value),) = cast(dict[str, Any], data).items()
     if kind == "tensor":
         return tensors[value]
     if kind == "site":
@@ -161,9 +171,10 @@ def _decode(said: Any, tensors: Mapping[str, Tensor]) -> Any:
     if kind == "step":
         return Step(**value)
     if kind == "scope":
-        return Scope(**{key: tuple(part) if isinstance(part, list) else part for key, part in value.items()})
+        ranges: dict[str, Any] = {key: tuple(part) for key, part in value.items() if isinstance(part, list)}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        return Scope(**{**value, **ranges})
     if kind == "neurons":
         return Neurons({site_from_json(site): units for site, units in value})
     if kind == "mapping":
-        return {key: _decode(part, tensors) for key, part in value.items()}
-    raise ValueError(f"nothing is called {kind!r}")
+        return {key: _decode(part, tensors) for key, part in cast(dict[str, Any], value).items()}
+    raise ValueError(f"there is no type {kind!r}")

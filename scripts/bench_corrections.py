@@ -124,7 +124,7 @@ CASES = {case.__name__: case for case in (wav2letter, embedded, marian)}
 
 def memories(case: Case, numbers: list[int], protected: int = 40) -> dict[int, Memory]:
     """A memory of each of so many corrections."""
-    layer = AffineLayer.of(case.model, site_at(case.model, case.site))
+    layer = AffineLayer.at_site(case.model, site_at(case.model, case.site))
 
     def read(number: int) -> tuple[Tensor, Tensor]:
         with layer_inputs(case.model, layer) as found, capture(case.model, layer.site) as acts:
@@ -138,7 +138,7 @@ def memories(case: Case, numbers: list[int], protected: int = 40) -> dict[int, M
         while sum(map(len, given)) < layer.needed(case.steps):  # of as many examples as have its steps
             given.append(read(number)[0])
             number += 1
-        values = 0.1 * memory.protected.usual * torch.randn(case.steps, layer.site.units)
+        values = 0.1 * memory.protected.output_scale * torch.randn(case.steps, layer.site.units)
         memory.add(correction, memory.entry(torch.cat(given)[: layer.needed(case.steps)], values))
         if correction + 1 in numbers:
             made[correction + 1] = copy.deepcopy(memory)
@@ -163,7 +163,7 @@ def measure(name: str, case: Case, counts: list[int], rounds: int, seed: int) ->
     models, keys = {"none": copy.deepcopy(case.model)}, {"none": 0}
 
     def way(called: str, memory: Memory, *live: Memory, folded: bool = False) -> None:
-        models[called], keys[called] = copy.deepcopy(case.model), len(memory.book.fitted()[2]) if live else 0
+        models[called], keys[called] = copy.deepcopy(case.model), len(memory.corrections.fitted()[2]) if live else 0
         if folded:
             fold(models[called], replace(memory, parts="ridge"))
         for one in live:

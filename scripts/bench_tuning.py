@@ -55,7 +55,7 @@ from adapt.training.prefix import Prefix
 from interventions.bits import changed_bits
 from interventions.freeze import freeze_all_but
 from interventions.neurons import Neurons, Scores
-from interventions.rows import merge_rows, train_rows, why_not
+from interventions.rows import merge_rows, train_rows, untrainable_reason
 from interventions.sites import Layer, find_sites
 
 Loss = Callable[[nn.Module], Tensor]
@@ -274,8 +274,8 @@ class Runner:
 
 def choose(case: Case, share: float, seed: int) -> Neurons:
     """A share of each site's neurons, at random."""
-    sites = [site for site in find_sites(case.net, case.sites) if why_not(case.net, site) is None]
-    return Scores({site: torch.zeros(site.units) for site in sites}).random(share, seed, per="site")
+    sites = [site for site in find_sites(case.net, case.sites) if untrainable_reason(case.net, site) is None]
+    return Scores({site: torch.zeros(site.units) for site in sites}).random(share, seed, per_site=True)
 
 
 def measure(case: Case, ways: list[str], share: float, rounds: int, seed: int) -> list[Row]:

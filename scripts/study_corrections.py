@@ -63,11 +63,12 @@ from adapt.models.ctc import ctc_greedy_loss, ctc_path
 from adapt.models.inference import decode_examples
 from adapt.models.model import Model
 from interventions.capture import capture
+from interventions.corrections.correct import correct
 from interventions.corrections.layer import AffineLayer, layer_inputs
-from interventions.corrections.memory import Memory, correct
+from interventions.corrections.memory import Memory
+from interventions.corrections.packing import pack_entry
 from interventions.corrections.protect import Protected
-from interventions.corrections.search import Reach, Search, find_change
-from interventions.corrections.store import packed
+from interventions.corrections.search import EditSubspace, Search, find_change
 from interventions.intervene import Edits
 from interventions.intervention import Edit, Intervention
 from interventions.scope import StepContext
@@ -178,7 +179,7 @@ class Remembering(Method):
             case.model, self.view, number, lambda: case.loss(batch), lambda: case.right(example), steps, self.search
         )
         if found.entry is not None:
-            self.kilobytes += len(packed(found.entry)) / 1000
+            self.kilobytes += len(pack_entry(found.entry)) / 1000
 
     def on(self) -> list[Intervention]:
         return [self.view]
@@ -200,10 +201,10 @@ class Found(Method):
         steps = int(valid_lengths(case.model, batch)(case.layer.site))
         inputs = found[0][0][: case.layer.needed(steps)]
         change = find_change(
-            case.model, case.layer.site, Reach.free(steps), case.protected.usual, lambda: case.loss(batch),
+            case.model, case.layer.site, EditSubspace.unrestricted(steps), case.protected.output_scale, lambda: case.loss(batch),
             lambda: case.right(example), replace(case.search, rate=FREELY), self.on(),
         )  # fmt: skip
-        if change.right:
+        if change.correct:
             self.keep(number, example, inputs, change.values)
 
     def keep(self, number: int, example: Any, inputs: Tensor, values: Tensor) -> None:
@@ -277,7 +278,7 @@ class HardCodebook(Found):
         return values[place] * (near <= 1).unsqueeze(1)
 
     def _edit(self, x: Tensor, inputs: Tensor) -> Tensor:
-        own = self.case.layer.steps_last(inputs)
+        own = self.case.layer.inputs_last(inputs)
         return x + torch.stack([self._added(self.case.layer.keys(one)) for one in own]).view_as(x)
 
     def on(self) -> list[Intervention]:
@@ -296,7 +297,7 @@ class Neighbours(Method):
     def __init__(self, case: Case) -> None:
         super().__init__(case)
         self.site = next(site for site in reversed(case.model.sites))
-        self.layer = AffineLayer.of(case.model, self.site)
+        self.layer = AffineLayer.at_site(case.model, self.site)
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
 
     def learn(self, number: int, example: Any) -> None:
@@ -314,7 +315,7 @@ class Neighbours(Method):
 
     def _edit(self, x: Tensor, inputs: Tensor) -> Tensor:
         known, labels = (torch.cat(parts) for parts in zip(*self.kept.values(), strict=True))
-        keys = torch.stack([self.layer.keys(one) for one in self.layer.steps_last(inputs)])
+        keys = torch.stack([self.layer.keys(one) for one in self.layer.inputs_last(inputs)])
         count = min(self.nearest, len(known))
         away, place = torch.cdist(keys, known.expand(len(keys), -1, -1)).topk(count, largest=False)
         scale = known.norm(dim=1).mean() / 10
@@ -496,7 +497,7 @@ def layers(model: Model, sites: Sequence[str] | None) -> list[AffineLayer]:
     found = []
     for site in model.sites:
         try:
-            found.append(AffineLayer.of(model, site))
+            found.append(AffineLayer.at_site(model, site))
         except ValueError:
             continue
     return found

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from interventions.capture import capture
+from interventions.corrections.correct import CorrectionResult, correct
 from interventions.corrections.layer import AffineLayer, layer_inputs
-from interventions.corrections.memory import Correction, Memory, correct
+from interventions.corrections.memory import Memory
 from interventions.corrections.protect import Protected
 from interventions.corrections.search import Search
 from interventions.sites import find_sites, length_mask
@@ -41,7 +42,7 @@ def inputs(number: int, time: int = 20) -> Tensor:
 
 def protected(net: Frames, name: str = "second", number: int = 40) -> Protected:
     """What is known of the examples from 500 on at a layer."""
-    layer = AffineLayer.of(net, next(site for site in find_sites(net) if site.name == name))
+    layer = AffineLayer.at_site(net, next(site for site in find_sites(net) if site.name == name))
     read, put = [], []
     with torch.no_grad():
         for example in range(500, 500 + number):
@@ -61,12 +62,12 @@ def wanted(net: Frames, number: int) -> Tensor:
         return net(x).argmax(-1)[0]
 
 
-def correct_one(net: Frames, memory: Memory, number: int, search: Search | None = None) -> Correction:
+def correct_one(net: Frames, memory: Memory, number: int, search: Search | None = None) -> CorrectionResult:
     """Correct an example by `wanted`."""
     x, labels = inputs(number), wanted(net, number)
     return correct(
         net, memory, number,
         lambda: nn.functional.cross_entropy(net(x)[0], labels),
         lambda: bool((net(x).argmax(-1)[0] == labels).all()),
-        search=search or Search(steps=200, rate=0.02, own=5.0),
+        search=search or Search(steps=200, rate=0.02, residual_scale=5.0),
     )  # fmt: skip

@@ -95,7 +95,7 @@ def _fold(cfg: DictConfig, loaded: Loaded, path: Path) -> None:
         fold(model, replace(memory, parts="ridge"))
     except ValueError as error:
         raise InputError(str(error)) from None
-    weight, bias, _, _ = memory.book.fitted()
+    weight, bias, _, _ = memory.corrections.fitted()
     stands = torch.cat([weight, bias[:, None]], 1)
     store.copy(folder / "adaptation" / "corrections.db", model_fingerprint(model), stands)
     save_adaptation(folder / "adaptation", loaded, model, corrections=sorted(memory.entries))

@@ -187,8 +187,6 @@ def compare_hypotheses(
     return _look_inside(comparison, before, after, sets, loader, causes, compare_neurons, audio_clips)
 
 
-
-
 def measure_or_warn(name: str, measure: Callable[..., T], *arguments: Any) -> T | None:
     """Call `measure`. If it fails, log the error and return None, so that finished work is not lost."""
     try:

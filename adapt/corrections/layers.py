@@ -47,10 +47,10 @@ def layer_of(model: Model, name: str | None = None) -> AffineLayer:
                 f"{', '.join(site.name for site in there)}."
             )
         try:
-            return AffineLayer.of(model, chosen[0])
+            return AffineLayer.at_site(model, chosen[0])
         except ValueError as error:
             raise InputError(f"site={name}: {error}") from None
-    return AffineLayer.of(model, _usual(there)[0])
+    return AffineLayer.at_site(model, _usual(there)[0])
 
 
 def layers_to_try(model: Model, names: Sequence[str] | None = None) -> list[AffineLayer]:
@@ -74,7 +74,7 @@ def layers_to_try(model: Model, names: Sequence[str] | None = None) -> list[Affi
         if len(kind) == 1:
             kind = kind + [site for site in there if fnmatchcase(site.name, _DEEPER)]
         chosen = spread(kind, _TRIED - len(last), usual) + last
-    return [AffineLayer.of(model, site) for site in there if site in chosen or site == usual]
+    return [AffineLayer.at_site(model, site) for site in there if site in chosen or site == usual]
 
 
 def spread(items: Sequence[T], count: int, keep: T) -> list[T]:
@@ -99,7 +99,7 @@ def _usual(there: Sequence[Site]) -> tuple[Site, list[Site]]:
 
 def _holds(model: Model, site: Site) -> bool:
     try:
-        AffineLayer.of(model, site)
+        AffineLayer.at_site(model, site)
     except ValueError:
         return False
     return True

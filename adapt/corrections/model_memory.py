@@ -28,7 +28,9 @@ from adapt.models.ctc import ctc_greedy_loss
 from adapt.models.inference import decode_examples, eval_mode
 from adapt.models.loaded import Loaded
 from adapt.models.model import CTCModel, Model
-from interventions.corrections.memory import Correction, Entry, Memory, correct
+from interventions.corrections.collection import Entry
+from interventions.corrections.correct import CorrectionResult, correct
+from interventions.corrections.memory import Memory
 from interventions.corrections.search import Search
 from interventions.corrections.store import CorrectionStore, Record
 from interventions.intervene import Edits
@@ -37,7 +39,7 @@ WATCHED = 20  # protected examples whose answers are compared before and after a
 STRENGTH = 300.0  # unless somebody says otherwise
 # Where a step is a token, a change must go further, as what is added is normalised away behind the layer; and positions
 # of a sentence are so alike that no map of their keys gives each what it needs.
-SEARCHES = {"s": Search(), "token": Search(rate=0.03, penalty=0.005, margin=0.1, own=2.0)}
+SEARCHES = {"s": Search(), "token": Search(rate=0.03, penalty=0.005, margin=0.1, residual_scale=2.0)}
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,9 @@ def answered(model: Model, examples: Sequence[Example], loader: Loader) -> list[
     return [with_text(example, text) for example, text in zip(examples, texts, strict=True) if text]
 
 
-def put(model: Model, memory: Memory, number: int, batch: Batch, text: str, search: Search | None = None) -> Correction:
+def put(
+    model: Model, memory: Memory, number: int, batch: Batch, text: str, search: Search | None = None
+) -> CorrectionResult:
     """Put a correction of the only example of a batch into a memory, on no model at present, that no file need have.
 
     `text` is tidy. `search` None is the one for what a step of the layer is.
@@ -275,7 +279,7 @@ class ModelMemory:
             bytes=size, **told,
         )  # fmt: skip
 
-    def _search(self, batch: Batch, text: str, search: Search | None) -> Correction:
+    def _search(self, batch: Batch, text: str, search: Search | None) -> CorrectionResult:
         new = max(self.memory.entries, default=0) + 1
         found = put(self.model, self.memory, new, batch, text, search)
         if found.entry is not None:
@@ -293,7 +297,7 @@ class ModelMemory:
                 )
         return ""
 
-    def _unfound(self, found: Correction) -> str:
+    def _unfound(self, found: CorrectionResult) -> str:
         where, loss = self.memory.sites[0].name, found.change.loss
         if loss <= 0.5:
             return (

@@ -1,1 +1,1 @@
-"""Corrections in hidden states: an editable memory at one layer, with exact undo."""
+"""Corrections of a model's answers as edits at one layer: an editable memory with exact removal."""

@@ -1,10 +1,12 @@
-"""A codebook of residuals: what a linear map leaves of each correction, kept beside its key, and looked up by it.
+"""A codebook of residuals: what the ridge map misses of each correction, looked up by the nearest key.
 
-After GRACE (Hartvigsen et al. 2023, "Aging with GRACE"), whose keys are single tokens and whose radii are hard. Here a
-key is a frame or a decoder's position, projected to a few dimensions; its radius is a share of the distance to the
-nearest protected key; and what it adds fades with the distance, so that what is close to a correction is close to
-corrected.
+After GRACE (Hartvigsen et al. 2023, "Aging with GRACE"), whose keys are single tokens with hard radii. Here a key is a
+frame or a decoder position, projected to a few dimensions; its radius is a share of the distance to the nearest
+protected key; and its value fades with the distance, so that inputs near a correction are nearly corrected.
 """
+
+# Tensor.split, unique and tolist have no complete annotations.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,8 +14,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-# Queries are looked up in blocks of so many, and tables of scores made of so many elements: what a processor's cache
-# takes, and what keeps an accelerator busy.
+# Number of queries looked up at once, and of elements in a table of scores: what fits into a CPU's cache, and what
+# keeps an accelerator busy.
 _QUERIES = 256
 _ELEMENTS = {"cpu": 1 << 18}
 _ELEMENTS_ELSEWHERE = 1 << 24
@@ -21,7 +23,13 @@ _ELEMENTS_ELSEWHERE = 1 << 24
 
 @dataclass(frozen=True, eq=False)
 class Codebook:
-    """`keys` `(number, dimensions)` with their `radii` `(number,)` and `values` `(number, units)`."""
+    """Values to add near keys.
+
+    Args:
+        keys: `(number, dimensions)`.
+        radii: `(number,)`, in the space of the keys.
+        values: `(number, units)`.
+    """
 
     keys: Tensor
     radii: Tensor
@@ -31,10 +39,10 @@ class Codebook:
         return len(self.keys)
 
     def __call__(self, projected: Tensor) -> Tensor:
-        """What is added at each step, `(..., units)`, of projected keys `(..., dimensions)`.
+        """Return what is added, `(..., units)`, at projected keys `(..., dimensions)`.
 
-        It is the value of the nearest entry, times exp(-r^4) where that is r of its own radii away: its value at and
-        around an entry's key, as rounding moves keys, and next to nothing at twice its radius.
+        This is the value of the nearest entry times exp(-r^4), where r is the distance in units of its radius: the
+        whole value at its key and nearby, which tolerates rounding, and almost nothing at twice the radius.
         """
         flat = projected.reshape(-1, projected.shape[-1])
         place = self.nearest(flat)
@@ -43,15 +51,15 @@ class Codebook:
 
     @torch.no_grad()
     def nearest(self, queries: Tensor) -> Tensor:
-        """The number of the entry whose key is nearest, counted in its own radii, for each of `(queries, dimensions)`.
+        """Return the number of the nearest entry for each of `(queries, dimensions)`, distances in units of its radius.
 
-        All are looked at: whitened keys of many dimensions are all about as far from each other, so that no bound on
-        distances leaves any out. What counts is that no table of scores leaves the cache, and that the minimum of each
-        is taken without its place, which is many times as quick; the place is looked for in the best table alone.
+        The search is exhaustive, because distances between whitened keys of many dimensions are too similar for bounds
+        to exclude any. It is fast because each table of scores fits into the cache, and because minima are computed
+        without their indices first; the index is then looked up in the best table only.
         """
         if len(queries) > _QUERIES and queries.device.type == "cpu":
             return torch.cat([self.nearest(block) for block in queries.split(_QUERIES)])
-        # |q - k|^2 / radius^2 = |q|^2 / radius^2 - 2 q k / radius^2 + |k|^2 / radius^2: one product of matrices.
+        # |q - k|^2 / radius^2 = |q|^2 / radius^2 - 2 q k / radius^2 + |k|^2 / radius^2 is one matrix product.
         left = torch.cat([queries.square().sum(1, keepdim=True), queries, torch.ones_like(queries[:, :1])], 1)
         size = max(1, _ELEMENTS.get(queries.device.type, _ELEMENTS_ELSEWHERE) // max(1, len(queries)))
         tables = self._scores.split(size)
@@ -71,5 +79,5 @@ class Codebook:
             return torch.cat([scaled, -2 * self.keys * scaled, self.keys.square().sum(1, keepdim=True) * scaled], 1)
 
     def to(self, device: torch.device) -> "Codebook":
-        """The same on another device."""
+        """Return the codebook on another device."""
         return Codebook(self.keys.to(device), self.radii.to(device), self.values.to(device))

@@ -1,11 +1,14 @@
-"""Where the ridge map of corrections applies: in what resembles the corrected, and not in what resembles the protected.
+"""A gate for the ridge map of corrections: open for examples like the corrected ones, closed for protected ones.
 
-Each example is summed up by the mean and the second moments over time of a layer's inputs, which say who speaks, and
-how, far better than their mean alone (as in texture and speaker recognition); a linear discriminant (Fisher 1936) of
-these parts the corrected from the protected. On an example that is the mean over time of a quadratic function of the
-layer's inputs. Only convolutions have a gate: they are given a whole utterance at once, and a decoder is given one
-position at a time.
+Each example is summarised by the mean and the second moments over time of a layer's inputs. These describe the speaker
+and the channel much better than the mean alone, as in texture and speaker recognition. A linear discriminant (Fisher
+1936) of the summaries separates corrected from protected examples; for one example it is the mean over time of a
+quadratic function of the layer's inputs. Only convolutions have a gate, because they run on a whole utterance at once
+and a decoder runs on one position at a time.
 """
+
+# torch.linalg and Tensor.norm have no complete annotations.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,18 +16,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-AXES = 64  # principal components of the inputs; with 32, a tenth fewer are told apart, with all of 96 a few more
-LIMIT = 2.3  # standard deviations of protected examples from their mean, beyond which the gate opens
-_DOUBT = 10.0  # so many corrections lower that limit by one: few do not say what the corrected is like
-_SLOPE = 4.0  # of the gate, a standard deviation: it has no edge that rounding could fall to either side of
-_SHRINK = 1.0  # how far the covariance is taken towards its mean variance
+AXES = 64  # principal components of the inputs; 32 detect a tenth fewer corrected examples, all 96 a few more
+LIMIT = 2.3  # the gate opens beyond this many standard deviations from the mean score of protected examples
+_LENIENCY = 10.0  # number of corrections at which that limit is lower by one: few corrections describe little
+_SLOPE = 4.0  # of the gate, per standard deviation; a hard threshold would be sensitive to rounding
+_SHRINK = 1.0  # multiple of the mean variance that is added to the covariance
 
 
 @dataclass(frozen=True, eq=False)
-class Usual:
-    """How protected examples vary: `axes` `(number, inputs)` and `centre` `(number,)` whiten a layer's inputs; an
-    example's summary `(size,)`, less `mean` and over `deviation`, is a row; `rows` `(examples, size)` are theirs, in
-    float16.
+class BackgroundStatistics:
+    """How the summaries of protected examples vary. A summary is standardised by `mean` and `deviation` to a row.
+
+    Args:
+        axes: `(number, inputs)`, which together with `centre` whitens a layer's inputs.
+        centre: `(number,)`.
+        mean: `(size,)`, mean of the summaries.
+        deviation: `(size,)`, their standard deviation.
+        rows: `(examples, size)` in float16, the rows of the protected examples.
     """
 
     axes: Tensor
@@ -34,34 +42,41 @@ class Usual:
     rows: Tensor
 
     @classmethod
-    def fit(cls, inputs: Sequence[Tensor], axes: int = AXES) -> "Usual":
-        """Args: the layer's inputs `(time, inputs)` in each protected example, at least two."""
-        steps = torch.cat([own[_there(own)] for own in inputs]).double()
+    def fit(cls, inputs: Sequence[Tensor], axes: int = AXES) -> "BackgroundStatistics":
+        """Fit them to the layer's inputs `(time, inputs)` of at least two protected examples."""
+        steps = torch.cat([one[_nonzero_steps(one)] for one in inputs]).double()
         mean = steps.mean(0)
         variances, directions = torch.linalg.eigh((steps - mean).T @ (steps - mean) / len(steps))
         variances, directions = variances[-axes:].clamp_min(0), directions[:, -axes:]
-        # An input that never varied parts nothing.
+        # The terms that are added keep inputs without variance finite.
         whiten = (directions / (variances + 1e-6 * variances.max() + 1e-12).sqrt()).T
-        bare = cls(whiten.float(), (whiten @ mean).float(), torch.zeros(()), torch.ones(()), torch.zeros(()))
-        summaries = torch.stack([bare.row(own) for own in inputs])
+        zero, one = torch.zeros(()), torch.ones(())
+        unscaled = cls(whiten.float(), (whiten @ mean).float(), zero, one, zero)
+        summaries = torch.stack([unscaled.row(example) for example in inputs])
         deviation = summaries.std(0)
         deviation = deviation + 1e-3 * deviation.mean() + 1e-9
         rows = ((summaries - summaries.mean(0)) / deviation).half()
-        return cls(bare.axes, bare.centre, summaries.mean(0), deviation, rows)
+        return cls(unscaled.axes, unscaled.centre, summaries.mean(0), deviation, rows)
 
     def row(self, inputs: Tensor) -> Tensor:
-        """Inputs `(time, inputs)` of one example, summed up: mean and second moments, `(size,)`."""
-        own = inputs[_there(inputs)] @ self.axes.T - self.centre
-        moments = own.T @ own / max(1, len(own))
+        """Return the standardised summary `(size,)` of one example's inputs `(time, inputs)`."""
+        whitened = inputs[_nonzero_steps(inputs)] @ self.axes.T - self.centre
+        moments = whitened.T @ whitened / max(1, len(whitened))
         upper = torch.triu_indices(*moments.shape)
-        mean = own.sum(0) / max(1, len(own))
+        mean = whitened.sum(0) / max(1, len(whitened))
         return (torch.cat([mean, moments[upper[0], upper[1]]]) - self.mean) / self.deviation
 
 
 @dataclass(frozen=True, eq=False)
 class Gate:
-    """How far it is open for an example: the logistic function of the mean over time of `k' quadratic k + linear k`,
-    less `bias`, where k are its whitened inputs (`axes`, `centre`).
+    """The logistic function of the mean over time of `k' quadratic k + linear k` minus `bias`, for whitened inputs `k`.
+
+    Args:
+        axes: `(number, inputs)`, which together with `centre` whitens a layer's inputs.
+        centre: `(number,)`.
+        quadratic: `(number, number)`.
+        linear: `(number,)`.
+        bias: `()`.
     """
 
     axes: Tensor
@@ -71,58 +86,63 @@ class Gate:
     bias: Tensor
 
     @classmethod
-    def fit(cls, usual: Usual, corrected: Sequence[Tensor]) -> "Gate":
-        """Between the usual and the rows `(size,)` of the corrected, of which there is one at least."""
-        protected, rows = usual.rows.double(), torch.stack(list(corrected)).double()
+    def fit(cls, background: BackgroundStatistics, corrected: Sequence[Tensor]) -> "Gate":
+        """Fit the discriminant between the background and the rows `(size,)` of at least one corrected example."""
+        protected, rows = background.rows.double(), torch.stack(list(corrected)).double()
         middle = rows.mean(0)
         spread = torch.cat([protected / len(protected) ** 0.5, (rows - middle) / (2 * len(rows)) ** 0.5])
-        shrink = (_SHRINK * spread.square().sum() / spread.shape[1]).clamp_min(1e-6)  # of examples that are all alike
-        # There are more moments than examples: the discriminant is a combination of these.
+        shrink = (_SHRINK * spread.square().sum() / spread.shape[1]).clamp_min(1e-6)  # if all examples are equal
+        # There are more moments than examples, so the discriminant is a combination of the examples' rows.
         gram = spread @ spread.T
         factor = torch.linalg.cholesky(gram + shrink * torch.eye(len(spread), dtype=torch.float64))
         axis = (middle - spread.T @ torch.cholesky_solve((spread @ middle)[:, None], factor)[:, 0]) / shrink
-        # A protected example was one of those that the axis was fitted to. Without it, it would lie further out, by
-        # N / (N - its leverage).
+        # The axis was fitted to each protected example. Fitted without it, the score of an example would be larger by
+        # the factor N / (N - leverage).
         leverage = _leverage(gram, len(protected), factor, shrink)
         scores = protected @ axis * len(protected) / (len(protected) - leverage).clamp_min(1.0)
         weight = _SLOPE * axis / scores.std().clamp_min(1e-12)
-        bias = _SLOPE * (scores.mean() / scores.std().clamp_min(1e-12) + LIMIT - _DOUBT / len(rows))
-        # From a summary's numbers to those of a step's inputs.
-        number = len(usual.centre)
-        weight, shift = weight / usual.deviation, (weight / usual.deviation) @ usual.mean.double()
+        bias = _SLOPE * (scores.mean() / scores.std().clamp_min(1e-12) + LIMIT - _LENIENCY / len(rows))
+        # Convert the weights of a summary to a quadratic function of a step's inputs.
+        number = len(background.centre)
+        weight, shift = weight / background.deviation, (weight / background.deviation) @ background.mean.double()
         upper = torch.triu_indices(number, number)
         quadratic = torch.zeros(number, number, dtype=torch.float64)
         quadratic[upper[0], upper[1]] = weight[number:]
         return cls(
-            usual.axes, usual.centre, ((quadratic + quadratic.T) / 2).float(), weight[:number].float(),
-            (bias + shift).float(),
-        )  # fmt: skip
+            axes=background.axes,
+            centre=background.centre,
+            quadratic=((quadratic + quadratic.T) / 2).float(),
+            linear=weight[:number].float(),
+            bias=(bias + shift).float(),
+        )
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """How far it is open, 0 to 1, `(batch, 1, 1)`, for inputs `(batch, time, inputs)`.
+        """Return how far the gate is open, from 0 to 1, `(batch, 1, 1)`, for inputs `(batch, time, inputs)`.
 
-        Steps whose inputs are all zero are left out, so that padding changes nothing where models mask it.
+        Steps whose inputs are all zero are ignored, because models mask their padding.
         """
-        there = _there(inputs)
-        own = inputs @ self.axes.T - self.centre
-        scores = ((own @ self.quadratic + self.linear) * own).sum(-1) * there
-        mean = scores.sum(1) / there.sum(1).clamp_min(1)
+        valid = _nonzero_steps(inputs)
+        whitened = inputs @ self.axes.T - self.centre
+        scores = ((whitened @ self.quadratic + self.linear) * whitened).sum(-1) * valid
+        mean = scores.sum(1) / valid.sum(1).clamp_min(1)
         return torch.sigmoid(mean - self.bias).view(-1, 1, 1)
 
     def to(self, device: torch.device) -> "Gate":
-        """The same on another device."""
+        """Return the gate on another device."""
         tensors = (self.axes, self.centre, self.quadratic, self.linear, self.bias)
         return Gate(*(tensor.to(device) for tensor in tensors))
 
 
-def _there(inputs: Tensor) -> Tensor:
+def _nonzero_steps(inputs: Tensor) -> Tensor:
     return inputs.ne(0).any(-1)
 
 
 def _leverage(gram: Tensor, number: int, factor: Tensor, shrink: Tensor) -> Tensor:
-    """`r' M^-1 r` of each of `number` protected rows, which over the root of their number are the first of `spread`:
-    `M = spread' spread + shrink`, `gram = spread spread'`, and `factor` is that of `gram + shrink`.
+    """Return `r' M^-1 r` for each of the `number` protected rows r, with `M = spread' spread + shrink`.
+
+    Divided by `sqrt(number)`, these are the first rows of `spread`. `gram` is `spread spread'`, and `factor` the
+    Cholesky factor of `gram + shrink`.
     """
-    across = gram[:number] * number**0.5
-    inside = torch.cholesky_solve(across.T, factor)
-    return (number * gram.diagonal()[:number] - (across * inside.T).sum(1)) / shrink
+    products = gram[:number] * number**0.5
+    solved = torch.cholesky_solve(products.T, factor)
+    return (number * gram.diagonal()[:number] - (products * solved.T).sum(1)) / shrink

@@ -1,10 +1,10 @@
-"""What corrections are keyed by: the inputs of one affine layer, of which its output at each step is an affine map.
+"""The affine layer that holds corrections. Its inputs are their keys, and its outputs are what they change.
 
-Nothing before the layer changes when its outputs do, so that the keys of a correction stay what they were whatever is
-corrected later. Everything else about corrections rests on that.
+Editing the outputs of a layer leaves its inputs unchanged, so the keys of a correction stay the same whatever is
+corrected later. Everything else about corrections relies on this.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +20,18 @@ from interventions.sites import Site
 class AffineLayer:
     """A linear map, or a convolution over time, whose output is `site`.
 
-    Its inputs are `(batch, time, inputs)` before a linear map and `(batch, inputs, time)` before a convolution, as the
-    module gets them. The key of an output step is what that step is made of: the inputs of a linear map, or of a
-    convolution's window, `(width,)`.
+    The inputs of its module are `(batch, time, inputs)` for a linear map and `(batch, inputs, time)` for a convolution.
+    The key of an output step is what that step is computed from, `(width,)`: the inputs of a linear map, or the inputs
+    within the window of a convolution.
+
+    Args:
+        site: the output of the layer.
+        inputs: number of inputs per time step.
+        kernel: width of the convolution's window, in time steps.
+        stride: stride of the convolution.
+        padding: zeros before and after the inputs of the convolution.
+        dilation: dilation of the convolution.
+        convolution: whether it is a convolution.
     """
 
     site: Site
@@ -34,18 +43,30 @@ class AffineLayer:
     convolution: bool = False
 
     @classmethod
-    def of(cls, model: nn.Module, site: Site) -> "AffineLayer":
-        """The layer at a site. Raises ValueError where what is there is none that can be corrected."""
+    def at_site(cls, model: nn.Module, site: Site) -> "AffineLayer":
+        """Return the layer of a site. Raises ValueError if its module cannot hold corrections."""
         module = module_at(model, site)
-        if type(module).forward is nn.Linear.forward and isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward:
             return cls(site, module.in_features)
-        plain = isinstance(module, nn.Conv1d) and type(module).forward is nn.Conv1d.forward
-        if plain and module.groups == 1 and module.padding_mode == "zeros" and not isinstance(module.padding, str):
-            window = (module.kernel_size, module.stride, module.padding, module.dilation)
-            return cls(site, module.in_channels, *(size for (size,) in window), True)
+        if (
+            isinstance(module, nn.Conv1d)
+            and type(module).forward is nn.Conv1d.forward
+            and module.groups == 1
+            and module.padding_mode == "zeros"
+            and not isinstance(module.padding, str)
+        ):
+            return cls(
+                site,
+                module.in_channels,
+                kernel=module.kernel_size[0],
+                stride=module.stride[0],
+                padding=module.padding[0],
+                dilation=module.dilation[0],
+                convolution=True,
+            )
         raise ValueError(
-            f"'{site.name}' cannot hold corrections: expected a Linear, or a Conv1d of one group that pads by a number "
-            f"of zeros, and it is {module}."
+            f"'{site.name}' cannot hold corrections: expected a Linear, or a Conv1d with one group and numeric zero "
+            f"padding, got {module}."
         )
 
     @property
@@ -53,16 +74,22 @@ class AffineLayer:
         """The length of a key."""
         return self.inputs * self.kernel
 
-    def steps_last(self, inputs: Tensor) -> Tensor:
-        """Inputs as `(batch, time, inputs)`, a view, of what the module gets; a linear map's may lack the time axis."""
+    def inputs_last(self, inputs: Tensor) -> Tensor:
+        """Return the module's inputs as a view `(batch, time, inputs)`. Those of a linear map may have no time axis."""
         if inputs.dim() == 2:
             return inputs.unsqueeze(1)
         return inputs.mT if self.convolution else inputs
 
     def map(self, inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Another affine map of the same keys: `weight` `(rows, width)`, of what the module gets; steps last but one.
+        """Apply another affine map of the same keys.
 
-        Returns `(batch, time, rows)`, or `(batch, rows)` where there is no time axis.
+        Args:
+            inputs: the module's inputs.
+            weight: `(rows, width)`.
+            bias: `(rows,)`.
+
+        Returns:
+            `(batch, time, rows)`, or `(batch, rows)` if the inputs have no time axis.
         """
         if not self.convolution:
             return nn.functional.linear(inputs, weight, bias)
@@ -70,7 +97,7 @@ class AffineLayer:
         return nn.functional.conv1d(inputs, kernels, bias, self.stride, self.padding, self.dilation).mT
 
     def keys(self, inputs: Tensor) -> Tensor:
-        """The key of each step, `(steps, width)`, of the inputs `(time, inputs)` of one example."""
+        """Return the key of each output step, `(steps, width)`, for one example's inputs `(time, inputs)`."""
         if not self.convolution:
             return inputs
         rows = nn.functional.unfold(
@@ -79,31 +106,31 @@ class AffineLayer:
         return rows[0].T
 
     def needed(self, steps: int) -> int:
-        """How many of an example's inputs its first `steps` output steps are made of."""
+        """Return how many input steps the first `steps` output steps depend on."""
         return (steps - 1) * self.stride + self.dilation * (self.kernel - 1) + 1 - self.padding
 
 
 @contextmanager
-def layer_inputs(model: nn.Module, layer: AffineLayer) -> Iterator[list[Tensor]]:
-    """Collect what the layer's module is called with, `(batch, time, inputs)` for each call, while the model runs."""
-    found: list[Tensor] = []
+def layer_inputs(model: nn.Module, layer: AffineLayer) -> Generator[list[Tensor], None, None]:
+    """Collect the inputs of the layer's module, `(batch, time, inputs)` for each call, while the model runs."""
+    collected: list[Tensor] = []
 
     def hook(module: nn.Module, inputs: Any) -> None:
-        # A copy: what stands before the layer may write into its output again.
-        found.append(layer.steps_last(inputs[0].detach()).clone())
+        # A copy, because in-place operations may overwrite the inputs.
+        collected.append(layer.inputs_last(inputs[0].detach()).clone())
 
     handle = module_at(model, layer.site).register_forward_pre_hook(hook)
     try:
-        yield found
+        yield collected
     finally:
         handle.remove()
 
 
 def rms(rows: Tensor) -> Tensor:
-    """The root mean square of all elements."""
+    """Return the root mean square of all elements."""
     return rows.double().square().mean().sqrt()
 
 
 def power_of_two(size: Tensor) -> Tensor:
-    """The least powers of two that are not below `size`; 1 where that is zero."""
+    """Round up to powers of two; 0 becomes 1."""
     return torch.where(size > 0, torch.exp2(size.clamp_min(1e-30).log2().ceil()), 1.0)

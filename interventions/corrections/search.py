@@ -1,10 +1,13 @@
-"""The change of a layer's outputs that one correction needs: the least after which free decoding gives its text.
+"""Search for the smallest change of a layer's outputs after which free decoding gives the corrected text.
 
-Least by what the memory's ridge regression has to pay for it (`interventions/corrections/ridge.py`): a change that an
-affine map makes by moving little of what is protected, and of what was corrected before, costs little, and so it is
-what the search finds. Other inputs that are alike are then changed alike; a change of some frames, whatever makes it,
-would carry over to none. What no map can make is left to each step by itself, and to the codebook to keep.
+The size of a change is its cost in the memory's ridge regression (`interventions/corrections/ridge.py`). A change is
+cheap if an affine map can make it with little effect on protected inputs and on earlier corrections, so the search
+prefers changes that generalise to similar inputs. What no map can change is left to each step, and the codebook stores
+it.
 """
+
+# Tensor.norm has no annotations.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,23 +21,26 @@ from interventions.intervention import Intervention
 from interventions.sites import Site
 from interventions.steer import Steer
 
-_LONGER = 10  # after so many steps they are twice as long, after twice as many three times
-_TOUCHED = 0.1  # a step counts as changed from this share of the most changed one's length
+_GROWTH = 10  # after this many steps the step length has doubled, after twice as many it has tripled
+_TOUCHED = 0.1  # a time step counts as changed from this share of the largest change
 
 
 @dataclass(frozen=True)
 class Search:
-    """How the change that a correction needs is looked for.
+    """Settings of the search for the change that a correction needs.
 
-    Adam, with one second moment for all coordinates (so that it steps in the direction of the gradient), goes at most
-    `steps` steps from no change at all, the first ones of length `rate` in units of the layer's usual output (its root
-    mean square) and later ones longer, on the loss plus `penalty` times the mean over time of the change's cost, a
-    penalty that falls to zero in the end. It stops where free decoding gives the text and the loss, per character or
-    token, is at most `margin`.
+    Adam, with one second moment for all coordinates (so that it follows the direction of the gradient), minimises the
+    loss plus a penalty on the mean cost of the change per time step, which decays to zero. It stops if free decoding
+    gives the text and the loss is at most `margin`. If nothing is found, the search restarts with a larger
+    `residual_scale`; if the memory did not reproduce what was found, with a smaller margin.
 
-    `own` is how far each step may change by itself for what it would cost the map to change it by 1. The search starts
-    again, up to `rounds` times in all, with a larger `own` where it found nothing, and a smaller margin where the
-    memory did not keep what it found.
+    Args:
+        steps: maximum number of gradient steps.
+        rate: length of the first step, in units of the layer's output scale. Later steps are longer.
+        penalty: weight of the cost.
+        margin: loss per character or token at which to stop.
+        rounds: maximum number of searches.
+        residual_scale: how far each time step may change on its own, at the cost of changing the map's output by 1.
     """
 
     steps: int = 80
@@ -42,48 +48,58 @@ class Search:
     penalty: float = 0.02
     margin: float = 0.03
     rounds: int = 4
-    own: float = 0.3
+    residual_scale: float = 0.3
 
 
 @dataclass(frozen=True, eq=False)
-class Reach:
-    """Which changes can be made, and what must be kept for it: with coordinates z `(rank, units)`, `change @ z` is the
-    change of a layer's outputs, `kept @ z` what is to be put into the memory; the cost is the square of z.
+class EditSubspace:
+    """The possible changes at a layer, as linear functions of coordinates z `(rank, units)` at the cost |z|^2.
 
-    Both are `(steps, rank)`, scaled so that coordinates of size 1 make a change of about size 1 at each step.
+    Both maps are scaled so that coordinates of size 1 give changes of about size 1 at each step.
+
+    Args:
+        change: `(steps, rank)`; `change @ z` is the change of the layer's outputs.
+        targets: `(steps, rank)`; `targets @ z` must be added to the regression targets to get that change.
     """
 
     change: Tensor
-    kept: Tensor
+    targets: Tensor
 
     @classmethod
-    def free(cls, steps: int) -> "Reach":
-        """Each step may change by itself, whatever its key is."""
-        return cls(torch.zeros(steps, 0), torch.zeros(steps, 0)).apart(1.0)
+    def unrestricted(cls, steps: int) -> "EditSubspace":
+        """Return the subspace in which each step may change on its own, whatever its key."""
+        return cls(torch.zeros(steps, 0), torch.zeros(steps, 0)).with_residuals(1.0)
 
-    def apart(self, own: float) -> "Reach":
-        """The same, where besides each step may change by itself, whatever its key is, by `own` for coordinates of
-        size 1; for that nothing is kept here.
+    def with_residuals(self, scale: float) -> "EditSubspace":
+        """Return the subspace in which each step may also change on its own, by `scale` for coordinates of size 1.
+
+        These changes need no regression targets.
         """
-        each = own * torch.eye(len(self.change))
-        return Reach(torch.cat([self.change, each], 1), torch.cat([self.kept, torch.zeros_like(each)], 1))
+        each = scale * torch.eye(len(self.change))
+        return EditSubspace(torch.cat([self.change, each], 1), torch.cat([self.targets, torch.zeros_like(each)], 1))
 
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """What was found: `values` `(steps, units)` to add to the layer's output, `kept` `(steps, units)` to put into the
-    memory for that, whether decoding is `right` with it, the loss then, and how many gradient `steps` it took.
+    """The result of a search.
+
+    Args:
+        values: `(steps, units)`, the change of the layer's outputs.
+        targets: `(steps, units)`, what to add to the regression targets.
+        correct: whether free decoding gives the text with this change.
+        loss: the loss with this change, per character or token.
+        steps: number of gradient steps.
     """
 
     values: Tensor
-    kept: Tensor
-    right: bool
+    targets: Tensor
+    correct: bool
     loss: float
     steps: int
 
     @property
     def touched(self) -> Tensor:
-        """Which time steps it changes, `(steps,)`: those that change by a tenth of the most changed one or more."""
+        """Bool `(steps,)`: the time steps that change by at least a tenth of the largest change."""
         lengths = self.values.norm(dim=1)
         return (lengths > 0) & (lengths >= _TOUCHED * lengths.max())
 
@@ -93,42 +109,50 @@ class Change:
 def find_change(
     model: nn.Module,
     site: Site,
-    reach: Reach,
+    subspace: EditSubspace,
     size: float,
     loss: Callable[[], Tensor],
-    right: Callable[[], bool],
+    is_correct: Callable[[], bool],
     search: Search,
-    on: Sequence[Intervention] = (),
+    interventions: Sequence[Intervention] = (),
 ) -> Change:
-    """The least change within `reach` of a site's outputs after which free decoding is right.
+    """Find the smallest change of a site's outputs after which free decoding is correct.
 
-    `loss` runs the model on one example and gives the loss of the corrected text, `right` decodes it freely and says
-    whether that text comes out; both as the model is at that moment, with what `on` does to it and the change on top.
-    `size` is that of the site's usual output. Gradients are taken whether or not the caller takes any.
+    Gradients are computed even if the caller has disabled them.
+
+    Args:
+        model: the model.
+        site: the layer's output.
+        subspace: the changes that can be made.
+        size: scale of the layer's outputs.
+        loss: runs the model on one example and returns the loss of the corrected text.
+        is_correct: decodes the example freely and returns whether the corrected text results.
+        search: settings.
+        interventions: what else to apply to the model, before the change.
     """
-    total, rank = reach.change.shape
+    total, rank = subspace.change.shape
     z = torch.zeros(rank, site.units)
     first, second = torch.zeros_like(z), 0.0
     found, value, step = False, float("inf"), 0
     delta = torch.zeros(total, site.units, requires_grad=True)
-    with intervene(model, *on, Steer(site, delta, size)):
+    with intervene(model, *interventions, Steer(site, delta, size)):
         for step in range(search.steps + 1):
-            now = loss()
-            value = float(now.detach())
+            current = loss()
+            value = float(current.detach())
             if not isfinite(value):
                 break
             if value <= search.margin or step == search.steps:
                 with torch.no_grad():
-                    found = right()
+                    found = is_correct()
                 if found or step == search.steps:
                     break
-            (slope,) = torch.autograd.grad(now, delta)
-            left = 1 - step / search.steps
-            slope = reach.change.T @ slope + 2 * left * search.penalty / total * z
+            (slope,) = torch.autograd.grad(current, delta)
+            remaining = 1 - step / search.steps
+            slope = subspace.change.T @ slope + 2 * remaining * search.penalty / total * z
             first = 0.9 * first + 0.1 * slope
             second = 0.999 * second + 0.001 * float(slope.square().mean())
             length = (second / (1 - 0.999 ** (step + 1))) ** 0.5 + 1e-12
-            z = z - search.rate * (1 + step / _LONGER) / (1 - 0.9 ** (step + 1)) / length * first
+            z = z - search.rate * (1 + step / _GROWTH) / (1 - 0.9 ** (step + 1)) / length * first
             with torch.no_grad():
-                delta.copy_(reach.change @ z)
-    return Change(size * delta.detach(), size * reach.kept @ z, found, value, step)
+                delta.copy_(subspace.change @ z)
+    return Change(size * delta.detach(), size * subspace.targets @ z, found, value, step)

@@ -13,7 +13,7 @@ from interventions.capture import capture
 from interventions.hooks import NeverRanError
 from interventions.intervene import intervene
 from interventions.intervention import Custom
-from interventions.reduce import Mean, Sample
+from interventions.reduce import Mean, Reservoir
 from interventions.sites import Site, find_sites, site_at
 
 X = torch.randn(3, 13, 40, generator=torch.Generator().manual_seed(0))
@@ -65,13 +65,13 @@ def test_calls_come_in_order_and_can_be_taken_away(net):
         net(X)
         net(X[:1])
         assert [len(x) for x in acts.calls(site)] == [3, 1]
-        with pytest.raises(KeyError, match=r"ran 2 times: see calls\(\)"):
+        with pytest.raises(KeyError, match=r"ran 2 times. Use calls\(\)"):
             acts[site]
         taken = acts.take()
         assert [len(x) for x in taken[site.name]] == [3, 1] and acts.calls(site) == []
         net(X[:2])
         assert len(acts[site.name]) == 2
-    with pytest.raises(KeyError, match="'nowhere' is not captured; these are: acoustic_model.0"):
+    with pytest.raises(KeyError, match="'nowhere' is not captured. Captured sites: acoustic_model.0"):
         acts["nowhere"]
 
 
@@ -113,7 +113,10 @@ def test_hooks_come_off_after_an_exception_and_others_stay(net):
 
 
 def test_a_site_that_never_ran_is_an_error(net):
-    with pytest.raises(NeverRanError, match="never called 'acoustic_model.0'"), capture(net, find_sites(net)):
+    with (
+        pytest.raises(NeverRanError, match="Nothing was captured at 'acoustic_model.0'"),
+        capture(net, find_sites(net)),
+    ):
         pass
 
 
@@ -178,7 +181,7 @@ def test_the_hidden_state_is_the_first_tensor_and_the_rest_stays(form):
 
 def test_a_module_that_puts_out_no_tensor_is_refused():
     net = nn.Sequential(OrderedDict(puts=Puts("tensor")))
-    with pytest.raises(ValueError, match="'puts' put out no tensor, but str"), capture(net, Site("puts", -1, 3, ())):
+    with pytest.raises(ValueError, match="'puts' returned no tensor, but a str"), capture(net, Site("puts", -1, 3, ())):
         net("words")
 
 
@@ -199,27 +202,27 @@ def test_a_streamed_mean_is_the_mean(net):
         expected = torch.cat([acts[site] for acts in parts]).reshape(-1, site.units).double().mean(0)
         torch.testing.assert_close(whole.result()[site.name].double(), expected, atol=1e-7, rtol=1e-6)
         torch.testing.assert_close(left.merge(right).result()[site.name], whole.result()[site.name])
-    with pytest.raises(ValueError, match="mean of nothing"):
+    with pytest.raises(ValueError, match="there is no mean"):
         Mean().result()
 
 
 def test_a_sample_is_drawn_evenly_from_all_that_came():
     site, counts = Site("fc", -1, 1, ()), torch.zeros(20)
     for seed in range(1500):
-        sample = Sample(4, seed)
+        sample = Reservoir(4, seed)
         for part in torch.arange(20.0).reshape(20, 1).split([1, 7, 12]):
             sample(site, part)
         rows = sample.result()["fc"]
         assert rows.shape == (4, 1) and len(rows.unique()) == 4
         counts[rows.long().squeeze(1)] += 1
     assert (counts - 300).abs().max() < 5 * (1500 * 0.2 * 0.8) ** 0.5
-    small = Sample(4)
+    small = Reservoir(4)
     small(site, torch.ones(2, 1, 1))
     assert small.result()["fc"].shape == (2, 1)
-    with pytest.raises(ValueError, match="sample of nothing"):
-        Sample(1).result()
+    with pytest.raises(ValueError, match="the reservoir is empty"):
+        Reservoir(1).result()
     with pytest.raises(ValueError, match="rows=0"):
-        Sample(0)
+        Reservoir(0)
 
 
 @torch.no_grad()

@@ -38,7 +38,7 @@ def test_other_units_keep_every_bit_and_the_input_is_not_written_into(kind, unit
 def test_a_clamp_keeps_its_bounds(low, high):
     neurons = Neurons.every(SITE)
     if (low is None and high is None) or (None not in (low, high) and low > high):
-        with pytest.raises(ValueError, match="low at most high"):
+        with pytest.raises(ValueError, match="low <= high"):
             Clamp(neurons, low, high)
         return
     found = applied(Clamp(neurons, low, high))

@@ -201,7 +201,7 @@ def test_two_folds_come_off_in_the_opposite_order_only():
     before = {key: value.clone() for key, value in model.state_dict().items()}
     first = fold(model, make("steer", site_at(model, "linear")))
     second = fold(model, make("erase", site_at(model, "linear")))
-    with pytest.raises(ValueError, match="Take out what was folded later first"):
+    with pytest.raises(ValueError, match="Undo later folds first"):
         unfold(first)
     unfold(second)
     unfold(first)
@@ -216,7 +216,7 @@ def test_unfolding_does_not_throw_away_training():
     with torch.no_grad():
         model.conv.weight[1, 0, 0] += 1
     state = {key: value.clone() for key, value in model.state_dict().items()}
-    with pytest.raises(ValueError, match="not what fold.. left"):
+    with pytest.raises(ValueError, match="has changed since fold"):
         unfold(folded)
     assert not any(changed_bits(state[key], value).any() for key, value in model.state_dict().items())
 
@@ -344,31 +344,31 @@ def edit(change):
 @pytest.mark.parametrize(
     ("case", "reason"),
     [
-        (block, "TransformerEncoderLayer is not affine in weights of its own"),
+        (block, "TransformerEncoderLayer is not affine in its own weights"),
         (subclass, "Odd is not affine"),
         (wrapped, "Linear is not affine"),
-        (weight_norm, "'conv'.*weight is no parameter, but computed from others"),
-        (old_weight_norm, "'conv'.*weight is no parameter, but computed from others"),
+        (weight_norm, "'conv'.*weight is not a parameter, but computed from others"),
+        (old_weight_norm, "'conv'.*weight is not a parameter, but computed from others"),
         (tied, "'head'.*tied to 'embed.weight'"),
         (grouped, "Erase cannot be folded at '0': it mixes units"),
         (norm, "LowRank cannot be folded at 'layer': it mixes units"),
         (no_weights, "it has no weight"),
-        (hooked, r"forward hooks on it \(1\)"),
-        (active, "forward hooks on it"),
-        (other_axis, "6 units on axis 1, but the module 6 on axis -1"),
+        (hooked, r"forward hooks \(1\)"),
+        (active, "has forward hooks"),
+        (other_axis, "6 units on axis 1, but the module has 6 on axis -1"),
         (elsewhere, "no module 'decoder'"),
         (scoped(Scope(steps=(0, 1))), "its scope"),
         (scoped(Scope(positions=(2, 5))), "its scope"),
         (scoped(Scope(examples=(0,), batch=2)), "its scope"),
-        (edit(lambda site: Steer(site, torch.ones(3, UNITS))), "from step to step"),
-        (edit(lambda site: Steer(site, torch.ones(UNITS), (1.0, 0.0))), "from step to step"),
+        (edit(lambda site: Steer(site, torch.ones(3, UNITS))), "depends on the step"),
+        (edit(lambda site: Steer(site, torch.ones(UNITS), (1.0, 0.0))), "depends on the step"),
         (
             edit(lambda site: Ablate(Neurons({site: [1]}), "resample", {site.name: torch.ones(4, UNITS)})),
-            "another activation each time",
+            "a different activation each time",
         ),
-        (edit(lambda site: Clamp(Neurons({site: [1]}), high=100.0)), "Clamp cannot be folded: it is not known to be"),
-        (edit(lambda site: Patch(site, torch.ones(1, 4, UNITS))), "Patch cannot be folded: it is not known to be"),
-        (edit(lambda site: Custom(site, lambda x: x * 2)), "Custom cannot be folded: it is not known to be"),
+        (edit(lambda site: Clamp(Neurons({site: [1]}), high=100.0)), "Clamp cannot be folded: it is not an affine map"),
+        (edit(lambda site: Patch(site, torch.ones(1, 4, UNITS))), "Patch cannot be folded: it is not an affine map"),
+        (edit(lambda site: Custom(site, lambda x: x * 2)), "Custom cannot be folded: it is not an affine map"),
         (edit(lambda site: Steer(site, torch.full((UNITS,), torch.inf))), "would not be finite"),
     ],
 )

@@ -320,10 +320,10 @@ def test_names_that_are_taken_or_unknown_are_refused_and_change_nothing(net):
     edits = Edits(net)
     edits.add(EDITS["set"](UP), "one")
     kept = run(net)
-    with pytest.raises(ValueError, match="'one' is on already"):
+    with pytest.raises(ValueError, match="There is an intervention 'one' already"):
         edits.add(EDITS["scale"](UP), "one")
     for act in (edits.remove, edits.enable, edits.disable, lambda name: edits.scale(name, 1.0)):
-        with pytest.raises(ValueError, match="No intervention 'two' is on. There are: one"):
+        with pytest.raises(ValueError, match="There is no intervention 'two'. There are: one"):
             act("two")
     with pytest.raises(ValueError, match="'nowhere'"):
         edits.add(Steer(NOWHERE, vector(6)))
@@ -336,7 +336,7 @@ def test_names_that_are_taken_or_unknown_are_refused_and_change_nothing(net):
 @pytest.mark.parametrize(
     ("site", "message"),
     [
-        (Site("conv", -1, 6, ()), r"'conv' put out \(2, 6, 5\); expected a batch with 6 units on axis -1"),
+        (Site("conv", -1, 6, ()), r"'conv' returned \(2, 6, 5\); expected a batch with 6 units on axis -1"),
         (Site("conv", 1, 7, ()), "7 units on axis 1"),
         (Site("conv", 3, 6, ()), "6 units on axis 3"),
         (Site("blocks", -1, 6, ()), None),
@@ -344,7 +344,7 @@ def test_names_that_are_taken_or_unknown_are_refused_and_change_nothing(net):
 )
 def test_a_site_that_is_not_as_it_says_is_refused_at_the_first_call(net, site, message):
     if message is None:
-        with pytest.raises(NeverRanError, match="never called 'blocks'"):
+        with pytest.raises(NeverRanError, match="did not call 'blocks'"):
             run(net, Steer(site, vector(6)))
     else:
         with pytest.raises(ValueError, match=message):
@@ -355,7 +355,7 @@ def test_a_site_that_is_not_as_it_says_is_refused_at_the_first_call(net, site, m
     "function", [lambda x: x[:1], lambda x: x.double(), lambda x: x.sum(-1)], ids=["rows", "dtype", "units"]
 )
 def test_a_function_that_gives_something_else_is_refused(net, function):
-    with pytest.raises(ValueError, match=r"Custom made .* of 'blocks.0.up'.*\(2, 5, 8\) torch.float32"):
+    with pytest.raises(ValueError, match=r"Custom returned .* for 'blocks.0.up'.*\(2, 5, 8\) torch.float32"):
         run(net, Custom(UP, function))
 
 
@@ -365,7 +365,7 @@ ASIDE = Site("aside", -1, 6, ())
 
 
 def test_an_intervention_that_the_model_goes_past_is_an_error_in_the_call(net):
-    with pytest.raises(NeverRanError, match="Steer did not run: Net was called, and never called 'aside'"):
+    with pytest.raises(NeverRanError, match="Steer did not run: Net was called, but did not call 'aside'"):
         run(net, Steer(UP, vector(8)), Steer(ASIDE, vector(6)))
     edits = Edits(net)
     edits.add(Steer(ASIDE, vector(6)), "aside")
@@ -388,7 +388,10 @@ def test_a_call_that_runs_everything_is_no_excuse_for_one_that_does_not(net):
 
 
 def test_a_block_that_ends_without_a_call_is_an_error(net):
-    with pytest.raises(NeverRanError, match="'blocks.0.up' while it was on"), intervene(net, Steer(UP, vector(8))):
+    with (
+        pytest.raises(NeverRanError, match="'blocks.0.up' while the intervention was attached"),
+        intervene(net, Steer(UP, vector(8))),
+    ):
         pass
 
 

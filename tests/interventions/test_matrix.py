@@ -44,7 +44,7 @@ TOKENS = 6  # that a decoder reads in a forward pass; as many are generated
 def expected(edit: str, model: str, use: str) -> str:
     if use == "generate" and model in ("wav2letter", "wav2vec2"):
         return "-"
-    # Bounds are not affine, and what is patched in is of one input.
+    # Bounds are not affine, and a patch is of one input.
     return "refused" if use == "fold" and edit in ("patch", "clamp") else "yes"
 
 
@@ -373,7 +373,7 @@ def check_stored(cell: Cell, edit: str, model: str, stored: tuple[Path, dict[str
     other = copy.deepcopy(cell.net)
     with torch.no_grad():
         next(other.parameters()).view(-1)[0] += 1
-    with pytest.raises(FileError, match="is for another model"):
+    with pytest.raises(FileError, match="belongs to another model"):
         load(folder / f"{edit}-{model}.safetensors", other)
 
 

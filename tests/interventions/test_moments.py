@@ -76,5 +76,5 @@ def test_what_is_refused_leaves_the_sums_alone(wrong, message):
 def test_one_vector_has_no_covariance():
     moments = Moments(2)
     moments.update(torch.ones(1, 2))
-    with pytest.raises(ValueError, match="two vectors or more, got 1"):
+    with pytest.raises(ValueError, match="at least two vectors, got 1"):
         _ = moments.covariance

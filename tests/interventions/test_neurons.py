@@ -57,7 +57,7 @@ def test_a_set_knows_its_sites_also_the_empty_ones():
     assert ("conv", 0) not in neurons and ("out", 1) not in neurons and "conv" not in neurons and 4 not in neurons
     assert (~neurons)["fc"] == (0, 1, 2) and "out" not in [site.name for site in (~neurons).sites]
     assert repr(neurons) == "Neurons(conv: 2 of 5, fc: 0 of 3)"
-    with pytest.raises(KeyError, match="'out' is none of the sites: conv, fc"):
+    with pytest.raises(KeyError, match="'out' is not one of the sites: conv, fc"):
         neurons["out"]
 
 
@@ -80,9 +80,9 @@ def test_a_fraction_is_no_unit():
 
 
 def test_two_sites_of_one_name_are_refused():
-    with pytest.raises(ValueError, match="Two sites are called 'fc'"):
+    with pytest.raises(ValueError, match="Two different sites are called 'fc'"):
         Neurons({SITES[1]: [0], Site("fc", -1, 9, ()): [1]})
-    with pytest.raises(ValueError, match="Two sites are called 'fc'"):
+    with pytest.raises(ValueError, match="Two different sites are called 'fc'"):
         Neurons({SITES[1]: [0]}) | Neurons({Site("fc", -1, 9, ()): [1]})
 
 
@@ -92,7 +92,7 @@ def test_a_control_has_as_many_of_each_site_and_follows_from_its_seed(neurons, s
     assert [len(units) for units in control.units] == [len(units) for units in neurons.units]
     assert control.sites == neurons.sites and neurons.random(seed) == control
     if all(2 * len(units) <= site.units for site, units in zip(neurons.sites, neurons.units, strict=True)):
-        assert not neurons.random(seed, apart=True) & neurons
+        assert not neurons.random(seed, disjoint=True) & neurons
 
 
 def test_a_control_draws_every_unit_as_often():
@@ -101,8 +101,8 @@ def test_a_control_draws_every_unit_as_often():
         for _, unit in neurons.random(seed):
             counts[unit] += 1
     assert (counts - 800).abs().max() < 5 * (2000 * 0.4 * 0.6) ** 0.5
-    with pytest.raises(ValueError, match="'conv' has 1 other units, and 4 are to be drawn"):
-        Neurons({SITES[0]: [0, 1, 2, 3]}).random(0, apart=True)
+    with pytest.raises(ValueError, match="'conv' has 1 other units, but 4 are needed"):
+        Neurons({SITES[0]: [0, 1, 2, 3]}).random(0, disjoint=True)
 
 
 # ---------------------------------------------------------------------------------------------- scores
@@ -125,7 +125,7 @@ def test_top_is_the_highest_and_ties_go_to_the_first(scores, count):
 
 @given(SCORES, st.integers(0, 3))
 def test_top_of_each_site(scores, count):
-    chosen = Scores(scores).top(count, per="site")
+    chosen = Scores(scores).top(count, per_site=True)
     for site in SITES:
         assert set(chosen[site]) == {unit for _, unit in ranked(scores, [site])[:count]}
 
@@ -152,11 +152,6 @@ def test_other_amounts_are_refused(amount):
         scores.top(amount)
 
 
-def test_other_groups_are_refused():
-    with pytest.raises(ValueError, match="per must be 'site'.*'layer'"):
-        Scores({SITES[0]: torch.zeros(5)}).top(1, per="layer")
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -177,7 +172,7 @@ def test_scores_are_saved_and_loaded_bit_for_bit(tmp_path_factory, values):
     scores = Scores(values)
     scores.save(path)
     assert Scores.load(path) == scores and Scores.load(path)["out"].dtype == torch.float64
-    with pytest.raises(FileError, match="expected to hold neurons, and holds scores"):
+    with pytest.raises(FileError, match="expected to contain neurons, but contains scores"):
         Neurons.load(path)
 
 
@@ -195,7 +190,7 @@ def test_a_file_without_what_it_names_is_told(tmp_path, kind):
     site = site_to_json(SITES[0])
     for header in ({"sites": [site]}, {}, {"sites": 3}):
         write_tensors(path, said, header, {})
-        with pytest.raises(FileError, match=f"file.safetensors' does not hold {said} for each site"):
+        with pytest.raises(FileError, match=f"file.safetensors' has no {said} for one of its sites"):
             kind.load(path)
     write_tensors(path, said, {"sites": [{**site, "rows": 3}]}, {"0": torch.zeros(SITES[0].units)})
     with pytest.raises(FileError, match="does not describe a site"):

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from interventions.bits import changed_bits
 from interventions.freeze import eval_frozen, freeze_all_but, frozen_modules
 from interventions.neurons import Neurons, Scores
-from interventions.rows import freeze_neurons, merge_rows, train_rows, why_not
+from interventions.rows import freeze_neurons, merge_rows, train_rows, untrainable_reason
 from interventions.sites import Site, find_sites
 
 
@@ -40,9 +40,9 @@ def net(seed=0):
 
 def some(model, share=0.3, seed=3):
     """A share of each site's neurons, at random."""
-    sites = [site for site in find_sites(model) if why_not(model, site) is None]
+    sites = [site for site in find_sites(model) if untrainable_reason(model, site) is None]
     draw = torch.Generator().manual_seed(seed)
-    return Scores({site: torch.rand(site.units, generator=draw) for site in sites}).top(share, per="site")
+    return Scores({site: torch.rand(site.units, generator=draw) for site in sites}).top(share, per_site=True)
 
 
 def rows_only(model, neurons):
@@ -543,7 +543,7 @@ def refusals():
         inferred = nn.ModuleDict({"out": nn.Linear(4, 6)})
     return [(tied, "out", -1, r"tied to 'embed\.weight'"), (normed, "out", 1, "weight norm"),
              (old, "out", 1, "weight norm"), (made, "out.out_proj", -1, "NonDynamicallyQuantizableLinear"),
-             (made, "out", -1, "MultiheadAttention, and no plain"), (wrapped, "out", -1, "Wrapped, and no plain"),
+             (made, "out", -1, "MultiheadAttention, not a plain"), (wrapped, "out", -1, "Wrapped, not a plain"),
              (other, "out", -1, "6 units on axis -1, the module 7"), (gone, "out", -1, "no module 'out'.*'in'"),
              (sliced, "out", -1, r"tied to 'fused\.weight'"), (inferred, "out", -1, "inference_mode")]  # fmt: skip
 
@@ -555,7 +555,7 @@ def test_what_cannot_train_alone_is_refused_with_the_reason_and_nothing_is_chang
         with pytest.raises(ValueError, match=reason):
             train_rows(model, Neurons({fine: [0], site: [1, 2]}))
         assert type(model.fine) is nn.Linear and model.fine.weight.requires_grad
-        assert why_not(model, fine) is None and why_not(model, site)
+        assert untrainable_reason(model, fine) is None and untrainable_reason(model, site)
     shared = nn.Linear(4, 6)
     twice = nn.ModuleDict({"one": shared, "two": shared})
     with pytest.raises(ValueError, match="are one module: one, two"):

@@ -46,7 +46,9 @@ def test_seconds_are_the_steps_that_begin_within(seconds, numbers):
     assert within(Scope(seconds=seconds))[0] == [n in numbers for n in range(6)]
 
 
-@pytest.mark.parametrize(("site", "message"), [(BARE, "nobody said"), (Site("t", -1, 2, (), step=TOKEN), "are tokens")])
+@pytest.mark.parametrize(
+    ("site", "message"), [(BARE, "duration of its steps is unknown"), (Site("t", -1, 2, (), step=TOKEN), "are tokens")]
+)
 def test_seconds_need_to_know_how_long_a_step_lasts(site, message):
     with pytest.raises(ValueError, match=message):
         Scope(seconds=(0, 1)).at(site)

@@ -176,9 +176,9 @@ def test_a_part_is_the_one_that_comes_first_in_a_name():
     "choice", ["encoder last 5", "decoder first", "decoder middle 1", "encoder net.shared", "coder 1"]
 )
 def test_a_part_without_such_a_layer_is_refused(choice):
-    with pytest.raises(ValueError, match="or these behind 'encoder' or 'decoder'"):
+    with pytest.raises(ValueError, match="or these after 'encoder' or 'decoder'"):
         choose_layers(TWO, choice)
-    with pytest.raises(ValueError, match="No layer is called 'encoder last 1'"):
+    with pytest.raises(ValueError, match="No layer matches 'encoder last 1'"):
         choose_layers(LAYERS, "encoder last 1")
 
 
@@ -260,10 +260,10 @@ def test_a_module_says_where_its_units_are(networks, network, name, axis, units)
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("acoustic_model.3", "ReLU.*which axis.*Give unit_axis"),
-        ("acoustic_model", "how many units"),
-        ("acoustic_model.33", "no module 'acoustic_model.33'. Near it are 'acoustic_model.3'"),
-        ("zzz", "no module 'zzz'. It has, among others, 'acoustic_model'"),
+        ("acoustic_model.3", "ReLU.*cannot be inferred. Give unit_axis"),
+        ("acoustic_model", "number of units.*cannot be inferred"),
+        ("acoustic_model.33", "no module 'acoustic_model.33'. Similar names: 'acoustic_model.3'"),
+        ("zzz", "no module 'zzz'. Some of its modules: 'acoustic_model'"),
     ],
 )
 def test_what_no_module_says_is_asked_for(networks, name, message):
@@ -274,7 +274,7 @@ def test_what_no_module_says_is_asked_for(networks, name, message):
 def test_what_is_never_called_and_what_mixes_layouts_is_not_guessed(networks):
     with pytest.raises(ValueError, match="'wav2vec2.encoder.layers' is a list of modules.*'wav2vec2.encoder.layers.0'"):
         site_at(networks["wav2vec2"], "wav2vec2.encoder.layers")
-    with pytest.raises(ValueError, match="Wav2Vec2Encoder.*which axis"):
+    with pytest.raises(ValueError, match="Wav2Vec2Encoder.*cannot be inferred"):
         site_at(networks["wav2vec2"], "wav2vec2.encoder")
 
 

@@ -174,7 +174,7 @@ def test_a_probe_keeps_a_sample_of_a_fixed_size():
             rows = draw(2 * part + group, 100, 6)
             probe.update(SITE, rows + group * 5 * (early if part < 20 else late), group)
     found = probe.fit()
-    assert found.counts == (4000, 4000) and all(len(sample.result()["layer"]) == 300 for sample in probe._samples)
+    assert found.counts == (4000, 4000) and all(len(sample.result()["layer"]) == 300 for sample in probe._reservoirs)
     assert cosine(found[SITE], early + late) > 0.95
 
 
@@ -219,7 +219,7 @@ def test_a_control_is_as_long_and_points_elsewhere_and_depends_on_seed_and_site_
     ("rows", "group", "message"),
     [
         (torch.zeros(2, 6), 2, "0.*or 1.*got 2"),
-        (torch.zeros(2, 5, 6), 0, r"\(number, 6\), none of them padding, got \(2, 5, 6\).*lengths"),
+        (torch.zeros(2, 5, 6), 0, r"\(number, 6\) without padding, got \(2, 5, 6\).*lengths"),
         (torch.zeros(2, 5), 0, r"got \(2, 5\)"),
         (torch.full((2, 6), float("inf")), 1, "'layer'.*not finite"),
     ],
@@ -235,7 +235,7 @@ def test_what_is_no_row_is_refused(make, rows, group, message):
 
 @pytest.mark.parametrize("make", [MeanDifference, ProbeDirection, PairPCA])
 def test_nothing_gathered_is_an_error(make):
-    with pytest.raises(ValueError, match="Nothing was gathered"):
+    with pytest.raises(ValueError, match="There are no activations"):
         make().fit()
 
 
@@ -251,11 +251,11 @@ def test_where_there_is_no_difference_there_is_no_direction():
     same = draw(0, 10, 6)
     pairs, probe = PairPCA(), ProbeDirection()
     pairs.update(SITE, same, same)
-    with pytest.raises(ValueError, match="the two of each pair are the same"):
+    with pytest.raises(ValueError, match="the rows of each pair are equal"):
         pairs.fit()
     for group in (0, 1):
         probe.update(SITE, torch.ones(4, 6), group)
-    with pytest.raises(ValueError, match="no direction tells the groups apart"):
+    with pytest.raises(ValueError, match="no direction separates the groups"):
         probe.fit()
     with pytest.raises(ValueError, match="do not pair"):
         pairs.update(SITE, same, same[:5])
@@ -277,7 +277,7 @@ def test_from_activations_to_a_steered_model(make):
         means.append(own.mean(1))
         for n, length in enumerate(lengths):
             batch[n, :, length:] = 1e3
-        with torch.no_grad(), capture(net, site, fitter.of(group), lambda site: lengths):
+        with torch.no_grad(), capture(net, site, fitter.for_group(group), lambda site: lengths):
             net(batch)
     found = fitter.fit()
     assert found.counts == (15, 15)

@@ -97,7 +97,7 @@ def test_it_works_where_gradients_are_off(off):
 @pytest.mark.parametrize("longest", [0.3, 2.0])
 def test_its_length_is_bounded(longest):
     net = Net().eval()
-    steer = learn_vector(net, site_at(net, "conv"), towards(2), steps=60, lr=0.5, longest=longest)
+    steer = learn_vector(net, site_at(net, "conv"), towards(2), steps=60, lr=0.5, max_norm=longest)
     assert float(steer.vector.norm()) == pytest.approx(longest, rel=1e-5)
 
 

@@ -172,9 +172,11 @@ def test_another_model_is_refused_and_says_why(tmp_path):
     save(path, [Steer(site, noise(site.units))], net)
     with torch.no_grad():
         net.acoustic_model[8].bias[3] += 1e-6
-    with pytest.raises(FileError, match="for another model: for a Wav2Letter with fingerprint .*Their weights differ"):
+    with pytest.raises(
+        FileError, match="belongs to another model: to a Wav2Letter with fingerprint .*Their weights differ"
+    ):
         load(path, net)
-    with pytest.raises(FileError, match="this one is a Wav2Vec2ForCTC"):
+    with pytest.raises(FileError, match="this is a Wav2Vec2ForCTC"):
         load(path, small_models.wav2vec2())
     assert list(load(path, net, any_model=True)) == ["0"]
     with (
@@ -185,11 +187,11 @@ def test_another_model_is_refused_and_says_why(tmp_path):
 
 
 def test_code_is_not_saved(tmp_path):
-    with pytest.raises(ValueError, match="'mine' is a Custom function, and a file holds no code"):
+    with pytest.raises(ValueError, match="'mine' is a Custom function, and files contain no code"):
         save(tmp_path / "no", {"a": EVERY["a"], "mine": Custom(SITE, torch.relu)}, "m")
     with pytest.raises(ValueError, match="cannot be stored"):
         save(tmp_path / "no", [Set(Neurons({SITE: [1]}), torch.relu)], "m")
-    with pytest.raises(ValueError, match="must be JSON"):
+    with pytest.raises(ValueError, match="JSON cannot represent"):
         save(tmp_path / "no", [EVERY["a"]], "m", made_by=object())
     with pytest.raises(ValueError):
         save(tmp_path / "no", [Set(Neurons({SITE: [1]}), float("nan"))], "m")
@@ -209,7 +211,7 @@ def rewritten(path, change):
     [
         (
             lambda h: h["interventions"][0].update(operation="os.system"),
-            "names an operation 'os.system'; there are ablate",
+            "names an unknown operation 'os.system'. Known are ablate",
         ),
         (lambda h: h["interventions"][0]["fields"].update(evil=1), "no 'evil'"),
         (lambda h: h["interventions"][0]["fields"].pop("vector"), "does not describe a steer"),
@@ -220,9 +222,9 @@ def rewritten(path, change):
         (lambda h: h["interventions"][0].pop("fields"), "does not describe a steer"),
         (lambda h: h.update(interventions={"a": 1}), "no list of interventions"),
         (lambda h: h.pop("interventions"), "no list of interventions"),
-        (lambda h: h.pop("model"), "for another model"),
+        (lambda h: h.pop("model"), "belongs to another model"),
         (lambda h: h.update(format=2), "format 2, and this version reads format 1"),
-        (lambda h: h.update(kind="scores"), "expected to hold interventions, and holds scores"),
+        (lambda h: h.update(kind="scores"), "expected to contain interventions, but contains scores"),
     ],
 )
 def test_a_header_that_is_not_ours_is_refused(tmp_path, change, message):
@@ -239,10 +241,10 @@ def test_damaged_and_missing_files_are_refused(tmp_path):
     whole = path.read_bytes()
     for length in (0, 4, 100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
-        with pytest.raises(FileError, match="not a whole safetensors file"):
+        with pytest.raises(FileError, match="not a complete safetensors file"):
             load(path, "m")
     with pytest.raises(FileError, match="There is no file"):
         load(tmp_path / "nothing", "m")
     safetensors.torch.save_file({"weight": torch.zeros(2)}, path)
-    with pytest.raises(FileError, match="expected to hold interventions, and holds something else"):
+    with pytest.raises(FileError, match="expected to contain interventions, but innertune did not write it"):
         load(path, "m")

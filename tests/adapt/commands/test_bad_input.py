@@ -101,7 +101,7 @@ def test_another_shape_than_the_checkpoint(adapt):
 
 
 def test_layers_that_are_not_there(adapt):
-    with pytest.raises(InputError, match="tuning.layers: No layer is called 11.*conv10"):
+    with pytest.raises(InputError, match="tuning.layers: No layer matches 11.*conv10"):
         adapt(None, "tuning=layers", "tuning.layers=11")
 
 

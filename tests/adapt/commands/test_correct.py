@@ -166,8 +166,8 @@ def test_broken_files_and_places_are_named(run, wrong, speech, base, tmp_path):
     (tmp_path / "text").write_text("this is no store")
     for options, message in (
         (["action=import", f"of={tmp_path / 'none.safetensors'}"], "There is no file"),
-        (["action=import", f"of={tmp_path / 'text'}"], "is not a whole safetensors file"),
-        (["action=import", f"of={base / 'model.safetensors'}"], "expected to hold corrections, and holds"),
+        (["action=import", f"of={tmp_path / 'text'}"], "is not a complete safetensors file"),
+        (["action=import", f"of={base / 'model.safetensors'}"], "expected to contain corrections, but contains"),
         (["action=export", f"of={tmp_path}"], "Choose another path"),
         (["action=export", f"of={tmp_path / 'text' / 'c.safetensors'}"], "Choose another path"),
         (["action=fold", f"of={tmp_path / 'text'}"], "Choose another path"),

@@ -160,7 +160,7 @@ def test_what_does_not_fit_is_named(innertune, base, both, steered, wav2vec2, tm
         f"intervention.path={steered / 'vectors.safetensors'}",
         f"output={tmp_path / 'other'}",
     ]
-    with pytest.raises(InputError, match="is for another model"):
+    with pytest.raises(InputError, match="belongs to another model"):
         innertune("evaluate", f"model.pretrained={wav2vec2}", both[2], *saved)
     for names in ("[conv9]", "conv9"):
         with pytest.raises(InputError, match="intervention.names: '.*' has no conv9. It has net.acoustic_model.conv3"):

@@ -24,7 +24,7 @@ from adapt.models.labels import spelled
 from interventions.corrections.search import Search
 
 # Random networks are far from any text, and must be moved further than those that have learned something.
-FAR = Search(steps=200, rate=0.05, penalty=0.0, own=2.0)
+FAR = Search(steps=200, rate=0.05, penalty=0.0, residual_scale=2.0)
 ALONE = Loader(batch_seconds=0, batch_tokens=0)
 
 

@@ -183,6 +183,6 @@ def test_command(innertune, marian, tmp_path, capsys):
     assert "model.safetensors" in capsys.readouterr().out
     stored = load_file(tmp_path / "plain" / "model.safetensors")
     assert not stored["model.encoder.layers.0.fc1.weight"][3].any()
-    with pytest.raises(InputError, match="fold=.*is for another model"):
+    with pytest.raises(InputError, match="fold=.*belongs to another model"):
         innertune("export", f"model.pretrained={tmp_path / 'plain'}", f"output={tmp_path / 'again'}",
                   f"fold=[{tmp_path / 'edits.safetensors'}]")  # fmt: skip

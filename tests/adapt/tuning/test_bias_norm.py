@@ -28,7 +28,7 @@ def test_of_some_sites_and_layers(marian):
     )
     with pytest.raises(InputError, match=r"tuning=bias: none matches \*\.no in these layers. They are at net\.model"):
         bias(model, sites="*.no")
-    with pytest.raises(InputError, match="No layer is called 'decoder last 7'"):
+    with pytest.raises(InputError, match="No layer matches 'decoder last 7'"):
         norm(model, layers="decoder last 7")
 
 

@@ -106,7 +106,7 @@ def test_overlaps_are_refused_with_both_names(model, parts, one, other):
 def test_no_parts_and_wrong_ones(model):
     with pytest.raises(InputError, match=r"tuning=mix needs parts: \+tuning@tuning\.parts\.NAME=TUNING"):
         mix(model, parts={})
-    with pytest.raises(InputError, match="tuning.parts.top: layers: No layer is called 'top'"):
+    with pytest.raises(InputError, match="tuning.parts.top: layers: No layer matches 'top'"):
         mix(model, parts={"top": partial(layers, layers="top")})
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from interventions.corrections.gate import Gate, Usual
+from interventions.corrections.gate import BackgroundStatistics, Gate
 
 WIDTH = 6
 
@@ -27,7 +27,7 @@ def opened(gate, given):
 
 @pytest.fixture(scope="module")
 def usual():
-    return Usual.fit(examples(0, 200))
+    return BackgroundStatistics.fit(examples(0, 200))
 
 
 def test_it_tells_other_examples_of_either_kind_apart(usual):
@@ -68,7 +68,11 @@ def test_it_is_the_discriminant_of_an_examples_summary(usual):
 @pytest.mark.parametrize("protected", [40, 60])
 def test_other_protected_examples_open_it_not_much_oftener_than_it_expects(protected, monkeypatch):
     # It has 27 numbers of each example, and was fitted to these very 40: by their own scores it would expect far less.
-    usual, corrected, others = Usual.fit(examples(0, protected)), examples(1, 200, shift=0.1), examples(3, 2000)
+    usual, corrected, others = (
+        BackgroundStatistics.fit(examples(0, protected)),
+        examples(1, 200, shift=0.1),
+        examples(3, 2000),
+    )
 
     def open_ones():
         return (opened(fitted(usual, corrected), others) > 0.5).double().mean()
@@ -97,14 +101,14 @@ def test_padding_of_zeros_changes_nothing(usual):
 def test_inputs_that_never_vary_do_no_harm():
     still = [torch.cat([one, torch.zeros(30, 1)], 1) for one in examples(0, 50)]
     odd = [torch.cat([one, torch.ones(30, 1)], 1) for one in examples(1, 150)]
-    gate = fitted(Usual.fit(still), odd)
+    gate = fitted(BackgroundStatistics.fit(still), odd)
     assert gate.quadratic.isfinite().all() and gate.linear.isfinite().all() and gate.bias.isfinite()
     assert opened(gate, odd).mean() > 0.9 and opened(gate, still).mean() < 0.1
 
 
 def test_few_of_many_inputs_are_looked_at():
     draw = torch.Generator().manual_seed(0)
-    usual = Usual.fit([torch.randn(20, 100, generator=draw) for _ in range(30)], axes=8)
+    usual = BackgroundStatistics.fit([torch.randn(20, 100, generator=draw) for _ in range(30)], axes=8)
     assert usual.axes.shape == (8, 100) and usual.rows.shape == (30, 8 + 36)
     gate = fitted(usual, [torch.randn(20, 100, generator=draw) for _ in range(5)])
     assert gate(torch.randn(2, 20, 100, generator=draw)).shape == (2, 1, 1)

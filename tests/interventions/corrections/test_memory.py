@@ -10,8 +10,9 @@ from correcting import Frames, correct_one, inputs, protected, wanted
 from torch import nn
 
 from interventions.bits import changed_bits
+from interventions.corrections.correct import correct
 from interventions.corrections.layer import AffineLayer
-from interventions.corrections.memory import Memory, correct
+from interventions.corrections.memory import Memory
 from interventions.corrections.search import Search
 from interventions.fold import fold, unfold
 from interventions.intervene import Edits, intervene
@@ -40,7 +41,7 @@ def taught(net, known):
 
 
 def fitted(memory):
-    weight, bias, codebook, gate = memory.book.fitted()
+    weight, bias, codebook, gate = memory.corrections.fitted()
     gated = () if gate is None else (gate.quadratic, gate.linear, gate.bias)
     return weight, bias, codebook.keys, codebook.radii, codebook.values, *gated
 
@@ -94,12 +95,12 @@ def test_a_padded_batch_gives_what_each_example_gives_alone(net, taught):
 @pytest.mark.parametrize("name", LAYERS)
 def test_only_a_memory_at_a_convolution_is_gated_and_a_gated_map_is_not_folded(net, known, name):
     memory = Memory.new(known[name], 3.0)
-    assert memory.book.gated == (name != "third") and not Memory.new(known[name], gated=False).book.gated
-    assert memory.book.fitted()[3] is None  # nothing says yet what the corrected is like
+    assert memory.corrections.gated == (name != "third") and not Memory.new(known[name], gated=False).corrections.gated
+    assert memory.corrections.fitted()[3] is None  # nothing says yet what the corrected is like
     correct_one(net, memory, 0)
-    assert (memory.book.fitted()[3] is not None) == memory.book.gated
-    if memory.book.gated:
-        with pytest.raises(ValueError, match="gated ridge map is no affine map"):
+    assert (memory.corrections.fitted()[3] is not None) == memory.corrections.gated
+    if memory.corrections.gated:
+        with pytest.raises(ValueError, match="A gated ridge map is not affine"):
             fold(net, replace(memory, parts="ridge"))
 
 
@@ -124,7 +125,7 @@ def test_taken_back_it_is_as_if_it_had_never_been(net, known, taught):
                 without.add(other, entry)
         entry = taught.remove(number)
         assert same(fitted(taught), fitted(without))
-        assert torch.equal(taught.book.sums.keys, without.book.sums.keys)
+        assert torch.equal(taught.corrections.sums.keys, without.corrections.sums.keys)
         taught.add(number, entry)
 
 
@@ -136,7 +137,7 @@ def test_when_all_are_taken_back_nothing_is_left(net, taught):
     random.Random(0).shuffle(order)
     for number in order:
         memory.remove(number)
-    assert not memory.book.sums.keys.any() and not memory.book.sums.values.any()
+    assert not memory.corrections.sums.keys.any() and not memory.corrections.sums.values.any()
     x = inputs(3)
     with intervene(net, memory):
         under = net(x)
@@ -181,7 +182,7 @@ def test_the_ridge_map_folds_and_unfolds(known, name):
     for number in range(3):
         correct_one(net, memory, number)
     before, x = copy.deepcopy(net.state_dict()), inputs(1)
-    with pytest.raises(ValueError, match="codebook is no affine map"):
+    with pytest.raises(ValueError, match="codebook is not an affine map"):
         fold(net, memory)
     with torch.no_grad():
         with intervene(net, memory):
@@ -190,7 +191,7 @@ def test_the_ridge_map_folds_and_unfolds(known, name):
         with intervene(net, replace(memory, parts="codebook")):
             torch.testing.assert_close(net(x), live, rtol=1e-4, atol=1e-4)
         # With what stands in the weights taken off, the whole memory says the same, and follows what is taken back.
-        weight, bias, _, _ = memory.book.fitted()
+        weight, bias, _, _ = memory.corrections.fitted()
         rest = replace(memory, folded=torch.cat([weight, bias[:, None]], 1))
         with intervene(net, rest):
             torch.testing.assert_close(net(x), live, rtol=1e-4, atol=1e-4)
@@ -209,7 +210,7 @@ def test_what_is_corrected_on_top_of_a_folded_map_holds_and_so_do_the_earlier_on
     memory = Memory.new(known[name], 3.0, gated=False)
     for number in range(3):
         assert correct_one(net, memory, number).fixed
-    weight, bias, _, _ = memory.book.fitted()
+    weight, bias, _, _ = memory.corrections.fitted()
     fold(net, replace(memory, parts="ridge"))
     rest = replace(memory, folded=torch.cat([weight, bias[:, None]], 1))
     for number in (7, 8):
@@ -219,7 +220,7 @@ def test_what_is_corrected_on_top_of_a_folded_map_holds_and_so_do_the_earlier_on
             net, rest, number,
             lambda x=x, labels=labels: nn.functional.cross_entropy(net(x)[0], labels),
             lambda x=x, labels=labels: bool((net(x).argmax(-1)[0] == labels).all()),
-            search=Search(steps=200, rate=0.02, own=5.0),
+            search=Search(steps=200, rate=0.02, residual_scale=5.0),
         )  # fmt: skip
         assert kept.fixed
     # On the weights that it was folded into, or on those it was not: the same corrections.
@@ -249,13 +250,13 @@ def test_more_strength_moves_protected_outputs_less(net, taught):
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_keys_are_what_the_layers_output_is_made_of(net, name):
-    layer = AffineLayer.of(net, site_at(net, name))
+    layer = AffineLayer.at_site(net, site_at(net, name))
     module, time = net.get_submodule(name), 9
     given = torch.randn(2, *((layer.inputs, time) if layer.convolution else (time, layer.inputs)))
     put = module(given).mT if layer.convolution else module(given)
     weight = module.weight.flatten(1)
     torch.testing.assert_close(layer.map(given, weight, module.bias), put)
-    own = layer.steps_last(given)[0]
+    own = layer.inputs_last(given)[0]
     torch.testing.assert_close(layer.keys(own) @ weight.T + module.bias, put[0])
     few = layer.keys(own[: layer.needed(4)])[:4]
     torch.testing.assert_close(few, layer.keys(own)[:4])
@@ -265,7 +266,7 @@ def test_layers_that_cannot_hold_corrections_are_refused():
     net = nn.ModuleList([nn.Conv1d(4, 4, 3, groups=2), nn.LayerNorm(4)])
     for site in (find_sites(net)[0], site_at(net, "1")):
         with pytest.raises(ValueError, match="cannot hold corrections"):
-            AffineLayer.of(net, site)
+            AffineLayer.at_site(net, site)
 
 
 def test_numbers_are_checked(taught):
@@ -282,20 +283,25 @@ def test_of_tokens_no_entry_reaches_a_position_of_its_own_example_that_needs_ano
     units, draw = site.units, torch.Generator().manual_seed(5)
     read, wanted = 40 * third.input_step * torch.randn(8, third.layer.inputs, generator=draw), torch.zeros(8, units)
     read[1] = read[0] + 8 * third.input_step  # all but the first's key, which needs the opposite
-    wanted[0], wanted[1], wanted[4], wanted[5] = third.usual, -third.usual, third.usual, third.usual
+    wanted[0], wanted[1], wanted[4], wanted[5] = (
+        third.output_scale,
+        -third.output_scale,
+        third.output_scale,
+        third.output_scale,
+    )
     memory.add(0, memory.entry(read, wanted))
-    codebook, rounding = memory.book.fitted()[2], third.rounding
-    keys = memory.book.projected[0]
+    codebook, rounding = memory.corrections.fitted()[2], third.rounding
+    keys = memory.corrections.projected[0]
     assert len(codebook) == 4
     apart = torch.cdist(codebook.keys, keys)
     differs = torch.cdist(codebook.values, wanted) > 0.5 * codebook.values.norm(dim=1, keepdim=True)
     within = apart < 2 * codebook.radii[:, None] - 1e-4
     assert not (differs & within & (codebook.radii[:, None] > 2.01 * rounding)).any()
     # What is found there is what each position needs, and as frames (which have no such bound) the first reach further.
-    torch.testing.assert_close(codebook(keys), wanted, rtol=1e-2, atol=0.02 * third.usual)
+    torch.testing.assert_close(codebook(keys), wanted, rtol=1e-2, atol=0.02 * third.output_scale)
     frames = Memory.new(third, 1e9)
     frames.add(0, memory.entries[0])
-    assert (codebook.radii[:2] < frames.book.fitted()[2].radii[:2]).all()
+    assert (codebook.radii[:2] < frames.corrections.fitted()[2].radii[:2]).all()
     assert (codebook.radii >= 2 * rounding - 1e-6).all()  # so that a key which rounding moved is found
 
 
@@ -306,7 +312,7 @@ def test_it_can_be_made_where_the_caller_takes_no_gradients(net, known, mode):
     def fix(memory):
         return correct(
             net, memory, 3, lambda: torch.nn.functional.cross_entropy(net(x)[0], labels),
-            lambda: bool((net(x).argmax(-1)[0] == labels).all()), search=Search(steps=200, rate=0.02, own=5.0),
+            lambda: bool((net(x).argmax(-1)[0] == labels).all()), search=Search(steps=200, rate=0.02, residual_scale=5.0),
         )  # fmt: skip
 
     with mode():
@@ -329,9 +335,9 @@ def test_interrupted_it_leaves_the_memory_as_it_was(net, known):
     with pytest.raises(KeyboardInterrupt):
         correct(
             net, memory, 1, lambda: torch.nn.functional.cross_entropy(net(inputs(3))[0], labels), right,
-            search=Search(steps=200, rate=0.02, own=5.0),
+            search=Search(steps=200, rate=0.02, residual_scale=5.0),
         )  # fmt: skip
-    assert not memory.entries and not memory.book.sums.values.any()
+    assert not memory.entries and not memory.corrections.sums.values.any()
 
 
 def test_a_loss_that_is_no_finite_number_ends_the_search(net, known):

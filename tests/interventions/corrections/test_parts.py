@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interventions.corrections.codebook import Codebook
-from interventions.corrections.gate import Gate, Usual
+from interventions.corrections.gate import BackgroundStatistics, Gate
 from interventions.corrections.layer import power_of_two
 from interventions.corrections.ridge import RidgeSums
 
@@ -131,17 +131,17 @@ def test_few_protected_keys_and_inputs_that_were_always_zero_leave_a_solution(ne
     for second in (few.second, dead, few.second - 1e-6 * few.second.abs().max() * torch.eye(61)):
         for strength in (30.0, 3e6):
             sums = RidgeSums(replace(few, second=second))
-            assert sums.reach(read, 30, strength).change.isfinite().all()
+            assert sums.subspace(read, 30, strength).change.isfinite().all()
             sums.add(read, wanted)
             weight, bias = sums.solve(strength)
             assert weight.isfinite().all() and bias.isfinite().all()
-    with pytest.raises(ValueError, match="no finite numbers"):
-        RidgeSums(replace(few, second=few.second * torch.nan)).reach(read, 30, 30.0)
+    with pytest.raises(ValueError, match="are not finite"):
+        RidgeSums(replace(few, second=few.second * torch.nan)).subspace(read, 30, 30.0)
 
 
 def test_protected_as_one_example_or_as_the_same_again_there_is_no_gate_or_a_finite_one(net):
-    assert protected(net, number=1).usual_example is None
-    same = Usual.fit([inputs(500)[0].T] * 3)
+    assert protected(net, number=1).background is None
+    same = BackgroundStatistics.fit([inputs(500)[0].T] * 3)
     other = inputs(1)[0].T
     gate = Gate.fit(same, [same.row(other)])
     assert gate(torch.stack([inputs(500)[0].T, other])).isfinite().all()

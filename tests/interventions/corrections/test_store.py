@@ -1,6 +1,7 @@
 """What is acknowledged is there, whatever is killed; two processes add at once; a file goes from hand to hand whole."""
 
 import json
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from correcting import Frames, correct_one, inputs, protected
+from correcting import Frames, correct_one, inputs, protected, wanted
 
 from interventions.bits import changed_bits
 from interventions.corrections.memory import Memory
-from interventions.corrections.store import CorrectionStore, _packed, _unpacked
+from interventions.corrections.packing import pack, unpack
+from interventions.corrections.store import CorrectionStore
 from interventions.files import FileError
 from interventions.intervene import intervene
 
@@ -80,7 +82,9 @@ def test_one_without_vectors_edits_nothing(store):
 
 
 def test_another_models_store_is_refused(store):
-    with pytest.raises(FileError, match="another model's: of fingerprint model..., and this one has other"):
+    with pytest.raises(
+        FileError, match="belong to another model, with fingerprint model.... This model has fingerprint other"
+    ):
         CorrectionStore(store.path, "other")
 
 
@@ -88,19 +92,19 @@ def test_what_is_no_store_is_refused(tmp_path):
     with pytest.raises(FileError, match="There are no corrections at"):
         CorrectionStore(tmp_path / "none.db", "model")
     (tmp_path / "text.db").write_text("a text that is long enough to be no database at all" * 30)
-    with pytest.raises(FileError, match="cannot be used as a store"):
+    with pytest.raises(FileError, match="cannot be used as a correction store"):
         CorrectionStore(tmp_path / "text.db", "model")
     with sqlite3.connect(tmp_path / "other.db") as file:
         file.execute("CREATE TABLE words (word TEXT)")
     file.close()
-    with pytest.raises(FileError, match="cannot be used as a store"):
+    with pytest.raises(FileError, match="cannot be used as a correction store"):
         CorrectionStore(tmp_path / "other.db", "model")
 
 
 ADD = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from interventions.corrections.store import CorrectionStore, _packed, _unpacked
+from interventions.corrections.store import CorrectionStore
 store = CorrectionStore(sys.argv[2], "model")
 entry = store.memory().entries[1]
 print("ready", flush=True)
@@ -144,7 +148,7 @@ import sys, torch
 from safetensors.torch import save_file
 sys.path.insert(0, sys.argv[1])
 from correcting import Frames, inputs
-from interventions.corrections.store import CorrectionStore, _packed, _unpacked
+from interventions.corrections.store import CorrectionStore
 from interventions.intervene import intervene
 store, numbers = CorrectionStore.load(sys.argv[2], sys.argv[3], "model")
 net = Frames().eval()
@@ -182,11 +186,11 @@ def test_imported_beside_others_they_get_new_numbers_and_once(store, taught, tmp
 
 def test_what_cannot_be_imported_leaves_the_store_as_it_was(net, store, taught, tmp_path):
     store.export(tmp_path / "c.safetensors")
-    with pytest.raises(FileError, match="another model's"):
+    with pytest.raises(FileError, match="belong to another model"):
         CorrectionStore.load(tmp_path / "new.db", tmp_path / "c.safetensors", "other")
     assert not (tmp_path / "new.db").exists()
     other = CorrectionStore.create(tmp_path / "other.db", "model", Memory.new(protected(net, "third"), 30.0))
-    with pytest.raises(FileError, match="with other protected data, or at another layer"):
+    with pytest.raises(FileError, match="for another layer or with other protected inputs"):
         CorrectionStore.load(other.path, tmp_path / "c.safetensors", "model")
     assert not other.records()
 
@@ -197,7 +201,7 @@ def test_who_comes_second_finds_the_first_ones_store(store, net):
 
 
 def test_what_is_folded_is_kept(net, taught, tmp_path):
-    weight, bias, _, _ = taught.book.fitted()
+    weight, bias, _, _ = taught.corrections.fitted()
     folded = torch.cat([weight, bias[:, None]], 1)
     store = CorrectionStore.create(tmp_path / "f.db", "model", Memory.new(taught.protected, 30.0, folded))
     assert torch.equal(store.memory().folded, folded)
@@ -209,7 +213,7 @@ def test_what_is_folded_is_kept(net, taught, tmp_path):
 def test_a_store_that_is_deleted_is_not_made_anew(store, taught):
     store.path.unlink()
     for what in (store.records, store.memory, lambda: store.add(taught.entries[1], "ann")):
-        with pytest.raises(FileError, match="cannot be used as a store of corrections .unable to open"):
+        with pytest.raises(FileError, match="cannot be used as a correction store .unable to open"):
             what()
     assert not store.path.exists() and not CorrectionStore.exists(store.path)
 
@@ -227,7 +231,7 @@ def test_what_a_killed_process_began_to_make_is_nothing_and_can_be_made(tmp_path
 
 
 def test_where_nothing_can_be_written_it_can_be_read(net, taught, store, monkeypatch):
-    monkeypatch.setattr("interventions.corrections.store.os.access", lambda *arguments: False)
+    monkeypatch.setattr("interventions.corrections.database.os.access", lambda *arguments: False)
     read = CorrectionStore(store.path, "model")
     assert not changed_bits(put(net, read.memory()), put(net, taught)).any() and len(read.records()) == 5
     with pytest.raises(FileError, match="readonly"):
@@ -239,14 +243,14 @@ def test_where_nothing_can_be_written_it_can_be_read(net, taught, store, monkeyp
 
 def test_where_none_can_be_made(tmp_path, taught):
     (tmp_path / "file").write_text("")
-    with pytest.raises(FileError, match="cannot be made"):
+    with pytest.raises(FileError, match="cannot be created"):
         CorrectionStore.create(tmp_path / "file" / "c.db", "model", taught)
     with pytest.raises(FileError, match="cannot be used"):
         CorrectionStore.create(tmp_path, "model", taught)
 
 
 def test_one_that_another_process_holds_is_said_to_be(store, taught, monkeypatch):
-    monkeypatch.setattr("interventions.corrections.store._WAIT", 0.05)
+    monkeypatch.setattr("interventions.corrections.database._TIMEOUT", 0.05)
     holder = sqlite3.connect(store.path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     try:
@@ -259,8 +263,8 @@ def test_one_that_another_process_holds_is_said_to_be(store, taught, monkeypatch
 
 def test_the_gate_is_kept(net, taught, store):
     read = store.memory()
-    assert read.book.gated and not store.memory(gated=False).book.gated
-    mine, others = read.book.fitted()[3], taught.book.fitted()[3]
+    assert read.corrections.gated and not store.memory(gated=False).corrections.gated
+    mine, others = read.corrections.fitted()[3], taught.corrections.fitted()[3]
     assert torch.equal(mine.quadratic, others.quadratic) and torch.equal(mine.bias, others.bias)
 
 
@@ -270,24 +274,26 @@ def test_a_store_of_an_older_format_is_read_without_a_gate(net, taught, store, n
     with sqlite3.connect(store.path) as file:
         header, blob = file.execute("SELECT header, tensors FROM memory").fetchone()
         header = json.loads(header)
-        header.pop("grain")
-        own = {name: tensor for name, tensor in _unpacked(blob).items() if not name.startswith("gate.")}
+        header.pop("quantisation_levels")
+        own = {name: tensor for name, tensor in unpack(blob).items() if not name.startswith("gate.")}
         own["value_step"] = own["value_step"] / 16
         if number == 2:
             own |= {"gate.mean": torch.zeros(24), "gate.covariance": torch.eye(24)}
-        file.execute(
-            "UPDATE memory SET format = ?, header = ?, tensors = ?", (number, json.dumps(header), _packed(own))
-        )
+        file.execute("UPDATE memory SET format = ?, header = ?, tensors = ?", (number, json.dumps(header), pack(own)))
         for row, entry in taught.entries.items():
             older = {"inputs": entry.inputs, "values": 16 * entry.values, "radii": entry.radii}
-            file.execute("UPDATE corrections SET tensors = ? WHERE number = ?", (_packed(older), row))
+            file.execute("UPDATE corrections SET tensors = ? WHERE number = ?", (pack(older), row))
     file.close()
     older = CorrectionStore(store.path, "model")
     memory = older.memory()
-    assert not memory.book.gated and len(memory.entries) == 5 and memory.protected.usual == taught.protected.usual
+    assert (
+        not memory.corrections.gated
+        and len(memory.entries) == 5
+        and memory.protected.output_scale == taught.protected.output_scale
+    )
     ungated = Memory.new(taught.protected, 30.0, gated=False)
     for row, entry in taught.entries.items():
-        ungated.add(row, replace(entry, pulls=entry.values))
+        ungated.add(row, replace(entry, targets=entry.values))
     torch.testing.assert_close(put(net, memory), put(net, ungated), rtol=1e-4, atol=1e-4)
     # More can be added, and all of it goes from hand to hand.
     assert correct_one(net, memory, 9).fixed
@@ -298,6 +304,31 @@ def test_a_store_of_an_older_format_is_read_without_a_gate(net, taught, store, n
     assert not changed_bits(put(net, there.memory()), put(net, memory)).any()
     with pytest.raises(FileError, match="Update innertune"), _format_of_today(1):
         CorrectionStore(older.path, "model")  # what was added would be nothing to an older version, which is told so
+
+
+@pytest.mark.parametrize("kind", ["db", "safetensors"])
+def test_files_that_version_0_1_wrote_in_format_3_are_read(net, kind, tmp_path):
+    path = tmp_path / "corrections.db"
+    if kind == "db":
+        shutil.copy(Path(__file__).parent / "format3.db", path)
+        old = CorrectionStore(path, "model")
+    else:
+        old, numbers = CorrectionStore.load(path, Path(__file__).parent / "format3.safetensors", "model")
+        assert numbers == [1, 2, 3]
+    assert [(one.number, one.author, one.facts) for one in old.records()] == [
+        (1, "ann", {"text": "text 1"}), (2, "ann", {"text": "text 2"}), (3, "ann", {"hint": True}),
+    ]  # fmt: skip
+    memory = old.memory()
+    assert memory.corrections.gated and memory.protected.quantisation_levels == 16 and memory.ridge_strength == 30
+    assert all(not torch.equal(entry.targets, entry.values) for entry in memory.entries.values())
+    for number in (1, 2):
+        assert torch.equal(put(net, memory, number).argmax(-1)[0], wanted(net, number))
+    # What is added is written in today's format, beside the old.
+    assert correct_one(net, memory, 9).fixed
+    old.add(memory.entries[9], "ann")
+    again = CorrectionStore(path, "model").memory()
+    for entry, other in zip(memory.entries.values(), again.entries.values(), strict=True):
+        assert all(torch.equal(getattr(entry, name), getattr(other, name)) for name in ("inputs", "values", "targets"))
 
 
 @contextmanager
@@ -323,5 +354,5 @@ def test_a_damaged_correction_is_named_and_can_be_taken_back(net, taught, store,
     with sqlite3.connect(store.path) as file:
         file.execute("UPDATE memory SET tensors = x'00'")
     file.close()
-    with pytest.raises(FileError, match="What .* says of its corrections is damaged"):
+    with pytest.raises(FileError, match="The memory in .* is damaged"):
         again.memory()

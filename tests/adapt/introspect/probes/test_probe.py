@@ -91,7 +91,7 @@ def test_a_planted_accent_unit_has_the_highest_score(models, examples, method, m
 
     monkeypatch.setattr(module, "read_target", read)
     found = probe(model, examples, Loader(), "accent", method, sites=model.sites[1:4], split_by="speaker")
-    assert found.scores.top(1, per="site")[model.sites[2]] == (5,)
+    assert found.scores.top(1, per_site=True)[model.sites[2]] == (5,)
     assert all(int(scores[model.sites[2]].argmax()) == 5 for scores in found.by_class.values())
     assert found.rows[1].accuracy > 0.8 and found.classes == ("high", "low")
 

@@ -72,7 +72,7 @@ def test_a_neuron_selective_for_one_phoneme_is_found(model, spoken, letter):
     profiles = profile(model, spoken)
     first = model.sites[0]
     scores = profiles.contrast(f"phoneme:{letter}")
-    assert (first.name, 7) in scores.top(1, per="site")
+    assert (first.name, 7) in scores.top(1, per_site=True)
     assert all(
         float(profiles.contrast(f"phoneme:{other}")[first][7]) < 0.5 * float(scores[first][7])
         for other in "abcde" if other != letter
@@ -216,7 +216,7 @@ def test_saved_and_loaded(model, spoken, tmp_path):
     assert_same(again, profiles, scale=0)
     assert again.contrast("phoneme:a") == profiles.contrast("phoneme:a")
     (tmp_path / "broken.safetensors").write_bytes((tmp_path / "profiles.safetensors").read_bytes()[:1000])
-    with pytest.raises(FileError, match="not a whole safetensors file"):
+    with pytest.raises(FileError, match="not a complete safetensors file"):
         Profiles.load(tmp_path / "broken.safetensors")
 
 
@@ -304,5 +304,5 @@ def test_unknown_groups_keys_and_sites_are_named():
         profiles.nap(SITE, "x")
     with pytest.raises(ValueError, match="At no site do both 'g:a' and another group have steps"):
         profiles.contrast("g:a")
-    with pytest.raises(KeyError, match="'nowhere' is not among the sites: layer"):
+    with pytest.raises(KeyError, match="'nowhere' is not one of the sites: layer"):
         profiles.steps("nowhere")
