@@ -22,7 +22,7 @@ from interventions.ablate import Ablate, To
 from interventions.files import FileError
 from interventions.intervene import Edits
 from interventions.intervention import Intervention
-from interventions.reduce import Mean, Sample
+from interventions.reduce import Mean, Reservoir
 from interventions.sites import Site, choose_sites
 from interventions.steer import Steer
 from interventions.store import load
@@ -189,7 +189,7 @@ def ablate(
 def _reference(
     loaded: Loaded, splits: Splits, loader: Loader, sites: Sequence[Site], to: str, seed: int
 ) -> dict[str, torch.Tensor]:
-    reducer = Mean() if to == "mean" else Sample(256, seed)
+    reducer = Mean() if to == "mean" else Reservoir(256, seed)
     examples = splits.validation or splits.train
     if not examples:
         raise InputError(f"to={to} is measured on validation or training examples, and there are none.")

@@ -98,5 +98,5 @@ def _fit_groups(
 ) -> SteeringVectors:
     fitter = MeanDifference() if method == "mean" else ProbeDirection()
     for number, group in enumerate(groups):
-        read_activations(model, group, loader, sites, fitter.of(number), f"group {number + 1}")
+        read_activations(model, group, loader, sites, fitter.for_group(number), f"group {number + 1}")
     return fitter.fit()

@@ -74,7 +74,7 @@ def read_gradients(
                 gradients = torch.autograd.grad(loss, zeros, materialize_grads=True)
                 for site, gradient in zip(sites, gradients, strict=True):
                     x, gradient = (hooks.units_last(own, site) for own in (outputs[site.name][0], gradient))
-                    valid = hooks.valid_lengths(steps(site), x, site)
+                    valid = hooks.valid_mask(steps(site), x, site)
                     reduce(site, x[valid], gradient[valid])
     finally:
         for handle in handles:

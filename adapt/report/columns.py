@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from adapt.comparison.words import Transcript, Word
+    from adapt.comparison.words import AlignedWord, Transcript
 
 Kind = Literal["right", "wrong", "extra", "missing", "none"]
 LINE = 104  # the characters on a line of the page, including the space between columns
@@ -70,9 +70,9 @@ def lines(merged: Sequence[Column], width: int = LINE) -> Iterator[list[Column]]
         yield line
 
 
-def _places(words: Sequence[Word]) -> tuple[list[Word], list[list[str]]]:
+def _places(words: Sequence[AlignedWord]) -> tuple[list[AlignedWord], list[list[str]]]:
     # The reference words, and the words inserted before each of them and after the last.
-    places: list[Word] = []
+    places: list[AlignedWord] = []
     added: list[list[str]] = [[]]
     for word in words:
         if word.expected:
@@ -83,7 +83,7 @@ def _places(words: Sequence[Word]) -> tuple[list[Word], list[list[str]]]:
     return places, added
 
 
-def _word(word: Word) -> Cell:
+def _word(word: AlignedWord) -> Cell:
     if not word.written:
         return Cell("", "missing")
     return Cell(word.written, "right" if word.written == word.expected else "wrong")

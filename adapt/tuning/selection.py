@@ -14,7 +14,7 @@ from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
 from adapt.models.model import Model
 from interventions.neurons import Neurons, Scores
-from interventions.rows import why_not
+from interventions.rows import untrainable_reason
 from interventions.sites import Layer, Site, choose_sites
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ def tunable(model: Model, sites: str | Sequence[str] = "*") -> list[Site]:
         ValueError: there is no such site, or some of its rows train already.
     """
     matching = choose_sites(model.sites, sites)
-    reasons = {site.name: reason for site in matching if (reason := why_not(model, site))}
+    reasons = {site.name: reason for site in matching if (reason := untrainable_reason(model, site))}
     taken = [reason for name, reason in reasons.items() if hasattr(model.get_submodule(name), "rows")]
     if taken or len(reasons) == len(matching):
         raise ValueError(" ".join(taken or reasons.values()))
@@ -190,7 +190,7 @@ def layer_scores(model: Model, scores: Scores) -> dict[str, float]:
 
 def neuron_weights(model: Model, site: Site) -> int:
     """Return the number of weights of one neuron of the site. Raises ValueError if its neurons cannot train alone."""
-    if reason := why_not(model, site):
+    if reason := untrainable_reason(model, site):
         raise ValueError(reason)
     return sum(model.get_parameter(name)[0].numel() for name in site.rows)
 

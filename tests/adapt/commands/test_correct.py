@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from adapt.cli import _named
+from adapt.cli import _name_words
 from adapt.errors import InputError
 from interventions.corrections.search import Search
 
@@ -208,7 +208,7 @@ def test_another_models_corrections_are_refused(run, wrong, speech, wav2vec2, in
     ],
 )
 def test_words_before_the_options(words, options):
-    assert _named(words) == options
+    assert _name_words(words) == options
 
 
 def test_of_one_input_one_correction_holds_and_the_other_is_refused_by_its_number(

@@ -5,7 +5,6 @@ import copy
 import pytest
 import soundfile
 import torch
-from adapt.tuning.choice import tunable
 from tone_speech import RATE, tones
 
 from adapt.data.loader import Loader
@@ -17,6 +16,7 @@ from adapt.introspect.activations import read_activations, valid_lengths
 from adapt.introspect.scores import MEASURES, change, random, rgn, weight
 from adapt.models.checkpoint import load_model
 from adapt.models.inference import eval_mode
+from adapt.tuning.selection import tunable
 from interventions.ablate import Ablate
 from interventions.intervene import intervene
 from interventions.neurons import Neurons
