@@ -171,7 +171,7 @@ def command_line() -> str:
         return ""
     hydra = HydraConfig.get()
     overrides = [text for text in hydra.overrides.task if text.split("=")[0] not in _FREE]
-    return " ".join(["innertune", hydra.job.config_name, *(shlex.quote(text) for text in overrides)])
+    return " ".join(["innertune", str(hydra.job.config_name), *(shlex.quote(text) for text in overrides)])
 
 
 def without_free(cfg: DictConfig) -> dict[str, Any]:

@@ -23,7 +23,6 @@ from interventions.files import FileError
 from interventions.intervene import Edits
 from interventions.intervention import Intervention
 from interventions.reduce import Mean, Reservoir
-from interventions.sites import Site, choose_sites
 from interventions.steer import Steer
 from interventions.store import load
 
@@ -123,7 +122,7 @@ def ablate(
     splits: Splits,
     loader: Loader,
     sites: str | Sequence[str] = "*",
-    part: str | None = None,
+    part: Part | None = None,
     sizes: float | int | Sequence[float | int] = (0.01, 0.02, 0.05, 0.1),
     choose: str = "weight",
     order: Literal["top", "bottom"] = "top",
@@ -214,7 +213,7 @@ def _check_controls(controls: Any) -> None:
 
 
 def _scaled(intervention: Intervention, factor: float) -> Intervention:
-    return replace(intervention, strength=float(factor) * intervention.strength)  # type: ignore[type-var]
+    return replace(intervention, strength=float(factor) * intervention.strength)
 
 
 def _random(steer: Steer, seed: int) -> Steer:
@@ -224,7 +223,7 @@ def _random(steer: Steer, seed: int) -> Steer:
     return replace(steer, vector=(vector * scale).to(steer.vector))
 
 
-def _sites(loaded: Loaded, sites: str | Sequence[str], part: str | None) -> list[Site]:
+def _sites(loaded: Loaded, sites: str | Sequence[str], part: Part | None) -> list[Site]:
     try:
         chosen = choose_sites(loaded.model.sites, sites, part)
     except ValueError as error:

@@ -18,7 +18,7 @@ from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from interventions.intervene import intervene
-from interventions.sites import Site, choose_sites
+from interventions.sites import Part, Site, choose_sites
 from interventions.steer_fit import SteeringVectors
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def steer(
     group_by: str,
     groups: Sequence[str] | str | None = None,
     sites: str | Sequence[str] = "*",
-    part: str | None = None,
+    part: Part | None = None,
     method: Method = "mean",
     unit_length: bool = False,
     coefficients: float | Sequence[float] = (-0.5, 0.25, 0.5, 1, 1.5, 2),
@@ -112,7 +112,7 @@ def plan_steering(
     group_by: str,
     groups: Sequence[str] | str | None,
     sites: str | Sequence[str],
-    part: str | None,
+    part: Part | None,
     method: str,
     coefficients: float | Sequence[float],
     controls: int,
