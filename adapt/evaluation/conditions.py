@@ -23,7 +23,7 @@ from interventions.files import FileError
 from interventions.intervene import Edits
 from interventions.intervention import Intervention
 from interventions.reduce import Mean, Reservoir
-from interventions.sites import Part
+from interventions.sites import Part, Site, choose_sites
 from interventions.steer import Steer
 from interventions.store import load
 
