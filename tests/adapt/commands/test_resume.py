@@ -127,7 +127,9 @@ def test_no_command_works_in_a_folder_that_is_in_use(innertune, tmp_path, comman
         if command == "evaluate":
             given = [command, "model.pretrained=us-english", f"output={tmp_path / 'run'}"]
             done = subprocess.run([sys.executable, "-m", "adapt.cli", *given], capture_output=True, text=True)
-            assert done.returncode == 2 and done.stderr.startswith(f"innertune evaluate: '{tmp_path / 'run'}' is in use")
+            assert done.returncode == 2 and done.stderr.startswith(
+                f"innertune evaluate: '{tmp_path / 'run'}' is in use"
+            )
         process.stdin.close()
 
 
