@@ -201,8 +201,8 @@ class Found(Method):
         steps = int(valid_lengths(case.model, batch)(case.layer.site))
         inputs = found[0][0][: case.layer.needed(steps)]
         change = find_change(
-            case.model, case.layer.site, EditSubspace.unrestricted(steps), case.protected.output_scale, lambda: case.loss(batch),
-            lambda: case.right(example), replace(case.search, rate=FREELY), self.on(),
+            case.model, case.layer.site, EditSubspace.unrestricted(steps), case.protected.output_scale,
+            lambda: case.loss(batch), lambda: case.right(example), replace(case.search, rate=FREELY), self.on(),
         )  # fmt: skip
         if change.correct:
             self.keep(number, example, inputs, change.values)
