@@ -302,9 +302,9 @@ def _patched(causes: Causes, name: str) -> Markup | None:
 
 
 def _inside(inside: NeuronComparison) -> dict[str, Any]:
+    from adapt.report.maps import map_section
     from adapt.report.probes import probe_table
     from adapt.report.similarity import similarity_figure
-    from adapt.report.maps import map_section
 
     return {
         "key": inside.key.replace("_", " "),

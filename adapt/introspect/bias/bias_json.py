@@ -89,7 +89,7 @@ def neuron_to_json(neuron: NeuronDivergence) -> Row:
 
 
 def _neuron_from_json(row: Mapping[str, Any]) -> NeuronDivergence:
-    values = {name: tuple(value) if name.endswith("interval") else value for name, value in row.items()}
+    values: Row = {name: tuple(value) if name.endswith("interval") else value for name, value in row.items()}
     values["top_contents"] = tuple(ContentDifference(**content) for content in row["top_contents"])
     return NeuronDivergence(**values)
 

@@ -85,7 +85,14 @@ class Divergence:
 def distance_interval(
     squared: float, error: float, degrees_of_freedom: int, level: float = 0.95
 ) -> tuple[float, float]:
-    """Return the confidence interval of a distance, from its square and the standard error of the square."""
+    """Return the confidence interval of a distance, by Student's t.
+
+    Args:
+        squared: The estimate of the squared distance.
+        error: The standard error of the squared distance.
+        degrees_of_freedom: The degrees of freedom of the error.
+        level: The confidence level.
+    """
     half = student_quantile(0.5 + level / 2, degrees_of_freedom) * error
     return math.sqrt(max(0.0, squared - half)), math.sqrt(max(0.0, squared + half))
 

@@ -1,7 +1,8 @@
 """The groups of examples that are compared, and the folds of their speakers or examples."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from zlib import crc32
 
 from adapt.data.example import Example
@@ -10,6 +11,58 @@ from adapt.errors import InputError
 KEYS = ("accent", "gender", "domain", "speaker")  # the default keys, in the order in which they are tried
 FOLDS = 32  # allow a p as small as 1e-8
 MIN_SPEAKERS = 16  # in each group, to resample speakers by default
+
+
+@dataclass(frozen=True)
+class Division:
+    """Examples divided into groups.
+
+    Args:
+        key: The key of the groups.
+        groups: The names of the groups.
+        left_out: The sizes of the groups that are left out.
+        examples: The examples of the groups.
+        group_of: The number of the group of each example.
+        resampled: The kind of unit that is resampled: "speaker" or "example".
+        unit_of: The number of the unit of each example.
+        folds: The fold of each example.
+    """
+
+    key: str
+    groups: Sequence[str]
+    left_out: Mapping[str, int]
+    examples: Sequence[Example]
+    group_of: Sequence[int]
+    resampled: str
+    unit_of: Sequence[int]
+    folds: Sequence[int]
+
+
+def divide(
+    examples: Sequence[Example],
+    group_by: str | None,
+    reference: str | None,
+    min_examples: int,
+    max_groups: int,
+    resample: str | None,
+) -> Division:
+    """Divide examples into groups and folds. The arguments are those of `adapt.introspect.bias.measure.bias`.
+
+    Raises:
+        InputError: There are no two such groups, the reference is not among them, or there are too few speakers.
+    """
+    key = str(group_by or find_key(examples, min_examples))
+    groups, left_out = groups_of(examples, key, min_examples, max_groups)
+    if reference is not None and str(reference) not in groups:
+        raise InputError(
+            f"reference={reference}: no {key} of this name has {min_examples} examples; there are {', '.join(groups)}."
+        )
+    numbers = {name: number for number, name in enumerate(groups)}
+    chosen = [example for example in examples if example.group(key) in numbers]
+    group_of = [numbers[example.group(key)] for example in chosen]
+    resampled, unit_of = resampling_units(chosen, group_of, key, resample)
+    folds = folds_of(group_of, unit_of)
+    return Division(key, groups, left_out, chosen, group_of, resampled, unit_of, folds)
 
 
 def find_key(examples: Sequence[Example], min_examples: int) -> str:
@@ -31,9 +84,13 @@ def find_key(examples: Sequence[Example], min_examples: int) -> str:
 def groups_of(
     examples: Sequence[Example], key: str, min_examples: int, max_groups: int
 ) -> tuple[list[str], dict[str, int]]:
-    """Return the groups to compare, and the sizes of the groups that are left out.
+    """Return the groups to compare, sorted by name, and the sizes of the groups that are left out.
 
-    The groups are the `max_groups` largest with at least `min_examples` examples, sorted by name.
+    Args:
+        examples: The examples.
+        key: The key of the groups.
+        min_examples: Groups with fewer examples are left out.
+        max_groups: Only the largest groups are compared, at most this many.
 
     Raises:
         InputError: There are fewer than two.

@@ -12,7 +12,7 @@ from adapt.introspect.bias.divergence import group_divergence
 from adapt.introspect.bias.error_link import link_errors
 from adapt.introspect.bias.errors import GroupErrors
 from adapt.introspect.bias.group_results import GroupComparison, GroupRate
-from adapt.introspect.bias.groups import find_key, folds_of, groups_of, resampling_units
+from adapt.introspect.bias.groups import divide
 from adapt.introspect.bias.maps import divergence_maps
 from adapt.introspect.bias.result import BiasResult
 from adapt.introspect.bias.rows import layer_rows, neuron_rows
@@ -78,52 +78,33 @@ def bias(
     check_integers(0, seed=seed)
     _check(false_discovery_rate, resample, confirm, content)
     chosen, _ = select_examples(model, splits, examples)
-    key = str(group_by or find_key(chosen, min_examples))
-    groups, left_out = groups_of(chosen, key, min_examples, max_groups)
-    if reference is not None and str(reference) not in groups:
-        raise InputError(
-            f"reference={reference}: no {key} of this name has {min_examples} examples; there are {', '.join(groups)}."
-        )
-    numbers = {name: number for number, name in enumerate(groups)}
-    chosen = [example for example in chosen if example.group(key) in numbers]
-    group_of = [numbers[example.group(key)] for example in chosen]
-    resampled, unit_of = resampling_units(chosen, group_of, key, resample)
-    folds = folds_of(group_of, unit_of)
+    division = divide(chosen, group_by, reference, min_examples, max_groups, resample)
+    chosen, group_of, folds = division.examples, division.group_of, division.folds
     contents = groupings(model, chosen, _content_keys(model, chosen, content), max_groups=60)
 
     texts = decode_examples(model, model.task, chosen, loader)
     scores = model.task.evaluate([example.text for example in chosen], texts)
-    errors = GroupErrors(scores, group_of, unit_of)
+    errors = GroupErrors(scores, group_of, division.unit_of)
     sums = read_content(model, chosen, loader, contents, group_of, folds, places)
-    comparisons = _compare(groups, reference, errors, sums, places)
+    comparisons = _compare(division.groups, reference, errors, sums, places)
     comparisons = find_diverging(comparisons, false_discovery_rate)
     diverging = {c.number: [c.divergences[site] for site in c.diverging.used] for c in comparisons if len(c.diverging)}
-    links = link_errors(
-        model,
-        chosen,
-        errors.each.tolist(),
-        loader,
-        contents,
-        group_of,
-        folds,
-        sums,
-        by_speaker=resampled == "speaker",
-        divergences=diverging,
-    )
+    by_speaker, each = division.resampled == "speaker", errors.each.tolist()
+    links = link_errors(model, chosen, each, loader, contents, group_of, folds, sums, by_speaker, diverging)
     comparisons = find_error_linked(comparisons, links, false_discovery_rate)
     shifts = _shifts(model, chosen, errors, loader, comparisons, seed) if confirm else {}
 
-    rates = _rates(groups, comparisons, errors)
+    rates = _rates(division.groups, comparisons, errors)
     order = {rate.group: place for place, rate in enumerate(rates)}
     comparisons.sort(key=lambda comparison: order[comparison.group])
     return BiasResult(
-        group_by=key,
+        group_by=division.key,
         example_name=model.task.example_name,
         metric=errors.metric,
-        resampled=resampled,
+        resampled=division.resampled,
         folds=max(folds) + 1,
         false_discovery_rate=false_discovery_rate,
-        left_out=left_out,
+        left_out=division.left_out,
         rates=rates,
         comparisons=tuple(_plain(comparison, shifts.get(comparison.number, ())) for comparison in comparisons),
         maps=divergence_maps(comparisons),

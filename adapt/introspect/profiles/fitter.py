@@ -87,7 +87,14 @@ class ProfilesFitter:
 
     @torch.no_grad()
     def update(self, site: Site, members: Membership, x: Tensor, gradient: Tensor) -> None:
-        """Add the activations and gradients of a batch at a site, both `(batch, time, units)`."""
+        """Add a batch at a site.
+
+        Args:
+            site: The site.
+            members: The groups of the steps, from `membership`.
+            x: The activations, `(batch, time, units)`.
+            gradient: The gradients of the score, `(batch, time, units)`.
+        """
         sums = self.sums[site.name]
         sums["steps"].view(-1).index_add_(0, members.rows, members.counts.double())
         x, gradient = x.reshape(-1, site.units), gradient.reshape(-1, site.units)
@@ -105,9 +112,14 @@ class ProfilesFitter:
 
     @torch.no_grad()
     def update_windows(self, site: Site, members: Tensor, folds: Tensor, x: Tensor, gradient: Tensor) -> None:
-        """Add aligned windows `(windows, time, units)` at a site.
+        """Add aligned windows at a site.
 
-        `members` `(windows, groups)` is true where a window is in a group, `folds` `(windows,)` is its fold.
+        Args:
+            site: The site.
+            members: True for a window in a group, `(windows, groups)`.
+            folds: The fold of each window, `(windows,)`.
+            x: The activations, `(windows, time, units)`.
+            gradient: The gradients of the score, `(windows, time, units)`.
         """
         sums = self.sums[site.name]
         window, group = members.nonzero(as_tuple=True)

@@ -28,9 +28,16 @@ class Grouping(ABC):
 
     @abstractmethod
     def label(self, trace: ForwardTrace, time_base: TimeBase, row: int, steps: int) -> Tensor | None:
-        """Return the number of the group of each valid step of an example, `(steps,)`; NONE for a step in no group.
+        """Label the valid steps of an example.
 
-        None if no step is in any group.
+        Args:
+            trace: The forward pass over the batch of the example.
+            time_base: The time base of the site.
+            row: The row of the example in the batch.
+            steps: The number of its valid steps at the site.
+
+        Returns:
+            The number of the group of each step, `(steps,)`; NONE for a step in no group. None if no step is in any.
         """
 
 

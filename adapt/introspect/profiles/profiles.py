@@ -90,7 +90,7 @@ class Profiles:
         return groups
 
     def groups_at(self, site: Site | str, key: str) -> tuple[str, ...]:
-        """Return the groups of a key that have steps at a site. The layers of a decoder, for one, have no phonemes."""
+        """Return the groups of a key that have steps at a site. Decoder layers, for example, have no phonemes."""
         return tuple(group for group in self.groups_of(key) if self.steps(site, group))
 
     def steps(self, site: Site | str, group: str = ALL) -> int:
@@ -150,7 +150,17 @@ class Profiles:
         return mean / mean.flatten(1).amax(1).clamp_min(1e-300).view(-1, *[1] * (mean.dim() - 1))
 
     def gradnap(self, site: Site | str, key: str, weights: Weights = "even", time: bool = False) -> Tensor:
-        """Return the gradient-adjusted profile of each group: `nap` times `relevance`. Arguments are those of `nap`."""
+        """Return the gradient-adjusted profile of each group: `nap` times `relevance`.
+
+        Args:
+            site: The site or its name.
+            key: The key of the groups.
+            weights: As for `nap`.
+            time: Keep the steps of aligned windows.
+
+        Returns:
+            `(groups, units)`, or `(groups, window, units)` with `time`.
+        """
         return self.nap(site, key, weights, time) * self.relevance(site, key, time)
 
     def snap(
@@ -158,7 +168,15 @@ class Profiles:
     ) -> Tensor:
         """Return the saliency-masked profile of each group: `nap`, set to 0 where `relevance` < `min_relevance`.
 
-        The other arguments, and the shape, are those of `nap`.
+        Args:
+            site: The site or its name.
+            key: The key of the groups.
+            min_relevance: The smallest relevance that is kept, from 0 to 1.
+            weights: As for `nap`.
+            time: Keep the steps of aligned windows.
+
+        Returns:
+            `(groups, units)`, or `(groups, window, units)` with `time`.
         """
         return self.nap(site, key, weights, time) * (self.relevance(site, key, time) >= min_relevance)
 
@@ -242,8 +260,13 @@ class Profiles:
     def distances(self, site: Site | str, key: str, adjusted: bool = False, time: bool = False) -> Tensor:
         """Return the cosine distances between the profiles of all groups in `groups_at`, `(groups, groups)`, 0 to 2.
 
-        `adjusted` compares `gradnap` profiles instead of `nap`, `time` windows step by step. An all-zero profile has
-        distance 1 from every other.
+        An all-zero profile has distance 1 from every other.
+
+        Args:
+            site: The site or its name.
+            key: The key of the groups.
+            adjusted: Compare `gradnap` profiles instead of `nap`.
+            time: Compare aligned windows step by step.
         """
         profile = (self.gradnap if adjusted else self.nap)(site, key, time=time).flatten(1)
         unit = profile / profile.norm(dim=1, keepdim=True).clamp_min(1e-300)

@@ -190,7 +190,11 @@ def batches_of(
 ) -> Iterator[tuple[list[int], Batch]]:
     """Yield the batches of this process on the device of the model, each with the positions of its examples.
 
-    `what` labels the progress bar.
+    Args:
+        model: The model.
+        examples: The examples of all processes.
+        loader: Makes the batches.
+        what: The name of the progress bar.
     """
     rank, ranks = place()
     share = range(rank, len(examples), ranks)

@@ -100,7 +100,8 @@ def _nearest(points: Array, count: int) -> tuple[Array, NDArray[np.int64]]:
     from scipy.spatial import KDTree
 
     # The leaf size decides which of several equally near units are found.
-    distances, numbers = KDTree(points, leafsize=16).query(points, k=count + 1)
+    found = KDTree(points, leafsize=16).query(points, k=count + 1)
+    distances, numbers = np.asarray(found[0]), np.asarray(found[1])
     # Leave out the unit itself, which need not be the first if several units share a place.
     itself = numbers == np.arange(len(points))[:, None]
     itself[~itself.any(1), -1] = True

@@ -264,11 +264,11 @@ def test_every_family(innertune, request, spoken, language, tmp_path, family):
         "introspect", *kind, f"model.pretrained={request.getfixturevalue(family)}", *data, "measure=bias",
         "measure.sites='*layers.1*'", f"output={tmp_path / 'run'}",
     )  # fmt: skip
-    told = json.loads((run / "metrics.json").read_text())
-    assert told["group_by"] == ("domain" if family == "marian" else "accent") and len(told["groups"]) == 2
-    within = {row["content"] for row in told["comparisons"][0]["layers"]}
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["group_by"] == ("domain" if family == "marian" else "accent") and len(metrics["groups"]) == 2
+    within = {row["content"] for row in metrics["comparisons"][0]["layers"]}
     assert within == {"wav2vec2": {"aligned_letter"}, "whisper": {"token", "all"}, "marian": {"token"}}[family]
-    assert ("ter" if family == "marian" else "wer") in told["groups"][0]
+    assert ("ter" if family == "marian" else "wer") in metrics["groups"][0]
 
 
 def test_invalid_options_are_named(innertune, base, spoken, tmp_path):

@@ -109,9 +109,9 @@ def test_a_swarm_follows_the_published_forces():
     for gate in (1 - np.tanh(np.linspace(-3, 6, 50))) / 2:
         ways = places[None] - places[:, None]
         near = np.linalg.norm(ways, axis=2)
-        apart = 1.5 / (near + 1) ** 3 - 15 * np.exp(-near / 2)
-        together = 1.5 * (1 - (distances / distances.max()) ** 3) - 0.5 * np.exp(-distances / 2)
-        force = gate * together + (1 - gate) * apart
+        local = 1.5 / (near + 1) ** 3 - 15 * np.exp(-near / 2)
+        attraction = 1.5 * (1 - (distances / distances.max()) ** 3) - 0.5 * np.exp(-distances / 2)
+        force = gate * attraction + (1 - gate) * local
         places = places + (force[..., None] * ways).mean(1) / 2
     assert np.ptp(start - places) > 0.1
     assert swarm(profiles, steps=50) == pytest.approx(framed(places), abs=1e-3)
