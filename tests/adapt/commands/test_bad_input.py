@@ -111,7 +111,7 @@ def test_an_option_of_the_wrong_kind(adapt):
     with pytest.raises(InputError, match="alphabet must be"):
         adapt(None, "alphabet=abc")
     for given in ("3", "[accent,3]"):
-        with pytest.raises(InputError, match="data.group_by is a key of the data"):
+        with pytest.raises(InputError, match="data.group_by must be a key of the data"):
             adapt(None, f"data.group_by={given}")
 
 
@@ -149,5 +149,5 @@ def test_a_target_whose_module_is_there_and_broken(text, said, deep, tmp_path, m
     (folder / "broken.py").write_text(text)
     monkeypatch.syspath_prepend(str(tmp_path))
     node = {"_target_": f"{folder.name}.broken.make"}
-    with pytest.raises(InputError, match=rf"'{folder.name}\.broken' is there, and fails while it is imported \({said}"):
+    with pytest.raises(InputError, match=rf"'{folder.name}\.broken' exists, but importing it fails \({said}"):
         build({"_target_": "builtins.dict", "inner": node} if deep else node)
