@@ -487,6 +487,7 @@ def test_gradient_checkpointing_and_a_module_that_is_called_twice():
         assert torch.allclose(layer.row_bias.grad, twin.bias.grad[[1, 4]], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_compiled_it_trains_the_same():
     torch.manual_seed(0)
     models = [nn.Sequential(nn.Conv1d(4, 6, 3), nn.Flatten(), nn.Linear(54, 5)) for _ in range(2)]

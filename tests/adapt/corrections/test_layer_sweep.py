@@ -71,6 +71,7 @@ def test_each_familys_candidates(request, family, names):
         layers_to_try(model, ["*.1.*out*", "*nowhere"])
 
 
+@pytest.mark.slow
 def test_a_sweep_measures_and_leaves_the_model_as_it_was():
     model = load_model("weather-en-de").model
     model.set_translation(replace(model.translation_options, max_tokens=48))
