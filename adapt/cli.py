@@ -66,10 +66,10 @@ def main() -> None:
 
 
 def _named(words: list[str]) -> list[str]:
-    """`undo 3` as `action=undo of=3`: up to two words before the options."""
+    """`undo 3` as `action=undo target=3`: up to two words before the options."""
     plain = next((n for n, word in enumerate(words) if "=" in word or word.startswith("-")), len(words))
     return [
-        *(f"{key}={word}" for key, word in zip(("action", "of"), words[:plain], strict=False)),
+        *(f"{key}={word}" for key, word in zip(("action", "target"), words[:plain], strict=False)),
         *words[min(plain, 2) :],
     ]
 

@@ -1,1 +1,1 @@
-"""A user's corrections of a loaded model: which layer holds them, what they must leave unchanged, and the memory itself."""
+"""A user's corrections of a model: the layer that holds them, the inputs they must leave unchanged, and their memory."""
