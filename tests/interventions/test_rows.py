@@ -545,7 +545,7 @@ def refusals():
     return [(tied, "out", -1, r"tied to 'embed\.weight'"), (normed, "out", 1, "weight norm"),
              (old, "out", 1, "weight norm"), (made, "out.out_proj", -1, "NonDynamicallyQuantizableLinear"),
              (made, "out", -1, "MultiheadAttention, not a plain"), (wrapped, "out", -1, "Wrapped, not a plain"),
-             (other, "out", -1, "6 units on axis -1, the module 7"), (gone, "out", -1, "no module 'out'.*'in'"),
+             (other, "out", -1, "6 units on axis -1, but the module has 7"), (gone, "out", -1, "no module 'out'.*'in'"),
              (sliced, "out", -1, r"tied to 'fused\.weight'"), (inferred, "out", -1, "inference_mode")]  # fmt: skip
 
 
