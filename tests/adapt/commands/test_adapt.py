@@ -91,7 +91,7 @@ def test_new_characters_rebuild_the_output_layer(base, speech, innertune, tmp_pa
         f"data.test={test}",
         "trainer.max_epochs=1",
     ]
-    with pytest.raises(InputError, match=r"train.jsonl:\d+: the text has 'ä'.*alphabet=extend"):
+    with pytest.raises(InputError, match=r"train.jsonl:\d+: the text contains 'ä'.*alphabet=extend"):
         innertune("adapt", *options, f"output={tmp_path / 'keep'}")
     run = innertune("adapt", *options, f"output={tmp_path / 'extend'}", "alphabet=extend", "tuning=head")
     model = load_model(str(run)).model

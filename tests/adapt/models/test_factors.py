@@ -352,12 +352,12 @@ def test_another_machine_may_differ_in_the_last_bits_of_what_peft_merges(
     base, tmp_path, monkeypatch, method, far, loads
 ):
     model, _ = adapted(base, tmp_path, method)
-    here = factor_files.made
+    here = factor_files.merged_weights
 
     def there(module, factors):
         return {name: tensor * (1 + far) for name, tensor in here(module, factors).items()}
 
-    monkeypatch.setattr(factor_files, "made", there)
+    monkeypatch.setattr(factor_files, "merged_weights", there)
     if loads:
         loaded = load_model(str(tmp_path))
         assert loaded.fingerprint == model_fingerprint(loaded.model) != model_fingerprint(model)
