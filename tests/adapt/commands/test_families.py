@@ -368,7 +368,7 @@ def test_an_adaptation_finds_its_base_and_no_other(runs, given, tmp_path, family
     assert facts["base"]["reference"] == str(given[family])
     facts["base"]["reference"] = "owner/gone"
     (run / "adaptation" / "adaptation.json").write_text(json.dumps(facts))
-    with pytest.raises(InputError, match="needs its base: There is no folder 'owner/gone'.*model.base="):
+    with pytest.raises(InputError, match="The base of .* cannot be loaded: There is no folder 'owner/gone'.*base="):
         load_model(str(run))
     assert load_model(str(run), str(given[family])).fingerprint == facts["fingerprint"]
     other = shutil.copytree(given[family], tmp_path / "other")
@@ -386,7 +386,7 @@ def test_an_adaptation_writes_as_it_learned_to(runs):
 def test_another_alphabet_and_augments_of_features_are_refused(adapt, family):
     with pytest.raises(InputError, match="alphabet=extend is for models with an alphabet of their own"):
         adapt(family, "alphabet=extend")
-    with pytest.raises(InputError, match="augment= .*(mask_time_prob|for audio)"):
+    with pytest.raises(InputError, match="cannot be augmented"):
         adapt(family, "augment=spec")
 
 

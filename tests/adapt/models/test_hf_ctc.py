@@ -17,7 +17,8 @@ from adapt.data.text import normalise
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
 from adapt.models.ctc import ctc_decode, ctc_loss
-from adapt.models.hf_ctc import BATCHED, hf_ctc
+from adapt.models.hf_ctc import hf_ctc
+from adapt.models.waveform_encoders import BATCHED
 from adapt.training.module import AdaptationModule
 from adapt.tuning.layers import full, head, layers
 from interventions.freeze import freeze_all_but

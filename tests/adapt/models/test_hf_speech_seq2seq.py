@@ -83,7 +83,7 @@ def test_sites_have_the_steps_they_say(model):
                 assert model.valid_lengths(site, batch.lengths)[number] == behind["conv2"]
             elif site.step == TOKEN:
                 assert model.valid_lengths(site, batch.lengths, tokens)[number] == tokens[number]
-    with pytest.raises(ValueError, match="proj_out.*needs tokens"):
+    with pytest.raises(ValueError, match="proj_out.*pass tokens="):
         model.valid_lengths(sites["net.proj_out"], batch.lengths)
 
 

@@ -133,7 +133,7 @@ def test_sites_have_the_steps_they_say(folder, family):
                 site.units,
             )
     assert {site.step for site in model.sites} == {TOKEN} and model.sites[-1].name == model.output
-    with pytest.raises(ValueError, match="needs tokens"):
+    with pytest.raises(ValueError, match="pass tokens="):
         model.valid_lengths(model.sites[-1], batch.lengths)
 
 

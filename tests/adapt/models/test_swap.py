@@ -177,7 +177,7 @@ def test_a_kill_leaves_the_old_or_the_new_model(base, first, monkeypatch, step, 
     if doing == "remove":
         level = apply_to_file(str(base), first)
     old = load_model(str(base)).fingerprint
-    name = {"kept": "_keep", "model": "_write"}[step]
+    name = {"kept": "_write_levels", "model": "_write"}[step]
     real = getattr(swap_files, name)
 
     def killed(*arguments):
