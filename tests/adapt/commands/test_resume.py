@@ -1,4 +1,4 @@
-"""A run killed by `kill -9` goes on with resume=true, and ends with the weights of one that was not killed."""
+"""A run killed by `kill -9` continues with resume=true, and ends with the weights of an uninterrupted run."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def start(options, folder):
 
 
 def test_killed_twice_ends_the_same(options, uninterrupted, tmp_path):
-    """Also: what it has taken is the time of all three processes, of which the first is made to have been slow."""
+    """Its time is that of all three processes; the first one is made to look slow."""
     folder, began = tmp_path / "killed", time.perf_counter()
     last = folder / "checkpoints" / "last.ckpt"
     for epoch, pause in ((2, 0.0), (4, 0.05)):
@@ -127,7 +127,9 @@ def test_no_command_works_in_a_folder_that_is_in_use(innertune, tmp_path, comman
         if command == "evaluate":
             given = [command, "model.pretrained=us-english", f"output={tmp_path / 'run'}"]
             done = subprocess.run([sys.executable, "-m", "adapt.cli", *given], capture_output=True, text=True)
-            assert done.returncode == 2 and done.stderr.startswith(f"innertune evaluate: '{tmp_path / 'run'}' is in use")
+            assert done.returncode == 2 and done.stderr.startswith(
+                f"innertune evaluate: '{tmp_path / 'run'}' is in use"
+            )
         process.stdin.close()
 
 
