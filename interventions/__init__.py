@@ -20,7 +20,7 @@
     steer = fitter.fit().steer(site, 2.0)
     unfold(fold(model, steer))                                      # write affine edits into the weights, and undo it
 
-    correct(model, memory, 1, loss, is_correct)                     # make a model give a corrected answer
+    correct(model, memory, 1, loss, is_correct)                     # corrected answers (interventions.corrections),
     with intervene(model, memory): model(audio)                     # until memory.remove(1)
 
     names = train_rows(model, scores.top(0.05))                     # train only these neurons, until merge_rows
@@ -40,12 +40,6 @@ if TYPE_CHECKING:
     from interventions.bits import changed_bits, fingerprint
     from interventions.capture import Activations, capture
     from interventions.clamp import Clamp, Scale, Set
-    from interventions.corrections.correct import CorrectionResult, correct
-    from interventions.corrections.layer import AffineLayer
-    from interventions.corrections.memory import Memory
-    from interventions.corrections.protect import Protected
-    from interventions.corrections.search import Search
-    from interventions.corrections.store import CorrectionStore
     from interventions.erase import Erase, EraseFitter
     from interventions.files import FileError
     from interventions.fold import Folded, fold, unfold
@@ -71,12 +65,6 @@ _NAMES = {
     "bits": ("changed_bits", "fingerprint"),
     "capture": ("Activations", "capture"),
     "clamp": ("Clamp", "Scale", "Set"),
-    "corrections.correct": ("CorrectionResult", "correct"),
-    "corrections.layer": ("AffineLayer",),
-    "corrections.memory": ("Memory",),
-    "corrections.protect": ("Protected",),
-    "corrections.search": ("Search",),
-    "corrections.store": ("CorrectionStore",),
     "erase": ("Erase", "EraseFitter"),
     "files": ("FileError",),
     "fold": ("Folded", "fold", "unfold"),
@@ -100,14 +88,56 @@ _NAMES = {
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
-    "GENERATED", "PROMPT", "Ablate", "Activations", "AffineLayer", "Clamp", "CorrectionResult", "CorrectionStore",
-    "Custom", "Edits", "Erase", "EraseFitter", "FileError", "Folded", "Intervention", "Layer", "LowRank", "Mean",
-    "MeanDifference", "Memory", "Neurons", "NeverRanError", "PairPCA", "Patch", "ProbeDirection", "Protected",
-    "Reservoir", "Scale", "Scope", "Scores", "Search", "Set", "Site", "Steer", "SteeringVectors", "Step",
-    "capture", "capture_gradients", "changed_bits", "choose_layers", "choose_sites", "correct", "eval_frozen",
-    "find_sites", "fingerprint", "fold", "freeze_all_but", "freeze_neurons", "intervene", "learn_vector", "load",
-    "merge_rows", "save", "site_at", "train_rows", "unfold",
-]  # fmt: skip
+    "Ablate",
+    "Activations",
+    "Clamp",
+    "Custom",
+    "Edits",
+    "Erase",
+    "EraseFitter",
+    "FileError",
+    "Folded",
+    "GENERATED",
+    "Intervention",
+    "Layer",
+    "LowRank",
+    "Mean",
+    "MeanDifference",
+    "Neurons",
+    "NeverRanError",
+    "PROMPT",
+    "PairPCA",
+    "Patch",
+    "ProbeDirection",
+    "Reservoir",
+    "Scale",
+    "Scope",
+    "Scores",
+    "Set",
+    "Site",
+    "Steer",
+    "SteeringVectors",
+    "Step",
+    "capture",
+    "capture_gradients",
+    "changed_bits",
+    "choose_layers",
+    "choose_sites",
+    "eval_frozen",
+    "find_sites",
+    "fingerprint",
+    "fold",
+    "freeze_all_but",
+    "freeze_neurons",
+    "intervene",
+    "learn_vector",
+    "load",
+    "merge_rows",
+    "save",
+    "site_at",
+    "train_rows",
+    "unfold",
+]
 
 
 def __getattr__(name: str) -> Any:

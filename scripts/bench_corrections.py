@@ -73,7 +73,7 @@ def wav2letter() -> Case:
 
 
 def embedded() -> Case:
-    from adapt.corrections.layers import layer_of
+    from adapt.corrections.layers import correction_layer
     from adapt.data.loader import collate
     from adapt.data.synthetic.accents import accents
     from adapt.models.checkpoint import load_model
@@ -93,7 +93,7 @@ def embedded() -> Case:
     def other(model: nn.Module, number: int) -> object:
         return model.task.loss(model, others[number % len(others)])
 
-    return Case(model, layer_of(model).site.name, run, other, 80)
+    return Case(model, correction_layer(model).site.name, run, other, 80)
 
 
 def marian() -> Case:

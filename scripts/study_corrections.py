@@ -50,9 +50,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from torch import Tensor
 
-from adapt.corrections.collect import protect
-from adapt.corrections.layers import layer_of
-from adapt.corrections.model_memory import SEARCHES, STRENGTH
+from adapt.corrections.attempt import SEARCHES, STRENGTH
+from adapt.corrections.collect import collect_protected
+from adapt.corrections.layers import correction_layer
 from adapt.data.kinds import with_text
 from adapt.data.loader import Batch, Loader, collate
 from adapt.data.manifest import Splits
@@ -201,8 +201,8 @@ class Found(Method):
         steps = int(valid_lengths(case.model, batch)(case.layer.site))
         inputs = found[0][0][: case.layer.needed(steps)]
         change = find_change(
-            case.model, case.layer.site, EditSubspace.unrestricted(steps), case.protected.output_scale, lambda: case.loss(batch),
-            lambda: case.right(example), replace(case.search, rate=FREELY), self.on(),
+            case.model, case.layer.site, EditSubspace.unrestricted(steps), case.protected.output_scale,
+            lambda: case.loss(batch), lambda: case.right(example), replace(case.search, rate=FREELY), self.on(),
         )  # fmt: skip
         if change.correct:
             self.keep(number, example, inputs, change.values)
@@ -480,7 +480,7 @@ def cases_of(args: argparse.Namespace, at: Sequence[int]) -> list[Case]:
     cases, bare = [], {}
     for layer in layers(model, args.sites):
         search = SEARCHES[layer.site.step.unit]
-        known = protect(model, layer, answered)
+        known = collect_protected(model, layer, answered)
         case = Case(model, layer, known, stream, rehearsal, **sets, search=search, at=at, bare=bare)
         for name, own in sets.items():
             bare.setdefault(name, case.answer(own))
@@ -491,9 +491,9 @@ def cases_of(args: argparse.Namespace, at: Sequence[int]) -> list[Case]:
 def layers(model: Model, sites: Sequence[str] | None) -> list[AffineLayer]:
     """The layers of these names or globs; "all" that can hold corrections, or the family's usual one for None."""
     if sites is None:
-        return [layer_of(model)]
+        return [correction_layer(model)]
     if list(sites) != ["all"]:
-        return [layer_of(model, site) for site in sites]
+        return [correction_layer(model, site) for site in sites]
     found = []
     for site in model.sites:
         try:

@@ -20,6 +20,26 @@ settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that run a command through the fixture `innertune` as slow. Others carry the marker themselves."""
+    for item in items:
+        if "innertune" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
+
+
+@pytest.fixture(autouse=True)
+def only_slow_tests_start_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail a test that starts a process and is not marked as slow."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("This test starts a process: mark it with @pytest.mark.slow.")
+
+    if request.node.get_closest_marker("slow") is None:
+        monkeypatch.setattr("subprocess.Popen.__init__", refuse)
+        monkeypatch.setattr("multiprocessing.process.BaseProcess.start", refuse)
+
+
 @pytest.fixture(scope="session")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Manifests of a source and a target "accent" (all tones higher), each with train, validation and test."""

@@ -16,7 +16,7 @@ SECONDS = 0.12  # of a tone
 
 
 def tones(text: str, shift: float = 1.0, seconds: float = SECONDS) -> np.ndarray:
-    """Return the samples of `text`: one tone of 120 ms per letter. `shift` multiplies all frequencies, like an accent."""
+    """Return the samples of `text`: one tone of 120 ms per letter. `shift` multiplies all frequencies."""
     time = np.arange(int(RATE * seconds)) / RATE
     parts = [
         np.sin(2 * np.pi * 300 * 1.5 ** LETTERS.index(letter) * shift * time) * np.hanning(len(time)) for letter in text

@@ -2,24 +2,19 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits, grouping
 from adapt.checks import check_counts
 from adapt.commands._finish import finish
+from adapt.commands._training import decode_sets, interrupted
 from adapt.comparison.compare import compare_hypotheses
-from adapt.data.example import Example
-from adapt.data.loader import Loader
 from adapt.distributed import is_first
 from adapt.errors import InputError
-from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
-from adapt.models.model import Model
-from adapt.run import check_flags, check_output, open_run, output_folder
+from adapt.run import check_flags, check_output, open_run
 from adapt.training.dry_run import table
 from adapt.training.fine_tune import Run, prepare
 
@@ -85,26 +80,9 @@ def prepared(cfg: DictConfig, base: Loaded) -> Run:
     )  # fmt: skip
 
 
-def interrupted(cfg: DictConfig) -> Path | None:
-    """Return the folder of the run to continue, also in a process that helps to train; None for a new run."""
-    folder = output_folder(cfg)
-    resumes = cfg.resume and not cfg.overwrite and (folder / "config.yaml").is_file()
-    return folder if not cfg.get("dry_run", False) and (resumes or not is_first()) else None
-
-
 def print_costs(run: Run) -> None:
     """Print what a step costs."""
     from rich.console import Console
 
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(table(run.dry_run()))
-
-
-def decode_sets(model: Model, sets: Mapping[str, Sequence[Example]], loader: Loader) -> dict[str, list[str]]:
-    """Decode each set, and log its metrics."""
-    hypotheses = {}
-    for name, examples in sets.items():
-        hypotheses[name] = decode_examples(model, model.task, examples, loader, name)
-        scores = model.task.evaluate([example.text for example in examples], hypotheses[name])
-        log.info("  %s: %s (%d %ss)", name, scores, len(scores), model.task.example_name)
-    return hypotheses

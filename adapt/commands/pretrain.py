@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits
-from adapt.commands.adapt import interrupted
+from adapt.commands._training import interrupted
 from adapt.comparison.compare import measure_or_warn
 from adapt.comparison.grids import measure_smoothness
 from adapt.comparison.results import signatures

@@ -1,1 +1,1 @@
-"""Correct single outputs of a loaded model, with limits on what else may change, and undo the corrections exactly."""
+"""A user's corrections of a model: the layer that holds them, the inputs they must leave unchanged, and their memory."""

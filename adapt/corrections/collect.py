@@ -1,4 +1,4 @@
-"""Collect the activations that corrections must leave unchanged."""
+"""Collect the inputs and outputs of a layer for examples that corrections must leave unchanged."""
 
 from collections.abc import Sequence
 
@@ -10,34 +10,51 @@ from adapt.data.loader import collate
 from adapt.errors import InputError
 from adapt.introspect.activations import valid_lengths
 from adapt.models.inference import eval_mode
+from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from adapt.progress import track
 from interventions.capture import capture
 from interventions.corrections.layer import AffineLayer, layer_inputs
 from interventions.corrections.protect import Protected
 
+MIN_STEPS = 100  # time steps of the layer, over all protected examples
 
-def protect(model: Model, layer: AffineLayer, examples: Sequence[Example]) -> Protected:
-    """What corrections at a layer should leave alone: its inputs in these examples, with the texts they have.
+
+def collect_protected(model: Model, layer: AffineLayer, examples: Sequence[Example]) -> Protected:
+    """Compute the statistics of a layer's inputs for protected examples, with the texts that they have.
 
     Raises:
-        InputError: there are too few of them.
+        InputError: If there are too few examples.
     """
     device = next(model.parameters()).device
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
     with eval_mode(model), torch.no_grad():
         for example in track(examples, "protecting"):
-            # One by one, so that no padding is among them.
+            # One example at a time, so that there is no padding.
             batch = collate([(example, model.reader.read(example))]).to(device)
-            with layer_inputs(model, layer) as found, capture(model, layer.site) as acts:
+            with layer_inputs(model, layer) as collected, capture(model, layer.site) as activations:
                 model.task.loss(model, batch)
             steps = int(valid_lengths(model, batch)(layer.site))
-            inputs.append(found[0][0][: layer.needed(steps)].cpu())
-            outputs.append(acts[layer.site][0][:steps].cpu())
-    if sum(map(len, outputs)) < 100:
+            inputs.append(collected[0][0][: layer.needed(steps)].cpu())
+            outputs.append(activations[layer.site][0][:steps].cpu())
+    total = sum(map(len, outputs))
+    if total < MIN_STEPS:
         raise InputError(
-            f"Protected are {len(examples)} examples that the model answers, {sum(map(len, outputs))} steps of "
-            f"'{layer.site.name}' in all. Give more, some minutes of audio or a hundred sentences: protected=..."
+            f"The {len(examples)} protected examples have {total} steps at '{layer.site.name}' in all, expected at "
+            f"least {MIN_STEPS}. Protect more: some minutes of audio, or a hundred sentences."
         )
     return Protected.fit(layer, inputs, outputs)
+
+
+def default_protected(loaded: Loaded) -> list[Example] | None:
+    """Return synthetic examples like the training data of an embedded model, or None for other models."""
+    if loaded.reference == "us-english":
+        from adapt.data.synthetic.accents import accents
+
+        return list(accents(train=0, validation=0, test=0, source_train=400, source_test=0).source_train)
+    if loaded.reference == "weather-en-de":
+        from adapt.data.synthetic.domains import domains
+
+        return list(domains(train=0, validation=0, test=0, source_test=0, source_train=300).source_train)
+    return None

@@ -1,56 +1,73 @@
-"""Which layer to keep corrections at, by trying: some of them are made at each, and what else changes is measured.
+"""Choose the layer of corrections by trying: make some corrections at each layer, and measure what else changes.
 
-layers = layers_to_try(model)                           # adapt/corrections/layers.py
-found = sweep(model, examples, protected, layers)       # found.chosen.site is a name for ModelMemory.create
+layers = candidate_layers(model)                                # adapt/corrections/layers.py
+sweep = sweep_layers(model, examples, protected, layers)        # sweep.chosen.site is a name for ModelMemory.create
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import no_grad
 
-from adapt.corrections.collect import protect
-from adapt.corrections.layers import layer_of
-from adapt.corrections.model_memory import STRENGTH, WATCHED, answer, answered, put, unwritable
+from adapt.corrections.attempt import STRENGTH, add_correction, answer, answered, unwritable
+from adapt.corrections.collect import collect_protected, default_protected
+from adapt.corrections.layers import candidate_layers, correction_layer
+from adapt.corrections.model_memory import CHECKED, ModelMemory
 from adapt.corrections.support import unsupported
 from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader, collate
 from adapt.errors import InputError
 from adapt.metrics import Metric
 from adapt.models.inference import decode_examples, eval_mode
+from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from adapt.progress import track
 from interventions.corrections.layer import AffineLayer
 from interventions.corrections.memory import Memory
+from interventions.corrections.store import CorrectionStore
 from interventions.intervene import intervene
 
-FEWEST = 4  # examples, of which half are corrected
-MOST = 10  # corrections that are made at each layer
-UNCHANGED = 0.97  # the share of protected answers that should stay
+MIN_EXAMPLES = 4  # half of them are corrected
+MAX_CORRECTIONS = 10  # at each layer
+MIN_UNCHANGED = 0.97  # share of the protected answers that should stay unchanged
 
 
 @dataclass(frozen=True)
-class Tried:
-    """What corrections at a layer did, `usual` being the family's: of those made `fixed` are right after all of them,
-    the metric of other examples is `after`, and of protected ones that the memory did not see `unchanged`, a share, are
-    answered as before.
+class LayerTrial:
+    """What corrections at one layer did.
+
+    Args:
+        site: the layer.
+        default: whether it is the default of the model's family.
+        fixed: number of corrections that hold after all of them were made.
+        after: the metric of other examples with the corrections.
+        unchanged: share of unseen protected examples whose answer is unchanged.
     """
 
     site: str
-    usual: bool
+    default: bool
     fixed: int
     after: float
     unchanged: float
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """Each layer that was tried, in the model's order, and the `chosen` one. `corrections` were made at each; `metric`
-    was `before` on `others` other examples; `protected` examples were answered again.
+class LayerSweep:
+    """The trials of several layers.
+
+    Args:
+        trials: the trials, in the model's order.
+        chosen: the trial of the chosen layer.
+        metric: the metric of other examples.
+        before: its value without corrections.
+        corrections: number of corrections made at each layer.
+        others: number of other examples.
+        protected: number of unseen protected examples.
     """
 
-    tried: tuple[Tried, ...]
-    chosen: Tried
+    trials: tuple[LayerTrial, ...]
+    chosen: LayerTrial
     metric: Metric
     before: float
     corrections: int
@@ -58,131 +75,185 @@ class Sweep:
     protected: int
 
 
-def sweep(
+def sweep_layers(
     model: Model,
     examples: Sequence[Example],
     protected: Sequence[Example],
     layers: Sequence[AffineLayer],
     strength: float | None = None,
     loader: Loader | None = None,
-) -> Sweep:
-    """Try layers: at each, correct what the model gets wrong of the first half of `examples`, at most ten, in a memory
-    made of every other one of `protected`, and decode the second half and the rest of the protected freely.
+) -> LayerSweep:
+    """Compare layers for a model's corrections. Nothing is stored, and the model is left unchanged.
 
-    Nothing is kept, and the model is as before afterwards.
+    At each layer, up to ten wrong answers to the first half of `examples` are corrected in a memory that is created from
+    every other protected example. Then the second half, and the other protected examples, are decoded.
+
+    Args:
+        model: the model.
+        examples: examples with corrected texts.
+        protected: examples whose answers should stay unchanged.
+        layers: the layers to compare.
+        strength: weight of the protected inputs in the ridge regression, in time steps; None: 300.
+        loader: how to batch examples; None: the defaults.
 
     Raises:
-        InputError: there are too few examples, or none to correct among the first half, or too little is protected.
+        InputError: If there are too few examples or protected examples, or nothing to correct in the first half.
     """
     strength, loader = STRENGTH if strength is None else strength, loader or Loader()
     task, metric = model.task, model.task.metrics[0]
-    fit = _writable(model, examples)
-    if len(fit) < FEWEST:
+    usable = _writable(model, examples)
+    default = correction_layer(model).site
+    if len(usable) < MIN_EXAMPLES:
         raise InputError(
-            f"Layers are tried with half of the corrections and judged by the other half. Give {FEWEST} or more that "
-            f"the model can write (20 for the choice to mean much): there are {len(fit)}. Or leave site=sweep out: the "
-            f"usual layer is {layer_of(model).site.name}."
+            f"Comparing layers needs at least {MIN_EXAMPLES} corrections that the model can write, of which half are made "
+            f"and half are only decoded, and there are {len(usable)}; 20 give a meaningful choice. Or use the default "
+            f"layer, {default.name}."
         )
     if len(protected) < 2:
-        raise InputError(f"Half of the protected are watched, and there are {len(protected)}. Give more: protected=...")
-    half = len(fit) // 2
-    others, held = fit[half:], protected[1::2]
+        raise InputError(f"Half of the protected examples are held out, and there are {len(protected)}. Protect more.")
+    half = len(usable) // 2
+    others, held_out = usable[half:], protected[1::2]
     known = answered(model, protected[::2], loader)
-    wrong = _wrong(model, fit[:half], known[:WATCHED])
+    wrong = _wrong(model, usable[:half], known[:CHECKED])
     if not wrong:
         raise InputError(
-            f"Of the first {half} examples, none is a correction that can be tried: the model answers them so already, "
-            "or their inputs do not support their texts. Put others first, or leave site=sweep out."
+            f"None of the first {half} examples is a correction that can be tried: the model's answers are right, or "
+            "the inputs do not support the texts. Reorder the examples, or choose the layer yourself."
         )
-    bare = decode_examples(model, task, held, loader, "protected")
+    unmodified = decode_examples(model, task, held_out, loader, "protected")
 
-    def judged(texts: Sequence[str]) -> float:
+    def score(texts: Sequence[str]) -> float:
         return task.evaluate([example.text for example in others], texts).values()[metric.key]
 
-    before = judged(decode_examples(model, task, others, loader, "the other half"))
-    usual, tried = layer_of(model).site, []
+    before = score(decode_examples(model, task, others, loader, "the other half"))
+    trials: list[LayerTrial] = []
     for count, layer in enumerate(layers, start=1):
-        what = f"layer {count} of {len(layers)}"
-        memory = Memory.new(protect(model, layer, known), strength)
-        fill(model, memory, wrong, what)
+        title = f"layer {count} of {len(layers)}"
+        memory = Memory.new(collect_protected(model, layer, known), strength)
+        _add_corrections(model, memory, wrong, title)
         with intervene(model, memory):
-            kept = decode_examples(model, task, [example for example, _ in wrong], loader, what)
-            after = judged(decode_examples(model, task, others, loader, what))
-            now = decode_examples(model, task, held, loader, what)
+            corrected = decode_examples(model, task, [example for example, _ in wrong], loader, title)
+            after = score(decode_examples(model, task, others, loader, title))
+            now = decode_examples(model, task, held_out, loader, title)
         fixed = sum(
-            task.normalise(text) == task.normalise(one.text) for text, (one, _) in zip(kept, wrong, strict=True)
+            task.normalise(text) == task.normalise(example.text)
+            for text, (example, _) in zip(corrected, wrong, strict=True)
         )
-        same = sum(one == other for one, other in zip(now, bare, strict=True))
-        tried.append(Tried(layer.site.name, layer.site == usual, fixed, after, same / len(held)))
-    chosen = choose(tried, metric.higher)
-    return Sweep(tuple(tried), chosen, metric, before, len(wrong), len(others), len(held))
+        same = sum(one == other for one, other in zip(now, unmodified, strict=True))
+        trials.append(LayerTrial(layer.site.name, layer.site == default, fixed, after, same / len(held_out)))
+    chosen = choose_layer(trials, metric.higher)
+    return LayerSweep(tuple(trials), chosen, metric, before, len(wrong), len(others), len(held_out))
 
 
-def choose(tried: Sequence[Tried], higher: bool = False) -> Tried:
-    """The layer of the best metric among those that fix as many as the best or one less and leave 97 % of the protected
-    unchanged; where none leaves as much, the one that leaves the most. `higher` says that more of the metric is better.
+def choose_layer(trials: Sequence[LayerTrial], higher: bool = False) -> LayerTrial:
+    """Choose the layer with the best metric, among those that fix enough corrections and leave enough unchanged.
 
-    Of equals it is the usual one, else the first.
+    Enough is at most one correction less than the best layer, and 97 % unchanged protected answers. If no layer leaves
+    enough unchanged, the one that leaves most is chosen. Ties go to the default layer, then to the first.
+
+    Args:
+        trials: the trials of the layers.
+        higher: whether a higher metric is better.
     """
-    enough = max(one.fixed for one in tried) - 1
-    able = [one for one in tried if one.fixed >= enough]
-    sparing = [one for one in able if one.unchanged >= UNCHANGED]
-    error = lambda one: -one.after if higher else one.after  # noqa: E731
+    enough = max(trial.fixed for trial in trials) - 1
+    able = [trial for trial in trials if trial.fixed >= enough]
+    sparing = [trial for trial in able if trial.unchanged >= MIN_UNCHANGED]
+
+    def error(trial: LayerTrial) -> float:
+        return -trial.after if higher else trial.after
+
     if sparing:
-        return min(sparing, key=lambda one: (error(one), not one.usual))
-    return min(able, key=lambda one: (-one.unchanged, error(one), not one.usual))
+        return min(sparing, key=lambda trial: (error(trial), not trial.default))
+    return min(able, key=lambda trial: (-trial.unchanged, error(trial), not trial.default))
 
 
-def fill(model: Model, memory: Memory, wrong: Sequence[tuple[Example, Batch]], what: str) -> None:
-    """Put corrections into a memory one by one, but for those that are right by then."""
+def choose_layer_for(
+    loaded: Loaded,
+    examples: Sequence[Example],
+    protected: Sequence[Example] | None,
+    path: Path,
+    names: Sequence[str] | None = None,
+    strength: float | None = None,
+    loader: Loader | None = None,
+) -> LayerSweep:
+    """Compare layers for a model that has no memory yet.
+
+    Args:
+        loaded: the model.
+        examples: examples with corrected texts.
+        protected: see `sweep_layers`; None: synthetic examples for the embedded models.
+        path: the store that will be created.
+        names: globs over the layers to compare; None: those of `candidate_layers`.
+        strength: see `sweep_layers`.
+        loader: see `sweep_layers`.
+
+    Raises:
+        InputError: If the model has a memory, whose layer cannot be changed, or as `sweep_layers`.
+    """
+    if CorrectionStore.exists(path):
+        memory = ModelMemory.open(loaded, path)
+        raise InputError(
+            f"The layer of this model's corrections cannot be changed: {path} has corrections already, at "
+            f"'{memory.site}'. Leave out the site, or use another store."
+        )
+    layers = candidate_layers(loaded.model, names)
+    protected = protected if protected is not None else default_protected(loaded)
+    if protected is None:
+        raise InputError(f"Comparing layers for '{loaded.reference}' needs protected examples.")
+    return sweep_layers(loaded.model, examples, protected, layers, strength, loader)
+
+
+def format_sweep(sweep: LayerSweep, example_name: str) -> str:
+    """Return a sweep as a table in text; `example_name` is what the task calls an example."""
+    metric, width = sweep.metric, max(len(trial.site) for trial in sweep.trials)
+    unit = " %" if metric.percent else ""
+    lines = [
+        f"{sweep.corrections} corrections at each of {len(sweep.trials)} layers; {metric.label} of {sweep.others} other "
+        f"{example_name}s, {metric.scale * sweep.before:.1f}{unit} before; {sweep.protected} protected {example_name}s.",
+        f"{'layer':<{width}}  fixed  {metric.label:>7}  unchanged",
+    ]
+    for trial in sweep.trials:
+        marks = [name for name, marked in (("default", trial.default), ("chosen", trial is sweep.chosen)) if marked]
+        value = f"{metric.scale * trial.after:.1f}{unit}"
+        row = (
+            f"{trial.site:<{width}}  {trial.fixed:>5}  {value:>7}  {100 * trial.unchanged:>7.1f} %  {', '.join(marks)}"
+        )
+        lines.append(row.rstrip())
+    return "\n".join(lines)
+
+
+def _add_corrections(model: Model, memory: Memory, wrong: Sequence[tuple[Example, Batch]], title: str) -> None:
+    """Add corrections one by one, without those that earlier ones have fixed."""
     with eval_mode(model):
-        for number, (example, batch) in enumerate(track(wrong, what), start=1):
+        for number, (example, batch) in enumerate(track(wrong, title), start=1):
             text = model.task.normalise(example.text)
             with intervene(model, memory):
                 right = answer(model, batch) == text
             if not right:
-                put(model, memory, number, batch, text)
-
-
-def told_sweep(found: Sweep, example_name: str) -> str:
-    """A sweep in lines: a table, and what was chosen."""
-    metric, width = found.metric, max(len(one.site) for one in found.tried)
-    label, unit = metric.label, metric.unit
-    lines = [
-        f"{found.corrections} corrections at each of {len(found.tried)} layers; {label} of {found.others} others, "
-        f"{metric.scale * found.before:.1f}{unit} before; {found.protected} protected {example_name}s.",
-        f"{'layer':<{width}}  fixed  {label:>7}  unchanged",
-    ]
-    for one in found.tried:
-        marks = ["usual"] * one.usual + ["chosen"] * (one is found.chosen)
-        lines.append(
-            f"{one.site:<{width}}  {one.fixed:>5}  {f'{metric.scale * one.after:.1f}{unit}':>7}  "
-            f"{100 * one.unchanged:>7.1f} %  {', '.join(marks)}".rstrip()
-        )
-    return "\n".join(lines)
+                add_correction(model, memory, number, batch, text)
 
 
 def _writable(model: Model, examples: Sequence[Example]) -> list[Example]:
-    fit = []
+    usable: list[Example] = []
     for example in examples:
         try:
             if not unwritable(model, example, len(model.reader.read(example))):
-                fit.append(example)
-        except InputError:  # what cannot be read is told of when it is to be corrected
+                usable.append(example)
+        except InputError:  # correcting it reports the error
             continue
-    return fit
+    return usable
 
 
 def _wrong(model: Model, examples: Sequence[Example], known: Sequence[Example]) -> list[tuple[Example, Batch]]:
-    """The first that the model answers otherwise, and whose inputs support their texts, each with its batch."""
+    """Return the first examples with another answer, whose inputs support their texts, each with its batch."""
     found: list[tuple[Example, Batch]] = []
     device = next(model.parameters()).device
     with eval_mode(model), no_grad():
         for example in examples:
             batch = collate([(example, model.reader.read(example))]).to(device)
-            now = answer(model, batch)
-            if now != model.task.normalise(example.text) and not unsupported(model, batch, now, known):
+            before = answer(model, batch)
+            if before != model.task.normalise(example.text) and not unsupported(model, batch, before, known):
                 found.append((example, batch))
-            if len(found) == MOST:
+            if len(found) == MAX_CORRECTIONS:
                 break
     return found

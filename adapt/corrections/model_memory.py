@@ -1,4 +1,4 @@
-"""What a model's user has corrected: kept beside the model, and on whenever that model answers.
+"""A model's memory of corrections: stored next to the model, and applied whenever it answers.
 
 memory = ModelMemory.open(loaded)                       # or ModelMemory.create(loaded, protected_examples)
 outcome = memory.correct(example)                       # an utterance or a sentence pair with its corrected text
@@ -16,119 +16,65 @@ from typing import Any
 
 import torch
 
-from adapt.corrections.collect import protect
-from adapt.corrections.layers import layer_of
-from adapt.corrections.support import LARGEST, unsupported
+from adapt.corrections.attempt import STRENGTH, add_correction, answer, answered, unwritable
+from adapt.corrections.calibrate import calibrate_limits
+from adapt.corrections.collect import collect_protected
+from adapt.corrections.layers import correction_layer
+from adapt.corrections.outcome import Outcome
+from adapt.corrections.support import SupportLimits, unsupported
 from adapt.data.example import Example
 from adapt.data.kinds import from_row, input_exists, to_row, with_text
 from adapt.data.loader import Batch, Loader, collate
-from adapt.errors import as_input_errors
-from adapt.introspect.activations import valid_lengths
-from adapt.models.ctc import ctc_greedy_loss
+from adapt.errors import InputError, as_input_errors
 from adapt.models.inference import decode_examples, eval_mode
 from adapt.models.loaded import Loaded
 from adapt.models.model import CTCModel, Model
 from interventions.corrections.collection import Entry
-from interventions.corrections.correct import CorrectionResult, correct
+from interventions.corrections.correct import CorrectionResult
 from interventions.corrections.memory import Memory
 from interventions.corrections.search import Search
 from interventions.corrections.store import CorrectionStore, Record
 from interventions.intervene import Edits
 
-WATCHED = 20  # protected examples whose answers are compared before and after a correction
-STRENGTH = 300.0  # unless somebody says otherwise
-# Where a step is a token, a change must go further, as what is added is normalised away behind the layer; and positions
-# of a sentence are so alike that no map of their keys gives each what it needs.
-SEARCHES = {"s": Search(), "token": Search(rate=0.03, penalty=0.005, margin=0.1, residual_scale=2.0)}
+CHECKED = 20  # protected examples whose answers are compared before and after a correction
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one correction.
+class MemoryEvaluation:
+    """Whether stored corrections still hold.
 
-    `number` is what it is kept as, None where it is not kept: then `refused` says why, or the answer was right already.
-    `before` and `after` are the model's answers. Of the `steps` frames (or decoder positions) of its input `touched`
-    were changed, by `size` (root mean square, beside what the layer usually puts out). `changed` of `watched` protected
-    examples are answered otherwise than just before. `seconds` is what finding and keeping it took, `bytes` what it
-    takes in the store. `hint` says that it edits nothing, and only stands in for the very answer that was corrected.
+    Args:
+        numbers: the corrections whose input still exists.
+        held: for each of them, whether it holds if its input is decoded alone.
+        held_in_batches: for each of them, whether it holds if inputs are decoded in batches.
+        protected: number of protected examples that were decoded.
+        protected_unchanged: number of them with the same answer as without corrections.
     """
 
-    number: int | None
-    text: str
-    before: str
-    after: str
-    refused: str = ""
-    hint: bool = False
-    touched: int = 0
-    steps: int = 0
-    size: float = 0.0
-    changed: int = 0
-    watched: int = 0
-    seconds: float = 0.0
-    bytes: int = 0
-
-    @property
-    def fixed(self) -> bool:
-        """Whether the model, decoding freely, answers with the corrected text."""
-        return self.after == self.text
-
-
-def unwritable(model: Model, example: Example, length: int) -> str:
-    """Why a model cannot write an example's text, with an input of that length as its reader has it; "" if it can."""
-    return (
-        (model.rejection_reason(example, length, training=True) or "")
-        if model.task.normalise(example.text)
-        else "there is no text."
-    )
-
-
-def answer(model: Model, batch: Batch) -> str:
-    """A model's answer to the only example of a batch, as answers are compared."""
-    with torch.no_grad():
-        return model.task.normalise(model.task.decode(model, batch)[0])
-
-
-def answered(model: Model, examples: Sequence[Example], loader: Loader) -> list[Example]:
-    """Examples with the model's own answers for texts, without those that it answers with nothing."""
-    texts = decode_examples(model, model.task, examples, loader, "answering")
-    return [with_text(example, text) for example, text in zip(examples, texts, strict=True) if text]
-
-
-def put(
-    model: Model, memory: Memory, number: int, batch: Batch, text: str, search: Search | None = None
-) -> CorrectionResult:
-    """Put a correction of the only example of a batch into a memory, on no model at present, that no file need have.
-
-    `text` is tidy. `search` None is the one for what a step of the layer is.
-    """
-    layer = memory.protected.layer
-    steps = int(valid_lengths(model, batch)(layer.site))
-    search = search or SEARCHES[layer.site.step.unit if layer.site.step else "s"]
-    loss = ctc_greedy_loss if isinstance(model, CTCModel) else model.task.loss
-    right = lambda: answer(model, batch) == text  # noqa: E731
-    return correct(model, memory, number, lambda: loss(model, batch), right, steps, search)
+    numbers: tuple[int, ...]
+    held: tuple[bool, ...]
+    held_in_batches: tuple[bool, ...]
+    protected: int
+    protected_unchanged: int
 
 
 def store_path(loaded: Loaded, corrections: str = "auto") -> Path | None:
-    """Where a model's corrections are: "auto" is beside an adaptation, for other models a file named by fingerprint
-    below $INNERTUNE_DATA or ~/.local/share/innertune; "off" is nowhere; anything else is the file itself.
+    """Return where a model's corrections are stored, or None for "off".
+
+    "auto" is next to an adaptation; for other models it is a file named by fingerprint below $INNERTUNE_DATA or
+    ~/.local/share/innertune. Anything else is the path itself.
     """
     if corrections != "auto":
         return None if corrections == "off" else Path(corrections).expanduser()
-    place = Path(loaded.reference)
-    for folder in (place / "adaptation", place, place.parent):
-        if (folder / "adaptation.json").is_file():
-            return folder / "corrections.db"
-    data = os.environ.get("INNERTUNE_DATA") or Path.home() / ".local" / "share" / "innertune"
-    return Path(data).expanduser() / "corrections" / f"{loaded.fingerprint[:16]}.db"
+    return _default_path(loaded)
 
 
 @contextmanager
 def corrected(loaded: Loaded, corrections: str = "auto") -> Iterator[None]:
-    """Have a model answer with its user's corrections, where it has any; "off": without them.
+    """Apply a model's stored corrections in the block, if there are any; "off" applies none.
 
     Raises:
-        InputError: the store is another model's or cannot be read, or is named and not there.
+        InputError: If the store belongs to another model or cannot be read, or a named store does not exist.
     """
     path = store_path(loaded, corrections)
     if path is None or (corrections == "auto" and not CorrectionStore.exists(path)):
@@ -142,21 +88,25 @@ def corrected(loaded: Loaded, corrections: str = "auto") -> Iterator[None]:
 class ModelMemory:
     """A model with the store of its corrections.
 
-    `memory` is what edits the model's activations, an intervention; `on` puts it on, with the hints besides.
+    Attributes:
+        memory: the intervention that edits the model's activations. `on` applies it together with output overrides.
+        limits: the limits above which corrections of CTC models are refused.
     """
 
     def __init__(self, loaded: Loaded, store: CorrectionStore) -> None:
         self.model: Model = loaded.model
         self.store = store
         self.memory: Memory = store.memory()
+        facts = store.facts
+        self.limits = SupportLimits.from_facts(facts)
         self._device = next(self.model.parameters()).device
-        self._watched = [from_row(row) for row in store.facts["protected"]]
+        self._protected = [from_row(row) for row in facts["protected"]]
 
     @classmethod
     def open(cls, loaded: Loaded, path: Path | None = None) -> "ModelMemory":
-        """The memory that a model has. Raises InputError where it has none, or the file is another's."""
+        """Open the memory of a model. Raises InputError if it has none, or the file belongs to another model."""
         with as_input_errors():
-            return cls(loaded, CorrectionStore(path or store_path(loaded), loaded.fingerprint))
+            return cls(loaded, CorrectionStore(path or _default_path(loaded), loaded.fingerprint))
 
     @classmethod
     def create(
@@ -167,55 +117,73 @@ class ModelMemory:
         site: str | None = None,
         strength: float | None = None,
         loader: Loader | None = None,
+        limits: SupportLimits | None = None,
     ) -> "ModelMemory":
-        """A new, empty memory of a model, at `site` (None: the family's usual one).
+        """Create an empty memory for a model.
 
-        The model's answers to the `protected` examples, whose texts are not looked at, are what corrections should
-        leave alone. `strength`: as how many frames or tokens of theirs each direction of the layer's inputs is held
-        (None: 300).
+        Args:
+            loaded: the model.
+            protected: examples whose answers corrections should leave unchanged; their texts are not used.
+            path: where to store it; None: the default of `store_path`.
+            site: the layer that holds the corrections, a name or glob; None: the default of the model's family.
+            strength: weight of the protected inputs in the ridge regression, in time steps; None: 300.
+            loader: how to batch the protected examples; None: the defaults.
+            limits: limits above which corrections of CTC models are refused; None: calibrate them, which takes about as
+                long as ten corrections.
 
         Raises:
-            InputError: there is no such site, it cannot hold corrections, or too little is protected.
+            InputError: If the site does not exist or cannot hold corrections, or there are too few protected examples.
         """
         model, loader = loaded.model, loader or Loader()
-        told = answered(model, protected, loader)
-        layer = layer_of(model, site)
-        known = protect(model, layer, told)
         strength = STRENGTH if strength is None else strength
-        rows = [to_row(example) for example in told[:: max(1, len(told) // WATCHED)][:WATCHED]]
+        examples = answered(model, protected, loader)
+        layer = correction_layer(model, site)
+        statistics = collect_protected(model, layer, examples)
+        if limits is None and isinstance(model, CTCModel):
+            limits = calibrate_limits(model, statistics, strength, examples)
+        facts: dict[str, Any] = {
+            "model": loaded.reference,
+            "protected": [to_row(one) for one in examples[:: max(1, len(examples) // CHECKED)][:CHECKED]],
+            "examples": len(examples),
+        }
+        if limits is not None:
+            facts["limits"] = limits.as_dict()
         with as_input_errors():
-            store = CorrectionStore.create(
-                path or store_path(loaded), loaded.fingerprint, Memory.new(known, strength),
-                model=loaded.reference, protected=rows, examples=len(told),
-            )  # fmt: skip
+            memory = Memory.new(statistics, strength)
+            store = CorrectionStore.create(path or _default_path(loaded), loaded.fingerprint, memory, **facts)
             return cls(loaded, store)
+
+    @property
+    def site(self) -> str:
+        """The name of the site that holds the corrections."""
+        return self.memory.sites[0].name
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """Have the model answer with the corrections, for a block."""
+        """Apply the corrections to the model in the block."""
         model = self.model
-        hints = {record.facts["before"]: record.facts["text"] for record in self.records() if record.facts.get("hint")}
-        task, own = model.task, "task" in vars(model)
+        overrides = {record.facts["before"]: record.facts["text"] for record in self.records() if _is_override(record)}
+        task, is_own = model.task, "task" in vars(model)
         edits = Edits(model)
         try:
             edits.add(self.memory)
-            if hints:
-                model.task = replace(task, decode=lambda model, batch: _hinted(task.decode(model, batch), hints))
+            if overrides:
+                model.task = replace(task, decode=lambda model, batch: _override(task.decode(model, batch), overrides))
             yield
         finally:
             edits.clear()
-            if own:
+            if is_own:
                 model.task = task
             else:
                 vars(model).pop("task", None)
 
     def records(self) -> list[Record]:
-        """The corrections, the oldest first."""
+        """Return the stored corrections, the oldest first."""
         with as_input_errors():
             return self.store.records()
 
     def undo(self, number: int) -> Record:
-        """Take a correction back. Raises InputError where there is none of that number."""
+        """Remove a correction, and return its record. Raises InputError if there is none of that number."""
         with as_input_errors():
             record = self.store.remove(number)
             self.store.refresh(self.memory)
@@ -224,17 +192,28 @@ class ModelMemory:
     @torch.inference_mode(False)
     @torch.enable_grad()
     def correct(
-        self, example: Example, author: str = "", force: bool = False, search: Search | None = None, watch: bool = True
+        self,
+        example: Example,
+        author: str = "",
+        force: bool = False,
+        search: Search | None = None,
+        check_protected: bool = True,
     ) -> Outcome:
-        """Have the model answer an example with its text from now on, and keep that.
+        """Make the model answer an example with its text from now on, and store the correction.
 
-        Refused is a text that the model cannot write, that its input does not support (`unsupported`), that no change
-        at the layer makes it decode, or in CTC models only one larger than `LARGEST`. With `force` such a text is kept
-        as a hint: where the model's answer is the very one that was corrected, the text is given in its place.
+        A text is refused if the model cannot output it, if the input does not support it (`unsupported`, and for CTC
+        models a change larger than `limits.size`), or if no change of the layer makes the model decode it.
+
+        Args:
+            example: the example, with the corrected text.
+            author: who makes the correction.
+            force: store a refused text as an output override: if the model's answer is exactly the one that was
+                corrected, it is replaced by the text.
+            search: settings of the search; None: the default for the layer's kind of steps.
+            check_protected: compare the answers to some protected examples before and after.
         """
-        model, task = self.model, self.model.task
+        model, text = self.model, self.model.task.normalise(example.text)
         read = model.reader.read(example)
-        text = task.normalise(example.text)
         refused = unwritable(model, example, len(read))
         if refused:
             return Outcome(None, text, "", "", f"the text cannot be written: {refused}")
@@ -242,112 +221,131 @@ class ModelMemory:
         with eval_mode(model):
             with self.on():
                 before = answer(model, batch)
-                watched = self._answers() if watch else []
+                others = self._answers() if check_protected else []
             if before == text:
                 return Outcome(None, text, before, before)
             started = time.perf_counter()
-            refused = unsupported(model, batch, before, self._watched)
-            if refused:
-                refused = f"the input does not support it: {refused}"
-            found = None if refused else self._search(batch, text, search)
-            if found is not None and found.entry is None:
-                refused = self._contradicted(example) or self._unfound(found)
-            elif found is not None and isinstance(model, CTCModel) and found.size > LARGEST:
-                refused = (
-                    f"the input does not support it: '{self.memory.sites[0].name}' would have to change by "
-                    f"{found.size:.1f} times what it usually puts out (at most {LARGEST:g}). Is that what is said?"
-                )
+            refused, result = self._attempt(example, batch, before, text, search)
             if refused and not force:
                 return Outcome(None, text, before, before, refused, seconds=time.perf_counter() - started)
             facts = {"example": to_row(example), "before": before, "text": text}
-            facts |= {"hint": refused} if refused else {}
-            number = self._keep(None if refused else found.entry, author, facts)
+            if refused:
+                facts["override"] = refused
+            number = self._store(None if refused or result is None else result.entry, author, facts)
             seconds = time.perf_counter() - started
             with self.on():
                 after = answer(model, batch)
-                changed = sum(
-                    one != other for one, other in zip(watched, self._answers() if watch else [], strict=True)
-                )
-        told = (
-            {}
-            if refused
-            else {"touched": int(found.change.touched.sum()), "steps": len(found.entry.values), "size": found.size}
+                others_now = self._answers() if check_protected else []
+        outcome = Outcome(
+            number,
+            text,
+            before,
+            after,
+            override=bool(refused),
+            changed=sum(one != other for one, other in zip(others, others_now, strict=True)),
+            checked=len(others),
+            seconds=seconds,
+            bytes=self.store.record(number).bytes,
         )
-        size = self.store.record(number).bytes
-        return Outcome(
-            number, text, before, after, hint=bool(refused), changed=changed, watched=len(watched), seconds=seconds,
-            bytes=size, **told,
-        )  # fmt: skip
+        if refused or result is None or result.entry is None:
+            return outcome
+        touched = int(result.change.touched.sum())
+        return replace(outcome, touched=touched, steps=len(result.entry.values), size=result.size)
 
-    def _search(self, batch: Batch, text: str, search: Search | None) -> CorrectionResult:
-        new = max(self.memory.entries, default=0) + 1
-        found = put(self.model, self.memory, new, batch, text, search)
-        if found.entry is not None:
-            self.memory.remove(new)  # it comes back with the number that the store gives it
-        return found
+    def _attempt(
+        self, example: Example, batch: Batch, before: str, text: str, search: Search | None
+    ) -> tuple[str, CorrectionResult | None]:
+        """Return why the text is refused ("" if it is not), and the result of the search if there was one."""
+        reason = unsupported(self.model, batch, before, self._protected, self.limits)
+        if reason:
+            return f"the input does not support it: {reason}", None
+        number = max(self.memory.entries, default=0) + 1
+        result = add_correction(self.model, self.memory, number, batch, text, search)
+        if result.entry is None:
+            return self._contradiction(example) or self._not_found(result), result
+        self.memory.remove(number)  # the store returns its own number
+        if isinstance(self.model, CTCModel) and result.size > self.limits.size:
+            return (
+                f"the input does not support it: the output of '{self.site}' would have to change by {result.size:.2f} "
+                f"of its usual scale (at most {self.limits.size:.2f}). Check that this is what was said."
+            ), result
+        return "", result
 
-    def _contradicted(self, example: Example) -> str:
-        """Which correction there is of the same input, whose inputs at the layer are the same: one alone can hold."""
-        own = to_row(with_text(example, ""))
+    def _contradiction(self, example: Example) -> str:
+        """Return the message that another correction has the same input, so that only one of them can hold, or ""."""
+        row = to_row(with_text(example, ""))
         for record in self.records():
-            if record.bytes and to_row(with_text(from_row(record.facts["example"]), "")) == own:
+            if record.bytes and to_row(with_text(from_row(record.facts["example"]), "")) == row:
                 return (
-                    f"correction {record.number} makes '{record.facts['text']}' of this very input, and one alone can "
-                    f"hold. Take that back first: innertune corrections undo {record.number}."
+                    f"correction {record.number} of the same input gives '{record.facts['text']}', and only one of them "
+                    f"can hold. Remove it first: innertune corrections undo {record.number}."
                 )
         return ""
 
-    def _unfound(self, found: CorrectionResult) -> str:
-        where, loss = self.memory.sites[0].name, found.change.loss
+    def _not_found(self, result: CorrectionResult) -> str:
+        loss, unit = result.change.loss, "character" if isinstance(self.model, CTCModel) else "token"
         if loss <= 0.5:
             return (
-                f"no change of '{where}' makes the model decode it freely and lasts in the memory (the loss comes down "
-                f"to {loss:.2f} a {self._piece})."
+                f"no change of '{self.site}' makes the model decode it freely and is reproduced by the memory (the loss "
+                f"reaches {loss:.2f} per {unit})."
             )
-        return f"no change of '{where}' makes the model decode it (its loss stays at {loss:.1f} a {self._piece})."
+        return f"no change of '{self.site}' makes the model decode it (the loss stays at {loss:.1f} per {unit})."
 
-    @property
-    def _piece(self) -> str:
-        return "character" if isinstance(self.model, CTCModel) else "token"
-
-    def _keep(self, entry: Entry | None, author: str, facts: Mapping[str, Any]) -> int:
+    def _store(self, entry: Entry | None, author: str, facts: Mapping[str, Any]) -> int:
         with as_input_errors():
             number = self.store.add(entry, author, **facts)
             self.store.refresh(self.memory)
         return number
 
     def _answers(self) -> list[str]:
-        readable = [example for example in self._watched if input_exists(example)]
+        readable = [example for example in self._protected if input_exists(example)]
         return decode_examples(self.model, self.model.task, readable, Loader(), "protected") if readable else []
 
-    def evaluate(self) -> dict[str, Any]:
-        """Whether each correction still holds, its input alone and in batches; and what protected answers became.
+    def evaluate(self) -> MemoryEvaluation:
+        """Check whether each correction still holds, and count the protected answers that are unchanged.
 
-        Inputs whose audio is no longer there are left out.
+        Inputs whose audio no longer exists are skipped.
+
+        Raises:
+            InputError: If the input of no correction exists.
         """
         model = self.model
         records = [record for record in self.records() if input_exists(from_row(record.facts["example"]))]
+        if not records:
+            raise InputError("There is no correction whose input still exists.")
         examples = [from_row(record.facts["example"]) for record in records]
         texts = [record.facts["text"] for record in records]
-        readable = [example for example in self._watched if input_exists(example)]
+        readable = [example for example in self._protected if input_exists(example)]
+
+        def held(loader: Loader) -> tuple[bool, ...]:
+            answers = decode_examples(model, model.task, examples, loader)
+            return tuple(model.task.normalise(one) == text for one, text in zip(answers, texts, strict=True))
+
         with self.on():
-            task = model.task  # with the hints
-            alone = [
-                task.normalise(a)
-                for a in decode_examples(model, task, examples, Loader(batch_seconds=0, batch_tokens=0))
-            ]
-            batched = [task.normalise(answer) for answer in decode_examples(model, task, examples, Loader())]
-            kept = decode_examples(model, task, readable, Loader())
-        bare = decode_examples(model, model.task, readable, Loader())
-        return {
-            "corrections": len(records),
-            "held": [text == answer for text, answer in zip(texts, alone, strict=True)],
-            "held_in_batches": [text == answer for text, answer in zip(texts, batched, strict=True)],
-            "numbers": [record.number for record in records],
-            "protected": len(readable),
-            "protected_unchanged": sum(one == other for one, other in zip(kept, bare, strict=True)),
-        }
+            alone, batched = held(Loader(batch_seconds=0, batch_tokens=0)), held(Loader())
+            answers = decode_examples(model, model.task, readable, Loader())
+        unmodified = decode_examples(model, model.task, readable, Loader())
+        return MemoryEvaluation(
+            numbers=tuple(record.number for record in records),
+            held=alone,
+            held_in_batches=batched,
+            protected=len(readable),
+            protected_unchanged=sum(one == other for one, other in zip(answers, unmodified, strict=True)),
+        )
 
 
-def _hinted(texts: list[str], hints: Mapping[str, str]) -> list[str]:
-    return [hints.get(" ".join(text.split()), text) for text in texts]
+def _default_path(loaded: Loaded) -> Path:
+    place = Path(loaded.reference)
+    for folder in (place / "adaptation", place, place.parent):
+        if (folder / "adaptation.json").is_file():
+            return folder / "corrections.db"
+    data = os.environ.get("INNERTUNE_DATA") or Path.home() / ".local" / "share" / "innertune"
+    return Path(data).expanduser() / "corrections" / f"{loaded.fingerprint[:16]}.db"
+
+
+def _is_override(record: Record) -> bool:
+    return bool(record.facts.get("override") or record.facts.get("hint"))  # "hint" in stores of version 0.1
+
+
+def _override(texts: Sequence[str], overrides: Mapping[str, str]) -> list[str]:
+    return [overrides.get(" ".join(text.split()), text) for text in texts]

@@ -1,9 +1,10 @@
-"""Whether an input supports a corrected text: what is not said, or no translation, is not forced on a model."""
+"""Decide whether an input supports a corrected text, so that texts that were not said are not forced on a model."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from difflib import SequenceMatcher
 from math import isfinite
+from typing import Any
 
 import torch
 
@@ -13,55 +14,98 @@ from adapt.data.loader import Batch, collate
 from adapt.data.pairs import Pair
 from adapt.models.model import CTCModel, Model
 
-LIMIT = 10.0  # nats a character
-LARGEST = 1.0  # of a change that makes a CTC model write a text, beside the layer's usual output (README)
+
+@dataclass(frozen=True)
+class SupportLimits:
+    """The limits above which a CTC model's corrections are refused. `calibrate_limits` measures them for a model.
+
+    Args:
+        cost: negative log-likelihood of the text in excess of the model's own answer, in nats per differing character.
+        size: size of the change at the layer, relative to the scale of the layer's outputs.
+    """
+
+    cost: float = 10.0
+    size: float = 1.0
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the limits as JSON data."""
+        return asdict(self)
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> "SupportLimits":
+        """Return the limits in the facts of a store; stores of older versions have none and use the defaults."""
+        return cls(**facts.get("limits", {}))
 
 
 @torch.no_grad()
-def unsupported(model: Model, batch: Batch, before: str, others: Sequence[Example]) -> str:
-    """Why a corrected text, that of the batch's one example, is not one of its input; "" where it may be.
+def unsupported(
+    model: Model, batch: Batch, before: str, others: Sequence[Example], limits: SupportLimits | None = None
+) -> str:
+    """Return why the text of the only example of a batch does not fit its input, or "" if it may fit.
 
-    - CTC: the text costs `LIMIT` nats more than the model's own answer `before`, for each character that they differ
-      in. What is said, badly heard, costs some 4; another word in its place some 20 (README).
-    - Speech encoder-decoders: the text is no likelier here than on `others` (some of the protected examples).
-    - Translation: the text is the source itself; or it takes fewer tokens as a source than as a target, where a model
-      has a tokenizer for each (Marian): then it is in the source's language, or at least not in the target's.
+    - CTC models: the text costs more than `limits.cost` nats for each character that differs from the model's answer.
+      Text that was said but misheard costs about 4, another word about 20.
+    - Speech encoder-decoders: the text is not more likely for this audio than for the others.
+    - Translation: the text is the source itself. For models with a tokenizer for each language (Marian), it is also
+      refused if it takes fewer tokens as a source than as a target, because it is then not in the target language.
+
+    Args:
+        model: the model.
+        batch: the example, with the corrected text.
+        before: the model's answer.
+        others: protected examples to compare with.
+        limits: the limits for CTC models; None: the defaults.
     """
     (example,) = batch.examples
     task, text = model.task, model.task.normalise(example.text)
     if isinstance(example, Pair):
-        as_source, as_target = (len(read) for read in (model.reader.source(Pair(text)), model.reader.target(text)))
-        if text == task.normalise(example.source):
-            return "it is the source itself."
-        own_tokenizers = model.reader.source(Pair(example.source)) != model.reader.target(example.source)
-        if own_tokenizers and as_source < as_target:
-            return (
-                f"it takes {as_source} tokens as a sentence of the source language and {as_target} as one of the "
-                "target language, so that it seems not to be in the target's."
-            )
-        return ""
-
-    def loss(of: Example) -> float:
-        read = model.reader.read(of)
-        return float(task.loss(model, collate([(with_text(of, text), read)]).to(batch.inputs.device)))
-
+        return _not_a_translation(model, example, text)
     if isinstance(model, CTCModel):
-        answered = replace(batch, examples=[with_text(example, before)])
-        own = float(task.loss(model, answered)) * len(before) if before else 0.0
-        more = (float(task.loss(model, batch)) * len(text) - own) / max(1, _differing(before, text))
-        if more > LIMIT or not isfinite(more):
+        limit = (limits or SupportLimits()).cost
+        cost = cost_per_character(model, batch, before)
+        if cost > limit or not isfinite(cost):
             return (
-                f"each character that differs from '{before}' costs {more:.0f} nats (at most {LIMIT:g} where the words "
-                "are said, only badly heard). Is that what is said?"
+                f"each character that differs from '{before}' costs {cost:.0f} nats (at most {limit:.0f} if the words "
+                "were said, but misheard). Check that this is what was said."
             )
         return ""
-    heard = [example for example in others if input_exists(example)][:3]
-    if heard and loss(example) >= sum(map(loss, heard)) / len(heard):
-        return "the text is no likelier for this audio than for others. Is that what is said?"
+
+    def loss(other: Example) -> float:
+        read = model.reader.read(other)
+        return float(task.loss(model, collate([(with_text(other, text), read)]).to(batch.inputs.device)))
+
+    audible = [other for other in others if input_exists(other)][:3]
+    if audible and loss(example) >= sum(map(loss, audible)) / len(audible):
+        return "the text is not more likely for this audio than for others. Check that this is what was said."
     return ""
 
 
-def _differing(one: str, other: str) -> int:
-    """How many characters two texts differ in."""
-    pieces = SequenceMatcher(None, one, other, autojunk=False).get_opcodes()
-    return sum(max(i2 - i1, j2 - j1) for kind, i1, i2, j1, j2 in pieces if kind != "equal")
+@torch.no_grad()
+def cost_per_character(model: CTCModel, batch: Batch, before: str) -> float:
+    """Return the cost of the text of a batch's only example in excess of the answer `before`, in nats per character.
+
+    Only characters that differ are counted.
+    """
+    (example,) = batch.examples
+    task, text = model.task, model.task.normalise(example.text)
+    own_batch = replace(batch, examples=[with_text(example, before)])
+    own = float(task.loss(model, own_batch)) * len(before) if before else 0.0
+    return (float(task.loss(model, batch)) * len(text) - own) / max(1, _differing_characters(before, text))
+
+
+def _not_a_translation(model: Model, example: Pair, text: str) -> str:
+    as_source, as_target = (len(read) for read in (model.reader.source(Pair(text)), model.reader.target(text)))
+    if text == model.task.normalise(example.source):
+        return "it is the source itself."
+    two_tokenizers = model.reader.source(Pair(example.source)) != model.reader.target(example.source)
+    if two_tokenizers and as_source < as_target:
+        return (
+            f"it takes {as_source} tokens as a sentence of the source language and {as_target} as one of the target "
+            "language, so it does not seem to be in the target language."
+        )
+    return ""
+
+
+def _differing_characters(one: str, other: str) -> int:
+    blocks = SequenceMatcher(None, one, other, autojunk=False).get_opcodes()
+    return sum(max(i2 - i1, j2 - j1) for kind, i1, i2, j1, j2 in blocks if kind != "equal")

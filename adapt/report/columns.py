@@ -45,7 +45,7 @@ def columns(transcript: Transcript) -> list[Column]:
     """
     words_before, added_before = _places(transcript.before)
     words_after, added_after = _places(transcript.after)
-    if [word.expected for word in words_before] != [word.expected for word in words_after]:
+    if [word.reference for word in words_before] != [word.reference for word in words_after]:
         raise ValueError(f"The alignments of {transcript.name!r} have different references.")
     merged: list[Column] = []
     for place, (extra_before, extra_after) in enumerate(zip(added_before, added_after, strict=True)):
@@ -54,7 +54,7 @@ def columns(transcript: Transcript) -> list[Column]:
         ]
         if place < len(words_before):
             old, new = words_before[place], words_after[place]
-            merged.append(Column(old.expected, _word(old), _word(new)))
+            merged.append(Column(old.reference, _word(old), _word(new)))
     return merged
 
 
@@ -75,18 +75,18 @@ def _places(words: Sequence[AlignedWord]) -> tuple[list[AlignedWord], list[list[
     places: list[AlignedWord] = []
     added: list[list[str]] = [[]]
     for word in words:
-        if word.expected:
+        if word.reference:
             places.append(word)
             added.append([])
         else:
-            added[-1].append(word.written)
+            added[-1].append(word.hypothesis)
     return places, added
 
 
 def _word(word: AlignedWord) -> Cell:
-    if not word.written:
+    if not word.hypothesis:
         return Cell("", "missing")
-    return Cell(word.written, "right" if word.written == word.expected else "wrong")
+    return Cell(word.hypothesis, "right" if word.hypothesis == word.reference else "wrong")
 
 
 def _extra(text: str) -> Cell:

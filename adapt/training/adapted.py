@@ -62,5 +62,5 @@ class Adapted:
         save_adaptation(Path(folder), self.base, self.loaded.model, self.factors, **self.record)
 
     def save_model(self, path: Path | str, half: bool = False, **facts: Any) -> None:
-        """Write the whole model as one safetensors file, with `facts` in its header; `half` stores matrices in 16 bits."""
+        """Write the whole model as one safetensors file with `facts` in its header. `half` stores 16-bit matrices."""
         save_model(Path(path), self.loaded.model, half, **{**self.grids, **facts})

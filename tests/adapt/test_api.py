@@ -109,11 +109,11 @@ def test_a_seed_reproduces_a_run_and_an_interrupted_one_continues(model, splits,
 def test_the_command_and_the_function_train_the_same_bits(innertune, base, speech, model, tmp_path):
     run = innertune(
         "adapt", f"model.pretrained={base}", "data=manifest", f"data.train={speech['high_validation']}",
-        f"data.validation={speech['high_validation']}", f"data.test={speech['high_test']}", "trainer.max_epochs=2",
+        f"data.validation={speech['low_validation']}", f"data.test={speech['high_test']}", "trainer.max_epochs=2",
         "tuning=neurons", "tuning.choose=weight", f"output={tmp_path / 'run'}",
     )  # fmt: skip
     splits = read_splits(
-        train=str(speech["high_validation"]), validation=str(speech["high_validation"]), test=str(speech["high_test"])
+        train=str(speech["high_validation"]), validation=str(speech["low_validation"]), test=str(speech["high_test"])
     )
     adapted = fine_tune(model, splits, tunings.neurons(choose="weight"), epochs=2)
     assert load_model(str(run)).fingerprint == adapted.fingerprint

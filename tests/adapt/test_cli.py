@@ -20,6 +20,7 @@ def run(*arguments, **options):
     return subprocess.run([sys.executable, "-m", "adapt.cli", *arguments], capture_output=True, text=True, **options)
 
 
+@pytest.mark.slow
 def test_help_names_every_command():
     done = run()
     assert done.returncode == 0
@@ -33,6 +34,7 @@ def test_commands_are_the_modules_of_the_folder():
     assert {"adapt", "show", "corrections"} <= set(COMMANDS) and not any(name.startswith("_") for name in COMMANDS)
 
 
+@pytest.mark.slow
 def test_an_old_option_is_answered_with_its_new_name(tmp_path):
     done = run("steer", "by=speaker", "++unit=true", "-m", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
@@ -44,6 +46,7 @@ def test_an_old_option_is_answered_with_its_new_name(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_an_old_option_in_the_users_own_config_is_answered_too(tmp_path):
     (tmp_path / "conf" / "data").mkdir(parents=True)
     (tmp_path / "conf" / "data" / "mine.yaml").write_text("# @package _global_\nby: speaker\n")
@@ -51,6 +54,7 @@ def test_an_old_option_in_the_users_own_config_is_answered_too(tmp_path):
     assert done.returncode == 2 and done.stderr == "innertune steer: by is now called group_by.\n"
 
 
+@pytest.mark.slow
 def test_unknown_commands_and_groups():
     done = run("adopt")
     assert (done.returncode, done.stdout) == (2, "")
@@ -58,6 +62,7 @@ def test_unknown_commands_and_groups():
     assert run("show", "nothing").returncode == 2
 
 
+@pytest.mark.slow
 def test_what_must_be_given_is_asked_for():
     done = run("transcribe", "model.pretrained=us-english")
     assert (done.returncode, done.stdout) == (2, "")
@@ -93,10 +98,12 @@ def test_show_lists_every_choice_of_every_group(capsys):
     assert len(groups) > 10
 
 
+@pytest.mark.slow
 def test_show_in_a_process_of_its_own():
     assert run("show", "tuning").stdout.splitlines()[0].startswith("bias")
 
 
+@pytest.mark.slow
 def test_several_runs_each_in_a_folder_of_its_own(base, speech, tmp_path):
     done = run(
         "evaluate", "-m", f"model.pretrained={base}", f"data.test={speech['low_test']},{speech['high_test']}",
@@ -106,6 +113,7 @@ def test_several_runs_each_in_a_folder_of_its_own(base, speech, tmp_path):
     assert {path.parent.name for path in (tmp_path / "runs").glob("*/metrics.json")} == {"0", "1"}
 
 
+@pytest.mark.slow
 def test_a_run_leaves_nothing_outside_its_folder(base, speech, tmp_path):
     done = run("evaluate", f"model.pretrained={base}", f"data.test={speech['low_test']}", "output=here", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -143,6 +151,7 @@ def test_a_full_disk_is_reported_whichever_library_writes(tmp_path, small_files)
         assert _refusal(other) is None
 
 
+@pytest.mark.slow
 def test_what_the_system_refuses_is_reported_without_a_traceback(tmp_path):
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # noqa: E731
     done = run("export", "model.pretrained=us-english", "output=plain", cwd=tmp_path, preexec_fn=limit)

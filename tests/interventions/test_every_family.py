@@ -360,6 +360,7 @@ def test_steps_and_checks_are_those_of_a_wrapped_network(nets):
     assert [bool((call == 100).all()) for call in acts.calls(site)] == [False, True, True, False]
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_compiled_generation_counts_its_steps_without_compiling_each(nets):
     net, site = small_models.marian(), site_at(nets["marian"], PLACES["marian"][1])

@@ -507,6 +507,7 @@ def compiler():
     torch.compiler.reset()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_a_compiled_model_is_edited_as_a_plain_one(net, backend, compiler):
     plain = run(net)
@@ -543,6 +544,7 @@ def test_a_compiled_model_is_edited_as_a_plain_one(net, backend, compiler):
         assert all(torch.equal(acts[name], expected[name]) for name in acts)
 
 
+@pytest.mark.slow
 def test_a_compiled_model_in_half_precision(net, compiler):
     half = net.bfloat16()
     fast, x, edits = torch.compile(half, backend="aot_eager"), X.bfloat16(), [EDITS[kind](UP) for kind in EDITS]

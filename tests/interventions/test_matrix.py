@@ -377,7 +377,9 @@ def check_stored(cell: Cell, edit: str, model: str, stored: tuple[Path, dict[str
         load(folder / f"{edit}-{model}.safetensors", other)
 
 
-@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize(
+    "use", [pytest.param(use, marks=[pytest.mark.slow] if use == "save/load" else []) for use in USES]
+)
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("edit", EDITS)
 def test_cell(edit: str, model: str, use: str, request: pytest.FixtureRequest) -> None:

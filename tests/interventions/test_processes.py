@@ -16,6 +16,8 @@ from interventions.reduce import Mean
 from interventions.sites import site_at
 from interventions.steer import Steer
 
+pytestmark = pytest.mark.slow
+
 
 def network() -> nn.Module:
     torch.manual_seed(0)

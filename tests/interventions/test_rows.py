@@ -487,6 +487,7 @@ def test_gradient_checkpointing_and_a_module_that_is_called_twice():
         assert torch.allclose(layer.row_bias.grad, twin.bias.grad[[1, 4]], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_compiled_it_trains_the_same():
     torch.manual_seed(0)
     models = [nn.Sequential(nn.Conv1d(4, 6, 3), nn.Flatten(), nn.Linear(54, 5)) for _ in range(2)]
@@ -544,7 +545,7 @@ def refusals():
     return [(tied, "out", -1, r"tied to 'embed\.weight'"), (normed, "out", 1, "weight norm"),
              (old, "out", 1, "weight norm"), (made, "out.out_proj", -1, "NonDynamicallyQuantizableLinear"),
              (made, "out", -1, "MultiheadAttention, not a plain"), (wrapped, "out", -1, "Wrapped, not a plain"),
-             (other, "out", -1, "6 units on axis -1, the module 7"), (gone, "out", -1, "no module 'out'.*'in'"),
+             (other, "out", -1, "6 units on axis -1, but the module has 7"), (gone, "out", -1, "no module 'out'.*'in'"),
              (sliced, "out", -1, r"tied to 'fused\.weight'"), (inferred, "out", -1, "inference_mode")]  # fmt: skip
 
 

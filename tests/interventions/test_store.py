@@ -112,6 +112,7 @@ safetensors.torch.save_file({key: value.contiguous() for key, value in results.i
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "places"),
     [

@@ -8,6 +8,8 @@ import pytest
 import torch
 from small_models import wav2letter
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "bench_similarity.py"
 
 

@@ -12,6 +12,8 @@ from small_models import marian
 
 from adapt.models.cut import decoder_cuts, stack_cuts
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "bench_tuning.py"
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "study_corrections.py"
 
 
@@ -50,4 +52,4 @@ def test_a_sweep_is_of_the_layers_that_can_hold_corrections(study):
     model = study.load_model("us-english").model
     assert len(study.layers(model, ["all"])) == 11
     assert [layer.site.name[-5:] for layer in study.layers(model, ["*.conv1", "*.conv4"])] == ["conv1", "conv4"]
-    assert study.layers(model, None) == [study.layer_of(model)]
+    assert study.layers(model, None) == [study.correction_layer(model)]

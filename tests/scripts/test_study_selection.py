@@ -33,6 +33,7 @@ def found(way, share, seed, target, source=10.0, rate=None, validation=0.5):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_way_is_a_config_that_there_is(study, tmp_path):
     from hydra import compose, initialize_config_dir
 

@@ -9,6 +9,8 @@ import pytest
 
 from adapt.commands.show import config_folder
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "study_topographic.py"
 
 

@@ -55,6 +55,7 @@ def test_all_runs_of_a_pair_see_as_many_examples(study):
     assert [run.times for run in runs if run.seed == 0] == sorted(run.times for run in runs if run.seed == 0)
 
 
+@pytest.mark.slow
 def test_every_command_is_a_config_that_there_is(study):
     from hydra import compose, initialize_config_dir
 

@@ -1,11 +1,11 @@
 """The result of the measure `weights`."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapt.introspect.stored import read_result
 from adapt.introspect.weights.measures import FILE, WeightMeasures
 from interventions.files import FileError
 
@@ -78,8 +78,9 @@ class WeightsResult:
     @classmethod
     def load(cls, folder: Path | str) -> "WeightsResult":
         """Read what `save` wrote. Raises FileError if a file is missing or damaged."""
+        measures = WeightMeasures.load(folder)
         path = Path(folder) / FILE
-        header = read_result(path, FORMAT)
+        header = json.loads(path.read_text(encoding="utf-8"))
         if "before" not in header or "level" not in header:
             raise FileError(f"'{path}' does not name the model that was compared with. Measure again.")
-        return cls(WeightMeasures.load(folder), header["before"], header["level"])
+        return cls(measures, header["before"], header["level"])

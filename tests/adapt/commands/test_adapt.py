@@ -91,7 +91,7 @@ def test_new_characters_rebuild_the_output_layer(base, speech, innertune, tmp_pa
         f"data.test={test}",
         "trainer.max_epochs=1",
     ]
-    with pytest.raises(InputError, match=r"train.jsonl:\d+: the text has 'ä'.*alphabet=extend"):
+    with pytest.raises(InputError, match=r"train.jsonl:\d+: the text contains 'ä'.*alphabet=extend"):
         innertune("adapt", *options, f"output={tmp_path / 'keep'}")
     run = innertune("adapt", *options, f"output={tmp_path / 'extend'}", "alphabet=extend", "tuning=head")
     model = load_model(str(run)).model
@@ -128,10 +128,10 @@ def test_no_base_and_no_data_are_refused(options, innertune, tmp_path):
         ("patience=0", "patience must be a whole number of at least 1"),
         ("patience=soon", "got 'soon'"),
         ("patience=true", "got True"),
-        ("monitor=val_bleu", "monitor=val_bleu is not measured here. Give one of val_loss, val_wer"),
-        ("monitor=[val_wer]", "monitor=\\['val_wer'\\] is not measured here. Give one of val_loss, val_wer"),
-        ("monitor={a:1}", "monitor={'a': 1} is not measured here"),
-        ("monitor=5", "monitor=5 is not measured here"),
+        ("monitor=val_bleu", "monitor=val_bleu is not measured in training. Give one of val_loss, val_wer"),
+        ("monitor=[val_wer]", "monitor=\\['val_wer'\\] is not measured in training. Give one of val_loss, val_wer"),
+        ("monitor={a:1}", "monitor={'a': 1} is not measured in training"),
+        ("monitor=5", "monitor=5 is not measured in training"),
     ],
 )
 def test_how_to_stop_is_checked_before_the_folder_is_claimed(options, innertune, tmp_path, option, says):

@@ -115,6 +115,7 @@ def test_an_option_of_the_wrong_kind(adapt):
             adapt(None, f"data.group_by={given}")
 
 
+@pytest.mark.slow
 def test_the_command_line_prints_the_sentence_and_no_traceback(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "adapt.cli", "transcribe", "model.pretrained=us-english", "audio=none.wav"],
@@ -136,6 +137,7 @@ def test_a_target_that_is_not_there(adapt):
             build({"_target_": target})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),
     [("from torch import nothing_there\n", r"ImportError: .*nothing_there.*broken\.py:1"),

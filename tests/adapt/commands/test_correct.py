@@ -53,34 +53,34 @@ def test_what_is_corrected_stays_so_until_it_is_taken_back(run, wrong, speech, b
         "correct", f"audio={audio}", f"text='{text}'", f"protected={speech['low_validation']}", *SHORT, "author=ann"
     )
     assert "Correction 1: fixed." in said and f"before   {answer}" in said and f"now      {text}" in said
-    assert "frames, by" in said and "protected utterances are answered otherwise" in said and " kB" in said
+    assert "frames, by" in said and "protected utterances have another answer now" in said and " kB" in said
     assert run("transcribe", f"audio={audio}") == text
     assert run("transcribe", f"audio={audio}", "corrections=off") == answer
     assert (
         run("transcribe", f"audio={audio}", "corrections=auto") == answer
     )  # the base's own store, where there is none
-    assert "so it is answered already" in run("correct", f"audio={audio}", f"text='{text}'")
+    assert "is already the model's answer" in run("correct", f"audio={audio}", f"text='{text}'")
 
     listed = run("corrections")
     assert "ann" in listed and answer in listed and text in listed
-    shown = json.loads(run("corrections", "action=show", "of=1"))
+    shown = json.loads(run("corrections", "action=show", "target=1"))
     assert (shown["number"], shown["by"], shown["text"], shown["before"]) == (1, "ann", text, answer)
     assert shown["example"]["audio"] == str(audio) and shown["bytes"] > 0
-    assert "1 of 1 corrections hold, alone" in run("corrections", "action=evaluate")
+    assert "1 of 1 corrections hold, decoded alone" in run("corrections", "action=evaluate")
 
     exported = tmp_path / "c.safetensors"
-    run("corrections", "action=export", f"of={exported}")
-    assert "Taken back: correction 1" in run("corrections", "action=undo", "of=1")
+    run("corrections", "action=export", f"target={exported}")
+    assert "Removed correction 1" in run("corrections", "action=undo", "target=1")
     assert run("transcribe", f"audio={audio}") == answer
     with pytest.raises(InputError, match="no correction 1. There are: none"):
-        run("corrections", "action=undo", "of=1")
+        run("corrections", "action=undo", "target=1")
 
     assert "no corrections in" in run("corrections")
 
     other = f"corrections={tmp_path / 'other.db'}"
-    assert "1 corrections came in, as 1" in run("corrections", "action=import", f"of={exported}", other)
+    assert "Imported corrections: 1" in run("corrections", "action=import", f"target={exported}", other)
     assert run("transcribe", f"audio={audio}", other) == text
-    assert "None came in" in run("corrections", "action=import", f"of={exported}", other)
+    assert "No corrections were imported" in run("corrections", "action=import", f"target={exported}", other)
 
 
 def test_many_at_once_and_evaluated(run, speech, tmp_path, innertune, base):
@@ -104,7 +104,7 @@ def test_many_at_once_and_evaluated(run, speech, tmp_path, innertune, base):
 def test_folded_it_is_in_the_weights_and_can_still_be_taken_back(run, wrong, speech, tmp_path, innertune, capsys):
     audio, text, answer = wrong
     run("correct", f"audio={audio}", f"text='{text}'", f"protected={speech['low_validation']}", *SHORT)
-    assert "The ridge map of 1 corrections" in run("corrections", "action=fold", f"of={tmp_path / 'folded'}")
+    assert "Wrote the ridge map of 1 corrections" in run("corrections", "action=fold", f"target={tmp_path / 'folded'}")
 
     def transcribed(*options):
         capsys.readouterr()
@@ -112,42 +112,42 @@ def test_folded_it_is_in_the_weights_and_can_still_be_taken_back(run, wrong, spe
         return capsys.readouterr().out.strip()
 
     assert transcribed() == text  # its store lies beside the adaptation
-    innertune("corrections", f"model.pretrained={tmp_path / 'folded'}", "action=undo", "of=1")
+    innertune("corrections", f"model.pretrained={tmp_path / 'folded'}", "action=undo", "target=1")
     assert transcribed() == answer
-    with pytest.raises(InputError, match="holds an adaptation already"):
-        run("corrections", "action=fold", f"of={tmp_path / 'folded'}")
+    with pytest.raises(InputError, match="has an adaptation already"):
+        run("corrections", "action=fold", f"target={tmp_path / 'folded'}")
 
 
 def test_what_is_not_said_is_refused_or_kept_as_a_hint(run, wrong, speech):
     audio, text, answer = wrong
     unsaid = "eee aaa" if text != "eee aaa" else "bbb ddd"
     protected = f"protected={speech['low_validation']}"
-    with pytest.raises(InputError, match="nothing was kept. force=true"):
+    with pytest.raises(InputError, match="Nothing was stored. force=true"):
         run("correct", f"audio={audio}", f"text='{unsaid}'", protected, *SHORT)
     assert run("transcribe", f"audio={audio}") == answer
     said = run("correct", f"audio={audio}", f"text='{unsaid}'", "force=true")
-    assert "kept as a hint" in said
+    assert "stored as an output override" in said
     assert run("transcribe", f"audio={audio}") == unsaid
-    assert "hint" in run("corrections")
-    assert "1 of 1 corrections hold, alone" in run("corrections", "action=evaluate")
-    run("corrections", "action=undo", "of=1")
+    assert "override" in run("corrections")
+    assert "1 of 1 corrections hold, decoded alone" in run("corrections", "action=evaluate")
+    run("corrections", "action=undo", "target=1")
     assert run("transcribe", f"audio={audio}") == answer
-    with pytest.raises(InputError, match="nothing was kept"):
+    with pytest.raises(InputError, match="Nothing was stored"):
         run("correct", f"audio={audio}", "text='xyz'")  # letters that it has not
 
 
-def test_mistakes_are_named(run, wrong, speech, tmp_path):
+def test_mistakes_are_name_words(run, wrong, speech, tmp_path):
     audio, text, _ = wrong
     corrected = [f"audio={audio}", f"text='{text}'"]
     for options, message in (
-        (corrected, "first correction of .* protected="),
+        (corrected, "has no corrections yet.*pass protected examples"),
         (["source=a", "target=b"], "transcribes: give audio=... and text=..."),
-        ([*corrected, "corrections=off"], "nowhere to keep"),
-        ([*corrected, "site='*conv*'", f"protected={speech['low_validation']}"], "is 11 sites"),
-        ([f"audio={tmp_path / 'no.wav'}", "text=a"], "no such file"),
+        ([*corrected, "corrections=off"], "no place to store"),
+        ([*corrected, "site='*conv*'", f"protected={speech['low_validation']}"], "matches 11 sites"),
+        ([f"audio={tmp_path / 'no.wav'}", "text=a"], "There is no audio file"),
         ([*corrected, f"protected={tmp_path / 'nowhere'}"], "protected=.*no such file"),
-        ([*corrected, "strength=0"], "strength must be a number above 0; got 0"),
-        ([*corrected, "strength=much"], "strength must be a number above 0; got 'much'"),
+        ([*corrected, "strength=0"], "strength=0: expected a number above 0"),
+        ([*corrected, "strength=much"], "strength=much: expected a number above 0"),
         ([*corrected, f"protected={speech['low_validation']}", f"corrections={tmp_path}", *SHORT], "cannot be used"),
     ):
         with pytest.raises(InputError, match=message):
@@ -160,21 +160,21 @@ def test_mistakes_are_named(run, wrong, speech, tmp_path):
             run("corrections", *options)
 
 
-def test_broken_files_and_places_are_named(run, wrong, speech, base, tmp_path):
+def test_broken_files_and_places_are_name_words(run, wrong, speech, base, tmp_path):
     audio, text, _ = wrong
     run("correct", f"audio={audio}", f"text='{text}'", f"protected={speech['low_validation']}", *SHORT)
     (tmp_path / "text").write_text("this is no store")
     for options, message in (
-        (["action=import", f"of={tmp_path / 'none.safetensors'}"], "There is no file"),
-        (["action=import", f"of={tmp_path / 'text'}"], "is not a complete safetensors file"),
-        (["action=import", f"of={base / 'model.safetensors'}"], "expected to contain corrections, but contains"),
-        (["action=export", f"of={tmp_path}"], "Choose another path"),
-        (["action=export", f"of={tmp_path / 'text' / 'c.safetensors'}"], "Choose another path"),
-        (["action=fold", f"of={tmp_path / 'text'}"], "Choose another path"),
-        (["action=undo"], "Say which"),
-        (["action=undo", "of=nine"], "Say which.* got nine"),
-        (["action=show", "of=9"], "no correction 9. There are: 1"),
-        ([f"corrections={tmp_path / 'text'}"], "cannot be used as a store"),
+        (["action=import", f"target={tmp_path / 'none.safetensors'}"], "There is no file"),
+        (["action=import", f"target={tmp_path / 'text'}"], "is not a complete safetensors file"),
+        (["action=import", f"target={base / 'model.safetensors'}"], "expected to contain corrections, but contains"),
+        (["action=export", f"target={tmp_path}"], "Choose another path"),
+        (["action=export", f"target={tmp_path / 'text' / 'c.safetensors'}"], "Choose another path"),
+        (["action=fold", f"target={tmp_path / 'text'}"], "Choose another path"),
+        (["action=undo"], "Give a number"),
+        (["action=undo", "target=nine"], "Give a number.*; got nine"),
+        (["action=show", "target=9"], "no correction 9. There are: 1"),
+        ([f"corrections={tmp_path / 'text'}"], "cannot be used as a correction store"),
         ([f"corrections={tmp_path}"], "has no corrections"),
     ):
         with pytest.raises(InputError, match=message):
@@ -187,13 +187,13 @@ def test_broken_files_and_places_are_named(run, wrong, speech, base, tmp_path):
     rows = [{"audio_filepath": str(said), "text": "a"}, {"audio_filepath": str(audio), "text": text}]
     (tmp_path / "two.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     said = run("correct", f"file={tmp_path / 'two.jsonl'}")
-    assert "cannot be read as audio" in said and "2 corrections: 0 fixed, 1 refused, 1 answered so already" in said
+    assert "cannot be read as audio" in said and "2 corrections: 0 fixed, 1 refused, 1 already correct" in said
 
 
 def test_another_models_corrections_are_refused(run, wrong, speech, wav2vec2, innertune, tmp_path):
     audio, text, _ = wrong
     run("correct", f"audio={audio}", f"text='{text}'", f"protected={speech['low_validation']}", *SHORT)
-    with pytest.raises(InputError, match="another model's"):
+    with pytest.raises(InputError, match="belong to another model"):
         innertune("transcribe", f"model.pretrained={wav2vec2}", f"audio={audio}",
                   f"corrections={tmp_path / 'corrections.db'}")  # fmt: skip
 
@@ -201,7 +201,7 @@ def test_another_models_corrections_are_refused(run, wrong, speech, wav2vec2, in
 @pytest.mark.parametrize(
     ("words", "options"),
     [
-        (["undo", "3", "model.pretrained=a"], ["action=undo", "of=3", "model.pretrained=a"]),
+        (["undo", "3", "model.pretrained=a"], ["action=undo", "target=3", "model.pretrained=a"]),
         (["model.pretrained=a"], ["model.pretrained=a"]),
         (["list", "--cfg", "job"], ["action=list", "--cfg", "job"]),
         ([], []),
@@ -217,10 +217,10 @@ def test_of_one_input_one_correction_holds_and_the_other_is_refused_by_its_numbe
     audio, text, _ = wrong
     run("correct", f"audio={audio}", f"text='{text}'", f"protected={speech['low_validation']}", *SHORT)
     monkeypatch.setattr("adapt.corrections.model_memory.unsupported", lambda *arguments: "")
-    monkeypatch.setattr("adapt.corrections.model_memory.SEARCHES", {"s": Search(steps=2, rounds=1)})
+    monkeypatch.setattr("adapt.corrections.attempt.SEARCHES", {"s": Search(steps=2, rounds=1)})
     # Of several, each refusal is told on its own.
     rows = [{"audio_filepath": str(audio), "text": of} for of in (text, text[:-1])]
     (tmp_path / "two.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     said = run("correct", f"file={tmp_path / 'two.jsonl'}")
-    assert f"correction 1 makes '{text}' of this very input" in said and "corrections undo 1" in said
+    assert f"correction 1 of the same input gives '{text}'" in said and "corrections undo 1" in said
     assert run("transcribe", f"audio={audio}") == text

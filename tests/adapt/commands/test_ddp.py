@@ -25,6 +25,10 @@ from adapt.models.checkpoint import load_model
 from adapt.models.task import recognition
 from adapt.training.module import AdaptationModule
 
+pytestmark = pytest.mark.slow
+
+TRAIN_ONLY = ["causes=0", "compare_neurons=0"]  # these tests are about training
+
 
 @pytest.fixture(scope="module")
 def options(speech):
@@ -78,7 +82,7 @@ def test_killed_and_resumed_it_equals_one_process(options, alone, speech, tmp_pa
 
 def test_a_transformer_with_layerdrop_trains_and_its_frozen_layers_stay(wav2vec2, speech, tmp_path):
     status, out, err = end(start(
-        tmp_path, "adapt", "trainer=ddp", "model=hf_ctc", f"model.pretrained={wav2vec2}", "model.layerdrop=0.5",
+        tmp_path, "adapt", *TRAIN_ONLY, "trainer=ddp", "model=hf_ctc", f"model.pretrained={wav2vec2}", "model.layerdrop=0.5",
         "data=manifest", f"data.train={speech['high_validation']}", f"data.validation={speech['low_validation']}",
         f"data.test={speech['high_test']}", "tuning=layers", "tuning.layers=[net.wav2vec2.encoder.*,net.lm_head]",
         "loader.batch_seconds=2", "trainer.max_epochs=2",
@@ -91,19 +95,16 @@ def test_a_transformer_with_layerdrop_trains_and_its_frozen_layers_stay(wav2vec2
     assert moved and all(name.startswith(("net.wav2vec2.encoder.", "net.lm_head.")) for name in moved)
 
 
-def test_neurons_train_alike_in_both_processes_and_no_other_bit_moves(base, speech, tmp_path):
+def test_neurons_train_alike_in_both_processes_and_no_other_bit_moves(base, speech, innertune, tmp_path):
     """Two processes end where one does that accumulates their gradients."""
     options = [
-        "tuning=neurons", "tuning.top=0.2", f"model.pretrained={base}", "data=manifest",
+        *TRAIN_ONLY, "tuning=neurons", "tuning.top=0.2", f"model.pretrained={base}", "data=manifest",
         f"data.train={speech['high_validation']}", f"data.test={speech['high_test']}", "loader.batch_seconds=2",
         "loader.speeds=[1.0]", "trainer.max_epochs=2", "optimizer.weight_decay=0.1",
     ]  # fmt: skip
     status, out, err = end(start(tmp_path, "adapt", "trainer=ddp", *options, f"output={tmp_path / 'two'}"))
     assert status == 0, err
-    status, out, err = end(
-        start(tmp_path, "adapt", *options, "+trainer.accumulate_grad_batches=2", f"output={tmp_path / 'one'}")
-    )
-    assert status == 0, err
+    innertune("adapt", *options, "+trainer.accumulate_grad_batches=2", f"output={tmp_path / 'one'}")
     before, one, two = (load_model(str(path)).model.state_dict() for path in (base, tmp_path / "one", tmp_path / "two"))
     for name, weights in one.items():
         torch.testing.assert_close(two[name], weights, rtol=0, atol=1e-6)
@@ -112,10 +113,10 @@ def test_neurons_train_alike_in_both_processes_and_no_other_bit_moves(base, spee
     assert 0 < facts["changed"] <= facts["trained"] < 0.25 * facts["total"]
 
 
-def test_a_cached_prefix_is_shared_and_a_killed_run_stores_it_anew(base, speech, tmp_path):
+def test_a_cached_prefix_is_shared_and_a_killed_run_stores_it_anew(base, speech, innertune, tmp_path):
     """Killed and resumed, two processes with a cache end where one does that runs the whole model."""
     options = [
-        "tuning=head", f"model.pretrained={base}", "data=manifest",  # the layers below it have batch norms
+        *TRAIN_ONLY, "tuning=head", f"model.pretrained={base}", "data=manifest",  # the layers below it have batch norms
         f"data.train={speech['high_validation']}", f"data.validation={speech['low_validation']}",
         f"data.test={speech['high_test']}", "loader.batch_seconds=2", "loader.speeds=[1.0]", "trainer.max_epochs=4",
         "optimizer._target_=torch.optim.SGD",
@@ -135,10 +136,7 @@ def test_a_cached_prefix_is_shared_and_a_killed_run_stores_it_anew(base, speech,
     assert status == 0, err
     assert out.count("Cached prefix: the lower 10 of 11 layers") == 1 and "epoch  1/" not in out
     assert not (run / "checkpoints" / "prefix").exists()
-    status, out, err = end(start(
-        tmp_path, "adapt", *options, "+trainer.accumulate_grad_batches=2", "cache.use=off", f"output={tmp_path / 'one'}"
-    ))  # fmt: skip
-    assert status == 0, err
+    innertune("adapt", *options, "+trainer.accumulate_grad_batches=2", "cache.use=off", f"output={tmp_path / 'one'}")
     one, two = (load_model(str(tmp_path / name)).model.state_dict() for name in ("one", "two"))
     for name, weights in one.items():
         torch.testing.assert_close(two[name], weights, rtol=0, atol=1e-6)
@@ -191,20 +189,17 @@ def test_processes_share_the_batches_evenly(monkeypatch, shuffle):
     assert list(BatchesByLength([1.0] * 7, 1.0, shuffle, seed=0)) == whole
 
 
-def test_waiting_layers_a_penalty_and_replay_are_alike_in_both_processes(base, speech, tmp_path):
+def test_waiting_layers_a_penalty_and_replay_are_alike_in_both_processes(base, speech, innertune, tmp_path):
     """Two processes end where one does that accumulates their gradients; the second reads what the first measured."""
     options = [
-        "unfreeze=1", "layer_decay=0.9", "penalty=ewc", "penalty.examples=3", "replay=all", "tuning=layers",
+        *TRAIN_ONLY, "unfreeze=1", "layer_decay=0.9", "penalty=ewc", "penalty.examples=3", "replay=all", "tuning=layers",
         "tuning.layers=last 3", f"model.pretrained={base}", "data=manifest", f"data.train={speech['high_validation']}",
         f"data.source_train={speech['low_validation']}", f"data.test={speech['high_test']}", "loader.batch_seconds=2",
         "loader.speeds=[1.0]", "trainer.max_epochs=2", "optimizer.weight_decay=0.1",
     ]  # fmt: skip
     status, out, err = end(start(tmp_path, "adapt", "trainer=ddp", *options, f"output={tmp_path / 'two'}"))
     assert status == 0, err
-    status, out, err = end(
-        start(tmp_path, "adapt", *options, "+trainer.accumulate_grad_batches=2", f"output={tmp_path / 'one'}")
-    )
-    assert status == 0, err
+    innertune("adapt", *options, "+trainer.accumulate_grad_batches=2", f"output={tmp_path / 'one'}")
     before, one, two = (load_model(str(path)).model.state_dict() for path in (base, tmp_path / "one", tmp_path / "two"))
     moved = set()
     for name, weights in one.items():

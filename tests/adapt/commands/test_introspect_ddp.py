@@ -24,6 +24,8 @@ from adapt.introspect.profiles.read import read_profiles
 from adapt.introspect.similarity.similarity import Similarity, similarity
 from adapt.models.wav2letter import wav2letter_small
 
+pytestmark = pytest.mark.slow
+
 PROCESS = """
 import sys
 import torch

@@ -14,6 +14,8 @@ from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
 from adapt.training.fit import spent
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def options(base, speech):

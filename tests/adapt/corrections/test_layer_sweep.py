@@ -6,48 +6,56 @@ from dataclasses import replace
 
 import pytest
 
-from adapt.corrections.layer_sweep import Tried, choose, sweep
-from adapt.corrections.layers import layer_of, layers_to_try, spread
+from adapt.corrections.layer_sweep import LayerTrial, choose_layer, sweep_layers
+from adapt.corrections.layers import candidate_layers, correction_layer, evenly_spaced
 from adapt.data.loader import Loader
 from adapt.data.synthetic.domains import domains
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
 from adapt.models.inference import decode_examples
 
-USUAL = Tried("usual", True, 10, 0.40, 0.98)
+USUAL = LayerTrial("usual", True, 10, 0.40, 0.98)
 
 
 @pytest.mark.parametrize(
     ("others", "expected"),
     [
-        ([Tried("better", False, 10, 0.39, 0.98)], "better"),
-        ([Tried("as good", False, 10, 0.40, 1.0)], "usual"),
-        ([Tried("fixes one less", False, 9, 0.39, 0.97)], "fixes one less"),
-        ([Tried("fixes too few", False, 8, 0.10, 1.0)], "usual"),
-        ([Tried("changes others", False, 10, 0.10, 0.96)], "usual"),
-        ([Tried("second", False, 10, 0.38, 1.0), Tried("best", False, 10, 0.37, 0.97)], "best"),
+        ([LayerTrial("better", False, 10, 0.39, 0.98)], "better"),
+        ([LayerTrial("as good", False, 10, 0.40, 1.0)], "usual"),
+        ([LayerTrial("fixes one less", False, 9, 0.39, 0.97)], "fixes one less"),
+        ([LayerTrial("fixes too few", False, 8, 0.10, 1.0)], "usual"),
+        ([LayerTrial("changes others", False, 10, 0.10, 0.96)], "usual"),
+        ([LayerTrial("second", False, 10, 0.38, 1.0), LayerTrial("best", False, 10, 0.37, 0.97)], "best"),
     ],
 )
 def test_the_best_of_those_that_fix_and_spare_is_chosen(others, expected):
     for tried in ([USUAL, *others], [*others, USUAL]):
-        assert choose(tried).site == expected
+        assert choose_layer(tried).site == expected
 
 
 def test_where_none_spares_enough_it_is_the_one_that_spares_most():
-    harmful = [replace(USUAL, unchanged=0.9), Tried("less", False, 10, 0.5, 0.95), Tried("few", False, 3, 0.5, 1.0)]
-    assert choose(harmful).site == "less"
-    assert choose([Tried("alike", False, 10, 0.40, 0.9), replace(USUAL, unchanged=0.9)]).usual
+    harmful = [
+        replace(USUAL, unchanged=0.9),
+        LayerTrial("less", False, 10, 0.5, 0.95),
+        LayerTrial("few", False, 3, 0.5, 1.0),
+    ]
+    assert choose_layer(harmful).site == "less"
+    assert choose_layer([LayerTrial("alike", False, 10, 0.40, 0.9), replace(USUAL, unchanged=0.9)]).default
 
 
 def test_of_some_metrics_more_is_better():
-    tried = [replace(USUAL, after=50.0), Tried("more", False, 10, 60.0, 1.0), Tried("less", False, 10, 40.0, 1.0)]
-    assert choose(tried, higher=True).site == "more"
+    tried = [
+        replace(USUAL, after=50.0),
+        LayerTrial("more", False, 10, 60.0, 1.0),
+        LayerTrial("less", False, 10, 40.0, 1.0),
+    ]
+    assert choose_layer(tried, higher=True).site == "more"
 
 
 @pytest.mark.parametrize("count", [1, 4, 6, 11, 24])
 def test_what_is_tried_goes_from_first_to_last_with_the_usual_one_in_it(count):
     for keep in range(count):
-        places = spread(range(count), 6, keep)
+        places = evenly_spaced(range(count), 6, keep)
         assert keep in places and places == sorted(set(places)) and len(places) == min(count, 6)
         assert (places[0], places[-1]) == (0, count - 1)
 
@@ -62,15 +70,16 @@ def test_what_is_tried_goes_from_first_to_last_with_the_usual_one_in_it(count):
 )
 def test_each_familys_candidates(request, family, names):
     model = load_model(str(request.getfixturevalue(family))).model
-    layers = layers_to_try(model)
-    assert layer_of(model) in layers
+    layers = candidate_layers(model)
+    assert correction_layer(model) in layers
     assert [layer.site.name.endswith(name) for layer, name in zip(layers, names, strict=True)] == [True] * len(names)
-    chosen = layers_to_try(model, ["*.1.*out*"])
-    assert layer_of(model) in chosen and len(chosen) < len(model.sites)
-    with pytest.raises(InputError, match=r"site=\*nowhere: no layer of that name"):
-        layers_to_try(model, ["*.1.*out*", "*nowhere"])
+    chosen = candidate_layers(model, ["*.1.*out*"])
+    assert correction_layer(model) in chosen and len(chosen) < len(model.sites)
+    with pytest.raises(InputError, match=r"site=\*nowhere matches no site"):
+        candidate_layers(model, ["*.1.*out*", "*nowhere"])
 
 
+@pytest.mark.slow
 def test_a_sweep_measures_and_leaves_the_model_as_it_was():
     model = load_model("weather-en-de").model
     model.set_translation(replace(model.translation_options, max_tokens=48))
@@ -80,20 +89,20 @@ def test_a_sweep_measures_and_leaves_the_model_as_it_was():
         for pair in domains(train=0, validation=0, test=0, source_test=0, source_train=400).source_train[200:]
         if "morgen" in pair.target or "heute" in pair.target
     ][:8]
-    layers = layers_to_try(model, ["*.decoder.layers.1.encoder_attn.out_proj"])
+    layers = candidate_layers(model, ["*.decoder.layers.1.encoder_attn.out_proj"])
     bare = decode_examples(model, model.task, given.source_test, Loader())
-    found = sweep(model, corrections, given.source_train, layers)
+    found = sweep_layers(model, corrections, given.source_train, layers)
     assert decode_examples(model, model.task, given.source_test, Loader()) == bare
-    assert [one.site for one in found.tried] == [layer.site.name for layer in layers] and len(layers) == 2
+    assert [one.site for one in found.trials] == [layer.site.name for layer in layers] and len(layers) == 2
     assert 1 <= found.corrections <= 4 and found.others == 4 and found.protected == 40
-    assert sum(one.usual for one in found.tried) == 1 and found.chosen in found.tried and found.metric.higher
-    assert max(one.fixed for one in found.tried) >= 1 and all(0 <= one.unchanged <= 1 for one in found.tried)
-    assert sweep(model, corrections, given.source_train, layers) == found
-    with pytest.raises(InputError, match="Give 4 or more .* there are 3"):
-        sweep(model, corrections[:3], given.source_train, layers)
+    assert sum(one.default for one in found.trials) == 1 and found.chosen in found.trials and found.metric.higher
+    assert max(one.fixed for one in found.trials) >= 1 and all(0 <= one.unchanged <= 1 for one in found.trials)
+    assert sweep_layers(model, corrections, given.source_train, layers) == found
+    with pytest.raises(InputError, match="needs at least 4 corrections .* there are 3"):
+        sweep_layers(model, corrections[:3], given.source_train, layers)
     right = [replace(pair, target=text) for pair, text in zip(given.source_test[:4], bare[:4], strict=True)]
-    with pytest.raises(InputError, match="answers them so already"):
-        sweep(model, right, given.source_train, layers)
+    with pytest.raises(InputError, match="the model's answers are right"):
+        sweep_layers(model, right, given.source_train, layers)
 
 
 def test_corrections_are_made_at_the_layer_that_a_sweep_chose(base, speech, innertune, caplog, tmp_path):
@@ -108,10 +117,10 @@ def test_corrections_are_made_at_the_layer_that_a_sweep_chose(base, speech, inne
     for more, message in (
         (
             [f"audio={rows[0]['audio_filepath']}", "text=a", "site=sweep"],
-            "layers are tried on many corrections. Give file=",
+            "compares layers on many corrections. Give file=",
         ),
-        ([f"file={few}", "site=sweep"], "Give 4 or more .* there are 2. Or leave site=sweep out"),
-        ([f"file={file}", "site=['*nowhere']"], "no layer of that name can hold corrections"),
+        ([f"file={few}", "site=sweep"], "needs at least 4 corrections .* there are 2"),
+        ([f"file={file}", "site=['*nowhere']"], "matches no site that can hold corrections"),
     ):
         with pytest.raises(InputError, match=message):
             innertune("correct", *options, *more)
@@ -121,7 +130,7 @@ def test_corrections_are_made_at_the_layer_that_a_sweep_chose(base, speech, inne
         innertune("correct", *options, f"file={file}", "site=['*.conv4']")
     said = "\n".join(record.getMessage() for record in caplog.records)
     (chosen,) = [line.split()[0] for line in said.splitlines() if line.endswith("chosen")]
-    assert "corrections at each of 2 layers; WER of 4 others" in said and said.count("usual") >= 1
-    assert f"keeps corrections in {store}, at {chosen}." in said and "8 corrections: " in said
-    with pytest.raises(InputError, match=f"keeps corrections already, in .* at '{chosen}'.* Leave site out"):
+    assert "corrections at each of 2 layers; WER of 4 other utterances" in said and said.count("default") >= 1
+    assert f"stores corrections in {store}, at {chosen}." in said and "8 corrections: " in said
+    with pytest.raises(InputError, match=f"has corrections already, at '{chosen}'. Leave out the site"):
         innertune("correct", *options, f"file={file}", "site=sweep")

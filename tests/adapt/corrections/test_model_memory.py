@@ -9,7 +9,7 @@ from small_hf import save_speech_encoder_decoder
 from small_mt import save_translation
 from tone_speech import write_tones
 
-from adapt.corrections.layers import layer_of
+from adapt.corrections.layers import correction_layer
 from adapt.corrections.model_memory import ModelMemory, corrected, store_path
 from adapt.corrections.support import unsupported
 from adapt.data.loader import Loader, collate
@@ -50,17 +50,17 @@ def weather():
     ],
 )
 def test_corrections_are_kept_at_a_layer_of_the_decoder_where_there_is_one(request, family, layer):
-    chosen = layer_of(load_model(str(request.getfixturevalue(family))).model).site
+    chosen = correction_layer(load_model(str(request.getfixturevalue(family))).model).site
     assert chosen.name.endswith(layer)
 
 
 def test_of_other_decoders_too_it_is_the_last_self_attention_unless_nothing_of_the_source_has_reached_it(tmp_path):
     t5 = load_model(str(save_translation(tmp_path / "t5", "t5"))).model
-    assert fnmatch(layer_of(t5).site.name, "*.decoder.block.1.layer.0.SelfAttention.o")
+    assert fnmatch(correction_layer(t5).site.name, "*.decoder.block.1.layer.0.SelfAttention.o")
     bert = load_model(str(save_speech_encoder_decoder(tmp_path / "bert", decoder="Bert"))).model
-    assert fnmatch(layer_of(bert).site.name, "*decoder*.layer.1.attention.output.dense")
+    assert fnmatch(correction_layer(bert).site.name, "*decoder*.layer.1.attention.output.dense")
     shallow = load_model(str(save_translation(tmp_path / "shallow", decoder_layers=1))).model
-    assert fnmatch(layer_of(shallow).site.name, "*.decoder.layers.0.encoder_attn.out_proj")
+    assert fnmatch(correction_layer(shallow).site.name, "*.decoder.layers.0.encoder_attn.out_proj")
 
 
 @pytest.mark.parametrize(("family", "beams"), [("wav2vec2", 1), ("whisper", 1), ("whisper", 3)])
@@ -96,7 +96,7 @@ def test_a_translation_is_kept_and_others_stay(weather, beams, tmp_path):
     wanted = Pair("Will it be foggy tomorrow?", "Ist es morgen neblig?")
     outcome = memory.correct(wanted)
     assert outcome.before == "Wird es morgen neblig?" and outcome.fixed
-    assert outcome.touched < outcome.steps == len(model.encode(wanted.target)) and outcome.watched == 20
+    assert outcome.touched < outcome.steps == len(model.encode(wanted.target)) and outcome.checked == 20
     with memory.on():
         now = decode_examples(model, model.task, others, Loader())
         for loader in (Loader(), ALONE):
@@ -122,7 +122,7 @@ def test_a_text_that_is_no_translation_is_refused(weather, tmp_path):
         assert outcome.number is None and why in outcome.refused and not outcome.fixed
     assert not memory.records() and memory.correct(Pair(source, "")).refused
     hint = memory.correct(Pair(source, "Demain il y aura du brouillard"), force=True)
-    assert hint.hint and hint.fixed and hint.bytes == 0 and not memory.memory.entries
+    assert hint.override and hint.fixed and hint.bytes == 0 and not memory.memory.entries
     with memory.on():
         assert decode_examples(loaded.model, loaded.model.task, [Pair(source)], Loader()) == [
             "Demain il y aura du brouillard"

@@ -145,6 +145,7 @@ def test_a_speed_shifts_the_pitch_up(tmp_path):
     assert len(audio) == pytest.approx(RATE / 1.1, abs=2) and hertz == pytest.approx(440, abs=2)
 
 
+@pytest.mark.slow
 def test_workers_read_the_same(utterances):
     batches = []
     for workers in (0, 2):

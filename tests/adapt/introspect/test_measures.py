@@ -14,7 +14,7 @@ ERRORS = {
     "measure=similarity measure.target=phoneme": "target=phoneme is only for method=rsa",
     "measure=similarity measure.method=rsa measure.sample_by=step": "sample_by=step is not for method=rsa",
     "measure=similarity measure.method=rsa measure.target=speaker": "needs at least 4 groups",
-    "measure=similarity measure.method=rsa measure.max_per_group=1": "max_per_group must be a whole number of at least 2",
+    "measure=similarity measure.method=rsa measure.max_per_group=1": "max_per_group must be a whole number",
     "measure=weights": "not an adaptation that names its base",
     "measure=weights measure.level=2": "level must be a number between 0 and 1",
     "measure=weights measure.level=x": "measure.level must be a number",

@@ -106,6 +106,7 @@ def test_another_size_than_the_config_says_is_refused(folder):
         load_model(str(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["adapt.models.wav2letter", "adapt.models.checkpoint", "adapt.models.hf_ctc"])
 def test_transformers_is_imported_when_a_model_is_read(module):
     code = f"import sys, {module}; print('transformers' in sys.modules)"

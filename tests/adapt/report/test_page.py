@@ -317,6 +317,7 @@ def test_wide_layers_take_little_space(comparison: Comparison) -> None:
     assert len(page.encode()) < 400_000
 
 
+@pytest.mark.slow
 def test_importing_it_does_not_import_heavy_libraries() -> None:
     code = "import sys, adapt.report.page; print([m for m in ('torch', 'matplotlib', 'jiwer') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,9 +6,14 @@ from adapt.report.summary_tables import summary_tables
 def test_lists_and_dicts_by_name():
     found = summary_tables({
         "group_by": "accent", "left_out": {"w": 5}, "steps": {"conv0": 3},
-        "groups": [{"group": "a", "wer": 0.5, "wer_interval": [0.4, 0.6]}, {"group": "b", "wer": 0.1, "reference": "a"}],
+        "groups": [
+            {"group": "a", "wer": 0.5, "wer_interval": [0.4, 0.6]}, {"group": "b", "wer": 0.1, "reference": "a"},
+        ],
         "comparisons": [
-            {"group": "a", "diverging": 3, "layers": [{"site": "conv0", "diverging": 1}, {"site": "conv1", "diverging": 2}]},
+            {
+                "group": "a", "diverging": 3,
+                "layers": [{"site": "conv0", "diverging": 1}, {"site": "conv1", "diverging": 2}],
+            },
             {"group": "b", "diverging": 0, "layers": []},
         ],
         "accent": {"chance": 0.5, "model": {"conv0": {"accuracy": 0.7, "flagged": [1, 2, 3]}}},

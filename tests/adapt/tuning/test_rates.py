@@ -51,8 +51,9 @@ def test_factors_by_layers_and_by_parameters_the_last_counts(model):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"decay": -1}, "layer_decay must be a factor"), ({"decay": None}, "layer_decay must be a factor"),
-        ({"rates": {"last 1": float("inf")}}, "rates.last 1 must be a factor"), ({"rates": {"*.gone": 1}}, "matches no layer"),
+        ({"decay": -1}, "layer_decay must be a number of at least 0"), ({"decay": None}, "layer_decay must be"),
+        ({"rates": {"last 1": float("inf")}}, "rates.last 1 must be a number"),
+        ({"rates": {"*.gone": 1}}, "matches no layer"),
         ({"rates": {0: 1}}, "0 matches no layer and no parameter that trains"),
     ],
 )  # fmt: skip

@@ -116,9 +116,9 @@ def test_where_no_site_trains_it_says_so(model, tuning):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"strength": -1}, "strength must be a number of at least 0"), ({"strength": "much"}, "strength must be a number"),
+        ({"strength": -1}, "strength must be a number of at least 0"), ({"strength": "much"}, "strength must be"),
         ({"strength": float("nan")}, "strength must be"), ({"radius": 0.5}, "radius must be a number of at least 1"),
-        ({"radius": True}, "radius must be"), ({"start": "anyhow"}, "start must be weights or number"),
+        ({"radius": True}, "radius must be"), ({"start": "anyhow"}, "start must be one of weights, number"),
         ({"sites": 3}, "sites must be a glob"), ({"sites": "*.nowhere"}, "sites: No site matches"),
     ],
 )  # fmt: skip

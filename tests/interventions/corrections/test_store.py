@@ -120,6 +120,7 @@ def adding(store, name):
     return process
 
 
+@pytest.mark.slow
 def test_killed_at_any_instant_nothing_acknowledged_is_lost_and_nothing_is_there_by_half(store):
     """Two processes add at once, and are killed; what they had been told the number of is there, and whole."""
     processes = [adding(store, name) for name in ("ann", "bob")]
@@ -157,6 +158,7 @@ with torch.no_grad(), intervene(net, store.memory()):
 """
 
 
+@pytest.mark.slow
 def test_exported_and_imported_in_a_fresh_process_it_does_the_same(net, store, tmp_path):
     from safetensors.torch import load_file
 

@@ -192,6 +192,7 @@ def test_damaged_archive_refused(tmp_path: Path, name: str) -> None:
     assert names(tmp_path) == [name]
 
 
+@pytest.mark.slow
 def test_recipes_import_nothing_heavy() -> None:
     code = (
         "import sys\n"

@@ -91,6 +91,7 @@ def test_fewer_utterances_are_a_prefix_and_more_are_added(splits, tmp_path):
         assert here.audio_filepath.read_bytes() == there.audio_filepath.read_bytes()
 
 
+@pytest.mark.slow
 def test_concurrent_processes_make_the_same_bytes(tmp_path):
     code = (
         "import sys; from adapt.data.synthetic.accents import accents\n"
@@ -187,6 +188,7 @@ def test_resampling_keeps_a_tone_and_its_length():
     assert np.abs(there - wanted * np.sin(2 * np.pi * 1000 * seconds)).max() < 2
 
 
+@pytest.mark.slow
 def test_importing_the_recipe_imports_nothing_heavy():
     code = (
         "import sys, adapt.data.synthetic.accents\n"

@@ -40,6 +40,7 @@ def test_same_arguments_same_bytes_in_any_order(wheel):
     assert len(set(first.values())) == len(JOBS)
 
 
+@pytest.mark.slow
 def test_same_bytes_in_another_process(wheel):
     jobs = random.Random(1).sample(JOBS, 8)
     code = (

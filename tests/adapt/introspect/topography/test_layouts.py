@@ -8,6 +8,8 @@ from adapt.introspect.topography.layouts import LAYOUTS, graph, pca, random, som
 from adapt.introspect.topography.quality import quality
 from adapt.introspect.topography.vectors import cosine_distances, vectors
 
+# umap compiles for some ten seconds.
+NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name == "umap" else []) for name in LAYOUTS]
 ORDERLY = {"sorted_grid", "tsne", "pca", "som", "graph", "swarm"}
 
 
@@ -17,7 +19,7 @@ def lay_out(name, profiles, seed=0):
     return LAYOUTS[name](profiles, seed)
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_same_seed_gives_the_same_orderly_map(name, profiles):
     before = profiles.copy()
     points = lay_out(name, profiles)
@@ -31,7 +33,7 @@ def test_the_same_seed_gives_the_same_orderly_map(name, profiles):
         assert found.trust > 0.8 and found.moran > 0.3 and found.locality < 0.7
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("units", [1, 2, 3, 7, 11])
 @pytest.mark.parametrize("groups", [1, 4])
 def test_few_units_one_group_and_dead_or_equal_units(name, units, groups):
@@ -146,7 +148,7 @@ def test_profiles_of_another_shape_are_refused(bad):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_nan_is_refused_and_the_unit_is_named(name, value):
     profiles = np.ones((5, 3))
     profiles[3, 1] = value

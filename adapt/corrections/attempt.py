@@ -1,0 +1,70 @@
+"""Decode single examples, and try to put a correction of one into a memory."""
+
+from collections.abc import Sequence
+
+import torch
+
+from adapt.data.example import Example
+from adapt.data.kinds import with_text
+from adapt.data.loader import Batch, Loader
+from adapt.introspect.activations import valid_lengths
+from adapt.models.ctc import ctc_greedy_loss
+from adapt.models.inference import decode_examples
+from adapt.models.model import CTCModel, Model
+from interventions.corrections.correct import CorrectionResult, correct
+from interventions.corrections.memory import Memory
+from interventions.corrections.search import Search
+
+STRENGTH = 300.0  # default weight of the protected inputs, in time steps
+# If a step is a token, a change must be larger, because normalisation after the layer reduces it; and the positions of a
+# sentence are so similar that no map of their keys gives each what it needs.
+SEARCHES = {"s": Search(), "token": Search(rate=0.03, penalty=0.005, margin=0.1, residual_scale=2.0)}
+
+
+def unwritable(model: Model, example: Example, length: int) -> str:
+    """Return why the model cannot output an example's text, or "" if it can.
+
+    Args:
+        model: the model.
+        example: the example, with its text.
+        length: length of its input, as the model's reader reads it.
+    """
+    if not model.task.normalise(example.text):
+        return "there is no text."
+    return model.rejection_reason(example, length, training=True) or ""
+
+
+def answer(model: Model, batch: Batch) -> str:
+    """Return the model's normalised answer to the only example of a batch."""
+    with torch.no_grad():
+        return model.task.normalise(model.task.decode(model, batch)[0])
+
+
+def answered(model: Model, examples: Sequence[Example], loader: Loader) -> list[Example]:
+    """Return the examples with the model's answers as texts, without those that it answers with nothing."""
+    texts = decode_examples(model, model.task, examples, loader, "answering")
+    return [with_text(example, text) for example, text in zip(examples, texts, strict=True) if text]
+
+
+def add_correction(
+    model: Model, memory: Memory, number: int, batch: Batch, text: str, search: Search | None = None
+) -> CorrectionResult:
+    """Try to add a correction of the only example of a batch to a memory that is not applied to the model.
+
+    Args:
+        model: the model.
+        memory: the memory.
+        number: an unused number for the correction.
+        batch: the example, with its text.
+        text: the normalised text.
+        search: settings of the search; None: the default for the layer's kind of steps.
+    """
+    site = memory.protected.layer.site
+    steps = int(valid_lengths(model, batch)(site))
+    search = search or SEARCHES[site.step.unit if site.step else "s"]
+    loss = ctc_greedy_loss if isinstance(model, CTCModel) else model.task.loss
+
+    def is_correct() -> bool:
+        return answer(model, batch) == text
+
+    return correct(model, memory, number, lambda: loss(model, batch), is_correct, steps, search)

@@ -1,0 +1,100 @@
+"""Calibrate on a model's own answers which corrections its inputs support."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from adapt.corrections.attempt import SEARCHES, add_correction, answer, unwritable
+from adapt.corrections.support import SupportLimits, cost_per_character
+from adapt.data.example import Example
+from adapt.data.kinds import with_text
+from adapt.data.loader import collate
+from adapt.models.inference import eval_mode
+from adapt.models.model import CTCModel
+from adapt.progress import track
+from interventions.corrections.memory import Memory
+from interventions.corrections.protect import Protected
+
+WRONG = 8  # examples whose text gets a wrong word
+MISHEARD = 4  # examples whose audio gets noise
+_MARGIN = 2.0  # true corrections may need this multiple of the change that a noisy example needs
+_NOISE = [0.01 * 2**level for level in range(10)]  # relative to the root mean square of the audio
+
+
+def calibrate_limits(
+    model: CTCModel, protected: Protected, strength: float, examples: Sequence[Example], seed: int = 0
+) -> SupportLimits:
+    """Measure how large the changes for wrong and for true texts are, and return limits between both.
+
+    A wrong text is the model's answer with one word replaced by a random one. A true text is the answer itself, for audio
+    with just enough white noise that the model misreads it. The limit for the size of a change is the smallest change that
+    a wrong text needs, but at least twice the largest that a true text needs. The limit for the cost is the lowest cost of
+    a wrong text. Neither is stricter (cost) or more lenient (size) than the defaults, which are returned if no wrong text
+    can be decoded.
+
+    Args:
+        model: the model.
+        protected: statistics of the protected inputs.
+        strength: weight of the protected inputs in the ridge regression.
+        examples: protected examples, with the model's answers as texts.
+        seed: seed of the words and of the noise.
+    """
+    draw, generator = random.Random(seed), torch.Generator().manual_seed(seed)
+    words = sorted({word for example in examples for word in model.task.normalise(example.text).split()})
+    default = SupportLimits()
+    if len(words) < 2:
+        return default
+    wrong: list[SupportLimits] = []
+    true: list[SupportLimits] = []
+    spaced = [examples[number * len(examples) // WRONG] for number in range(min(WRONG, len(examples)))]
+    with eval_mode(model):
+        for number, example in enumerate(track(spaced, "calibrating")):
+            text = model.task.normalise(example.text)
+            read = model.reader.read(example)
+            wrong += _measure(model, protected, strength, with_text(example, _with_wrong_word(text, words, draw)), read)
+            if number < MISHEARD:
+                noisy = _misheard(model, example, text, read, generator)
+                if noisy is not None:
+                    true += _measure(model, protected, strength, with_text(example, text), noisy)
+    if not wrong:
+        return default
+    largest = max((one.size for one in true), default=0.0)
+    size = max(min(one.size for one in wrong), _MARGIN * largest)
+    return SupportLimits(max(default.cost, min(one.cost for one in wrong)), min(default.size, size))
+
+
+def _measure(
+    model: CTCModel, protected: Protected, strength: float, example: Example, read: Tensor
+) -> list[SupportLimits]:
+    """Return the cost and size of one correction, or nothing if the text is the answer or cannot be decoded."""
+    if unwritable(model, example, len(read)):
+        return []
+    batch = collate([(example, read)]).to(next(model.parameters()).device)
+    before, text = answer(model, batch), model.task.normalise(example.text)
+    if before == text:
+        return []
+    site = protected.layer.site
+    search = replace(SEARCHES[site.step.unit if site.step else "s"], rounds=1)
+    result = add_correction(model, Memory.new(protected, strength), 1, batch, text, search)
+    return [SupportLimits(cost_per_character(model, batch, before), result.size)] if result.fixed else []
+
+
+def _with_wrong_word(text: str, words: Sequence[str], draw: random.Random) -> str:
+    own = text.split()
+    place = draw.randrange(len(own))
+    own[place] = draw.choice([word for word in words if word != own[place]])
+    return " ".join(own)
+
+
+def _misheard(model: CTCModel, example: Example, text: str, read: Tensor, generator: torch.Generator) -> Tensor | None:
+    """Return the audio with the least noise that changes the model's answer, or None if no level does."""
+    device = next(model.parameters()).device
+    noise = torch.randn(read.shape, generator=generator) * read.square().mean().sqrt()
+    for level in _NOISE:
+        noisy = read + level * noise
+        if answer(model, collate([(example, noisy)]).to(device)) != text:
+            return noisy
+    return None

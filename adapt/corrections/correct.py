@@ -1,0 +1,93 @@
+"""Open or create a model's memory, and correct one or many examples.
+
+memory = open_or_create(loaded, protected)
+outcomes = correct_examples(memory, examples, author="ann")
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from adapt.corrections.collect import default_protected
+from adapt.corrections.model_memory import ModelMemory, store_path
+from adapt.corrections.outcome import Outcome
+from adapt.data.example import Example
+from adapt.data.loader import Loader
+from adapt.errors import InputError
+from adapt.models.loaded import Loaded
+from interventions.corrections.store import CorrectionStore
+
+
+def open_or_create(
+    loaded: Loaded,
+    protected: Sequence[Example] | None = None,
+    path: Path | None = None,
+    site: str | None = None,
+    strength: float | None = None,
+    loader: Loader | None = None,
+) -> ModelMemory:
+    """Open a model's memory, or create one if it has none.
+
+    Args:
+        loaded: the model.
+        protected: examples whose answers corrections should leave unchanged. None: for the embedded models, synthetic
+            examples like their training data. They are only used to create a memory.
+        path: the store; None: the default of `store_path`.
+        site: name of the site that holds the corrections; None: that of the memory, or the family's default.
+        strength: see `ModelMemory.create`.
+        loader: see `ModelMemory.create`.
+
+    Raises:
+        InputError: If the memory's corrections are at another site, or a memory must be created and nothing is protected.
+    """
+    path = path or store_path(loaded)
+    if path is not None and CorrectionStore.exists(path):
+        memory = ModelMemory.open(loaded, path)
+        if site is not None and site != memory.site:
+            raise InputError(
+                f"site={site}: the corrections of this model are at '{memory.site}' ({path}), and their layer cannot be "
+                "changed. Leave out the site, or use another store."
+            )
+        return memory
+    protected = protected if protected is not None else default_protected(loaded)
+    if protected is None:
+        kind = "audio" if loaded.model.reads_audio else "sentences"
+        raise InputError(
+            f"'{loaded.reference}' has no corrections yet. To create its memory, pass protected examples: {kind} that it "
+            "answers well, whose answers corrections should leave unchanged. Their texts are not needed."
+        )
+    return ModelMemory.create(loaded, protected, path, site, strength, loader)
+
+
+def correct_examples(
+    memory: ModelMemory,
+    examples: Sequence[Example],
+    author: str = "",
+    force: bool = False,
+    check_protected: bool = True,
+    report: Callable[[Example, Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Correct examples one after another. An example that cannot be read is refused if there are others.
+
+    Args:
+        memory: the memory of a model.
+        examples: examples with their corrected texts.
+        author: who makes the corrections.
+        force: see `ModelMemory.correct`.
+        check_protected: see `ModelMemory.correct`.
+        report: called with each example and its outcome.
+
+    Raises:
+        InputError: If the only example cannot be read.
+    """
+    outcomes: list[Outcome] = []
+    for example in examples:
+        try:
+            outcome = memory.correct(example, author, force, check_protected=check_protected)
+        except InputError as error:
+            if len(examples) == 1:
+                raise
+            outcome = Outcome(None, example.text, "", "", str(error))
+        outcomes.append(outcome)
+        if report is not None:
+            report(example, outcome)
+    return outcomes

@@ -1,0 +1,85 @@
+"""The outcome of a correction, as plain data and as text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from adapt.data.example import Example
+from adapt.data.pairs import Pair
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of one correction.
+
+    Args:
+        number: the number under which it is stored; None if it is not stored, because it was refused or not needed.
+        text: the corrected text, normalised.
+        before: the model's answer before.
+        after: the model's answer now.
+        refused: why it was refused, or "".
+        override: whether it is stored as an output override, which edits nothing and only replaces this very answer.
+        touched: number of frames (or decoder positions) whose activations it changes.
+        steps: number of frames (or decoder positions) of the input.
+        size: root mean square of the change over the touched steps, relative to the scale of the layer's outputs.
+        changed: number of protected examples that are answered differently than before.
+        checked: number of protected examples that were checked.
+        seconds: time to find and store it.
+        bytes: its size in the store.
+    """
+
+    number: int | None
+    text: str
+    before: str
+    after: str
+    refused: str = ""
+    override: bool = False
+    touched: int = 0
+    steps: int = 0
+    size: float = 0.0
+    changed: int = 0
+    checked: int = 0
+    seconds: float = 0.0
+    bytes: int = 0
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the model gives the corrected text with free decoding."""
+        return self.after == self.text
+
+
+def format_outcome(outcome: Outcome, example: Example, example_name: str) -> str:
+    """Describe an outcome in some lines.
+
+    Args:
+        outcome: the outcome.
+        example: the corrected example.
+        example_name: what the task calls an example, such as "utterance".
+    """
+    if outcome.refused and outcome.number is None:
+        return f"Refused '{outcome.text}': {outcome.refused}"
+    if outcome.number is None:
+        return f"'{outcome.text}' is already the model's answer."
+    kind = "fixed" if outcome.fixed else "stored, but not fixed"
+    if outcome.override:
+        kind = "stored as an output override"
+    lines = [f"Correction {outcome.number}: {kind}.", f"  before   {outcome.before}", f"  now      {outcome.after}"]
+    if not outcome.override:
+        steps = "positions" if isinstance(example, Pair) else "frames"
+        lines.append(
+            f"  changed  {outcome.touched} of {outcome.steps} {steps}, by {outcome.size:.2f} of the layer's output scale"
+        )
+    if outcome.checked:
+        lines.append(
+            f"  others   {outcome.changed} of {outcome.checked} protected {example_name}s have another answer now"
+        )
+    return "\n".join([*lines, f"  took     {outcome.seconds:.2f} s, {outcome.bytes / 1000:.1f} kB"])
+
+
+def format_summary(outcomes: Sequence[Outcome]) -> str:
+    """Summarise several outcomes in a sentence."""
+    stored = [outcome for outcome in outcomes if outcome.number is not None]
+    refused = sum(outcome.number is None and bool(outcome.refused) for outcome in outcomes)
+    return (
+        f"{len(outcomes)} corrections: {sum(outcome.fixed for outcome in stored)} fixed, {refused} refused, "
+        f"{len(outcomes) - len(stored) - refused} already correct."
+    )

@@ -1,0 +1,59 @@
+"""Read corrections and protected examples from files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from adapt.data.example import Example
+from adapt.data.inputs import find_audio, read_sources
+from adapt.data.manifest import Utterance, read_manifest
+from adapt.data.pairs import Pair, read_pairs_file
+from adapt.data.splits import check_examples, stop_or_skip
+from adapt.errors import InputError
+from adapt.models.model import Model
+
+
+def read_corrections(model: Model, file: Path | str) -> list[Example]:
+    """Read corrections from a JSON lines file: utterances or sentence pairs with their corrected texts.
+
+    Raises:
+        InputError: If a line is not an example for this model.
+    """
+    if model.reads_audio:
+        utterances, problems = read_manifest(str(file))
+        stop_or_skip(problems, "stop", None)
+        return list(utterances)
+    pairs, problems = read_pairs_file(str(file))
+    stop_or_skip(problems, "stop", None)
+    return list(pairs)
+
+
+def correction(model: Model, source: Path | str, text: str) -> Example:
+    """Return one correction: an audio file with its transcript, or a sentence with its translation.
+
+    Raises:
+        InputError: If the audio file does not exist.
+    """
+    if not model.reads_audio:
+        return Pair(str(source), text)
+    audio = Path(source).expanduser()
+    if not audio.is_file():
+        raise InputError(f"There is no audio file '{audio}'.")
+    return Utterance(audio, text)
+
+
+def read_protected(model: Model, places: Sequence[Path | str]) -> list[Example]:
+    """Read protected examples: audio files, folders or manifests, or files of sentences. Texts are not needed.
+
+    Raises:
+        InputError: If a place does not exist, or has an example that the model cannot read.
+    """
+    if model.reads_audio:
+        examples, problems = find_audio([str(place) for place in places], "protected")
+        examples = list(examples)
+    else:
+        sources = [read_sources(str(place), "protected") for place in places]
+        problems = [problem for _, problems in sources for problem in problems]
+        examples = [pair for pairs, _ in sources for pair in pairs if pair.source.strip()]
+    usable, unusable = check_examples(examples, model, False, "protected")
+    stop_or_skip([*problems, *unusable], "stop", None)
+    return usable
