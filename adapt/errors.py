@@ -1,8 +1,8 @@
 """The exception for mistakes of the user. Its message says what was given, what was expected and what to do.
 
-A message about an argument begins with the argument's name: "group_by must be ..., got 3.". That is what a caller in a
-notebook knows. If the function was built from a config, `adapt.build.build` puts the path of the config node before the
-name: "measure.group_by must be ..., got 3.".
+A message about an argument begins with the argument's name, which is what a caller in a notebook knows: "group_by must
+be ..., got 3.". If the function was built from a config, `adapt.build.build` puts the node's path before the name:
+"measure.group_by must be ..., got 3.".
 """
 
 from collections.abc import Iterator

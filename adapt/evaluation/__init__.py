@@ -1,1 +1,1 @@
-"""Evaluate a model under interventions, such as steering and ablation, at several strengths and with controls."""
+"""Evaluate a model on test data, with interventions and controls; fit steering vectors; select neurons."""

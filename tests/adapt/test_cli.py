@@ -73,7 +73,7 @@ def test_what_must_be_given_is_asked_for():
 @example("It's cold, isn't it?")
 @example("a \\' b \\")
 def test_a_text_is_taken_as_it_is(text):
-    """Whatever signs a sentence has; but what Hydra reads as quoted or a list stays that."""
+    """Whatever its characters are, unless it is quoted or a list for Hydra."""
     if text[0] + text[-1] not in ("''", '""', "[]"):
         assert OverridesParser.create().parse_override(_quote_text(f"text={text}")).value() == text
 
@@ -123,7 +123,7 @@ def test_a_run_leaves_nothing_outside_its_folder(base, speech, tmp_path):
 
 @pytest.fixture
 def small_files():
-    """Files may have 1,000 bytes, as if the disk were full then."""
+    """Limit files to 1,000 bytes, as if the disk were full."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     yield
@@ -136,7 +136,7 @@ def refusal(write, *arguments):
     return _refusal(caught.value)
 
 
-def test_a_full_disk_is_told_in_a_sentence_whoever_writes(tmp_path, small_files):
+def test_a_full_disk_is_reported_whichever_library_writes(tmp_path, small_files):
     from adapt.files import write_text
     from adapt.training.fit import _AtomicCheckpoints
     from interventions.files import write_tensors
@@ -152,7 +152,7 @@ def test_a_full_disk_is_told_in_a_sentence_whoever_writes(tmp_path, small_files)
 
 
 @pytest.mark.slow
-def test_what_the_system_refuses_is_no_traceback(tmp_path):
+def test_what_the_system_refuses_is_reported_without_a_traceback(tmp_path):
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # noqa: E731
     done = run("export", "model.pretrained=us-english", "output=plain", cwd=tmp_path, preexec_fn=limit)
     assert done.returncode == 1 and "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""What a user gets wrong is named, file and line, before training starts; and skipped where that was asked for."""
+"""Mistakes in the input are reported with file and line before training starts, or skipped on request."""
 
 import json
 import re

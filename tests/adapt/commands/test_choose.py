@@ -1,4 +1,4 @@
-"""`innertune choose`: what it leaves fits together, and is what `tuning=neurons` trains; processes read one choice."""
+"""`innertune choose`: its files agree, `tuning=neurons` trains its selection, and all processes train the same one."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def chosen(innertune, options, tmp_path_factory):
     )  # fmt: skip
 
 
-def test_leaves_scores_a_choice_and_figures(chosen, base):
+def test_writes_scores_a_selection_and_figures(chosen, base):
     names = ["rgn", "activation_gap", "random"]
     files = [chosen / f"scores{ending}.safetensors" for ending in ("", "-activation_gap", "-random")]
     scores, choice = [Scores.load(path) for path in files], Neurons.load(chosen / "selection.safetensors")
@@ -128,7 +128,7 @@ def test_from_a_notebook_it_is_a_function(base):
 
 
 def test_every_process_trains_the_choice_that_is_kept(innertune, base, speech, tmp_path):
-    """Were it to measure by itself, another would have other neurons, and their number too."""
+    """Processes that measured by themselves might select different neurons."""
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 

@@ -65,7 +65,7 @@ def test_killed_and_resumed_it_equals_one_process(options, alone, speech, tmp_pa
     end(process)
     status, out, err = end(start(tmp_path, "pretrain", "trainer=ddp", *options, f"output={run}", "resume=true"))
     assert status == 0, err
-    assert "Going on from" in out and "epoch  1/" not in out
+    assert "Continuing from" in out and "epoch  1/" not in out
     assert [out.count(f"epoch  {n}/4") for n in (3, 4)] == [1, 1]  # the other process is silent
 
     one, two = (load_model(str(folder)).model.state_dict() for folder in (alone, run))

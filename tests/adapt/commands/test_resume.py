@@ -1,4 +1,4 @@
-"""A run killed by `kill -9` goes on with resume=true, and ends with the weights of one that was not killed."""
+"""A run killed by `kill -9` continues with resume=true, and ends with the weights of an uninterrupted run."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def start(options, folder):
 
 
 def test_killed_twice_ends_the_same(options, uninterrupted, tmp_path):
-    """Also: what it has taken is the time of all three processes, of which the first is made to have been slow."""
+    """Its time is that of all three processes; the first one is made to look slow."""
     folder, began = tmp_path / "killed", time.perf_counter()
     last = folder / "checkpoints" / "last.ckpt"
     for epoch, pause in ((2, 0.0), (4, 0.05)):

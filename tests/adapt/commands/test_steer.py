@@ -1,4 +1,4 @@
-"""`innertune steer`: the vector is what it says, it is measured on both groups, and it can be used from its file."""
+"""`innertune steer`: vectors are right, evaluated on both groups, and can be used from their file."""
 
 import json
 
@@ -39,7 +39,7 @@ def steered(innertune, base, both, tmp_path_factory):
     )  # fmt: skip
 
 
-def test_leaves_vectors_figures_and_a_picture(steered, base):
+def test_writes_vectors_figures_and_a_page(steered, base):
     metrics = json.loads((steered / "metrics.json").read_text())
     settings = {(p["chart"], p["line"], p["value"]) for p in metrics["points"]}
     sites = ("net.acoustic_model.conv3", "net.acoustic_model.conv5")
@@ -57,8 +57,8 @@ def test_leaves_vectors_figures_and_a_picture(steered, base):
     assert (steer.site.name, steer.coefficient) == (chosen["site"], chosen["coefficient"])
 
 
-def test_the_file_does_what_was_measured(steered, base, innertune, both, tmp_path):
-    """From the file, in another command, on the same examples: the same error rate."""
+def test_the_saved_vector_has_the_measured_effect(steered, base, innertune, both, tmp_path):
+    """Another command that loads it finds the same error rate on the same examples."""
     metrics = json.loads((steered / "metrics.json").read_text())
     run = innertune(
         "evaluate", f"model.pretrained={base}", "data=manifest", both[2], "data.group_by=accent", "intervention=saved",
@@ -104,7 +104,7 @@ def test_the_vector_is_the_difference_of_the_means_without_padding(base, speech)
 
 @pytest.mark.parametrize("method", ["mean", "probe", "pca"])
 def test_every_method_on_a_translation_model(marian, language, innertune, tmp_path, method):
-    """Also in the decoder, which reads the references meanwhile; domains a and b have the same texts here."""
+    """Also in the decoder, which reads the references. Domains a and b have the same texts here."""
     rows = [json.loads(line) for line in language["train"].read_text().splitlines()[:6]]
     both = [row | {"domain": domain, "id": None} for domain in ("a", "b") for row in rows]
     for row in both[6:]:
@@ -167,7 +167,7 @@ def test_what_does_not_fit_is_named(innertune, base, both, steered, wav2vec2, tm
             innertune("evaluate", f"model.pretrained={base}", both[2], *saved, f"intervention.names={names}")
 
 
-def test_a_vector_that_helps_nothing_is_said_to(innertune, base, both, tmp_path, caplog):
+def test_the_summary_says_if_no_setting_helps(innertune, base, both, tmp_path, caplog):
     caplog.set_level("INFO")
     innertune(
         "steer", f"model.pretrained={base}", "data=manifest", *both, "coefficients=[-1000]", "sites='*.conv5'",

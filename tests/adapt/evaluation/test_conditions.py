@@ -1,4 +1,4 @@
-"""Ablations as an evaluation sweeps over them: the right neurons, controls of the same size, the model untouched."""
+"""The conditions of an evaluation: the right neurons, controls of the same size, an unmodified model afterwards."""
 
 import copy
 import json
@@ -38,7 +38,7 @@ def test_neurons_are_those_with_the_longest_weights_and_controls_are_as_many_of_
     for number in range(4):
         conv = loaded.model.get_submodule(f"net.acoustic_model.conv{number}")
         sizes = torch.cat([conv.weight.flatten(1), conv.bias[:, None]], 1).norm(dim=1)
-        sizes = sizes / sizes.square().mean().sqrt()  # beside the others of their layer
+        sizes = sizes / sizes.square().mean().sqrt()  # relative to their layer
         norms |= {(f"net.acoustic_model.conv{number}", unit): size.item() for unit, size in enumerate(sizes)}
     own = conditions[1].interventions[0].neurons
     assert set(own) == set(sorted(norms, key=norms.get)[-7:])
@@ -96,8 +96,8 @@ def test_scores_from_a_file(loaded, tmp_path):
             ablate(loaded, Splits(), Loader(), **options)
 
 
-def test_every_measure_means_the_same_to_whoever_chooses(loaded, speech):
-    """To ablations, to tunings, and to `innertune choose`: one table of measures, one function that reads it."""
+def test_every_measure_chooses_the_same_neurons_everywhere(loaded, speech):
+    """In ablations, tunings and `innertune choose`."""
     parts = [tuple(read_manifest(speech[f"{accent}_validation"])[0][:3]) for accent in ("low", "high")]
     splits = Splits(train=parts[0], source_train=parts[1])
     for name in ("random", *MEASURES):
@@ -130,7 +130,7 @@ def test_files_that_are_on_together_may_name_the_same_site(loaded, tmp_path):
     assert [one.vector.argmax().item() for one in both.interventions] == [0, 1] and not both.control
     assert [one.strength for one in strong.interventions] == [2, 2]
     first, second = (one.vector for one in control.interventions)
-    assert control.control and not torch.equal(first, second)  # drawn apart, each as long as its own
+    assert control.control and not torch.equal(first, second)  # different draws, each of its own length
     assert first.norm() == pytest.approx(1) and second.norm() == pytest.approx(1)
     assert torch.equal(other.interventions[0].vector, first)
     (one,) = saved(loaded, Splits(), Loader(), paths[0], strengths=3)
@@ -159,8 +159,8 @@ def test_sites_that_another_model_has_are_named(loaded, tmp_path):
             )
 
 
-def test_what_is_told_is_of_one_set_with_its_control(innertune, base, speech, tmp_path):
-    """The best of target and source together would be that of the easier one, whatever was done to it."""
+def test_the_summary_is_of_one_set_and_its_control(innertune, base, speech, tmp_path):
+    """The best of target and source together would always be on the easier set."""
     run = innertune(
         "evaluate", f"model.pretrained={base}", f"data.test={speech['high_test']}", "intervention=ablate",
         f"data.source_test={speech['low_test']}", "intervention.sizes=[0.02,0.05]", f"output={tmp_path / 'run'}",
@@ -194,4 +194,4 @@ def test_a_sweep_is_drawn_and_leaves_the_model_as_it_was(innertune, base, speech
     innertune(
         "evaluate", f"model.pretrained={base}", f"data.test={speech['low_test']}", f"output={run}", "overwrite=true"
     )
-    assert not (run / "sweep.html").exists()  # it was of the run that is no more
+    assert not (run / "sweep.html").exists()  # it belonged to the run that was overwritten
