@@ -73,6 +73,7 @@ def test_what_is_listed_is_deleted_and_nothing_else(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_other_programs_files_in_the_runs_folders_are_listed_when_it_ends(tmp_path):
     folder = open_run(options(tmp_path / "run"))
     (folder / "wandb").mkdir()
@@ -221,6 +222,7 @@ def hold(folder, *arguments):
     return process
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_work_in_one_folder(tmp_path):
     process = hold(tmp_path / "run")
     try:
@@ -234,6 +236,7 @@ def test_two_processes_do_not_work_in_one_folder(tmp_path):
         process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worker", [False, True])
 def test_after_kill_9_the_folder_is_free_and_its_files_are_known(tmp_path, worker):
     with hold(tmp_path / "run", *(["worker"] if worker else [])) as process:
@@ -255,6 +258,7 @@ def test_a_process_that_ended_its_run_leaves_no_lock(tmp_path):
     assert not (tmp_path / "other" / ".lock").exists()
 
 
+@pytest.mark.slow
 def test_helping_processes_add_to_the_list_and_need_no_lock(tmp_path):
     folder = open_run(options(tmp_path / "run"))
     code = HOLD.split("if len")[0] + "\nimport adapt.run; adapt.run.end_run()"

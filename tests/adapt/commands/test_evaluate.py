@@ -28,8 +28,7 @@ def test_by_group_as_from_the_transcripts(base, speech, innertune, tmp_path):
         assert metrics[name]["groups"] == {
             "accent": {accent: {k: v for k, v in metrics[name].items() if k != "groups"}}
         }
-    pretrained = json.loads((base / "metrics.json").read_text())
-    assert metrics["target"]["wer"] == pretrained["target"]["after"]["wer"]
+    assert metrics["target"]["wer"] < 0.1 < metrics["source"]["wer"]  # trained on the lower accent alone
 
 
 def test_a_key_that_no_line_has_makes_no_group_and_is_named(base, speech, innertune, tmp_path, caplog):

@@ -61,7 +61,7 @@ def test_by_sites_and_layers(marian, wav2vec2):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"sites": "*.no"}, r"tuning=lora: No site matches '\*\.no'"), ({"layers": "decoder last 9"}, "No layer is "),
+        ({"sites": "*.no"}, r"tuning=lora: No site matches '\*\.no'"), ({"layers": "decoder last 9"}, "No layer matches "),
         ({"sites": "net.lm_head"}, "tied to 'net.model.shared.weight'"), ({"r": 0}, "`r` should be a positive integer"),
         ({"options": {"ranks": 1}}, "unexpected keyword argument 'ranks'"),
         *(({"alpha": one}, "alpha must be a number above 0") for one in (0, -1, float("nan"), float("inf"), True, "x")),
@@ -83,7 +83,7 @@ def test_options_are_names_and_values(marian):
 def test_what_has_trained_rows_or_factors_is_refused(marian):
     model = load_model(str(marian)).model
     neurons(model, choose="random", sites="*.decoder.*.k_proj")
-    with pytest.raises(InputError, match="k_proj' cannot have factors: some of its rows train"):
+    with pytest.raises(InputError, match="k_proj' cannot have factors: only some of its rows train"):
         lora(model)
     lora(model, sites="*.encoder.*.k_proj")
     with pytest.raises(InputError, match="encoder.layers.0.self_attn.k_proj' cannot have factors: it has some already"):

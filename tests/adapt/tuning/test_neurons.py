@@ -151,7 +151,7 @@ def test_rows_that_are_another_bases_or_damaged_are_refused(model, tmp_path):
             load_model(str(tmp_path))
     facts = json.loads((tmp_path / "adaptation" / "adaptation.json").read_text())
     (tmp_path / "adaptation" / "adaptation.json").write_text(json.dumps(facts | {"format": 9}))
-    with pytest.raises(InputError, match="has format 9, this version reads 1, 2, 3"):
+    with pytest.raises(InputError, match="has format 9; this version reads formats 1, 2, 3"):
         load_model(str(tmp_path))
 
 

@@ -75,7 +75,7 @@ def test_layers_wait_from_the_top_down(model):
     unfreeze(model, 1)  # whatever was before
     assert {layer_numbers(model, [name])[name] for name, p in model.named_parameters() if p.requires_grad} == {10}
     for every in (0, 1.5, "soon", True):
-        with pytest.raises(InputError, match="unfreeze must be a number of epochs"):
+        with pytest.raises(InputError, match="unfreeze must be a whole number"):
             gradual(model, names, every)
 
 
