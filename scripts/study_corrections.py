@@ -63,12 +63,12 @@ from adapt.models.ctc import ctc_greedy_loss, ctc_path
 from adapt.models.inference import decode_examples
 from adapt.models.model import Model
 from interventions.capture import capture
-from interventions.corrections.layer import AffineLayer, layer_inputs
 from interventions.corrections.correct import correct
+from interventions.corrections.layer import AffineLayer, layer_inputs
 from interventions.corrections.memory import Memory
+from interventions.corrections.packing import pack_entry
 from interventions.corrections.protect import Protected
 from interventions.corrections.search import EditSubspace, Search, find_change
-from interventions.corrections.packing import pack_entry
 from interventions.intervene import Edits
 from interventions.intervention import Edit, Intervention
 from interventions.scope import StepContext
@@ -201,7 +201,8 @@ class Found(Method):
         steps = int(valid_lengths(case.model, batch)(case.layer.site))
         inputs = found[0][0][: case.layer.needed(steps)]
         change = find_change(
-            case.model, case.layer.site, EditSubspace.unrestricted(steps), case.protected.output_scale, lambda: case.loss(batch),
+            case.model, case.layer.site, EditSubspace.unrestricted(steps), case.protected.output_scale, lambda:
+            case.loss(batch),
             lambda: case.right(example), replace(case.search, rate=FREELY), self.on(),
         )  # fmt: skip
         if change.correct:

@@ -16,7 +16,5 @@ def print_corrections(records: Sequence[Record], title: str) -> None:
     for record in records:
         size = f"{record.bytes / 1000:.1f}" if record.bytes else "override"
         made = record.made.removesuffix("+00:00").replace("T", " ")
-        table.add_row(
-            str(record.number), made, record.author, record.facts["before"], record.facts["text"], size
-        )
+        table.add_row(str(record.number), made, record.author, record.facts["before"], record.facts["text"], size)
     Console().print(table)

@@ -34,13 +34,21 @@ def test_the_best_of_those_that_fix_and_spare_is_chosen(others, expected):
 
 
 def test_where_none_spares_enough_it_is_the_one_that_spares_most():
-    harmful = [replace(USUAL, unchanged=0.9), LayerTrial("less", False, 10, 0.5, 0.95), LayerTrial("few", False, 3, 0.5, 1.0)]
+    harmful = [
+        replace(USUAL, unchanged=0.9),
+        LayerTrial("less", False, 10, 0.5, 0.95),
+        LayerTrial("few", False, 3, 0.5, 1.0),
+    ]
     assert choose_layer(harmful).site == "less"
     assert choose_layer([LayerTrial("alike", False, 10, 0.40, 0.9), replace(USUAL, unchanged=0.9)]).default
 
 
 def test_of_some_metrics_more_is_better():
-    tried = [replace(USUAL, after=50.0), LayerTrial("more", False, 10, 60.0, 1.0), LayerTrial("less", False, 10, 40.0, 1.0)]
+    tried = [
+        replace(USUAL, after=50.0),
+        LayerTrial("more", False, 10, 60.0, 1.0),
+        LayerTrial("less", False, 10, 40.0, 1.0),
+    ]
     assert choose_layer(tried, higher=True).site == "more"
 
 

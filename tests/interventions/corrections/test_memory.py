@@ -312,7 +312,8 @@ def test_it_can_be_made_where_the_caller_takes_no_gradients(net, known, mode):
     def fix(memory):
         return correct(
             net, memory, 3, lambda: torch.nn.functional.cross_entropy(net(x)[0], labels),
-            lambda: bool((net(x).argmax(-1)[0] == labels).all()), search=Search(steps=200, rate=0.02, residual_scale=5.0),
+            lambda: bool((net(x).argmax(-1)[0] == labels).all()), search=Search(steps=200, rate=0.02,
+                residual_scale=5.0),
         )  # fmt: skip
 
     with mode():
