@@ -15,7 +15,9 @@ from typing import Any
 
 import adapt.comparison.results
 from adapt.comparison.compare import compare as compare_loaded
-from adapt.corrections.model_memory import ModelMemory, Outcome, corrected, store_path
+from adapt.corrections.model_memory import ModelMemory, corrected
+from adapt.corrections.outcome import Outcome
+from adapt.corrections.paths import store_path
 from adapt.data.example import Example
 from adapt.data.inputs import AudioInput, as_pairs, as_utterances
 from adapt.data.kinds import with_text

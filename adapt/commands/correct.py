@@ -9,8 +9,8 @@ from omegaconf import DictConfig, ListConfig
 from adapt.build import build
 from adapt.corrections.correct import correct_examples, open_or_create
 from adapt.corrections.layer_sweep import choose_layer_for, format_sweep
-from adapt.corrections.model_memory import store_path
 from adapt.corrections.outcome import Outcome, format_outcome, format_summary
+from adapt.corrections.paths import store_path
 from adapt.corrections.reading import correction, read_corrections, read_protected
 from adapt.data.example import Example
 from adapt.errors import InputError
@@ -73,8 +73,8 @@ def _strength(cfg: DictConfig) -> float | None:
         return None
     if not isinstance(cfg.strength, (int, float)) or isinstance(cfg.strength, bool) or not 0 < cfg.strength < inf:
         raise InputError(
-            f"strength={cfg.strength}: expected a number above 0. The default is 300; with less, corrections generalise "
-            "more and change more."
+            f"strength={cfg.strength}: expected a number above 0. The default is 300; with less, corrections "
+            "generalise more and change more."
         )
     return float(cfg.strength)
 

@@ -8,7 +8,8 @@ from omegaconf import DictConfig
 
 from adapt.build import build
 from adapt.corrections import manage
-from adapt.corrections.model_memory import store_path
+from adapt.corrections.evaluate import evaluate_memory
+from adapt.corrections.paths import store_path
 from adapt.errors import InputError
 from adapt.models.loaded import Loaded
 
@@ -64,7 +65,7 @@ def _list(loaded: Loaded, path: Path) -> None:
 
 
 def _evaluate(loaded: Loaded, path: Path) -> None:
-    found = manage.open_memory(loaded, path).evaluate()
+    found = evaluate_memory(manage.open_memory(loaded, path))
     for held, how in ((found.held, "alone"), (found.held_in_batches, "in batches")):
         lost = [number for number, holds in zip(found.numbers, held, strict=True) if not holds]
         more = f"; lost: {', '.join(map(str, lost))}" if lost else ""

@@ -16,8 +16,8 @@ from interventions.corrections.memory import Memory
 from interventions.corrections.search import Search
 
 STRENGTH = 300.0  # default weight of the protected inputs, in time steps
-# If a step is a token, a change must be larger, because normalisation after the layer reduces it; and the positions of a
-# sentence are so similar that no map of their keys gives each what it needs.
+# If a step is a token, a change must be larger, because normalisation after the layer reduces it; and the positions of
+# a sentence are so similar that no map of their keys gives each what it needs.
 SEARCHES = {"s": Search(), "token": Search(rate=0.03, penalty=0.005, margin=0.1, residual_scale=2.0)}
 
 

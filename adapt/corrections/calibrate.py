@@ -18,7 +18,7 @@ from adapt.progress import track
 from interventions.corrections.memory import Memory
 from interventions.corrections.protect import Protected
 
-WRONG = 8  # examples whose text gets a wrong word
+WRONG = 6  # examples whose text gets a wrong word
 MISHEARD = 3  # examples whose audio gets noise
 _MARGIN = 2.0  # true corrections may need this multiple of the change that a noisy example needs
 _CANDIDATES = 4  # words of which the most different one is used, because similar words may be misheard
@@ -30,11 +30,11 @@ def calibrate_limits(
 ) -> SupportLimits:
     """Measure how large the changes for wrong and for true texts are, and return limits between both.
 
-    A wrong text is the model's answer with one word replaced by a different one. A true text is the answer itself, for audio
-    with just enough white noise that the model misreads it. The limit for the size of a change is the smallest change that
-    a wrong text needs, but at least twice the largest that a true text needs. The limit for the cost is the lowest cost of
-    a wrong text. Neither is stricter (cost) or more lenient (size) than the defaults, which are returned if no wrong text
-    can be decoded.
+    A wrong text is the model's answer with one word replaced by a different one. A true text is the answer itself, for
+    audio with just enough white noise that the model misreads it. The limit for the size of a change is the smallest
+    change that a wrong text needs, but at least twice the largest that a true text needs. The limit for the cost is
+    midway between the highest cost of a true text and the lowest of a wrong one. Neither is stricter (cost) or more lenient (size) than the defaults, which are returned
+    if no wrong text can be decoded.
 
     Args:
         model: the model.
@@ -64,7 +64,8 @@ def calibrate_limits(
         return default
     largest = max((one.size for one in true), default=0.0)
     size = max(min(one.size for one in wrong), _MARGIN * largest)
-    return SupportLimits(max(default.cost, min(one.cost for one in wrong)), min(default.size, size))
+    cost = (max((one.cost for one in true), default=0.0) + min(one.cost for one in wrong)) / 2
+    return SupportLimits(max(default.cost, cost), min(default.size, size))
 
 
 def _measure(

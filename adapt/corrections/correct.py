@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from adapt.corrections.collect import default_protected
-from adapt.corrections.model_memory import ModelMemory, store_path
+from adapt.corrections.model_memory import ModelMemory
 from adapt.corrections.outcome import Outcome
+from adapt.corrections.paths import store_path
 from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.errors import InputError
@@ -37,23 +38,24 @@ def open_or_create(
         loader: see `ModelMemory.create`.
 
     Raises:
-        InputError: If the memory's corrections are at another site, or a memory must be created and nothing is protected.
+        InputError: If the memory's corrections are at another site, or a memory must be created and nothing is
+            protected.
     """
     path = path or store_path(loaded)
     if path is not None and CorrectionStore.exists(path):
         memory = ModelMemory.open(loaded, path)
         if site is not None and site != memory.site:
             raise InputError(
-                f"site={site}: the corrections of this model are at '{memory.site}' ({path}), and their layer cannot be "
-                "changed. Leave out the site, or use another store."
+                f"site={site}: the corrections of this model are at '{memory.site}' ({path}), and their layer cannot "
+                "be changed. Leave out the site, or use another store."
             )
         return memory
     protected = protected if protected is not None else default_protected(loaded)
     if protected is None:
         kind = "audio" if loaded.model.reads_audio else "sentences"
         raise InputError(
-            f"'{loaded.reference}' has no corrections yet. To create its memory, pass protected examples: {kind} that it "
-            "answers well, whose answers corrections should leave unchanged. Their texts are not needed."
+            f"'{loaded.reference}' has no corrections yet. To create its memory, pass protected examples: {kind} that "
+            "it answers well, whose answers corrections should leave unchanged. Their texts are not needed."
         )
     return ModelMemory.create(loaded, protected, path, site, strength, loader)
 

@@ -85,8 +85,8 @@ def sweep_layers(
 ) -> LayerSweep:
     """Compare layers for a model's corrections. Nothing is stored, and the model is left unchanged.
 
-    At each layer, up to ten wrong answers to the first half of `examples` are corrected in a memory that is created from
-    every other protected example. Then the second half, and the other protected examples, are decoded.
+    At each layer, up to ten wrong answers to the first half of `examples` are corrected in a memory that is created
+    from every other protected example. Then the second half, and the other protected examples, are decoded.
 
     Args:
         model: the model.
@@ -105,9 +105,9 @@ def sweep_layers(
     default = correction_layer(model).site
     if len(usable) < MIN_EXAMPLES:
         raise InputError(
-            f"Comparing layers needs at least {MIN_EXAMPLES} corrections that the model can write, of which half are made "
-            f"and half are only decoded, and there are {len(usable)}; 20 give a meaningful choice. Or use the default "
-            f"layer, {default.name}."
+            f"Comparing layers needs at least {MIN_EXAMPLES} corrections that the model can write, of which half are "
+            f"made and half are only decoded, and there are {len(usable)}; 20 give a meaningful choice. Or use the "
+            f"default layer, {default.name}."
         )
     if len(protected) < 2:
         raise InputError(f"Half of the protected examples are held out, and there are {len(protected)}. Protect more.")
@@ -208,8 +208,9 @@ def format_sweep(sweep: LayerSweep, example_name: str) -> str:
     metric, width = sweep.metric, max(len(trial.site) for trial in sweep.trials)
     unit = " %" if metric.percent else ""
     lines = [
-        f"{sweep.corrections} corrections at each of {len(sweep.trials)} layers; {metric.label} of {sweep.others} other "
-        f"{example_name}s, {metric.scale * sweep.before:.1f}{unit} before; {sweep.protected} protected {example_name}s.",
+        f"{sweep.corrections} corrections at each of {len(sweep.trials)} layers; {metric.label} of {sweep.others} "
+        f"other {example_name}s, {metric.scale * sweep.before:.1f}{unit} before; {sweep.protected} protected "
+        f"{example_name}s.",
         f"{'layer':<{width}}  fixed  {metric.label:>7}  unchanged",
     ]
     for trial in sweep.trials:

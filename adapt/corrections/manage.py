@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from adapt.corrections.model_memory import ModelMemory, store_path
+from adapt.corrections.model_memory import ModelMemory
+from adapt.corrections.paths import store_path
 from adapt.errors import InputError, as_input_errors
 from adapt.models.adaptation_files import save_adaptation
 from adapt.models.loaded import Loaded
@@ -25,8 +26,8 @@ def open_store(loaded: Loaded, path: Path | None = None) -> CorrectionStore:
     path = path or store_path(loaded)
     if path is None or not CorrectionStore.exists(path):
         raise InputError(
-            f"'{loaded.reference}' has no corrections ({path}). Make the first with `innertune correct`, or use another "
-            "store."
+            f"'{loaded.reference}' has no corrections ({path}). Make the first with `innertune correct`, or use "
+            "another store."
         )
     with as_input_errors():
         return CorrectionStore(path, loaded.fingerprint)
@@ -62,8 +63,8 @@ def import_corrections(loaded: Loaded, file: Path, path: Path | None = None) -> 
     """Import a file that `export_corrections` wrote, and return the numbers of the corrections that are new.
 
     Raises:
-        InputError: If the file is damaged or belongs to another model, or the store has another layer or other protected
-            inputs.
+        InputError: If the file is damaged or belongs to another model, or the store has another layer or other
+            protected inputs.
     """
     path = path or store_path(loaded)
     assert path is not None  # the default path is never "off"
@@ -75,8 +76,8 @@ def import_corrections(loaded: Loaded, file: Path, path: Path | None = None) -> 
 def fold_corrections(loaded: Loaded, folder: Path, path: Path | None = None) -> Sequence[int]:
     """Write an adaptation whose weights contain the ridge map of all corrections.
 
-    Its store has the corrections too, so their codebook still applies and each can still be removed there. The map has no
-    gate in the weights.
+    Its store has the corrections too, so their codebook still applies and each can still be removed there. The map has
+    no gate in the weights.
 
     Args:
         loaded: the model, which is left unchanged.
@@ -87,7 +88,8 @@ def fold_corrections(loaded: Loaded, folder: Path, path: Path | None = None) -> 
         The numbers of the corrections.
 
     Raises:
-        InputError: If the folder has an adaptation already, no correction edits the model, or the layer cannot be folded.
+        InputError: If the folder has an adaptation already, no correction edits the model, or the layer cannot be
+            folded.
     """
     if (folder / "adaptation").exists():
         raise InputError(f"'{folder}' has an adaptation already. Choose another folder.")

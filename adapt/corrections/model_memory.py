@@ -6,11 +6,10 @@ with corrected(loaded): decode_examples(model, model.task, examples, loader)
 memory.undo(outcome.number)
 """
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,12 @@ from adapt.corrections.calibrate import calibrate_limits
 from adapt.corrections.collect import collect_protected
 from adapt.corrections.layers import correction_layer
 from adapt.corrections.outcome import Outcome
+from adapt.corrections.paths import default_path, store_path
 from adapt.corrections.support import SupportLimits, unsupported
 from adapt.data.example import Example
 from adapt.data.kinds import from_row, input_exists, to_row, with_text
 from adapt.data.loader import Batch, Loader, collate
-from adapt.errors import InputError, as_input_errors
+from adapt.errors import as_input_errors
 from adapt.models.inference import decode_examples, eval_mode
 from adapt.models.loaded import Loaded
 from adapt.models.model import CTCModel, Model
@@ -37,36 +37,6 @@ from interventions.corrections.store import CorrectionStore, Record
 from interventions.intervene import Edits
 
 CHECKED = 20  # protected examples whose answers are compared before and after a correction
-
-
-@dataclass(frozen=True)
-class MemoryEvaluation:
-    """Whether stored corrections still hold.
-
-    Args:
-        numbers: the corrections whose input still exists.
-        held: for each of them, whether it holds if its input is decoded alone.
-        held_in_batches: for each of them, whether it holds if inputs are decoded in batches.
-        protected: number of protected examples that were decoded.
-        protected_unchanged: number of them with the same answer as without corrections.
-    """
-
-    numbers: tuple[int, ...]
-    held: tuple[bool, ...]
-    held_in_batches: tuple[bool, ...]
-    protected: int
-    protected_unchanged: int
-
-
-def store_path(loaded: Loaded, corrections: str = "auto") -> Path | None:
-    """Return where a model's corrections are stored, or None for "off".
-
-    "auto" is next to an adaptation; for other models it is a file named by fingerprint below $INNERTUNE_DATA or
-    ~/.local/share/innertune. Anything else is the path itself.
-    """
-    if corrections != "auto":
-        return None if corrections == "off" else Path(corrections).expanduser()
-    return _default_path(loaded)
 
 
 @contextmanager
@@ -106,7 +76,7 @@ class ModelMemory:
     def open(cls, loaded: Loaded, path: Path | None = None) -> "ModelMemory":
         """Open the memory of a model. Raises InputError if it has none, or the file belongs to another model."""
         with as_input_errors():
-            return cls(loaded, CorrectionStore(path or _default_path(loaded), loaded.fingerprint))
+            return cls(loaded, CorrectionStore(path or default_path(loaded), loaded.fingerprint))
 
     @classmethod
     def create(
@@ -150,7 +120,7 @@ class ModelMemory:
             facts["limits"] = limits.as_dict()
         with as_input_errors():
             memory = Memory.new(statistics, strength)
-            store = CorrectionStore.create(path or _default_path(loaded), loaded.fingerprint, memory, **facts)
+            store = CorrectionStore.create(path or default_path(loaded), loaded.fingerprint, memory, **facts)
             return cls(loaded, store)
 
     @property
@@ -277,8 +247,8 @@ class ModelMemory:
         for record in self.records():
             if record.bytes and to_row(with_text(from_row(record.facts["example"]), "")) == row:
                 return (
-                    f"correction {record.number} of the same input gives '{record.facts['text']}', and only one of them "
-                    f"can hold. Remove it first: innertune corrections undo {record.number}."
+                    f"correction {record.number} of the same input gives '{record.facts['text']}', and only one of "
+                    f"them can hold. Remove it first: innertune corrections undo {record.number}."
                 )
         return ""
 
@@ -286,8 +256,8 @@ class ModelMemory:
         loss, unit = result.change.loss, "character" if isinstance(self.model, CTCModel) else "token"
         if loss <= 0.5:
             return (
-                f"no change of '{self.site}' makes the model decode it freely and is reproduced by the memory (the loss "
-                f"reaches {loss:.2f} per {unit})."
+                f"no change of '{self.site}' makes the model decode it freely and is reproduced by the memory (the "
+                f"loss reaches {loss:.2f} per {unit})."
             )
         return f"no change of '{self.site}' makes the model decode it (the loss stays at {loss:.1f} per {unit})."
 
@@ -298,49 +268,12 @@ class ModelMemory:
         return number
 
     def _answers(self) -> list[str]:
-        readable = [example for example in self._protected if input_exists(example)]
+        readable = self.protected_examples()
         return decode_examples(self.model, self.model.task, readable, Loader(), "protected") if readable else []
 
-    def evaluate(self) -> MemoryEvaluation:
-        """Check whether each correction still holds, and count the protected answers that are unchanged.
-
-        Inputs whose audio no longer exists are skipped.
-
-        Raises:
-            InputError: If the input of no correction exists.
-        """
-        model = self.model
-        records = [record for record in self.records() if input_exists(from_row(record.facts["example"]))]
-        if not records:
-            raise InputError("There is no correction whose input still exists.")
-        examples = [from_row(record.facts["example"]) for record in records]
-        texts = [record.facts["text"] for record in records]
-        readable = [example for example in self._protected if input_exists(example)]
-
-        def held(loader: Loader) -> tuple[bool, ...]:
-            answers = decode_examples(model, model.task, examples, loader)
-            return tuple(model.task.normalise(one) == text for one, text in zip(answers, texts, strict=True))
-
-        with self.on():
-            alone, batched = held(Loader(batch_seconds=0, batch_tokens=0)), held(Loader())
-            answers = decode_examples(model, model.task, readable, Loader())
-        unmodified = decode_examples(model, model.task, readable, Loader())
-        return MemoryEvaluation(
-            numbers=tuple(record.number for record in records),
-            held=alone,
-            held_in_batches=batched,
-            protected=len(readable),
-            protected_unchanged=sum(one == other for one, other in zip(answers, unmodified, strict=True)),
-        )
-
-
-def _default_path(loaded: Loaded) -> Path:
-    place = Path(loaded.reference)
-    for folder in (place / "adaptation", place, place.parent):
-        if (folder / "adaptation.json").is_file():
-            return folder / "corrections.db"
-    data = os.environ.get("INNERTUNE_DATA") or Path.home() / ".local" / "share" / "innertune"
-    return Path(data).expanduser() / "corrections" / f"{loaded.fingerprint[:16]}.db"
+    def protected_examples(self) -> list[Example]:
+        """Return the stored protected examples whose audio still exists."""
+        return [example for example in self._protected if input_exists(example)]
 
 
 def _is_override(record: Record) -> bool:

@@ -65,9 +65,8 @@ def format_outcome(outcome: Outcome, example: Example, example_name: str) -> str
     lines = [f"Correction {outcome.number}: {kind}.", f"  before   {outcome.before}", f"  now      {outcome.after}"]
     if not outcome.override:
         steps = "positions" if isinstance(example, Pair) else "frames"
-        lines.append(
-            f"  changed  {outcome.touched} of {outcome.steps} {steps}, by {outcome.size:.2f} of the layer's output scale"
-        )
+        size = f"{outcome.size:.2f} of the layer's output scale"
+        lines.append(f"  changed  {outcome.touched} of {outcome.steps} {steps}, by {size}")
     if outcome.checked:
         lines.append(
             f"  others   {outcome.changed} of {outcome.checked} protected {example_name}s have another answer now"

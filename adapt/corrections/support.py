@@ -94,10 +94,15 @@ def cost_per_character(model: CTCModel, batch: Batch, before: str) -> float:
 
 
 def _not_a_translation(model: Model, example: Pair, text: str) -> str:
-    as_source, as_target = (len(read) for read in (model.reader.source(Pair(text)), model.reader.target(text)))
+    from adapt.models.hf_translation import TextReader
+
     if text == model.task.normalise(example.source):
         return "it is the source itself."
-    two_tokenizers = model.reader.source(Pair(example.source)) != model.reader.target(example.source)
+    reader = model.reader
+    if not isinstance(reader, TextReader):
+        return ""
+    as_source, as_target = len(reader.source(Pair(text))), len(reader.target(text))
+    two_tokenizers = reader.source(Pair(example.source)) != reader.target(example.source)
     if two_tokenizers and as_source < as_target:
         return (
             f"it takes {as_source} tokens as a sentence of the source language and {as_target} as one of the target "

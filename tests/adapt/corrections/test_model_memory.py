@@ -10,7 +10,8 @@ from small_mt import save_translation
 from tone_speech import write_tones
 
 from adapt.corrections.layers import correction_layer
-from adapt.corrections.model_memory import ModelMemory, corrected, store_path
+from adapt.corrections.model_memory import ModelMemory, corrected
+from adapt.corrections.paths import store_path
 from adapt.corrections.support import unsupported
 from adapt.data.loader import Loader, collate
 from adapt.data.manifest import read_manifest

@@ -1,0 +1,61 @@
+"""Check whether the stored corrections of a model still hold."""
+
+from dataclasses import dataclass
+
+from adapt.corrections.model_memory import ModelMemory
+from adapt.data.kinds import from_row, input_exists
+from adapt.data.loader import Loader
+from adapt.errors import InputError
+from adapt.models.inference import decode_examples
+
+
+@dataclass(frozen=True)
+class MemoryEvaluation:
+    """Whether stored corrections still hold.
+
+    Args:
+        numbers: the corrections whose input still exists.
+        held: for each of them, whether it holds if its input is decoded alone.
+        held_in_batches: for each of them, whether it holds if inputs are decoded in batches.
+        protected: number of protected examples that were decoded.
+        protected_unchanged: number of them with the same answer as without corrections.
+    """
+
+    numbers: tuple[int, ...]
+    held: tuple[bool, ...]
+    held_in_batches: tuple[bool, ...]
+    protected: int
+    protected_unchanged: int
+
+
+def evaluate_memory(memory: ModelMemory) -> MemoryEvaluation:
+    """Decode the inputs of all corrections and the protected examples, with and without the corrections.
+
+    Inputs whose audio no longer exists are skipped.
+
+    Raises:
+        InputError: If the input of no correction exists.
+    """
+    model = memory.model
+    records = [record for record in memory.records() if input_exists(from_row(record.facts["example"]))]
+    if not records:
+        raise InputError("There is no correction whose input still exists.")
+    examples = [from_row(record.facts["example"]) for record in records]
+    texts = [record.facts["text"] for record in records]
+    protected = memory.protected_examples()
+
+    def held(loader: Loader) -> tuple[bool, ...]:
+        answers = decode_examples(model, model.task, examples, loader)
+        return tuple(model.task.normalise(one) == text for one, text in zip(answers, texts, strict=True))
+
+    with memory.on():
+        alone, batched = held(Loader(batch_seconds=0, batch_tokens=0)), held(Loader())
+        answers = decode_examples(model, model.task, protected, Loader())
+    unmodified = decode_examples(model, model.task, protected, Loader())
+    return MemoryEvaluation(
+        numbers=tuple(record.number for record in records),
+        held=alone,
+        held_in_batches=batched,
+        protected=len(protected),
+        protected_unchanged=sum(one == other for one, other in zip(answers, unmodified, strict=True)),
+    )

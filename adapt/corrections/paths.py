@@ -1,0 +1,27 @@
+"""Where the corrections of a model are stored."""
+
+import os
+from pathlib import Path
+
+from adapt.models.loaded import Loaded
+
+
+def store_path(loaded: Loaded, corrections: str = "auto") -> Path | None:
+    """Return where a model's corrections are stored, or None for "off".
+
+    "auto" is next to an adaptation; for other models it is a file named by fingerprint below $INNERTUNE_DATA or
+    ~/.local/share/innertune. Anything else is the path itself.
+    """
+    if corrections != "auto":
+        return None if corrections == "off" else Path(corrections).expanduser()
+    return default_path(loaded)
+
+
+def default_path(loaded: Loaded) -> Path:
+    """Return the path that "auto" selects."""
+    place = Path(loaded.reference)
+    for folder in (place / "adaptation", place, place.parent):
+        if (folder / "adaptation.json").is_file():
+            return folder / "corrections.db"
+    data = os.environ.get("INNERTUNE_DATA") or Path.home() / ".local" / "share" / "innertune"
+    return Path(data).expanduser() / "corrections" / f"{loaded.fingerprint[:16]}.db"

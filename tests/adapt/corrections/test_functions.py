@@ -1,0 +1,83 @@
+"""What the commands do can be done in a notebook: with plain arguments, and without Hydra."""
+
+from dataclasses import replace
+
+import pytest
+
+from adapt.corrections import manage
+from adapt.corrections.correct import correct_examples, open_or_create
+from adapt.corrections.evaluate import evaluate_memory
+from adapt.corrections.model_memory import corrected
+from adapt.data.loader import Loader
+from adapt.data.pairs import Pair
+from adapt.data.synthetic.domains import domains
+from adapt.errors import InputError
+from adapt.models.checkpoint import load_model
+from adapt.models.inference import decode_examples
+
+WANTED = Pair("Will it be foggy tomorrow?", "Ist es morgen neblig?")
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return load_model("weather-en-de")
+
+
+@pytest.fixture(scope="module")
+def protected():
+    return domains(train=0, validation=0, test=0, source_test=0, source_train=120).source_train
+
+
+def test_correct_list_undo_export_import_fold_and_evaluate(loaded, protected, tmp_path):
+    path, task = tmp_path / "c.db", loaded.model.task
+    seen = []
+    memory = open_or_create(loaded, protected, path)
+    outcomes = correct_examples(memory, [WANTED, WANTED], "ann", report=lambda example, outcome: seen.append(outcome))
+    assert [outcome.number for outcome in outcomes] == [1, None] and outcomes == seen
+    assert outcomes[0].fixed and outcomes[1].fixed and not outcomes[1].refused
+    # The memory is opened the second time, and needs no protected examples.
+    assert open_or_create(loaded, None, path).site == memory.site
+    with pytest.raises(InputError, match=f"are at '{memory.site}'"):
+        open_or_create(loaded, None, path, site="another")
+
+    (record,) = manage.list_corrections(loaded, path)
+    assert (record.number, record.author, record.facts["text"]) == (1, "ann", WANTED.target)
+    assert manage.get_correction(loaded, 1, path) == record
+    found = evaluate_memory(manage.open_memory(loaded, path))
+    assert (found.numbers, found.held, found.held_in_batches) == ((1,), (True,), (True,))
+    assert found.protected_unchanged >= found.protected - 1 >= 19
+
+    assert manage.export_corrections(loaded, tmp_path / "c.safetensors", path) == [record]
+    assert manage.import_corrections(loaded, tmp_path / "c.safetensors", tmp_path / "new.db") == [1]
+    assert manage.import_corrections(loaded, tmp_path / "c.safetensors", path) == []
+
+    assert manage.fold_corrections(loaded, tmp_path / "folded", path) == [1]
+    folded = load_model(str(tmp_path / "folded"))
+    with corrected(folded):
+        assert decode_examples(folded.model, folded.model.task, [WANTED], Loader()) == [WANTED.target]
+    assert manage.undo_correction(loaded, 1, path) == record
+    with corrected(loaded, str(path)):
+        assert decode_examples(loaded.model, task, [WANTED], Loader()) == [outcomes[0].before]
+    with pytest.raises(InputError, match="no correction 1. There are: none"):
+        manage.undo_correction(loaded, 1, path)
+
+
+def test_mistakes_are_errors_of_the_user(loaded, protected, tmp_path):
+    with pytest.raises(InputError, match="has no corrections"):
+        manage.list_corrections(loaded, tmp_path / "none.db")
+    with pytest.raises(InputError, match="pass protected examples: sentences"):
+        open_or_create(replace(loaded, reference="another"), None, tmp_path / "c.db")
+    open_or_create(loaded, protected, tmp_path / "c.db")
+    with pytest.raises(InputError, match="nothing to fold"):
+        manage.fold_corrections(loaded, tmp_path / "folded", tmp_path / "c.db")
+    with pytest.raises(InputError, match="no correction whose input still exists"):
+        evaluate_memory(manage.open_memory(loaded, tmp_path / "c.db"))
+
+
+def test_overrides_of_older_stores_still_apply(loaded, protected, tmp_path):
+    memory = open_or_create(loaded, protected, tmp_path / "c.db")
+    (before,) = decode_examples(loaded.model, loaded.model.task, [WANTED], Loader())
+    # Version 0.1 called an output override a hint.
+    memory.store.add(None, "ann", example={}, before=before, text="Demain", hint="it is no translation.")
+    with memory.on():
+        assert decode_examples(loaded.model, loaded.model.task, [WANTED], Loader()) == ["Demain"]
