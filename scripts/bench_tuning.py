@@ -50,7 +50,7 @@ from torch.nn import functional as F
 
 from adapt.data.loader import Batch
 from adapt.models.cut import CachedOutput, Cut, decoder_cuts, stack_cuts
-from adapt.models.hf_ctc import waveform_cuts
+from adapt.models.waveform_encoders import waveform_cuts
 from adapt.training.prefix import Prefix
 from interventions.bits import changed_bits
 from interventions.freeze import freeze_all_but

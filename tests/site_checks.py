@@ -1,4 +1,4 @@
-"""What must hold of the sites that a model names: checked on the activations of real forward passes."""
+"""Checks of a model's sites on the activations of forward passes."""
 
 import torch
 
@@ -6,7 +6,7 @@ from interventions.sites import length_mask
 
 
 def activations(model, *inputs):
-    """What each site puts out in one forward pass, by name in the order of the calls; copies, for ReLUs overwrite."""
+    """Return a copy of each site's output in one forward pass, by name in the order of the calls."""
     found = {}
 
     def keep(name):
@@ -27,14 +27,14 @@ def activations(model, *inputs):
 
 
 def in_time(activation, site):
-    """`(batch, time, units)`."""
+    """Return an activation as `(batch, time, units)`."""
     return activation if site.unit_axis == -1 else activation.transpose(1, site.unit_axis + 1)
 
 
 def check_alone(model, samples, tokens, *inputs):
-    """Of one utterance without padding: every site is called, in order, and all of its steps are the utterance's."""
+    """Check one utterance without padding: every site is called, in order, and all of its steps are valid."""
     found = activations(model, *inputs)
-    # An attention's projections have no order among themselves.
+    # The projections of an attention may be called in any order.
     calls, names = ([_place(name) for name in names] for names in (found, [site.name for site in model.sites]))
     assert list(dict.fromkeys(calls)) == list(dict.fromkeys(names)) and sorted(calls) == sorted(names)
     for site in model.sites:
@@ -43,13 +43,13 @@ def check_alone(model, samples, tokens, *inputs):
         steps = model.valid_lengths(site, samples, tokens)
         assert steps.tolist() == [activation.shape[1]], site.name
         if site.step.unit == "s":
-            # Edges are lost or padded: as many steps as last what the utterance does, but for a window.
+            # The steps last as long as the utterance, up to one window at the edges.
             assert abs(int(steps) * site.step.length - int(samples) / model.sample_rate) <= 0.05, site.name
     return found
 
 
 def check_padded(model, number, samples, tokens, together, alone):
-    """Where the mask is true, an utterance in a padded batch has the activations that it has alone."""
+    """Check that the valid steps of an utterance in a padded batch have the same activations as without a batch."""
     for site in model.sites:
         batch, one = in_time(together[site.name], site), in_time(alone[site.name], site)
         mask = length_mask(model.valid_lengths(site, samples, tokens), batch.shape[1])

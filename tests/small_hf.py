@@ -1,4 +1,4 @@
-"""Small random models in the transformers format, with real processors, saved as a user would have them."""
+"""Small random models in the transformers format, with real processors."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def save_ctc(folder: Path, kind: str = "Wav2Vec2", do_normalize: bool = True, se
     sizes = {**SIZES, "vocab_size": len(vocabulary), "pad_token_id": 0, "ctc_loss_reduction": "mean", **options}
     config = getattr(transformers, f"{kind}Config")(**sizes)
     net = getattr(transformers, f"{kind}ForCTC")(config)
-    with torch.no_grad():  # a random network answers the same to everything, unless its output layer is loud
+    with torch.no_grad():  # with small weights, a random network has the same output for every input
         net.lm_head.weight.mul_(20)
     net.save_pretrained(folder)
     transformers.Wav2Vec2Processor(extractor, tokenizer).save_pretrained(folder)
@@ -35,7 +35,7 @@ def save_ctc(folder: Path, kind: str = "Wav2Vec2", do_normalize: bool = True, se
 
 
 def save_whisper(folder: Path, languages: tuple[str, ...] = ("en", "de"), seconds: int = 2, **options: Any) -> Path:
-    """A Whisper of some 40 k weights over windows of `seconds`; without languages it is as the English-only ones."""
+    """A Whisper of some 40 k weights with windows of `seconds`; without languages it is like the English-only ones."""
     import transformers
     from tokenizers import pre_tokenizers
 
@@ -60,7 +60,7 @@ def save_whisper(folder: Path, languages: tuple[str, ...] = ("en", "de"), second
     }  # fmt: skip
     net = transformers.WhisperForConditionalGeneration(transformers.WhisperConfig(**{**sizes, **options}))
     known = transformers.GenerationConfig.from_model_config(net.config)
-    known._from_model_config = False  # else it is not read back
+    known._from_model_config = False  # otherwise it is not loaded again
     net.generation_config = known
     known.max_length, known.no_timestamps_token_id = 16, units["<|notimestamps|>"]
     written = (*LETTERS.lower(), special[0])
@@ -75,7 +75,7 @@ def save_whisper(folder: Path, languages: tuple[str, ...] = ("en", "de"), second
 
 
 def save_speech2text(folder: Path, languages: bool = False, **options: Any) -> Path:
-    """A Speech2Text of some 40 k weights; one step is 40 ms. With `languages` it writes those of MuST-C."""
+    """A Speech2Text of some 40 k weights; one step is 40 ms. With `languages` it has those of MuST-C."""
     import transformers
 
     folder.mkdir(parents=True)
@@ -118,7 +118,7 @@ def save_speech_encoder_decoder(
     decoding: dict[str, Any] | None = None,
     **hearing: Any,
 ) -> Path:
-    """A SpeechEncoderDecoderModel of some 40 k weights, its feature extractor and its tokenizer side by side.
+    """A SpeechEncoderDecoderModel of some 40 k weights, with a feature extractor and a tokenizer.
 
     `hearing` and `decoding` are options of the encoder's and of the decoder's config.
     """
@@ -152,7 +152,7 @@ def save_speech_encoder_decoder(
 
 
 def _save(folder: Path, net: Any, *parts: Any) -> Path:
-    with torch.no_grad():  # a random network answers the same to everything, unless it is loud
+    with torch.no_grad():  # with small weights, a random network has the same output for every input
         for name, parameter in net.named_parameters():
             if "encoder_attn.v_proj.weight" in name or "crossattention.self.value.weight" in name:
                 parameter.mul_(20)
@@ -165,7 +165,7 @@ def _save(folder: Path, net: Any, *parts: Any) -> Path:
 
 
 def _words(bos: str = "<s>", eos: str = "</s>", pad: str = "<pad>", unk: str = "<unk>") -> Any:
-    # Letters and a mark for spaces, with a beginning and an end, as of BART's, BERT's and Llama's tokenizers.
+    # Letters and a mark for spaces, with start and end tokens, as in the tokenizers of BART, BERT and Llama.
     import transformers
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 

@@ -1,7 +1,7 @@
-"""Small random networks as their libraries build them, bare: one of each kind that interventions are tried on.
+"""Small random networks of each kind that interventions are tested on, without wrappers.
 
-Their weights are louder than a fresh network's, so that what changes inside shows at the output; none has dropout, so
-that training mode computes what evaluation does.
+Their weights are larger than those of a new network, which makes changes visible at the output. They have no dropout,
+so train mode computes the same as eval mode.
 """
 
 import torch
@@ -11,7 +11,7 @@ _TEXT = {"vocab_size": 40, "d_model": 16, "pad_token_id": 0, "eos_token_id": 1}
 
 
 def wav2letter() -> nn.Module:
-    """torchaudio's, with its own 11 convolutions made narrow: 13 features, 12 units, 9 classes; `(batch, 13, time)`."""
+    """torchaudio's Wav2Letter with narrow convolutions: 13 features, 12 units, 9 classes; `(batch, 13, time)`."""
     from torchaudio.models import Wav2Letter
 
     torch.manual_seed(0)
@@ -88,7 +88,7 @@ def musicgen() -> nn.Module:
         text_encoder=text.to_dict(), audio_encoder=audio.to_dict(), decoder=decoder.to_dict()
     )
     net = transformers.MusicgenForConditionalGeneration(config)
-    for layer in net.audio_encoder.quantizer.layers:  # zeros in a new one, so that all codes would sound the same
+    for layer in net.audio_encoder.quantizer.layers:  # a new network has zeros, for which all codes would be equal
         layer.codebook.embed.normal_()
     net.generation_config.decoder_start_token_id = net.generation_config.bos_token_id = 16
     net.generation_config.pad_token_id = 16

@@ -1,4 +1,4 @@
-"""Small random translation models in the transformers format, with real tokenizers made on the spot."""
+"""Small random translation models in the transformers format, with newly trained tokenizers."""
 
 import json
 import random
@@ -22,7 +22,7 @@ FAMILIES = ("marian", "separate", "m2m100", "nllb", "mbart", "mbart50", "t5")
 
 
 def save_translation(folder: Path, family: str = "marian", **options: Any) -> Path:
-    """A model of some 40 k weights. "separate" is a Marian whose source and target have vocabularies of their own."""
+    """A model of some 40 k weights. "separate" is a Marian with separate source and target vocabularies."""
     import transformers
 
     folder.mkdir(parents=True)
@@ -47,7 +47,7 @@ def save_translation(folder: Path, family: str = "marian", **options: Any) -> Pa
         sizes = {"vocab_size": len(tokenizer), "d_model": 32, "d_kv": 16, "d_ff": 48, "num_layers": 2, "num_heads": 2}
         known = {"decoder_start_token_id": padding, "pad_token_id": padding, "eos_token_id": end}
         net = transformers.T5ForConditionalGeneration(transformers.T5Config(**{**sizes, **known, **options}))
-    with torch.no_grad():  # a random network answers the same to everything, unless it is loud
+    with torch.no_grad():  # with small weights, a random network has the same output for every input
         for parameter in net.parameters():
             if parameter.dim() > 1 and parameter.requires_grad:
                 parameter.mul_(1 if family == "t5" else 8)
@@ -58,7 +58,7 @@ def save_translation(folder: Path, family: str = "marian", **options: Any) -> Pa
 
 
 def write_language(path: Path, count: int, seed: int) -> Path:
-    """Sentence pairs whose target has the source's words spelled backwards; each file has words of its own."""
+    """Write sentence pairs whose target has the source's words reversed; each file has different words."""
     draw = random.Random(seed)
     pairs = []
     for number in range(count):
@@ -91,7 +91,7 @@ def _tokenizer(folder: Path, family: str) -> Any:
         units |= {token: len(units) + n for n, token in enumerate(t for t in vocabulary if t not in units)}
         (folder / "vocab.json").write_text(json.dumps(units))
         return transformers.M2M100Tokenizer(str(folder / "vocab.json"), str(folder / "source.spm"))
-    # As published Marian vocabularies: the end first, padding last.
+    # As in published Marian vocabularies: the end token first, padding last.
     units = {"</s>": 0, "<unk>": 1}
     units |= {token: len(units) + n for n, token in enumerate(t for t in vocabulary if t not in ("<s>", *units))}
     units["<pad>"] = len(units)

@@ -6,7 +6,7 @@ from adapt.models.swap_files import apply_to_file
 
 
 def main(cfg: DictConfig) -> None:
-    """Apply as `conf/apply.yaml` says, and print the model's fingerprints before and after."""
+    """Run `conf/apply.yaml`: apply the adaptation, and print the model's fingerprints before and after."""
     level = apply_to_file(str(cfg.to), str(cfg.adaptation))
-    print(f"{level.before[:12]} -> {level.after[:12]}: {len(level.tensors)} tensors of '{cfg.to}' replaced.")
-    print(f"innertune remove from={cfg.to} takes it out again.")
+    print(f"{level.before[:12]} -> {level.after[:12]}: replaced {len(level.tensors)} tensors of '{cfg.to}'.")
+    print(f"To undo this, run: innertune remove from={cfg.to}")

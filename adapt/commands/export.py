@@ -14,15 +14,17 @@ from interventions.store import load
 
 
 def main(cfg: DictConfig) -> None:
-    """Export as `conf/export.yaml` says, and print what was written."""
+    """Run `conf/export.yaml`: export the model, and print what was written."""
     loaded: Loaded = build(cfg.model)
-    folded: list[Intervention] = []
-    files = [] if cfg.fold is None else list(cfg.fold) if isinstance(cfg.fold, ListConfig) else [cfg.fold]
+    files = list(cfg.fold) if isinstance(cfg.fold, ListConfig) else [cfg.fold]
+    interventions: list[Intervention] = []
     for path in files:
+        if path is None:
+            continue
         try:
-            folded += load(Path(str(path)).expanduser(), loaded.fingerprint).values()
+            interventions += load(Path(str(path)).expanduser(), loaded.fingerprint).values()
         except FileError as error:
             raise InputError(f"fold={path}: {error}") from None
     folder = Path(str(cfg.output)).expanduser()
-    names = export(loaded.model, folder, cfg.dtype, folded)
-    print(f"'{loaded.reference}' is in '{folder}': {', '.join(names)}.")
+    names = export(loaded.model, folder, cfg.dtype, interventions)
+    print(f"Exported '{loaded.reference}' to '{folder}': {', '.join(names)}.")

@@ -6,6 +6,6 @@ from adapt.models.swap_files import remove_from_file
 
 
 def main(cfg: DictConfig) -> None:
-    """Remove as `conf/remove.yaml` says, and print the model's fingerprints before and after."""
+    """Run `conf/remove.yaml`: remove the adaptation, and print the model's fingerprints before and after."""
     level = remove_from_file(str(cfg["from"]), None if cfg.adaptation is None else str(cfg.adaptation))
-    print(f"{level.after[:12]} -> {level.before[:12]}: '{level.adaptation}' is out of it.")
+    print(f"{level.after[:12]} -> {level.before[:12]}: removed '{level.adaptation}'.")

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, ListConfig
 
@@ -10,16 +10,20 @@ from adapt.build import build
 from adapt.errors import InputError
 from adapt.files import write_json
 from adapt.models.costs import SiteCosts, site_costs
-from interventions.sites import choose_sites
+from adapt.models.loaded import Loaded
+from interventions.sites import Step, choose_sites
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def main(cfg: DictConfig) -> None:
-    """Print the sites that `conf/sites.yaml` asks for, and write them to `cfg.json` where it names a file."""
+    """Run `conf/sites.yaml`: print the sites, and write them to the file `cfg.json` if it is given."""
     from rich.console import Console
 
-    loaded = build(cfg.model)
+    loaded: Loaded = build(cfg.model)
+    pattern = list(cfg.sites) if isinstance(cfg.sites, ListConfig) else str(cfg.sites)
     try:
-        pattern = list(cfg.sites) if isinstance(cfg.sites, ListConfig) else str(cfg.sites)
         sites = choose_sites(loaded.model.sites, pattern, cfg.part)
     except ValueError as error:
         raise InputError(str(error)) from None
@@ -31,31 +35,43 @@ def main(cfg: DictConfig) -> None:
         except OSError as error:
             raise InputError(f"json={path} cannot be written ({error.strerror}). Give a file.") from None
     console = Console()
-    # A file or a pipe has no width: names stay whole, a line each.
-    (console if console.is_terminal else Console(width=200)).print(_table(loaded.reference, costs))
+    if not console.is_terminal:
+        console = Console(width=200)  # files and pipes have no width; do not break names into lines
+    console.print(_table(loaded.reference, costs))
 
 
-def _table(reference: str, costs: SiteCosts) -> Any:
+def _table(reference: str, costs: SiteCosts) -> "Table":
     from rich.table import Table
 
-    read = [] if costs.seconds is None else [f"{costs.seconds:g} s of audio"]
+    inputs = [] if costs.seconds is None else [f"{costs.seconds:g} s of audio"]
     if costs.seconds is None or any(row.site.part != "encoder" for row in costs.sites):
-        read.append(f"{costs.tokens} tokens")
-    table = Table(title=f"{reference}: {', '.join(read)}", title_justify="left")
+        inputs.append(f"{costs.tokens} tokens")
+    table = Table(title=f"{reference}: {', '.join(inputs)}", title_justify="left")
     table.add_column("site", overflow="fold")
     table.add_column("part")
-    for column in ("units", "axis", "step", "own steps", "output shape", "weights", "MFLOPs"):
+    for column in ("units", "axis", "step", "valid steps", "output shape", "weights", "MFLOPs"):
         table.add_column(column, justify="right")
     for row in costs.sites:
-        site, step = row.site, row.site.step
-        lasts = "token" if step.unit == "token" else f"{1000 * step.length:g} ms"
         table.add_row(
-            site.name, site.part, f"{site.units:,}", str(site.unit_axis), lasts, f"{row.valid_lengths:,}",
-            " × ".join(map(str, row.shape)), f"{row.weights:,}", f"{row.flops / 1e6:,.3f}",
-        )  # fmt: skip
+            row.site.name,
+            row.site.part,
+            f"{row.site.units:,}",
+            str(row.site.unit_axis),
+            _duration(row.site.step),
+            f"{row.valid_lengths:,}",
+            " × ".join(map(str, row.shape)),
+            f"{row.weights:,}",
+            f"{row.flops / 1e6:,.3f}",
+        )
     table.add_section()
     blank = [""] * 6
-    number = f"{len(costs.sites)} site{'s' * (len(costs.sites) != 1)}"
-    table.add_row(f"[bold]{number}", *blank, f"{costs.weights:,}", f"{costs.flops / 1e6:,.3f}")
+    count = "1 site" if len(costs.sites) == 1 else f"{len(costs.sites)} sites"
+    table.add_row(f"[bold]{count}", *blank, f"{costs.weights:,}", f"{costs.flops / 1e6:,.3f}")
     table.add_row("[bold]whole model", *blank, f"{costs.model_weights:,}", f"{costs.model_flops / 1e6:,.3f}")
     return table
+
+
+def _duration(step: Step | None) -> str:
+    if step is None:
+        return ""
+    return "token" if step.unit == "token" else f"{1000 * step.length:g} ms"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from adapt.corrections.attempt import SEARCHES, add_correction, answer, unwritable
-from adapt.corrections.support import SupportLimits, cost_per_character
+from adapt.corrections.support import SupportLimits, cost_per_character, differing_characters
 from adapt.data.example import Example
 from adapt.data.kinds import with_text
 from adapt.data.loader import collate
@@ -19,8 +19,9 @@ from interventions.corrections.memory import Memory
 from interventions.corrections.protect import Protected
 
 WRONG = 8  # examples whose text gets a wrong word
-MISHEARD = 4  # examples whose audio gets noise
+MISHEARD = 3  # examples whose audio gets noise
 _MARGIN = 2.0  # true corrections may need this multiple of the change that a noisy example needs
+_CANDIDATES = 4  # words of which the most different one is used, because similar words may be misheard
 _NOISE = [0.01 * 2**level for level in range(10)]  # relative to the root mean square of the audio
 
 
@@ -29,7 +30,7 @@ def calibrate_limits(
 ) -> SupportLimits:
     """Measure how large the changes for wrong and for true texts are, and return limits between both.
 
-    A wrong text is the model's answer with one word replaced by a random one. A true text is the answer itself, for audio
+    A wrong text is the model's answer with one word replaced by a different one. A true text is the answer itself, for audio
     with just enough white noise that the model misreads it. The limit for the size of a change is the smallest change that
     a wrong text needs, but at least twice the largest that a true text needs. The limit for the cost is the lowest cost of
     a wrong text. Neither is stricter (cost) or more lenient (size) than the defaults, which are returned if no wrong text
@@ -83,9 +84,12 @@ def _measure(
 
 
 def _with_wrong_word(text: str, words: Sequence[str], draw: random.Random) -> str:
+    """Replace a random word of the text by the most different one of some other words."""
     own = text.split()
     place = draw.randrange(len(own))
-    own[place] = draw.choice([word for word in words if word != own[place]])
+    others = [word for word in words if word != own[place]]
+    candidates = draw.sample(others, min(_CANDIDATES, len(others)))
+    own[place] = max(candidates, key=lambda word: differing_characters(own[place], word))
     return " ".join(own)
 
 

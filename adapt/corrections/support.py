@@ -90,7 +90,7 @@ def cost_per_character(model: CTCModel, batch: Batch, before: str) -> float:
     task, text = model.task, model.task.normalise(example.text)
     own_batch = replace(batch, examples=[with_text(example, before)])
     own = float(task.loss(model, own_batch)) * len(before) if before else 0.0
-    return (float(task.loss(model, batch)) * len(text) - own) / max(1, _differing_characters(before, text))
+    return (float(task.loss(model, batch)) * len(text) - own) / max(1, differing_characters(before, text))
 
 
 def _not_a_translation(model: Model, example: Pair, text: str) -> str:
@@ -106,6 +106,7 @@ def _not_a_translation(model: Model, example: Pair, text: str) -> str:
     return ""
 
 
-def _differing_characters(one: str, other: str) -> int:
+def differing_characters(one: str, other: str) -> int:
+    """Return the number of characters in which two texts differ."""
     blocks = SequenceMatcher(None, one, other, autojunk=False).get_opcodes()
     return sum(max(i2 - i1, j2 - j1) for kind, i1, i2, j1, j2 in blocks if kind != "equal")

@@ -108,11 +108,11 @@ def _load_adaptation(path: Path, reference: str, base: str | None, visited: froz
 
 
 def _moved_base(path: Path, named: str) -> str:
-    """Return where an adaptation's base is: as named, or beside the run if both were moved together."""
+    """Return where an adaptation's base is: as named, or next to the run if both were moved together."""
     run = path.parent.parent
-    beside = run.parent / Path(named).name
-    moved = not Path(named).exists() and beside.exists() and beside.resolve() != run.resolve()
-    return str(beside) if moved else named
+    sibling = run.parent / Path(named).name
+    moved = not Path(named).exists() and sibling.exists() and sibling.resolve() != run.resolve()
+    return str(sibling) if moved else named
 
 
 def _build(header: Mapping[str, Any], path: Path) -> Model:

@@ -77,6 +77,32 @@ def site_costs(model: Model, sites: Sequence[Site] | None = None, seconds: float
     """
     inputs = _example(model, seconds, tokens)
     sites = model.sites if sites is None else sites
+    outputs, model_flops = _run(model, inputs, sites)
+    length, decoded = torch.tensor([inputs[0].shape[1]]), torch.tensor([tokens])
+    rows, union = [], {}
+    for site in sites:
+        if site.name not in outputs:
+            raise InputError(f"The network never calls '{site.name}', so that site has no output. Leave it out.")
+        sizes = {id(parameter): parameter.numel() for parameter in model.get_submodule(site.name).parameters()}
+        union |= sizes
+        shape, flops = outputs[site.name]
+        valid = int(model.valid_lengths(site, length, decoded))
+        rows.append(SiteCost(site, shape, valid, sum(sizes.values()), flops))
+    return SiteCosts(
+        seconds=seconds if model.reads_audio else None,
+        tokens=tokens,
+        sites=tuple(rows),
+        weights=sum(union.values()),
+        flops=sum(row.flops for row in rows),
+        model_weights=sum(parameter.numel() for parameter in model.parameters()),
+        model_flops=model_flops,
+    )
+
+
+def _run(
+    model: Model, inputs: tuple[Tensor, ...], sites: Sequence[Site]
+) -> tuple[dict[str, tuple[tuple[int, ...], int]], int]:
+    """Return the output shape and the FLOPs of each site that the model calls, and the FLOPs of the whole pass."""
     before: dict[str, int] = {}
     outputs: dict[str, tuple[tuple[int, ...], int]] = {}
 
@@ -98,26 +124,7 @@ def site_costs(model: Model, sites: Sequence[Site] | None = None, seconds: float
     finally:
         for handle in handles:
             handle.remove()
-
-    length, decoded = torch.tensor([inputs[0].shape[1]]), torch.tensor([tokens])
-    rows, union = [], {}
-    for site in sites:
-        if site.name not in outputs:
-            raise InputError(f"The network never calls '{site.name}', so that site has no output. Leave it out.")
-        sizes = {id(parameter): parameter.numel() for parameter in model.get_submodule(site.name).parameters()}
-        union |= sizes
-        shape, flops = outputs[site.name]
-        valid = int(model.valid_lengths(site, length, decoded))
-        rows.append(SiteCost(site, shape, valid, sum(sizes.values()), flops))
-    return SiteCosts(
-        seconds=seconds if model.reads_audio else None,
-        tokens=tokens,
-        sites=tuple(rows),
-        weights=sum(union.values()),
-        flops=sum(row.flops for row in rows),
-        model_weights=sum(parameter.numel() for parameter in model.parameters()),
-        model_flops=counter.get_total_flops(),
-    )
+    return outputs, counter.get_total_flops()
 
 
 def _example(model: Model, seconds: Any, tokens: Any) -> tuple[Tensor, ...]:

@@ -43,11 +43,7 @@ def export(
     """
     if dtype not in get_args(DType):
         raise InputError(f"dtype must be {', '.join(get_args(DType))}, got {dtype!r}.")
-    for place in (folder, *folder.parents):
-        if place.exists() and not place.is_dir():
-            raise InputError(f"folder={folder}: '{place}' is a file. Give a new folder.")
-    if folder.exists() and any(folder.iterdir()):
-        raise InputError(f"The folder '{folder}' is not empty. Give a new folder.")
+    _check_folder(folder)
     try:
         folded = fold(model, *interventions)
     except ValueError as error:
@@ -72,6 +68,14 @@ def export(
         unfold(folded)
         shutil.rmtree(made, ignore_errors=True)
     return names
+
+
+def _check_folder(folder: Path) -> None:
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise InputError(f"folder={folder}: '{place}' is a file. Give a new folder.")
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"The folder '{folder}' is not empty. Give a new folder.")
 
 
 def _write_folder(model: Model, net: Any, made: Path) -> None:

@@ -74,8 +74,8 @@ def load_factors(
     try:
         for group in groups:
             for name, sketches in group["modules"].items():
-                own = {key: stored.pop(key) for key in list(stored) if key.startswith(f"{name}:")}
-                tensors = {key.removeprefix(f"{name}:"): tensor for key, tensor in own.items()}
+                keys = [key for key in stored if key.startswith(f"{name}:")]
+                tensors = {key.removeprefix(f"{name}:"): stored.pop(key) for key in keys}
                 one = Factors(f"net.{name}", group["method"], group["options"], group["seed"], tensors)
                 written = with_factors(base, [one])
                 exact &= one.exact

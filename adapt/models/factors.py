@@ -115,11 +115,11 @@ def add_factors(
     for name in modules:
         module = model.get_submodule(name)
         trained = [parameter.requires_grad for parameter in module.parameters()]
-        own = dict(options)
-        if "feedforward_modules" in own:
-            own["feedforward_modules"] = ["layer"] if name in own["feedforward_modules"] else []
+        adjusted = dict(options)
+        if "feedforward_modules" in adjusted:
+            adjusted["feedforward_modules"] = ["layer"] if name in adjusted["feedforward_modules"] else []
         try:
-            layers[name] = _wrapped(module, name, method, own, seed)
+            layers[name] = _wrapped(module, name, method, adjusted, seed)
             layers[name].writes = _changed(layers[name], name)
         except ValueError as error:
             raise ValueError(f"'{name}' cannot have factors by {method}: {error}") from None
@@ -129,7 +129,7 @@ def add_factors(
     names = []
     for name, layer in layers.items():
         _put(model, name, layer)
-        names += [f"{name}.{own}" for own, _ in _trained(layer) if layer.get_parameter(own).requires_grad]
+        names += [f"{name}.{child}" for child, parameter in _trained(layer) if parameter.requires_grad]
     return names
 
 
@@ -186,13 +186,12 @@ def merged_weights(module: Any, factors: Factors) -> dict[str, Tensor]:
         return {"weight": _lora(module.weight, factors)}
     plain = copy.deepcopy(module)
     layer = _wrapped(plain, factors.module, factors.method, factors.options, factors.seed)
-    own = dict(_trained(layer))
-    if {name: tensor.shape for name, tensor in own.items()} != {
-        name: tensor.shape for name, tensor in factors.tensors.items()
-    }:
+    trained = dict(_trained(layer))
+    expected = {name: tensor.shape for name, tensor in trained.items()}
+    if expected != {name: tensor.shape for name, tensor in factors.tensors.items()}:
         raise ValueError(f"The factors of '{factors.module}' do not have the names and shapes of {factors.method}.")
     for name, tensor in factors.tensors.items():
-        own[name].copy_(tensor)
+        trained[name].copy_(tensor)
     layer.eval()
     try:
         layer.merge(safe_merge=True)
@@ -270,21 +269,24 @@ def why_not(model: nn.Module, name: str) -> str | None:
     return None
 
 
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Raise ValueError for options that are not plain values, or that select other modules; they may be from a file."""
+    for option, value in options.items():
+        values = value if isinstance(value, (list, tuple)) else [value]
+        plain = all(isinstance(one, (bool, int, float, str, type(None))) for one in values)
+        if option in _SELECTING_OPTIONS or not plain:
+            raise ValueError(
+                f"the option {option}={value!r} is not allowed for a single module. Give numbers, texts or lists; "
+                "choose modules as sites."
+            )
+
+
 def _wrapped(module: nn.Module, name: str, method: str, options: Mapping[str, Any], seed: int) -> Any:
     """Return peft's layer around a module, with initial factors. Raises ValueError."""
     from peft import inject_adapter_in_model
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
-    for option, value in options.items():
-        # Options may come from a file: allow plain values only, and none that selects other modules.
-        plain = value if isinstance(value, (list, tuple)) else [value]
-        if option in _SELECTING_OPTIONS or any(
-            not isinstance(one, (bool, int, float, str, type(None))) for one in plain
-        ):
-            raise ValueError(
-                f"the option {option}={value!r} is not allowed for a single module. Give numbers, texts or lists; "
-                "choose modules as sites."
-            )
+    _check_options(options)
     before = {kind: parameter.detach().clone() for kind, parameter in module.named_parameters()}
     # Alone in a ModuleDict: in the model, peft would match names by their endings, freeze the rest and add its config.
     holder = nn.ModuleDict({"layer": module})
@@ -305,9 +307,10 @@ def _wrapped(module: nn.Module, name: str, method: str, options: Mapping[str, An
             for kind, parameter in module.named_parameters():
                 parameter.copy_(before[kind])
         raise ValueError("with these options it changes the frozen weight.")
-    for own in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups"):
-        if hasattr(module, own) and not hasattr(layer, own):
-            setattr(layer, own, getattr(module, own))  # networks read them from their convolutions, as Whisper does
+    # Networks read these from their convolutions, as Whisper does.
+    for attribute in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups"):
+        if hasattr(module, attribute) and not hasattr(layer, attribute):
+            setattr(layer, attribute, getattr(module, attribute))
     layer.made_by = (method, dict(options), seed)
     return layer
 
@@ -344,12 +347,12 @@ def _changed(layer: Any, name: str) -> list[str]:
 
 def _factors(layer: Any, name: str) -> Factors:
     method, options, seed = layer.made_by
-    tensors = {own: parameter.detach().clone() for own, parameter in _trained(layer)}
+    tensors = {child: parameter.detach().clone() for child, parameter in _trained(layer)}
     return Factors(name, method, options, seed, tensors)
 
 
 def _trained(layer: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    return [(name, own) for name, own in layer.named_parameters() if not name.startswith("base_layer.")]
+    return [item for item in layer.named_parameters() if not item[0].startswith("base_layer.")]
 
 
 def _put(model: nn.Module, name: str, module: nn.Module) -> None:

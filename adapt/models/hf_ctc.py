@@ -17,23 +17,23 @@ from adapt.errors import InputError
 from adapt.models import hf
 from adapt.models.checkpoint import load_model
 from adapt.models.ctc import Emissions, ctc_rejection_reason
-from adapt.models.cut import CachedOutput, Cut, Stub, stack_cuts
+from adapt.models.cut import Cut
 from adapt.models.labels import spelled
 from adapt.models.loaded import Loaded
-from adapt.models.masked_layers import MaskedConv1d, MaskedGroupNorm
 from adapt.models.model import CTCModel
 from adapt.models.state import model_fingerprint
 from adapt.models.steps import Window, step_after, steps_after, window
 from adapt.models.task import recognition
+from adapt.models.waveform_encoders import (
+    BATCHED,
+    NO_SITES,
+    adapter_layers,
+    mask_adapter,
+    mask_group_norms,
+    normalised,
+    waveform_cuts,
+)
 from interventions.sites import Layer, Site, find_sites
-
-# With an attention mask and `MaskedGroupNorm`, these give the same results for a padded batch as for each utterance
-# alone. Others (SEW's pooling, the Conformer's convolutions, data2vec's positions) run on one utterance at a time.
-BATCHED = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat")
-# Modules that cannot be sites, by model type: they are never called (WavLM passes the weights of its projections to a
-# torch function; the Conformer skips its positional convolution), or do not output units per step (WavLM's gates, the
-# Conformer's relative positions).
-NO_SITES = {"wavlm": ("*.attention.*",), "wav2vec2-conformer": ("*.pos_conv_embed.*", "*.linear_pos")}
 
 
 class HFCTC(CTCModel):
@@ -364,71 +364,3 @@ def _units(tokenizer: Any, characters: Sequence[str]) -> dict[str, int]:
     if not units:
         raise InputError("The tokenizer has no single characters. Expected a Wav2Vec2CTCTokenizer over letters.")
     return units
-
-
-@torch.no_grad()
-def normalised(audio: Tensor, lengths: Tensor) -> Tensor:
-    """Normalise audio `(batch, samples)` to mean 0 and variance 1 over the valid samples (Wav2Vec2FeatureExtractor)."""
-    valid = torch.arange(audio.shape[1], device=audio.device) < lengths.unsqueeze(1)
-    count = lengths.unsqueeze(1)
-    mean = (audio * valid).sum(1, keepdim=True) / count
-    variance = ((audio - mean) * valid).square().sum(1, keepdim=True) / count
-    return (audio - mean) / (variance + 1e-7).sqrt() * valid
-
-
-def mask_group_norms(extractor: Any) -> list[MaskedGroupNorm]:
-    """Replace the group norms of a feature encoder by masked ones, and return them."""
-    norms = []
-    for layer in extractor.conv_layers:
-        if isinstance(getattr(layer, "layer_norm", None), nn.GroupNorm):
-            layer.layer_norm = MaskedGroupNorm(layer.layer_norm, layer.conv)
-            norms.append(layer.layer_norm)
-    return norms
-
-
-def mask_adapter(body: Any) -> list[MaskedConv1d]:
-    """Replace the convolutions of an adapter by masked ones, and return them; none if there is no adapter."""
-    layers = getattr(getattr(body, "adapter", None), "layers", ())
-    for layer in layers:
-        layer.conv = MaskedConv1d(layer.conv)
-        # For sites at the whole layer (`site_at`): a gated linear unit after the convolution halves its units.
-        layer.out_channels = layer.conv.out_channels // 2
-    return [layer.conv for layer in layers]
-
-
-def waveform_cuts(name: str, body: Any) -> list[Cut]:
-    """Return the cuts of a wav2vec2-like network `body` named `name`: after its feature encoder, its positions and its
-    transformer layers.
-    """
-    config, encoder = body.config, f"{name}.encoder"
-    windows = [window(layer.conv) for layer in body.feature_extractor.conv_layers]
-    late = getattr(config, "do_stable_layer_norm", False)
-    norm = f"{encoder}.layer_norm"
-
-    def steps(lengths: Tensor, _: Tensor) -> Tensor:
-        return steps_after(windows, lengths)
-
-    inside = {name: "SpecAugment hides hidden states", encoder: "LayerDrop and dropout are on"}
-    stubs: dict[str, Stub] = {f"{name}.feature_extractor": 2, f"{name}.feature_projection": 1}
-    stubs |= dict.fromkeys([f"{encoder}.pos_conv_embed", *([] if late else [norm])], "same")
-    blocks = [f"{encoder}.layers.{number}" for number in range(len(body.encoder.layers))]
-    dropout = f"{encoder}.dropout"
-    cuts = stack_cuts(blocks, norm if late else None, steps, inside, {**stubs, dropout: "same"})
-    features = CachedOutput(f"{name}.feature_extractor", steps, axis=2)
-    return [
-        Cut(f"{features.module}.conv_layers.{len(windows) - 1}", (features,)),
-        Cut(f"{encoder}.pos_conv_embed", (CachedOutput(dropout, steps, stubs),), inside),
-        *(cuts[-1:] if config.model_type == "wavlm" else cuts),
-    ]
-
-
-def adapter_layers(model: nn.Module, body: str) -> dict[str, list[str]]:
-    """Return the modules of each layer of an adapter; none if there is no adapter.
-
-    The first layer includes the projection to the adapter's width.
-    """
-    names = [name for name in hf.submodules(model, f"{body}.adapter.layers") if name.count(".") == body.count(".") + 3]
-    groups = {name: hf.submodules(model, name) for name in names}
-    if names:
-        groups[names[0]] += hf.submodules(model, f"{body}.adapter.proj", f"{body}.adapter.proj_layer_norm")
-    return groups

@@ -71,10 +71,18 @@ class HFSpeechEncoderDecoder(SpeechDecoderModel):
                 "crossattention), and its output layer is either fully tied to its embedding or not tied. GPT-2 has no "
                 "linear maps."
             )
-        decoder: Any = self.get_submodule(self.decoder)
-        known, config = net.generation_config, net.config
+        self.start, self.end, self.padding = self._special_tokens()
+        self.max_tokens = self._max_tokens()
+        # Marian's sinusoids are parameters that its authors keep fixed, but that are trainable after loading.
+        sinusoids = [name for name, module in self.named_modules() if "Sinusoidal" in type(module).__name__]
+        self._fixed = frozenset(name for name, _ in self.named_parameters() if name.rpartition(".")[0] in sinusoids)
+        self.set_generation(options or GenerationOptions())
+
+    def _special_tokens(self) -> tuple[int, int, int]:
+        """Return the tokens with which the decoder starts, ends and pads."""
+        sources = (self.net.generation_config, self.net.config)
         start, end, padding = (
-            next((unit for source in (known, config) if (unit := getattr(source, name, None)) is not None), None)
+            next((unit for source in sources if (unit := getattr(source, name, None)) is not None), None)
             for name in ("decoder_start_token_id", "eos_token_id", "pad_token_id")
         )
         end = end[0] if isinstance(end, list) else end
@@ -83,19 +91,16 @@ class HFSpeechEncoderDecoder(SpeechDecoderModel):
                 "Neither generation_config.json nor config.json has the token with which this model's decoder starts "
                 "or ends. Add decoder_start_token_id and eos_token_id to both."
             )
-        self.start: int = start
-        self.end: int = end
-        self.padding: int = end if padding is None else padding
-        decoding = getattr(config, "decoder", config)
-        limit = getattr(decoding, "max_target_positions", None) or getattr(decoding, "max_position_embeddings", None)
+        return start, end, end if padding is None else padding
+
+    def _max_tokens(self) -> int | None:
+        """Return the maximum number of tokens that the decoder reads; None if there is no limit."""
+        config = getattr(self.net.config, "decoder", self.net.config)
+        limit = getattr(config, "max_target_positions", None) or getattr(config, "max_position_embeddings", None)
         # RoBERTa numbers its positions from one after its padding index.
-        positions = getattr(getattr(decoder, "embeddings", None), "position_embeddings", None)
-        reserved = getattr(positions, "padding_idx", None)
-        self.max_tokens: int | None = limit if limit is None or reserved is None else limit - reserved - 1
-        # Marian's sinusoids are parameters that its authors keep fixed, but that are trainable after loading.
-        sinusoids = [name for name, module in self.named_modules() if "Sinusoidal" in type(module).__name__]
-        self._fixed = frozenset(name for name, _ in self.named_parameters() if name.rpartition(".")[0] in sinusoids)
-        self.set_generation(options or GenerationOptions())
+        embeddings = getattr(self.get_submodule(self.decoder), "embeddings", None)
+        reserved = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
+        return limit if limit is None or reserved is None else limit - reserved - 1
 
     def _decoder_blocks(self, name: str) -> list[str]:
         """Return the names of the layers in the module `name`; none unless it is a list of decoder layers."""

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from adapt.errors import InputError
 from adapt.models import hf
 from adapt.models.cut import Cut, Stub, stack_cuts
-from adapt.models.hf_ctc import (
+from adapt.models.masked_layers import MaskedConv1d, MaskedGroupNorm
+from adapt.models.steps import Window, steps_after, window
+from adapt.models.waveform_encoders import (
     BATCHED,
     NO_SITES,
     adapter_layers,
@@ -25,8 +27,6 @@ from adapt.models.hf_ctc import (
     normalised,
     waveform_cuts,
 )
-from adapt.models.masked_layers import MaskedConv1d, MaskedGroupNorm
-from adapt.models.steps import Window, steps_after, window
 from interventions.sites import length_mask
 
 

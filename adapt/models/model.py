@@ -131,7 +131,7 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def save_files(self, folder: Path) -> None:
-        """Write the files that are needed beside the weights to load the model."""
+        """Write the files that are needed besides the weights to load the model."""
 
 
 class CTCModel(Model):

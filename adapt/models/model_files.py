@@ -17,7 +17,7 @@ _PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle"}
 
 
 def save_model(path: Path, model: Model, half: bool = False, **facts: Any) -> None:
-    """Write a whole model to a safetensors file, and the files that its family needs beside it.
+    """Write a whole model to a safetensors file, and the files that its family needs in the same folder.
 
     Args:
         path: The file to write.
@@ -64,7 +64,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def read_header(path: Path) -> dict[str, Any]:
     """Return innertune's header of a safetensors file; empty if it has none. Raises InputError if it is damaged.
 
-    A file that `innertune export` wrote has its header in `model.json` beside it.
+    A file that `innertune export` wrote has its header in `model.json` in the same folder.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -348,6 +348,14 @@ def _wav2letter(
         load_weights(model, read_safetensors(path)[1], path)
         return Loaded(model, str(path.absolute()), model_fingerprint(model), model.header())
     loaded = load_model(pretrained, base)
+    _check_checkpoint(loaded, pretrained, expected, options, labels)
+    return loaded
+
+
+def _check_checkpoint(
+    loaded: Loaded, pretrained: str, expected: str, options: Mapping[str, Any], labels: str | None
+) -> None:
+    """Raise InputError if a checkpoint is not of the expected family, or has another shape or other labels."""
     model = loaded.model
     if not isinstance(model, Wav2LetterCTC):
         raise InputError(f"'{pretrained}' is not a {expected}; try model={loaded.header['family']}.")
@@ -363,7 +371,6 @@ def _wav2letter(
             f"'{pretrained}' has the labels '{''.join(model.labels.characters)}', got labels={labels!r}. Leave labels "
             "out; to give a model another alphabet, use alphabet=..."
         )
-    return loaded
 
 
 class ScaledWav2Letter(nn.Module):

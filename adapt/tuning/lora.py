@@ -9,7 +9,7 @@ from typing import Any
 from adapt.checks import check_number, check_share
 from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
-from adapt.models.factors import add_factors, why_not
+from adapt.models.factors import add_factors, factor_method, why_not
 from adapt.models.model import Model
 from adapt.tuning.tuned import Tuned
 from interventions.sites import Site, choose_layers, choose_sites
@@ -139,7 +139,7 @@ def _plain_sites(model: Model) -> list[Site]:
 
 
 def _wrapped(model: Model) -> set[str]:
-    return {name for name, module in model.named_modules() if hasattr(module, "made_by")}
+    return {name for name, module in model.named_modules() if factor_method(module) is not None}
 
 
 def _attention(name: str) -> bool:

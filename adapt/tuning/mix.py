@@ -8,6 +8,7 @@ from torch import nn
 from adapt.data.selection import Selection
 from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
+from adapt.models.factors import factor_method
 from adapt.models.model import Model
 from adapt.tuning.lora import lora, peft
 from adapt.tuning.neurons import neurons
@@ -68,8 +69,9 @@ def _weights(model: Model, name: str) -> tuple[list[str], bool]:
     path = name.split(".")
     for end in range(1, len(path)):
         module = model.get_submodule(".".join(path[:end]))
-        if hasattr(module, "made_by") and path[end] != "base_layer":
-            kinds = ["weight"] if module.made_by[0] == "LORA" else ["weight", "bias"]  # IA3 scales both
+        method = factor_method(module)
+        if method is not None and path[end] != "base_layer":
+            kinds = ["weight"] if method == "LORA" else ["weight", "bias"]  # IA3 scales both
             return [".".join([*path[:end], kind]) for kind in kinds], False
     module_name, _, kind = name.rpartition(".")
     if kind in ("rows", "row_bias") and hasattr(model.get_submodule(module_name), "rows"):

@@ -20,6 +20,7 @@ from adapt.errors import InputError
 from adapt.files import write_json
 from adapt.introspect.topography.cells import cells_by_weight, cells_from_text, cells_to_text
 from adapt.introspect.topography.loss import TopographicLoss
+from adapt.models.factors import factor_method
 from adapt.models.model import Model
 from interventions.hooks import module_at
 from interventions.rows import full_weight
@@ -138,7 +139,7 @@ def grid(
 def _trains(model: Model, site: Site) -> bool:
     module = module_at(model, site)
     parents = [model.get_submodule(site.name[:at]) for at, sign in enumerate(site.name) if sign == "."]
-    if any(hasattr(parent, "made_by") for parent in parents):  # a factor (adapt/models/factors.py), not a layer
+    if any(factor_method(parent) is not None for parent in parents):  # a factor (adapt/models/factors.py), not a layer
         return False
     return (
         site.units >= FEWEST

@@ -82,7 +82,8 @@ def test_killed_and_resumed_it_equals_one_process(options, alone, speech, tmp_pa
 
 def test_a_transformer_with_layerdrop_trains_and_its_frozen_layers_stay(wav2vec2, speech, tmp_path):
     status, out, err = end(start(
-        tmp_path, "adapt", *TRAIN_ONLY, "trainer=ddp", "model=hf_ctc", f"model.pretrained={wav2vec2}", "model.layerdrop=0.5",
+        tmp_path, "adapt", *TRAIN_ONLY, "trainer=ddp", "model=hf_ctc", f"model.pretrained={wav2vec2}",
+        "model.layerdrop=0.5",
         "data=manifest", f"data.train={speech['high_validation']}", f"data.validation={speech['low_validation']}",
         f"data.test={speech['high_test']}", "tuning=layers", "tuning.layers=[net.wav2vec2.encoder.*,net.lm_head]",
         "loader.batch_seconds=2", "trainer.max_epochs=2",
@@ -192,8 +193,9 @@ def test_processes_share_the_batches_evenly(monkeypatch, shuffle):
 def test_waiting_layers_a_penalty_and_replay_are_alike_in_both_processes(base, speech, innertune, tmp_path):
     """Two processes end where one does that accumulates their gradients; the second reads what the first measured."""
     options = [
-        *TRAIN_ONLY, "unfreeze=1", "layer_decay=0.9", "penalty=ewc", "penalty.examples=3", "replay=all", "tuning=layers",
-        "tuning.layers=last 3", f"model.pretrained={base}", "data=manifest", f"data.train={speech['high_validation']}",
+        *TRAIN_ONLY, "unfreeze=1", "layer_decay=0.9", "penalty=ewc", "penalty.examples=3", "replay=all",
+        "tuning=layers", "tuning.layers=last 3", f"model.pretrained={base}", "data=manifest",
+        f"data.train={speech['high_validation']}",
         f"data.source_train={speech['low_validation']}", f"data.test={speech['high_test']}", "loader.batch_seconds=2",
         "loader.speeds=[1.0]", "trainer.max_epochs=2", "optimizer.weight_decay=0.1",
     ]  # fmt: skip

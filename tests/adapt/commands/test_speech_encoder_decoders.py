@@ -1,4 +1,4 @@
-"""Every command on the speech encoder-decoders besides Whisper, with small random networks."""
+"""Every command with the speech encoder-decoders other than Whisper, on small random networks."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ def data(speech):
 
 @pytest.fixture(scope="module")
 def run(innertune, given, data, tmp_path_factory):
-    """An adaptation of the decoder's layers, with weight decay that would move what is frozen."""
+    """An adaptation of the decoder's layers, with weight decay that would change frozen weights."""
     return innertune(
         "adapt", MODEL, f"model.pretrained={given}", *data, "tuning=layers", "tuning.layers=['*.decoder.*']",
         "optimizer.weight_decay=0.1", f"output={tmp_path_factory.mktemp('runs') / 'run'}",
@@ -80,7 +80,7 @@ def test_compare_and_sites(run, given, innertune, data, capsys, tmp_path):
     assert {row["site"]["part"] for row in told["sites"]} == {"encoder", "decoder", "cross-attention"}
 
 
-def test_pretrain_leaves_a_folder_of_transformers(given, innertune, data, tmp_path):
+def test_pretrain_writes_a_transformers_folder(given, innertune, data, tmp_path):
     from transformers import AutoFeatureExtractor, AutoModelForSpeechSeq2Seq, AutoTokenizer
 
     run = innertune("pretrain", MODEL, f"model.config={given}", *data, f"output={tmp_path / 'run'}")
@@ -93,7 +93,7 @@ def test_pretrain_leaves_a_folder_of_transformers(given, innertune, data, tmp_pa
                       "+trainer.precision=bf16-mixed", "+trainer.accumulate_grad_batches=2",
                       "model.gradient_checkpointing=true", f"output={tmp_path / 'again'}")  # fmt: skip
     adapted = load_model(str(again)).model
-    assert adapted.generation_options.beams == 2  # as it learned to
+    assert adapted.generation_options.beams == 2  # as in training
     assert all(t.dtype == torch.float32 for t in weights(adapted.net).values() if t.is_floating_point())
 
 
@@ -117,7 +117,7 @@ class KilledError(Exception):
     pass
 
 
-def test_resumed_ends_as_uninterrupted(innertune, data, tmp_path, monkeypatch):
+def test_a_resumed_run_equals_an_uninterrupted_one(innertune, data, tmp_path, monkeypatch):
     given = save_speech_encoder_decoder(tmp_path / "model", layerdrop=0.3, mask_time_prob=0.3)
     options = [MODEL, f"model.pretrained={given}", *data[:-1], "trainer.max_epochs=2"]
     whole = load_model(str(innertune("adapt", *options, f"output={tmp_path / 'whole'}"))).fingerprint

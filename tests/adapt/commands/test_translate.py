@@ -90,5 +90,5 @@ def test_bad_input_is_named(translate, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="file=- is not UTF-8 text .*byte 4"):
         translate("file=-")
     long = " ".join(["ada"] * 60)
-    with pytest.raises(InputError, match="text 1: the source has .* tokens, and the network reads at most 64"):
+    with pytest.raises(InputError, match="text 1: the source has .* tokens, but the network reads at most 64"):
         translate(f"text={long}")

@@ -1,4 +1,4 @@
-"""Models and adaptations come back from disk bit for bit, and nothing that a file says runs code or is trusted."""
+"""Saving and loading models and adaptations: bit-exact, without running code, and with checks of every file."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def small(seed=0, labels=" ab"):
 
 
 def flip(path, place=-1):
-    """Change one bit of a file's last weights."""
+    """Flip one bit at the end of a file."""
     content = bytearray(path.read_bytes())
     content[place] ^= 1
     path.write_bytes(content)
@@ -45,14 +45,14 @@ def same(one, other):
 
 @pytest.fixture
 def base(tmp_path):
-    """A finished run's folder with a whole model."""
+    """The folder of a finished run with a whole model."""
     (tmp_path / "runs" / "base").mkdir(parents=True)
     save_model(tmp_path / "runs" / "base" / "model.safetensors", small(), seed=3)
     return tmp_path / "runs" / "base"
 
 
 def adapt(base, folder, change=None, **facts):
-    """Save an adaptation whose head's bias (or what `change` does) differs from the base."""
+    """Save an adaptation of the base after `change(model)`; by default, the bias of the output layer changes."""
     loaded = load_model(str(base))
     model = load_model(str(base)).model
     if change is None:
@@ -119,7 +119,7 @@ def test_an_adaptation_holds_only_what_differs(base, adapted):
 
 
 @pytest.mark.parametrize("below", ["", "adaptation", "adaptation/adaptation.json"])
-def test_an_adaptation_comes_back_by_any_of_its_names(base, below):
+def test_an_adaptation_loads_by_each_of_its_paths(base, below):
     model = adapt(base, base.parent / "adapted", None, trained=["x"])
     loaded = load_model(str(base.parent / "adapted" / below))
     assert same(loaded.model, model) and loaded.fingerprint == model_fingerprint(model)
@@ -169,8 +169,8 @@ def test_an_adaptation_of_an_adaptation(base, adapted):
     assert loaded.header["base"]["fingerprint"] == load_model(str(adapted)).fingerprint
 
 
-def test_an_adaptation_of_bare_weights_comes_back(tmp_path):
-    """The base's file does not say of which model it is; the adaptation must."""
+def test_an_adaptation_of_a_plain_state_dict(tmp_path):
+    """The base's file has no header, so the adaptation must describe the base."""
     save_file(small().net.state_dict(), tmp_path / "bare.safetensors")
     arguments = {"labels": " ab", "inner": 8, "big": 12, "n_features": 13}
     before = wav2letter_small(str(tmp_path / "bare.safetensors"), **arguments)
@@ -179,13 +179,13 @@ def test_an_adaptation_of_bare_weights_comes_back(tmp_path):
     assert same(load_model(str(tmp_path / "run")).model, after)
 
 
-def test_a_folder_moved_as_a_whole_finds_its_base_beside_it(base, adapted, tmp_path):
+def test_a_base_that_was_moved_together_with_the_run_is_found(base, adapted, tmp_path):
     wanted = load_model(str(adapted)).fingerprint
     (tmp_path / "runs").rename(tmp_path / "moved")
     assert load_model(str(tmp_path / "moved" / "adapted")).fingerprint == wanted
 
 
-def test_a_base_that_moved_alone_can_be_named(base, adapted, tmp_path):
+def test_a_base_that_was_moved_alone_can_be_given(base, adapted, tmp_path):
     wanted = load_model(str(adapted)).fingerprint
     base.rename(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="The base of .* cannot be loaded.*base="):
@@ -193,8 +193,8 @@ def test_a_base_that_moved_alone_can_be_named(base, adapted, tmp_path):
     assert load_model(str(adapted), str(tmp_path / "elsewhere")).fingerprint == wanted
 
 
-def test_an_adaptation_is_not_taken_for_its_own_base(base, tmp_path):
-    """Runs in different places may have one name; the base's is gone, and the adaptation stands 'beside' itself."""
+def test_an_adaptation_is_not_its_own_base(base, tmp_path):
+    """The base is gone, and the adaptation's own folder has the base's name."""
     adapt(base, tmp_path / "second" / "base")
     shutil.rmtree(base)
     with pytest.raises(InputError, match="The base of .* cannot be loaded"):
@@ -290,7 +290,7 @@ def test_a_broken_adaptation_file_is_an_input_error(adapted, keep):
         {"fingerprint": "0"},
     ],
 )
-def test_an_adaptation_file_that_says_something_else_is_an_input_error(adapted, change):
+def test_an_adaptation_file_with_a_wrong_value_is_an_input_error(adapted, change):
     path = adapted / "adaptation" / "adaptation.json"
     write_json(path, json.loads(path.read_text()) | change)
     with pytest.raises(InputError):
@@ -298,7 +298,7 @@ def test_an_adaptation_file_that_says_something_else_is_an_input_error(adapted, 
 
 
 class Bomb:
-    """Unpickling it makes a folder."""
+    """An object that creates a folder when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -313,7 +313,7 @@ class Bomb:
 def test_a_pickle_is_never_opened(tmp_path, name):
     path, trace = tmp_path / name, tmp_path / "trace"
     path.write_bytes(pickle.dumps(Bomb(str(trace))))
-    pickle.loads(path.read_bytes())  # it would go off
+    pickle.loads(path.read_bytes())  # unpickling it does create the folder
     trace.rmdir()
     for read in (load_model, has_header, lambda given: wav2letter_small(given, labels="ab")):
         with pytest.raises(InputError):
@@ -322,7 +322,7 @@ def test_a_pickle_is_never_opened(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["m.pt", "m.ckpt", "m.bin", "M.PT"])
-def test_a_pickle_is_called_one(tmp_path, name):
+def test_the_error_names_a_pickle(tmp_path, name):
     torch.save({"w": torch.zeros(1)}, tmp_path / name)
     with pytest.raises(InputError, match="is a pickle file.*weights_only=True"):
         load_model(str(tmp_path / name))
@@ -353,7 +353,7 @@ def test_a_header_with_a_strange_family_is_an_input_error(tmp_path, family):
         {**small().header(), "shape": {"_target_": "os.system", "command": "true"}},
     ],
 )  # fmt: skip
-def test_a_header_that_says_something_else_is_an_input_error(tmp_path, header):
+def test_a_header_with_a_wrong_value_is_an_input_error(tmp_path, header):
     write_header(tmp_path / "m.safetensors", header)
     with pytest.raises(InputError):
         load_model(str(tmp_path / "m.safetensors"))
@@ -372,7 +372,7 @@ def test_a_header_of_another_model_than_the_weights_is_an_input_error(tmp_path, 
         load_model(str(tmp_path / "m.safetensors"))
 
 
-def test_weights_too_many_or_too_few_are_named(tmp_path):
+def test_missing_and_unknown_weights_are_named(tmp_path):
     state = small().net.state_dict()
     metadata = {"innertune": json.dumps(small().header())}
     save_file(state | {"extra": torch.zeros(1)}, tmp_path / "more.safetensors", metadata=metadata)
@@ -384,7 +384,7 @@ def test_weights_too_many_or_too_few_are_named(tmp_path):
         load_model(str(tmp_path / "fewer.safetensors"))
 
 
-def test_what_is_no_model_is_an_input_error(tmp_path):
+def test_a_path_without_a_model_is_an_input_error(tmp_path):
     (tmp_path / "folder").mkdir()
     np.save(tmp_path / "array.npy", np.zeros(3))
     for reference in ("folder", "missing", "missing/model.safetensors", "array.npy"):
@@ -395,13 +395,13 @@ def test_what_is_no_model_is_an_input_error(tmp_path):
             load_model(reference)
 
 
-def test_an_unfinished_run_is_called_so(tmp_path):
+def test_an_unfinished_run_is_an_input_error(tmp_path):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     with pytest.raises(InputError, match="not finished.*resume=true"):
         load_model(str(tmp_path / "run"))
 
 
-def test_has_header_tells_bare_weights(base, adapted, tmp_path):
+def test_has_header(base, adapted, tmp_path):
     save_file({"w": torch.zeros(1)}, tmp_path / "bare.safetensors")
     assert has_header(str(base)) and has_header(str(adapted)) and not has_header(str(tmp_path / "bare.safetensors"))
     assert read_safetensors(tmp_path / "bare.safetensors")[0] == {}
@@ -409,8 +409,8 @@ def test_has_header_tells_bare_weights(base, adapted, tmp_path):
         load_model(str(tmp_path / "bare.safetensors"))
 
 
-def test_a_loaded_model_is_ready_to_answer(base):
-    """In train mode a first look at the answers would move batch-norm statistics, and with them the fingerprint."""
+def test_a_loaded_model_is_in_eval_mode(base):
+    """In train mode, a forward pass would change batch-norm statistics and therefore the fingerprint."""
     loaded = load_model(str(base))
     with torch.no_grad():
         loaded.model(torch.randn(1, 3200), torch.tensor([3200]))

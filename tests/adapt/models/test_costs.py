@@ -1,4 +1,4 @@
-"""`innertune sites`: shapes, weights and FLOPs are those of the network, and a wrong choice says what there is."""
+"""`innertune sites`: shapes, weights and FLOPs of each site, and the errors for wrong options."""
 
 import json
 
@@ -46,7 +46,7 @@ def test_attention_is_counted_in_the_whole_pass(wav2vec2):
     model = load_model(str(wav2vec2)).model
     costs = site_costs(model)
     steps, config = costs.sites[-1].valid_lengths, model.net.config
-    # A product of queries and keys, and one with the values, in each layer; nothing else is a product of matrices.
+    # Besides the sites, each layer has two matrix products: queries with keys, and the result with the values.
     assert costs.model_flops - costs.flops == config.num_hidden_layers * 2 * 2 * steps**2 * config.hidden_size
 
 
@@ -60,7 +60,7 @@ def test_cost_grows_with_the_audio_but_not_where_a_window_is_read(model):
     )
 
 
-def test_the_model_is_as_before(model):
+def test_the_mode_is_restored(model):
     model.train()
     resting = next(module for module in model.net.modules() if not list(module.children()))
     resting.training = False
@@ -72,7 +72,7 @@ def test_the_model_is_as_before(model):
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
-def test_default_sites_are_what_the_generic_finder_finds(model):
+def test_default_sites_are_those_of_find_sites(model):
     found = {site.name: site for site in find_sites(model)}
     for site in model.sites:
         generic = found[site.name]
@@ -80,7 +80,7 @@ def test_default_sites_are_what_the_generic_finder_finds(model):
         assert site.part is not None and site.step is not None
 
 
-def test_a_glob_and_a_part_leave_only_what_they_name(innertune, whisper, capsys, tmp_path):
+def test_sites_are_selected_by_globs_and_part(innertune, whisper, capsys, tmp_path):
     file = tmp_path / "sites.json"
     innertune("sites", f"model.pretrained={whisper}", "part=cross-attention", "sites=['*.0.*.q_proj','*.v_proj']",
               "tokens=5", "seconds=0.5", f"json={file}")  # fmt: skip
@@ -119,7 +119,7 @@ def test_the_default_is_the_embedded_base(innertune, capsys):
         ("json=.", "json=. cannot be written"),
     ],
 )
-def test_a_wrong_choice_says_what_was_expected(innertune, option, message):
+def test_errors_name_what_was_expected(innertune, option, message):
     with pytest.raises(InputError, match=message):
         innertune("sites", option)
 

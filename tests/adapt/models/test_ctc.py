@@ -1,4 +1,4 @@
-"""The CTC loss of a batch is that of its utterances, and a target's number of steps is the fewest that can spell it."""
+"""The CTC loss, the alignment, greedy decoding, and the minimum number of steps of a target."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def batch_of(numbers):
 
 @given(st.lists(st.integers(1, 3), max_size=8))
 def test_steps_are_exact(target):
-    """torch's loss is finite from that many steps on, and infinite below."""
+    """torch's loss is infinite for fewer steps, and finite otherwise."""
 
     def loss(steps):
         uniform = torch.full((steps, 1, 4), 0.25).log()
@@ -95,7 +95,7 @@ def test_a_batch_of_empty_targets_has_a_loss(model):
 
 
 class Fixed(nn.Module):
-    """Emits given paths, whatever it hears."""
+    """A model that outputs given paths for any input."""
 
     def __init__(self, labels, paths):
         super().__init__()
@@ -110,6 +110,6 @@ class Fixed(nn.Module):
 
 def test_greedy_decoding_stops_at_each_utterances_end():
     labels = Labels.of("ab")
-    paths = [[1, 1, 0, 1, 2, 2], [2], [0, 0], [2, 1, 2]]  # padded with 'a', which must not be heard
+    paths = [[1, 1, 0, 1, 2, 2], [2], [0, 0], [2, 1, 2]]  # padded with 'a', which must not be decoded
     assert ctc_decode(Fixed(labels, paths), batch_of([0, 1, 2, 3])) == ["aab", "b", "", "bab"]
     assert [labels.decode(path) for path in paths] == ["aab", "b", "", "bab"]

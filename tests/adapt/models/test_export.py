@@ -1,4 +1,4 @@
-"""What `export` writes is read by transformers and torchaudio alone, and computes what the model computes."""
+"""transformers and torchaudio load exported models by themselves, and compute the same as the original model."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ AUDIO = 0.1 * torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0))
 
 
 def adapted(pretrained, folder):
-    """An adaptation of a model, some of whose weights were changed a little."""
+    """An adaptation of a model with small changes of some weights."""
     base, model = load_model(str(pretrained)), load_model(str(pretrained)).model
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -149,7 +149,7 @@ def test_folded_interventions(marian, tmp_path):
     assert (plain - bare).abs().max() > 0.1
 
 
-def test_what_a_plain_folder_cannot_hold_is_refused_and_nothing_is_left(tmp_path, whisper):
+def test_what_a_plain_folder_cannot_hold_is_an_error_that_leaves_no_files(tmp_path, whisper):
     model = load_model(str(whisper)).model
     before = bits(model)
     tied, bare = (site_at(model, name) for name in ("net.proj_out", "net.model.encoder.layers.0.self_attn.k_proj"))
@@ -162,7 +162,7 @@ def test_what_a_plain_folder_cannot_hold_is_refused_and_nothing_is_left(tmp_path
     assert not list(tmp_path.iterdir()) and same(bits(model), before)
 
 
-def test_a_folder_with_something_in_it_and_other_types_are_refused(tmp_path, marian):
+def test_a_folder_that_is_not_empty_and_unknown_types_are_errors(tmp_path, marian):
     model = load_model(str(marian)).model
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(InputError, match="is not empty"):

@@ -1,4 +1,4 @@
-"""Factors beside frozen weights: as peft trains them, merged by arithmetic that anyone can repeat, and taken out."""
+"""Low-rank factors: trained as by peft, merged reproducibly, unmerged bit for bit, stored and loaded."""
 
 import copy
 import json
@@ -22,7 +22,7 @@ from interventions.neurons import Neurons
 from interventions.rows import train_rows
 from interventions.sites import find_sites
 
-# What fits maps of 32 to 32 or 48 units; the others need nothing said.
+# Options that fit linear maps of 32 to 32 or 48 units; other methods need none.
 OPTIONS = {
     "C3A": {"block_size": 8}, "MISS": {"r": 4}, "ROAD": {"group_size": 8},
     "WAVEFT": {"n_frequency": 40}, "FOURIERFT": {"n_frequency": 40}, "HIRA": {"r": 4},
@@ -51,7 +51,7 @@ def net():
 
 
 def nudge(model, seed=0, size=0.1):
-    """What training would do: move all that trains."""
+    """Change all trainable parameters, as training would."""
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -93,7 +93,7 @@ def test_it_trains_as_plain_peft_does(net, options):
 
 
 @pytest.mark.parametrize("options", [{}, DORA, {"lora_bias": True}])
-def test_merged_it_is_the_plain_module_with_the_same_output(net, options):
+def test_merging_restores_the_plain_module_with_the_same_output(net, options):
     before, x = copy.deepcopy(net), torch.randn(2, 6, 20)
     trained(net, BOTH, options=options)
     beside = net(x)
@@ -125,7 +125,7 @@ def pairwise(numbers):
 
 @pytest.mark.parametrize("module", BOTH)
 @pytest.mark.parametrize("options", [{"r": 3, "lora_alpha": 5}, {"r": 3, "use_rslora": True}, DORA])
-def test_the_merge_is_what_plain_doubles_give_in_the_order_of_ranks(net, module, options):
+def test_the_merge_equals_plain_float64_arithmetic_rank_by_rank(net, module, options):
     weight = net.get_submodule(module).weight.detach().clone()
     merged = merge_factors(trained(net, [module], options=options))
     stored = {name.split(".")[0]: tensor.flatten(1).tolist() if tensor.dim() > 1 else tensor.tolist()
@@ -176,7 +176,7 @@ def test_a_seed_gives_the_same_factors_and_each_module_its_own(net):
     assert not torch.equal(first[0], first[1])
 
 
-def test_what_cannot_have_factors_is_refused_and_left_as_it_is(net):
+def test_errors_leave_the_model_unchanged(net):
     net.grouped, net.wide = nn.Conv1d(6, 8, 3, groups=2), nn.Conv1d(6, 8, 3, dilation=2)
     net.normed = nn.utils.parametrizations.weight_norm(nn.Conv1d(6, 8, 3))
     net.tied = nn.Linear(8, 5)
@@ -208,7 +208,7 @@ def test_what_cannot_have_factors_is_refused_and_left_as_it_is(net):
     assert all(own.requires_grad for own in net.out.parameters())
 
 
-def test_a_method_whose_merge_gives_something_else_is_refused(net, monkeypatch):
+def test_a_method_with_a_wrong_merge_is_an_error(net, monkeypatch):
     from peft.tuners.loha.layer import LoHaLayer
 
     whole = LoHaLayer.get_delta_weight
@@ -235,7 +235,7 @@ FC1, KEY = "net.model.encoder.layers.0.fc1", "net.model.decoder.layers.1.self_at
 
 
 def adapted(base, folder, method="LORA", modules=(FC1, KEY), options=None):
-    """A model trained by factors, its adaptation in `folder`, and what was merged."""
+    """Return a model with trained and merged factors, saved in `folder`, and the merged factors."""
     model = copy.deepcopy(base.model)
     merged = merge_factors(trained(model, list(modules), method, OPTIONS.get(method) if options is None else options))
     save_adaptation(folder / "adaptation", base, model, merged.factors)
@@ -282,7 +282,7 @@ def test_an_adaptation_is_as_large_as_what_was_trained(tmp_path, rank, options):
     assert 4 * numbers < own <= 1.1 * 4 * numbers
 
 
-def test_what_trained_besides_is_stored_beside_the_factors(base, tmp_path):
+def test_other_trained_tensors_are_stored_with_the_factors(base, tmp_path):
     model = trained(copy.deepcopy(base.model), [FC1])
     norm = "net.model.encoder.layers.0.final_layer_norm.weight"
     with torch.no_grad():
@@ -325,7 +325,7 @@ def test_damaged_factors_are_named(base, tmp_path, method):
         found = rewrite(path, change)
         with pytest.raises(InputError, match="weights.safetensors' do not match their stored fingerprint"):
             load_model(str(tmp_path))
-        told.write_text(json.dumps(facts | {"stored": found}))  # also where both files were changed
+        told.write_text(json.dumps(facts | {"stored": found}))  # even if both files were changed
         with pytest.raises(InputError, match="changed or damaged|cannot be merged"):
             load_model(str(tmp_path))
         told.write_text(json.dumps(facts))
@@ -340,7 +340,7 @@ def test_damaged_factors_are_named(base, tmp_path, method):
     ):
         told.write_text(json.dumps(facts | {"factors": [facts["factors"][0] | group]}))
         if method == "LORA" and group.keys() <= {"seed"} or (method == "LORA" and group == {"options": {"r": 3}}):
-            continue  # of which its merge makes no use, or which the fingerprint judges
+            continue  # the merge does not use it, or the fingerprint detects the change
         with pytest.raises(InputError, match="cannot be merged|changed or damaged"):
             load_model(str(tmp_path))
 

@@ -1,4 +1,4 @@
-"""Models in the transformers format: what can be read, what is refused, and that nothing is unpickled or run."""
+"""Loading models in the transformers format, without unpickling and without running code from the folder."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ def edit(path, **changes):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def test_a_folder_says_itself_which_family_it_is(wav2vec2, whisper):
+def test_the_family_is_that_of_the_folder(wav2vec2, whisper):
     for path, family in ((wav2vec2, "hf_ctc"), (whisper, "hf_speech_seq2seq")):
         loaded = load_model(str(path))
         assert loaded.header["family"] == loaded.model.header()["family"] == family
@@ -32,7 +32,7 @@ def test_a_folder_says_itself_which_family_it_is(wav2vec2, whisper):
 
 
 @pytest.mark.parametrize("reference", ["owner/name", "facebook/wav2vec2-base-960h", "runs/base"])
-def test_a_hub_id_that_cannot_be_had(reference):
+def test_an_unavailable_hub_id_is_an_error(reference):
     with pytest.raises(InputError, match=f"no folder '{reference}'.*Hugging Face hub.*OWNER/NAME"):
         load_model(reference)
 
@@ -42,11 +42,11 @@ def test_a_hub_id_that_cannot_be_had(reference):
     [("owner/name", True), ("openai/whisper-tiny.en", True), ("us-english", False), ("/a/b", False), ("a/b/c", False),
      ("./b", False), ("../b", False), ("a/w.safetensors", False), ("a/adaptation.json", False)],
 )  # fmt: skip
-def test_what_looks_like_a_hub_id(reference, expected):
+def test_is_hub_id(reference, expected):
     assert is_hub_id(reference) == expected
 
 
-def test_what_exists_is_no_hub_id(tmp_path, monkeypatch):
+def test_an_existing_path_is_not_a_hub_id(tmp_path, monkeypatch):
     (tmp_path / "runs" / "base").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert not is_hub_id("runs/base")
@@ -69,7 +69,7 @@ def test_no_code_is_run(folder):
 
 
 @pytest.mark.parametrize("architecture", ["Wav2Vec2ForPreTraining", "SpeechT5ForSpeechToText", "BertModel", None])
-def test_other_architectures_are_refused(folder, architecture):
+def test_other_architectures_are_errors(folder, architecture):
     edit(folder / "config.json", architectures=[architecture] if architecture else None)
     with pytest.raises(InputError, match="Expected a transformers model for CTC"):
         load_model(str(folder))

@@ -1,4 +1,4 @@
-"""transformers' CTC models: what ours compute is what theirs do, padding changes nothing, frozen layers rest."""
+"""CTC models of transformers: results equal those of transformers, padding changes nothing, frozen layers stay off."""
 
 import copy
 import json
@@ -17,7 +17,8 @@ from adapt.data.text import normalise
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
 from adapt.models.ctc import ctc_decode, ctc_loss
-from adapt.models.hf_ctc import BATCHED, hf_ctc
+from adapt.models.hf_ctc import hf_ctc
+from adapt.models.waveform_encoders import BATCHED
 from adapt.training.module import AdaptationModule
 from adapt.tuning.layers import full, head, layers
 from interventions.freeze import freeze_all_but
@@ -67,7 +68,7 @@ def batch_of(*numbers):
 
 
 def bare(folder):
-    """The network and the processor's input, as transformers' own documentation runs them."""
+    """The network and its processor, used as in the documentation of transformers."""
     from transformers import AutoModelForCTC, AutoProcessor
 
     return AutoModelForCTC.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder)
@@ -90,7 +91,7 @@ def test_padding_changes_nothing(folders, name):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_logits_loss_and_text_are_the_bare_models(folders, name):
+def test_logits_loss_and_text_equal_those_of_transformers(folders, name):
     net, processor = bare(folders(name))
     model = load_model(str(folders(name))).model
     one = batch_of(0)
@@ -143,7 +144,7 @@ def test_published_convolutions_step_by_20_ms(tmp_path):
     assert model.valid_lengths(model.sites[-1], torch.tensor([16_000, 400, 399])).tolist() == [49, 1, 0]
 
 
-def test_letters_of_either_case_and_the_word_delimiter(model):
+def test_letters_in_both_cases_and_the_word_delimiter(model):
     assert model.encode("  A b\n") == model.encode("a B") == [5, 4, 6]
     assert model.decode([0, 5, 5, 0, 5, 4, 4, 6, 3, 1]) == "aa b"
     assert model.missing("Ab ö f!") == ["!", "f", "ö"]
@@ -158,7 +159,7 @@ def trained(model, names):
 
 
 def hidden(model, name):
-    """What a module puts out in training, and with it whether a gradient would be computed there."""
+    """Return a module's output in training, which tells whether a gradient is computed there."""
     found = []
     handle = model.get_submodule(name).register_forward_hook(lambda *parts: found.append(parts[2]))
     try:
@@ -174,13 +175,13 @@ EXTRACTOR = "net.wav2vec2.feature_extractor"
 def test_a_frozen_feature_encoder_computes_no_gradient(model):
     trained(model, layers(model, layers=["*.feature_projection", "*.encoder.*", "*.lm_head"]).names)
     assert not hidden(model, EXTRACTOR).requires_grad
-    # Also where it was not in eval mode, which is what the encoder itself goes by.
+    # Even if it is in train mode, which the encoder checks.
     model.get_submodule(EXTRACTOR).train()
     assert not hidden(model, EXTRACTOR).requires_grad
     assert model.net.wav2vec2.feature_projection.projection.weight.grad.abs().sum() > 0
 
 
-def test_a_trained_one_computes_it(model):
+def test_a_trained_feature_encoder_computes_a_gradient(model):
     trained(model, full(model).names)
     assert hidden(model, EXTRACTOR).requires_grad
     assert model.net.wav2vec2.feature_extractor.conv_layers[0].conv.weight.grad.abs().sum() > 0
@@ -191,17 +192,17 @@ def test_nothing_below_the_lowest_trained_layer_has_a_gradient(model):
     assert not hidden(model, "net.wav2vec2.encoder.layers.0.final_layer_norm").requires_grad
 
 
-def test_frozen_layers_rest(model):
+def test_frozen_layers_stay_in_eval_mode(model):
     body = model.net.wav2vec2
     model.configure(mask_time_prob=0.5, layerdrop=0.9)
     trained(model, full(model).names)
     assert body.training and body.encoder.training and body.encoder.dropout.training
     trained(model, layers(model, layers="last 2").names)
-    assert not body.training  # SpecAugment is the projection's
-    assert not body.encoder.training  # LayerDrop would drop the frozen layer too
+    assert not body.training  # SpecAugment belongs to the projection
+    assert not body.encoder.training  # LayerDrop would also skip the frozen layer
     assert not body.encoder.dropout.training and not any(m.training for m in body.encoder.layers[0].modules())
     assert all(m.training for m in body.encoder.layers[1].modules()) and model.net.dropout.training
-    # What is below the trained layer is as in evaluation, then.
+    # The layers below the trained layer therefore compute the same as in eval mode.
     name = "net.wav2vec2.encoder.layers.0.final_layer_norm"
     one = hidden(model, name)
     model.eval()
@@ -210,7 +211,7 @@ def test_frozen_layers_rest(model):
     assert {n for n, m in model.net.named_modules() if m.training} == {"", "lm_head", "dropout"}
 
 
-def test_layerdrop_and_masks_are_as_they_are_asked_for(wav2vec2):
+def test_layerdrop_and_masks_follow_the_options(wav2vec2):
     batch = batch_of(0, 1, 2)
 
     def losses(**options):
@@ -227,10 +228,10 @@ def test_layerdrop_and_masks_are_as_they_are_asked_for(wav2vec2):
 
     assert len(losses(mask_time_prob=0.0, layerdrop=0.0)) == 1
     assert len(losses(mask_time_prob=0.4, layerdrop=0.0)) > 1
-    assert 1 < len(losses(mask_time_prob=0.0, layerdrop=0.5)) <= 4  # two layers, each there or not
+    assert 1 < len(losses(mask_time_prob=0.0, layerdrop=0.5)) <= 4  # each of the two layers runs or is skipped
 
 
-def test_the_masks_embedding_counts_only_where_it_is_used(wav2vec2):
+def test_the_mask_embedding_counts_only_if_it_is_used(wav2vec2):
     name = "net.wav2vec2.masked_spec_embed"
     model = hf_ctc(str(wav2vec2)).model
     assert name in full(model).names and name in layers(model, layers="*.feature_projection").names
@@ -259,7 +260,7 @@ def test_checkpointing_changes_no_gradient(wav2vec2):
         torch.testing.assert_close(*(g[name] for g in gradients), atol=1e-6, rtol=1e-4)
 
 
-def test_a_copy_is_a_model_of_its_own(model):
+def test_a_copy_is_independent(model):
     other = copy.deepcopy(model)
     with torch.inference_mode():
         other.net.lm_head.weight.mul_(2)
@@ -271,7 +272,7 @@ def test_a_copy_is_a_model_of_its_own(model):
     assert model.net.state_dict().keys() == other.net.state_dict().keys()
 
 
-def test_what_is_unfit_is_said(model):
+def test_rejection_reasons(model):
     utterance = Utterance(Path("a.wav"), "ab fg")
     assert "lasts 0.006 s, shorter than the 0.010 s" in model.rejection_reason(utterance, 100, False)
     assert model.rejection_reason(utterance, 9000, False) is None
@@ -297,7 +298,7 @@ def test_a_missing_embedding_for_masks_is_the_same_each_time(wav2vec2, tmp_path)
     assert prints[0] == prints[1] != load_model(str(wav2vec2)).fingerprint
 
 
-def test_what_cannot_be_wrapped_is_refused(wav2vec2, whisper, base, tmp_path):
+def test_errors(wav2vec2, whisper, base, tmp_path):
     with pytest.raises(InputError, match="hf_ctc needs pretrained="):
         hf_ctc()
     with pytest.raises(InputError, match="is of the family hf_speech_seq2seq, not hf_ctc. Give pretrained="):

@@ -1,4 +1,4 @@
-"""Speech encoder-decoders besides Whisper: what ours compute and write is what transformers' do, padding or not."""
+"""Speech encoder-decoders other than Whisper: results equal those of transformers, and padding changes nothing."""
 
 import copy
 import json
@@ -44,7 +44,7 @@ KINDS = {
     ),
 }
 THREE = ("speech2text", "moonshine", "wav2vec2, bart")
-ENCODER_STEP = {"speech2text": 0.04, "moonshine": 0.024, "adapter, marian": 0.04}  # seconds; of the rest 0.01
+ENCODER_STEP = {"speech2text": 0.04, "moonshine": 0.024, "adapter, marian": 0.04}  # seconds; 0.01 for the others
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def targets_of(model, *numbers):
 
 
 def bare(folder):
-    """The network, its tokenizer, and what it reads of the first utterance, as transformers' documentation has it."""
+    """The network, its tokenizer, and its inputs for the first utterance, as in the documentation of transformers."""
     from transformers import AutoFeatureExtractor, AutoModelForSpeechSeq2Seq, AutoTokenizer
 
     net = AutoModelForSpeechSeq2Seq.from_pretrained(folder).eval()
@@ -104,20 +104,20 @@ def test_padding_changes_nothing(model):
             own = together[number : number + 1, : target.shape[1]]
             torch.testing.assert_close(own, alone, atol=1e-5 * float(alone.abs().max()), rtol=1e-5)
             assert seq2seq_decode(model, one) == [texts[number]]
-        # That they hear anything: another utterance has other logits.
+        # The logits depend on the audio: another utterance has others.
         other = model(batch_of(1).inputs, batch_of(1).lengths, targets_of(model, 0))
         assert float((together[:1, : other.shape[1]] - other).abs().max()) > 0.01
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-def test_logits_loss_and_text_are_the_bare_models(folders, name, beams):
+def test_logits_loss_and_text_equal_those_of_transformers(folders, name, beams):
     net, tokenizer, inputs = bare(folders(name))
-    if net.config.pad_token_id is None:  # Moonshine's, which could not compute a loss by itself
+    if net.config.pad_token_id is None:  # Moonshine cannot compute a loss without one
         net.config.pad_token_id = net.config.eos_token_id
     model = hf_speech_seq2seq(str(folders(name)), beams=beams).model
     one = batch_of(0)
     labels = tokenizer(TEXTS[0], return_tensors="pt").input_ids
-    if labels[0, 0] == net.config.decoder_start_token_id:  # the decoder begins with it already
+    if labels[0, 0] == net.config.decoder_start_token_id:  # the decoder already starts with it
         labels = labels[:, 1:]
     assert model.encode(TEXTS[0]) == labels[0].tolist()
     with torch.inference_mode():
@@ -150,7 +150,7 @@ def test_sites_have_the_steps_they_say(model, name):
     assert {kind for kind, step in crossing.items() if step == heard} == {*keys}
     assert {step for kind, step in crossing.items() if kind not in keys} == {TOKEN}
     assert {site.step for site in parts["decoder"]} == {TOKEN} and model.sites[-1].name == model.output
-    with pytest.raises(ValueError, match=rf"{model.output}.*needs tokens"):
+    with pytest.raises(ValueError, match=rf"{model.output}.*pass tokens="):
         model.valid_lengths(model.sites[-1], batch.lengths)
 
 
@@ -192,7 +192,7 @@ def test_what_never_trains(folders):
 
 
 @pytest.mark.parametrize("name", [*THREE, "wav2vec2, layer norm, bert", "adapter, marian"])
-def test_a_frozen_encoder_rests_and_computes_no_gradient(model):
+def test_a_frozen_encoder_is_in_eval_mode_and_computes_no_gradient(model):
     freeze_all_but(model, [*layers(model, layers=model.blocks).names, *head(model).names])
     AdaptationModule(model, model.task, torch.optim.SGD).train()
     encoder, decoder = (model.get_submodule(part) for part in (model.encoder.prefix, model.decoder))
@@ -204,7 +204,7 @@ def test_a_frozen_encoder_rests_and_computes_no_gradient(model):
     seq2seq_loss(model, batch_of(0, 1)).backward()
     assert not seen[0].requires_grad
     assert model.get_submodule(model.output).weight.grad.abs().sum() > 0
-    # And the other way round, a part of the decoder.
+    # Conversely, a part of the decoder.
     freeze_all_but(
         model, layers(model, layers=[layer.name for layer in model.layers if layer.name not in model.blocks[:1]]).names
     )
@@ -231,9 +231,9 @@ def test_audio_shorter_than_a_masked_span_trains(folders):
     assert model.net.encoder.training
 
 
-def test_an_adapter_leaves_no_convolution_out(folders):
+def test_an_adapter_skips_no_convolution(folders):
     model = load_model(str(folders("adapter, marian"))).model
-    model.net.encoder.config.layerdrop = 0.0  # the transformer layers' own
+    model.net.encoder.config.layerdrop = 0.0  # of the transformer layers
     counted = []
     for site in model.sites:
         if ".adapter.layers." in site.name:
@@ -263,7 +263,7 @@ def test_checkpointing_changes_no_gradient(folders, name):
 
 @pytest.mark.parametrize("name", THREE)
 def test_a_batch_is_captured_at_once_and_a_copy_is_independent(model):
-    # Statistics of a site are gathered by batches: an encoder that ran utterance by utterance would be called thrice.
+    # An encoder that ran on one utterance at a time would be called three times.
     batch, targets = batch_of(0, 1, 2), targets_of(model, 0, 1, 2)
     with torch.inference_mode(), capture(model, model.sites) as acts:
         model(batch.inputs, batch.lengths, targets)
@@ -301,20 +301,20 @@ def test_a_model_of_several_languages(mustc):
     )
     with pytest.raises(InputError, match="language=xx is not a language of this model. It has de, es, fr"):
         hf_speech_seq2seq(str(mustc), language="xx")
-    undecided.net.generation_config.forced_bos_token_id = told.prefix[0]  # the model's own files may say it
+    undecided.net.generation_config.forced_bos_token_id = told.prefix[0]  # the model's files may set the language
     undecided.set_generation(undecided.generation_options)
     assert undecided.encode("ab") == told.encode("ab")
     assert undecided.rejection_reason(Utterance(Path("a.wav"), "ab"), 9000, True) is None
 
 
-def test_what_generation_is_made_to_begin_with_is_trained(folders):
+def test_a_forced_first_token_is_trained(folders):
     model = load_model(str(folders("wav2vec2, bart"))).model
     model.net.generation_config.forced_bos_token_id = 4
     model.set_generation(model.generation_options)
     assert model.encode("a")[0] == 4
 
 
-def test_punctuation_of_answers_is_kept_or_dropped(folders, monkeypatch):
+def test_punctuation_is_kept_or_removed(folders, monkeypatch):
     model = load_model(str(folders("wav2vec2, bart"))).model
     monkeypatch.setattr(model.tokenizer, "batch_decode", lambda *_, **__: [" Ab, don't! "])
     one = batch_of(0)
@@ -324,7 +324,7 @@ def test_punctuation_of_answers_is_kept_or_dropped(folders, monkeypatch):
 
 
 @pytest.mark.parametrize("name", THREE)
-def test_what_is_unfit_is_said(model, name):
+def test_rejection_reasons(model, name):
     needed = {"speech2text": 400, "moonshine": 127 + 64 * (6 + 3 * 2), "wav2vec2, bart": 10 + 5 * (7 + 3 * 8)}[name]
     utterance = Utterance(Path("a.wav"), "ab")
     assert "shorter than the" in model.rejection_reason(utterance, needed - 1, False)
@@ -334,7 +334,7 @@ def test_what_is_unfit_is_said(model, name):
     long, strange = (Utterance(Path("a.wav"), text) for text in ("d" * 40, "aßb"))
     assert "tokens, but the network writes at most 24" in model.rejection_reason(long, 9000, True)
     assert (
-        "no tokens for" in model.rejection_reason(strange, 9000, True)
+        "the model has no tokens" in model.rejection_reason(strange, 9000, True)
         and model.rejection_reason(strange, 9000, False) is None
     )
     assert model.rejection_reason(utterance, 9000, True) is None
@@ -342,7 +342,7 @@ def test_what_is_unfit_is_said(model, name):
         model.dummy(9000, 25)
 
 
-def test_roberta_counts_positions_from_behind_its_padding(folders):
+def test_roberta_numbers_positions_after_its_padding_index(folders):
     model = load_model(str(folders("hubert, roberta"))).model
     most = 24 - model.tokenizer.pad_token_id - 1
     assert model(*model.dummy(9000, most)).shape[1] == most
@@ -350,7 +350,7 @@ def test_roberta_counts_positions_from_behind_its_padding(folders):
         model.dummy(9000, most + 1)
 
 
-def test_what_cannot_be_is_refused(folders, tmp_path):
+def test_errors(folders, tmp_path):
     for decoder, encoder, message in (
         ("GPT2", "Wav2Vec2", "a GPT2LMHeadModel is not supported. .* GPT-2 has no linear maps"),
         ("Electra", "Wav2Vec2", "either fully tied to its embedding or not tied"),

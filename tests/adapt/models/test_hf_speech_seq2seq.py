@@ -1,4 +1,4 @@
-"""Whisper: what ours computes and writes is what transformers' does, and it writes as it was told to."""
+"""Whisper: results equal those of transformers, padding changes nothing, and generation follows the options."""
 
 import json
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_sites_have_the_steps_they_say(model):
         one, target = batch_of(number), targets[number : number + 1, : tokens[number]]
         alone = activations(model, one.inputs, one.lengths, target)
         check_padded(model, number, batch.lengths, tokens, together, alone)
-    # Its network reads whole windows only; an utterance's own steps are what the convolutions make of its own frames.
+    # The network reads whole windows only; the valid steps are those that the convolutions compute from valid frames.
     sites = {site.name: site for site in model.sites}
     features, encoder = model._features(batch.inputs, batch.lengths), model.net.model.encoder
     frames = features["attention_mask"].sum(1)
@@ -83,11 +83,11 @@ def test_sites_have_the_steps_they_say(model):
                 assert model.valid_lengths(site, batch.lengths)[number] == behind["conv2"]
             elif site.step == TOKEN:
                 assert model.valid_lengths(site, batch.lengths, tokens)[number] == tokens[number]
-    with pytest.raises(ValueError, match="proj_out.*needs tokens"):
+    with pytest.raises(ValueError, match="proj_out.*pass tokens="):
         model.valid_lengths(sites["net.proj_out"], batch.lengths)
 
 
-def test_encoder_decoder_and_cross_attention_are_told_apart(model):
+def test_parts_of_sites(model):
     parts = {part: choose_sites(model.sites, part=part) for part in ("encoder", "decoder", "cross-attention")}
     assert sorted(site.name for part in parts.values() for site in part) == sorted(site.name for site in model.sites)
     assert all(site.name.startswith("net.model.encoder.") for site in parts["encoder"])
@@ -100,7 +100,7 @@ def test_encoder_decoder_and_cross_attention_are_told_apart(model):
     assert not any("encoder" in site.name for site in parts["decoder"])
 
 
-def test_logits_and_loss_are_the_bare_models(whisper, model):
+def test_logits_and_loss_equal_those_of_transformers(whisper, model):
     net, processor = bare(whisper)
     one = batch_of(0)
     inputs = processor.feature_extractor(one.inputs[0].numpy(), sampling_rate=16_000, return_tensors="pt")
@@ -113,7 +113,7 @@ def test_logits_and_loss_are_the_bare_models(whisper, model):
 
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("task", ["transcribe", "translate"])
-def test_it_writes_what_the_bare_model_writes(whisper, task, beams):
+def test_generated_text_equals_that_of_transformers(whisper, task, beams):
     net, processor = bare(whisper)
     model = hf_speech_seq2seq(str(whisper), language="de", task=task, beams=beams).model
     batch = batch_of(0, 1, 2)
@@ -125,7 +125,7 @@ def test_it_writes_what_the_bare_model_writes(whisper, task, beams):
         assert seq2seq_decode(model, batch) == expected
 
 
-def test_targets_begin_as_generated_text_does(model):
+def test_targets_start_with_the_tokens_of_generation(model):
     tokens = model.processor.tokenizer.convert_ids_to_tokens(model.encode(" Ab "))
     assert tokens == ["<|de|>", "<|transcribe|>", "<|notimestamps|>", "A", "b", "<|endoftext|>"]
     features = model._features(batch_of(0).inputs, batch_of(0).lengths)["input_features"]
@@ -167,7 +167,7 @@ def test_every_parameter_is_in_one_layer_and_the_tied_one_counts_once(model):
     assert len({tensor.data_ptr() for tensor in kept.values()}) == len(kept)
 
 
-def test_encoder_and_decoder_are_chosen_apart(model):
+def test_encoder_and_decoder_layers_are_selected_by_globs(model):
     encoder, decoder = (choose_layers(model.layers, f"*.{part}.*") for part in ("encoder", "decoder"))
     assert [*encoder, *decoder] == model.layers
     assert all(name.startswith("net.model.decoder.") for name in layers(model, layers="*.decoder.*").names)
@@ -179,7 +179,7 @@ def test_encoder_and_decoder_are_chosen_apart(model):
     assert set(full(model).names) == {name for name, _ in model.named_parameters()} - fixed
 
 
-def test_a_frozen_encoder_rests_and_computes_no_gradient(whisper):
+def test_a_frozen_encoder_is_in_eval_mode_and_computes_no_gradient(whisper):
     model = hf_speech_seq2seq(str(whisper), language="en").model
     freeze_all_but(model, layers(model, layers="*.decoder.*").names)
     AdaptationModule(model, model.task, torch.optim.SGD).train()
@@ -206,7 +206,7 @@ def test_checkpointing_changes_no_gradient(whisper):
         torch.testing.assert_close(*(g[name] for g in gradients), atol=1e-6, rtol=1e-4)
 
 
-def test_punctuation_of_answers_is_kept_or_dropped(model, monkeypatch):
+def test_punctuation_is_kept_or_removed(model, monkeypatch):
     monkeypatch.setattr(model.net, "generate", lambda *_, **__: [model.processor.tokenizer.encode("Ab, don't!")])
     one = batch_of(0)
     assert model.generate(one.inputs, one.lengths) == ["Ab, don't!"]
@@ -214,7 +214,7 @@ def test_punctuation_of_answers_is_kept_or_dropped(model, monkeypatch):
     assert model.generate(one.inputs, one.lengths) == ["ab don't"]
 
 
-def test_what_is_unfit_is_said(whisper, model):
+def test_rejection_reasons(whisper, model):
     utterance = Utterance(Path("a.wav"), "ab")
     assert "longer than the 2 s" in model.rejection_reason(utterance, 32_001, False)
     assert model.rejection_reason(utterance, 32_000, True) is None
@@ -226,7 +226,7 @@ def test_what_is_unfit_is_said(whisper, model):
     assert undecided.rejection_reason(utterance, 900, False) is None
 
 
-def test_what_cannot_be_is_refused(whisper, wav2vec2, tmp_path):
+def test_errors(whisper, wav2vec2, tmp_path):
     for options, message in (
         ({"pretrained": str(whisper), "language": "fr"}, "language=fr is not a language of this model. It has de, en"),
         ({"pretrained": str(whisper), "task": "sing"}, "transcribe or translate"),

@@ -1,4 +1,4 @@
-"""transformers' translation models: what ours compute and write is what theirs do, and padding changes nothing."""
+"""Translation models of transformers: results equal those of transformers, and padding changes nothing."""
 
 import json
 
@@ -64,7 +64,7 @@ def bare(folder, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_logits_and_loss_are_the_bare_models(folder, family):
+def test_logits_and_loss_equal_those_of_transformers(folder, family):
     model = load(folder, family)
     net, tokenizer = bare(folder, family)
     given = tokenizer([pair.source for pair in PAIRS], text_target=[pair.target for pair in PAIRS],
@@ -80,7 +80,7 @@ def test_logits_and_loss_are_the_bare_models(folder, family):
 
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_generated_text_is_the_bare_models(folder, family, beams):
+def test_generated_text_equals_that_of_transformers(folder, family, beams):
     model = load(folder, family, beams=beams, max_tokens=12)
     net, tokenizer = bare(folder, family)
     given = tokenizer([pair.source for pair in PAIRS], return_tensors="pt", padding=True)
@@ -88,7 +88,7 @@ def test_generated_text_is_the_bare_models(folder, family, beams):
     if family in LANGUAGES:
         code = LANGUAGES[family][1]
         unit = tokenizer.get_lang_id(code) if family == "m2m100" else tokenizer.convert_tokens_to_ids(code)
-        # As transformers' documentation of each says: mBART's decoder starts with the language, the others write it.
+        # As documented by transformers: mBART's decoder starts with the language token, the others write it first.
         start = {"decoder_start_token_id" if family == "mbart" else "forced_bos_token_id": unit}
     tokens = net.generate(**given, num_beams=beams, max_length=12, **start)
     expected = [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
@@ -133,12 +133,12 @@ def test_sites_have_the_steps_they_say(folder, family):
                 site.units,
             )
     assert {site.step for site in model.sites} == {TOKEN} and model.sites[-1].name == model.output
-    with pytest.raises(ValueError, match="needs tokens"):
+    with pytest.raises(ValueError, match="pass tokens="):
         model.valid_lengths(model.sites[-1], batch.lengths)
 
 
 @pytest.mark.parametrize("family", ["marian", "t5"])
-def test_encoder_decoder_and_cross_attention_are_told_apart(folder, family):
+def test_parts_of_sites(folder, family):
     model = load(folder, family)
     parts = {part: choose_sites(model.sites, part=part) for part in ("encoder", "decoder", "cross-attention")}
     assert sorted(site.name for part in parts.values() for site in part) == sorted(site.name for site in model.sites)
@@ -162,7 +162,7 @@ def test_every_parameter_is_in_one_layer_and_the_head_is_one(folder, family):
 
 
 def test_marians_sinusoids_stay_fixed(folder):
-    """transformers 5 lets them train once they are loaded; their authors keep them fixed."""
+    """Loading with transformers 5 makes them trainable, but their authors keep them fixed."""
     model = load(folder, "marian")
     positions = {f"net.model.{stack}.embed_positions.weight" for stack in ("encoder", "decoder")}
     assert model.never_trained == positions and not positions & set(full(model).names)
@@ -199,7 +199,7 @@ def test_a_tied_weight_trains_as_one_and_is_stored_once(folder, family, tmp_path
     assert torch.equal(again.model.get_submodule(again.model.output).weight, model.get_submodule(model.output).weight)
 
 
-def test_frozen_layers_rest_and_need_no_gradient(folder):
+def test_frozen_layers_are_in_eval_mode_and_need_no_gradient(folder):
     model = load(folder, "marian")
     freeze_all_but(model, layers(model, layers="*.decoder.layers.*").names)
     model.train()
@@ -213,7 +213,7 @@ def test_frozen_layers_rest_and_need_no_gradient(folder):
     assert seen == [False] and decoder.layers[0].fc1.weight.grad.abs().sum() > 0
 
 
-def test_layerdrop_is_off_where_a_stack_is_partly_frozen(tmp_path):
+def test_layerdrop_is_off_if_a_stack_is_partly_frozen(tmp_path):
     path = save_translation(tmp_path / "model", "marian", encoder_layerdrop=0.5, decoder_layerdrop=0.5, dropout=0.0)
     model = load_model(str(path)).model
     batch = batch_of(model, 0, 1)
@@ -263,13 +263,13 @@ def test_batches_are_bounded_by_tokens_of_the_longer_side(folder):
         assert sorted(pair.source for pair in seen) == sorted(pair.source for pair in pairs)
 
 
-def test_the_speed_of_audio_is_no_matter_of_text(folder):
+def test_speeds_do_not_change_text(folder):
     model = load(folder, "marian")
     slow, plain = (Loader(speeds=speeds).training(PAIRS, model.reader) for speeds in ([0.5, 2.0], [1.0]))
     assert [b.inputs.tolist() for b in slow] == [b.inputs.tolist() for b in plain]
 
 
-def test_what_cannot_be_read_is_named(folder, tmp_path):
+def test_rejection_reasons_and_wrong_options(folder, tmp_path):
     path = save_translation(tmp_path / "short", "marian", max_position_embeddings=8)
     model = load_model(str(path)).model
     pair = Pair("ada dab gab ada dab", "bea")
@@ -289,7 +289,7 @@ def test_what_cannot_be_read_is_named(folder, tmp_path):
         hf_translation(str(path), tokenize="words")
 
 
-def test_max_tokens_is_heard_also_where_the_files_say_max_new_tokens(tmp_path):
+def test_max_tokens_applies_also_if_the_files_set_max_new_tokens(tmp_path):
     path = save_translation(tmp_path / "model")
     known = json.loads((path / "generation_config.json").read_text())
     lengths = []
@@ -302,13 +302,13 @@ def test_max_tokens_is_heard_also_where_the_files_say_max_new_tokens(tmp_path):
     assert full == full_new and short < full and short_new in (short, short + 1)
 
 
-def test_a_prefix_stands_before_every_source(folder):
+def test_the_prefix_is_read_before_every_source(folder):
     plain, told = load(folder, "t5"), load(folder, "t5", prefix="cab: ")
     assert told.reader.source(Pair("ada")) == plain.reader.source(Pair("cab: ada")) != plain.reader.source(Pair("ada"))
 
 
 @pytest.mark.parametrize("family", LANGUAGES)
-def test_languages_must_be_known_and_said(folder, family):
+def test_languages_must_be_known_and_given(folder, family):
     source, target = LANGUAGES[family]
     model = load_model(folder(family)).model
     assert "set source_lang" in model.rejection_reason(PAIRS[0], 3, False)
@@ -324,7 +324,7 @@ def test_a_model_of_one_direction_has_no_languages(folder):
         hf_translation(folder("marian"), source_lang="en", target_lang="de")
 
 
-def test_the_languages_are_kept_in_an_adaptation_and_in_what_pretrain_leaves(folder, tmp_path):
+def test_languages_are_saved_with_adaptations_and_models(folder, tmp_path):
     model = load(folder, "nllb", beams=2)
     base = load_model(folder("nllb"))
     train(model, head(model).names, steps=1)
@@ -337,7 +337,7 @@ def test_the_languages_are_kept_in_an_adaptation_and_in_what_pretrain_leaves(fol
     assert saved.fingerprint == model_fingerprint(model)
 
 
-def test_speech_and_decoders_alone_are_no_translation_models(whisper, folder, tmp_path):
+def test_speech_models_and_decoders_are_not_translation_models(whisper, folder, tmp_path):
     import transformers
 
     with pytest.raises(InputError, match="is of the family hf_speech_seq2seq, not hf_translation"):
@@ -350,7 +350,7 @@ def test_speech_and_decoders_alone_are_no_translation_models(whisper, folder, tm
         load_transformers(str(tmp_path / "gpt"))
 
 
-def test_a_folder_without_weights_for_a_part_is_refused(folder, tmp_path):
+def test_a_folder_with_missing_weights_is_an_error(folder, tmp_path):
     from safetensors.torch import load_file, save_file
 
     path = save_translation(tmp_path / "model", "marian")

@@ -1,4 +1,4 @@
-"""Texts become output units and CTC paths become texts again."""
+"""Encoding texts as output units, and decoding CTC paths."""
 
 import itertools
 
@@ -23,7 +23,7 @@ ABC = Labels.of(" abc")
         ([0, 2, 2, 0, 0, 3, 3, 0], "ab"),
         ([2, 3, 2], "aba"),
         ([2, 1, 3], "a b"),
-        ([1, 2, 1, 0, 1, 3, 1], "a b"),  # spaces at the ends and doubled ones are no part of a text
+        ([1, 2, 1, 0, 1, 3, 1], "a b"),  # a text has no spaces at its ends, and no double spaces
     ],
 )
 def test_decode(path, text):
@@ -57,22 +57,22 @@ def test_any_path_of_a_text_decodes_to_it(labels, data):
 
 
 @given(st.text())
-def test_tidy_twice_is_tidy_once(text):
+def test_normalise_is_idempotent(text):
     assert normalise(normalise(text)) == normalise(text)
 
 
-def test_tidy_leaves_composed_characters():
-    """Lower-casing this one parts it into a letter and two marks, in an order that is not NFC's."""
+def test_normalise_composes_characters():
+    """Lower-casing this character yields a letter and two marks in an order that differs from NFC."""
     once = normalise("\u0130\u0327")
     assert normalise(once) == once
 
 
-def test_texts_are_tidied_before_they_are_encoded():
+def test_texts_are_normalised_before_they_are_encoded():
     labels = Labels.of(" a\u00e9")
     assert labels.encode(" A \n E\u0301  ") == labels.encode("a \u00e9") == [2, 1, 3]
 
 
-def test_missing_is_sorted_and_each_once():
+def test_missing_is_sorted_without_repetition():
     assert ABC.missing("zAbxxz c!") == ["!", "x", "z"]
     assert ABC.missing("") == []
 
@@ -82,7 +82,7 @@ def test_encode_names_what_is_missing():
         ABC.encode("zax")
 
 
-def test_extended_keeps_places_and_adds_sorted():
+def test_extended_keeps_the_order_and_appends_sorted():
     labels = Labels(("b", "", "a"), 1)
     longer = labels.extended(["za", "BYZ"])
     assert longer == Labels(("b", "", "a", "y", "z"), 1)
@@ -96,7 +96,7 @@ def test_of_puts_the_blank_first():
 
 
 @pytest.mark.parametrize("characters", [("", "a", "a"), ("", "ab"), ("", "a", ""), ("", "", "a")])
-def test_doubled_and_long_labels_are_refused(characters):
+def test_repeated_and_long_labels_are_errors(characters):
     with pytest.raises(InputError, match="single lower-case characters|Each label must occur once"):
         Labels(characters)
 
@@ -104,15 +104,15 @@ def test_doubled_and_long_labels_are_refused(characters):
 @pytest.mark.parametrize(
     ("characters", "blank"), [(("-", "a"), 0), (("a", "b"), -1), (("a", "b"), 2), ((), 0), (("", "a"), 1)]
 )
-def test_labels_without_a_blank_in_its_place_are_refused(characters, blank):
-    """Else '-' would count as a character that can be written, and encoding it would fail later."""
+def test_a_missing_blank_is_an_error(characters, blank):
+    """Otherwise '-' would count as a character, and encoding it would fail later."""
     with pytest.raises(InputError):
         Labels(characters, blank)
 
 
 @pytest.mark.parametrize("characters", [ENGLISH, "a\u00e9\u0444 ", "ABC", "a\u00a0b"])
 def test_every_unit_can_be_trained(characters):
-    """A unit for 'A' never is, as texts are lower-cased: such labels are refused, or made to fit."""
+    """Texts are lower-cased, so a unit for 'A' could never be trained; such labels are errors."""
     try:
         labels = Labels.of(characters)
     except InputError:

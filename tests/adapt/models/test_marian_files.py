@@ -1,4 +1,4 @@
-"""What a new Marian starts from: a tokenizer that can write everything, and a config that transformers reads."""
+"""The files of a new Marian: a tokenizer without unknown characters, and a config that transformers reads."""
 
 import string
 
@@ -51,13 +51,13 @@ def test_all_characters_are_there(tokenizer):
 
 
 @pytest.mark.parametrize("text", ['Über Größe: 7:30, "x"?'.replace('"', "'"), "Zyklon - Öl! Ärzte?", "QxY'z"])
-def test_what_was_never_seen_is_written_without_unknowns(tokenizer, text):
+def test_unseen_words_have_no_unknown_tokens(tokenizer, text):
     for units in (tokenizer(text).input_ids, tokenizer(text_target=text).input_ids):
         assert tokenizer.unk_token_id not in units and units[-1] == 0
         assert tokenizer.decode(units, skip_special_tokens=True) == text
 
 
-def test_each_language_is_cut_by_its_own_pieces(tokenizer):
+def test_each_language_has_its_own_pieces(tokenizer):
     assert tokenizer("trocken").input_ids != tokenizer(text_target="trocken").input_ids
     assert len(tokenizer(text_target="trocken").input_ids) == 2
 
@@ -96,7 +96,7 @@ def test_a_saved_network_is_read_back(folder, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), again.state_dict().values(), strict=True))
 
 
-def test_a_vocabulary_that_cannot_be(tmp_path):
+def test_an_impossible_vocabulary_is_an_error(tmp_path):
     pytest.importorskip("sentencepiece")
     with pytest.raises(InputError, match="vocabulary of 20 pieces .* source sentences"):
         marian_config(tmp_path / "a", SOURCES, TARGETS, vocabulary=20)

@@ -1,4 +1,4 @@
-"""A window's arithmetic is what a convolution does."""
+"""The number of steps after a window equals that of a convolution."""
 
 import torch
 from hypothesis import given
@@ -22,7 +22,7 @@ def test_steps_are_those_of_a_convolution(count, kernel, stride, padding, dilati
     assert steps_after([window(conv)], torch.tensor([count])).tolist() == [max(0, steps)]
 
 
-def test_an_utterance_that_a_window_swallows_has_no_steps_behind_it():
+def test_an_utterance_shorter_than_a_window_has_no_steps():
     assert steps_after([Window(10), Window(1, padding=3)], torch.tensor([4, 10])).tolist() == [0, 7]
 
 

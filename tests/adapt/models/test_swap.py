@@ -1,4 +1,4 @@
-"""Adaptations on and off: on a live model and in its file, stacked, bit for bit, and never half of one."""
+"""Applying and removing adaptations, in memory and in a model's file: stacked, bit for bit, and atomic."""
 
 import copy
 import shutil
@@ -24,7 +24,7 @@ from interventions.rows import merge_rows
 
 
 def adaptation(base, folder, tuning, seed=0):
-    """What a run with `tuning` might leave: some noise on what it trains."""
+    """Save an adaptation with noise on the parameters that `tuning` trains."""
     loaded, model = load_model(str(base)), copy.deepcopy(load_model(str(base)).model)
     freeze_all_but(model, tuning(model).names)
     draw = torch.Generator().manual_seed(seed)
@@ -39,7 +39,7 @@ def adaptation(base, folder, tuning, seed=0):
 
 @pytest.fixture(params=["wav2letter", "wav2vec2", "marian"])
 def base(request, tmp_path):
-    """A model of our own format, in 16 bits, or a folder of transformers', that may be written to."""
+    """A model that may be changed: our own format in 16 bits, or a folder in the transformers format."""
     if request.param == "wav2letter":
         save_model(tmp_path / "base" / "model.safetensors", load_model("us-english").model, half=True, seed=3)
     else:
@@ -67,7 +67,7 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_on_a_live_model_and_off_again(base, first, second):
+def test_apply_and_remove_in_memory(base, first, second):
     model = load_model(str(base)).model
     parameters, before = list(model.parameters()), bits(model)
     one = apply(model, first)
@@ -91,10 +91,10 @@ def test_on_a_live_model_and_off_again(base, first, second):
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_another_base_and_another_order_are_refused(base, first, second, check):
+def test_another_base_and_another_order_are_errors(base, first, second, check):
     model = load_model(str(base)).model
     before = bits(model)
-    if check:  # on trust, it is
+    if check:  # without the check, it is not noticed
         with pytest.raises(InputError, match="belongs to another base"):
             apply(model, second)
     applied = apply(model, first, check)
@@ -111,7 +111,7 @@ def test_another_base_and_another_order_are_refused(base, first, second, check):
     assert same(bits(model), before)
 
 
-def test_a_damaged_adaptation_leaves_a_live_model_as_it_was(base, first):
+def test_a_damaged_adaptation_leaves_the_model_unchanged(base, first):
     model = load_model(str(base)).model
     before = bits(model)
     path = Path(first) / "adaptation" / "weights.safetensors"
@@ -124,7 +124,7 @@ def test_a_damaged_adaptation_leaves_a_live_model_as_it_was(base, first):
     apply(model, adaptation(base, Path(first).parent / "other", head)).remove()
 
 
-def test_another_alphabet_is_for_files(tmp_path):
+def test_another_alphabet_can_be_applied_to_files_only(tmp_path):
     base = load_model("us-english")
     wider = base.model.with_labels(Labels((*base.model.labels.characters, "ä"), base.model.labels.blank))
     save_adaptation(tmp_path / "a" / "adaptation", base, wider)
@@ -142,7 +142,7 @@ def contents(base):
     return load_file(base / "model.safetensors"), swap_files._read(base / "model.safetensors")[1]
 
 
-def test_in_a_file_and_out_again(base, first, second, tmp_path):
+def test_apply_and_remove_in_a_file(base, first, second, tmp_path):
     whole, metadata = contents(base)
     files = {path.name for path in base.iterdir()}
     one = apply_to_file(str(base), first)
@@ -155,7 +155,8 @@ def test_in_a_file_and_out_again(base, first, second, tmp_path):
     assert two.before == one.after and load_model(str(base)).fingerprint == two.after
     with pytest.raises(InputError, match=r"last adaptation applied to .*second'"):
         remove_from_file(str(base), first)
-    shutil.rmtree(first), shutil.rmtree(second)  # what was replaced is enough to go back
+    shutil.rmtree(first)  # the replaced tensors are enough to go back
+    shutil.rmtree(second)
     assert remove_from_file(str(base)) == two
     assert load_model(str(base)).fingerprint == one.after
     assert remove_from_file(str(base), first) == one
@@ -166,7 +167,7 @@ def test_in_a_file_and_out_again(base, first, second, tmp_path):
         remove_from_file(str(base))
 
 
-class PulledThePlug(BaseException):
+class Killed(BaseException):
     pass
 
 
@@ -177,21 +178,21 @@ def test_a_kill_leaves_the_old_or_the_new_model(base, first, monkeypatch, step, 
     if doing == "remove":
         level = apply_to_file(str(base), first)
     old = load_model(str(base)).fingerprint
-    name = {"kept": "_keep", "model": "_write"}[step]
+    name = {"kept": "_write_levels", "model": "_write"}[step]
     real = getattr(swap_files, name)
 
     def killed(*arguments):
         real(*arguments)
-        raise PulledThePlug
+        raise Killed
 
     monkeypatch.setattr(swap_files, name, killed)
-    with pytest.raises(PulledThePlug):
+    with pytest.raises(Killed):
         apply_to_file(str(base), first) if doing == "apply" else remove_from_file(str(base))
     monkeypatch.undo()
     now = load_model(str(base)).fingerprint
     changed = (doing, step) in {("apply", "model"), ("remove", "model"), ("remove", "kept")}
     assert (now != old) == changed
-    # The same again, or the way back, works from there.
+    # Repeating the command, or undoing it, works afterwards.
     if doing == "apply":
         if not changed:
             assert apply_to_file(str(base), first).before == old
@@ -205,7 +206,7 @@ def test_a_kill_leaves_the_old_or_the_new_model(base, first, monkeypatch, step, 
     assert same(contents(base)[0], whole)
 
 
-def test_what_cannot_be_changed_is_refused(base, first, second, tmp_path):
+def test_errors(base, first, second, tmp_path):
     before = (base / "model.safetensors").read_bytes()
     with pytest.raises(InputError, match="belongs to another base"):
         apply_to_file(str(base), second)
@@ -233,7 +234,7 @@ def test_commands(innertune, base, first, capsys):
     assert fingerprint[:12] in capsys.readouterr().out
 
 
-def test_layers_of_a_wav2letter_take_their_batch_norm_along(tmp_path):
+def test_layers_of_a_wav2letter_include_their_batch_norm(tmp_path):
     base = load_model("us-english")
     path = adaptation("us-english", tmp_path / "a", lambda model: layers(model, layers=[3]).names)
     applied = apply(base.model, path)

@@ -1,4 +1,4 @@
-"""Wav2Letter is torchaudio's network; padding never shows, and another alphabet takes over what both share."""
+"""Wav2Letter: results equal those of torchaudio, padding changes nothing, and alphabets can be replaced."""
 
 import json
 
@@ -43,13 +43,13 @@ def small(features="log_mel", normalisation="batch", labels=LETTERS, inner=8, bi
 
 @pytest.fixture(scope="module", params=FEATURES)
 def full(request):
-    """torchaudio's own network behind each front end."""
+    """torchaudio's network after each front end."""
     torch.manual_seed(0)
     return wav2letter(labels=" abcd", features=request.param, n_features=FEATURES[request.param]).model.eval()
 
 
 def ragged(*samples):
-    """A batch of noise, zero past each end."""
+    """A batch of noise, zero after each utterance's end."""
     draw = torch.Generator().manual_seed(1)
     audio = [torch.randn(n, generator=draw) * 0.1 for n in samples]
     return nn.utils.rnn.pad_sequence(audio, batch_first=True), torch.tensor(samples)
@@ -84,13 +84,13 @@ def test_log_probabilities_are_torchaudios(full):
     assert steps.tolist() == [expected.shape[1]] * 2
 
 
-def test_padding_is_invisible_to_torchaudios(full):
+def test_padding_changes_nothing_in_torchaudios_network(full):
     assert_padding_is_invisible(full, SHORTEST[full.shape.features])
 
 
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
 @pytest.mark.parametrize("features", ["log_mel", "mfcc"])
-def test_padding_is_invisible_to_the_small_one(features, normalisation):
+def test_padding_changes_nothing_in_the_small_network(features, normalisation):
     assert_padding_is_invisible(small(features, normalisation), 160)
 
 
@@ -110,7 +110,7 @@ def test_the_scaled_network_at_full_width_is_torchaudios():
     assert (logits < 0).any()
 
 
-def test_the_small_one_answers_as_its_own_network_does():
+def test_the_small_model_equals_its_network():
     model = small()
     audio, lengths = ragged(3000)
     with torch.inference_mode():
@@ -157,7 +157,7 @@ def test_a_hook_that_returns_a_value_changes_the_answer():
     assert torch.equal(before, model(*batch).log_probs)
 
 
-def test_output_length_is_the_real_one(full):
+def test_output_length(full):
     for samples in (SHORTEST[full.shape.features], 401, 479, 480, 481, 639, 640, 1119, 1601, 3200, 3333):
         with torch.inference_mode():
             emissions = full(*ragged(samples))
@@ -165,8 +165,8 @@ def test_output_length_is_the_real_one(full):
 
 
 @pytest.mark.parametrize("samples", [0, 1, 159])
-def test_what_the_network_cannot_read_is_called_too_short(full, samples):
-    """The network's own convolution raises on these; only the check beforehand can name the utterance."""
+def test_too_short_utterances_are_rejected(full, samples):
+    """The network's convolution raises an error for these; only a check before it can name the utterance."""
     assert full.output_length(samples) < 1
     assert "shorter" in full.rejection_reason(Utterance("a.wav", "a"), samples, training=False)
     assert full.rejection_reason(Utterance("a.wav", "a"), SHORTEST[full.shape.features], training=False) is None
@@ -176,7 +176,7 @@ def test_one_sample_less_than_the_shortest_waveform_is_too_short(full):
     assert full.output_length(SHORTEST[full.shape.features] - 1) < 1
 
 
-def test_unfit_to_learn_from():
+def test_rejection_reasons_of_training():
     model = small()
     assert model.rejection_reason(Utterance("a.wav", "AB  cd"), 16_000, training=True) is None
     assert "'x', 'z'" in model.rejection_reason(Utterance("a.wav", "zax"), 16_000, training=True)
@@ -296,7 +296,7 @@ def test_a_header_builds_torchaudios(full):
         {"blank": None},
     ],
 )
-def test_a_strange_header_is_an_input_error(change):
+def test_an_invalid_header_is_an_input_error(change):
     with pytest.raises(InputError):
         from_header(small().header() | change)
 
@@ -321,14 +321,14 @@ def test_an_incomplete_header_is_an_input_error(key):
         {"labels": "aab"},
     ],
 )
-def test_what_the_small_one_cannot_be_is_an_input_error(arguments):
+def test_unsupported_shapes_are_input_errors(arguments):
     with pytest.raises(InputError):
         wav2letter_small(**{"inner": 8, "big": 12, "labels": "ab", **arguments})
 
 
 @pytest.mark.parametrize("widths", [{"inner": 8}, {"big": 12}])
-def test_half_a_pair_of_widths_is_an_input_error(widths):
-    """Else the weights would be torchaudio's 23 M, and the shape would say otherwise."""
+def test_one_width_alone_is_an_input_error(widths):
+    """Otherwise the network would have torchaudio's 23 M weights, and the shape would not."""
     with pytest.raises(InputError):
         Wav2LetterCTC(Wav2LetterShape(**widths), LETTERS)
 
@@ -346,7 +346,7 @@ def saved(tmp_path):
     return str(tmp_path / "model.safetensors")
 
 
-def test_what_is_left_out_is_taken_from_the_checkpoint(saved):
+def test_omitted_options_are_those_of_the_checkpoint(saved):
     loaded = wav2letter_small(saved)
     assert loaded.model.shape == small().shape and loaded.model.labels == LETTERS
     again = wav2letter_small(
@@ -367,7 +367,7 @@ def test_what_is_left_out_is_taken_from_the_checkpoint(saved):
         ({"labels": " abcde"}, "has the labels"),
     ],
 )
-def test_a_checkpoint_of_another_shape_is_refused(saved, arguments, says):
+def test_a_checkpoint_of_another_shape_is_an_error(saved, arguments, says):
     with pytest.raises(InputError, match=says):
         wav2letter_small(saved, **arguments)
 
@@ -377,7 +377,7 @@ def test_the_wrong_builder_names_the_right_one(saved):
         wav2letter(saved)
 
 
-def test_bare_weights_need_labels_and_then_load(tmp_path):
+def test_a_plain_state_dict_needs_labels(tmp_path):
     model = small()
     path = tmp_path / "bare.safetensors"
     save_file(model.net.state_dict(), path)
@@ -413,5 +413,5 @@ def test_sites_have_the_steps_they_say(normalisation):
 
 def test_sites_of_torchaudios_network_have_the_steps_they_say(full):
     assert_sites_have_the_steps_they_say(full)
-    first = [0.01] if full.shape.features == "waveform" else []  # its first convolution takes 10 ms at a stride
+    first = [0.01] if full.shape.features == "waveform" else []  # its first convolution has a stride of 10 ms
     assert [site.step.length for site in full.sites] == first + [0.02] * 11
