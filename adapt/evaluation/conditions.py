@@ -174,7 +174,7 @@ def ablate(
     main = f"{order} by {Path(choose).stem}"
     for count in counts:
         try:
-            chosen = (scores.top if order == "top" else scores.bottom)(count, "site" if per_site else None)
+            chosen = (scores.top if order == "top" else scores.bottom)(count, per_site)
         except ValueError as error:
             raise InputError(f"sizes: {error}") from None
         lines = {main: chosen} | {f"random {number}": chosen.random(seed + number) for number in range(controls)}

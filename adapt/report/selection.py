@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
@@ -16,9 +16,6 @@ from adapt.evaluation.selection import MeasurePair, ScoredMeasure, top_neurons
 from adapt.files import write_text
 from adapt.report import figures
 from adapt.report.template import environment
-
-if TYPE_CHECKING:
-    pass
 
 _QUARTILES = (0, 0.25, 0.5, 0.75, 1)
 

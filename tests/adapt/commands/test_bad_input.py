@@ -89,7 +89,7 @@ def test_a_loss_that_is_no_number_names_the_files_and_keeps_the_run(adapt, tmp_p
 
 
 def test_a_label_list_that_does_not_match(adapt):
-    with pytest.raises(InputError, match="got labels='abc'.*alphabet="):
+    with pytest.raises(InputError, match="has the labels ' abcde', got labels='abc'.*alphabet="):
         adapt(None, "model.labels=abc")
 
 
