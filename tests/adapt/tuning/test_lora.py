@@ -61,7 +61,8 @@ def test_by_sites_and_layers(marian, wav2vec2):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"sites": "*.no"}, r"tuning=lora: No site matches '\*\.no'"), ({"layers": "decoder last 9"}, "No layer matches"),
+        ({"sites": "*.no"}, r"tuning=lora: No site matches '\*\.no'"),
+        ({"layers": "decoder last 9"}, "No layer matches"),
         ({"sites": "net.lm_head"}, "tied to 'net.model.shared.weight'"), ({"r": 0}, "`r` should be a positive integer"),
         ({"options": {"ranks": 1}}, "unexpected keyword argument 'ranks'"),
         *(({"alpha": one}, "alpha must be a number above 0") for one in (0, -1, float("nan"), float("inf"), True, "x")),
