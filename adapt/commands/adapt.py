@@ -63,7 +63,9 @@ def main(cfg: DictConfig) -> None:
         skipped=run.skipped, config=OmegaConf.to_yaml(cfg, resolve=True), selection=adapted.selection_summary,
     )  # fmt: skip
     comparison = replace(comparison, seconds=adapted.seconds + time.perf_counter() - trained)
-    finish(folder, cfg, comparison, adapted.loaded.model.header() | adapted.grids, adapted.loaded.fingerprint, logger)
+    finish(
+        folder, cfg, comparison, {**adapted.loaded.model.header(), **adapted.grids}, adapted.loaded.fingerprint, logger
+    )
 
 
 def prepared(cfg: DictConfig, base: Loaded) -> Run:

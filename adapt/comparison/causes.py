@@ -180,7 +180,7 @@ def most_changed_neurons(before: Model, after: Model, share: float = 0.05, seed:
     for site, unit in (places[i] for i in order):
         drawn[site].append(unit)
     return {
-        f"the {count:,} neurons that changed most": scores.top(count, None),
+        f"the {count:,} neurons that changed most": scores.top(count),
         f"random {count:,} of the changed neurons": Neurons(drawn),
     }
 

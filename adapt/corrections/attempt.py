@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from adapt.data.example import Example
 from adapt.data.kinds import with_text
@@ -62,9 +63,11 @@ def add_correction(
     site = memory.protected.layer.site
     steps = int(valid_lengths(model, batch)(site))
     search = search or SEARCHES[site.step.unit if site.step else "s"]
-    loss = ctc_greedy_loss if isinstance(model, CTCModel) else model.task.loss
+
+    def loss() -> Tensor:
+        return ctc_greedy_loss(model, batch) if isinstance(model, CTCModel) else model.task.loss(model, batch)
 
     def is_correct() -> bool:
         return answer(model, batch) == text
 
-    return correct(model, memory, number, lambda: loss(model, batch), is_correct, steps, search)
+    return correct(model, memory, number, loss, is_correct, steps, search)

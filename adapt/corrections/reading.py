@@ -56,4 +56,4 @@ def read_protected(model: Model, places: Sequence[Path | str]) -> list[Example]:
         examples = [pair for pairs, _ in sources for pair in pairs if pair.source.strip()]
     usable, unusable = check_examples(examples, model, False, "protected")
     stop_or_skip([*problems, *unusable], "stop", None)
-    return usable
+    return list(usable)

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from adapt.data.loader import Batch, Loader, collate
+from adapt.data.loader import Batch, BatchesByLength, Loader, collate
 from adapt.data.manifest import Splits
 from adapt.data.replay import Replay
 from adapt.errors import InputError
@@ -199,10 +199,10 @@ def _middle_batch(model: Model, setup: Setup) -> tuple[Batch, float]:
     """Return a training batch of median padded size, and its share of an epoch's padded size."""
     splits = setup.splits
     batches = setup.loader.training(splits.train, model.reader, splits.source_train, setup.replay)
-    sampler = batches.batch_sampler
-    sizes = {n: max(sampler.lengths[k] for k, _ in keys) * len(keys) for n, keys in enumerate(sampler)}
-    middle = sorted(sizes, key=sizes.get)[len(sizes) // 2]
-    return collate([batches.dataset[key] for key in list(sampler)[middle]]), sizes[middle] / sum(sizes.values())
+    sampler = cast(BatchesByLength, batches.batch_sampler)
+    sizes = [max(sampler.lengths[number] for number, _ in keys) * len(keys) for keys in sampler]
+    middle = sorted(range(len(sizes)), key=lambda number: sizes[number])[len(sizes) // 2]
+    return collate([batches.dataset[key] for key in list(sampler)[middle]]), sizes[middle] / sum(sizes)
 
 
 def _timed(run: Callable[[], Any], device: torch.device) -> tuple[float, Any]:

@@ -10,15 +10,14 @@ import copy
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
-from torch.optim import Optimizer
 
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
@@ -38,7 +37,7 @@ from adapt.training.adapted import Adapted
 from adapt.training.alphabet import with_alphabet
 from adapt.training.dry_run import Cost, Setup, dry_run
 from adapt.training.fit import fit, spent, watch
-from adapt.training.module import AdaptationModule, Schedule, checked_optimizer
+from adapt.training.module import AdaptationModule, MakeOptimizer, Schedule, checked_optimizer
 from adapt.training.prefix_cache import Cache
 from adapt.tuning.layers import full
 from adapt.tuning.penalty import Penalty
@@ -57,7 +56,6 @@ _RATES = ("layer-rates.json", "choice-rates.json")  # the second: up to version 
 
 MakePenalty = Callable[[Model, TuningData | None], Penalty | None]
 MakeTopographic = Callable[..., Topographic | None]
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
 @dataclass
@@ -255,7 +253,8 @@ def prepare(
     made_penalty = None if penalty is None else penalty(model, data)
     learned = cells_of_model(base.header, base.reference)
     grids = None if topographic is None else topographic(model, learned=learned)
-    factors = layer_rates(model, tuned.names, layer_decay, None if rates == "auto" else rates, measured)
+    given = None if isinstance(rates, str) and rates == "auto" else cast(Mapping[str | int, float] | None, rates)
+    factors = layer_rates(model, tuned.names, layer_decay, given, measured)
     schedule_of_layers = None if unfreeze is None else gradual(model, tuned.names, unfreeze)
     module = AdaptationModule(
         model, model.task, make_optimizer, schedule, warmup, seed, factors, made_penalty, schedule_of_layers, grids

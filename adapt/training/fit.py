@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.strategies import DDPStrategy
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
 from adapt.checks import check_count
@@ -80,7 +80,7 @@ def fit(
     history = _History(metrics, time.perf_counter() if started is None else started, spent(folder))
     callbacks: list[Callback] = [_EpochBar(), history, *_checkpoints(folder, watched)]
     if patience is not None and watched is not None:
-        callbacks.append(EarlyStopping(**watched, patience=patience))
+        callbacks.append(EarlyStopping(watched["monitor"], mode=watched["mode"], patience=patience))
     trainer = _trainer(
         make_trainer,
         callbacks=callbacks,
@@ -194,12 +194,14 @@ class _Data(pl.LightningDataModule):
         self, splits: Splits, loader: Loader, module: AdaptationModule, replay: Replay, cache: Cache, folder: Path
     ) -> None:
         super().__init__()
-        self.splits, self.loader, self.reader, self.replay = splits, loader, module.model.reader, replay
+        self.splits, self.loader, self.reader = splits, loader, module.model.reader
+        self.replay: Replay = replay
         self.module, self.cache, self.folder = module, cache, folder
         self.stored: dict[str, Stored] = {}
 
     def setup(self, stage: str) -> None:
-        trainer, strategy = self.trainer, self.trainer.strategy
+        trainer = cast(pl.Trainer, self.trainer)
+        strategy = trainer.strategy
         self.splits = strategy.broadcast(self.splits)
         # As Lightning itself does next: the prefix must run on the device and in the precision of training.
         trainer.precision_plugin.convert_module(self.module).to(strategy.root_device)

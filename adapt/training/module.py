@@ -1,9 +1,9 @@
 """The Lightning module around any base model. It trains what a tuning allows; nothing else changes by a bit."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -15,12 +15,14 @@ from torch.optim.lr_scheduler import LambdaLR
 from adapt.checks import check_choice, check_share
 from adapt.data.loader import Batch
 from adapt.errors import InputError
+from adapt.models.model import Model
 from adapt.models.task import Task
 from adapt.training.prefix import Prefix
 from adapt.tuning.penalty import Penalty
 from interventions.freeze import eval_frozen
 
 Schedule = Literal["constant", "linear", "cosine"]
+MakeOptimizer = Callable[..., Optimizer]  # from parameters, or from groups of parameters
 
 
 class AdaptationModule(pl.LightningModule):
@@ -49,11 +51,15 @@ class AdaptationModule(pl.LightningModule):
         InputError: `schedule` or `warmup` is out of range.
     """
 
+    model: Model
+    unfreeze: Callable[[nn.Module, int], None] | None
+    penalty: Penalty | None
+
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         task: Task,
-        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        optimizer: MakeOptimizer,
         schedule: Schedule = "cosine",
         warmup: float = 0.1,
         seed: int = 0,
@@ -66,7 +72,8 @@ class AdaptationModule(pl.LightningModule):
         check_choice("schedule", schedule, ("constant", "linear", "cosine"))
         check_share("warmup", warmup, zero=True)
         self.model, self.task = model, task
-        self.make_optimizer, self.schedule, self.warmup, self.seed = optimizer, schedule, warmup, seed
+        self.make_optimizer, self.warmup, self.seed = optimizer, warmup, seed
+        self.schedule: Schedule = schedule
         self.rates, self.penalty, self.unfreeze = dict(rates or {}), penalty, unfreeze
         self.topographic = topographic
         self.prefix: Prefix | None = None  # whose outputs are cached
@@ -124,7 +131,7 @@ class AdaptationModule(pl.LightningModule):
             torch.distributed.all_gather_object(shares, self.validated)
         self.validated = []
         # In the order of a single process. Batches repeated to fill the last round come last and are dropped.
-        examples = len(self.trainer.val_dataloaders.dataset)
+        examples = len(cast(Any, self.trainer.val_dataloaders).dataset)
         total, references, hypotheses = 0.0, [], []
         for loss, texts, decoded in (batch for turn in zip(*shares, strict=True) for batch in turn):
             if len(references) < examples:
@@ -148,7 +155,7 @@ class AdaptationModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
 
 
-def checked_optimizer(make: Callable[[Iterable[nn.Parameter]], Optimizer]) -> Callable[..., Optimizer]:
+def checked_optimizer(make: MakeOptimizer) -> MakeOptimizer:
     """Return `make` after trying it on a parameter. Raises InputError if the optimizer rejects an option."""
     try:
         make([{"params": [nn.Parameter(torch.zeros(1))]}])

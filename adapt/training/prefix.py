@@ -23,7 +23,7 @@ from adapt.data.example import Example
 from adapt.data.loader import Batch
 from adapt.models.cut import Cut
 from adapt.models.inference import eval_mode
-from adapt.models.model import Model
+from adapt.models.model import DecoderModel, Model
 from interventions.freeze import eval_frozen
 
 
@@ -146,8 +146,9 @@ class Prefix:
         return [list(parts) for parts in zip(*made, strict=True)]
 
     def _tokens(self, examples: Sequence[Example]) -> Tensor:
-        needs_targets = any(tap.written for tap in self.cut.taps)
-        return torch.tensor([len(self.model.encode(example.text)) if needs_targets else 0 for example in examples])
+        if not isinstance(self.model, DecoderModel) or not any(tap.written for tap in self.cut.taps):
+            return torch.zeros(len(examples), dtype=torch.long)
+        return torch.tensor([len(self.model.encode(example.text)) for example in examples])
 
     def nbytes(self, examples: Sequence[Example], lengths: Sequence[int]) -> int:
         """Return the bytes to store for examples of these lengths, in samples or tokens."""

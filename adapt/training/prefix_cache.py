@@ -55,7 +55,7 @@ def plan(model: Model, cut: Cut, batch: Batch, sets: Sets, most: float) -> tuple
         lengths = []
         for number, speed in pairs:
             if model.reads_audio:
-                lengths.append(ceil(model.reader.length(examples[number]) * model.reader.sample_rate / speed))
+                lengths.append(ceil(model.reader.length(examples[number]) * model.sample_rate / speed))
             else:
                 lengths.append(len(model.reader.read(examples[number])))
         total += prefix.nbytes([examples[number] for number, _ in pairs], lengths)

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from adapt.data.example import Example
-from adapt.data.loader import Loader
+from adapt.data.loader import BatchesByLength, Loader
 from adapt.progress import track
 from adapt.training.prefix import Prefix
 
@@ -99,7 +99,7 @@ def store(
     with ExitStack() as stack:
         files = [stack.enter_context(path.open("wb")) for path, *_ in found.files]
         batches = loader.once(examples, prefix.model.reader, pairs, processes.rank, processes.count)
-        numbers = iter([key for batch in batches.batch_sampler for key in batch])
+        numbers = iter([key for batch in cast(BatchesByLength, batches.batch_sampler) for key in batch])
         for batch in track(batches, f"storing ({name})"):
             with context():
                 made = prefix.record(batch.to(device))

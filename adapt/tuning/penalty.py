@@ -209,7 +209,9 @@ def _lora_pairs(
     """Yield each pair of LoRA factors, A `(rank, in, ...)` and B `(out, rank, ...)`, with its scaling."""
     for name, first in parameters.items():
         found = _LORA_A.fullmatch(name)
-        second = parameters.get(f"{found[1]}lora_{found[2] or ''}B{found[3]}") if found else None
+        if found is None:
+            continue
+        second = parameters.get(f"{found[1]}lora_{found[2] or ''}B{found[3]}")
         if second is not None:
             adapter = found[3].removeprefix(".").removesuffix(".weight")
             scaling = getattr(model.get_submodule(found[1].removesuffix(".")), "scaling", {})

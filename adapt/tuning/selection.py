@@ -123,7 +123,7 @@ def best_neurons(
     if not isinstance(per_site, bool):
         raise ValueError(f"per_site must be true or false; got {per_site!r}.")
     if weight_share is None:
-        return scores.top(top, "site" if per_site else None)
+        return scores.top(top, per_site)
     left = _budget(model, weight_share)
     ranked = _within_site(scores) if per_site else scores
     costs = {site.name: neuron_weights(model, site) for site in ranked.sites}

@@ -23,13 +23,13 @@ class GroupErrors:
         place = next((n for n, metric in enumerate(scores.metrics) if not metric.higher), 0)
         self.metric: Metric = scores.metrics[place]
         self._group_of, self._unit_of = np.array(group_of), np.array(unit_of)
-        each = np.nan_to_num(scores.figures[place](scores.statistics[place]))
+        each = np.nan_to_num(scores.formulas[place](scores.statistics[place]))
         self.each = -each if self.metric.higher else each
 
     def scores_of(self, groups: Sequence[int]) -> TextScores:
         """Return the scores of some groups, with one row for each unit."""
         inside = np.isin(self._group_of, groups)
-        return self.scores.together([np.flatnonzero(inside & (self._unit_of == unit)) for unit in self.units(groups)])
+        return self.scores.pooled([np.flatnonzero(inside & (self._unit_of == unit)) for unit in self.units(groups)])
 
     def units(self, groups: Sequence[int]) -> list[int]:
         """Return the numbers of the units of some groups."""
