@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""What corrections that are on cost a model beside the bare one, live and folded.
+"""Compare the speed of a model with corrections, live or folded into its weights, with that of the unmodified model.
 
     scripts/bench_corrections.py                                    # all models
     scripts/bench_corrections.py --models wav2letter --rounds 40
 
-The models: `wav2letter`, torchaudio's (23 M weights, random) on 4 x 1 s; `embedded`, `us-english` on 4 Scottish
-utterances; `marian`, a random one of 6 + 6 layers (256 wide) that writes 20 tokens for 8 sentences. The corrections are
-made up: the layer's inputs in other examples, with a random change at each step. What they cost depends on how many
-steps they have and on nothing else; these have as many as those of Scottish utterances (80) and of sentences (12).
+Models: `wav2letter` is torchaudio's (23 M random weights) on 4 x 1 s. `embedded` is `us-english` on 4 Scottish
+utterances. `marian` is a random Marian of 6 + 6 layers (256 wide) that generates 20 tokens for 8 sentences. The
+corrections are synthetic: layer inputs of other examples, with a random change at each step. Their cost depends only on
+their number of steps, which is that of a Scottish utterance (80) or of a sentence (12).
 
-All ways are on copies of one model in one process, and come in a fresh order every round, each beside a timing of the
-bare model, which comes first every second time. A row is the median over rounds of the ratios of CPU time within such a
-pair, with its quartiles; "none" is a second copy of the bare model: what it shows is noise. "folded" has the ridge map
-in the weights and nothing else on; "folded + codebook" is what `innertune corrections fold` leaves.
+All variants are copies of one model in one process. Every round measures them in a new order, each together with the
+unmodified model, which comes first every second time. A row is the median over rounds of the CPU time ratios of such
+pairs, with quartiles. "none" is a second copy of the unmodified model; its deviation from 1 is noise. "folded" has the
+ridge map in the weights and no codebook; "folded + codebook" is the model that `innertune corrections fold` saves.
 """
 
 import argparse
@@ -47,9 +47,14 @@ Run = Callable[[nn.Module], object]
 
 @dataclass(frozen=True)
 class Case:
-    """A model, the site of its corrections, and how it is run: `run` is timed, `other` reads example `number`.
+    """A model to benchmark.
 
-    A correction has `steps` of the site's.
+    Attributes:
+        model: The model, in eval mode.
+        site: The site of its corrections.
+        run: The forward pass that is timed.
+        other: A forward pass on the example with this number.
+        steps: The number of steps of a correction at the site.
     """
 
     model: nn.Module
@@ -66,7 +71,7 @@ def wav2letter() -> Case:
 
     def other(model: nn.Module, number: int) -> Tensor:
         sound = torch.randn(1, 13, 160, generator=torch.Generator().manual_seed(number))
-        return model.acoustic_model[:7](sound)  # what is above the site need not run
+        return model.acoustic_model[:7](sound)  # up to the site
 
     model = Wav2Letter(num_classes=40, input_type="mfcc", num_features=13)
     return Case(model, "acoustic_model.6", lambda model: model(sound), other, 80)
@@ -78,17 +83,17 @@ def embedded() -> Case:
     from adapt.data.synthetic.accents import accents
     from adapt.models.checkpoint import load_model
 
-    given = accents(train=100, validation=0, test=4, source_train=0, source_test=0)
+    splits = accents(train=100, validation=0, test=4, source_train=0, source_test=0)
     model = load_model("us-english").model
 
     def batch(examples: list) -> object:
         return collate([(example, model.reader.read(example)) for example in examples])
 
-    heard = batch(list(given.test))
-    others = [batch([example]) for example in given.train]
+    timed = batch(list(splits.test))
+    others = [batch([example]) for example in splits.train]
 
     def run(model: nn.Module) -> object:
-        return model.task.decode(model, heard)
+        return model.task.decode(model, timed)
 
     def other(model: nn.Module, number: int) -> object:
         return model.task.loss(model, others[number % len(others)])
@@ -123,7 +128,7 @@ CASES = {case.__name__: case for case in (wav2letter, embedded, marian)}
 
 
 def memories(case: Case, numbers: list[int], protected: int = 40) -> dict[int, Memory]:
-    """A memory of each of so many corrections."""
+    """Return one memory for each of the given numbers of corrections."""
     layer = AffineLayer.at_site(case.model, site_at(case.model, case.site))
 
     def read(number: int) -> tuple[Tensor, Tensor]:
@@ -134,12 +139,12 @@ def memories(case: Case, numbers: list[int], protected: int = 40) -> dict[int, M
     inputs, outputs = zip(*(read(number) for number in range(protected)), strict=True)
     memory, made, number = Memory.new(Protected.fit(layer, inputs, outputs)), {}, protected
     for correction in range(max(numbers)):
-        given: list[Tensor] = []
-        while sum(map(len, given)) < layer.needed(case.steps):  # of as many examples as have its steps
-            given.append(read(number)[0])
+        read_so_far: list[Tensor] = []
+        while sum(map(len, read_so_far)) < layer.needed(case.steps):  # as many examples as these steps take
+            read_so_far.append(read(number)[0])
             number += 1
         values = 0.1 * memory.protected.output_scale * torch.randn(case.steps, layer.site.units)
-        memory.add(correction, memory.entry(torch.cat(given)[: layer.needed(case.steps)], values))
+        memory.add(correction, memory.entry(torch.cat(read_so_far)[: layer.needed(case.steps)], values))
         if correction + 1 in numbers:
             made[correction + 1] = copy.deepcopy(memory)
     return made
@@ -147,18 +152,18 @@ def memories(case: Case, numbers: list[int], protected: int = 40) -> dict[int, M
 
 @dataclass(frozen=True)
 class Row:
-    """What a way cost: medians over rounds. `keys` are those of its codebook."""
+    """The cost of a variant: medians over rounds. `keys` is the size of its codebook."""
 
     model: str
     way: str
     keys: int
     ratio: float
     quartiles: tuple[float, float]
-    bare_ms: float
+    unmodified_ms: float
 
 
 def measure(name: str, case: Case, counts: list[int], rounds: int, seed: int) -> list[Row]:
-    """Time each way beside the bare model."""
+    """Time each variant together with the unmodified model."""
     made = memories(case, counts)
     models, keys = {"none": copy.deepcopy(case.model)}, {"none": 0}
 
@@ -172,7 +177,7 @@ def measure(name: str, case: Case, counts: list[int], rounds: int, seed: int) ->
     for count in counts:
         way(f"{count} live", made[count], made[count])
     most = max(counts)
-    memory = Memory.new(made[most].protected, gated=False)  # what stands in weights has no gate
+    memory = Memory.new(made[most].protected, gated=False)  # weights cannot have a gate
     for number, entry in made[most].entries.items():
         memory.add(number, entry)
     way(f"{most} folded", memory, folded=True)
@@ -188,15 +193,15 @@ def measure(name: str, case: Case, counts: list[int], rounds: int, seed: int) ->
             pairs[called].append(tuple(timed if first else timed[::-1]))
     rows = []
     for called, found in pairs.items():
-        ratios = [live / bare for bare, live in found]
+        ratios = [live / unmodified for unmodified, live in found]
         low, _, high = statistics.quantiles(ratios, n=4)
-        bare = statistics.median(bare for bare, _ in found)
-        rows.append(Row(name, called, keys[called], statistics.median(ratios), (low, high), 1e3 * bare))
+        unmodified = statistics.median(seconds for seconds, _ in found)
+        rows.append(Row(name, called, keys[called], statistics.median(ratios), (low, high), 1e3 * unmodified))
     return rows
 
 
 def _time(run: Run, model: nn.Module) -> float:
-    run(model)  # brings this copy's weights back into the cache
+    run(model)  # brings the weights of this copy into the cache
     started = time.process_time()
     run(model)
     return time.process_time() - started
@@ -204,7 +209,7 @@ def _time(run: Run, model: nn.Module) -> float:
 
 def show(rows: list[Row]) -> None:
     """Print rows as a table."""
-    print(f"\n{rows[0].model}: bare {rows[0].bare_ms:.1f} ms")
+    print(f"\n{rows[0].model}: {rows[0].unmodified_ms:.1f} ms unmodified")
     print(f"{'corrections':26}{'keys':>8}{'CPU ratio':>11}{'quartiles':>16}")
     for row in rows:
         quartiles = "{:.3f} - {:.3f}".format(*row.quartiles)

@@ -1,9 +1,9 @@
-"""Time and memory of the experiments that a user starts from, on networks of the published sizes with random weights.
+"""Time and memory of the fine-tuning experiments, on networks of the published sizes with random weights.
 
     .venv/bin/python scripts/bench_experiments.py [threads]
 
-Each experiment with its own tuning, batches and optimizer, in a process of its own: the median time of a step after two
-to warm up, and the highest memory that the process held. Data are noise, of the lengths named below.
+Each experiment runs in its own process, with the tuning, batches and optimizer of its config. The script prints the
+median time of a step after two warm-up steps, and the peak memory of the process. The data is noise.
 """
 
 import resource
@@ -17,6 +17,7 @@ STEPS = 5
 
 
 def measure(name: str) -> None:
+    """Run some steps of an experiment, and print their time and the peak memory."""
     import torch
     import transformers
     from hydra import compose, initialize_config_dir
@@ -32,7 +33,7 @@ def measure(name: str) -> None:
         frozen = [net.wav2vec2.feature_extractor]
         batch, seconds = int(cfg.loader.batch_seconds // 5), 5
         inputs = {"input_values": 0.1 * torch.randn(batch, 16_000 * seconds)}
-        labels, said = torch.randint(3, 30, (batch, 60)), f"{batch} utterances of {seconds} s"
+        labels, batch_text = torch.randint(3, 30, (batch, 60)), f"{batch} utterances of {seconds} s"
     elif name == "whisper_to_language":  # openai/whisper-small
         sizes = {"d_model": 768, "encoder_layers": 12, "decoder_layers": 12, "encoder_attention_heads": 12,
                  "decoder_attention_heads": 12, "encoder_ffn_dim": 3072, "decoder_ffn_dim": 3072}  # fmt: skip
@@ -40,7 +41,7 @@ def measure(name: str) -> None:
         frozen = [net.model.encoder]
         batch = int(cfg.loader.batch_seconds // 5)
         inputs = {"input_features": torch.randn(batch, 80, 3000)}
-        labels, said = torch.randint(3, 50_000, (batch, 30)), f"{batch} utterances of 5 s, 30 tokens each"
+        labels, batch_text = torch.randint(3, 50_000, (batch, 30)), f"{batch} utterances of 5 s, 30 tokens each"
     else:  # Helsinki-NLP/opus-mt-en-de
         sizes = {"d_model": 512, "encoder_layers": 6, "decoder_layers": 6, "encoder_ffn_dim": 2048,
                  "decoder_ffn_dim": 2048, "encoder_attention_heads": 8, "decoder_attention_heads": 8}  # fmt: skip
@@ -49,7 +50,7 @@ def measure(name: str) -> None:
         frozen = [net.model.shared, net.model.encoder.embed_positions, net.model.decoder.embed_positions]
         batch = int(cfg.loader.batch_tokens // 25)
         inputs = {"input_ids": torch.randint(3, 58_000, (batch, 25))}
-        labels, said = torch.randint(3, 58_000, (batch, 25)), f"{batch} pairs of 25 tokens"
+        labels, batch_text = torch.randint(3, 58_000, (batch, 25)), f"{batch} pairs of 25 tokens"
     net.train()
     for part in frozen:
         part.requires_grad_(False).eval()
@@ -63,8 +64,8 @@ def measure(name: str) -> None:
         optimizer.zero_grad()
         times.append(time.perf_counter() - start)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    total, free = (sum(p.numel() for p in own) / 1e6 for own in (net.parameters(), trained))
-    print(f"{name}: {total:.0f} M weights, {free:.0f} M trained; a batch of {said}: "
+    total, free = (sum(p.numel() for p in group) / 1e6 for group in (net.parameters(), trained))
+    print(f"{name}: {total:.0f} M weights, {free:.0f} M trained; a batch of {batch_text}: "
           f"{statistics.median(times[2:]):.1f} s, {memory:.1f} GiB")  # fmt: skip
 
 

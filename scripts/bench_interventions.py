@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""What an intervention costs beside plain hooks, folded weights, pyvene and nnsight.
+"""Compare the cost of interventions with that of plain hooks, folded weights, pyvene and nnsight.
 
-    scripts/bench_interventions.py                      # tiny networks: the fixed cost a call, in microseconds
-    scripts/bench_interventions.py --size working       # networks of a working size: the ratio to the bare model
+    scripts/bench_interventions.py                      # tiny networks: the fixed cost per call, in microseconds
+    scripts/bench_interventions.py --size working       # larger networks: the ratio to the unmodified network
     scripts/bench_interventions.py --rounds 30 --threads 2 --models whisper
 
-The task: add a vector to the output of encoder layer 2, and zero 10 units of the first feed-forward map of layer 4 (in
-the decoder, where there is one; in Wav2Letter, two convolutions). All ways of doing it run in one process, each on its
-own copy of one random network, in a fresh order every round. Each timing stands beside a timing of the bare network,
-which comes first every second time; a row is the median over rounds of the differences and of the ratios of CPU time
-within such a pair. "bare" is a second copy of the bare network: what it shows is noise. Every row's output is compared
-with that of plain hooks, so that none is fast by doing nothing. A library that is not installed has a row that says so.
+The task: add a vector to the output of encoder layer 2, and set 10 units of the first feed-forward layer of layer 4 to
+zero (in the decoder, if the network has one; in Wav2Letter, two convolutions). All methods run in one process, each on
+its own copy of one random network, in a new order every round. Each timing is paired with one of the unmodified
+network, which comes first every second time. A row has the medians over rounds of the differences and ratios of CPU
+time within such pairs. "unmodified" is a second copy of the unmodified network; its deviation is noise. Every output
+is compared with that of plain hooks, so no method is fast by doing nothing. A library that is not installed has a row
+that says so.
 """
 
 import argparse
@@ -49,15 +50,23 @@ Run = Callable[[], Tensor]
 
 
 class UnsupportedError(Exception):
-    """A library cannot do the task on this network; the message says why."""
+    """A library cannot do the task on this network, for the reason in the message."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network, where it is steered and ablated, and what it is called with.
+    """A network to benchmark.
 
-    `affine` is the module whose bias takes the vector when it is folded; the output of `steer` is that module's output,
-    or the sum of it and a residual. `axis` is the one that counts units.
+    Attributes:
+        net: The network.
+        steer: The module whose output is steered.
+        affine: The module whose bias takes the vector when it is folded. The output of `steer` is that of this module,
+            or its sum with a residual.
+        ablate: The module whose units are set to zero.
+        vector: `(units,)`, what is added.
+        forward: The arguments of a forward pass.
+        generate: The arguments of `generate`; None for a network without it.
+        axis: The axis of the units, -1 or 1.
     """
 
     net: nn.Module
@@ -151,7 +160,7 @@ def wav2letter(tiny: bool) -> Case:
     from torchaudio.models import Wav2Letter
 
     net = Wav2Letter(num_classes=29, input_type="mfcc", num_features=40)
-    if tiny:  # its own layers, 32 units wide
+    if tiny:  # the same layers, 32 units wide
         for number, conv in enumerate(net.acoustic_model):
             if isinstance(conv, nn.Conv1d):
                 sizes = (40 if number == 0 else 32, 32, conv.kernel_size, conv.stride, conv.padding)
@@ -162,7 +171,7 @@ def wav2letter(tiny: bool) -> Case:
 
 
 class TwoMaps(nn.Module):
-    """Hardly any network, so that what is measured is hardly anything but the intervention."""
+    """A network so small that nearly all of the measured time is that of the intervention."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -192,7 +201,7 @@ def plain_hooks(case: Case) -> tuple[Callable, Callable]:
     return steer, ablate
 
 
-def bare(case: Case, task: str, net: nn.Module) -> Run:
+def unmodified(case: Case, task: str, net: nn.Module) -> Run:
     return case.run(task, net)
 
 
@@ -279,12 +288,12 @@ def pyvene_callables(case: Case, task: str, net: nn.Module) -> Run:
 def _pyvene(case: Case, task: str, net: nn.Module, edits: list, **how: object) -> Run:
     import pyvene
 
-    if not hasattr(net, "config"):  # it asks for one, and for this of it
+    if not hasattr(net, "config"):  # pyvene requires a config with this method
         net.config = SimpleNamespace(to_dict=dict)
     wrapped = pyvene.IntervenableModel(edits, model=net)
     if task == "forward":
         return lambda: logits(wrapped(case.forward, unit_locations=None, **how)[1])
-    # Without these two, an encoder that runs once counts as a prompt and is passed over.
+    # Otherwise pyvene treats an encoder, which runs once, as a prompt and skips it.
     every = {"unit_locations": None, "intervene_on_prompt": True}
     return lambda: wrapped.generate(case.generate, **every, **how, **GREEDY)[1]
 
@@ -312,7 +321,7 @@ def nnsight_trace(case: Case, task: str, net: nn.Module) -> Run:
             for _ in tracer.iter[:TOKENS]:
                 ablate.output[ablated] = 0
             found = tracer.result.save()
-        return found  # noqa: RET504  (it is bound when the block is left)
+        return found  # noqa: RET504  (it is bound when the block ends)
 
     return call
 
@@ -341,7 +350,7 @@ def _at(wrapped: object, path: str) -> object:
 
 
 WAYS = {
-    "bare": bare,
+    "unmodified": unmodified,
     "hooks, registered once": hooks_once,
     "hooks, per call": hooks_per_call,
     "Edits": ours_once,
@@ -356,7 +365,7 @@ WAYS = {
 
 @dataclass(frozen=True)
 class Row:
-    """What one way cost: medians over rounds; None, with a reason in `note`, where it could not be run."""
+    """The cost of a method: medians over rounds; None if it did not run, with the reason in `note`."""
 
     model: str
     task: str
@@ -365,21 +374,34 @@ class Row:
     ratio: float | None = None
     quartiles: tuple[float, float] | None = None
     wall_ratio: float | None = None
-    bare_ms: float | None = None
+    unmodified_ms: float | None = None
     note: str = ""
 
 
 def measure(
     case: Case, task: str, rounds: int, calls: int, warm: bool, seed: int, ways: dict[str, Callable] = WAYS
 ) -> list[Row]:
-    """Args: calls: how many in each timing, `warm`: after one that is not timed."""
+    """Time each method together with the unmodified network.
+
+    Args:
+        case: The network and the task's modules.
+        task: "forward" or "generate".
+        rounds: Each round times every method once.
+        calls: The number of calls in a timing.
+        warm: Whether to run once before each timing.
+        seed: For the order of the methods.
+        ways: The methods.
+
+    Returns:
+        One row per method.
+    """
     model = case.net.__class__.__name__
     expected = {
-        "bare": case.run(task, case.net)(),
+        "unmodified": case.run(task, case.net)(),
         "": hooks_once(case, task, copy.deepcopy(case.net))(),
     }
-    if torch.equal(expected["bare"], expected[""]) and task == "forward":
-        raise SystemExit(f"{model}: plain hooks change nothing; the comparison of outputs would be void.")
+    if torch.equal(expected["unmodified"], expected[""]) and task == "forward":
+        raise SystemExit(f"{model}: plain hooks change nothing, so comparing outputs with theirs would prove nothing.")
     runs: dict[str, Run] = {}
     notes: dict[str, str] = {}
     for way, make in ways.items():
@@ -390,7 +412,7 @@ def measure(
             notes[way] = f"cannot: {error}"
         except ImportError as error:
             notes[way] = f"not installed ({error.name})"
-        except Exception as error:  # a library that fails gives a row, and the others go on
+        except Exception as error:  # record the failure, and continue with the other methods
             notes[way] = f"fails: {type(error).__name__}: {(str(error).splitlines() or [''])[0][:100]}"
             runs.pop(way, None)
     base, order, draw = case.run(task, case.net), list(runs), random.Random(seed)
@@ -407,13 +429,13 @@ def measure(
         if way not in runs:
             rows.append(Row(model, task, way, note=notes[way]))
             continue
-        differences, ratios, walls, bares = zip(*pairs[way], strict=True)
+        differences, ratios, walls, alone = zip(*pairs[way], strict=True)
         low, _, high = statistics.quantiles(ratios, n=4)
         middle = statistics.median
         rows.append(
             Row(
                 model, task, way, middle(differences) * 1e6, middle(ratios), (low, high), middle(walls),
-                middle(bares) * 1e3, notes[way],
+                middle(alone) * 1e3, notes[way],
             )
         )  # fmt: skip
     return rows
@@ -421,7 +443,7 @@ def measure(
 
 def _time(run: Run, calls: int, warm: bool) -> tuple[float, float]:
     if warm:
-        run()  # brings this copy's weights back into the cache
+        run()  # brings the weights of this copy into the cache
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(calls):
         run()
@@ -432,14 +454,14 @@ def _same(found: Tensor, expected: Tensor) -> str:
     if found.is_floating_point():
         difference = float((found - expected).abs().max() / expected.abs().max())
         return "" if difference <= 1e-5 else f"WRONG: output differs by {difference:.0e}"
-    # Whisper's generate of some wrappers leaves the start token in, and of others not.
+    # With some wrappers Whisper's generate keeps the start token, with others it does not.
     shorter = min(found.shape[1], expected.shape[1])
     return "" if torch.equal(found[:, -shorter:], expected[:, -shorter:]) else "WRONG: other tokens"
 
 
 def show(rows: list[Row]) -> None:
-    print(f"\n{rows[0].model}, {rows[0].task}: bare {rows[0].bare_ms:.2f} ms")
-    print(f"{'':28}{'CPU us more':>12}{'CPU ratio':>11}{'quartiles':>16}{'wall ratio':>12}")
+    print(f"\n{rows[0].model}, {rows[0].task}: {rows[0].unmodified_ms:.2f} ms unmodified")
+    print(f"{'':28}{'added us':>12}{'CPU ratio':>11}{'quartiles':>16}{'wall ratio':>12}")
     for row in rows:
         if row.ratio is None:
             print(f"{row.way:28}{'-':>12}  {row.note}")

@@ -1,26 +1,26 @@
 #!/usr/bin/env python3
-"""What introspection costs, beside what one would write by hand, and beside captum where it is installed.
+"""Compare the cost of profiles and conductance with that of a hand-written pass and, if it is installed, of captum.
 
     scripts/bench_introspection.py                       # profiles (GradNAP) of every layer, three models
     scripts/bench_introspection.py --models wav2letter --rounds 30 --memory
-    scripts/bench_introspection.py --models --conductance --rounds 3     # conductance of every layer, and nothing else
+    scripts/bench_introspection.py --models --conductance --rounds 3     # only the conductance of every layer
 
-`hand` is one forward and one backward pass with a hook at every site that keeps its activation, and the gradients of
-all of them by `torch.autograd.grad`: nothing is summed, nothing grouped. `profiles` is `add_batch`: the same pass, and
-its sums over 30 groups in 16 folds. `captum, list` is one call of LayerGradientXActivation for all layers,
-`captum, calls` one for each; neither groups or sums. `hand, again` is how far two runs of the same are apart.
+`hand` is one forward and one backward pass. A hook at every site stores the activation, and `torch.autograd.grad`
+gives all gradients; they are neither grouped nor summed. `hand, again` repeats it; its deviation from 1 is noise.
+`profiles` is `add_batch`: the same pass, and its sums over 30 groups in 16 folds. `captum, list` calls
+LayerGradientXActivation once for all layers, `captum, calls` once per layer; both return ungrouped values.
 
-The models are torchaudio's Wav2Letter (random weights, 23 M, 4 utterances of 1.5 to 2 s), and the embedded
-`us-english` (16 utterances) and `weather-en-de` (32 sentences). All ways run in one process on the same batch, in a
-fresh order every round; a row is the median over rounds, and its ratio that of the ratios within a round, of CPU time.
-`error` is the largest difference of a layer's gradient x activation from hand's, relative to its largest.
+Models: torchaudio's Wav2Letter (23 M random weights; 4 utterances of 1.5 to 2 s) and the embedded `us-english` (16
+utterances) and `weather-en-de` (32 sentences). All variants run in one process on the same batch, in a new order every
+round. A row has the medians over rounds of the CPU time and of the ratios within a round. `error` is the largest
+difference of a layer's gradient x activation from that of `hand`, relative to the layer's largest value.
 
-`--conductance`: the conductance of every layer of Wav2Letter for a word in 1 s of sound, on a path of 8 steps, in one
-walk (ours); and captum's LayerConductance, a call for each layer, of as many points of the same path at once. Ours is
-the mean of the sums whose gradients are taken at the left and at the right end of each step, captum's the left one:
-`error` is from the mean of captum's on the path and on its reverse, relative to the layer's largest.
+`--conductance` measures the conductance of every layer of Wav2Letter for a word in 1 s of sound, on a path of 8 steps:
+ours in one pass over the path, and captum's LayerConductance with one call per layer. Ours averages the gradients at
+the left and right end of each step; captum uses the left end. `error` is therefore the difference from the mean of
+captum's results on the path and on its reverse, relative to the layer's largest value.
 
-`--memory` goes through 1 and 10 times the same corpus, each in a process of its own: how much the peak grows.
+`--memory` measures how much the peak memory grows from one to ten copies of a corpus, each in its own process.
 """
 
 import argparse
@@ -60,7 +60,7 @@ GROUPS = 30
 
 @dataclass(frozen=True)
 class Case:
-    """A model in eval mode, a batch, and what its steps are grouped by."""
+    """A model in eval mode, a batch, and the groupings of its steps."""
 
     name: str
     model: Model
@@ -70,7 +70,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """What one way costs: milliseconds, and how often what it costs by hand, with quartiles; CPU time."""
+    """The CPU time of a variant, in milliseconds and relative to the hand-written pass, with quartiles."""
 
     model: str
     way: str
@@ -122,12 +122,12 @@ def _speech(name: str, model: Model, count: int) -> Case:
 
 
 def by_hand(case: Case) -> dict[str, tuple[Tensor, Tensor]]:
-    """What every site's module puts out, and its gradient, as the module has them, by the site's name."""
+    """Return the output of every site's module and its gradient, in the module's layout, by the site's name."""
     acts: dict[str, Tensor] = {}
 
     def keeping(name: str) -> Callable[..., Tensor]:
         def keep(module: torch.nn.Module, inputs: object, output: Tensor) -> Tensor:
-            # What goes on is a copy, for in-place ReLUs would overwrite what is kept; the first begins the graph.
+            # Pass on a copy, because in-place ReLUs would overwrite what is stored. The graph starts at the first site.
             acts[name] = output if output.requires_grad else output.requires_grad_()
             return acts[name].clone()
 
@@ -146,12 +146,12 @@ def by_hand(case: Case) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def captum_ways(case: Case) -> dict[str, Callable[[], object]]:
-    """One call for all layers, and one for each; none where captum is not installed."""
+    """Return the calls of captum: one for all layers, and one per layer. Empty if captum is not installed."""
     try:
         from captum.attr import LayerGradientXActivation
     except ImportError:
         return {}
-    if case.batch.inputs.dtype == torch.long:  # it wants inputs that have gradients
+    if case.batch.inputs.dtype == torch.long:  # captum needs inputs that can have gradients
         return {}
     layers = [case.model.get_submodule(site.name) for site in case.model.sites]
 
@@ -166,10 +166,10 @@ def captum_ways(case: Case) -> dict[str, Callable[[], object]]:
 
 
 def measure(case: Case, rounds: int, seed: int) -> list[Row]:
-    """Time every way in turn."""
+    """Time all variants."""
     profiles = ProfilesFitter(case.model.sites, group_names(case.groups))
     for parameter in case.model.parameters():
-        parameter.requires_grad_(False)  # by hand too: weights' gradients are nobody's concern here
+        parameter.requires_grad_(False)  # no variant needs gradients of weights
     ways: dict[str, Callable[[], object]] = {
         "hand": lambda: by_hand(case),
         "hand, again": lambda: by_hand(case),
@@ -196,7 +196,7 @@ def measure(case: Case, rounds: int, seed: int) -> list[Row]:
 
 
 def largest_error(case: Case) -> float:
-    """How far gradient times activation is from what it is by hand."""
+    """Return the largest difference of gradient times activation from that of the hand-written pass."""
     wanted = {name: x * gradient for name, (x, gradient) in by_hand(case).items()}
     worst = 0.0
 
@@ -213,7 +213,7 @@ def largest_error(case: Case) -> float:
 
 
 def measure_conductance(rounds: int, seed: int, steps: int = 8) -> list[Row]:
-    """Time conductance in one walk and in captum's calls; the ratio is to ours."""
+    """Time our conductance and captum's. Ratios are relative to ours."""
     import soundfile
 
     from adapt.introspect.attribution.conductance import conductance
@@ -224,7 +224,7 @@ def measure_conductance(rounds: int, seed: int, steps: int = 8) -> list[Row]:
     case = wav2letter()
     model = case.model.requires_grad_(False)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "heard.wav"
+        path = Path(folder) / "example.wav"
         soundfile.write(path, case.batch.inputs[0, : model.sample_rate].numpy(), model.sample_rate)
         example = Utterance(path, "a test")
         batch = single_batch(model, example)
@@ -235,7 +235,7 @@ def measure_conductance(rounds: int, seed: int, steps: int = 8) -> list[Row]:
         place = network_input(model, batch)
         score, x, low = word_score(model, batch, place, word), place.x, place.baseline("even")
         layers = {site.name: model.get_submodule(site.name) for site in model.sites}
-        ways: dict[str, Callable[[], object]] = {"one walk": lambda: conductance(model, example, word, steps=steps)}
+        ways: dict[str, Callable[[], object]] = {"one pass": lambda: conductance(model, example, word, steps=steps)}
         error = None
         try:
             from captum.attr import LayerConductance
@@ -249,7 +249,7 @@ def measure_conductance(rounds: int, seed: int, steps: int = 8) -> list[Row]:
                 }
 
             ways["captum, calls"] = lambda: by_captum(low, x)
-            found, there, back = ways["one walk"]().conductance, by_captum(low, x), by_captum(x, low)
+            found, there, back = ways["one pass"]().conductance, by_captum(low, x), by_captum(x, low)
             wanted = {name: (own - back[name]).double() / 2 for name, own in there.items()}
             error = max(
                 float((found[name] - own).abs().max() / own.abs().max()) for name, own in wanted.items() if own.any()
@@ -266,7 +266,7 @@ def measure_conductance(rounds: int, seed: int, steps: int = 8) -> list[Row]:
                     seconds[way].append(time.process_time() - started)
     rows = []
     for way, own in seconds.items():
-        ratios = [one / ours for one, ours in zip(own, seconds["one walk"], strict=True)]
+        ratios = [one / ours for one, ours in zip(own, seconds["one pass"], strict=True)]
         low_, _, high = statistics.quantiles(ratios, n=4)
         middle = statistics.median(ratios)
         rows.append(Row(case.name, way, 1000 * statistics.median(own), middle, (low_, high), error))
@@ -275,7 +275,7 @@ def measure_conductance(rounds: int, seed: int, steps: int = 8) -> list[Row]:
 
 
 def peak(times: int) -> float:
-    """The peak memory of a process that profiles a corpus so many times over, in MiB."""
+    """Return the peak memory in MiB of a process that profiles `times` copies of a corpus."""
     folder = str(Path(__file__).resolve().parent)
     code = f"import sys; sys.path[0] = {folder!r}\nimport bench_introspection\nbench_introspection.go_through({times})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -283,7 +283,7 @@ def peak(times: int) -> float:
 
 
 def go_through(times: int) -> None:
-    """Print the peak memory of profiling the corpus of Wav2Letter's case so many times over."""
+    """Profile `times` copies of the corpus of the Wav2Letter case, and print the peak memory in MiB."""
     torch.set_num_threads(1)
     case = wav2letter()
     import soundfile
@@ -310,8 +310,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--conductance", action="store_true", help="also: conductance of every layer")
-    parser.add_argument("--memory", action="store_true", help="also: how the peak grows with the corpus")
+    parser.add_argument("--conductance", action="store_true", help="also time the conductance of every layer")
+    parser.add_argument("--memory", action="store_true", help="also measure how the peak memory grows with the corpus")
     parser.add_argument("--json", type=Path, help="also write all rows to this file")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -328,20 +328,22 @@ def main() -> None:
         for row in measure(case, args.rounds, args.seed):
             _print(row)
             rows.append(row)
-    told = {"rows": [asdict(row) for row in rows]}
+    results = {"rows": [asdict(row) for row in rows]}
     if args.conductance:
         torch.manual_seed(args.seed)
         found = measure_conductance(args.rounds, args.seed)
-        told["conductance"] = [asdict(row) for row in found]
+        results["conductance"] = [asdict(row) for row in found]
         print(f"\nconductance of every layer\n{'':16}{'ms':>10}{'/ ours':>9}{'quartiles':>18}{'error':>10}")
         for row in found:
             _print(row)
     if args.memory:
         once, ten = peak(1), peak(10)
-        told["peak"] = {"once": once, "ten": ten}
-        print(f"\npeak memory: {once:.0f} MiB, over ten times the corpus {ten:.0f} ({ten / once - 1:+.1%})")
+        results["peak"] = {"once": once, "ten": ten}
+        print(
+            f"\npeak memory: {once:.0f} MiB for one copy of the corpus, {ten:.0f} MiB for ten ({ten / once - 1:+.1%})"
+        )
     if args.json:
-        args.json.write_text(json.dumps(told, indent=1))
+        args.json.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

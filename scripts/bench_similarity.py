@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""What similarity and probes cost: CKA of all layers beyond the forward passes, and the linear probe beside its peers.
+"""Time and accuracy of CKA, compared with the forward passes, and of the linear probe, compared with other fits.
 
     scripts/bench_similarity.py                        # both
     scripts/bench_similarity.py --rounds 9 --only cka
 
-`cka`: torchaudio's Wav2Letter (23 M random weights), 11 x 11 layers, before x after an edit, so two passes over batches
-of 4 x 3 s, 8 steps of each utterance. A row is the median over rounds of CPU time, its ratio the median of the ratios
-within a round. `passes, again` is the bare passes a second time: how far it is from 1 is noise. `beyond` is only what
-CKA reads and reckons, timed within the passes, where that noise does not hide it.
+`cka`: 11 x 11 layers of torchaudio's Wav2Letter (23 M random weights), before and after an edit. This takes two passes
+over batches of 4 x 3 s; CKA uses 8 steps of each utterance. A row has the median over rounds of the CPU time, and of
+the ratios within a round. `passes, again` repeats the passes without CKA; its deviation from 1 is noise. `beyond` is
+the time of CKA alone, measured within the passes, so this noise does not affect it.
 
-`probe`: phonemes of synthetic speech in two accents, read at layers of the embedded recogniser, on held-out utterances:
-ours; scikit-learn's LogisticRegression on the same standardised rows and on raw ones; and Adam on raw rows as NeuroX
-sets it (learning rate 0.001, 10 epochs, batches of 32, penalties of 1e-5). CPU seconds and balanced accuracy.
+`probe`: predict the phonemes of synthetic speech in two accents from layers of the embedded recogniser, on held-out
+utterances. The fits are ours; scikit-learn's LogisticRegression on the same standardised rows and on raw rows; and
+Adam on raw rows with the settings of NeuroX (learning rate 0.001, 10 epochs, batches of 32, penalties of 1e-5). A row
+has the CPU time in seconds and the balanced accuracy.
 """
 
 import argparse
@@ -43,7 +44,7 @@ from interventions.sites import Site, find_sites
 
 @dataclass(frozen=True)
 class CkaRow:
-    """CPU seconds of a round, and the ratio to the bare passes."""
+    """CPU seconds of a round, and their ratio to the passes without CKA."""
 
     way: str
     seconds: float
@@ -52,7 +53,7 @@ class CkaRow:
 
 @dataclass(frozen=True)
 class ProbeRow:
-    """One way of fitting a linear probe at one layer. `seconds` of CPU; `accuracy` is the mean over the classes."""
+    """One fit of a linear probe at one layer: CPU seconds, and the accuracy averaged over classes."""
 
     layer: str
     rows: int
@@ -64,7 +65,7 @@ class ProbeRow:
 
 
 def cka(rounds: int, batches: int, seed: int, seconds: float = 3.0, net: nn.Module | None = None) -> list[CkaRow]:
-    """Two passes over each batch, bare and read by CKA, in turn."""
+    """Time two passes over each batch, without and with CKA, in turn."""
     torch.manual_seed(seed)
     before = (net or _wav2letter()).eval()
     after = copy.deepcopy(before)
@@ -77,11 +78,11 @@ def cka(rounds: int, batches: int, seed: int, seconds: float = 3.0, net: nn.Modu
     inputs = [
         torch.randn(4, windows[0] and before.get_submodule(sites[0].name).in_channels, frames) for _ in range(batches)
     ]
-    own = {site.name: steps_after(windows[: n + 1], torch.full((4,), frames)) for n, site in enumerate(sites)}
-    count = torch.stack(list(own.values())).amin(0).clamp(max=8)
+    valid = {site.name: steps_after(windows[: n + 1], torch.full((4,), frames)) for n, site in enumerate(sites)}
+    count = torch.stack(list(valid.values())).amin(0).clamp(max=8)
     spent = [0.0]
 
-    def bare() -> None:
+    def passes() -> None:
         for x in inputs:
             before(x), after(x)
 
@@ -93,7 +94,7 @@ def cka(rounds: int, batches: int, seed: int, seconds: float = 3.0, net: nn.Modu
 
             def keep(site: Site, activation: Tensor) -> None:
                 start = time.process_time()
-                places, times = pick(site, own[site.name])
+                places, times = pick(site, valid[site.name])
                 found.append(activation[places, times])
                 spent[0] += time.process_time() - start
 
@@ -111,7 +112,7 @@ def cka(rounds: int, batches: int, seed: int, seconds: float = 3.0, net: nn.Modu
         spent[0] += time.process_time() - start
         assert matrix.isfinite().all() and float(matrix.diagonal().min()) > 0.999
 
-    ways: dict[str, Callable[[], None]] = {"passes": bare, "passes, again": bare, "passes with CKA": read}
+    ways: dict[str, Callable[[], None]] = {"passes": passes, "passes, again": passes, "passes with CKA": read}
     times: dict[str, list[float]] = {way: [] for way in ways}
     beyond = []
     with torch.no_grad():
@@ -121,7 +122,7 @@ def cka(rounds: int, batches: int, seed: int, seconds: float = 3.0, net: nn.Modu
                 spent[0] = 0.0
                 start = time.process_time()
                 ways[way]()
-                if turn:  # the first warms up
+                if turn:  # the first turn warms up
                     times[way].append(time.process_time() - start)
                     beyond += [spent[0]] if way == "passes with CKA" else []
     found = [
@@ -139,7 +140,7 @@ def _wav2letter() -> nn.Module:
 
 
 def probe(layers: list[int], utterances: int, seed: int) -> list[ProbeRow]:
-    """Fit phonemes at some layers of the embedded recogniser in each way."""
+    """Fit phoneme probes at some layers of the embedded recogniser, in each way."""
     from adapt.data.loader import Loader
     from adapt.data.synthetic.accents import accents
     from adapt.introspect.probes.held_out import split_rows, standardise
@@ -198,7 +199,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, default=8)
     parser.add_argument("--layers", type=int, nargs="+", default=[0, 4, 7, 9])
-    parser.add_argument("--utterances", type=int, default=100, help="in each of two accents")
+    parser.add_argument("--utterances", type=int, default=100, help="utterances in each of two accents")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="also write all rows to this file")
@@ -209,13 +210,13 @@ def main() -> None:
     print(
         f"torch {torch.__version__}, scikit-learn {importlib.metadata.version('scikit-learn')}; {args.threads} threads"
     )
-    told: dict[str, list[dict[str, object]]] = {}
+    results: dict[str, list[dict[str, object]]] = {}
     if args.only != "probe":
         rows = cka(args.rounds, args.batches, args.seed)
-        print(f"\nCKA, 11 x 11 layers (goal of what is beyond the passes: 0.010)\n{'':20}{'CPU s':>9}{'/ passes':>10}")
+        print(f"\nCKA, 11 x 11 layers (goal for `beyond`: 0.010)\n{'':20}{'CPU s':>9}{'/ passes':>10}")
         for row in rows:
             print(f"{row.way:20}{row.seconds:9.3f}{row.ratio:10.4f}", flush=True)
-        told["cka"] = [asdict(row) for row in rows]
+        results["cka"] = [asdict(row) for row in rows]
     if args.only != "cka":
         rows = probe(args.layers, args.utterances, args.seed)
         for layer in dict.fromkeys(row.layer for row in rows):
@@ -223,9 +224,9 @@ def main() -> None:
             print(f"\n{layer}: {own[0].rows:,} rows, {own[0].units} units, {own[0].classes} phonemes")
             for row in own:
                 print(f"{row.way:28}{row.seconds:8.2f} s{row.accuracy:9.1%}", flush=True)
-        told["probe"] = [asdict(row) for row in rows]
+        results["probe"] = [asdict(row) for row in rows]
     if args.json:
-        args.json.write_text(json.dumps(told, indent=1))
+        args.json.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

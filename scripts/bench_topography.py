@@ -1,19 +1,20 @@
 #!/usr/bin/env python3
-"""What topographic maps cost and what they are worth, beside UMAP with the papers' swarm and other layouts.
+"""Time and quality of topographic maps, for all layouts, including UMAP with the swarm of the papers.
 
-    scripts/bench_topography.py                        # 250 and 2,000 units, all layouts but those that take minutes
-    scripts/bench_topography.py --slow                 # those too: swarms and graphs of 2,000 units, 5 minutes
+    scripts/bench_topography.py                        # 250 and 2,000 units, without the layouts that take minutes
+    scripts/bench_topography.py --slow                 # also swarms and graphs of 2,000 units (5 minutes)
     scripts/bench_topography.py --layouts sorted_grid tsne --rounds 5 --cache acts.npz
-    scripts/bench_topography.py --learned              # instead: maps that are learned, at several strengths
+    scripts/bench_topography.py --learned              # only learned maps, at several strengths
 
-Profiles are those of a torchaudio Wav2Letter (23 M weights) that was trained for 260 steps on synthetic letters: 30
-pairs of gliding formants in six clusters, in noise. They are the mean activations of each letter less those of all,
-behind the eighth convolution (250 units) and the ninth (2,000). Training takes three minutes; `--cache` keeps them.
+The profiles are those of a torchaudio Wav2Letter (23 M weights) after 260 training steps on synthetic letters: 30
+pairs of gliding formants in six clusters, with noise. A profile is the mean activation for each letter minus the mean
+over letters, after the eighth convolution (250 units) and the ninth (2,000 units). Training takes three minutes;
+`--cache` stores the profiles.
 
-`cpu` is the process's CPU time, one thread, the median over rounds, without the first (`cold`, in which libraries are
-imported and compiled); `wall` is the same by the clock. trust, local, moran, spacing and hull are those of
-adapt/introspect/topography/quality.py; resize is the papers' own figure (published.py). An asterisk marks what misses a
-goal of this project.
+`cpu` is the CPU time of one thread and `wall` the wall time, both medians over rounds without the first. The first
+round (`cold`) includes importing and compiling libraries. trust, local, moran, spacing and hull are defined in
+adapt/introspect/topography/quality.py, and resize, the figure of the papers, in published.py. An asterisk marks a
+value that misses a goal of this project.
 """
 
 import argparse
@@ -45,7 +46,7 @@ from adapt.introspect.topography.published import stability
 from adapt.introspect.topography.quality import morans_i, quality
 from interventions.sites import find_sites
 
-LETTERS, BANDS, FRAMES = 30, 40, 12  # frames a letter
+LETTERS, BANDS, FRAMES = 30, 40, 12  # frames per letter
 GOALS = {
     250: {"cpu": 0.8, "trust": 0.85, "local": 0.54, "moran": 0.41, "spacing": 0.02, "hull": 0.98},
     2000: {"cpu": 11.0, "trust": 0.92, "local": 0.40, "moran": 0.64, "spacing": 0.02, "hull": 0.98},
@@ -55,7 +56,7 @@ Layout = Callable[[np.ndarray], np.ndarray]
 
 
 def swarmed(layout: Callable[..., np.ndarray]) -> Layout:
-    """A layout without a grid, spread out by the swarm, as in the papers."""
+    """Return a layout without a grid that is followed by the swarm, as in the papers."""
     return lambda profiles: swarm(profiles, start=layout(profiles, grid=False))
 
 
@@ -79,7 +80,7 @@ SLOW = ("umap + swarm", "graph", "swarm")
 
 @dataclass(frozen=True)
 class Row:
-    """One layout of one layer; times in seconds."""
+    """The results of one layout of one layer; times in seconds."""
 
     layout: str
     units: int
@@ -95,33 +96,34 @@ class Row:
 
 
 class Letters:
-    """Synthetic letters: each a pair of gliding formants, near those of the others of its cluster."""
+    """Synthetic letters: pairs of gliding formants, which are similar within a cluster."""
 
     def __init__(self, seed: int) -> None:
         self.draw = torch.Generator().manual_seed(seed)
         cluster = torch.randint(6, (LETTERS,), generator=self.draw)
         start = 4 + (BANDS - 8) * torch.rand(6, 2, generator=self.draw)[cluster]
         start = start + 2 * torch.randn(LETTERS, 2, generator=self.draw)
-        way = torch.linspace(0, 1, FRAMES) * 4 * torch.randn(LETTERS, 2, 1, generator=self.draw)
-        apart = torch.arange(BANDS).view(-1, 1) - (start.unsqueeze(-1) + way).unsqueeze(2)
-        self.shapes = (-((apart / 1.5) ** 2) / 2).exp().sum(1)  # (letters, bands, frames)
+        glide = torch.linspace(0, 1, FRAMES) * 4 * torch.randn(LETTERS, 2, 1, generator=self.draw)
+        distance = torch.arange(BANDS).view(-1, 1) - (start.unsqueeze(-1) + glide).unsqueeze(2)
+        self.shapes = (-((distance / 1.5) ** 2) / 2).exp().sum(1)  # (letters, bands, frames)
 
     def batch(self, examples: int, letters: int) -> tuple[Tensor, Tensor]:
-        """Spectrograms `(examples, bands, time)` and the letter of each frame `(examples, time)`."""
-        said = torch.randint(LETTERS, (examples, letters), generator=self.draw)
+        """Return spectrograms `(examples, bands, time)` and the letter of each frame `(examples, time)`."""
+        spoken = torch.randint(LETTERS, (examples, letters), generator=self.draw)
         loud = 0.7 + 0.6 * torch.rand(examples, letters, 1, 1, generator=self.draw)
-        x = (self.shapes[said] * loud).transpose(1, 2).flatten(2)
+        x = (self.shapes[spoken] * loud).transpose(1, 2).flatten(2)
         x = x + 0.2 * torch.randn(x.shape, generator=self.draw)
-        return (x - x.mean()) / x.std(), said.repeat_interleave(FRAMES, 1)
+        return (x - x.mean()) / x.std(), spoken.repeat_interleave(FRAMES, 1)
 
 
 def trained(letters: Letters, steps: int) -> tuple[nn.Sequential, float]:
-    """A Wav2Letter that was trained a little, and the share of frames it named right in the last 20 steps."""
+    """Train a Wav2Letter for some steps. Also return its share of correct frames in the last 20 steps."""
     import torchaudio
 
     net = torchaudio.models.Wav2Letter(num_classes=LETTERS, input_type="mfcc", num_features=BANDS).acoustic_model
-    net = net[:-1]  # the rectifier behind its output cuts gradients off
-    with torch.no_grad():  # unit variance in each layer, by the data: its own start does not leave chance for long
+    net = net[:-1]  # the ReLU after the output would block gradients
+    # Scale each layer to unit variance on data: with the default initialisation, learning starts late.
+    with torch.no_grad():
         hidden, _ = letters.batch(4, 16)
         for module in net:
             if isinstance(module, nn.Conv1d):
@@ -132,30 +134,40 @@ def trained(letters: Letters, steps: int) -> tuple[nn.Sequential, float]:
                 hidden = module(hidden).relu()
     optimizer, right = torch.optim.Adam(net.parameters(), 2e-4), []
     for step in range(steps):
-        x, said = letters.batch(4, 8)
-        logits, said = aligned(net(x), said)
-        F.cross_entropy(logits, said).backward()
+        x, spoken = letters.batch(4, 8)
+        logits, spoken = aligned(net(x), spoken)
+        F.cross_entropy(logits, spoken).backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        right.append(float((logits.argmax(1) == said).float().mean()))
+        right.append(float((logits.argmax(1) == spoken).float().mean()))
         if step % 50 == 49:
-            print(f"training, step {step + 1}: {statistics.mean(right[-20:]):.2f} of frames right", flush=True)
+            print(f"training, step {step + 1}: {statistics.mean(right[-20:]):.2f} of frames correct", flush=True)
     return net, statistics.mean(right[-20:] or [0.0])
 
 
-def aligned(activations: Tensor, said: Tensor) -> tuple[Tensor, Tensor]:
-    """Activations `(examples, units, steps)` and the letter of each step; a step is two frames."""
-    said = said[:, ::2]
-    steps = min(activations.shape[2], said.shape[1])
-    return activations[:, :, :steps], said[:, :steps]
+def aligned(activations: Tensor, spoken: Tensor) -> tuple[Tensor, Tensor]:
+    """Return activations `(examples, units, steps)` and the letter of each step. A step is two frames."""
+    spoken = spoken[:, ::2]
+    steps = min(activations.shape[2], spoken.shape[1])
+    return activations[:, :, :steps], spoken[:, :steps]
 
 
 @torch.no_grad()
 def profiles_of(
     net: nn.Sequential, letters: Letters, layers: dict[str, int], batches: int = 24
 ) -> dict[str, np.ndarray]:
-    """Mean activation of each letter less the mean over letters, `(units, letters)`, behind rectifiers by number."""
+    """Return the mean activation for each letter minus the mean over letters, after some modules of a network.
+
+    Args:
+        net: The network.
+        letters: Where the spectrograms come from.
+        layers: The number of a module, by the name of its profile.
+        batches: The number of batches to average over.
+
+    Returns:
+        `(units, letters)`, by the names of `layers`.
+    """
     sums: dict[str, Tensor] = {}
     counts = torch.zeros(LETTERS)
     for _ in range(batches):
@@ -164,31 +176,31 @@ def profiles_of(
             hidden = module(hidden)
             name = next((name for name, at in layers.items() if at == number), None)
             if name is not None:
-                held, said = aligned(hidden, frames)
+                held, spoken = aligned(hidden, frames)
                 own = sums.setdefault(name, torch.zeros(LETTERS, held.shape[1]))
-                own.index_add_(0, said.flatten(), held.transpose(1, 2).flatten(0, 1))
-        counts += torch.bincount(said.flatten(), minlength=LETTERS)
+                own.index_add_(0, spoken.flatten(), held.transpose(1, 2).flatten(0, 1))
+        counts += torch.bincount(spoken.flatten(), minlength=LETTERS)
     means = {name: own / counts.unsqueeze(1) for name, own in sums.items()}
     return {name: (mean - mean.mean(0)).T.double().numpy() for name, mean in means.items()}
 
 
 def made_profiles(steps: int, seed: int) -> dict[str, np.ndarray]:
-    """Profiles of the two layers that are laid out."""
+    """Train a network, and return the profiles of the two layers to lay out."""
     torch.manual_seed(seed)
     letters = Letters(seed)
     net, right = trained(letters, steps)
-    print(f"{right:.2f} of frames right")
+    print(f"{right:.2f} of frames correct")
     return profiles_of(net, letters, {"250": 15, "2000": 17})
 
 
 def measure(name: str, profiles: np.ndarray, rounds: int) -> Row:
-    """Lay profiles out `rounds` times after a first; raises where two maps differ."""
+    """Lay out profiles once to warm up, and `rounds` times to measure. Raises RuntimeError if two maps differ."""
     cpu, wall, first = [], [], None
     for _ in range(rounds + 1):
-        began, at = time.process_time(), time.perf_counter()
+        cpu_start, wall_start = time.process_time(), time.perf_counter()
         points = LAYOUTS[name](profiles)
-        cpu.append(time.process_time() - began)
-        wall.append(time.perf_counter() - at)
+        cpu.append(time.process_time() - cpu_start)
+        wall.append(time.perf_counter() - wall_start)
         first = points if first is None else first
         if not np.array_equal(points, first):
             raise RuntimeError(f"{name}: two maps of the same profiles differ.")
@@ -200,7 +212,7 @@ def measure(name: str, profiles: np.ndarray, rounds: int) -> Row:
 
 
 def show(rows: list[Row]) -> None:
-    """Print rows of one layer, an asterisk behind what misses its goal."""
+    """Print the rows of one layer, with an asterisk after values that miss their goal."""
     keys = [field.name for field in fields(Row)][2:]
     goals = GOALS.get(rows[0].units, {})
     print(f"\n{rows[0].units} units\n{'':22}" + "".join(f"{key:>9}" for key in keys))
@@ -214,7 +226,7 @@ def show(rows: list[Row]) -> None:
 
 
 def others(profiles: dict[str, np.ndarray]) -> dict[str, float]:
-    """CPU seconds of what else is done with a map: alignment, drawing, and the loss of a layer that is laid out."""
+    """Return the CPU seconds of other work with maps: aligning, drawing, and the loss of a learned map."""
     (small, few), (large, many) = ((sorted_grid(each), each) for each in profiles.values())
     conv = nn.Conv1d(250, 2000, 32)
     loss = TopographicLoss(conv, find_sites(conv))
@@ -224,14 +236,14 @@ def others(profiles: dict[str, np.ndarray]) -> dict[str, float]:
         made = conv(x).square().mean()
         (made + loss() if lay_out else made).backward()
 
-    def drawn_apart() -> None:
+    def draw_separately() -> None:
         for group in range(LETTERS):
             Canvas(large).images(many[:, [group]])
 
     tasks: dict[str, Callable[[], object]] = {
-        f"turn {len(large)} units onto {len(small)}": lambda: align_layers(large, many, small, few),
+        f"align {len(large)} units with {len(small)}": lambda: align_layers(large, many, small, few),
         f"draw {LETTERS} groups": lambda: Canvas(large).images(many),
-        f"draw {LETTERS} groups, a triangulation each": drawn_apart,
+        f"draw {LETTERS} groups, with a triangulation for each": draw_separately,
         "quality figures": lambda: quality(large, many),
         "a convolution of 16 M weights, forward and backward": lambda: step(False),
         "the same with TopographicLoss": lambda: step(True),
@@ -248,10 +260,11 @@ def others(profiles: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def learned(strengths: list[float], steps: int, seed: int) -> list[tuple[float, float, list[float], list[float]]]:
-    """Twins of a small network (three convolutions of 144 units), trained with `TopographicLoss` of several strengths.
+    """Train a small network (three convolutions of 144 units) with `TopographicLoss`, from the same initial weights.
 
-    For each: the share of frames it names right in letters it was not trained on, and, by layer, the mean cosine of
-    neighbouring units' weights and Moran's I of what the units respond to, on the grid that the loss laid them on.
+    Returns:
+        For each strength: the strength, the share of correct frames on new letters, and for each layer the mean cosine
+        similarity of the weights of neighbouring units, and Moran's I of the profiles on the grid of the loss.
     """
     found = []
     for strength in strengths:
@@ -263,21 +276,22 @@ def learned(strengths: list[float], steps: int, seed: int) -> list[tuple[float, 
         loss = TopographicLoss(net, find_sites(net, "[024]"), strength)
         optimizer = torch.optim.Adam(net.parameters(), 1e-3)
         for _ in range(steps):
-            x, said = letters.batch(4, 8)
-            logits, said = aligned(net(x), said)
-            (F.cross_entropy(logits, said) + loss()).backward()
+            x, spoken = letters.batch(4, 8)
+            logits, spoken = aligned(net(x), spoken)
+            (F.cross_entropy(logits, spoken) + loss()).backward()
             optimizer.step()
             optimizer.zero_grad()
         with torch.no_grad():
-            x, said = letters.batch(32, 16)
-            logits, said = aligned(net(x), said)
-            right = float((logits.argmax(1) == said).float().mean())
+            x, spoken = letters.batch(32, 16)
+            logits, spoken = aligned(net(x), spoken)
+            right = float((logits.argmax(1) == spoken).float().mean())
         profiles = profiles_of(net, letters, {"0": 1, "2": 3, "4": 5}, batches=12)
-        morans = [float(np.nanmean(morans_i(loss.points(name), own))) for name, own in profiles.items()]
+        morans = [float(np.nanmean(morans_i(loss.points(name), profile))) for name, profile in profiles.items()]
         found.append((strength, right, list(loss.smoothness().values()), morans))
-        alike, order = (", ".join(f"{value:.2f}" for value in values) for values in found[-1][2:])
+        cosines, moran_texts = (", ".join(f"{value:.2f}" for value in values) for values in found[-1][2:])
         print(
-            f"strength {strength:4g}: {right:.3f} of frames right; neighbours' cosine {alike}; Moran's I {order}",
+            f"strength {strength:4g}: {right:.3f} of frames correct; cosine of neighbours {cosines}; "
+            f"Moran's I {moran_texts}",
             flush=True,
         )
     return found
@@ -286,12 +300,12 @@ def learned(strengths: list[float], steps: int, seed: int) -> list[tuple[float, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=list(LAYOUTS))
-    parser.add_argument("--slow", action="store_true", help="swarms and graphs of 2,000 units as well, one round")
-    parser.add_argument("--learned", action="store_true", help="learned maps at several strengths, and nothing else")
+    parser.add_argument("--slow", action="store_true", help="also swarms and graphs of 2,000 units, one round")
+    parser.add_argument("--learned", action="store_true", help="only learned maps, at several strengths")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=260, help="of training the network whose profiles are laid out")
+    parser.add_argument("--steps", type=int, default=260, help="training steps of the profiled network")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cache", type=Path, help="profiles are kept in this file, and read from it where it is there")
+    parser.add_argument("--cache", type=Path, help="file with the profiles: read if it exists, otherwise written")
     parser.add_argument("--json", type=Path, help="also write all rows to this file")
     args = parser.parse_args()
     torch.set_num_threads(1)

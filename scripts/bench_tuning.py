@@ -1,23 +1,24 @@
 #!/usr/bin/env python3
-"""What a step costs in which chosen neurons or layers train, beside full fine-tuning, a gradient mask and LoRA.
+"""Compare a training step of selected neurons or layers with full fine-tuning, a gradient mask and LoRA.
 
     scripts/bench_tuning.py                                  # 5 % of the neurons in every layer, three models
     scripts/bench_tuning.py --share 0.2 --models marian --rounds 30
-    scripts/bench_tuning.py --memory                         # and each way's peak memory, in a process of its own
+    scripts/bench_tuning.py --memory                         # also the peak memory, each in its own process
 
-The models are random networks: Wav2Letter (23 M weights, a batch of 4 x 1 s), a wav2vec2 of 6 layers (52 M, 2 x 1 s),
-a Marian of 6 + 6 (16 M, 8 x 24 tokens). Neurons are those of every convolution and linear map, of wav2vec2 those of the
-transformer layers, with the convolutions below frozen in all ways but full fine-tuning; tied output layers stay frozen.
-`upper` are the same neurons of the upper half alone (the last 3 convolutions; layers 3 to 5; the decoder), `top 2` the
-upper two layers whole (and an output layer that is not tied). With `+ cache` what lies below is not run, but replayed
-(`adapt/training/prefix.py`). LoRA (peft, r=8) is on the layers of `rows`. A step is forward, backward and AdamW.
+The models are random networks: Wav2Letter (23 M weights, a batch of 4 x 1 s), a wav2vec2 of 6 layers (52 M, 2 x 1 s)
+and a Marian of 6 + 6 layers (16 M, 8 x 24 tokens). `rows` trains neurons of every convolution and linear layer; in
+wav2vec2, of the transformer layers, while the convolutions below stay frozen except in full fine-tuning. Tied output
+layers stay frozen. `upper` trains only those neurons that are in the upper half (the last 3 convolutions; layers 3 to
+5; the decoder). `top 2` trains the upper two layers, and an output layer that is not tied. `+ cache` replays the
+layers below from stored outputs instead of running them (`adapt/training/prefix.py`). LoRA (peft, r=8) is on the
+layers of `rows`. A step is forward, backward and AdamW.
 
-All ways run in one process, each on its own copy of one network, in a fresh order every round; a row is the median over
-rounds, and its ratios are medians of the ratios within a round: of CPU time, which other processes disturb less, and of
-wall time. `rows, again` is a second copy of `rows`: how far they are apart is noise. `error` is the largest difference
-of a trained weight's first gradient from full fine-tuning's, relative to that weight's largest. `moved` counts the
-frozen weights that differ after all steps, decay included. `peak` is the largest resident memory of three steps, less
-that of the process with all libraries imported. The goals stand below, with what was measured.
+All tunings run in one process, each on its own copy of one network, in a new order every round. A row has medians over
+rounds. Its ratios are medians of the ratios within a round, of CPU time (which other processes affect less) and of
+wall time. `rows, again` is a second copy of `rows`; its difference from `rows` is noise. `error` is the largest
+difference of the first gradient of a trained weight from that of full fine-tuning, relative to the weight's largest
+gradient. `moved` is the number of frozen weights that changed. `peak` is the peak resident memory of three steps,
+minus that of a process with all libraries imported. The goals of this project are printed below each table.
 """
 
 import argparse
@@ -63,11 +64,17 @@ Loss = Callable[[nn.Module], Tensor]
 
 @dataclass(frozen=True)
 class Case:
-    """A network, and what a step's loss is.
+    """A network to train.
 
-    Globs: `sites` whose neurons train, those of them in the `upper` half, and the parameters of the `top` two layers.
-    `cuts` are where the network is cut below these two. `goals` are the most that a way should be of another, or of
-    `MB`: what it needs.
+    Attributes:
+        name: Its name.
+        net: The network.
+        loss: The loss of a step.
+        sites: A glob of the sites whose neurons train.
+        upper: Globs of those of these sites that are in the upper half.
+        top: Globs of the parameters of the top two layers.
+        cuts: Where the network is cut below the upper half and below the top two layers.
+        goals: The largest ratio of a tuning to another one, by both names; of memory in MB, by the tuning and "MB".
     """
 
     name: str
@@ -82,7 +89,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """What one way of tuning costs. Times in milliseconds, memory in bytes; None where it does not apply.
+    """The cost of a tuning. Times are in milliseconds, memory in bytes; None if a value does not apply.
 
     `to_full`, its `quartiles` and `to_lora` are ratios of CPU time.
     """
@@ -114,7 +121,7 @@ def wav2letter() -> Case:
         return F.ctc_loss(log_probabilities, y, steps, lengths, zero_infinity=True)
 
     cuts = {}
-    for half, end in (("upper", 15), ("top 2", 17)):  # the ReLU behind convolution 7 and 8
+    for half, end in (("upper", 15), ("top 2", 17)):  # the ReLU after convolutions 7 and 8
         below = {f"net.acoustic_model.{number}": "same" for number in range(end)}
         cuts[half] = Cut("", (CachedOutput(f"net.acoustic_model.{end}", None, below, axis=2),))
     upper, top = (tuple(f"acoustic_model.{n}{end}" for n in numbers)
@@ -155,11 +162,11 @@ def marian() -> Case:
     x, y = (torch.randint(2, 16_000, (8, 24)) for _ in range(2))
     net = transformers.MarianMTModel(config)
     encoder, decoder = ([f"net.model.{part}.layers.{n}" for n in range(6)] for part in ("encoder", "decoder"))
-    heard = stack_cuts(encoder, None, None, {})
-    both = decoder_cuts(heard, stack_cuts(decoder, None, None, {}))
+    encoder_cuts = stack_cuts(encoder, None, None, {})
+    both = decoder_cuts(encoder_cuts, stack_cuts(decoder, None, None, {}))
     return Case(
         "marian", net, lambda net: net(input_ids=x, labels=y).loss, "*", ("model.decoder.*",),
-        ("model.decoder.layers.4.*", "model.decoder.layers.5.*"), {"upper": heard[-1], "top 2": both[-3]},
+        ("model.decoder.layers.4.*", "model.decoder.layers.5.*"), {"upper": encoder_cuts[-1], "top 2": both[-3]},
         goals(0.65, 0.85, 0.78, "top 2 + cache", 0.45, 210),
     )  # fmt: skip
 
@@ -167,7 +174,7 @@ def marian() -> Case:
 def goals(
     rows_to_full: float, rows_to_lora: float, upper_to_lora: float, cached: str, cached_to_lora: float, peak: float
 ) -> dict[tuple[str, str], float]:
-    """What is aimed for, by way and what it is a part of."""
+    """Return the goals in the form of `Case.goals`."""
     return {
         ("rows", "full"): rows_to_full, ("rows", "lora"): rows_to_lora, ("upper", "lora"): upper_to_lora,
         (cached, "lora"): cached_to_lora, ("rows", "state"): 0.055, ("rows", "MB"): peak,
@@ -178,29 +185,29 @@ CASES = {"wav2letter": wav2letter, "wav2vec2": wav2vec2, "marian": marian}
 
 
 def full(net: nn.Module, neurons: Neurons, case: Case) -> None:
-    """Every parameter."""
+    """Train every parameter."""
 
 
 def rows(net: nn.Module, neurons: Neurons, case: Case) -> None:
-    """The rows of these neurons."""
+    """Train the rows of these neurons."""
     freeze_all_but(net, train_rows(net, neurons))
     _rest(net)
 
 
 def upper(net: nn.Module, neurons: Neurons, case: Case) -> None:
-    """The rows of those in the upper half."""
+    """Train the rows of the neurons in the upper half."""
     above = [site for site in neurons.used if any(fnmatchcase(site.name, glob) for glob in case.upper)]
     rows(net, Neurons({site: neurons[site] for site in above}), case)
 
 
 def top(net: nn.Module, neurons: Neurons, case: Case) -> None:
-    """The top two layers."""
+    """Train the top two layers."""
     freeze_all_but(net, [name for name, _ in net.named_parameters() if any(fnmatchcase(name, g) for g in case.top)])
     _rest(net)
 
 
 def mask(net: nn.Module, neurons: Neurons, case: Case) -> None:
-    """The same as `rows`, by zeros in the gradient: what one would do by hand."""
+    """Train the same neurons as `rows` by setting the gradients of all others to zero."""
     freeze_all_but(net, [name for site in neurons.used for name in site.rows])
     for site in neurons.used:
         for name in site.rows:
@@ -211,7 +218,7 @@ def mask(net: nn.Module, neurons: Neurons, case: Case) -> None:
 
 
 def lora(net: nn.Module, neurons: Neurons, case: Case) -> None:
-    """LoRA of rank 8 on the same layers."""
+    """Train LoRA of rank 8 on the same layers."""
     from peft import LoraConfig, inject_adapter_in_model
 
     inject_adapter_in_model(LoraConfig(r=8, lora_alpha=16, target_modules=[site.name for site in neurons.used]), net)
@@ -219,7 +226,7 @@ def lora(net: nn.Module, neurons: Neurons, case: Case) -> None:
 
 
 def _rest(net: nn.Module) -> None:
-    if hasattr(net, "freeze_feature_encoder"):  # else it asks for the gradient of the waveform
+    if hasattr(net, "freeze_feature_encoder"):  # otherwise it requires gradients of the waveform
         net.freeze_feature_encoder()
 
 
@@ -229,8 +236,8 @@ WAYS = {
 }  # fmt: skip
 
 
-class Bare(nn.Module):
-    """A network as `Prefix` reads it."""
+class PrefixModel(nn.Module):
+    """Wrap a network for `Prefix`."""
 
     def __init__(self, case: Case, net: nn.Module) -> None:
         super().__init__()
@@ -239,7 +246,7 @@ class Bare(nn.Module):
 
 
 class Runner:
-    """One way of tuning a network, a step at a time."""
+    """Train a network with one tuning, step by step."""
 
     def __init__(self, case: Case, way: str, neurons: Neurons, net: nn.Module) -> None:
         self.net, self.loss, self.way = net.train(), case.loss, way
@@ -251,8 +258,8 @@ class Runner:
         self.wall: list[float] = []
         self.below: Callable[[], AbstractContextManager] = nullcontext
         if way.endswith(" + cache"):
-            batch = Batch(torch.zeros(0), torch.zeros(0), [])  # the loss has its own, without padding
-            prefix = Prefix(Bare(case, self.net), case.cuts[way.removesuffix(" + cache")], batch)
+            batch = Batch(torch.zeros(0), torch.zeros(0), [])  # the loss has its own inputs, without padding
+            prefix = Prefix(PrefixModel(case, self.net), case.cuts[way.removesuffix(" + cache")], batch)
             stored = [torch.stack(parts) for parts in zip(*prefix.record(batch), strict=True)]
             self.below = partial(prefix.replayed, stored)
 
@@ -273,13 +280,13 @@ class Runner:
 
 
 def choose(case: Case, share: float, seed: int) -> Neurons:
-    """A share of each site's neurons, at random."""
+    """Draw a share of the neurons of each site."""
     sites = [site for site in find_sites(case.net, case.sites) if untrainable_reason(case.net, site) is None]
     return Scores({site: torch.zeros(site.units) for site in sites}).random(share, seed, per_site=True)
 
 
 def measure(case: Case, ways: list[str], share: float, rounds: int, seed: int) -> list[Row]:
-    """Train `rounds` steps each way."""
+    """Train `rounds` steps with each tuning."""
     neurons = choose(case, share, seed)
     runners = {way: Runner(case, way, neurons, copy.deepcopy(case.net)) for way in ways}
     errors = {way: gradient_error(case, runners[way]) for way in ways if way not in ("full", "mask", "lora")}
@@ -289,9 +296,9 @@ def measure(case: Case, ways: list[str], share: float, rounds: int, seed: int) -
             runners[way].step()
 
     def ratios(way: str, other: str, kind: str = "cpu") -> list[float]:
-        # The first two make the optimizer's state.
+        # The first two steps create the optimizer's state.
         pairs = zip(getattr(runners[way], kind)[2:], getattr(runners[other], kind)[2:], strict=True)
-        return [own / beside for own, beside in pairs]
+        return [one / reference for one, reference in pairs]
 
     total, found = sum(parameter.numel() for parameter in case.net.parameters()), []
     for way, runner in runners.items():
@@ -310,7 +317,7 @@ def measure(case: Case, ways: list[str], share: float, rounds: int, seed: int) -
 
 
 def gradient_error(case: Case, runner: Runner) -> float:
-    """How far the gradients of trained weights are from full fine-tuning's, relative to each weight's largest."""
+    """Return the largest difference of a gradient from that of full fine-tuning, relative to the weight's largest."""
     whole = copy.deepcopy(case.net).train()
     case.loss(whole).backward()
     with runner.below():
@@ -322,7 +329,7 @@ def gradient_error(case: Case, runner: Runner) -> float:
         if kind == "rows":
             wanted = whole.get_submodule(module).weight.grad
             own = wanted[runner.net.get_submodule(module).units]
-        elif kind == "weight":  # the biases of attention's keys have gradients of rounding alone
+        elif kind == "weight":  # not biases: those of attention's keys have only rounding errors as gradients
             own = wanted = whole.get_parameter(name).grad
         else:
             continue
@@ -333,7 +340,7 @@ def gradient_error(case: Case, runner: Runner) -> float:
 
 
 def moved(case: Case, runner: Runner, neurons: Neurons) -> int:
-    """How many weights that should be frozen are not what they were."""
+    """Count the weights that should be frozen and changed."""
     free = {name: list(units) for name, units in merge_rows(runner.net).items()}
     if runner.way == "mask":
         free = {name: list(neurons[site]) for site in neurons.used for name in site.rows}
@@ -349,13 +356,13 @@ def moved(case: Case, runner: Runner, neurons: Neurons) -> int:
 
 
 def resident(field: str) -> float:
-    """VmRSS, or VmHWM, the largest so far, of this process in MB; a child's `ru_maxrss` would begin at its parent's."""
+    """Return VmRSS (now) or VmHWM (the peak) of this process in MB. `ru_maxrss` of a child starts at its parent's."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 
 
 def peak(name: str, way: str, share: float, seed: int) -> float:
-    """The peak memory of three steps in MB, above that of this process with all libraries; for a fresh process."""
+    """Return how much memory in MB three steps add at most to that of the process. Call it in a new process."""
     import torchaudio.models  # noqa: F401
     import transformers.models.marian.modeling_marian
     import transformers.models.wav2vec2.modeling_wav2vec2  # noqa: F401
@@ -373,7 +380,7 @@ def peak(name: str, way: str, share: float, seed: int) -> float:
 
 
 def peaks(name: str, ways: list[str], args: argparse.Namespace) -> dict[str, float]:
-    """Each way's peak memory in MB."""
+    """Return the peak memory of each tuning in MB."""
     found = {}
     for way in ways:
         options = ["--child", way, "--models", name, "--share", str(args.share), "--seed", str(args.seed)]
@@ -387,18 +394,18 @@ def peaks(name: str, ways: list[str], args: argparse.Namespace) -> dict[str, flo
 
 
 def show(case: Case, found: list[Row]) -> None:
-    """Print the rows of one model, and what was aimed for."""
+    """Print the rows of one model, and whether its goals were reached."""
     print(f"\n{case.name}")
     print(f"{'':14}{'trained':>12}{'step ms':>10}{'/ full':>8}{'quartiles':>16}{'wall':>8}{'/ lora':>8}"
           f"{'state / full':>14}{'error':>9}{'moved':>12}{'peak MB':>9}")  # fmt: skip
     state = found[0].state_bytes
     for row in found:
         quartiles = "{:.3f} - {:.3f}".format(*row.quartiles)
-        beside = "-" if row.to_lora is None else f"{row.to_lora:.3f}"
+        to_lora = "-" if row.to_lora is None else f"{row.to_lora:.3f}"
         error = "-" if row.error is None else f"{row.error:.0e}"
         frozen = "-" if row.moved is None else f"{row.moved:,}"
         held = "-" if row.peak_mb is None else f"{row.peak_mb:.0f}"
-        print(f"{row.way:14}{row.share:12.2%}{row.step_ms:10.1f}{row.to_full:8.3f}{quartiles:>16}{row.wall_to_full:8.3f}{beside:>8}"
+        print(f"{row.way:14}{row.share:12.2%}{row.step_ms:10.1f}{row.to_full:8.3f}{quartiles:>16}{row.wall_to_full:8.3f}{to_lora:>8}"
               f"{row.state_bytes / state:14.3f}{error:>9}{frozen:>12}{held:>9}", flush=True)  # fmt: skip
     rows = {row.way: row for row in found}
     for (way, other), goal in case.goals.items():
@@ -407,11 +414,11 @@ def show(case: Case, found: list[Row]) -> None:
             measured = {"full": row.to_full, "lora": row.to_lora, "state": row.state_bytes / state, "MB": row.peak_mb}[
                 other
             ]
-            said = (
+            verdict = (
                 "not measured" if measured is None else f"{measured:.3g}, {'reached' if measured <= goal else 'missed'}"
             )
-            print(f"goal: {way} / {other} at most {goal:g}: {said}" if other != "MB" else
-                  f"goal: {way} at most {goal:g} MB: {said}")  # fmt: skip
+            print(f"goal: {way} / {other} at most {goal:g}: {verdict}" if other != "MB" else
+                  f"goal: {way} at most {goal:g} MB: {verdict}")  # fmt: skip
 
 
 def main() -> None:
@@ -422,7 +429,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--memory", action="store_true", help="also peak memory, each way in its own process")
+    parser.add_argument("--memory", action="store_true", help="also measure peak memory, each in its own process")
     parser.add_argument("--child", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, help="also write all rows to this file")
     args = parser.parse_args()
@@ -453,13 +460,13 @@ def main() -> None:
         show(case, found)
         rows += found
     if args.json:
-        told = {
+        results = {
             "versions": versions,
             "threads": args.threads,
             "share": args.share,
             "rows": [asdict(row) for row in rows],
         }
-        args.json.write_text(json.dumps(told, indent=1))
+        args.json.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

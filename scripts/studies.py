@@ -1,4 +1,4 @@
-"""What the studies beside this file share: they run `innertune` as a user would, and take means over seeds."""
+"""Functions that the studies share: run `innertune` in a process, and average over seeds."""
 
 import math
 import os
@@ -9,67 +9,68 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from scipy.special import stdtrit
+
 ROOT = Path(__file__).resolve().parent.parent
-T_975 = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # Student's, by degrees of freedom
 
 
-def innertune(*arguments: str, quiet: Path) -> int:
-    """Run a command as a user would; its output goes to the file `quiet`."""
+def innertune(*arguments: str, log: Path) -> int:
+    """Run a command in a process of its own, append its output to the file `log`, and return its exit status."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    quiet.parent.mkdir(parents=True, exist_ok=True)
-    with quiet.open("a") as out:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as out:
         done = subprocess.run(
             [sys.executable, "-m", "adapt.cli", *arguments], env=environment, stdout=out, stderr=subprocess.STDOUT
         )
     return done.returncode
 
 
-def say_left_out(name: str, log: Path) -> None:
-    """Say of a run that failed the last line of its log."""
+def report_failure(name: str, log: Path) -> None:
+    """Print that a run failed, with the last line of its log."""
     last = log.read_text(encoding="utf-8").strip().splitlines()[-1:]
-    print(f"  {name}: left out. {' '.join(last)}", flush=True)
+    print(f"  {name}: failed, left out. {' '.join(last)}", flush=True)
 
 
 def drop_checkpoints(folder: Path) -> None:
-    """Delete those of a finished run, six times the model's size."""
+    """Delete the checkpoints of a finished run, which are six times as large as the model."""
     for checkpoint in (folder / "checkpoints").glob("*.ckpt"):
         checkpoint.unlink()
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The mean, and half of the 95 % interval around it; NaN where there is one value alone."""
+    """Return the mean and half the width of its 95 % interval (Student's t); NaN for a single value."""
     if len(values) < 2:
         return statistics.fmean(values), math.nan
-    factor = T_975[len(values) - 1] if len(values) <= len(T_975) else 1.96
+    factor = float(stdtrit(len(values) - 1, 0.975))
     return statistics.fmean(values), factor * statistics.stdev(values) / math.sqrt(len(values))
 
 
-def said(value: tuple[float, float]) -> str:
-    """A mean with its interval, with one decimal."""
+def format_mean(value: tuple[float, float]) -> str:
+    """Return a mean and its interval as text, with one decimal."""
     return f"{value[0]:.1f}" if math.isnan(value[1]) else f"{value[0]:.1f} ± {value[1]:.1f}"
 
 
 def by(key: Callable[[dict[str, Any]], Hashable], results: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """The results that share a key, key by key in the order of their first."""
+    """Yield groups of results with the same key, in the order in which the keys first occur."""
     groups: dict[Hashable, list[dict[str, Any]]] = {}
-    for found in results:
-        groups.setdefault(key(found), []).append(found)
+    for result in results:
+        groups.setdefault(key(result), []).append(result)
     yield from groups.values()
 
 
 def best_rates(results: Sequence[dict[str, Any]], key: Callable[[dict[str, Any]], Hashable]) -> list[dict[str, Any]]:
-    """Of the results that share a key, those at the learning rate with the lowest mean WER on the validation set."""
+    """Return, for each key, the results at the learning rate with the lowest mean WER on the validation set."""
     chosen: list[dict[str, Any]] = []
-    for own in by(key, results):
-        rates = list(by(lambda found: found["rate"], own))
-        most = max(map(len, rates))  # those that were tried on all seeds
-        whole = [same for same in rates if len(same) == most]
-        chosen += min(whole, key=lambda same: statistics.fmean(found["validation_wer"] for found in same))
+    for group in by(key, results):
+        rates = list(by(lambda result: result["rate"], group))
+        seeds = max(map(len, rates))  # rates that were not tried with all seeds are not comparable
+        complete = [runs for runs in rates if len(runs) == seeds]
+        chosen += min(complete, key=lambda runs: statistics.fmean(run["validation_wer"] for run in runs))
     return chosen
 
 
 def write_results(path: Path, rows: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]]) -> None:
-    """Keep what is known so far; what `mean_interval` gave has null for an interval that there is not."""
+    """Write the results so far as JSON. NaN in what `mean_interval` returned becomes null."""
     from adapt.files import write_json
 
     plain = [

@@ -1,32 +1,32 @@
 #!/usr/bin/env python3
-"""What becomes of a stream of corrections: of ours, of fine-tuning on them, and of other ways to edit hidden states.
+"""Compare methods that learn from a stream of corrections: ours, fine-tuning, and other edits of hidden states.
 
     scripts/study_corrections.py                                             # 100 corrections of Scottish English
-    scripts/study_corrections.py --data domains --corrections 100            # of translations from another domain
-    scripts/study_corrections.py --data formality --corrections 30           # every du of the weather notes made a Sie
-    scripts/study_corrections.py --data fsdd --folder FSDD                   # of digits; trains a base of them first
+    scripts/study_corrections.py --data domains --corrections 100            # of translations in another domain
+    scripts/study_corrections.py --data formality --corrections 30           # "du" to "Sie" in weather notes
+    scripts/study_corrections.py --data fsdd --folder FSDD                   # of digits; first trains a base on them
     scripts/study_corrections.py --methods ridge+codebook --sites all        # at each layer that can hold corrections
-    scripts/study_corrections.py --seeds 3                                   # three streams, and their mean
-    scripts/study_corrections.py --methods ridge+codebook tuning --corrections 10 --test 20      # a small one
+    scripts/study_corrections.py --seeds 3                                   # the mean of three streams
+    scripts/study_corrections.py --methods ridge+codebook tuning --corrections 10 --test 20      # a small study
 
-Examples of the target come one by one; one is corrected only if the model, with what it was taught so far, gets it
-wrong. All answers are decoded freely. Columns:
+Target examples arrive one by one. An example is corrected only if the model, with the corrections so far, gets it
+wrong. Columns:
 
-- fixed: right at once; kept: right after all corrections, decoded alone, and in padded batches;
-- same: relative change of the error on other examples of the stream's own speakers or domain (accents: the validation
-  split), new: on speakers that no correction is of (the test split; formality: sentences with other verbs); the error
-  is the WER, for translations the TER;
-- unchanged: the share of unrelated test examples that are answered as before, and their error before and after;
-- s and kB a correction; slower: answering the unrelated with all of it on, beside the bare model;
-- undo: what is left in the answers to the unrelated after all is taken back one by one, as a share of them that differ.
+- fixed: share of corrections that work at once (reliability); kept: share that still work after all corrections,
+  decoded one by one and in padded batches (retention);
+- same: relative change of the error on other examples of the same speakers or domain (accents: the validation split);
+  new: on other speakers (the test split; formality: sentences with other verbs). The error is the WER, or the TER of
+  translations (generality and portability);
+- unchanged: share of unrelated test examples whose output did not change (locality), and their error before and after;
+- s and kB per correction; slower: decoding time of the unrelated examples, relative to the unmodified model;
+- undo: after all corrections are undone one by one, the share of unrelated examples whose output still differs.
 
-Methods: ours is `ridge+codebook`; `no gate` is the same, the ridge map being open to all; `ridge` and `codebook` are
-its parts alone (the soft codebook, after no ridge map);
-`hard codebook` adds a value within a radius and nothing outside (GRACE: Hartvigsen et al. 2023); `constant` adds the
-mean of all changes found; `knn` interpolates the output with the labels of the nearest corrected steps (kNN-MT:
-Khandelwal et al. 2021); `tuning` steps on each correction until it is decoded, `replay` with protected examples too.
-`jointly` is no way to take corrections as they come, but what long training on them gives: whenever there is a row to
-print, the bare model is tuned on all of them at once, 15 times over (`fixed` means nothing there).
+Methods: `ridge+codebook` is ours, `no gate` the same without its gate, and `ridge` and `codebook` are its two parts
+alone. `hard codebook` adds a value within a radius and nothing outside (GRACE: Hartvigsen et al. 2023). `constant`
+adds the mean of all changes. `knn` interpolates the output with the labels of the nearest corrected steps (kNN-MT:
+Khandelwal et al. 2021). `tuning` trains on each correction until it works; `replay` also trains on protected examples.
+`jointly` cannot take corrections one by one: for each row, it fine-tunes the unmodified model on all corrections for
+15 epochs, so its `fixed` has no meaning.
 """
 
 import argparse
@@ -61,7 +61,7 @@ from adapt.introspect.activations import valid_lengths
 from adapt.models.checkpoint import load_model
 from adapt.models.ctc import ctc_greedy_loss, ctc_path
 from adapt.models.inference import decode_examples
-from adapt.models.model import Model
+from adapt.models.model import CTCModel, Model
 from interventions.capture import capture
 from interventions.corrections.correct import correct
 from interventions.corrections.layer import AffineLayer, layer_inputs
@@ -77,13 +77,13 @@ from interventions.steer import Steer
 
 ROOT = Path(__file__).resolve().parent.parent
 ALONE = Loader(batch_seconds=0, batch_tokens=0)
-NO_RIDGE = 1e9  # a ridge map held so firmly is none
-FREELY = 0.02  # the search's rate where each step may change by itself, which must then change further
+NO_RIDGE = 1e9  # with this strength the ridge map is zero
+UNRESTRICTED_RATE = 0.02  # of a search in which steps change independently, and therefore by more
 
 
 @dataclass
 class Row:
-    """A method after so many corrections of a stream, that of a seed; the columns are the script's."""
+    """A method after a number of corrections of one stream. The docstring of this script describes the columns."""
 
     site: str
     seed: int
@@ -105,8 +105,20 @@ class Row:
 
 @dataclass
 class Case:
-    """A model, its stream of corrections, and what they are measured on, after how many of them (`at`). `bare` are the
-    model's answers as it is.
+    """A model, a stream of corrections, and the test sets.
+
+    Attributes:
+        model: The model.
+        layer: The layer that holds the corrections.
+        protected: Statistics of the protected examples at this layer.
+        stream: The examples to correct.
+        rehearsal: The examples that `replay` trains on.
+        same: Other examples of the same speakers or domain.
+        new: Examples of other speakers.
+        unrelated: Examples that corrections should not affect.
+        search: The options of the search for a change.
+        at: The numbers of corrections after which to measure.
+        unmodified: The texts of the unmodified model, by the name of the test set.
     """
 
     model: Model
@@ -119,14 +131,14 @@ class Case:
     unrelated: Sequence[Any]
     search: Search
     at: Sequence[int]
-    bare: dict[str, list[str]] = field(default_factory=dict)
+    unmodified: dict[str, list[str]] = field(default_factory=dict)
 
     def error(self, texts: Sequence[str], examples: Sequence[Any]) -> float:
-        """The WER, or the TER as a fraction."""
+        """Return the WER or the TER, as a fraction."""
         values = self.model.task.evaluate([example.text for example in examples], texts).values()
         return values["wer"] if "wer" in values else values["ter"] / 100
 
-    def answer(self, examples: Sequence[Any], loader: Loader | None = None) -> list[str]:
+    def decode(self, examples: Sequence[Any], loader: Loader | None = None) -> list[str]:
         return decode_examples(
             self.model, self.model.task, examples, loader or Loader(batch_seconds=60, batch_tokens=3000)
         )
@@ -134,54 +146,60 @@ class Case:
     def batch(self, example: Any) -> Batch:
         return collate([(example, self.model.reader.read(example))])
 
-    def right(self, example: Any) -> bool:
+    def is_correct(self, example: Any) -> bool:
         normalise = self.model.task.normalise
         with torch.no_grad():
             return normalise(self.model.task.decode(self.model, self.batch(example))[0]) == normalise(example.text)
 
     def loss(self, batch: Batch) -> Tensor:
-        greedy = hasattr(self.model, "blank")
+        greedy = isinstance(self.model, CTCModel)
         return ctc_greedy_loss(self.model, batch) if greedy else self.model.task.loss(self.model, batch)
 
 
 class Method:
-    """Learns corrections one by one; `on` is the interventions that answer with them."""
+    """A method that learns corrections one by one. `interventions` apply them."""
 
     def __init__(self, case: Case) -> None:
         self.case, self.kilobytes = case, 0.0
 
     def learn(self, number: int, example: Any) -> None:
-        """Take in a correction."""
+        """Learn a correction."""
 
-    def on(self) -> list[Intervention]:
-        """What is put on the model."""
+    def interventions(self) -> list[Intervention]:
+        """Return the interventions to put on the model."""
         return []
 
     def undo(self, number: int) -> bool:
-        """Take a correction back; False where that cannot be."""
+        """Undo a correction. Return False if the method cannot."""
         return False
 
 
-class Remembering(Method):
-    """`Memory`, all of it or a part."""
+class MemoryMethod(Method):
+    """`Memory`, or one of its two parts."""
 
     def __init__(self, case: Case, strength: float, parts: str = "both", gated: bool = True) -> None:
         super().__init__(case)
         self.memory = Memory.new(case.protected, strength, gated=gated)
         self.view = replace(self.memory, parts=parts)
-        self.search = replace(case.search, rate=FREELY) if parts == "codebook" else case.search
+        self.search = replace(case.search, rate=UNRESTRICTED_RATE) if parts == "codebook" else case.search
 
     def learn(self, number: int, example: Any) -> None:
         case = self.case
         batch = case.batch(example)
         steps = int(valid_lengths(case.model, batch)(case.layer.site))
         found = correct(
-            case.model, self.view, number, lambda: case.loss(batch), lambda: case.right(example), steps, self.search
+            case.model,
+            self.view,
+            number,
+            lambda: case.loss(batch),
+            lambda: case.is_correct(example),
+            steps,
+            self.search,
         )
         if found.entry is not None:
             self.kilobytes += len(pack_entry(found.entry)) / 1000
 
-    def on(self) -> list[Intervention]:
+    def interventions(self) -> list[Intervention]:
         return [self.view]
 
     def undo(self, number: int) -> bool:
@@ -190,8 +208,8 @@ class Remembering(Method):
         return True
 
 
-class Found(Method):
-    """What keeps the change that `find_change` finds in a way of its own."""
+class ChangeMethod(Method):
+    """A method that stores the change which `find_change` finds."""
 
     def learn(self, number: int, example: Any) -> None:
         case = self.case
@@ -202,17 +220,18 @@ class Found(Method):
         inputs = found[0][0][: case.layer.needed(steps)]
         change = find_change(
             case.model, case.layer.site, EditSubspace.unrestricted(steps), case.protected.output_scale,
-            lambda: case.loss(batch), lambda: case.right(example), replace(case.search, rate=FREELY), self.on(),
+            lambda: case.loss(batch), lambda: case.is_correct(example),
+            replace(case.search, rate=UNRESTRICTED_RATE), self.interventions(),
         )  # fmt: skip
         if change.correct:
             self.keep(number, example, inputs, change.values)
 
     def keep(self, number: int, example: Any, inputs: Tensor, values: Tensor) -> None:
-        """Keep a change `(steps, units)` at the layer's inputs."""
+        """Store a change `(steps, units)` together with the inputs of the layer."""
 
 
-class Constant(Found):
-    """The mean over all corrections and their steps of what they add."""
+class Constant(ChangeMethod):
+    """Add the mean change over all corrections and their steps."""
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
@@ -225,7 +244,7 @@ class Constant(Found):
     def _mean(self) -> Tensor:
         return torch.stack(list(self.vectors.values())).mean(0)
 
-    def on(self) -> list[Intervention]:
+    def interventions(self) -> list[Intervention]:
         return [Steer(self.case.layer.site, self._mean())] if self.vectors else []
 
     def undo(self, number: int) -> bool:
@@ -234,8 +253,8 @@ class Constant(Found):
 
 
 @dataclass(frozen=True, eq=False)
-class Keyed(Intervention):
-    """Edits a site by a function of its output and its module's inputs."""
+class FunctionEdit(Intervention):
+    """Edit a site by a function of its output and of the inputs of its module."""
 
     site: Site
     function: Any
@@ -255,8 +274,8 @@ class Keyed(Intervention):
         return edit
 
 
-class HardCodebook(Found):
-    """Within half the distance to the nearest protected key the value is added, outside nothing; keys are whole."""
+class HardCodebook(ChangeMethod):
+    """Add a value within a radius of its key: half the distance to the nearest protected key."""
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
@@ -281,8 +300,8 @@ class HardCodebook(Found):
         own = self.case.layer.inputs_last(inputs)
         return x + torch.stack([self._added(self.case.layer.keys(one)) for one in own]).view_as(x)
 
-    def on(self) -> list[Intervention]:
-        return [Keyed(self.case.layer.site, self._edit)] if self.kept else []
+    def interventions(self) -> list[Intervention]:
+        return [FunctionEdit(self.case.layer.site, self._edit)] if self.kept else []
 
     def undo(self, number: int) -> bool:
         self.kept.pop(number, None)
@@ -290,7 +309,7 @@ class HardCodebook(Found):
 
 
 class Neighbours(Method):
-    """The labels of the nearest of all corrected steps, by the output layer's input, mixed into the output."""
+    """Mix the labels of the nearest corrected steps into the output. Keys are inputs of the output layer."""
 
     share, nearest = 0.5, 8
 
@@ -307,7 +326,7 @@ class Neighbours(Method):
             self.case.loss(batch)
         keys = self.layer.keys(found[0][0])
         labels = torch.tensor(target)
-        if hasattr(model, "blank"):
+        if isinstance(model, CTCModel):
             labels = ctc_path(acts[self.site][0].log_softmax(-1), target, model.blank)
             keys, labels = keys[labels != model.blank], labels[labels != model.blank]
         self.kept[number] = keys[: len(labels)], labels
@@ -323,8 +342,8 @@ class Neighbours(Method):
         near = self.share * torch.sigmoid(4 - away[..., :1] / scale)
         return ((1 - near) * x.softmax(-1) + near * found).clamp_min(1e-9).log()
 
-    def on(self) -> list[Intervention]:
-        return [Keyed(self.site, self._edit)] if self.kept else []
+    def interventions(self) -> list[Intervention]:
+        return [FunctionEdit(self.site, self._edit)] if self.kept else []
 
     def undo(self, number: int) -> bool:
         self.kept.pop(number, None)
@@ -332,7 +351,7 @@ class Neighbours(Method):
 
 
 class Tuning(Method):
-    """Adam steps on a correction until it is decoded, with protected examples besides where there is `replay`."""
+    """Train on each correction until it works, with `replay` protected examples in each step."""
 
     def __init__(self, case: Case, replay: int = 0, rate: float = 1e-4) -> None:
         super().__init__(case)
@@ -345,7 +364,7 @@ class Tuning(Method):
         case, batch = self.case, self.case.batch(example)
         for _ in range(60):
             loss = case.model.task.loss(case.model, batch)
-            if float(loss.detach()) < case.search.margin and case.right(example):
+            if float(loss.detach()) < case.search.margin and case.is_correct(example):
                 return
             if self.replay:
                 others = self.draw.sample(case.rehearsal, self.replay)
@@ -357,13 +376,13 @@ class Tuning(Method):
 
 
 class Jointly(Method):
-    """The bare model, tuned on all corrections so far together, many times over."""
+    """Fine-tune the unmodified model on all corrections so far, for several epochs."""
 
     epochs, rate, together = 15, 5e-4, 10
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
-        self.bare, self.examples = copy.deepcopy(case.model.state_dict()), []
+        self.initial, self.examples = copy.deepcopy(case.model.state_dict()), []
         self.kilobytes = sum(parameter.nbytes for parameter in case.model.parameters()) / 1000
 
     def learn(self, number: int, example: Any) -> None:
@@ -371,7 +390,7 @@ class Jointly(Method):
         self.examples.append((example, case.model.reader.read(example)))
         if len(self.examples) not in case.at:
             return
-        case.model.load_state_dict(self.bare)
+        case.model.load_state_dict(self.initial)
         case.model.requires_grad_(True)
         optimizer, draw = torch.optim.Adam(case.model.parameters(), self.rate), random.Random(0)
         for _ in range(self.epochs):
@@ -384,12 +403,12 @@ class Jointly(Method):
 
 
 def methods(strength: float) -> dict[str, Any]:
-    """Each method's maker."""
+    """Return the constructors of all methods, by name."""
     return {
-        "ridge+codebook": lambda case: Remembering(case, strength),
-        "no gate": lambda case: Remembering(case, strength, gated=False),
-        "ridge": lambda case: Remembering(case, strength, "ridge"),
-        "codebook": lambda case: Remembering(case, NO_RIDGE, "codebook"),
+        "ridge+codebook": lambda case: MemoryMethod(case, strength),
+        "no gate": lambda case: MemoryMethod(case, strength, gated=False),
+        "ridge": lambda case: MemoryMethod(case, strength, "ridge"),
+        "codebook": lambda case: MemoryMethod(case, NO_RIDGE, "codebook"),
         "hard codebook": HardCodebook,
         "constant": Constant,
         "knn": Neighbours,
@@ -408,7 +427,7 @@ _SECOND_PERSON = re.compile(r"\b(du|dich|dir|deine?[mnrs]?|ihr|euch|eure?[mnrs]?
 
 
 def formal(pairs: Sequence[Pair], words: Mapping[str, str]) -> list[Pair]:
-    """Those in which these words to somebody called du stand, and no others, as said to somebody called Sie."""
+    """Return the pairs that address somebody only with these informal words, with the polite words instead."""
     found = []
     for pair in pairs:
         text = pair.target
@@ -421,7 +440,7 @@ def formal(pairs: Sequence[Pair], words: Mapping[str, str]) -> list[Pair]:
 
 
 def formality(corrections: int, test: int, protected: int) -> Splits:
-    """Weather notes, with every du of the target made a Sie. In the protected and the unrelated is no du and no ihr."""
+    """Return weather notes with "Sie" for "du". Protected and unrelated examples address nobody."""
     from adapt.data.synthetic.domains import domains
 
     many = domains(target="weather", train=40 * corrections, validation=25 * test, test=15 * test, source_test=2 * test,
@@ -437,16 +456,16 @@ def formality(corrections: int, test: int, protected: int) -> Splits:
 
 
 def base_of_fsdd(folder: str, output: Path) -> str:
-    """A base of the digits' source speakers, which is trained where there is none yet."""
+    """Return the folder of a base trained on the source speakers. Train it if it does not exist."""
     if not (output / "metrics.json").is_file():
-        print(f"Training a base of {folder} in {output}; --model DIR takes one that there is.", flush=True)
+        print(f"Training a base on {folder} in {output}. To use an existing one, give --model DIR.", flush=True)
         options = ["experiment=fsdd_base", f"data.folder={folder}", f"output={output}", "resume=true"]
         subprocess.run([sys.executable, "-m", "adapt.cli", "pretrain", *options], check=True, cwd=ROOT)
     return str(output)
 
 
 def cases_of(args: argparse.Namespace, at: Sequence[int]) -> list[Case]:
-    """The model and the data that are asked for, at each of the sites."""
+    """Return one case for each layer that `--sites` selects."""
     if args.data == "accents":
         from adapt.data.synthetic.accents import accents
 
@@ -470,26 +489,26 @@ def cases_of(args: argparse.Namespace, at: Sequence[int]) -> list[Case]:
         given = replace(given, source_train=own.train[: args.protected])
         reference = args.model or base_of_fsdd(args.folder, args.base)
     model = load_model(reference).model.requires_grad_(False)
-    if args.data in ("domains", "formality"):  # what it has no words for, it goes on about
+    if args.data in ("domains", "formality"):  # the model repeats itself on unknown words
         model.set_translation(replace(model.translation_options, max_tokens=48))
     stream, rehearsal = given.train, given.source_train
     texts = decode_examples(model, model.task, rehearsal, Loader())
     answered = [with_text(example, text) for example, text in zip(rehearsal, texts, strict=True) if text]
     sets = {"same": given.validation, "new": given.test, "unrelated": given.source_test}
     sets = {name: own[: args.test] for name, own in sets.items()}
-    cases, bare = [], {}
+    cases, unmodified = [], {}
     for layer in layers(model, args.sites):
         search = SEARCHES[layer.site.step.unit]
         known = collect_protected(model, layer, answered)
-        case = Case(model, layer, known, stream, rehearsal, **sets, search=search, at=at, bare=bare)
+        case = Case(model, layer, known, stream, rehearsal, **sets, search=search, at=at, unmodified=unmodified)
         for name, own in sets.items():
-            bare.setdefault(name, case.answer(own))
+            unmodified.setdefault(name, case.decode(own))
         cases.append(case)
     return cases
 
 
 def layers(model: Model, sites: Sequence[str] | None) -> list[AffineLayer]:
-    """The layers of these names or globs; "all" that can hold corrections, or the family's usual one for None."""
+    """Return the layers with these names or globs, "all" that can hold corrections, or the default layer (None)."""
     if sites is None:
         return [correction_layer(model)]
     if list(sites) != ["all"]:
@@ -504,8 +523,10 @@ def layers(model: Model, sites: Sequence[str] | None) -> list[AffineLayer]:
 
 
 def measure(case: Case, name: str, make: Any, seed: int = 0) -> list[Row]:
-    """Stream corrections through a method, in an order that the seed draws (0: as they come); a row after each of
-    `case.at`.
+    """Let a method learn a stream of corrections, in an order drawn with `seed` (0: the order of the data).
+
+    Returns:
+        One row for each of `case.at` that the stream reaches.
     """
     case = replace(case, model=copy.deepcopy(case.model))
     method, rows = make(case), []
@@ -515,32 +536,32 @@ def measure(case: Case, name: str, make: Any, seed: int = 0) -> list[Row]:
     if seed:
         random.Random(seed).shuffle(stream)
 
-    def put_on() -> None:
+    def apply() -> None:
         edits.clear()
-        for one in method.on():
+        for one in method.interventions():
             edits.add(one)
 
     for number, example in enumerate(stream):
-        put_on()
-        if case.right(example):
+        apply()
+        if case.is_correct(example):
             continue
         edits.clear()
         started = time.perf_counter()
         method.learn(number, example)
         seconds += time.perf_counter() - started
         learned.append((number, example))
-        put_on()
-        fixed += case.right(example)
+        apply()
+        fixed += case.is_correct(example)
         if len(learned) in case.at:
             rows.append(_row(case, name, seed, method, [example for _, example in learned], fixed, seconds, edits))
         if len(learned) == max(case.at):
             break
     if rows:
         random.Random(0).shuffle(learned)
-        gone = [method.undo(number) for number, _ in learned]
-        put_on()
-        if all(gone):
-            after, before = case.answer(case.unrelated), case.bare["unrelated"]
+        undone = [method.undo(number) for number, _ in learned]
+        apply()
+        if all(undone):
+            after, before = case.decode(case.unrelated), case.unmodified["unrelated"]
             rows[-1].undo = sum(one != other for one, other in zip(after, before, strict=True)) / len(before)
     edits.clear()
     return rows
@@ -552,7 +573,7 @@ def _row(
     normalise, count = case.model.task.normalise, len(learned)
 
     def kept(loader: Loader | None) -> float:
-        texts = case.answer(learned, loader)
+        texts = case.decode(learned, loader)
         return (
             sum(normalise(text) == normalise(example.text) for text, example in zip(texts, learned, strict=True))
             / count
@@ -560,22 +581,22 @@ def _row(
 
     def relative(which: str) -> float:
         examples = getattr(case, which)
-        return case.error(case.answer(examples), examples) / case.error(case.bare[which], examples) - 1
+        return case.error(case.decode(examples), examples) / case.error(case.unmodified[which], examples) - 1
 
-    before = case.bare["unrelated"]
+    before = case.unmodified["unrelated"]
     started = time.perf_counter()
-    after = case.answer(case.unrelated)
+    after = case.decode(case.unrelated)
     live = time.perf_counter() - started
-    told = {"kept": kept(ALONE), "kept_in_batches": kept(None), "same": relative("same"), "new": relative("new")}
+    scores = {"kept": kept(ALONE), "kept_in_batches": kept(None), "same": relative("same"), "new": relative("new")}
     edits.clear()
     started = time.perf_counter()
-    case.answer(case.unrelated)
-    bare = time.perf_counter() - started
+    case.decode(case.unrelated)
+    unmodified = time.perf_counter() - started
     return Row(
-        case.layer.site.name, seed, name, count, fixed / count, **told,
+        case.layer.site.name, seed, name, count, fixed / count, **scores,
         unchanged=sum(one == other for one, other in zip(before, after, strict=True)) / len(before),
         error_before=case.error(before, case.unrelated), error_after=case.error(after, case.unrelated),
-        seconds=seconds / count, kilobytes=method.kilobytes / count, slower=live / bare,
+        seconds=seconds / count, kilobytes=method.kilobytes / count, slower=live / unmodified,
     )  # fmt: skip
 
 
@@ -593,7 +614,7 @@ def show(rows: Sequence[Row]) -> None:
 
 
 def means(rows: Sequence[Row]) -> list[Row]:
-    """The mean over seeds of each method, at each site and number of corrections."""
+    """Return the mean over seeds for each method, site and number of corrections."""
     groups: dict[tuple[str, str, int], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.site, row.method, row.corrections), []).append(row)
@@ -612,16 +633,16 @@ def main() -> None:
     """Run the study."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", choices=["accents", "fsdd", "domains", "formality"], default="accents")
-    parser.add_argument("--model", help="default: the embedded one; of fsdd, a base of its own")
-    parser.add_argument("--folder", help="of fsdd")
+    parser.add_argument("--model", help="default: the embedded model; for fsdd, a base trained on it")
+    parser.add_argument("--folder", help="folder of fsdd")
     parser.add_argument("--base", type=Path, default=Path("outputs/study_corrections/fsdd"),
-                        help="of fsdd, where a base is trained without --model")  # fmt: skip
-    parser.add_argument("--sites", nargs="+", help="names or globs of one layer each, or all; default: the family's")
-    parser.add_argument("--seeds", type=int, default=1, help="so many streams, and their mean")
-    parser.add_argument("--strength", type=float, help="default: as usual, 300")
+                        help="for fsdd without --model: where its base is trained")  # fmt: skip
+    parser.add_argument("--sites", nargs="+", help="names or globs of layers, or all; default: that of the model")
+    parser.add_argument("--seeds", type=int, default=1, help="number of streams to average over")
+    parser.add_argument("--strength", type=float, help="default: that of `innertune correct`")
     parser.add_argument("--methods", nargs="+", choices=methods(0), default=list(methods(0)))
     parser.add_argument("--corrections", type=int, default=100)
-    parser.add_argument("--at", type=int, nargs="+", help="default: a tenth, 30 %% and all of them")
+    parser.add_argument("--at", type=int, nargs="+", help="measure after these numbers; default: 10 %%, 30 %% and all")
     parser.add_argument("--test", type=int, default=200, help="examples of each test set")
     parser.add_argument("--protected", type=int, default=200)
     parser.add_argument("--json", type=Path, help="also write all rows to this file")
@@ -635,8 +656,8 @@ def main() -> None:
     rows: list[Row] = []
     for case in cases_of(args, at):
         strength = args.strength or STRENGTH
-        print(f"{case.layer.site.name}, strength {strength:g}; error as it is: " + ", ".join(
-            f"{name} {100 * case.error(texts, getattr(case, name)):.1f}" for name, texts in case.bare.items()
+        print(f"{case.layer.site.name}, strength {strength:g}; error of the unmodified model: " + ", ".join(
+            f"{name} {100 * case.error(texts, getattr(case, name)):.1f}" for name, texts in case.unmodified.items()
         ))  # fmt: skip
         print(
             "method         corr.  fixed   kept (batch)   same    new  unchanged  error     a correction      slower"

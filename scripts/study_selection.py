@@ -1,26 +1,27 @@
 #!/usr/bin/env python3
-"""Does it matter which weights train? Ways of choosing them, at equal numbers of trained weights.
+"""Does it matter which weights are trained? Compare ways to select them, with equal numbers of trained weights.
 
-    scripts/study_selection.py                                   # everything: hours; it says how many first
+    scripts/study_selection.py                                   # everything; takes hours and first prints how many
     scripts/study_selection.py --seeds 1 --shares 0.05 --data accents --ways random rgn full
-    scripts/study_selection.py --fsdd ../shared/data/fsdd        # real recordings besides
-    scripts/study_selection.py --estimate                        # only say what it would cost
+    scripts/study_selection.py --fsdd ../shared/data/fsdd        # also with real recordings
+    scripts/study_selection.py --estimate                        # only print the estimated time
 
-Each run is an `innertune adapt` in a folder of its own below `--folder`. What is finished stays and is not done again,
-and other ways that were finished there are in the table; a run that was killed goes on. On accents (synthetic): the
-embedded base, from US to Scottish English; on fsdd (real): a base of three speakers, trained here first, to a fourth.
-Seeds are of the order of the data, of augmentation, and of random choices; the data are the same.
+Each run is an `innertune adapt` in its own folder below `--folder`. Finished runs are not repeated, interrupted ones
+are resumed, and the table also has finished runs of other ways. `accents` (synthetic) adapts the embedded base from US
+to Scottish English. `fsdd` (real) trains a base on three speakers first, and adapts it to a fourth. Seeds affect the
+order of the data, the augmentation and random selections; the data is the same.
 
-Ways, each with as many weights as the share pays for: neurons `random` and by each measure, a like share of each layer
-(`rgn`), or the best of all layers together (`rgn, free`); the neurons next to the output first (`top layers`), or next
-to the input (`bottom layers`); whole layers by relative gradient norm (`layers by rgn`); `lora` on all convolutions, of
-the rank that comes nearest; `change`: neurons that full fine-tuning of the same seed moved most. `surgical` and `full`
-have a number of weights of their own. What trains few weights may want another learning rate than what trains all:
-with several `--rates`, each is tried, and of each way and share the one with the best validation WER is reported.
+Ways to select a share of the weights: neurons at random (`random`) or with the highest scores (`rgn` and other
+scores), the same share in each layer, or from all layers together (`rgn, free`); the neurons closest to the output
+(`top layers`) or to the input (`bottom layers`); whole layers by relative gradient norm (`layers by rgn`); `lora` on
+all convolutions, with the closest rank; `change`: the neurons that full fine-tuning with the same seed changed most.
+`surgical` and `full` have their own numbers of weights. The best learning rate may depend on the number of trained
+weights: with several `--rates`, all are run, and the table shows the rate with the best validation WER for each way
+and share.
 
-WER after, on the target and on the source; the gain is that of the target, forgetting the rise on the source. Means
-over seeds and their 95 % intervals (Student's t), which say nothing of other data. Seconds are those of training alone;
-choosing and evaluating come on top (`seconds` of a run in the JSON is all of it).
+The table has the WER after adaptation on the target and on the source. The gain is the improvement on the target, and
+forgetting is the increase on the source. Values are means over seeds with 95 % intervals (Student's t); these do not
+cover other data. Seconds are training time only; `seconds` in the JSON includes selection and evaluation.
 """
 
 import argparse
@@ -37,7 +38,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from studies import best_rates, drop_checkpoints, innertune, mean_interval, said, say_left_out, write_results
+from studies import best_rates, drop_checkpoints, format_mean, innertune, mean_interval, report_failure, write_results
 
 MEASURES = ("random", "weight", "rgn", "fisher", "activation_gap", "gradient_gap", "ablation")
 FREE = ("rgn", "fisher", "gradient_gap", "ablation")
@@ -48,15 +49,15 @@ WAYS = (
 COLUMNS = ("share", "way", "trained", "WER target", "WER source", "of full's gain", "of full's forgetting", "rate", "s",
            "seeds")  # fmt: skip
 OF_FULL = ("gain_of_full", "forgetting_of_full")
-BARE = ("causes=0", "compare_neurons=0")  # what the report would look at besides takes longer than a short run
-WHOLE = ("surgical", "full")  # whose number of weights is their own
-SECONDS = {"accents": 110.0, "fsdd": 40.0}  # of a run, before any was timed here: one thread of a machine of 2026
+SHORT = ("causes=0", "compare_neurons=0")  # these parts of the report take longer than a short run
+WHOLE = ("surgical", "full")  # these ways ignore the share
+SECONDS = {"accents": 110.0, "fsdd": 40.0}  # per run on one thread in 2026, until runs are finished here
 LENGTH = {"accents": ["data.source_train=200"], "fsdd": ["experiment=fsdd_accent", "data.source_train=60"]}
 
 
 @dataclass(frozen=True)
 class Run:
-    """One fine-tuning. `share` is None where the way has its own."""
+    """One fine-tuning run. `share` is None for a way that ignores it."""
 
     data: str
     way: str
@@ -78,7 +79,7 @@ def plan(
     seeds: int,
     rates: Sequence[float | None] = (None,),
 ) -> list[Run]:
-    """All runs, in an order in which each finds what it needs, and every seed is whole before the next."""
+    """Return all runs, seed by seed, in an order in which each run comes after those that it needs."""
     order = sorted(ways, key=lambda way: (way != "full", WAYS.index(way)))
     return [
         Run(name, way, share, seed, rate)
@@ -88,29 +89,32 @@ def plan(
 
 
 def overrides(run: Run, folder: Path, base: str) -> list[str]:
-    """The options of `innertune adapt` for a run."""
+    """Return the options of `innertune adapt` for a run."""
     way, _, free = run.way.partition(", ")
-    given = [f"seed={run.seed}", f"model.pretrained={base}", *LENGTH[run.data]]
-    given += [] if run.rate is None else [f"optimizer.lr={run.rate}"]
+    options = [f"seed={run.seed}", f"model.pretrained={base}", *LENGTH[run.data]]
+    options += [] if run.rate is None else [f"optimizer.lr={run.rate}"]
     if way == "full":
-        return [*given, "tuning=full"]
+        return [*options, "tuning=full"]
     if way == "surgical":
-        return [*given, "tuning=surgical"]
+        return [*options, "tuning=surgical"]
     if way == "lora":
-        return [*given, "tuning=lora", f"tuning.r={rank(base, run.share)}"]
+        return [*options, "tuning=lora", f"tuning.r={rank(base, run.share)}"]
     if way == "layers by rgn":
-        return [*given, "tuning=layers", "tuning.choose=rgn", f"tuning.top={run.share}"]
-    given += ["tuning=neurons", f"tuning.weight_share={run.share}", f"tuning.per={'null' if free else 'site'}"]
+        return [*options, "tuning=layers", "tuning.choose=rgn", f"tuning.top={run.share}"]
+    options += ["tuning=neurons", f"tuning.weight_share={run.share}", f"tuning.per_site={'false' if free else 'true'}"]
     if way.endswith("layers"):
         path = depth(folder, base, run, from_top=way.startswith("top"))
-        return [*given[:-1], "tuning.per=null", f"tuning.choose={path}"]
+        return [*options[:-1], "tuning.per_site=false", f"tuning.choose={path}"]
     if way == "change":
         way = str(folder / Run(run.data, "full", None, run.seed, run.rate).name)
-    return [*given, f"tuning.choose={way}"]
+    return [*options, f"tuning.choose={way}"]
 
 
 def depth(folder: Path, base: str, run: Run, from_top: bool) -> Path:
-    """Scores by which the neurons nearest to the output (or the input) come first, those of one layer at random."""
+    """Save scores that rank neurons by their distance to the output (or the input), and return the path.
+
+    Neurons of the same layer are in random order.
+    """
     import torch
 
     from adapt.models.checkpoint import load_model
@@ -126,7 +130,7 @@ def depth(folder: Path, base: str, run: Run, from_top: bool) -> Path:
 
 
 def rank(base: str, share: float) -> int:
-    """The rank of LoRA on all convolutions that has as many weights as the share, or one step from it."""
+    """Return the rank of LoRA on all convolutions whose number of weights is closest to the share."""
     from adapt.models.checkpoint import load_model
     from interventions.sites import find_sites
 
@@ -137,7 +141,7 @@ def rank(base: str, share: float) -> int:
 
 
 def result(folder: Path, run: Run) -> dict[str, Any] | None:
-    """What a finished run found; None where it is not finished."""
+    """Return the results of a run; None if it is not finished."""
     path = folder / run.name / "metrics.json"
     if not path.is_file():
         return None
@@ -146,18 +150,18 @@ def result(folder: Path, run: Run) -> dict[str, Any] | None:
     wer = {name: {when: found[name][when]["wer"] for when in ("before", "after")} for name in ("target", "source")}
     return {
         **asdict(run), "wer": wer, "validation_wer": min(row["val_wer"] for row in found["history"]),
-        "trained": found["weights"]["parameters"] / found["weights"]["total"], "choice": card.get("choice", ""),
+        "trained": found["weights"]["parameters"] / found["weights"]["total"], "selection": card.get("selection", card.get("choice", "")),
         "seconds": found["seconds"], "training_seconds": found["history"][-1]["seconds"],
     }  # fmt: skip
 
 
 def way_of(found: dict[str, Any]) -> tuple[str, float | None, str]:
-    """What a row of the table is of."""
+    """Return what identifies a row of the table."""
     return found["data"], found["share"], found["way"]
 
 
 def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each way and share of each data: means over seeds, also beside full fine-tuning on the same seeds."""
+    """Return a row for each data set, way and share: means over seeds, also relative to full fine-tuning."""
     rows, results = [], best_rates(results, way_of)
     for key in dict.fromkeys(map(way_of, results)):
         own = [found for found in results if way_of(found) == key]
@@ -183,7 +187,7 @@ def forgetting(run: dict[str, Any]) -> float:
 
 
 def table(rows: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]]) -> str:
-    """The same as Markdown, a table for each data: of each share the best on the target first."""
+    """Return one Markdown table per data set, sorted by share and by WER on the target."""
     lines = []
     for data in dict.fromkeys(row["data"] for row in rows):
         one = next(r for r in results if r["data"] == data)
@@ -197,7 +201,7 @@ def table(rows: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]]) -> 
         for row in sorted(own, key=lambda row: (row["share"] is None, row["share"] or 0, row["target"][0])):
             shown = [
                 "own" if row["share"] is None else f"{100 * row['share']:g} %", row["way"],
-                f"{100 * row['trained']:.1f} %", said(row["target"]), said(row["source"]),
+                f"{100 * row['trained']:.1f} %", format_mean(row["target"]), format_mean(row["source"]),
                 *("—" if row[key] is None else f"{100 * row[key]:.0f} %" for key in OF_FULL),
                 "—" if row["rate"] is None else f"{row['rate']:g}", f"{row['training_seconds']:.0f}", str(row["seeds"]),
             ]  # fmt: skip
@@ -206,17 +210,17 @@ def table(rows: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]]) -> 
 
 
 def cost(runs: Sequence[Run], results: Sequence[dict[str, Any]]) -> float:
-    """How many seconds the runs will take, by the mean of those that are finished, or else by what we know."""
+    """Estimate the seconds that runs will take, from the mean of finished runs or else from `SECONDS`."""
 
     def one(data: str) -> float:
         known = [r["seconds"] for r in results if r["data"] == data]
         return statistics.fmean(known) if known else SECONDS[data]
 
-    return sum(one(run.data) + 12 for run in runs)  # to start a process
+    return sum(one(run.data) + 12 for run in runs)  # 12 s to start a process
 
 
 def base_of(data: str, args: argparse.Namespace) -> str:
-    """The base to adapt; the one of fsdd is trained where it is not there yet."""
+    """Return the base to adapt. The base of fsdd is trained if it does not exist."""
     if data == "accents":
         return "us-english"
     folder = args.folder / "fsdd" / "base"
@@ -228,13 +232,13 @@ def base_of(data: str, args: argparse.Namespace) -> str:
             "resume=true",
             *args.base_options,
         ]
-        if innertune("pretrain", *options, quiet=args.folder / "fsdd" / "base.log"):
-            raise SystemExit(f"The base of fsdd could not be trained: see {args.folder / 'fsdd' / 'base.log'}")
+        if innertune("pretrain", *options, log=args.folder / "fsdd" / "base.log"):
+            raise SystemExit(f"Training the base of fsdd failed: see {args.folder / 'fsdd' / 'base.log'}")
     return str(folder)
 
 
 def work(runs: Sequence[Run], args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Do what is not done; yield what each run found."""
+    """Run what is not finished, and yield the results of each run."""
     for run in runs:
         folder = args.folder / run.name
         if result(args.folder, run) is None:
@@ -242,9 +246,9 @@ def work(runs: Sequence[Run], args: argparse.Namespace) -> Iterator[dict[str, An
             place = [f"data.folder={args.fsdd}"] if run.data == "fsdd" else []
             options = overrides(run, args.folder, base)
             log = folder.with_name(f"{folder.name}.log")
-            given = [*options, *place, f"output={folder}", "resume=true", "logger=csv", *BARE, *args.options]
-            if innertune("adapt", *given, quiet=log):
-                say_left_out(run.name, log)
+            arguments = [*options, *place, f"output={folder}", "resume=true", "logger=csv", *SHORT, *args.options]
+            if innertune("adapt", *arguments, log=log):
+                report_failure(run.name, log)
                 continue
             drop_checkpoints(folder)
         yield result(args.folder, run)
@@ -260,9 +264,9 @@ def main() -> None:
     parser.add_argument("--rates", nargs="+", type=float, help="learning rates; default: that of conf/adapt.yaml")
     parser.add_argument("--folder", type=Path, default=Path("outputs/study_selection"))
     parser.add_argument("--json", type=Path, help="default: result.json in the folder")
-    parser.add_argument("--options", nargs="+", default=[], help="further ones of every `innertune adapt`")
-    parser.add_argument("--base-options", nargs="+", default=[], help="further ones of `innertune pretrain` of fsdd")
-    parser.add_argument("--estimate", action="store_true", help="say what it would cost, and stop")
+    parser.add_argument("--options", nargs="+", default=[], help="further options of every `innertune adapt`")
+    parser.add_argument("--base-options", nargs="+", default=[], help="options of `innertune pretrain` for fsdd")
+    parser.add_argument("--estimate", action="store_true", help="only print the estimated time")
     args = parser.parse_args()
     args.folder, args.fsdd = args.folder.absolute(), args.fsdd and args.fsdd.absolute()
     data = args.data or ["accents", *(["fsdd"] if args.fsdd else [])]
@@ -275,7 +279,7 @@ def main() -> None:
     runs = plan(data, ways, args.shares, args.seeds, args.rates or (None,))
     done = [found for run in runs if (found := result(args.folder, run))]
     left = [run for run in runs if result(args.folder, run) is None]
-    print(f"{len(runs)} runs, {len(done)} of them done; the others will take some {cost(left, done) / 3600:.1f} hours.")
+    print(f"{len(runs)} runs, {len(done)} finished; the others take about {cost(left, done) / 3600:.1f} hours.")
     if args.estimate:
         return
     others = [run for run in plan(data, WAYS, args.shares, args.seeds, args.rates or (None,)) if run not in runs]

@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""What does a learned map cost? Twins of one run, laid out on grids with several strengths, and not at all.
+"""Does a topographic penalty increase the error? The same run with several strengths, and without the penalty.
 
-    scripts/study_topographic.py                     # the embedded base, to Scottish English: ten minutes or more
+    scripts/study_topographic.py                     # the embedded base, to Scottish English: at least ten minutes
     scripts/study_topographic.py --strengths 0 1 --options data.train=200 trainer.max_epochs=5
     scripts/study_topographic.py --command pretrain --options data.train=2000     # the same, from scratch
 
-Each run is an `innertune adapt topographic=grid` of the same seed, in a folder of its own below `--folder`; what is
-finished stays and is not done again, and a run that was killed goes on. Strength 0 pulls at nothing: the twin, bit for
-bit a run without the option. `weights` starts units where their weights put them, `number` in the order of their
-numbers; the first strength above 0 that is in the middle is tried by number too.
+Each run is an `innertune adapt topographic=grid` with the same seed, in its own folder below `--folder`. Finished runs
+are not repeated, and interrupted ones are resumed. A run with strength 0 equals a run without the option bit by bit.
+With start `weights`, the units' initial places depend on their weights; with `number`, on their numbers. The median
+strength above 0 is run with both.
 
-For each run: WER on the target and on the source, and for each layer on a grid, the mean cosine of neighbours' weights
-and Moran's I of its phoneme profiles, before training and after. Before is the base, or a network that has not learned.
+The table has, for each run, the WER on the target and on the source. For each layer on a grid, it has the mean cosine
+similarity of neighbours' weights and Moran's I of the phoneme profiles, before and after training. "Before" is the
+base, or an untrained network.
 """
 
 import argparse
@@ -28,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Run:
-    """One of the twins."""
+    """A run with one strength and one kind of start."""
 
     strength: float
     start: str
@@ -43,37 +44,37 @@ class Run:
 
 
 def plan(strengths: Sequence[float]) -> list[Run]:
-    """All strengths by weights, and the middle one of those above 0 by number."""
+    """Return runs of all strengths with start "weights", and of the median strength above 0 with "number"."""
     above = sorted(strength for strength in strengths if strength > 0)
     by_number = [Run(above[(len(above) - 1) // 2], "number")] if above else []
     return [*(Run(strength, "weights") for strength in strengths), *by_number]
 
 
 def done(run: Run, command: str, folder: Path, options: Sequence[str]) -> dict[str, Any]:
-    """What a run found, which is done first where it is not finished. Raises SystemExit where it fails."""
+    """Return the metrics of a run. Run it first if it is not finished. Raises SystemExit if it fails."""
     place = folder / run.name
     if not (place / "metrics.json").is_file():
         place.parent.mkdir(parents=True, exist_ok=True)
-        bare = ["causes=0", "compare_neurons=0"] if command == "adapt" else []
-        given = [command, *bare, *run.overrides, *options, f"output={place}", "resume=true"]
+        short = ["causes=0", "compare_neurons=0"] if command == "adapt" else []
+        given = [command, *short, *run.overrides, *options, f"output={place}", "resume=true"]
         with place.with_suffix(".log").open("a", encoding="utf-8") as log:
             code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from adapt.cli import main; main()"
             failed = subprocess.run([sys.executable, "-c", code, str(ROOT), *given], stdout=log, stderr=log).returncode
         if failed:
             raise SystemExit(f"{run.name} failed: see {place.with_suffix('.log')}")
         for checkpoint in (place / "checkpoints").glob("*.ckpt"):
-            checkpoint.unlink()  # finished, and several times the model's size
+            checkpoint.unlink()  # several times as large as the model
     return json.loads((place / "metrics.json").read_text(encoding="utf-8"))
 
 
 def row(run: Run, found: dict[str, Any]) -> dict[str, Any]:
-    """WER in per cent by set, and by site the cosines and Moran's I, before and after."""
+    """Return a row of the table: the WER in per cent by set, and the cosines and Moran's I by site."""
     wer = {name: 100 * found[name]["after"]["wer"] for name in ("target", "source") if name in found}
     return {"strength": run.strength, "start": run.start, "wer": wer, **found["topographic"]}
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as Markdown; of each layer the cosine, and Moran's I, a column a run."""
+    """Return the rows as a Markdown table, with one column per run."""
     sets, sites = rows[0]["wer"], rows[0]["sites"]
     lines = [line("", [f"{own['strength']:g}, {own['start']}" for own in rows]), "|---" * (len(rows) + 1) + "|"]
     lines += [line(f"WER {name}, %", [f"{own['wer'][name]:.1f}" for own in rows]) for name in sets]
@@ -87,7 +88,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def line(first: str, cells: Sequence[str]) -> str:
-    """A line of a Markdown table."""
+    """Return a line of a Markdown table."""
     return f"| {' | '.join((first, *cells))} |"
 
 
@@ -96,7 +97,7 @@ def main() -> None:
     parser.add_argument("--command", choices=("adapt", "pretrain"), default="adapt")
     parser.add_argument("--strengths", nargs="+", type=float, default=[0, 0.3, 1, 3])
     parser.add_argument("--folder", type=Path, default=Path("outputs/study_topographic"))
-    parser.add_argument("--options", nargs="+", default=[], help="further ones of every run")
+    parser.add_argument("--options", nargs="+", default=[], help="further options of every run")
     args = parser.parse_args()
     rows = []
     for run in plan(args.strengths):

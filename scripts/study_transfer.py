@@ -1,30 +1,32 @@
 #!/usr/bin/env python3
-"""Does what a model knows of one language or accent help it with another? Kunze et al. 2017, asked of small models.
+"""Does a model of one language or accent help to learn another? After Kunze et al. 2017, with small models.
 
-    scripts/study_transfer.py                                    # everything: hours; it says how many first
+    scripts/study_transfer.py                                    # everything; takes hours and first prints how many
     scripts/study_transfer.py --pairs german --train 400 --epochs 8 --shares 1 0.2 --frozen 0 8 --seeds 1
-    scripts/study_transfer.py --estimate                         # only say what it would cost
+    scripts/study_transfer.py --estimate                         # only print the estimated time
 
-The embedded base, US English, is adapted to German and to Scottish English (synthetic voices), its first k layers of 11
-frozen, on all of the training utterances, on half and on a fifth of them; beside it the same network is trained from
-scratch on the same utterances. Kunze et al. (arXiv 1706.00290) did this with as many layers, 250 and 2,000 units wide,
-from 1,000 hours of English to corpora of German, of which two runs took 50,000 and 10,000 utterances. k counts from the
-input; 10 leaves the output layer alone to train. A frozen layer keeps its batch norm's statistics too.
+The embedded base (US English) is adapted to German and to Scottish English with synthetic voices. Its first k of 11
+layers are frozen, counted from the input; with k = 10 only the output layer is trained. Frozen layers also keep the
+statistics of their batch norms. Training uses all utterances, half, or a fifth of them. For comparison, the same
+network is trained from scratch on the same utterances. Kunze et al. (arXiv 1706.00290) did this with the same number
+of layers, 250 and 2,000 units wide, from 1,000 hours of English to German corpora, in two runs of 50,000 and 10,000
+utterances.
 
-Every run of a pair takes about as many steps: on a fifth of the data, five times the epochs. That is what `scratch`
-means too; `scratch x4` takes four times the steps, on all of the data (`--times`). The epoch with the lowest WER on the
-validation set counts. Adaptations are `innertune adapt`, the others `innertune pretrain`, each with the optimizer and
-the learning rate of its own config (AdamW at 1e-3; Adam at 2e-3, with which the base was trained too) whatever k is;
-with several `--rates`, each is tried everywhere, and of each row the one with the best validation WER is reported.
+All runs of a pair, including `scratch`, take about the same number of steps: on a fifth of the data, five times as
+many epochs. `scratch x4` takes four times as many steps on all of the data (`--times`). The result is that of the
+epoch with the lowest validation WER. Adaptations use `innertune adapt`, the others `innertune pretrain`, with the
+optimizer and learning rate of their configs (AdamW at 1e-3, and Adam at 2e-3 as for the base). With several `--rates`,
+all are run, and each row shows the rate with the best validation WER.
 
-Each run is in a folder of its own below `--folder`. What is finished stays and is not done again; a run that was killed
-goes on. What earlier calls found there (`result.json`) is shown with what this one finds. Columns: WER on the target
-and, of adaptations, on the source, means over seeds with their 95 % intervals (Student's t), of one seed the bootstrap
-interval over utterances; `caught up` is the share of its steps after which a run's validation WER is as low as that of
-`scratch` ever becomes; `s` is training alone, from its start to the last epoch's end, a cached prefix included. Seeds
-are of the order of the data, of augmentation and of a new network's weights; the data are the same. The picture,
-`transfer.svg` in the folder (`scripts/transfer_figure.py`), shows these WERs, how far each layer's weights moved where
-all may, and what each layer's change put back, or made alone, does (`causes=` of `innertune adapt`).
+Each run has its own folder below `--folder`. Finished runs are not repeated, and interrupted ones are resumed. Results
+of earlier calls (`result.json`) are included. The table has the WER on the target and, for adaptations, on the source:
+means over seeds with 95 % intervals (Student's t); for a single seed, the bootstrap interval over utterances. `caught
+up` is the share of its steps after which a run reaches the lowest validation WER of `scratch`. `s` is the training
+time, including that of a cached prefix. Seeds affect the order of the data, the augmentation and the weights of new
+networks; the data is the same.
+
+The figure, `transfer.svg` in the folder (`scripts/transfer_figure.py`), shows these WERs, how much the weights of each
+layer changed, and the effect of reverting or applying the change of one layer (`causes=` of `innertune adapt`).
 """
 
 import argparse
@@ -40,19 +42,28 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from studies import best_rates, by, drop_checkpoints, innertune, mean_interval, said, say_left_out, write_results
+from studies import (
+    best_rates,
+    by,
+    drop_checkpoints,
+    format_mean,
+    innertune,
+    mean_interval,
+    report_failure,
+    write_results,
+)
 from transfer_figure import draw
 
 LAYERS = 11
 ALPHABET = " 'abcdefghijklmnopqrstuvwxyz"
 COLUMNS = ("utterances", "frozen layers", "trained", "WER target", "WER source", "caught up", "rate", "s", "seeds")
-SECONDS = 0.025  # of a step, for each utterance in it: one thread of a machine of 2026
-OTHERWISE = 60.0  # seconds of a run besides: to start, and to measure before and after
+SECONDS = 0.025  # per utterance in a step, on one thread in 2026
+OVERHEAD = 60.0  # seconds per run to start, and to evaluate before and after
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What is adapted to: an experiment of ours, its language's characters, and how much of it by default."""
+    """What to adapt to: its experiment, voice and characters, and the default numbers of utterances and epochs."""
 
     title: str
     experiment: str
@@ -70,7 +81,7 @@ PAIRS = {
 
 @dataclass(frozen=True)
 class Run:
-    """One training of `train` utterances for `epochs`. `frozen` layers is None, and `times` the steps, from scratch."""
+    """One training run. From scratch, `frozen` is None, and `times` multiplies the number of steps."""
 
     pair: str
     share: float
@@ -96,7 +107,7 @@ def plan(
     seeds: int,
     rates: Sequence[float | None] = (None,),
 ) -> list[Run]:
-    """All runs, for each pair's utterances and epochs: every seed is whole before the next, what takes long is last."""
+    """Return all runs, seed by seed, with the longest last. `amounts` are utterances and epochs of each pair."""
     ways = [(count, 1.0) for count in frozen] + [(None, own) for own in times]
     return [
         Run(pair, share, count, own, seed, round(share * train), max(1, round(own * epochs / share)), rate)
@@ -108,7 +119,7 @@ def plan(
 
 
 def command(run: Run, causes: int) -> list[str]:
-    """The command of a run, with its options."""
+    """Return the command of a run, with its options."""
     pair = PAIRS[run.pair]
     given = [f"seed={run.seed}", f"data.train={run.train}", f"trainer.max_epochs={run.epochs}"]
     given += [] if run.rate is None else [f"optimizer.lr={run.rate}"]
@@ -119,7 +130,7 @@ def command(run: Run, causes: int) -> list[str]:
     tuning = ["tuning=full"]
     if run.frozen:
         tuning = ["tuning=layers", f"tuning.layers=last {LAYERS - run.frozen}"]
-    alphabet = f'alphabet="={pair.labels}"'  # all of it, also where few utterances would lack a character
+    alphabet = f'alphabet="={pair.labels}"'  # all characters, even if few utterances lack one
     causes = 0 if run.frozen else causes
     return [
         "adapt",
@@ -133,7 +144,7 @@ def command(run: Run, causes: int) -> list[str]:
 
 
 def result(folder: Path, run: Run) -> dict[str, Any] | None:
-    """What a finished run found; None where it is not finished. WERs and changes are fractions."""
+    """Return the results of a run, with WERs and changes as fractions; None if it is not finished."""
     path = folder / run.name / "metrics.json"
     if not path.is_file():
         return None
@@ -167,17 +178,17 @@ def result(folder: Path, run: Run) -> dict[str, Any] | None:
 
 
 def row_of(found: dict[str, Any]) -> tuple[Any, ...]:
-    """What a row of the table is of."""
+    """Return what identifies a row of the table."""
     return tuple(found[name] for name in ("pair", "share", "frozen", "times", "train", "epochs"))
 
 
 def caught_up(validation: Sequence[float], goal: float) -> float | None:
-    """After which share of the epochs the validation WER is as low as `goal`; None: never."""
+    """Return the share of the epochs after which the validation WER is at most `goal`; None if it never is."""
     return next((epoch / len(validation) for epoch, wer in enumerate(validation, 1) if wer <= goal), None)
 
 
 def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each pair, share, and number of frozen layers or way from scratch: means over seeds."""
+    """Return a row for each pair, share and number of frozen layers (or steps from scratch): means over seeds."""
     results = best_rates(results, row_of)
     scratch = {
         (found["pair"], found["train"], found["epochs"], found["seed"]): found["validation_wer"]
@@ -206,7 +217,7 @@ def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def table(rows: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]]) -> str:
-    """The same as Markdown, a table for each pair: of each share of the data scratch first, then by frozen layers."""
+    """Return one Markdown table per pair, sorted by share: first from scratch, then by frozen layers."""
     lines = []
     for own in by(lambda row: row["pair"], rows):
         pair = own[0]["pair"]
@@ -220,7 +231,7 @@ def table(rows: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]]) -> 
         for row in sorted(own, key=lambda row: (-row["share"], *order[row["frozen"] is None](row))):
             shown = [
                 str(row["train"]), way_of(row), f"{100 * row['trained']:.1f} %", with_interval(row),
-                "—" if row["source"] is None else said(row["source"]),
+                "—" if row["source"] is None else format_mean(row["source"]),
                 "—" if row["caught_up"] is None else f"{100 * row['caught_up']:.0f} %",
                 "—" if row["rate"] is None else f"{row['rate']:g}", f"{row['training_seconds']:.0f}", str(row["seeds"]),
             ]  # fmt: skip
@@ -229,26 +240,26 @@ def table(rows: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]]) -> 
 
 
 def way_of(row: dict[str, Any]) -> str:
-    """The frozen layers of a row, or that it is from scratch, in words."""
+    """Return the frozen layers of a row, or that it is from scratch, as text."""
     if row["frozen"] is None:
         return "scratch" if row["times"] == 1 else f"scratch x{row['times']:g}"
     return "none" if row["frozen"] == 0 else f"first {row['frozen']}"
 
 
 def with_interval(row: dict[str, Any]) -> str:
-    """The WER on the target with its interval: over seeds, or of one seed over utterances."""
+    """Return the WER on the target with its interval as text."""
     if row["interval"] is None:
-        return said(row["target"])
+        return format_mean(row["target"])
     low, high = row["interval"]
     return f"{row['target'][0]:.1f} ({low:.1f} to {high:.1f})"
 
 
 def cost(runs: Sequence[Run], results: Sequence[dict[str, Any]]) -> float:
-    """How many seconds the runs will take: what we know of their sizes, times what the finished ones took of that."""
+    """Estimate the seconds that runs will take, from their sizes and the speed of finished runs."""
 
     def guess(train: int, epochs: int, frozen: int | None) -> float:
-        # Of a step, all that is not the weight gradient of frozen layers; the cached prefix saves more.
-        return OTHERWISE + SECONDS * train * epochs * (1 - 0.06 * (frozen or 0))
+        # Frozen layers save their weight gradients; a cached prefix saves more.
+        return OVERHEAD + SECONDS * train * epochs * (1 - 0.06 * (frozen or 0))
 
     slower = 1.0
     if results:
@@ -258,32 +269,32 @@ def cost(runs: Sequence[Run], results: Sequence[dict[str, Any]]) -> float:
 
 
 def work(runs: Sequence[Run], args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Do what is not done; yield what each run found."""
+    """Run what is not finished, and yield the results of each run."""
     for run in runs:
         folder = args.folder / run.name
         if result(args.folder, run) is None:
             log = folder.with_name(f"{folder.name}.log")
             options = [*command(run, args.causes), *args.options, f"output={folder}", "resume=true", "logger=csv"]
-            if innertune(*options, quiet=log):
-                say_left_out(run.name, log)
+            if innertune(*options, log=log):
+                report_failure(run.name, log)
                 continue
             drop_checkpoints(folder)
         yield result(args.folder, run)
 
 
 def earlier(path: Path, runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """What earlier calls found of other runs than these."""
+    """Return the results of other runs than these from earlier calls."""
     known = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.is_file() else []
     return [found for found in known if run_of(found) not in runs]
 
 
 def run_of(found: dict[str, Any]) -> Run:
-    """The run that found it."""
+    """Return the run of a result."""
     return Run(*(found[field.name] for field in fields(Run)))
 
 
 def amounts(args: argparse.Namespace, parser: argparse.ArgumentParser) -> dict[str, tuple[int, int]]:
-    """How many utterances and epochs each pair has: those that are given, one for all pairs or one for each."""
+    """Return the numbers of utterances and epochs of each pair, from options with one number or one per pair."""
     given = {}
     for name in ("train", "epochs"):
         own = getattr(args, name) or [getattr(PAIRS[pair], name) for pair in args.pairs]
@@ -299,23 +310,23 @@ def main() -> None:
     parser.add_argument("--frozen", nargs="+", type=int, choices=range(LAYERS), default=[0, 2, 4, 6, 8, 9, 10],
                         metavar="K", help="numbers of frozen layers, 0 to 10")  # fmt: skip
     parser.add_argument("--shares", nargs="+", type=float, default=[1.0, 0.5, 0.2])
-    parser.add_argument("--times", nargs="+", type=float, default=[1.0, 4.0], help="the steps, from scratch")
-    parser.add_argument("--train", nargs="+", type=int, help="utterances, for all pairs or for each")
-    parser.add_argument("--epochs", nargs="+", type=int, help="with all of them, for all pairs or for each")
+    parser.add_argument("--times", nargs="+", type=float, default=[1.0, 4.0], help="factors of the steps from scratch")
+    parser.add_argument("--train", nargs="+", type=int, help="utterances: one number, or one per pair")
+    parser.add_argument("--epochs", nargs="+", type=int, help="epochs with all utterances: one number, or one per pair")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rates", nargs="+", type=float, help="learning rates; default: that of each command")
-    parser.add_argument("--causes", type=int, default=100, help="examples for the causal chart; 0: none")
+    parser.add_argument("--causes", type=int, default=100, help="examples for the causal analysis; 0: none")
     parser.add_argument("--folder", type=Path, default=Path("outputs/study_transfer"))
     parser.add_argument("--json", type=Path, help="default: result.json in the folder")
-    parser.add_argument("--options", nargs="+", default=[], help="further ones of every `innertune` command")
-    parser.add_argument("--estimate", action="store_true", help="say what it would cost, and stop")
+    parser.add_argument("--options", nargs="+", default=[], help="further options of every `innertune` command")
+    parser.add_argument("--estimate", action="store_true", help="only print the estimated time")
     args = parser.parse_args()
     args.folder = args.folder.absolute()
     args.json = args.json or args.folder / "result.json"
     runs = plan(amounts(args, parser), args.frozen, args.shares, args.times, args.seeds, args.rates or (None,))
     done = [found for run in runs if (found := result(args.folder, run))]
     left = [run for run in runs if result(args.folder, run) is None]
-    print(f"{len(runs)} runs, {len(done)} of them done; the others will take some {cost(left, done) / 3600:.1f} hours.")
+    print(f"{len(runs)} runs, {len(done)} finished; the others take about {cost(left, done) / 3600:.1f} hours.")
     if args.estimate:
         return
     results = earlier(args.json, runs)
@@ -327,13 +338,13 @@ def main() -> None:
             rest = cost([other for other in left if result(args.folder, other) is None], results) / 60
             print(f"  {run.name}: target {100 * found['wer']:.1f}, {100 * found['trained']:.1f} % trained; "
                   f"{rest:.0f} minutes left", flush=True)  # fmt: skip
-        keep(args, results)
+        save(args, results)
     print(table(summary(results), results))
     print(f"\n{new} runs in {(time.perf_counter() - began) / 60:.0f} minutes; {args.json}")
 
 
-def keep(args: argparse.Namespace, results: Sequence[dict[str, Any]]) -> None:
-    """Write what is known so far, as numbers and as the picture."""
+def save(args: argparse.Namespace, results: Sequence[dict[str, Any]]) -> None:
+    """Write the results so far and their figure."""
     from adapt.files import write_text
 
     rows, titles = summary(results), {name: pair.title for name, pair in PAIRS.items()}

@@ -1,4 +1,4 @@
-"""The picture of `study_transfer.py`, as one SVG: a row of three panels for each pair of languages or accents."""
+"""Draw the figure of `study_transfer.py` as SVG: a row of three panels for each pair of languages or accents."""
 
 import html
 import statistics
@@ -12,18 +12,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from adapt.report.figures import Axis, axis
 
-# Okabe and Ito's colours, told apart by the colour-blind; and a shape each, for who sees none.
+# Okabe and Ito's colours, which colour-blind readers can distinguish, and a shape for each.
 STYLES = (("#0072b2", "circle"), ("#d55e00", "square"), ("#009e73", "triangle"), ("#cc79a7", "diamond"))
 INK, PALE = "#222222", "#d9dde1"
-WIDTH, ROW, TOP = 1200, 400, 44  # in the picture's units, as everything here
-PANELS = ((60, 370), (500, 770), (850, 1140))  # from where to where each column is
-UPPER, LOWER = 62, 318  # of a panel, within its row
-LETTER = 17  # the least distance between the names of lines
+WIDTH, ROW, TOP = 1200, 400, 44  # all lengths are in units of the SVG
+PANELS = ((60, 370), (500, 770), (850, 1140))  # left and right end of each column
+UPPER, LOWER = 62, 318  # ends of a panel within its row
+LINE_HEIGHT = 17  # smallest distance between the names of lines
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A frame with two scales; `x` and `y` say where a value lies."""
+    """A frame with two axes. `x` and `y` convert values to coordinates."""
 
     left: float
     right: float
@@ -40,11 +40,16 @@ class Panel:
 
 
 def draw(rows: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> str:
-    """The picture of a summary and of the runs behind it, as far as there are any of them.
+    """Draw a summary and its runs. Panels without runs are left out.
 
-    On the left, the WER on the target by frozen layers, a line for each share of the data, and dashed what training
-    from scratch gives; in the middle how far each layer's weights moved where all could; on the right what each layer's
-    change does to the WER, put back and alone, with all of the data. Means over seeds.
+    Left: the WER on the target by number of frozen layers, one line per share of the data, with dashed lines for
+    training from scratch. Middle: how much the weights of each layer changed with no layer frozen. Right: the WER if
+    the change of one layer is reverted, or is the only change, with all of the data. All values are means over seeds.
+
+    Args:
+        rows: The rows of `study_transfer.summary`.
+        results: The results of single runs.
+        titles: The title of each pair.
     """
     pairs = list(dict.fromkeys(row["pair"] for row in rows))
     shares = sorted({row["share"] for row in rows}, reverse=True)
@@ -83,7 +88,7 @@ def _wer(rows: Sequence[Mapping[str, Any]], styles: Mapping[float, tuple[str, st
                 parts.append(_stroke(panel.left, y, panel.right, y, colour, 1.8, dash))
                 times = "" if row["times"] == 1 else f" ×{row['times']:g}"
                 names.append((y, f"scratch{times}", colour))
-    for y, (_, name, colour) in zip(_apart([name[0] for name in names]), sorted(names), strict=True):
+    for y, (_, name, colour) in zip(_spread([name[0] for name in names]), sorted(names), strict=True):
         parts.append(_text(panel.right + 5, y + 5, name, colour=colour, size=15))
     return parts
 
@@ -101,12 +106,12 @@ def _moved(found: Sequence[Mapping[str, Any]], styles: Mapping[float, tuple[str,
     highest = max(value for line in lines.values() for value in line.values())
     panel = _panel(1, top, Axis((-0.4, len(layers) - 0.6)), axis(0, highest, max_ticks=8))
     numbers = {n: name.removeprefix("conv") for n, name in enumerate(layers)}
-    parts = _frame(panel, "change of weights, % of their norm", "layer, none frozen", numbers)
+    parts = _frame(panel, "change of weights, % of their norm", "layer (none frozen)", numbers)
     return parts + [_line(panel, line, *styles[share]) for share, line in lines.items()]
 
 
 def _causes(found: Sequence[Mapping[str, Any]], top: float) -> list[str]:
-    """Of the largest share: from the model after, each layer put back; from the model before, each alone."""
+    """Draw the effect of reverting or applying the change of one layer, for the largest share of the data."""
     most = max((one["share"] for one in found), default=0)
     charts = [one["causes"] for one in found if one["share"] == most and one["causes"]]
     if not charts:
@@ -123,21 +128,21 @@ def _causes(found: Sequence[Mapping[str, Any]], top: float) -> list[str]:
     }
     highest = max(*ends.values(), *causes["alone"], *causes["without"])
     panel = _panel(2, top, Axis((-0.6, len(layers) - 0.4)), axis(0, highest, max_ticks=8))
-    drawn = _frame(panel, "WER, %:", "layer, none frozen", dict(enumerate(layers)))
+    drawn = _frame(panel, "WER, %:", "layer (none frozen)", dict(enumerate(layers)))
     for when, value in ends.items():
         drawn.append(_stroke(panel.left, panel.y(value), panel.right, panel.y(value), INK, 1.2, "4 3"))
         drawn.append(_text(panel.right + 5, panel.y(value) + 5, when, size=15))
     ways = (("alone", "before", "#8a5a00", "white", -4.5), ("without", "after", "#0072b2", "#0072b2", 4.5))
-    key = {"alone": (panel.left + 34, "its change alone"), "without": (panel.left + 190, "put back")}
+    key = {"alone": (panel.left + 34, "only its change"), "without": (panel.left + 190, "reverted")}
     for way, end, colour, fill, aside in ways:
         circle = f'r="4.5" fill="{fill}" stroke="{colour}" stroke-width="2"/>'
         for n, value in enumerate(causes[way]):
             x, y = panel.x(n) + aside, panel.y(value)
             drawn.append(_stroke(x, panel.y(ends[end]), x, y, colour, 2))
             drawn.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" {circle}')
-        x, said = key[way]
+        x, label = key[way]
         drawn.append(f'<circle cx="{x}" cy="{panel.upper - 19}" {circle}')
-        drawn.append(_text(x + 10, panel.upper - 14, said, size=16))
+        drawn.append(_text(x + 10, panel.upper - 14, label, size=16))
     return drawn
 
 
@@ -165,8 +170,8 @@ def _key(styles: Mapping[float, tuple[str, str]]) -> str:
         name = f"{100 * share:g} % of the data"
         parts.append(_text(x + 38, 27, name))
         x += 64 + 8.4 * len(name)
-    parts += [_stroke(x, 22, x + 30, 22, INK, 1.8, "7 4"), _text(x + 38, 27, "from scratch, as many steps")]
-    x += 282
+    parts += [_stroke(x, 22, x + 30, 22, INK, 1.8, "7 4"), _text(x + 38, 27, "from scratch, same number of steps")]
+    x += 318
     parts += [_stroke(x, 22, x + 30, 22, INK, 1.8, "2 4"), _text(x + 38, 27, "more steps")]
     return "".join(parts)
 
@@ -201,9 +206,9 @@ def _text(
     )
 
 
-def _apart(places: Sequence[float]) -> list[float]:
-    """The places in order, moved down where one would come nearer than a line of letters to the one before."""
+def _spread(places: Sequence[float]) -> list[float]:
+    """Return the places in order, moved down so that the names do not overlap."""
     moved: list[float] = []
     for place in sorted(places):
-        moved.append(max(place, moved[-1] + LETTER) if moved else place)
+        moved.append(max(place, moved[-1] + LINE_HEIGHT) if moved else place)
     return moved

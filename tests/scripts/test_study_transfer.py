@@ -91,7 +91,7 @@ def test_means_intervals_and_when_scratch_was_caught_up(study):
     scratch, eight, ten = study.summary(results)
     assert scratch["caught_up"] is None and scratch["source"] is None
     assert eight["caught_up"] == pytest.approx((2 / 4 + 1 / 4) / 2) and ten["caught_up"] is None
-    assert eight["target"] == (pytest.approx(52), pytest.approx(12.706 * 2))
+    assert eight["target"] == (pytest.approx(52), pytest.approx(12.7062047 * 2))
     text = study.table([ten, eight, scratch], results)
     assert text.index("| scratch |") < text.index("| first 8 |") < text.index("| first 10 |")
     assert "| 400 | first 8 | 27.3 % | 52.0 ± 25.4 | 80.0 ± 0.0 | 38 % | — | 60 | 2 |" in text
@@ -130,7 +130,7 @@ def test_without_causes_or_adaptations_there_is_a_picture_still(study):
 def test_what_is_done_is_not_done_again_and_all_is_read(study, tmp_path, monkeypatch, capsys):
     calls = []
 
-    def innertune(command, *options, quiet):
+    def innertune(command, *options, log):
         (output,) = (Path(option.partition("=")[2]) for option in options if option.startswith("output="))
         calls.append(output.name)
         (output / "checkpoints").mkdir(parents=True)
@@ -157,7 +157,7 @@ def test_what_is_done_is_not_done_again_and_all_is_read(study, tmp_path, monkeyp
         monkeypatch.setattr(sys, "argv", ["study_transfer", *arguments])
         study.main()
     assert calls == ["frozen-0-100-2-0", "frozen-8-100-2-0", "scratch-x1-100-2-0"]
-    assert "3 runs, 3 of them done" in capsys.readouterr().out and not list(tmp_path.rglob("*.ckpt"))
+    assert "3 runs, 3 finished" in capsys.readouterr().out and not list(tmp_path.rglob("*.ckpt"))
     result = json.loads((tmp_path / "result.json").read_text())
     first, _, last = result["runs"]
     assert first["layers"] == {"conv0": 0.25} and first["causes"]["parts"][0]["part"] == "conv0"
