@@ -203,7 +203,7 @@ def _read_gradients(
                 gradients = torch.autograd.grad(loss, zeros, materialize_grads=True)
                 for site, gradient in zip(sites, gradients, strict=True):
                     x, gradient = (hooks.units_last(own, site) for own in (found[site.name][0], gradient))
-                    own = hooks.valid_lengths(steps(site), x, site)
+                    own = hooks.valid_mask(steps(site), x, site)
                     reduce(site, x[own], gradient[own])
     finally:
         for handle in handles:

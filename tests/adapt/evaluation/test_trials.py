@@ -140,7 +140,7 @@ def test_sites_that_another_model_has_are_named(loaded, tmp_path):
     site, path = loaded.model.sites[2], str(tmp_path / "a.safetensors")
     for wrong, says in (
         (replace(site, name="net.encoder.fc1"), "a.safetensors: The model has no module 'net.encoder.fc1'"),
-        (replace(site, units=3), "interventions, 1: .*conv2' put out .*expected a batch with 3 units"),
+        (replace(site, units=3), "interventions, 1: .*conv2' returned .*expected a batch with 3 units"),
     ):
         save(path, [Steer(wrong, torch.ones(wrong.units))], "another")
         with pytest.raises(InputError, match=says):
