@@ -46,7 +46,31 @@ _MODULES = {
     "adapt.models.wav2letter": ("wav2letter", "wav2letter_small"),
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
-__all__ = sorted([*_WHERE, "measures", "tunings"])
+__all__ = [
+    "AdaptedModel",
+    "Comparison",
+    "InputError",
+    "LoadedModel",
+    "Loader",
+    "ModelMemory",
+    "Pair",
+    "Splits",
+    "Utterance",
+    "accents",
+    "compare",
+    "corrected",
+    "domains",
+    "fine_tune",
+    "load_model",
+    "measures",
+    "pretrain",
+    "read_manifest",
+    "read_pairs",
+    "read_splits",
+    "tunings",
+    "wav2letter",
+    "wav2letter_small",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -58,4 +82,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return list(__all__)

@@ -33,8 +33,8 @@ def calibrate_limits(
     A wrong text is the model's answer with one word replaced by a different one. A true text is the answer itself, for
     audio with just enough white noise that the model misreads it. The limit for the size of a change is the smallest
     change that a wrong text needs, but at least twice the largest that a true text needs. The limit for the cost is
-    midway between the highest cost of a true text and the lowest of a wrong one. Neither is stricter (cost) or more lenient (size) than the defaults, which are returned
-    if no wrong text can be decoded.
+    midway between the highest cost of a true text and the lowest of a wrong one. Neither is stricter (cost) or more
+    lenient (size) than the defaults, which are returned if no wrong text can be decoded.
 
     Args:
         model: the model.

@@ -124,7 +124,8 @@ class Prefix:
             with torch.random.fork_rng(devices=[]), train_mode(self.model) if train else eval_mode(self.model):
                 if train:
                     seed = random.SystemRandom().getrandbits(32)
-                    torch.manual_seed(seed), np.random.seed(seed)
+                    torch.manual_seed(seed)
+                    np.random.seed(seed)
                 self.model.task.loss(self.model, batch)
         except _ReachedError:
             pass

@@ -311,7 +311,7 @@ def test_one_example_of_a_batch_under_beams(nets, name):
             rows = len(was) // 2
             assert torch.equal(now[:rows], was[:rows]) and torch.equal(now[rows:], was[rows:] + steer.vector)
     one_beam = Steer(site, torch.ones(site.units), scope=Scope(examples=(1,), batch=2))
-    with pytest.raises(ValueError, match="ran on 6 rows, expected 2: batch=2"), intervene(net, one_beam):
+    with pytest.raises(ValueError, match="ran on 6 rows, expected 2 .batch=2"), intervene(net, one_beam):
         generate(net, name, num_beams=3)
 
 

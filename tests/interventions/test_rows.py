@@ -559,7 +559,7 @@ def test_what_cannot_train_alone_is_refused_with_the_reason_and_nothing_is_chang
         assert untrainable_reason(model, fine) is None and untrainable_reason(model, site)
     shared = nn.Linear(4, 6)
     twice = nn.ModuleDict({"one": shared, "two": shared})
-    with pytest.raises(ValueError, match="are one module: one, two"):
+    with pytest.raises(ValueError, match="are the same module: one, two"):
         train_rows(twice, Neurons({Site(name, -1, 6, ()): [0] for name in ("one", "two")}))
     assert train_rows(twice, Neurons({Site("two", -1, 6, ()): [0]})) == ["two.rows", "two.row_bias"]
     model = net()
