@@ -150,7 +150,8 @@ def result(folder: Path, run: Run) -> dict[str, Any] | None:
     wer = {name: {when: found[name][when]["wer"] for when in ("before", "after")} for name in ("target", "source")}
     return {
         **asdict(run), "wer": wer, "validation_wer": min(row["val_wer"] for row in found["history"]),
-        "trained": found["weights"]["parameters"] / found["weights"]["total"], "selection": card.get("selection", card.get("choice", "")),
+        "trained": found["weights"]["parameters"] / found["weights"]["total"],
+        "selection": card.get("selection", card.get("choice", "")),
         "seconds": found["seconds"], "training_seconds": found["history"][-1]["seconds"],
     }  # fmt: skip
 
