@@ -136,8 +136,8 @@ def test_a_pretrained_model_knows_its_grids_and_its_order(speech, innertune, tmp
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        ("topographic.strength=-1", "topographic.strength is"), ("topographic.sites='*.nowhere'", "topographic.sites"),
-        ("tuning=head", "there is no convolution with 9 units or more"), ("tuning=lora", "own weight trains"),
+        ("topographic.strength=-1", "topographic.strength must be"), ("topographic.sites='*.nowhere'", "topographic.sites"),
+        ("tuning=head", "no convolution below the output layer"), ("tuning=lora", "and a weight that trains"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_before_the_folder_is_claimed(options, innertune, tmp_path, option, says):
