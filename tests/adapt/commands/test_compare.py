@@ -81,7 +81,7 @@ def test_a_multilingual_model_is_told_its_language_or_the_user_how(whisper, base
         "compare_neurons=12",
     ]
     compared = innertune("compare", *data, f"output={tmp_path / 'detected'}")
-    assert caplog.text.count("is multilingual and has no language set") == 2 and "language=... tells it" in caplog.text
+    assert caplog.text.count("is multilingual and has no language set") == 2 and "Give language=..." in caplog.text
     assert json.loads((compared / "comparison.json").read_text())["neurons"] is None
     caplog.clear()
     compared = innertune("compare", *data, "language=de", f"output={tmp_path / 'told'}")
