@@ -87,5 +87,5 @@ def test_a_multilingual_model_is_told_its_language_or_the_user_how(whisper, base
     compared = innertune("compare", *data, "language=de", f"output={tmp_path / 'told'}")
     assert "was not told" not in caplog.text
     assert json.loads((compared / "comparison.json").read_text())["neurons"]["examples"] == 12
-    with pytest.raises(InputError, match="language=de is for models that are told one"):
+    with pytest.raises(InputError, match="language=de is for multilingual recognisers"):
         innertune("compare", *data[:2], f"before={base}", f"after={base}", "language=de", f"output={tmp_path / 'no'}")
