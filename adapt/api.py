@@ -82,7 +82,7 @@ class LoadedModel(Loaded):
         """Translate sentences.
 
         Args:
-            texts: Sentences, or pairs of which the sources are translated; one or several.
+            texts: One or several sentences or pairs; of a pair, the source is translated.
             corrections: As in `transcribe`.
             loader: Batches the sentences; None for the default.
 
@@ -134,7 +134,7 @@ class LoadedModel(Loaded):
             protected: For a model's first correction: examples whose outputs corrections must leave unchanged.
             store: The file of the corrections; None for the model's own.
             sample_rate: The sample rate of an array, in Hz.
-            force: Keep a text that the input does not support, for this very output alone.
+            force: Keep a text that the input does not support, but only for exactly this output.
 
         Returns:
             Whether the model now writes the text, and what else changed. `memory` can undo it by its number.
