@@ -228,7 +228,7 @@ def fine_tune(base: Loaded, splits: Splits, tuning: Tuning = full, **options: An
         splits: Training and validation examples, for example from `accents()` or `read_splits(train=...)`.
         tuning: What may train, such as `tunings.layers("last 3")`.
         options: `epochs`, `learning_rate`, `seed`, `folder`, `resume`, and the others of
-            `adapt.training.fine_tune.fine_tune` and `prepare`.
+            `adapt.training.fine_tune.fine_tune` and `adapt.training.prepare.prepare`.
 
     Returns:
         The fine-tuned model.
