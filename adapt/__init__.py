@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from adapt.data.synthetic.accents import accents as accents
     from adapt.data.synthetic.domains import domains as domains
     from adapt.errors import InputError as InputError
+    from adapt.evaluation.evaluate import evaluate as evaluate
+    from adapt.evaluation.selection import choose as choose
+    from adapt.evaluation.steering import steer as steer
     from adapt.models.wav2letter import wav2letter as wav2letter
     from adapt.models.wav2letter import wav2letter_small as wav2letter_small
 
@@ -43,6 +46,9 @@ _MODULES = {
     "adapt.data.synthetic.accents": ("accents",),
     "adapt.data.synthetic.domains": ("domains",),
     "adapt.errors": ("InputError",),
+    "adapt.evaluation.evaluate": ("evaluate",),
+    "adapt.evaluation.selection": ("choose",),
+    "adapt.evaluation.steering": ("steer",),
     "adapt.models.wav2letter": ("wav2letter", "wav2letter_small"),
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
@@ -57,9 +63,11 @@ __all__ = [
     "Splits",
     "Utterance",
     "accents",
+    "choose",
     "compare",
     "corrected",
     "domains",
+    "evaluate",
     "fine_tune",
     "load_model",
     "measures",
@@ -67,6 +75,7 @@ __all__ = [
     "read_manifest",
     "read_pairs",
     "read_splits",
+    "steer",
     "tunings",
     "wav2letter",
     "wav2letter_small",
