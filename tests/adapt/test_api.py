@@ -45,6 +45,7 @@ def adapted(model, splits):
     return fine_tune(model, splits, tunings.layers("last 2"), epochs=1, loader=Loader(batch_seconds=4))
 
 
+@pytest.mark.slow
 def test_every_public_name_is_there_and_none_is_imported_before_it_is_used():
     for package in ("adapt", "interventions"):
         module = sys.modules[package]

@@ -21,6 +21,7 @@ def test_the_lists_of_names_agree():
         interventions.nothing  # noqa: B018
 
 
+@pytest.mark.slow
 def test_importing_the_package_loads_no_torch_and_modules_do_not_hide_functions():
     code = """
 import sys

@@ -41,6 +41,7 @@ def test_activations_do_not_depend_on_the_batches(examples, tmp_path, kind):
             torch.testing.assert_close(together[name], alone[name], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_means_are_in_the_order_of_the_examples(base, examples):
     model = load_model(str(base)).model
     here, elsewhere = (
