@@ -212,7 +212,6 @@ def _history(history: Sequence[dict[str, float]], metrics: Sequence[Metric]) -> 
     values = quality[0].values
     names = {
         "train_loss": "Training loss",
-        "keep_loss": "Penalty",
         "penalty_loss": "Penalty",
         "topographic_loss": "Topographic loss",
         "val_loss": "Validation loss",

@@ -81,11 +81,11 @@ def test_a_multilingual_model_is_told_its_language_or_the_user_how(whisper, base
         "compare_neurons=12",
     ]
     compared = innertune("compare", *data, f"output={tmp_path / 'detected'}")
-    assert caplog.text.count("was not told in which") == 2 and "language=... tells it" in caplog.text
+    assert caplog.text.count("is multilingual and has no language set") == 2 and "Give language=..." in caplog.text
     assert json.loads((compared / "comparison.json").read_text())["neurons"] is None
     caplog.clear()
     compared = innertune("compare", *data, "language=de", f"output={tmp_path / 'told'}")
     assert "was not told" not in caplog.text
     assert json.loads((compared / "comparison.json").read_text())["neurons"]["examples"] == 12
-    with pytest.raises(InputError, match="language=de is for models that are told one"):
+    with pytest.raises(InputError, match="language=de is for multilingual recognisers"):
         innertune("compare", *data[:2], f"before={base}", f"after={base}", "language=de", f"output={tmp_path / 'no'}")

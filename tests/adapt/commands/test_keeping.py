@@ -43,7 +43,7 @@ def test_interrupted_and_resumed_it_ends_with_the_same_bits(options, innertune, 
     for row, other in zip(rows, others, strict=True):
         assert {**row, "seconds": 0} == {**other, "seconds": 0}
     # The base is left alone in its first step alone, so that the mean over an epoch is above zero.
-    assert all(row["keep_loss"] > 0 for row in rows)
+    assert all(row["penalty_loss"] > 0 for row in rows)
     assert [row["learning_rate"] for row in rows] == sorted((row["learning_rate"] for row in rows), reverse=True)
 
 
@@ -68,16 +68,17 @@ def test_replay_changes_what_is_learned_and_nothing_else_does(options, innertune
     [
         ("replay=1.0", "replay must be the share"), ("replay=often", "replay must be the share"),
         ("penalty=l2sp penalty.strength=-1", "strength must be"), ("unfreeze=0", "unfreeze must be a whole number"),
-        ("layer_decay=-1", "layer_decay"), ("rates={conv99: 2}", "fits no layer"),
-        ("rates=0.5", "rates are factors"), ("warmup=x", "warmup a share"), ("seed=-1", "seed must be a whole number"),
+        ("layer_decay=-1", "layer_decay"), ("rates={conv99: 2}", "matches no layer"),
+        ("rates=0.5", "rates must be factors"), ("warmup=x", "warmup must be a share"),
+        ("seed=-1", "seed must be a whole number"),
         ("tuning=peft tuning.method=IA3 tuning.options={feedforward_modules:3}", "cannot have factors by IA3"),
         ("optimizer.lr=-1", "optimizer: Invalid learning rate"), ("optimizer.lr=x", "optimizer: "),
         ("cache=off", "Expected several options instead of 'off'"), ("cache.use=on", "cache.use must be auto or off"),
         ("loader.speeds=[]", "speeds must be"), ("loader.speeds=[0]", "speeds must be"),
         ("loader.batch_seconds=x", "batch_seconds"), ("loader.workers=-1", "workers must be"),
-        ("tuning=lora tuning.options=x", "tuning.options are names"), ("tuning=mix tuning.parts=x", "needs parts"),
+        ("tuning=lora tuning.options=x", "tuning.options must be names"), ("tuning=mix tuning.parts=x", "needs parts"),
         ("tuning=mix +tuning.parts.a=x", "needs parts"),
-        ("tuning=neurons tuning.choose=3", "choose is one measure, a file"),
+        ("tuning=neurons tuning.choose=3", "choose must be a measure, a file"),
         ("tuning=neurons tuning.sites=3", "tuning.sites must be a name or a list of names, got 3"),
         ("tuning=neurons tuning.seed=x", "tuning.seed must be a whole number, got 'x'"),
         ("tuning=neurons tuning.freeze=maybe", "tuning.freeze must be true or false, got 'maybe'"),
@@ -86,7 +87,7 @@ def test_replay_changes_what_is_learned_and_nothing_else_does(options, innertune
         ("dry_run=x", "dry_run must be true or false, got 'x'"),
         ("overwrite=2", "overwrite must be true or false, got 2"),
         ("tuning=neurons tuning.choose=weight monitor=val_fun", "monitor=val_fun is not measured"),
-        ("tuning=neurons tuning.choose=weight rates={conv99: 2}", "fits no layer"),
+        ("tuning=neurons tuning.choose=weight rates={conv99: 2}", "matches no layer"),
         ("rates=auto monitor=val_fun", "monitor=val_fun is not measured"),
         ("data.source_train=null penalty=ewc", "data.source_train"),
         ("data.source_train=null replay=0.5", "data.source_train"),

@@ -20,7 +20,8 @@ SITES = "topographic.sites=['*.conv3','*.conv5','*.conv9']"
 def options(base, speech):
     return [
         f"model.pretrained={base}", "data=manifest", f"data.train={speech['high_validation']}",
-        f"data.validation={speech['low_validation']}", f"data.test={speech['high_test']}", "loader.batch_seconds=3.4",
+        f"data.validation={speech['low_validation']}", f"data.test={speech['high_test']}",
+        f"data.source_test={speech['low_train']}", "loader.batch_seconds=3.4",
         "optimizer.lr=0.003", "trainer.max_epochs=3",
     ]  # fmt: skip
 
@@ -136,8 +137,9 @@ def test_a_pretrained_model_knows_its_grids_and_its_order(speech, innertune, tmp
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        ("topographic.strength=-1", "topographic.strength is"), ("topographic.sites='*.nowhere'", "topographic.sites"),
-        ("tuning=head", "there is no convolution with 9 units or more"), ("tuning=lora", "own weight trains"),
+        ("topographic.strength=-1", "topographic.strength must be"),
+        ("topographic.sites='*.nowhere'", "topographic.sites"),
+        ("tuning=head", "no convolution below the output layer"), ("tuning=lora", "and a weight that trains"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_before_the_folder_is_claimed(options, innertune, tmp_path, option, says):

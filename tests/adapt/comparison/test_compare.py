@@ -13,8 +13,8 @@ from adapt.models.checkpoint import load_model
 
 @pytest.mark.parametrize("count", [-1, 2.5, True, "all", None])
 def test_counts_must_be_integers_of_at_least_zero(count):
-    with pytest.raises(InputError, match="causes must be an integer of at least 0; got"):
-        check_counts(compare_neurons=0, causes=count)
+    with pytest.raises(InputError, match="causes must be a whole number of at least 0; got"):
+        check_counts(0, compare_neurons=0, causes=count)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ ERRORS = {
     "measure=bias measure.false_discovery_rate=2": "false_discovery_rate must be a share between 0 and 1",
     "measure=bias measure.resample=word": "resample must be speaker, example",
     "measure=bias measure.confirm=maybe": "measure.confirm must be true or false",
-    "measure=bias measure.content=3": "measure.content must be a name or a list of names or null; got 3",
+    "measure=bias measure.content=3": "measure.content must be a name or a list of names or null, got 3",
     "measure=profiles measure.window=x": "measure.window must be a number or null",
     "measure=profiles measure.min_steps=true": "measure.min_steps must be a whole number",
     "measure=profiles measure.groups=3": "measure.groups must be a name or a list",

@@ -309,7 +309,7 @@ def test_errors(wav2vec2, whisper, base, tmp_path):
     with pytest.raises(InputError, match="no embedding to mask with"):
         hf_ctc(str(unmasked), mask_time_prob=0.1)
     for options in ({"mask_time_prob": 1.0}, {"layerdrop": -0.1}):
-        with pytest.raises(InputError, match="must be at least 0 and below 1"):
+        with pytest.raises(InputError, match="must be a share of at least 0 and below 1"):
             hf_ctc(str(wav2vec2), **options)
     with pytest.raises(InputError, match="set mask_time_prob"):
         hf_ctc(str(wav2vec2)).model.set_augment(nn.Dropout())

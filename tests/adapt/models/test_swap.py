@@ -49,9 +49,7 @@ def base(request, tmp_path):
 
 @pytest.fixture
 def first(base, tmp_path):
-    return adaptation(
-        base, tmp_path / "first", lambda model: neurons(model, choose="random", per_site=True, top=0.2).names
-    )
+    return adaptation(base, tmp_path / "first", lambda model: neurons(model, choose="random", per_site=True, top=0.2))
 
 
 @pytest.fixture
@@ -236,7 +234,7 @@ def test_commands(innertune, base, first, capsys):
 
 def test_layers_of_a_wav2letter_include_their_batch_norm(tmp_path):
     base = load_model("us-english")
-    path = adaptation("us-english", tmp_path / "a", lambda model: layers(model, layers=[3]).names)
+    path = adaptation("us-english", tmp_path / "a", lambda model: layers(model, layers=[3]))
     applied = apply(base.model, path)
     assert {name.split(".")[1] for name in applied._before} == {"conv3", "norm3"}
     applied.remove()

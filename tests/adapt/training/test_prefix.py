@@ -163,7 +163,7 @@ def test_what_cannot_be_cached_says_why(tmp_path):
     freeze_all_but(model, names[-4:])
     assert find_cut(model).last == "net.acoustic_model.conv8"
     model.set_augment(SpecAugment())
-    with pytest.raises(UncachedError, match="augment= hides parts of the features"):
+    with pytest.raises(UncachedError, match="augmentation hides parts of the features"):
         find_cut(model)
 
     model = load_model(str(save_ctc(tmp_path / "sew", "SEW", squeeze_factor=2))).model
@@ -290,7 +290,7 @@ def test_a_run_ends_as_without_the_cache(runs, caplog, family):
             ["tuning=head", "cache.gigabytes=0.0001"],
             "it would take .* on disk, more than the 100 kB of cache",
         ),
-        (["tuning=head", "augment=spec"], "augment= hides parts of the features"),
+        (["tuning=head", "augment=spec"], "augmentation hides parts of the features"),
     ],
 )
 def test_a_run_without_one_says_why(runs, caplog, options, why):

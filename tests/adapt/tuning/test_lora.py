@@ -87,7 +87,7 @@ def test_what_has_trained_rows_or_factors_is_refused(marian):
     with pytest.raises(InputError, match="k_proj' cannot have factors: only some of its rows train"):
         lora(model)
     lora(model, sites="*.encoder.*.k_proj")
-    with pytest.raises(InputError, match="encoder.layers.0.self_attn.k_proj' cannot have factors: it has some already"):
+    with pytest.raises(InputError, match="encoder.layers.0.self_attn.k_proj' cannot have factors: it already has some"):
         lora(model, layers="encoder")
     assert len(lora(model, sites="*.encoder.*.v_proj").names) == 4
 

@@ -1,5 +1,6 @@
 """`measure=bias` finds planted neurons and no others, and other commands can use its files."""
 
+import copy
 import json
 import re
 import shutil
@@ -136,17 +137,21 @@ def test_a_neuron_that_only_marks_the_group_is_not_linked_to_errors(planted, spo
 
 
 def test_links_do_not_depend_on_batches(planted, spoken):
-    """A padded batch gives the same links as single examples."""
-    examples, sites = list(splits(spoken).test), planted.model.sites[:-1]
+    """A padded batch gives the same links as single examples, also of steps where the model is wrong."""
+    model = copy.deepcopy(planted.model)
+    with torch.no_grad():  # a model that confuses some letters
+        output = model.get_submodule(model.head)
+        output.bias += 2 * torch.randn(len(output.bias), generator=torch.Generator().manual_seed(0))
+    examples, sites = list(splits(spoken).test), model.sites[:-1]
     groups = [["hum", "plain"].index(example.accent) for example in examples]
-    made = groupings(planted.model, examples, ["aligned_letter"])
+    made = groupings(model, examples, ["aligned_letter"])
     folds = [number // 2 for number in range(len(examples))]
     errors = np.random.default_rng(0).random(len(examples)).tolist()
-    sums = read_content(planted.model, examples, Loader(), made, groups, folds, sites)
+    sums = read_content(model, examples, Loader(), made, groups, folds, sites)
     divergences = {0: [group_divergence(sums, site, [0], [1]) for site in sites]}
     options = made, groups, folds, sums, False, divergences
     one, other = (
-        link_errors(planted.model, examples, errors, Loader(batch_seconds=seconds), *options) for seconds in (0.0, 60.0)
+        link_errors(model, examples, errors, Loader(batch_seconds=seconds), *options) for seconds in (0.0, 60.0)
     )
     for site, link in one[0].items():
         assert link.examples == 30

@@ -22,7 +22,7 @@ def test_saved_and_loaded(adapted, profiles, tmp_path):
     assert np.array_equal(found.points, made.points) and np.array_equal(found.profiles, profiles)
     assert not adapted or np.array_equal(found.after, made.after)
     assert read_tensors(tmp_path / "map.safetensors", "a map")[0]["seed"] == 3
-    with pytest.raises(FileError, match="expected to hold neurons"):
+    with pytest.raises(FileError, match="expected to contain neurons"):
         read_tensors(tmp_path / "map.safetensors", "neurons")
 
 
