@@ -82,7 +82,7 @@ class LoadedModel(Loaded):
         """Translate sentences.
 
         Args:
-            texts: Sentences, or pairs of which the sources are translated; one or several.
+            texts: One or several sentences or pairs; of a pair, the source is translated.
             corrections: As in `transcribe`.
             loader: Batches the sentences; None for the default.
 
@@ -134,7 +134,7 @@ class LoadedModel(Loaded):
             protected: For a model's first correction: examples whose outputs corrections must leave unchanged.
             store: The file of the corrections; None for the model's own.
             sample_rate: The sample rate of an array, in Hz.
-            force: Keep a text that the input does not support, for this very output alone.
+            force: Keep a text that the input does not support, but only for exactly this output.
 
         Returns:
             Whether the model now writes the text, and what else changed. `memory` can undo it by its number.
@@ -228,7 +228,7 @@ def fine_tune(base: Loaded, splits: Splits, tuning: Tuning = full, **options: An
         splits: Training and validation examples, for example from `accents()` or `read_splits(train=...)`.
         tuning: What may train, such as `tunings.layers("last 3")`.
         options: `epochs`, `learning_rate`, `seed`, `folder`, `resume`, and the others of
-            `adapt.training.fine_tune.fine_tune` and `prepare`.
+            `adapt.training.fine_tune.fine_tune` and `adapt.training.prepare.prepare`.
 
     Returns:
         The fine-tuned model.

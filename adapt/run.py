@@ -79,7 +79,7 @@ def check_output(cfg: DictConfig) -> Path:
 def open_run(cfg: DictConfig) -> Path:
     """Lock the output folder, save the options in it, and list the files that are written there from now on.
 
-    Call it when everything that can be checked has been. A process that only helps to train locks nothing.
+    Call it after all other checks. Only the first process of a distributed run locks the folder.
 
     Raises:
         InputError: As `check_output`; or with `overwrite`, a file of the old run cannot be deleted.

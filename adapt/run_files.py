@@ -60,7 +60,7 @@ class FileRecorder:
                 entry = os.path.join(name, path[len(root) + 1 :]) + ("/" if is_folder else "")
                 if entry not in self._listed:
                     self._listed.add(entry)
-                    # A new line first: one that a full disk cut short must not spoil this one.
+                    # Start with a newline: a line that a full disk cut short must not spoil this one.
                     os.write(self._file, f"\n{json.dumps(entry)}".encode())
                     os.fdatasync(self._file)
                 return
@@ -104,7 +104,7 @@ def old_files(folder: Path) -> list[str]:
     """What a run of a version without a list may have written and exists in `folder`.
 
     Raises:
-        InputError: one of its folders is a link, and what the run wrote there cannot be told from other files.
+        InputError: one of its folders is a link, and what the run wrote there cannot be distinguished from other files.
     """
     listed = {path.name for pattern in _OLD_FILES for path in folder.glob(pattern) if not path.is_dir()}
     for name in _OLD_FOLDERS:

@@ -66,7 +66,7 @@ def _acquire(path: Path) -> int | None:
             locked = _try(file, fcntl.LOCK_EX)
         except OSError as error:
             os.close(file)
-            log.warning("'%s' cannot be locked (%s): start no second run there.", path.parent, error.strerror)
+            log.warning("'%s' cannot be locked (%s). Do not start a second run there.", path.parent, error.strerror)
             return None
         if locked and _is_at(file, path):
             return file

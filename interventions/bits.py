@@ -19,7 +19,7 @@ def changed_bits(before: Tensor, after: Tensor) -> Tensor:
     """
     if before.shape != after.shape or before.dtype != after.dtype:
         raise ValueError(
-            f"Expected two tensors of one shape and dtype, got {tuple(before.shape)} {before.dtype} "
+            f"Expected two tensors of the same shape and dtype, got {tuple(before.shape)} {before.dtype} "
             f"and {tuple(after.shape)} {after.dtype}."
         )
     return _as_integers(before) != _as_integers(after)

@@ -71,7 +71,7 @@ def fold(model: nn.Module, *interventions: Intervention) -> Folded:
                 _write(module, name, affine)
                 written = _parameter(module, name)
                 if written is None or not written.isfinite().all():
-                    raise ValueError(f"'{site.name}' cannot be folded into: its {name} would not be finite.")
+                    raise ValueError(f"Nothing can be folded into '{site.name}': its {name} would not be finite.")
     except BaseException:
         _restore(before)
         raise
@@ -117,8 +117,8 @@ def _plan(model: nn.Module, intervention: Intervention) -> list[tuple[Site, nn.M
 
 
 def _module(model: nn.Module, site: Site) -> nn.Module:
-    """Return the module whose weights compute the site. Raises ValueError if they cannot be folded into."""
-    refused = f"'{site.name}' cannot be folded into: "
+    """Return the module whose weights compute the site. Raises ValueError if nothing can be folded into them."""
+    refused = f"Nothing can be folded into '{site.name}': "
     modules = dict(model.named_modules(remove_duplicate=False))
     if site.name not in modules:
         raise ValueError(f"The model has no module '{site.name}'.")

@@ -26,7 +26,7 @@ def freeze_all_but(model: nn.Module, trainable: Iterable[str]) -> None:
 
 
 def frozen_modules(model: nn.Module) -> list[nn.Module]:
-    """Return the modules with parameters of which none trains, counting those of child modules, and all their children.
+    """Return the modules that have parameters but none that trains (child modules included), and all their children.
 
     They must run in eval mode, because `requires_grad=False` alone does not stop batch-norm statistics from drifting.
     A module without parameters (an activation, a dropout) follows the module that contains it.

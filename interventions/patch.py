@@ -22,7 +22,7 @@ class Patch(Intervention):
     `align` says how time steps correspond:
 
     - "step": step by step. Both must have the same number of steps; in `generate`, where a call sees a part of the
-      sequence, as many as the whole generation.
+      sequence, it must have as many as the whole generation.
     - "time": by the time since the start, in seconds or tokens. Steps after the end of `activation` are left unchanged.
     - "stretch": `activation` is stretched over the whole sequence, as for the same words at another speed.
 

@@ -1,4 +1,4 @@
-"""Linear and convolution modules of which only some weight rows train, with their own gradient computation."""
+"""Linear and convolution modules that train only some of their weight rows, with their own gradient computation."""
 
 # torch has no complete annotations for autograd functions and for the private tables of modules, which are used here.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -78,7 +78,7 @@ class RowModule(nn.Module):
 
 
 class RowLinear(RowModule, nn.Linear):
-    """A Linear of which only some rows train."""
+    """A Linear that trains only some of its rows."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not torch.is_grad_enabled():
@@ -88,7 +88,7 @@ class RowLinear(RowModule, nn.Linear):
 
 
 class RowConv1d(RowModule, nn.Conv1d):
-    """A Conv1d of which only some rows train, with any stride, dilation, padding and number of groups."""
+    """A Conv1d that trains only some of its rows, with any stride, dilation, padding and number of groups."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not torch.is_grad_enabled():

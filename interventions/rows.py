@@ -25,20 +25,20 @@ from interventions.sites import UNIT_AXIS, Site
 
 
 def train_rows(model: nn.Module, neurons: Neurons) -> list[str]:
-    """Let the neurons train, and no other units of their modules. Returns the names of the parameters that train.
+    """Make only these neurons of their modules trainable. Returns the names of the trainable parameters.
 
-    A neuron is the row of a Linear's or Conv1d's weight that computes one unit, and its bias. The modules remain a
-    Linear or Conv1d, with the additional parameters `rows` `(neurons, in, ...)` and `row_bias`, which an optimizer
-    receives. If all units of a module are chosen, its own parameters train instead. Other modules are left as they are.
+    A neuron is the row of a Linear's or Conv1d's weight that computes one unit, and its bias. Each module remains a
+    Linear or Conv1d, and gets the additional parameters `rows` `(neurons, in, ...)` and `row_bias`, which are passed to
+    the optimizer. If all units of a module are chosen, its own parameters train instead. Other modules do not change.
 
     The state dict keeps its keys and always has the current values; a state dict of a model with or without rows can be
-    loaded. Each forward pass, and each access to `module.weight`, copies the rows into the weight first. Only
-    `named_parameters()` returns the weight as of the last access.
+    loaded. Each forward pass, and each access to `module.weight`, first copies the rows into the weight.
+    `named_parameters()` alone does not: its weight has the values of the last copy.
 
     Raises:
-        ValueError: If there are no neurons, or the rows of a module cannot train alone; the model is left unchanged. A
-            module must be a plain Linear or Conv1d, and its weight must not be computed from others (weight norm) or
-            tied to another module. The site must have the module's size.
+        ValueError: If there are no neurons, or single rows of a module cannot be trained. The model is then left
+            unchanged. A module must be a plain Linear or Conv1d, and its weight must not be computed from other
+            parameters (weight norm) or tied to another module. The site must have the module's size.
     """
     if not len(neurons):
         raise ValueError("There are no neurons to train: the set is empty.")
@@ -68,7 +68,7 @@ def freeze_neurons(model: nn.Module, neurons: Neurons, trainable: Iterable[str] 
         trainable: names of the parameters that may train; None: all.
 
     Raises:
-        ValueError: As `train_rows`, for a module of which only some neurons are frozen; the model is left unchanged.
+        ValueError: As `train_rows`, if only some neurons of a module are frozen; the model is left unchanged.
     """
     names = [name for name, _ in model.named_parameters()] if trainable is None else list(trainable)
     partial = {f"{site.name}.{kind}".lstrip(".") for site in neurons.sites for kind in ("weight", "bias")}
@@ -83,7 +83,7 @@ def merge_rows(model: nn.Module) -> dict[str, tuple[int, ...]]:
     Whether their parameters require gradients is restored too.
 
     Returns:
-        The rows that could train, ascending, for each parameter of which only some rows could.
+        For each parameter that was trainable only in some rows: these rows, ascending.
     """
     trained: dict[str, tuple[int, ...]] = {}
     for name, module in model.named_modules():

@@ -153,7 +153,7 @@ class Scope:
         return math.ceil(start / length - 1e-6), None if stop is None else math.ceil(stop / length - 1e-6)
 
     def _example_mask(self, site: Site, rows: int, examples: tuple[int, ...], batch: int) -> Tensor:
-        """Return the bool mask `(rows,)` of the chosen examples in a batch of which each is repeated equally often."""
+        """Return the bool mask `(rows,)` of the chosen examples. All examples of a batch are repeated equally often."""
         repeats, remainder = divmod(rows, batch)
         if remainder or repeats not in (1, self.beams):
             expected = f"{batch}" if self.beams == 1 else f"{batch} or {batch * self.beams}"

@@ -276,7 +276,7 @@ def _checked_rows(site: Site, rows: Tensor, group: int) -> Tensor:
             "capture(..., lengths=...) returns such rows; without padding, use flatten(0, 1)."
         )
     if not rows.isfinite().all():
-        raise ValueError(f"At '{site.name}' a row is not finite. Leave such examples out.")
+        raise ValueError(f"At '{site.name}' an activation is not finite. Leave such examples out.")
     return rows.detach()
 
 

@@ -101,7 +101,9 @@ def load(path: Path | str, model: nn.Module | str, any_model: bool = False) -> d
     for entry in _entries(path, header.get("interventions")):
         operation = entry.get("operation")
         if operation not in OPERATIONS:
-            raise FileError(f"'{path}' names an unknown operation {operation!r}. Known are {', '.join(OPERATIONS)}.")
+            raise FileError(
+                f"'{path}' names an unknown operation {operation!r}. Known operations: {', '.join(OPERATIONS)}."
+            )
         try:
             known = {field.name for field in fields(OPERATIONS[operation])}
             values = {name: _decode(value, tensors) for name, value in entry["fields"].items()}

@@ -16,7 +16,7 @@ from adapt.errors import InputError
 from adapt.models.loaded import Loaded
 from adapt.run import check_flags, check_output, open_run
 from adapt.training.dry_run import table
-from adapt.training.fine_tune import Run, prepare
+from adapt.training.prepare import Run, prepare
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from adapt.models.loaded import Loaded
 from adapt.models.state import model_fingerprint
 from adapt.report.logged import log_result
 from adapt.run import check_output, close_run, command_line, open_run
-from adapt.training.fine_tune import Run, prepare
+from adapt.training.prepare import Run, prepare
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from interventions.corrections.protect import Protected
 WRONG = 6  # examples whose text gets a wrong word
 MISHEARD = 3  # examples whose audio gets noise
 _MARGIN = 2.0  # true corrections may need this multiple of the change that a noisy example needs
-_CANDIDATES = 4  # words of which the most different one is used, because similar words may be misheard
+_CANDIDATES = 4  # words drawn; the most different one is used, because similar words may be misheard
 _NOISE = [0.01 * 2**level for level in range(10)]  # relative to the root mean square of the audio
 
 

@@ -105,9 +105,9 @@ def sweep_layers(
     default = correction_layer(model).site
     if len(usable) < MIN_EXAMPLES:
         raise InputError(
-            f"Comparing layers needs at least {MIN_EXAMPLES} corrections that the model can write, of which half are "
-            f"made and half are only decoded, and there are {len(usable)}; 20 give a meaningful choice. Or use the "
-            f"default layer, {default.name}."
+            f"Comparing layers needs at least {MIN_EXAMPLES} corrections that the model can write, because half of "
+            f"them are made and half are only decoded. There are {len(usable)}; 20 give a meaningful choice. Or use "
+            f"the default layer, {default.name}."
         )
     if len(protected) < 2:
         raise InputError(f"Half of the protected examples are held out, and there are {len(protected)}. Protect more.")
@@ -149,7 +149,8 @@ def choose_layer(trials: Sequence[LayerTrial], higher: bool = False) -> LayerTri
     """Choose the layer with the best metric, among those that fix enough corrections and leave enough unchanged.
 
     Enough is at most one correction less than the best layer, and 97 % unchanged protected answers. If no layer leaves
-    enough unchanged, the one that leaves most is chosen. Ties go to the default layer, then to the first.
+    enough unchanged, the layer that leaves the most unchanged is chosen. Ties go to the default layer, then to the
+    first.
 
     Args:
         trials: the trials of the layers.

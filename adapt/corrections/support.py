@@ -1,4 +1,4 @@
-"""Decide whether an input supports a corrected text, so that texts that were not said are not forced on a model."""
+"""Decide whether an input supports a corrected text, so that a model is not taught texts that nobody said."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace

@@ -137,7 +137,7 @@ def read_pairs_file(paths: Paths, needs_target: bool = True) -> tuple[list[Pair]
 
 
 def read_lines(paths: Paths, needs_target: bool = True) -> list[Pair | InputError]:
-    """Return, for each line of the files that `read_pairs_file` describes, its pair or the error in it.
+    """Return the pair in each line of the files that `read_pairs_file` describes, or the error if it is bad.
 
     Raises:
         InputError: a file cannot be read, or two files differ in their number of lines.

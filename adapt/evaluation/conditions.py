@@ -158,7 +158,7 @@ def ablate(
     """
     for name, value, allowed in (("order", order, ("top", "bottom")), ("to", to, get_args(To))):
         if value not in allowed:
-            raise InputError(f"{name} must be {', '.join(allowed)}, got {value!r}.")
+            raise InputError(f"{name} must be one of {', '.join(allowed)}; got {value!r}.")
     _check_controls(controls)
     counts = _numbers("sizes", sizes)
     places = _sites(loaded, sites, part)

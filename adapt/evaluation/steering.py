@@ -123,7 +123,7 @@ def plan_steering(
         InputError: As `steer`.
     """
     if method not in get_args(Method):
-        raise InputError(f"method must be {', '.join(get_args(Method))}, got {method!r}.")
+        raise InputError(f"method must be one of {', '.join(get_args(Method))}; got {method!r}.")
     training = (*splits.train, *splits.source_train)
     away, toward = two_groups(training, group_by, groups)
     fitted = _of_group(training, group_by, away), _of_group(training, group_by, toward)

@@ -140,7 +140,7 @@ class SteeringResult:
         site, coefficient = self.chosen.site, self.chosen.coefficient
         here = [point for point in self.points if point.chart == site and point.value == coefficient]
         by_group = {point.line: point for point in here if not point.control}
-        better = "" if self.chosen.better else ", where no setting was better than the unmodified model"
+        better = "" if self.chosen.better else ", but none was better than the unmodified model"
         text = (
             f"Steering at {site} with coefficient {coefficient:g} (the best of {settings} settings on validation "
             f"data{better}) changes {metric.label} on {away} {_change(by_group[away], metric)}, and on {toward} "

@@ -1,7 +1,7 @@
 """An adaptation on disk: the tensors that differ from its base, and adaptation.json, which names the base.
 
-A tensor of which few rows differ is stored as these rows alone, and a weight that low-rank factors changed as its
-factors (`adapt/models/factor_files.py`).
+A tensor that differs in few rows is stored as these rows only, and a weight that low-rank factors changed is stored as
+the factors (`adapt/models/factor_files.py`).
 """
 
 import json

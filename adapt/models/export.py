@@ -42,7 +42,7 @@ def export(
             example a bias that the architecture lacks).
     """
     if dtype not in get_args(DType):
-        raise InputError(f"dtype must be {', '.join(get_args(DType))}, got {dtype!r}.")
+        raise InputError(f"dtype must be one of {', '.join(get_args(DType))}; got {dtype!r}.")
     _check_folder(folder)
     try:
         folded = fold(model, *interventions)

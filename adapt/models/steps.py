@@ -51,5 +51,5 @@ def min_samples(windows: Iterable[Window]) -> int:
 
 
 def step_after(windows: Iterable[Window], sample_rate: int) -> Step:
-    """Return the duration of a step after these windows, the first of which reads samples at `sample_rate` Hz."""
+    """Return the duration of a step after these windows. The first one reads samples at `sample_rate` Hz."""
     return Step(prod(one.stride for one in windows) / sample_rate, "s")

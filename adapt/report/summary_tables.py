@@ -22,7 +22,7 @@ def summary_tables(figures: Mapping[str, Any]) -> dict[str, Table]:
 
 
 def _rows(value: Mapping[str, Any], place: str, outer: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the rows of all tables in a dict with their places. `outer` are the texts of the row that contains it."""
+    """Yield each row of the tables in a dict, with its place. `outer` has the texts of the row around the dict."""
     for key, inner in value.items():
         inner_place = f"{place}/{key}" if place else str(key)
         if isinstance(inner, list) and inner and all(isinstance(row, Mapping) for row in inner):

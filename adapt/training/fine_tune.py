@@ -1,269 +1,27 @@
-"""Fine-tuning and pretraining as functions: prepare a run, train, and return the trained model.
+"""Fine-tuning and pretraining as functions, with the defaults of the commands.
 
-    adapted = fine_tune(load_model("us-english"), splits, tuning, epochs=2)
-    adapted.save("scottish/adaptation")
-
-`prepare` checks everything that can be checked before training and chooses what trains; `Run.fit` trains.
+adapted = fine_tune(load_model("us-english"), splits, tuning, epochs=2)
+adapted.save("scottish/adaptation")
 """
 
-import copy
-import json
-import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
-
-from torch import nn
+from typing import Any
 
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
-from adapt.data.replay import Replay, replay_count
-from adapt.data.selection import load_selections, save_selections
-from adapt.data.splits import OnError, check_splits
-from adapt.data.tuning_data import TuningData
-from adapt.distributed import is_first
 from adapt.errors import InputError
-from adapt.files import write_json
-from adapt.introspect.topography.cells import cells_of_model, cells_to_text
-from adapt.models.factors import merge_factors
 from adapt.models.loaded import Loaded
-from adapt.models.model import Model
-from adapt.models.state import model_fingerprint
 from adapt.training.adapted import Adapted
-from adapt.training.alphabet import with_alphabet
-from adapt.training.dry_run import Cost, Setup, dry_run
-from adapt.training.fit import fit, spent, watch
-from adapt.training.module import AdaptationModule, MakeOptimizer, Schedule, checked_optimizer
 from adapt.training.prefix_cache import Cache
+from adapt.training.prepare import prepare
 from adapt.tuning.layers import full
-from adapt.tuning.penalty import Penalty
-from adapt.tuning.rates import layer_rates
-from adapt.tuning.surgical import auto_rgn
-from adapt.tuning.topographic import Topographic
-from adapt.tuning.tuned import Tuned, Tuning
-from adapt.tuning.unfreeze import Unfreeze, gradual
-from interventions.freeze import freeze_all_but
-from interventions.rows import merge_rows
-
-log = logging.getLogger(__name__)
+from adapt.tuning.tuned import Tuning
 
 SPEEDS = (0.88, 0.94, 1.0, 1.06, 1.12)  # of speed perturbation
-_RATES = ("layer-rates.json", "choice-rates.json")  # the second: up to version 0.1
-
-MakePenalty = Callable[[Model, TuningData | None], Penalty | None]
-MakeTopographic = Callable[..., Topographic | None]
-
-
-@dataclass
-class Run:
-    """A training run that has been checked and can start.
-
-    Attributes:
-        base: The model to start from; it is not changed.
-        unmodified: The base with the alphabet of the run: `base.model` itself unless the alphabet changes.
-        module: The Lightning module around the copy that trains.
-        splits: The examples that can be used.
-        skipped: A sentence on each example that cannot.
-        tuned: What trains.
-        topographic: The topographic loss, if any.
-    """
-
-    base: Loaded
-    unmodified: Model
-    module: AdaptationModule
-    splits: Splits
-    skipped: list[str]
-    tuned: Tuned
-    topographic: Topographic | None
-    loader: Loader
-    trainer: Callable[..., Any]
-    cache: Cache
-    replay: Replay
-    monitor: str | None
-    patience: int | None
-    augment: nn.Module
-    measured_rates: Mapping[str, float] | None
-    learned: dict[str, Any]
-
-    def fit(self, folder: Path, logger: Any = False, started: float | None = None) -> Adapted | None:
-        """Train, and return the model of the best epoch.
-
-        Args:
-            folder: Where checkpoints and selections are kept. Training continues from the checkpoint found there.
-            logger: One of Lightning's loggers, or False.
-            started: When the run began in this process, by `time.perf_counter()`; None for now.
-
-        Returns:
-            The trained model; None in a process that only helps to train.
-        """
-        started = time.perf_counter() if started is None else started
-        checkpoints = folder / "checkpoints"
-        if is_first():
-            save_selections(folder, self.tuned.selections)
-            if self.measured_rates is not None:
-                write_json(folder / _RATES[0], dict(self.measured_rates))
-        if self.module.penalty is not None:
-            self.module.penalty.prepare(checkpoints)
-        if self.topographic is not None:
-            self.topographic.prepare(checkpoints)
-        self._log_start()
-        earlier = spent(checkpoints)
-        history = fit(
-            self.module, self.splits, self.loader, self.trainer, checkpoints, self.monitor, self.patience, logger,
-            self.replay, self.cache, started,
-        )  # fmt: skip
-        return self._adapted(folder, history, earlier + time.perf_counter() - started) if is_first() else None
-
-    def dry_run(self) -> list[Cost]:
-        """Measure what a training step costs, compared with full fine-tuning and LoRA. Nothing is trained."""
-        for name in ("pytorch_lightning", "lightning_fabric"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        trainer = self.trainer(
-            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
-        )
-        plain = copy.deepcopy(self.unmodified)
-        plain.set_augment(self.augment)
-        setup = Setup(
-            self.splits, self.loader, self.module.make_optimizer, self.cache,
-            trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None, Path.cwd(), trainer.strategy.root_device,
-            trainer.precision_plugin.forward_context, self.replay,
-        )  # fmt: skip
-        return dry_run(self.module.model, plain, setup)
-
-    def _log_start(self) -> None:
-        parameters = list(self.module.model.parameters())
-        trains = sum(p.numel() for p in parameters if p.requires_grad)
-        total = sum(p.numel() for p in self.unmodified.parameters())
-        again = replay_count(self.replay, len(self.splits.train), len(self.splits.source_train))
-        log.info(
-            "Training %s of %s weights (%.1f %%) on %d %ss%s.",
-            f"{trains:,}", f"{total:,}", 100 * trains / total, len(self.splits.train),
-            self.module.task.example_name, f", and {again} of the source in each epoch" if again else "",
-        )  # fmt: skip
-        unfreeze, epochs = self.module.unfreeze, getattr(self.trainer, "keywords", {}).get("max_epochs")
-        if isinstance(unfreeze, Unfreeze) and epochs is not None and unfreeze.epochs > epochs:
-            log.info("All layers would train from epoch %d on, but there are only %d.", unfreeze.epochs, epochs)
-
-    def _adapted(self, folder: Path, history: list[dict[str, float]], seconds: float) -> Adapted:
-        model = self.module.model
-        if isinstance(self.module.unfreeze, Unfreeze):
-            # Layers that were still frozen at the end count as trained: they might have been.
-            self.module.unfreeze(model, self.module.unfreeze.epochs)
-        whole = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
-        rows = {name: len(units) for name, units in merge_rows(model).items()}
-        merged = merge_factors(model)
-        # By identity, because the parameters of a module with factors had other names while it trained.
-        trained = tuple(
-            name
-            for name, parameter in model.named_parameters()
-            if id(parameter) in whole or name in rows or name in merged.counts
-        )
-        # A base's grid is kept for sites that were not arranged again: it is still the best map of them.
-        cells = self.learned | ({} if self.topographic is None else self.topographic.cells)
-        grids = {"topographic": cells_to_text(cells)} if cells else {}
-        model.eval()
-        base = {"reference": self.base.reference, "fingerprint": self.base.fingerprint}
-        record = {"trained": list(trained), "trained_rows": rows, "trained_factors": merged.counts}
-        header = {**model.header(), **record, "base": {**base, "model": self.base.model.header()}, **grids}
-        loaded = Loaded(model, str(folder), model_fingerprint(model), header)
-        return Adapted(
-            self.base, loaded, trained, rows, merged.factors, merged.counts, grids, history, self.tuned.selections,
-            self.skipped, seconds,
-        )  # fmt: skip
-
-
-def prepare(
-    base: Loaded,
-    splits: Splits,
-    tuning: Tuning = full,
-    *,
-    loader: Loader,
-    trainer: Callable[..., Any],
-    optimizer: MakeOptimizer,
-    cache: Cache | None = None,
-    augment: nn.Module | None = None,
-    penalty: MakePenalty | None = None,
-    topographic: MakeTopographic | None = None,
-    schedule: Schedule = "cosine",
-    warmup: float = 0.1,
-    layer_decay: float = 1.0,
-    rates: Mapping[str | int, float] | str | None = None,
-    unfreeze: int | None = None,
-    replay: Replay = 0.0,
-    alphabet: str = "keep",
-    monitor: str | None = None,
-    patience: int | None = None,
-    seed: int = 0,
-    on_error: OnError = "stop",
-    resume_from: Path | None = None,
-) -> Run:
-    """Check a run and choose what trains.
-
-    Args:
-        base: The model to start from. A copy of it is trained.
-        splits: `train` is trained on and `validation` picks the best epoch; `source_train` can be replayed.
-        tuning: What may train; `adapt.tunings` has them.
-        loader: Batches the examples.
-        trainer: Called with Lightning's remaining options, returns a `pytorch_lightning.Trainer`.
-        optimizer: Called with the parameters, returns an optimizer.
-        cache: Whether the outputs of frozen lower layers may be cached on disk while training; None for no.
-        augment: Augments features `(batch, features, time)` while training.
-        penalty: Makes a penalty on moving away from the base (`adapt.tuning.penalty`).
-        topographic: Makes a topographic loss (`adapt.tuning.topographic`).
-        schedule: "constant", "linear" or "cosine" decay of the learning rate.
-        warmup: The share of all steps over which the learning rate rises.
-        layer_decay: The learning rate of each layer relative to that of the layer above.
-        rates: Further factors of the learning rate by layer or parameter, or "auto" for auto-RGN.
-        unfreeze: Unfreeze one more layer after every `unfreeze` epochs, from the top down; None trains all at once.
-        replay: The share of an epoch's examples that are of `source_train`, or "all".
-        alphabet: "keep", "extend", or "=" followed by characters (`with_alphabet`).
-        monitor: What the best epoch is best in, such as "val_wer"; None for the task's first metric.
-        patience: Stop after this many epochs without improvement; None never stops early.
-        seed: Seed of each epoch's random state.
-        on_error: "stop" or "skip" at examples that cannot be used.
-        resume_from: The folder of an interrupted run, whose selections are used again.
-
-    Returns:
-        The run, ready to `fit`.
-
-    Raises:
-        InputError: an option is out of range, or the model and the data do not fit each other.
-    """
-    texts = (example.text for example in (*splits.train, *splits.validation))
-    unmodified = with_alphabet(base.model, alphabet, texts)
-    skipped: list[str] = []
-    if is_first():  # the first process sends the others what it found usable
-        splits, skipped = check_splits(splits, unmodified, on_error)
-    if not splits.train:
-        raise InputError("There is nothing to train on: give data.train=...")
-    replay_count(replay, len(splits.train), len(splits.source_train))
-    model = copy.deepcopy(unmodified)
-    make_optimizer = checked_optimizer(optimizer)
-    selections = {} if resume_from is None else load_selections(resume_from)
-    data = TuningData(splits.train, splits.source_train, loader, selections)
-    measured = _measured_rates(model, data, resume_from) if rates == "auto" else None
-    tuned = tuning(model, data)
-    freeze_all_but(model, tuned.names)
-    augment = nn.Identity() if augment is None else augment
-    model.set_augment(augment)
-    made_penalty = None if penalty is None else penalty(model, data)
-    learned = cells_of_model(base.header, base.reference)
-    grids = None if topographic is None else topographic(model, learned=learned)
-    given = None if isinstance(rates, str) and rates == "auto" else cast(Mapping[str | int, float] | None, rates)
-    factors = layer_rates(model, tuned.names, layer_decay, given, measured)
-    schedule_of_layers = None if unfreeze is None else gradual(model, tuned.names, unfreeze)
-    module = AdaptationModule(
-        model, model.task, make_optimizer, schedule, warmup, seed, factors, made_penalty, schedule_of_layers, grids
-    )
-    watch(model.task.metrics, monitor, patience)
-    return Run(
-        base, unmodified, module, splits, skipped, tuned, grids, loader, trainer, cache or Cache("off"), replay,
-        monitor, patience, augment, measured, learned,
-    )  # fmt: skip
 
 
 def fine_tune(
@@ -291,7 +49,7 @@ def fine_tune(
         resume: Continue the interrupted run in `folder`.
         logger: One of Lightning's loggers, or False.
         seed: A seed reproduces a run on one machine.
-        options: Further options of `prepare`; `trainer=` and `optimizer=` replace the defaults.
+        options: Further options of `adapt.training.prepare.prepare`; `trainer=` and `optimizer=` replace the defaults.
 
     Returns:
         The trained model with its record.
@@ -329,7 +87,7 @@ def pretrain(
         resume: As in `fine_tune`.
         logger: As in `fine_tune`.
         seed: As in `fine_tune`.
-        options: Further options of `prepare`.
+        options: Further options of `adapt.training.prepare.prepare`.
 
     Returns:
         The trained model; `save_model` writes it.
@@ -379,11 +137,3 @@ def _train(
     if adapted is None:
         raise SystemExit(0)  # a process that only helped to train ends here; the first one continues
     return adapted
-
-
-def _measured_rates(model: Model, data: TuningData, resume_from: Path | None) -> Mapping[str, float]:
-    for name in _RATES if resume_from is not None else ():
-        path = Path(str(resume_from)) / name
-        if path.is_file():
-            return json.loads(path.read_text(encoding="utf-8"))
-    return auto_rgn(model, data)

@@ -74,7 +74,7 @@ def _matching(
     pairs = [name.rpartition(".")[::2] for name in trainable_names(model)]
     candidates = [(module, name) for module, name in pairs if wanted(model.get_submodule(module), name)]
     if not candidates:
-        raise InputError(f"tuning={kind}: this model has none. Try tuning=layers, neurons or lora.")
+        raise InputError(f"tuning={kind}: this model has no such parameters. Try tuning=layers, neurons or lora.")
     globs = [sites] if isinstance(sites, str) else [str(one) for one in sites]
     chosen = [f"{module}.{name}" for module, name in candidates if any(fnmatchcase(module, one) for one in globs)]
     if layers is not None:

@@ -47,7 +47,7 @@ def mix(model: Model, data: TuningData | None = None, parts: Mapping[str, Tuning
                 if other != name and not (both and whole):
                     raise InputError(
                         f"tuning.parts.{name} and tuning.parts.{other} both train '{weight}', and at least one of them "
-                        "only by rows or factors. Leave it out of one part, by sites= or layers=."
+                        "trains only rows or factors of it. Exclude it from one part with sites= or layers=."
                     )
             trained[chosen] = parameters[chosen]
     # By identity: a later part may have wrapped a module in factors, which changes the names of its parameters.

@@ -147,7 +147,7 @@ def best_layers(
         model: The model that has these layers.
         scores: A score for each layer's name.
         top: A number of layers (int), or a share of the model's weights (float): layers are selected from the best on
-            until they have that share, and one that no longer fits is skipped.
+            until they have that share; a layer that no longer fits is skipped.
         within: The layers to select from; None selects from all.
 
     Returns:

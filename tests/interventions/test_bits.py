@@ -59,7 +59,7 @@ def test_parameters_are_compared_without_a_gradient():
     "other", [torch.zeros(3, 2), torch.zeros(6), torch.zeros(2, 3, dtype=torch.float64), torch.zeros(2, 3).int()]
 )
 def test_unlike_tensors_are_refused(other):
-    with pytest.raises(ValueError, match="of one shape and dtype"):
+    with pytest.raises(ValueError, match="of the same shape and dtype"):
         changed_bits(torch.zeros(2, 3), other)
 
 

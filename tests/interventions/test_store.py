@@ -212,7 +212,7 @@ def rewritten(path, change):
     [
         (
             lambda h: h["interventions"][0].update(operation="os.system"),
-            "names an unknown operation 'os.system'. Known are ablate",
+            "names an unknown operation 'os.system'. Known operations: ablate",
         ),
         (lambda h: h["interventions"][0]["fields"].update(evil=1), "no 'evil'"),
         (lambda h: h["interventions"][0]["fields"].pop("vector"), "does not describe a steer"),

@@ -121,7 +121,7 @@ def _stem(adjective: Row) -> str:
 
 
 def _articles() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Return, for the masculine form of each article, its forms for der, die and das, and the endings of adjectives."""
+    """Return the forms for der, die and das and the endings of adjectives, by the masculine form of each article."""
     weak = ("en", "en", "en")
     forms = {
         "der": (("der", "die", "das"), ("e", "e", "e")),

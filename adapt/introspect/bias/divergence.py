@@ -100,7 +100,7 @@ def distance_interval(
 def group_divergence(
     sums: ContentSums, site: Site, group: Sequence[int], reference: Sequence[int], min_steps: int = 20
 ) -> Divergence | None:
-    """Compare two sets of groups at a site, within the contents of which both have at least `min_steps` steps.
+    """Compare two sets of groups at a site, within the contents that have at least `min_steps` steps in both.
 
     Args:
         sums: The sums of activations.

@@ -55,7 +55,8 @@ def divide(
     groups, left_out = groups_of(examples, key, min_examples, max_groups)
     if reference is not None and str(reference) not in groups:
         raise InputError(
-            f"reference={reference}: no {key} of this name has {min_examples} examples; there are {', '.join(groups)}."
+            f"reference={reference}: no {key} of this name has at least {min_examples} examples. Those that do: "
+            f"{', '.join(groups)}."
         )
     numbers = {name: number for number, name in enumerate(groups)}
     chosen = [example for example in examples if example.group(key) in numbers]

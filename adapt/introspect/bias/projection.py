@@ -20,7 +20,7 @@ class Projection:
     """The projection onto the divergence of a group without one fold.
 
     Args:
-        sums: The sums of which the divergence is.
+        sums: The sums from which the divergence was computed.
         divergence: The divergence.
         group: The number of the group.
 

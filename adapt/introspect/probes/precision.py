@@ -16,7 +16,7 @@ def average_precision(x: Tensor, labels: Tensor, classes: int) -> FittedProbe:
 
     Average precision is the mean of the precision at each row of the class, with rows sorted from the highest
     activation to the lowest; rows with equal activations count together. A unit may also detect a class by low
-    activations. Scores are normalised such that chance is 0 and a perfect detector is 1, for frequent and rare classes.
+    activations. Scores are normalised so that chance is 0 and a perfect detector is 1, however rare the class.
     The score of a unit is that of the class it detects best. The prediction uses the best unit of each class, and is
     the class whose unit has the highest activation.
 

@@ -165,7 +165,7 @@ def _by_site(figure: Mapping[Site, Tensor] | Scores) -> dict[Site, Tensor]:
 
 @cache
 def student_quantile(probability: float, degrees_of_freedom: int) -> float:
-    """Return the value below which Student's t lies with a probability of at least 0.5 and less than 1."""
+    """Return the quantile of Student's t distribution; `probability` is at least 0.5 and less than 1."""
     from scipy.special import stdtrit
 
     # By the lower tail, where a tiny probability keeps its digits.

@@ -86,7 +86,7 @@ class Profiles:
         """Return the groups of a key. Raises ValueError if there are none."""
         groups = tuple(group for group in self.groups if group.partition(":")[0] == key and group != ALL)
         if not groups:
-            raise ValueError(f"No profiles by {key!r}; there are profiles by {', '.join(self.keys) or 'no key'}.")
+            raise ValueError(f"There are no profiles by {key!r}. Possible keys: {', '.join(self.keys) or 'none'}.")
         return groups
 
     def groups_at(self, site: Site | str, key: str) -> tuple[str, ...]:
@@ -230,7 +230,7 @@ class Profiles:
         return Scores(scores)
 
     def explained_variance(self, key: str) -> Scores:
-        """Return the share of the variance of each neuron that lies between the groups of a key, 0 to 1.
+        """Return the share of each neuron's variance that the groups of a key explain, 0 to 1.
 
         It is corrected for chance (epsilon squared, Kelley 1935), and only steps in a group count. Sites with fewer
         than two groups are left out.

@@ -127,7 +127,7 @@ class ProfilesResult:
 
     @cached_property
     def explained_variance(self) -> dict[str, dict[str, float]]:
-        """By key and site, the share of the variance of a neuron that lies between groups, averaged over neurons."""
+        """By key and site, the share of a neuron's variance that the groups explain, averaged over neurons."""
         explained: dict[str, dict[str, float]] = {}
         for key in self.profiles.keys:
             try:

@@ -61,7 +61,7 @@ def similarity(
         raise InputError(f"target={target} is only for method=rsa, and the method is {method}. Leave one of them out.")
     if method == "rsa" and sample_by is not None:
         raise InputError(
-            f"sample_by={sample_by} is not for method=rsa, which compares the means of groups. Leave it out."
+            f"sample_by={sample_by} does not apply to method=rsa, which compares the means of groups. Leave it out."
         )
     model, loader = loaded.model, loader or Loader()
     chosen_sites = select_sites(model, sites, part)

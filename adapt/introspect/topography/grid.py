@@ -35,8 +35,8 @@ def cells_of(points: ArrayLike) -> list[int]:
 def onto_grid(points: ArrayLike) -> Array:
     """Give each point `(units, 2)` its own cell of the grid, with the least sum of squared distances.
 
-    If the units do not fill the grid, the empty cells are where that is best. The time grows at worst with the cube of
-    the number of units: 0.01 s for 250, 2 s for 2,000.
+    If the units do not fill the grid, the cells that stay empty are chosen to minimise the same sum. The time grows at
+    worst with the cube of the number of units: 0.01 s for 250, 2 s for 2,000.
     """
     from scipy.optimize import linear_sum_assignment
 

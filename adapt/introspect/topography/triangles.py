@@ -15,12 +15,14 @@ def placed(points: ArrayLike, units: int | None = None) -> Array:
     """Return the places of units as float64, `(units, 2)`.
 
     Raises:
-        ValueError: The shape or the number of units is another, or a place is not finite.
+        ValueError: The shape or the number of units is wrong, or a place is not finite.
     """
     places = np.asarray(points, dtype=np.float64)
     if places.ndim != 2 or places.shape[1] != 2 or units not in (None, len(places)) or not np.isfinite(places).all():
         expected = "units" if units is None else units
-        raise ValueError(f"A map must be ({expected}, 2), a finite place for each unit; got the shape {places.shape}.")
+        raise ValueError(
+            f"A map must have the shape ({expected}, 2) and only finite coordinates; got the shape {places.shape}."
+        )
     return places
 
 

@@ -169,9 +169,9 @@ def _weight(model: Model, site: Site) -> Tensor:
 def relative_change(old: Tensor, new: Tensor, to: Literal["unit", "layer"] = "unit") -> Tensor:
     """Return the relative change of each row of `(units, weights)`, `(units,)`.
 
-    It is the norm of the row's change, divided by the norm of the row before (`to` "unit"), or by the root mean square
-    of the norms of all rows ("layer"). NaN in `old` means that a weight is new: single new weights are ignored, and a
-    row of new weights gives NaN.
+    It is the norm of the row's change, divided by the norm of the old row if `to` is "unit", or by the root mean square
+    of the norms of all old rows if it is "layer". NaN in `old` means that a weight is new: single new weights are
+    ignored, and a row of only new weights gives NaN.
     """
     known = ~old.isnan()
     size = torch.where(known, old, 0.0).norm(dim=1)
@@ -181,7 +181,7 @@ def relative_change(old: Tensor, new: Tensor, to: Literal["unit", "layer"] = "un
 
 
 def vector_change(old: Tensor, new: Tensor) -> tuple[float | None, float]:
-    """Return the relative change of a tensor as a vector, and the cosine of before and after.
+    """Return the relative change of a tensor and the cosine between old and new, both as flat vectors.
 
     The relative change is None if `old` is all 0 and `new` is not. Elements that are NaN in `old` are ignored.
     """

@@ -65,7 +65,7 @@ class WeightMeasures:
     Attributes:
         parameters: The change of each parameter.
         incoming: Relative change of the weights and the bias of each unit; 1 for a new output unit.
-        outgoing: Relative change of the weights that read each unit, at the sites where there are such weights
+        outgoing: Relative change of the weights that read each unit, for sites that have such weights
             (`adapt.introspect.weights.readers`).
         cosine_distance: 1 minus the cosine of a unit's weights and bias before and after.
         changed: Share of a unit's weights that differ in any bit.

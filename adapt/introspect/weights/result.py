@@ -50,7 +50,7 @@ class WeightsResult:
 
     @property
     def summary(self) -> str:
-        """How many weights changed, and where most."""
+        """How many weights changed, and where they changed most."""
         figures = self.figures
         sentences = [
             f"{figures['parameters_changed']} of {figures['parameters']} parameters and the weights of "

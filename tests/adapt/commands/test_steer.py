@@ -150,7 +150,7 @@ def test_what_does_not_fit_is_named(innertune, base, both, steered, wav2vec2, tm
         (["coefficients=[a]"], "a number or a list of numbers"),
         (["groups=high"], "^groups must be two values of 'accent'.*got high. The data have high, low"),
         (["controls=-1"], "^controls must be a number of random vectors"),
-        (["method=guess"], "^method must be mean, probe, pca"),
+        (["method=guess"], "^method must be one of mean, probe, pca"),
         (["unit_length=3"], "^unit_length must be true or false"),
     ):
         with pytest.raises(InputError, match=says):
@@ -173,7 +173,7 @@ def test_the_summary_says_if_no_setting_helps(innertune, base, both, tmp_path, c
         "steer", f"model.pretrained={base}", "data=manifest", *both, "coefficients=[-1000]", "sites='*.conv5'",
         "groups=[low,high]", f"output={tmp_path / 'run'}",
     )  # fmt: skip
-    assert "where no setting was better than the unmodified model" in caplog.text
+    assert "but none was better than the unmodified model" in caplog.text
 
 
 def test_groups_that_are_the_same_have_no_vector(base, speech):

@@ -85,7 +85,7 @@ def test_scores_from_a_file(loaded, tmp_path):
         ({"choose": "gone.safetensors"}, "^choose=gone.safetensors: .*no such measure"),
         ({"sizes": [1.5]}, "^sizes.*1.5"),
         ({"sizes": "many"}, "^sizes must be a number or a list of numbers, got 'many'"),
-        ({"order": "middle"}, "^order must be top, bottom, got 'middle'"),
+        ({"order": "middle"}, "^order must be one of top, bottom; got 'middle'"),
         ({"to": "one"}, "^to must be zero, mean, resample, got 'one'"),
         ({"controls": -1}, "^controls must be a number of controls"),
         ({"sites": "none"}, "^sites: No site matches 'none'"),

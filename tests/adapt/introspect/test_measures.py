@@ -12,7 +12,7 @@ ERRORS = {
     "measure=similarity measure.method=rv": "Expected method cka",
     "measure=similarity measure.method=rsa": "phoneme",
     "measure=similarity measure.target=phoneme": "target=phoneme is only for method=rsa",
-    "measure=similarity measure.method=rsa measure.sample_by=step": "sample_by=step is not for method=rsa",
+    "measure=similarity measure.method=rsa measure.sample_by=step": "sample_by=step does not apply to method=rsa",
     "measure=similarity measure.method=rsa measure.target=speaker": "needs at least 4 groups",
     "measure=similarity measure.method=rsa measure.max_per_group=1": "max_per_group must be a whole number",
     "measure=weights": "not an adaptation that names its base",

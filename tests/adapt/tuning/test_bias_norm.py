@@ -33,9 +33,9 @@ def test_of_some_sites_and_layers(marian):
 
 
 def test_where_a_model_has_none(tmp_path):
-    with pytest.raises(InputError, match="tuning=norm: this model has none. Try tuning=layers"):
+    with pytest.raises(InputError, match="tuning=norm: this model has no such parameters. Try tuning=layers"):
         norm(wav2letter().model)
     t5 = load_model(str(save_translation(tmp_path / "t5", "T5"))).model
-    with pytest.raises(InputError, match="tuning=bias: this model has none"):
+    with pytest.raises(InputError, match="tuning=bias: this model has no such parameters"):
         bias(t5)
     assert norm(t5).names and all(name.endswith("layer_norm.weight") for name in norm(t5).names)

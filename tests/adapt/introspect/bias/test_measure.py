@@ -174,7 +174,9 @@ def test_a_reference_and_three_groups(planted, spoken, tmp_path):
     assert each.folds == 9 and len(each.rates) == 3
     other = measure(planted, path, min_examples=8, sites="*.conv0", reference="y")
     assert {(own.group, own.reference) for own in other.comparisons} == {("x", "y"), ("z", "y")}
-    with pytest.raises(InputError, match="reference=w: no accent of this name has 8 examples; there are x, y, z"):
+    with pytest.raises(
+        InputError, match="reference=w: no accent of this name has at least 8 examples. Those that do: x, y, z"
+    ):
         measure(planted, path, min_examples=8, reference="w")
 
 

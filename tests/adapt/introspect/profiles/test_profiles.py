@@ -302,7 +302,7 @@ def test_unknown_groups_keys_and_sites_are_named():
     profiles = small([("g:a", [1.0, 5.0, 2.0]), ("h:b", [3.0, 5.0, 2.0])])
     with pytest.raises(ValueError, match="no group 'g:c'. There are, among others: g:a"):
         profiles.contrast("g:c")
-    with pytest.raises(ValueError, match="No profiles by 'x'; there are profiles by g, h"):
+    with pytest.raises(ValueError, match="There are no profiles by 'x'. Possible keys: g, h"):
         profiles.nap(SITE, "x")
     with pytest.raises(ValueError, match="At no site do both 'g:a' and another group have steps"):
         profiles.contrast("g:a")

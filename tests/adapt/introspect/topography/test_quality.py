@@ -59,7 +59,7 @@ def test_units_at_one_place_or_on_one_line(profiles):
 
 @pytest.mark.parametrize("bad", [np.zeros((119, 2)), np.zeros((120, 3)), np.full((120, 2), np.nan)])
 def test_a_map_needs_a_place_for_each_unit(bad, profiles):
-    with pytest.raises(ValueError, match=r"must be \(120, 2\), a finite place"):
+    with pytest.raises(ValueError, match=r"must have the shape \(120, 2\) and only finite"):
         quality(bad, profiles)
 
 
