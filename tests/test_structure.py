@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -70,6 +71,7 @@ def folder_of(module: str) -> str:
     return module if parent == "adapt" else parent
 
 
+@cache
 def import_graph() -> dict[str, set[str]]:
     """Which of our modules each of our modules imports."""
     files = [*modules("adapt"), *modules("interventions")]

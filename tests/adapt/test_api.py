@@ -131,6 +131,7 @@ def test_a_comparison_is_written_saved_and_drawn_again(model, adapted, splits, t
     assert (tmp_path / "report.html").read_bytes() == (tmp_path / "again.html").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_correction_is_kept_and_undone(model, splits, tmp_path):
     store = tmp_path / "corrections.db"
     example = splits.test[0]

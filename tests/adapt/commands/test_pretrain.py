@@ -13,7 +13,7 @@ def test_learns_and_leaves_a_model_with_its_card(base):
     metrics, card = (json.loads((base / name).read_text()) for name in ("metrics.json", "card.json"))
     assert metrics["target"]["after"]["cer"] < 0.3
     assert metrics["target"]["after"]["examples"] == 100
-    assert len(metrics["history"]) == 7
+    assert len(metrics["history"]) == 9
     model = load_model(str(base)).model
     assert model_fingerprint(model) == card["fingerprint"]
     assert metrics["weights"]["total"] == sum(p.numel() for p in model.parameters())

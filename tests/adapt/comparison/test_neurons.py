@@ -65,6 +65,7 @@ def test_an_identical_model_has_no_changed_neuron(whole, sets):
     assert all(one.change == 0 for own in found.sites for one in own.most_changed)
 
 
+@pytest.mark.slow
 def test_an_example_that_is_too_short_is_skipped_and_logged(sets, tmp_path, caplog):
     """SEW halves the number of steps, so one step of its convolutions becomes no step of its layers."""
     before = load_model(str(save_ctc(tmp_path / "sew", "SEW", squeeze_factor=2))).model
@@ -85,6 +86,7 @@ def test_two_examples_are_too_few(whole, sets):
         compare_neurons(whole, copy.deepcopy(whole), {"target": sets["target"][:1]}, Loader())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["wav2vec2", "whisper", "marian"])
 def test_every_family_is_supported(family, request, speech, language):
     before = load_model(str(request.getfixturevalue(family))).model

@@ -33,6 +33,7 @@ def protected(loaded, known):
     return collect_protected(loaded.model, correction_layer(loaded.model, "*.conv4"), known)
 
 
+@pytest.mark.slow
 def test_limits_are_between_the_defaults_and_repeatable(loaded, known, protected):
     limits = calibrate_limits(loaded.model, protected, 30.0, known)
     default = SupportLimits()
@@ -56,6 +57,7 @@ def test_a_true_text_of_a_noisy_example_always_passes(loaded, known, protected, 
     assert limits == SupportLimits(SupportLimits().cost, 0.6)
 
 
+@pytest.mark.slow
 def test_a_store_keeps_its_limits_and_older_stores_have_the_defaults(loaded, speech, tmp_path):
     path = tmp_path / "c.db"
     examples = read_manifest(speech["low_validation"])[0]

@@ -28,6 +28,7 @@ def protected():
     return domains(train=0, validation=0, test=0, source_test=0, source_train=120).source_train
 
 
+@pytest.mark.slow
 def test_correct_list_undo_export_import_fold_and_evaluate(loaded, protected, tmp_path):
     path, task = tmp_path / "c.db", loaded.model.task
     seen = []

@@ -64,6 +64,7 @@ def test_of_other_decoders_too_it_is_the_last_self_attention_unless_nothing_of_t
     assert fnmatch(correction_layer(shallow).site.name, "*.decoder.layers.0.encoder_attn.out_proj")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "beams"), [("wav2vec2", 1), ("whisper", 1), ("whisper", 3)])
 def test_each_family_keeps_a_correction(request, tones, family, beams, tmp_path, monkeypatch):
     # A random network finds no text likelier than another.
@@ -87,6 +88,7 @@ def test_each_family_keeps_a_correction(request, tones, family, beams, tmp_path,
         assert decode_examples(model, model.task, tones[:4], Loader()) == bare
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beams", [1, 3])
 def test_a_translation_is_kept_and_others_stay(weather, beams, tmp_path):
     loaded, protected, others = weather
@@ -110,6 +112,7 @@ def test_a_translation_is_kept_and_others_stay(weather, beams, tmp_path):
         assert decode_examples(model, model.task, [wanted], Loader()) == ["Wird es morgen neblig?"]
 
 
+@pytest.mark.slow
 def test_a_text_that_is_no_translation_is_refused(weather, tmp_path):
     loaded, protected, _ = weather
     memory = ModelMemory.create(loaded, protected, tmp_path / "c.db")

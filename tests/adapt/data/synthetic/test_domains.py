@@ -25,6 +25,7 @@ def test_one_domain_makes_the_splits_of_a_base():
     assert not {pair.source for pair in splits.test} & {pair.source for pair in splits.source_test}
 
 
+@pytest.mark.slow
 def test_the_seed_decides():
     assert domains(train=50, seed=3) == domains(train=50, seed=3)
     assert domains(train=50, seed=3).train != domains(train=50, seed=4).train
@@ -34,6 +35,7 @@ def test_fewer_pairs_are_a_prefix():
     assert domains(train=200).train[:50] == domains(train=50, test=3).train
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("domain", ["weather", "clinic"])
 def test_no_seed_trains_on_what_another_tests(domain):
     """Training and test sentences of different seeds are disjoint."""
@@ -45,6 +47,7 @@ def test_no_seed_trains_on_what_another_tests(domain):
     assert not {pair.source for pair in trained.train} & {pair.source for pair in trained.validation}
 
 
+@pytest.mark.slow
 def test_shared_sentences_are_in_one_split():
     """A sentence that both domains have is not in one's training split and the other's test split."""
     trained = {pair.source for pair in domains("weather", "weather", **{**NONE, "train": 8000}).train}
