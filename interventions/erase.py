@@ -109,7 +109,9 @@ class EraseFitter:
             )
         expected = (len(rows), self.classes) if concept.is_floating_point() else (len(rows),)
         if tuple(concept.shape) != expected:
-            raise ValueError(f"Expected a concept {expected}, one for each row, got {tuple(concept.shape)}.")
+            raise ValueError(
+                f"Expected a concept of shape {expected}, with a value for each row, got {tuple(concept.shape)}."
+            )
         if not concept.is_floating_point():
             if len(rows) and not 0 <= int(concept.min()) <= int(concept.max()) < self.classes:
                 raise ValueError(

@@ -215,7 +215,10 @@ class ActiveIntervention:
 
 
 class RunStatus:
-    """Whether an intervention ran at a site: `reached` since the last check, `ran` before it, `edited` in its scope."""
+    """Whether an intervention ran at a site.
+
+    `reached`: the site ran since the last check. `ran`: it ran before that. `edited`: it ran within the scope.
+    """
 
     __slots__ = ("kind", "site", "module", "scope", "reads_inputs", "ran", "reached", "edited", "missed")
 

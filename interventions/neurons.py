@@ -29,7 +29,7 @@ class Neurons:
     `|`, `&` and `-` have the sites of both sets. Sites keep their order, and units are ascending.
 
     Raises:
-        ValueError: If a unit is not one of its site's, or two sites of one name differ.
+        ValueError: If a site does not have one of its units, or two different sites have the same name.
     """
 
     sites: tuple[Site, ...]
@@ -127,7 +127,7 @@ class Neurons:
         return f"Neurons({', '.join(counts)})"
 
     def random(self, seed: int, disjoint: bool = False) -> "Neurons":
-        """Draw as many units of each site at random, as a control.
+        """Draw at random as many units of each site as this set has there, as a control.
 
         Args:
             seed: seed of the draw.
@@ -180,7 +180,7 @@ class Scores:
     Ties are broken by the order of the sites, then by the unit's number.
 
     Raises:
-        ValueError: If a score is missing or NaN, or two sites of one name differ.
+        ValueError: If a score is missing or NaN, or two different sites have the same name.
     """
 
     def __init__(self, scores: Mapping[Site, Tensor]) -> None:

@@ -125,7 +125,7 @@ def _module(model: nn.Module, site: Site) -> nn.Module:
         )
     module = modules[site.name]
     if isinstance(module, RowModule):
-        raise ValueError(f"{refused}some of them do already. Call merge_rows(model) first.")
+        raise ValueError(f"{refused}some rows of this module already do. Call merge_rows(model) first.")
     own = dict(module.named_parameters(recurse=False, remove_duplicate=False))
     if isinstance(module, tuple(ROW_MODULES)) and "weight" not in own:
         raise ValueError(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def main(cfg: DictConfig) -> None:
-    """Run `conf/sites.yaml`: print the sites, and write them to the file `cfg.json` if it is given."""
+    """Run `conf/sites.yaml`: print the sites and, if `cfg.json` names a file, write them to it."""
     from rich.console import Console
 
     loaded: Loaded = build(cfg.model)

@@ -49,10 +49,10 @@ class Cause:
 
     Attributes:
         part: A layer, or a group of neurons.
-        kind: "random" for a control group of neurons.
+        kind: "layer", "neurons", or "random" for a control group of neurons.
         weights: The number of weights that changed in this part.
-        reverted: The model after, with this part as it was before.
-        applied: The model before, with this part as it is after.
+        reverted: The effect, by set, of restoring this part's old weights in the model after.
+        applied: The effect, by set, of putting this part's new weights into the model before.
     """
 
     part: str

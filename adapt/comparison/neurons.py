@@ -36,7 +36,7 @@ _LISTED = 5  # neurons listed per site
 
 @dataclass(frozen=True)
 class NeuronChange:
-    """How far the profile of one neuron changed, in its standard deviations before.
+    """How far the profile of one neuron changed, in standard deviations of its activation in the model before.
 
     `change` is the root mean square over the groups; `interval` is its 95 % interval (jackknife over the examples).
     """
@@ -71,7 +71,8 @@ class NeuronComparison:
         sites: The compared sites from input to output.
         similarity: The CKA of each site before with each site after.
         maps: Topographic maps of the sites that changed most.
-        probes: Linear probes of the accent or domain before and after. None if the data have no two values of either.
+        probes: Linear probes of the accent or domain before and after. None if the data have fewer than two of
+            each.
     """
 
     group_by: str

@@ -80,8 +80,8 @@ def patch_layers(
 def layers_called_once(model: Model, run: Callable[[], Any]) -> dict[str, Site]:
     """Return the layers that `run` calls exactly once, by name.
 
-    Layers that are not one module are left out, and so are modules with several calls, such as an embedding that
-    encoder and decoder share.
+    Left out are layers that consist of several modules, and those that are called several times, such as an embedding
+    that encoder and decoder share.
     """
     sites, calls, handles = {}, Counter[str](), []
 

@@ -58,7 +58,7 @@ def to_json(value: Any, tensors: dict[str, Tensor], name: str) -> Any:
 
 
 def from_json(hint: Any, value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """Restore what `to_json` returned, given its type hint. Lists below `Any` become tuples.
+    """Restore what `to_json` returned, given its type hint. Lists whose type is `Any` become tuples.
 
     Raises:
         KeyError, TypeError, ValueError: The JSON or the tensors do not match the type.

@@ -42,7 +42,7 @@ def answer(model: Model, batch: Batch) -> str:
 
 
 def answered(model: Model, examples: Sequence[Example], loader: Loader) -> list[Example]:
-    """Return the examples with the model's answers as texts, without those that it answers with nothing."""
+    """Return the examples with the model's answers as texts; those with an empty answer are left out."""
     texts = decode_examples(model, model.task, examples, loader, "answering")
     return [with_text(example, text) for example, text in zip(examples, texts, strict=True) if text]
 

@@ -1,4 +1,4 @@
-"""Calibrate on a model's own answers which corrections its inputs support."""
+"""Calibrate, on a model's own answers, the limits above which its corrections are refused."""
 
 import random
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ _NOISE = [0.01 * 2**level for level in range(10)]  # relative to the root mean s
 def calibrate_limits(
     model: CTCModel, protected: Protected, strength: float, examples: Sequence[Example], seed: int = 0
 ) -> SupportLimits:
-    """Measure how large the changes for wrong and for true texts are, and return limits between both.
+    """Measure how large the changes for wrong and for true texts are, and return limits between the two.
 
     A wrong text is the model's answer with one word replaced by a different one. A true text is the answer itself, for
     audio with just enough white noise that the model misreads it. The limit for the size of a change is the smallest
@@ -71,7 +71,10 @@ def calibrate_limits(
 def _measure(
     model: CTCModel, protected: Protected, strength: float, example: Example, read: Tensor
 ) -> list[SupportLimits]:
-    """Return the cost and size of one correction, or nothing if the text is the answer or cannot be decoded."""
+    """Return the cost and size of one correction, in a list.
+
+    The list is empty if the model already answers with the text, or if no correction makes it do so.
+    """
     if unwritable(model, example, len(read)):
         return []
     batch = collate([(example, read)]).to(next(model.parameters()).device)
@@ -85,7 +88,7 @@ def _measure(
 
 
 def _with_wrong_word(text: str, words: Sequence[str], draw: random.Random) -> str:
-    """Replace a random word of the text by the most different one of some other words."""
+    """Replace a random word of the text by the most different of a few randomly drawn words."""
     own = text.split()
     place = draw.randrange(len(own))
     others = [word for word in words if word != own[place]]

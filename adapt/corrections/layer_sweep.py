@@ -41,7 +41,7 @@ class LayerTrial:
         site: the layer.
         default: whether it is the default of the model's family.
         fixed: number of corrections that hold after all of them were made.
-        after: the metric of other examples with the corrections.
+        after: the metric on the other examples (those not corrected), with the corrections.
         unchanged: share of unseen protected examples whose answer is unchanged.
     """
 
@@ -59,7 +59,7 @@ class LayerSweep:
     Args:
         trials: the trials, in the model's order.
         chosen: the trial of the chosen layer.
-        metric: the metric of other examples.
+        metric: the metric that the other examples are evaluated by.
         before: its value without corrections.
         corrections: number of corrections made at each layer.
         others: number of other examples.
@@ -110,7 +110,9 @@ def sweep_layers(
             f"the default layer, {default.name}."
         )
     if len(protected) < 2:
-        raise InputError(f"Half of the protected examples are held out, and there are {len(protected)}. Protect more.")
+        raise InputError(
+            f"Half of the protected examples are held out, but there are only {len(protected)}. Protect more."
+        )
     half = len(usable) // 2
     others, held_out = usable[half:], protected[1::2]
     known = answered(model, protected[::2], loader)
@@ -148,9 +150,9 @@ def sweep_layers(
 def choose_layer(trials: Sequence[LayerTrial], higher: bool = False) -> LayerTrial:
     """Choose the layer with the best metric, among those that fix enough corrections and leave enough unchanged.
 
-    Enough is at most one correction less than the best layer, and 97 % unchanged protected answers. If no layer leaves
-    enough unchanged, the layer that leaves the most unchanged is chosen. Ties go to the default layer, then to the
-    first.
+    A layer fixes enough if it fixes at most one correction fewer than the best layer, and leaves enough unchanged if
+    97 % of the protected answers stay the same. If no layer leaves enough unchanged, the layer that leaves the most
+    unchanged is chosen. Ties go to the default layer, then to the first.
 
     Args:
         trials: the trials of the layers.

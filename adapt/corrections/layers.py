@@ -61,7 +61,7 @@ def correction_layer(model: Model, name: str | None = None) -> AffineLayer:
 
 
 def candidate_layers(model: Model, names: Sequence[str] | None = None) -> list[AffineLayer]:
-    """Return layers to choose from by `sweep_layers`, in the model's order. The family's default is always among them.
+    """Return the layers that `sweep_layers` compares, in the model's order, always including the family's default.
 
     Args:
         model: the model.
@@ -77,7 +77,7 @@ def candidate_layers(model: Model, names: Sequence[str] | None = None) -> list[A
         for name in names:
             if not any(fnmatchcase(site.name, name) for site in available):
                 raise InputError(
-                    f"site={name} matches no site that can hold corrections. There are: "
+                    f"site={name} matches no site that can hold corrections. Sites that can: "
                     f"{', '.join(site.name for site in available)}."
                 )
         chosen = [site for site in available if any(fnmatchcase(site.name, name) for name in names)]

@@ -242,7 +242,7 @@ class ModelMemory:
         return "", result
 
     def _contradiction(self, example: Example) -> str:
-        """Return the message that another correction has the same input, so that only one of them can hold, or ""."""
+        """Return a message if another correction has the same input, since only one of them can hold; otherwise ""."""
         row = to_row(with_text(example, ""))
         for record in self.records():
             if record.bytes and to_row(with_text(from_row(record.facts["example"]), "")) == row:
@@ -256,10 +256,10 @@ class ModelMemory:
         loss, unit = result.change.loss, "character" if isinstance(self.model, CTCModel) else "token"
         if loss <= 0.5:
             return (
-                f"no change of '{self.site}' makes the model decode it freely and is reproduced by the memory (the "
-                f"loss reaches {loss:.2f} per {unit})."
+                f"a change of '{self.site}' reaches a loss of {loss:.2f} per {unit}, but free decoding still gives "
+                "another text, with the change itself or with what the memory stores of it."
             )
-        return f"no change of '{self.site}' makes the model decode it (the loss stays at {loss:.1f} per {unit})."
+        return f"no change of '{self.site}' makes the model output it (the loss stays at {loss:.1f} per {unit})."
 
     def _store(self, entry: Entry | None, author: str, facts: Mapping[str, Any]) -> int:
         with as_input_errors():

@@ -91,7 +91,7 @@ class Loader:
         speeds: the factors of speed perturbation (Ko et al. 2015). In training, one is drawn per utterance and epoch;
             `[1.0]` switches it off.
         workers: how many processes read ahead.
-        seed: of the order of batches and of the speeds.
+        seed: the seed for the order of batches and for the speeds.
 
     Raises:
         InputError: a value is not a number, or out of its range.
@@ -125,14 +125,14 @@ class Loader:
         """Return shuffled batches of examples of similar lengths, in a new order each epoch.
 
         Args:
-            examples: of the target; each is read once per epoch.
-            reader: the model's.
-            source: examples for replay.
-            replay: how many of them each epoch reads (`adapt.data.replay.replay_count`).
+            examples: the examples to train on; each is read once per epoch.
+            reader: the model's reader.
+            source: the examples for replay.
+            replay: how many of these each epoch reads (`adapt.data.replay.replay_count`).
             stored: the activations of a cached prefix for `examples` followed by `source`, if there is one.
 
         Raises:
-            InputError: `replay` is not a share or "all", or there are no source examples.
+            InputError: `replay` is not a share or "all", or asks for source examples but there are none.
         """
         count = replay_count(replay, len(examples), len(source))
         read = (*examples, *source) if count else examples
@@ -146,8 +146,8 @@ class Loader:
         """Return the same batches as `evaluation`, distributed over the training processes.
 
         Args:
-            examples: to read.
-            reader: the model's.
+            examples: the examples to read.
+            reader: the model's reader.
             stored: the activations of a cached prefix for `examples`, if there is one.
         """
         return self._loader(examples, reader, (1.0,), shuffle=False, shared=True, stored=stored)
@@ -163,10 +163,10 @@ class Loader:
         """Return each `(example number, speed)` of `pairs` once, longest first.
 
         Args:
-            examples: to read.
-            reader: the model's.
+            examples: the examples to read.
+            reader: the model's reader.
             pairs: which example to read at which speed.
-            rank: of this process, from 0 on. It gets every `ranks`-th batch.
+            rank: the rank of this process, from 0. The process gets every `ranks`-th batch.
             ranks: the number of processes.
         """
         lengths = [reader.length(examples[number]) / speed for number, speed in pairs]
@@ -210,10 +210,10 @@ class BatchesByLength(Sampler[list[tuple[int, int]]]):
     """Yields batches of `(example number, epoch)` with examples of similar lengths.
 
     Args:
-        lengths: of the examples.
+        lengths: the lengths of the examples.
         bound: the largest padded length of a batch, in the unit of `lengths`.
         shuffle: whether the order changes from epoch to epoch; if not, batches come longest first.
-        seed: of the order.
+        seed: the seed for the order.
         shared: whether training processes share the batches. Each gets the same number, because they wait for each
             other; the first batches are repeated to fill the last round.
         source: how many examples at the end of `lengths` are for replay.

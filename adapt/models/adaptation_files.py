@@ -127,7 +127,7 @@ def adapted_fingerprint(path: Path, facts: Mapping[str, Any], model: Model, exac
     """Return the fingerprint of a model that has an adaptation's tensors.
 
     Raises:
-        InputError: `exact`, and the fingerprint is not the one in adaptation.json.
+        InputError: `exact` is True, and the fingerprint is not the one in adaptation.json.
     """
     actual = model_fingerprint(model)
     if exact and actual != facts["fingerprint"]:

@@ -161,7 +161,7 @@ def factor_method(module: nn.Module) -> str | None:
 
 @torch.no_grad()
 def unmerge_factors(merged: Merged) -> None:
-    """Restore the weights before `merge_factors`, bit for bit.
+    """Restore the weights that `merge_factors` replaced, bit for bit.
 
     Raises:
         ValueError: a weight has changed since the merge; no weight was restored.
@@ -177,7 +177,7 @@ def unmerge_factors(merged: Merged) -> None:
 
 @torch.no_grad()
 def merged_weights(module: Any, factors: Factors) -> dict[str, Tensor]:
-    """Return the parameters of a module that the factors change, after merging, by name. The module is unchanged.
+    """Return the merged values of the parameters that the factors change, by name. The module is left unchanged.
 
     Raises:
         ValueError: the factors do not fit the module, or peft cannot merge them.

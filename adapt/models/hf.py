@@ -116,8 +116,8 @@ def new_network(auto: str, reference: str) -> Any:
 def wrong_family(expected: str, pretrained: str, loaded: Loaded) -> InputError:
     """Return the error for a model that `model=expected` does not wrap."""
     return InputError(
-        f"'{pretrained}' is of the family {loaded.header['family']}, not {expected}. Give pretrained=, a folder in "
-        "the transformers format or OWNER/NAME on the hub; or model=pretrained to use this one."
+        f"'{pretrained}' is of the family {loaded.header['family']}, not {expected}. Give pretrained= (a folder in "
+        "the transformers format, or OWNER/NAME on the hub), or model=pretrained to use this one."
     )
 
 

@@ -325,8 +325,8 @@ def hf_ctc(
     if pretrained is None:
         if config is None:
             raise InputError(
-                "hf_ctc needs pretrained=, a folder in the transformers format or OWNER/NAME on the hub. To train a "
-                "new model, give config=, a folder with config.json and the files of a processor."
+                "hf_ctc needs pretrained= (a folder in the transformers format, or OWNER/NAME on the hub). To train a "
+                "new model, give config= (a folder with config.json and the files of a processor)."
             )
         model = HFCTC(hf.new_network("AutoModelForCTC", config), hf.read("AutoProcessor", config)).eval()
         loaded = Loaded(model, "new", model_fingerprint(model), model.header())

@@ -277,8 +277,8 @@ def hf_speech_seq2seq(
     if pretrained is None:
         if config is None:
             raise InputError(
-                "hf_speech_seq2seq needs pretrained=, a folder in the transformers format or OWNER/NAME on the hub. To "
-                "train a new model, give config=, a folder with config.json and the files of a processor."
+                "hf_speech_seq2seq needs pretrained= (a folder in the transformers format, or OWNER/NAME on the hub). "
+                "To train a new model, give config= (a folder with config.json and the files of a processor)."
             )
         net = hf.new_network("AutoModelForSpeechSeq2Seq", config)
         net.generation_config = hf.read("GenerationConfig", config)

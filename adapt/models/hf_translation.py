@@ -392,8 +392,8 @@ def hf_translation(
     if pretrained is None:
         if config is None:
             raise InputError(
-                "hf_translation needs pretrained=, a folder in the transformers format or OWNER/NAME on the hub. To "
-                "train a new model, give config=, a folder with config.json and the files of a tokenizer."
+                "hf_translation needs pretrained= (a folder in the transformers format, or OWNER/NAME on the hub). To "
+                "train a new model, give config= (a folder with config.json and the files of a tokenizer)."
             )
         embedded = EMBEDDED / config
         if is_transformers_folder(embedded) and not Path(config).exists():

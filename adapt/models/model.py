@@ -108,7 +108,7 @@ class Model(nn.Module, ABC):
     @property
     @abstractmethod
     def never_trained(self) -> frozenset[str]:
-        """Parameters that training cannot change, or that their authors keep fixed; tunings do not count them."""
+        """Parameters that training cannot change, or that their authors keep fixed. Tunings leave them out."""
 
     @abstractmethod
     def rejection_reason(self, example: Any, length: int, training: bool) -> str | None:

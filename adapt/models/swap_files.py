@@ -168,7 +168,7 @@ def _load_part(part: Path, file: Path, model: Path) -> Loaded:
 
 
 def _levels(file: Path, actual: str) -> tuple[list[Level], dict[str, Tensor]]:
-    """Return the adaptations applied to a file, the first one first, and the tensors that they replaced.
+    """Return the adaptations applied to a file, the oldest first, and the tensors that they replaced.
 
     `actual` is the fingerprint of the model in the file.
     """

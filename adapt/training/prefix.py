@@ -171,7 +171,9 @@ class Prefix:
             RuntimeError: a parameter of the prefix trains, so that the stored outputs are out of date.
         """
         if any(parameter.requires_grad for parameter in self._below):
-            raise RuntimeError(f"A weight up to '{self.cut.last}' trains now, so the stored outputs are out of date.")
+            raise RuntimeError(
+                f"A weight in the layers up to '{self.cut.last}' is trainable now, so stored outputs are out of date."
+            )
         with ExitStack() as stack:
             for tap, tensor in zip(self.cut.taps, stored or (), strict=stored is not None):
                 if generating and tap.written:

@@ -25,10 +25,10 @@ def chance_overlap(one: Neurons, other: Neurons) -> float:
 
 
 def rank_correlation(one: Scores, other: Scores) -> float:
-    """Return Spearman's correlation over all neurons that both score; 0 if one of them gives equal scores to all.
+    """Return Spearman's correlation over all neurons with a score in both; 0 if all scores of one are equal.
 
     Raises:
-        ValueError: They have no site in common.
+        ValueError: `one` and `other` have no site in common.
     """
     from scipy.stats import spearmanr
 

@@ -51,7 +51,7 @@ class Codebook:
 
     @torch.no_grad()
     def nearest(self, queries: Tensor) -> Tensor:
-        """Return the number of the nearest entry for each of `(queries, dimensions)`, distances in units of its radius.
+        """Return the number of the entry nearest to each of `(queries, dimensions)`, relative to the entry's radius.
 
         The search is exhaustive, because distances between whitened keys of many dimensions are too similar for bounds
         to exclude any. It is fast because each table of scores fits into the cache, and because minima are computed

@@ -140,7 +140,7 @@ class CorrectionSet:
 
 
 def _distance_to_other(keys: Tensor, values: Tensor) -> Tensor:
-    """Return the distance of each key `(steps, dimensions)` to the nearest one of the example with another value.
+    """Return the distance of each key `(steps, dimensions)` to the example's nearest key with a different value.
 
     `values` is `(steps, units)`. The result `(steps,)` is infinite if all values are similar.
     """

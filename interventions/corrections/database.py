@@ -1,4 +1,4 @@
-"""Connect to the SQLite file of a correction store, which survives crashes and is shared by processes."""
+"""Connect to the SQLite file of a correction store. The file survives crashes, and processes can share it."""
 
 import os
 import sqlite3
@@ -13,7 +13,7 @@ _TIMEOUT = 60.0  # seconds to wait for the write of another process
 
 @contextmanager
 def opened(path: Path, create: bool = False) -> Generator[sqlite3.Connection, None, None]:
-    """Yield a connection to a store. Raises FileError if it cannot be used, or does not exist without `create`."""
+    """Yield a connection to a store. Raises FileError if it cannot be used, or is missing and `create` is False."""
     try:
         with connected(path, create) as database:
             yield database

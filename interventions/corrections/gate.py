@@ -43,7 +43,7 @@ class BackgroundStatistics:
 
     @classmethod
     def fit(cls, inputs: Sequence[Tensor], axes: int = AXES) -> "BackgroundStatistics":
-        """Fit them to the layer's inputs `(time, inputs)` of at least two protected examples."""
+        """Fit the statistics to the layer's inputs `(time, inputs)` in each of at least two protected examples."""
         steps = torch.cat([one[_nonzero_steps(one)] for one in inputs]).double()
         mean = steps.mean(0)
         variances, directions = torch.linalg.eigh((steps - mean).T @ (steps - mean) / len(steps))

@@ -1,4 +1,4 @@
-"""The affine layer that holds corrections. Its inputs are their keys, and its outputs are what they change.
+"""The affine layer that holds corrections. Its inputs are the keys of corrections, which change its outputs.
 
 Editing the outputs of a layer leaves its inputs unchanged, so the keys of a correction stay the same whatever is
 corrected later. Everything else about corrections relies on this.

@@ -68,7 +68,7 @@ class Memory(Intervention):
 
     @property
     def ridge_strength(self) -> float:
-        """Weight of the protected inputs in the ridge regression. (`strength` is that of any intervention.)"""
+        """Weight of the protected inputs in the ridge regression (`strength` scales the whole edit)."""
         return self.corrections.strength
 
     @property

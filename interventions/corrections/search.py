@@ -2,8 +2,8 @@
 
 The size of a change is its cost in the memory's ridge regression (`interventions/corrections/ridge.py`). A change is
 cheap if an affine map can make it with little effect on protected inputs and on earlier corrections, so the search
-prefers changes that generalise to similar inputs. What no map can change is left to each step, and the codebook stores
-it.
+prefers changes that generalise to similar inputs. What no map can achieve, each time step may change on its own; the
+codebook stores these changes.
 """
 
 # Tensor.norm has no annotations.

@@ -203,7 +203,7 @@ def test_what_was_fitted_and_put_on_in_inference_mode_is_trained_through():
     ("rows", "concept", "message"),
     [
         (torch.zeros(2, 5), torch.zeros(2).long(), r"\(number, 4\), got \(2, 5\)"),
-        (torch.zeros(2, 4), torch.zeros(3).long(), r"a concept \(2,\), one for each row, got \(3,\)"),
+        (torch.zeros(2, 4), torch.zeros(3).long(), r"a concept of shape \(2,\), with a value for each row, got \(3,\)"),
         (torch.zeros(2, 4), torch.tensor([0, 3]), "from 0 to 2, got 0 to 3"),
         (torch.zeros(2, 4), torch.tensor([-1, 1]), "from 0 to 2, got -1 to 1"),
         (torch.zeros(2, 4), torch.zeros(2, 2), r"\(2, 3\).*got \(2, 2\)"),

@@ -68,9 +68,10 @@ def find_diverging(comparisons: Sequence[Comparison], level: float) -> list[Comp
 def find_error_linked(
     comparisons: Sequence[Comparison], links: Mapping[int, Mapping[Site, ErrorLink]], level: float
 ) -> list[Comparison]:
-    """Find the diverging neurons that are linked to errors, at a false discovery rate of `level` over all together.
+    """Find the diverging neurons that are linked to errors, at a false discovery rate of `level`.
 
-    `links` are by the number of the group. Returns the comparisons with `links`, `link_q` and `error_linked`.
+    The rate is over the diverging neurons of all sites and comparisons together. The keys of `links` are the numbers of
+    the groups. Returns the comparisons with `links`, `link_q` and `error_linked`.
     """
     tested = [
         (each.number, site, list(each.diverging[site])) for each in comparisons for site in links.get(each.number, {})

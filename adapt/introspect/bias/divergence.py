@@ -43,7 +43,7 @@ class Divergence:
         error: The jackknife standard error of `squared_distance`, `(units,)`.
         shift: The weighted mean of `difference` over contents, `(units,)`.
         shift_error: The jackknife standard error of `shift`, `(units,)`.
-        p: The probability of an estimate as large without a difference, `(units,)`.
+        p: The probability of an estimate at least as large if the groups did not differ, `(units,)`.
         spread: The standard deviation of a step, `(units,)`, in units of activation.
         means: The means of the group and of the reference, `(2, contents, units)`, in units of activation.
         overall: The mean of `squared_distance` over neurons, and its standard error.
@@ -151,7 +151,7 @@ def group_divergence(
 
 
 def sign_flip_tail(products: Tensor) -> Tensor:
-    """Return the probability, under random signs of folds, of a sum of products as large, `(units,)`.
+    """Return the probability, under random signs of folds, of a sum of products at least as large, `(units,)`.
 
     `products` of folds is `(units, folds, folds)` with a diagonal of 0. With signs s, E[s'Gs] = 0,
     E[(s'Gs)^2] = 2 tr G^2 and E[(s'Gs)^3] = 8 tr G^3.

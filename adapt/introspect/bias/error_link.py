@@ -46,7 +46,7 @@ class ErrorLink:
     Args:
         correlation: The correlation, `(units,)`; 0 if either side does not vary.
         error: The jackknife standard error of its inverse hyperbolic tangent (Fisher's z), `(units,)`.
-        p: The probability of a correlation as high without a link, `(units,)`; 1 with too few errors.
+        p: The probability of a correlation at least as high if there were no link, `(units,)`; 1 with too few errors.
         examples: The number of examples.
         wrong: The number of examples with errors.
         degrees_of_freedom: The number of folds minus one.
@@ -235,7 +235,7 @@ def _correlation(y: Tensor, e: Tensor) -> Tensor:
 
 
 def _upper_tail(total: Tensor, squares: Tensor, count: int) -> Tensor:
-    """Return the probability of a sum of `count` products as high, by Student's t about 0.
+    """Return the probability of a sum of `count` products at least as high, by Student's t about 0.
 
     `squares` is the sum of the squared products.
     """

@@ -1,4 +1,4 @@
-"""The error rates of groups of examples, with confidence intervals, by the first metric that is lower for better."""
+"""The error rates of groups of examples, with confidence intervals, by the first metric for which lower is better."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ class GroupErrors:
         group_of: The number of the group of each example.
         unit_of: The number of the unit that is resampled for intervals (an example or a speaker), of each example.
 
-    `each` `(examples,)` is the error rate of each example. For a metric that is higher for better, it is negated.
+    `each` `(examples,)` is the error rate of each example. If higher is better, the metric is negated.
     """
 
     def __init__(self, scores: TextScores, group_of: Sequence[int], unit_of: Sequence[int]) -> None:

@@ -17,7 +17,8 @@ class GroupRate:
         units: The number of its units that are resampled: examples or speakers.
         rate: The error rate.
         interval: The 95 % confidence interval of the error rate.
-        reference: The reference that the group is compared with; None if it is compared with none, as the following.
+        reference: The reference that the group is compared with. This and the following are None if it is compared with
+            none.
         reference_rate: The error rate of the reference.
         difference: How much worse the group is than the reference, positive for worse.
         difference_interval: The 95 % confidence interval of the difference.

@@ -140,8 +140,8 @@ def resampling_units(
     fewest = min(len({unit for unit, own in zip(units, group_of, strict=True) if own == g}) for g in set(group_of))
     if fewest < 4 or "unknown" in speakers:
         raise InputError(
-            f"resample=speaker needs at least 4 speakers in each group, all of them known; there are {fewest}. Use "
-            "resample=example; intervals then hold for these speakers only."
+            "resample=speaker needs at least 4 speakers in each group, and the speaker of every example; the group "
+            f"with the fewest has {fewest}. Use resample=example; intervals then hold for these speakers only."
         )
     return "speaker", units
 

@@ -53,17 +53,18 @@ def bias(
         splits: The data.
         loader: Makes the batches.
         group_by: The key of the groups; None for the first of accent, gender, domain and speaker with two groups.
-        reference: The group that the others are compared with. None compares each group with all others, or of two
-            groups the one with the higher error rate with the other.
+        reference: The group that the others are compared with. None compares each group with all
+            others; if there are only two groups, it compares the one with the higher error rate with the other.
         content: The keys of the contents within which neurons are compared; "none" for all steps together. None for
             the letter or token of the reference text, and phonemes in a speech encoder with data that have them.
-        false_discovery_rate: The expected share of false ones among the neurons that are named.
+        false_discovery_rate: The expected share of false positives among the neurons that are reported.
         sites: A glob over the names of sites, or a list of them.
         part: Only sites in this part of the model: encoder, decoder or cross-attention.
         examples: The names of the splits to read.
         min_examples: Groups with fewer examples are left out.
         max_groups: Only the largest groups are compared, at most this many.
-        resample: What intervals and folds are over: "speaker" or "example"; None for speakers if each group has enough.
+        resample: What is resampled for intervals and dealt into folds: "speaker" or "example"; None for speakers if
+            each group has enough.
         confirm: Shift the diverging neurons towards the reference, and measure the effect on errors.
         seed: Draws the random neurons of `confirm`.
 

@@ -35,7 +35,7 @@ class BiasResult:
         metric: The metric of the error rates.
         resampled: The unit that is resampled for intervals: "example" or "speaker".
         folds: The number of folds of these units.
-        false_discovery_rate: The expected share of false ones among the neurons that are named.
+        false_discovery_rate: The expected share of false positives among the neurons that are reported.
         left_out: The sizes of the groups that are left out.
         rates: The error rate of each group, the worst group first.
         comparisons: The comparisons, that of the worst group first.

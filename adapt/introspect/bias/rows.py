@@ -61,7 +61,8 @@ class NeuronDivergence:
         shift: How much more active it is in the group, as a mean over contents.
         shift_interval: The 95 % confidence interval of the shift.
         top_contents: The contents with the largest weighted differences.
-        error_correlation: The correlation of its projection with errors; None if it was not computed, as the following.
+        error_correlation: The correlation of its projection with errors. This and the following are None if links with
+            errors were not computed.
         error_interval: The 95 % confidence interval of the correlation.
         error_q_value: The false discovery rate at which it is linked to errors.
         error_linked: Whether it is linked to errors.

@@ -101,9 +101,9 @@ def make_target(
     if len(target.classes) < 2:
         names = ", ".join(target.classes) or "none"
         raise InputError(
-            f"A probe needs at least two classes of '{name}' with at least {_MIN_EXAMPLES} examples each; the data "
-            f"have {names}. Targets are phoneme (utterances with 'phonemes'), token (models with a decoder), or any "
-            "key of the data."
+            f"A probe needs at least two classes of '{name}' with at least {_MIN_EXAMPLES} examples each. Classes "
+            f"with enough: {names}. A target is phoneme (if the utterances have the key 'phonemes'), token (if the "
+            "model has a decoder), or any key of the data."
         )
     return target
 

@@ -40,10 +40,10 @@ def cells_to_text(cells: Mapping[str, Sequence[int]]) -> dict[str, str]:
 
 
 def cells_from_text(stored: Any, where: Path | str) -> dict[str, list[int]]:
-    """Return the cells that `cells_to_text` wrote; none for None. `where` names the file in errors.
+    """Return the cells that `cells_to_text` wrote; empty for None. `where` names the file in errors.
 
     Raises:
-        InputError: `stored` is something else.
+        InputError: `stored` does not have the form that `cells_to_text` writes.
     """
     if stored is None:
         return {}

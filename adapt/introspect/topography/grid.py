@@ -25,7 +25,7 @@ def grid_points(units: int) -> Array:
 
 
 def cells_of(points: ArrayLike) -> list[int]:
-    """Return the number of the cell of each point, row by row; the points are on the grid for their number."""
+    """Return the cell number of each point, row by row; the points must lie on the grid for that many units."""
     places = np.asarray(points, dtype=np.float64)
     columns = grid_size(len(places))[1]
     column, row = np.rint(places * max(1, columns - 1)).astype(int).T

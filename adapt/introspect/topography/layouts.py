@@ -6,8 +6,8 @@
     swarm            the particle swarm of the papers, from scratch or from any other layout (swarm.py)
 
 The same profiles, seed and machine give the same map, bit for bit. Units with the same profile, or without a response,
-are placed together in an arbitrary order. `grid` ends a layout on a grid. t-SNE and UMAP place fewer than ten units by
-their principal components, because so few have no neighbourhoods.
+are placed together in an arbitrary order. With `grid`, each unit is finally moved to its own grid cell.
+t-SNE and UMAP place fewer than ten units by their principal components, because so few have no neighbourhoods.
 """
 
 import warnings

@@ -38,7 +38,7 @@ class TopographicLoss:
         sites: Convolutions and linear layers of at least two units each, with weights that train.
         strength: The factor of the loss.
         radius: The largest distance of neighbours in cells; the default has eight neighbours.
-        cells: The cell of each unit of a site, counted row by row, by site name; unit `u` is in cell `u` without.
+        cells: The cell of each unit of a site, counted row by row, by site name; without it, unit `u` is in cell `u`.
 
     Raises:
         ValueError: There is no site, a site cannot be laid out, the cells are not on the grid or not distinct, or the

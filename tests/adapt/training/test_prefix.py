@@ -193,7 +193,7 @@ def test_what_begins_to_train_later_is_not_replayed():
     freeze_all_but(model, names[-2:])
     prefix = Prefix(model, find_cut(model), batch_of(model))
     model.get_parameter(names[3]).requires_grad_(True)
-    with pytest.raises(RuntimeError, match="trains now"), prefix.replayed(None):
+    with pytest.raises(RuntimeError, match="is trainable now"), prefix.replayed(None):
         pass
 
 

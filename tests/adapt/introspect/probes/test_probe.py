@@ -198,7 +198,7 @@ def test_errors(models, examples, pairs, tmp_path):
     model = models["wav2letter"]
     without = [replace(own, phonemes=()) for own in examples]
     for inputs, name, message in (
-        (without, "phoneme", "two classes of 'phoneme'.*the data have none"),
+        (without, "phoneme", "two classes of 'phoneme'.*with enough: none"),
         (examples, "microphone", "two classes of 'microphone'"),
         (examples, "token", "a model with a decoder, and this one has none"),
     ):
