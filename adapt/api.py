@@ -5,7 +5,7 @@
     adapted = fine_tune(base, splits, tunings.layers("last 3"), epochs=2)
     compare(base, adapted, splits).write("report.html")
 
-The classes here add methods to the plain data of the layers below. They hold nothing that a command does not hold.
+The classes here add methods to the plain data of the layers below. They hold the same data as the commands.
 """
 
 from collections.abc import Iterable, Sequence
@@ -47,7 +47,7 @@ class LoadedModel(Loaded):
         model: The PyTorch module.
         reference: The name or folder that it was loaded from.
         fingerprint: A hash of its weights.
-        header: What its files say of it.
+        header: The description of the model in its files.
     """
 
     def transcribe(

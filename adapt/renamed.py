@@ -17,7 +17,7 @@ class Renamed:
     Attributes:
         commands: The commands that have the option; empty means all.
         choices: The choices of the option's group that have it (`bias` of `measure=bias`); empty means all.
-        values: What its values were and are, if these changed too.
+        values: The new name of each old value, if the values changed too.
     """
 
     old: str
@@ -27,7 +27,7 @@ class Renamed:
     values: Mapping[str, str] = field(default_factory=dict)
 
     def apply(self, key: str) -> str | None:
-        """Return the new name of an option, or None if it is not this one nor a part of it."""
+        """Return the new name of an option, or None if it is neither this option nor below it."""
         pattern = re.escape(self.old).replace(r"\*", "([^.]+)")
         match = re.fullmatch(rf"{pattern}(\..+)?", key)
         if match is None:
@@ -83,7 +83,7 @@ def old_names(command: str, overrides: Sequence[str], conf: Path) -> str | None:
     Args:
         command: The command's name.
         overrides: Words of the command line: `key=value`, also with `+`, `++` or `~`; options such as `-m` are ignored.
-        conf: The folder of the configuration. A name that is (again) in use there is no old one.
+        conf: The folder of the configuration. A name that is in use there, perhaps again, does not count as old.
     """
     pairs = [_parse(word) for word in overrides if not word.startswith("-") and ("=" in word or word.startswith("~"))]
     choices = {key: value.split(",") for key, value in pairs if "." not in key and (conf / key).is_dir()}
@@ -107,7 +107,7 @@ def translate(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, An
 
     Args:
         before: Values by dotted name, as an earlier version may have saved them.
-        now: The same of the present run, which says which names there are.
+        now: The options of the present run, also by dotted name. Only these names are in use.
     """
     translated = {}
     for key, value in before.items():

@@ -9,7 +9,7 @@ from adapt.run import command_line
 
 
 def plain(cfg: DictConfig, *names: str) -> dict[str, Any]:
-    """Return the named options: lists instead of OmegaConf's own kind."""
+    """Return the named options, with plain lists instead of OmegaConf's own type."""
     values = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(values, dict)
     return {name: values[name] for name in names}

@@ -52,7 +52,9 @@ def main(cfg: DictConfig) -> None:
     if len(outcomes) > 1:
         log.info("%s", format_summary(outcomes))
     if all(outcome.refused for outcome in outcomes):
-        raise InputError("Nothing was stored. force=true stores a refused text as an override of this very answer.")
+        raise InputError(
+            "Nothing was stored. force=true stores a refused text anyway, but only for exactly this output."
+        )
 
 
 def _examples(cfg: DictConfig, loaded: Loaded) -> list[Example]:

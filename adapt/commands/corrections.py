@@ -45,8 +45,8 @@ def main(cfg: DictConfig) -> None:
             folder = _target(cfg, "fold FOLDER")
             count = len(manage.fold_corrections(loaded, folder, path))
             log.info(
-                "Wrote the ridge map of %d corrections into the weights of %s. Its store has their codebook, and each "
-                "can still be removed there.", count, folder.absolute(),
+                "Folded %d corrections into the weights of the adaptation in %s. Its store has them too, and each can "
+                "still be removed there.", count, folder.absolute(),
             )  # fmt: skip
         case "evaluate":
             _evaluate(loaded, path)

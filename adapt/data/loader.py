@@ -18,9 +18,9 @@ from adapt.errors import InputError
 
 
 class Reader(Protocol):
-    """Turns an example into the input of a network. Readers are small, because each worker process gets a copy.
+    """Turns an example into the input of a network. Each worker process gets a copy, so a reader must be small.
 
-    `unit` is the unit of lengths.
+    `unit` is the unit in which `length` measures examples.
     """
 
     @property

@@ -155,9 +155,9 @@ def check_examples(
 
 
 def stop_or_skip(problems: Sequence[str], on_error: OnError, option: str | None = "data.on_error") -> None:
-    """Raise InputError with the first problems if there are any and `on_error` is "stop".
+    """Raise InputError with the first few problems, if there are any and `on_error` is "stop".
 
-    `option` is the option with which a user can skip them, None if there is none.
+    The message names `option` as the one with which to skip unusable examples; None if there is no such option.
     """
     check_choice("on_error", on_error, ("stop", "skip"))
     if problems and on_error == "stop":

@@ -48,7 +48,7 @@ class MeasurePair:
         one: The name of a measure.
         other: The name of the other.
         both: The number of neurons that both selected.
-        overlap: The share of the neurons selected by either that both selected (Jaccard index).
+        overlap: The number of neurons that both selected, divided by the number that either selected (Jaccard index).
         chance: The overlap to expect of random selections with the same number of neurons at each site.
         correlation: Spearman's rank correlation of the scores of all neurons.
     """

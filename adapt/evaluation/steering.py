@@ -40,8 +40,8 @@ def steer(
 ) -> SteeringResult:
     """Fit a steering vector from one group to another at each site, and evaluate it on test data of both groups.
 
-    The best setting is chosen on validation data of the first group: the best of many settings on the data that are
-    reported would look better than it is.
+    The best setting is chosen on validation data of the first group: if it were chosen on the test data, its result
+    there would look better than it is.
 
     Args:
         loaded: The model.
@@ -117,7 +117,7 @@ def plan_steering(
     coefficients: float | Sequence[float],
     controls: int,
 ) -> SteeringPlan:
-    """Check the arguments of `steer`, which are those of the same names, before anything is computed.
+    """Check the arguments before anything is computed. They are those of `steer` with the same names.
 
     Raises:
         InputError: As `steer`.

@@ -1,8 +1,8 @@
 """Gradients of the training loss, one example at a time.
 
-So neither padding nor the batch size affects them, and a Fisher information is one of examples, not of batches (the
-square of a batch's mean gradient would shrink as the batch grows). The model is in eval mode meanwhile, so nothing is
-random. Its mode, `requires_grad` and gradients are restored afterwards.
+Because examples are read singly, neither padding nor the batch size affects their gradients, and Fisher information is
+a mean over examples, not over batches (the square of a batch's mean gradient would shrink as the batch grows). The
+model is in eval mode meanwhile, so nothing is random. Its mode, `requires_grad` and gradients are restored afterwards.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -55,7 +55,8 @@ def read_gradients(
 
     def hook(site: Site) -> Callable[..., Tensor]:
         def add(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-            # The gradient by added zeros is that by the activation. A copy, because a ReLU may overwrite the output.
+            # The gradient by zeros that are added to the output equals the gradient by the output. The output is
+            # copied, because a ReLU may overwrite it.
             zeros = torch.zeros_like(output, requires_grad=True)
             outputs[site.name] = output.detach().clone(), zeros
             return output + zeros

@@ -27,8 +27,8 @@ FEW_FOLDS = 20  # with fewer, a single neuron may be unable to reach significanc
 LAYERS_HELP = (
     "Distance: how far the mean activations of the group are from those of its reference, in standard deviations of a "
     "step. It is the root mean square over contents and neurons, corrected for noise, with a 95 % confidence interval. "
-    "Diverging neurons have a significant distance, at a false discovery rate of {rate:g} %. Linked to errors: the "
-    "neuron diverges further in examples of the group with more errors."
+    "Diverging neurons have a significant distance, at a false discovery rate of {rate:g} %. Linked to errors: "
+    "within the group, the neuron diverges further in examples with more errors."
 )
 NEURONS_HELP = (
     "Neurons linked to errors (in bold) come first, then the others by distance. q is the false discovery rate at "

@@ -17,7 +17,7 @@ BETWEEN = 3  # the space between columns
 
 @dataclass(frozen=True)
 class Cell:
-    """The output of a model in a column; of kind `none` if it is empty and should be."""
+    """The output of a model in a column. Its kind is `none` if it is empty and the reference is empty too."""
 
     text: str
     kind: Kind

@@ -146,7 +146,7 @@ class _GroupRow:
 
     @property
     def clear(self) -> bool:
-        """True if the intervals before and after do not overlap. Groups have no paired test, which is less strict."""
+        """True if the intervals before and after do not overlap. This is stricter than a paired test."""
         key = f"{self.metric.key}_interval"
         (low, high), (new_low, new_high) = self.group.before[key], self.group.after[key]
         return new_high < low or high < new_low

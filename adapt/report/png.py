@@ -32,8 +32,8 @@ def data_url(pixels: Tensor | NDArray[np.uint8], palette: NDArray[np.uint8] | No
 def png(pixels: Tensor | NDArray[np.uint8], palette: NDArray[np.uint8] | None = None) -> bytes:
     """Encode an image as a PNG file (ISO/IEC 15948) with 8 bits per channel.
 
-    `pixels` are colours `(height, width, 3)`, or with a `palette` `(colours, 3)`, indices of its colours `(height,
-    width)`. The last colour of a palette is transparent. All values are uint8.
+    Without a palette, `pixels` are colours, `(height, width, 3)`. With a `palette` `(colours, 3)`, they are indices of
+    its colours, `(height, width)`, and the last colour is transparent. All values are uint8.
     """
     pixels = np.asarray(pixels, dtype=np.uint8)
     height, width = pixels.shape[:2]

@@ -44,7 +44,7 @@ class Adapted:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What files of the adaptation say of its training."""
+        """What the files of the adaptation record about its training."""
         return {
             "trained": list(self.trained),
             "trained_rows": dict(self.rows),

@@ -32,6 +32,8 @@ from adapt.training.prefix_store import Processes, Stored
 
 log = logging.getLogger(__name__)
 
+_CHECKPOINT_PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
+
 
 def fit(
     module: AdaptationModule,
@@ -56,8 +58,8 @@ def fit(
         loader: Batches the examples.
         make_trainer: Returns a Lightning trainer when called with further options.
         folder: Where checkpoints are written. Training continues from `last.ckpt` if it is there.
-        monitor: What the best epoch is best in: "val_loss", or "val_" and the key of one of the task's metrics. None
-            for the first metric.
+        monitor: The value that decides on the best epoch: "val_loss", or "val_" and the key of one of the task's
+            metrics. None for the first metric.
         patience: Stop after this many epochs without a better `monitor`; None never stops early.
         logger: One of Lightning's loggers, or False.
         replay: How many examples of `splits.source_train` each epoch has (`adapt.data.replay`).
@@ -240,6 +242,17 @@ class _AtomicCheckpoints(TorchCheckpointIO):
         # Python opens the file: when torch does, it reports a full disk as a wrong position.
         with atomic(path) as part, open(part, "wb") as file:
             torch.save(checkpoint, file)
+
+    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
+        # Lightning forgets the best epoch when the folder was moved, and a worse one would replace it.
+        checkpoint = super().load_checkpoint(path, *args, **options)
+        folder = Path(path).resolve().parent
+        for state in checkpoint["callbacks"].values():
+            if "best_k_models" in state:
+                moved = {name: str(folder / Path(state[name]).name) for name in _CHECKPOINT_PATHS if state[name]}
+                best = {str(folder / Path(name).name): score for name, score in state["best_k_models"].items()}
+                state.update(moved, best_k_models=best, dirpath=str(folder))
+        return checkpoint
 
 
 class _EpochBar(Callback):

@@ -43,9 +43,9 @@ class AdaptationModule(pl.LightningModule):
         warmup: The share of all steps over which the learning rate rises.
         seed: Seed of each epoch's random state.
         rates: Factors of the learning rate by parameter name; 1 for parameters that it does not name.
-        penalty: A term that is added to the loss and logged by itself.
+        penalty: A term that is added to the loss and logged separately.
         unfreeze: Called as `unfreeze(model, epoch)` at the start of each epoch; sets what trains in it.
-        topographic: A further term that is added to the loss and logged by itself.
+        topographic: A further term that is added to the loss and logged separately.
 
     Raises:
         InputError: `schedule` or `warmup` is out of range.

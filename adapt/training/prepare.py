@@ -58,7 +58,7 @@ class Run:
         unmodified: The base with the alphabet of the run: `base.model` itself unless the alphabet changes.
         module: The Lightning module around the copy that trains.
         splits: The examples that can be used.
-        skipped: A sentence on each example that cannot.
+        skipped: A sentence on each example that cannot be used.
         tuned: What trains.
         topographic: The topographic loss, if any.
     """
@@ -212,7 +212,7 @@ def prepare(
         unfreeze: Unfreeze one more layer after every `unfreeze` epochs, from the top down; None trains all at once.
         replay: The share of an epoch's examples that are of `source_train`, or "all".
         alphabet: "keep", "extend", or "=" followed by characters (`with_alphabet`).
-        monitor: What the best epoch is best in, such as "val_wer"; None for the task's first metric.
+        monitor: The value that decides on the best epoch, such as "val_wer"; None for the task's first metric.
         patience: Stop after this many epochs without improvement; None never stops early.
         seed: Seed of each epoch's random state.
         on_error: "stop" or "skip" at examples that cannot be used.

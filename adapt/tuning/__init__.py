@@ -1,1 +1,1 @@
-"""What may be trained: all weights, layers, neurons, LoRA, biases or norms.."""
+"""What may be trained: all weights, layers, neurons, LoRA, biases or norms."""

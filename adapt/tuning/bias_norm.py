@@ -26,7 +26,7 @@ def bias(
         model: The model to train.
         data: Not used.
         sites: Globs over the names of the modules that have a bias.
-        layers: Of these, only the ones in these layers; None for all.
+        layers: Only modules in these layers are trained; None for all layers.
 
     Returns:
         The names of the biases.
@@ -53,7 +53,7 @@ def norm(
         model: The model to train.
         data: Not used.
         sites: Globs over the norms' names.
-        layers: Of these, only the ones in these layers; None for all.
+        layers: Only modules in these layers are trained; None for all layers.
 
     Returns:
         The names of the norms' parameters.

@@ -43,7 +43,7 @@ def lora(
         options: Further options of peft's `LoraConfig`.
         sites: Globs over the model's sites. None: the attention projections, or all linear layers if none of these is
             a site (WavLM), or all convolutions (Wav2Letter).
-        layers: Of these sites, only the ones in these layers (`interventions.sites.choose_layers`); None for all.
+        layers: Only sites in these layers (`interventions.sites.choose_layers`) are used; None for all layers.
         seed: Seed of the factors' random initial values.
 
     Returns:

@@ -56,8 +56,9 @@ def mix(model: Model, data: TuningData | None = None, parts: Mapping[str, Tuning
 
 
 def _order(part: Tuning) -> int:
-    # Rows come after what trains whole: once some rows train, no others can be scored, and a measure over all layers
-    # would find none there. Factors come last: they rename the parameters that other parts choose by name.
+    # Rows come after the parts that train whole weights: once some rows train, no others can be scored, and a measure
+    # over all layers would find none there. Factors come last: they rename the parameters that other parts choose by
+    # name.
     function = part.func if isinstance(part, partial) else part
     if function in (lora, peft):
         return 2

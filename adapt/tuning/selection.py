@@ -110,8 +110,8 @@ def best_neurons(
         model: The model that has these neurons.
         scores: One score per neuron.
         top: A share (float) or a number (int) of neurons, of each site or of all together.
-        per_site: Select the same share or number at every site; by `weight_share`, rank neurons within their site.
-        weight_share: Instead of `top`: select from the best on until the neurons selected have this share of the
+        per_site: Select the same share or number at every site; with `weight_share`, rank neurons within their site.
+        weight_share: Instead of `top`: select neurons, starting with the best, until they have this share of the
             model's weights. A neuron that no longer fits is skipped.
 
     Returns:
@@ -146,8 +146,8 @@ def best_layers(
     Args:
         model: The model that has these layers.
         scores: A score for each layer's name.
-        top: A number of layers (int), or a share of the model's weights (float): layers are selected from the best on
-            until they have that share; a layer that no longer fits is skipped.
+        top: A number of layers (int), or a share of the model's weights (float): layers are selected, starting
+            with the best, until they have that share; a layer that no longer fits is skipped.
         within: The layers to select from; None selects from all.
 
     Returns:

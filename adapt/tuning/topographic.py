@@ -94,19 +94,19 @@ def grid(
     start: Start = "weights",
     learned: Mapping[str, Sequence[int]] | None = None,
 ) -> Topographic:
-    """Create the topographic loss for the sites that train, in whole or in rows.
+    """Create the topographic loss for the sites whose weights train, wholly or in some rows.
 
     The output layer is left out, because its units have a fixed meaning. So are layers of fewer than 9 units and layers
     whose weight is computed from other tensors (weight norm, factors of `tuning=lora`).
 
     Args:
         model: The model, with the parameters that will train.
-        strength: The weight of the loss. 0 changes nothing, but the grids are assigned and measured: the control.
+        strength: The weight of the loss. 0 is the control: grids are assigned and measured, but training is unchanged.
         sites: Globs over names of sites; None for all convolutions.
         radius: The distance in cells within which two units are neighbours; 1.5 gives eight neighbours.
         start: How units are assigned to cells: by the directions of their weights ("weights", linear assignment
             sorting) or in the order of their numbers ("number").
-        learned: The cells of the base's own grids, by site; they take precedence over `start`.
+        learned: The cells of the grids that the base was trained with, by site; they take precedence over `start`.
 
     Returns:
         The loss.
@@ -130,8 +130,8 @@ def grid(
         kinds = "convolution" if sites is None else f"site that {sites!r} names"
         raise InputError(
             f"topographic=grid: no {kinds} below the output layer has {FEWEST} units or more and a weight that "
-            "trains. Let it train by tuning=full, layers or neurons, or name other sites: topographic.sites=['*.fc1']. "
-            "`innertune sites` lists them."
+            "trains. Choose a tuning that trains one (full, layers or neurons), or name other sites, such as "
+            "topographic.sites=['*.fc1']. `innertune sites` lists all sites."
         )
     return Topographic(model, chosen, float(strength), float(radius), start, learned or {})
 

@@ -12,7 +12,7 @@ from adapt.tuning.rates import layer_numbers
 
 @dataclass(frozen=True)
 class Unfreeze:
-    """A schedule: the parameters of `groups[0]` train from the first epoch, those of `groups[1]` from `every` later.
+    """A schedule: the parameters of `groups[0]` train from the first epoch, the next ones `every` epochs later.
 
     What trains depends on the epoch alone, so that a resumed run needs no further state.
     """

@@ -91,7 +91,7 @@ def attribute(
 
     - "even" sets each band to its mean over the utterance: the same timbre and loudness without any change in time.
     - "silence" is no sound (for features, the minimum of each band). Models that normalise their features by mean and
-      deviation do not distinguish a sound from a scaled copy of it except in the limit, so the gap is large for them.
+      deviation hardly distinguish a sound from a quieter copy of it, so the gap is large for them.
     - For a source, both are embeddings of zero.
 
     Args:

@@ -18,7 +18,7 @@ from interventions.neurons import Scores
 from interventions.sites import Site
 
 FILE, TENSORS = "attribution.json", "attribution.safetensors"
-FORMAT = 2  # before, the file had the figures only
+FORMAT = 2  # earlier versions of the file had the figures only
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,11 +14,11 @@ class GroupRate:
     Args:
         group: The name of the group.
         examples: The number of its examples.
-        units: The number of its units that are resampled: examples or speakers.
+        units: The number of units that the interval resamples: its examples, or its speakers.
         rate: The error rate.
         interval: The 95 % confidence interval of the error rate.
-        reference: The reference that the group is compared with. This and the following are None if it is compared with
-            none.
+        reference: The reference that the group is compared with. This and all attributes below are None for a group
+            without a reference.
         reference_rate: The error rate of the reference.
         difference: How much worse the group is than the reference, positive for worse.
         difference_interval: The 95 % confidence interval of the difference.
@@ -64,7 +64,7 @@ class GroupComparison:
 
     @property
     def diverging(self) -> Neurons:
-        """The neurons that diverge."""
+        """The neurons that diverge between the group and its reference."""
         return self._neurons(self.neurons)
 
     @property

@@ -150,7 +150,7 @@ def _compare(
 
 
 def _pairs(groups: Sequence[str], reference: str | None, errors: GroupErrors) -> list[tuple[int, list[int]]]:
-    """Return the number of each group that is compared, with the numbers of the groups of its reference."""
+    """Return each comparison: the index of a group, and the indices of the groups that are its reference."""
     numbers = range(len(groups))
     if reference is not None:
         other = groups.index(str(reference))

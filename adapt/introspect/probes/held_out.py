@@ -22,7 +22,7 @@ def split_rows(
     Args:
         target: The target.
         examples: The examples that its rows are read from.
-        by: "example", or a key of the examples, whose values are kept in one of the sets.
+        by: "example", or a key of the examples: all examples with one value are in the same set.
         share: Share of the examples, or of these values, in the test set.
         seed: Seed of the draw.
 

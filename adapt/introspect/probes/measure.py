@@ -41,7 +41,7 @@ def probes(
         targets: Names of targets: "phoneme", "token", or any key of the data.
         reference_model: A second model, which is probed at the same sites.
         method: The kind of probe, one of `adapt.introspect.probes.probe.METHODS`.
-        split_by: "example", or a key of the data such as "speaker", whose values are kept in one of the two sets.
+        split_by: "example", or a key of the data: with "speaker", all examples of a speaker are in the same set.
         held_out: Share of the examples in the test set.
         max_per_class: Number of rows per class.
         controls: Number of random labellings of the control task.

@@ -155,7 +155,7 @@ def tokens(model: Model, examples: Sequence[Example]) -> Target:
     """
     if not isinstance(model, DecoderModel):
         raise InputError(
-            "The target token needs a model with a decoder, and this one has none. Use phoneme, or a key of the data."
+            "target 'token' needs a model with a decoder, and this one has none. Use phoneme, or a key of the data."
         )
     rows, vocabulary, always = [], model.vocabulary, set(model.encode(""))
     for number, example in enumerate(examples):

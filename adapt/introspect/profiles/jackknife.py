@@ -100,7 +100,7 @@ def profile_change(before: Profiles, after: Profiles, key: str) -> Estimate:
     left out.
 
     Raises:
-        ValueError: At no common site do two groups have steps in several folds.
+        ValueError: There is no common site where two groups have steps in several folds.
     """
     return jackknife(_change(before, after, key), before, after)
 
@@ -130,7 +130,7 @@ def _change(before: Profiles, after: Profiles, key: str) -> Callable[[Profiles, 
     }
     used = {site: names for site, names in used.items() if len(names) > 1}
     if not used:
-        raise ValueError(f"At no common site do two groups of '{key}' have steps in several folds.")
+        raise ValueError(f"There is no common site where two groups of '{key}' have steps in several folds.")
     spread = {site: _spread(before, site) for site in used}
 
     def figure(old: Profiles, new: Profiles) -> dict[Site, Tensor]:

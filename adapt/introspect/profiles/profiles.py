@@ -202,7 +202,7 @@ class Profiles:
         Sites at which either side has no steps are left out.
 
         Raises:
-            ValueError: A group is unknown, or both sides have steps at no site.
+            ValueError: A group is unknown, or there is no site where both sides have steps.
         """
         self._place(group)
         key = group.partition(":")[0]
@@ -212,7 +212,7 @@ class Profiles:
             if len(sides) > 1 and group in sides and all(self.steps(site, side) for side in sides):
                 scores[site] = self.contrasts(site, key, sides)[sides.index(group)]
         if not scores:
-            raise ValueError(f"At no site do both '{group}' and {reference or 'another group'} have steps.")
+            raise ValueError(f"There is no site where both '{group}' and {reference or 'another group'} have steps.")
         return Scores(scores)
 
     def gap(self, group: str, reference: str, adjusted: bool = False) -> Scores:

@@ -61,7 +61,7 @@ class ProfilesResult:
     def contrast_scores(self) -> dict[str, Scores]:
         """Return the scores that are saved, by file name: the contrasts of `scores`, and gaps.
 
-        Gaps are those between the two groups of each key that has exactly two.
+        There is a gap for each key that has exactly two groups: the one between them.
 
         Raises:
             ValueError: A group of `scores` is unknown.

@@ -42,8 +42,8 @@ class ParameterChange:
         spectral: Largest singular value of the difference, divided by the largest before.
         stable_rank: Squared Frobenius norm of the difference, divided by its squared largest singular value.
         effective_rank: Exponential of the entropy of the singular values of the difference (Roy & Vetterli 2007).
-        overlap: How far the `DIRECTIONS` leading singular vectors before, on the shorter side, lie in the span of those
-            afterwards: 1 if the span is the same.
+        overlap: How much of the `DIRECTIONS` leading singular vectors before (those of the shorter axis) lies in the
+            span of the leading ones afterwards: 1 if the span is the same.
     """
 
     name: str
@@ -70,8 +70,8 @@ class WeightMeasures:
         cosine_distance: 1 minus the cosine of a unit's weights and bias before and after.
         changed: Share of a unit's weights that differ in any bit.
         floor: The relative change of `incoming` by chance; None without a second run.
-        evidence: Negative decimal logarithm of the p-value that only chance moved a unit (see `weight_measures`); None
-            without a second run.
+        evidence: Negative decimal logarithm of the p-value of each unit, under the hypothesis that only chance moved it
+            (see `weight_measures`); None without a second run.
     """
 
     parameters: tuple[ParameterChange, ...]

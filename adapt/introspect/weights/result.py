@@ -9,7 +9,7 @@ from typing import Any
 from adapt.introspect.weights.measures import FILE, WeightMeasures
 from interventions.files import FileError
 
-FORMAT = 2  # before, the file did not name the model that was compared with
+FORMAT = 2  # earlier versions of the file did not name the model before training
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +18,7 @@ class WeightsResult:
 
     Attributes:
         measures: The changes by parameter and by neuron.
-        before: The reference of the model that was compared with.
+        before: The reference of the model before training.
         level: Probability of at least one false positive among the flagged neurons.
     """
 
@@ -82,5 +82,5 @@ class WeightsResult:
         path = Path(folder) / FILE
         header = json.loads(path.read_text(encoding="utf-8"))
         if "before" not in header or "level" not in header:
-            raise FileError(f"'{path}' does not name the model that was compared with. Measure again.")
+            raise FileError(f"'{path}' does not name the model before training. Measure again.")
         return cls(measures, header["before"], header["level"])

@@ -104,7 +104,7 @@ def test_many_at_once_and_evaluated(run, speech, tmp_path, innertune, base):
 def test_folded_it_is_in_the_weights_and_can_still_be_taken_back(run, wrong, speech, tmp_path, innertune, capsys):
     audio, text, answer = wrong
     run("correct", f"audio={audio}", f"text='{text}'", f"protected={speech['low_validation']}", *SHORT)
-    assert "Wrote the ridge map of 1 corrections" in run("corrections", "action=fold", f"target={tmp_path / 'folded'}")
+    assert "Folded 1 corrections into the weights" in run("corrections", "action=fold", f"target={tmp_path / 'folded'}")
 
     def transcribed(*options):
         capsys.readouterr()

@@ -79,7 +79,7 @@ def test_silent_groups_and_too_many_groups():
     after[:, 7] = 0
     names = [f"g{n}" for n in range(MAX_CHANGED + 5)]
     html = map_section([TopographicMap("fc1", names, sorted_grid(after), before, after)])
-    assert html.count("silent before") == MAX_CHANGED and "Not drawn: 5 groups that changed less" in html
+    assert html.count("silent before") == MAX_CHANGED and "Not drawn: 5 groups with smaller changes" in html
     assert "<b>g7</b>" not in html and "Moran's I —" in html
 
 

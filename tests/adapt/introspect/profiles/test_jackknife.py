@@ -92,7 +92,7 @@ def test_a_change_that_all_groups_share_does_not_count():
 def test_too_few_folds_and_nothing_in_common():
     with pytest.raises(ValueError, match="at least two folds; 1 of 16 have any"):
         jackknife(lambda p: {SITE: p.mean(SITE, ["all"])[0]}, noise(0, examples=1))
-    with pytest.raises(ValueError, match="At no common site do two groups of 'g'"):
+    with pytest.raises(ValueError, match="There is no common site where two groups of 'g'"):
         profile_change(noise(0), noise(0, groups=("g:c", "g:d")), "g")
     with pytest.raises(ValueError, match="16 and 1 folds"):
         jackknife(lambda a, b: {}, noise(0), noise(0).pooled())

@@ -304,7 +304,7 @@ def test_unknown_groups_keys_and_sites_are_named():
         profiles.contrast("g:c")
     with pytest.raises(ValueError, match="There are no profiles by 'x'. Possible keys: g, h"):
         profiles.nap(SITE, "x")
-    with pytest.raises(ValueError, match="At no site do both 'g:a' and another group have steps"):
+    with pytest.raises(ValueError, match="There is no site where both 'g:a' and another group have steps"):
         profiles.contrast("g:a")
     with pytest.raises(KeyError, match="'nowhere' is not among the sites: layer"):
         profiles.steps("nowhere")
