@@ -80,7 +80,6 @@ def test_an_unfinished_run():
     assert (stored["epoch"], stored["global_step"]) == (0, 1)
 
 
-@pytest.mark.xfail(strict=True, reason="old option and target names of an unfinished run are not translated yet")
 def test_an_unfinished_run_is_resumed(innertune, tmp_path, monkeypatch):
     monkeypatch.chdir(shutil.copytree(V1, tmp_path / "v1"))
     options = [
@@ -89,10 +88,17 @@ def test_an_unfinished_run_is_resumed(innertune, tmp_path, monkeypatch):
         "optimizer.lr=0.003", "causes=0", "compare_neurons=0", "audio_clips=0", "trainer.max_epochs=3", "tuning=head",
         "penalty=ewc", "penalty.examples=4",
     ]  # fmt: skip
+    same = ("train_loss", "val_loss", "val_wer", "learning_rate")
     resumed = innertune("adapt", *options, "output=killed", "resume=true")
     whole = innertune("adapt", *options, "output=whole")
-    assert len(json.loads((resumed / "metrics.json").read_text())["history"]) == 3
-    assert load_model(str(resumed)).fingerprint == load_model(str(whole)).fingerprint
+    histories = [json.loads((folder / "metrics.json").read_text())["history"] for folder in (resumed, whole)]
+    assert len(histories[0]) == 3
+    for old, new in zip(*histories, strict=True):
+        assert [old[name] for name in same] == pytest.approx([new[name] for name in same])
+    found, expected = (load_model(str(folder)).model for folder in (resumed, whole))
+    # The old code trained the first epoch on another machine, so the last bits may differ.
+    for name, tensor in weights(expected.net).items():
+        assert torch.allclose(weights(found.net)[name], tensor, atol=1e-6), name
 
 
 def test_scores_neurons_and_steering_vectors():
