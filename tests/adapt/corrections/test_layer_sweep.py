@@ -98,7 +98,7 @@ def test_a_sweep_measures_and_leaves_the_model_as_it_was():
     assert sum(one.default for one in found.trials) == 1 and found.chosen in found.trials and found.metric.higher
     assert max(one.fixed for one in found.trials) >= 1 and all(0 <= one.unchanged <= 1 for one in found.trials)
     assert sweep_layers(model, corrections, given.source_train, layers) == found
-    with pytest.raises(InputError, match="needs at least 4 corrections .* there are 3"):
+    with pytest.raises(InputError, match="needs at least 4 corrections .* There are 3"):
         sweep_layers(model, corrections[:3], given.source_train, layers)
     right = [replace(pair, target=text) for pair, text in zip(given.source_test[:4], bare[:4], strict=True)]
     with pytest.raises(InputError, match="the model's answers are right"):
@@ -119,7 +119,7 @@ def test_corrections_are_made_at_the_layer_that_a_sweep_chose(base, speech, inne
             [f"audio={rows[0]['audio_filepath']}", "text=a", "site=sweep"],
             "compares layers on many corrections. Give file=",
         ),
-        ([f"file={few}", "site=sweep"], "needs at least 4 corrections .* there are 2"),
+        ([f"file={few}", "site=sweep"], "needs at least 4 corrections .* There are 2"),
         ([f"file={file}", "site=['*nowhere']"], "matches no site that can hold corrections"),
     ):
         with pytest.raises(InputError, match=message):

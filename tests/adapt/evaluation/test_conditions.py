@@ -86,7 +86,7 @@ def test_scores_from_a_file(loaded, tmp_path):
         ({"sizes": [1.5]}, "^sizes.*1.5"),
         ({"sizes": "many"}, "^sizes must be a number or a list of numbers, got 'many'"),
         ({"order": "middle"}, "^order must be one of top, bottom; got 'middle'"),
-        ({"to": "one"}, "^to must be zero, mean, resample, got 'one'"),
+        ({"to": "one"}, "^to must be one of zero, mean, resample; got 'one'"),
         ({"controls": -1}, "^controls must be a number of controls"),
         ({"sites": "none"}, "^sites: No site matches 'none'"),
         ({"choose": str(tmp_path / "mine.safetensors"), "sites": "*.conv5"}, "No site matches"),

@@ -286,7 +286,7 @@ def test_invalid_options_are_named(innertune, base, spoken, tmp_path):
         (["measure.group_by=accent", "measure.min_examples=31"], "two groups of at least 31 examples, got hum"),
         (
             ["measure.reference=scots"],
-            "reference=scots: no accent .* has 20 examples; there are hum, plain",
+            "reference=scots: no accent .* at least 20 examples. .*: hum, plain",
         ),
         (["measure.content=token"], "This model has no 'token'"),
         (["measure.content=phoneme"], "No example has phonemes"),

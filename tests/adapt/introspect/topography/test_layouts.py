@@ -97,7 +97,7 @@ def test_a_swarm_only_evens_out_its_start(profiles):
     assert after.spacing < 0.5 * before.spacing and after.trust > 0.75
     blind = swarm(profiles[::-1], start=start, steps=200)  # profiles do not matter with a start
     assert np.array_equal(ended, blind)
-    with pytest.raises(ValueError, match=r"must be \(120, 2\)"):
+    with pytest.raises(ValueError, match=r"must have the shape \(120, 2\)"):
         swarm(profiles, start=start[:5])
 
 
