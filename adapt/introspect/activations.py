@@ -34,11 +34,11 @@ def read_activations(
 
     Args:
         model: The model.
-        examples: Its inputs.
+        examples: The examples to read.
         loader: Makes the batches.
         sites: The sites to read.
         reduce: Called with a site and its activations `(steps, units)`: the valid steps of all examples of a batch.
-        what: The name of the progress bar.
+        what: The label of the progress bar.
     """
     device = next(model.parameters()).device
     with eval_mode(model), torch.no_grad():  # inference tensors could not be used for training later
@@ -51,7 +51,7 @@ def read_activations(
 def read_means(
     model: Model, examples: Sequence[Example], loader: Loader, sites: Sequence[Site], what: str = "means"
 ) -> dict[str, Tensor]:
-    """Return the mean of each example over its valid steps, `(examples, units)` by site name."""
+    """Return the mean activations of each example over its valid steps, `(examples, units)` by site name."""
     rows: dict[str, dict[int, Tensor]] = {site.name: {} for site in sites}
     device = next(model.parameters()).device
     with eval_mode(model), torch.no_grad():
@@ -74,7 +74,7 @@ def map_batches(
     read: Callable[[list[int], Batch], list[Tensor]],
     what: str,
 ) -> Iterator[tuple[list[int], list[Tensor]]]:
-    """Yield the result of `read` for each batch, together with the numbers of its examples, longest examples first.
+    """Yield the result of `read` for each batch, together with the indices of its examples, longest examples first.
 
     If `torch.distributed` is initialised, each process reads every n-th batch, and all processes get the results of
     all batches in the same order. The batches are those of a single process, so results are equal bit by bit. Results
@@ -82,10 +82,10 @@ def map_batches(
 
     Args:
         model: The model.
-        examples: Its inputs.
+        examples: The examples to read.
         loader: Makes the batches.
-        read: Called with the numbers of the examples and their batch; returns tensors.
-        what: The name of the progress bar.
+        read: Called with the indices of a batch's examples and the batch; returns tensors.
+        what: The label of the progress bar.
     """
     rank, ranks = rank_and_size()
     device = next(model.parameters()).device
@@ -102,7 +102,7 @@ def map_batches(
     while True:
         turn: list[tuple[list[int], list[Tensor]] | None] = [None] * ranks
         torch.distributed.all_gather_object(turn, next(results, None))
-        if turn[0] is None:  # the first process has the most batches
+        if turn[0] is None:  # the first process has the most batches, so others may run out
             return
         for numbers, tensors in filter(None, turn):
             yield numbers, [one.to(device) for one in tensors]
@@ -119,8 +119,8 @@ def loader_of(model: Model, loader: Loader) -> Loader:
 
 
 def numbered_batches(loaded: DataLoader, what: str) -> Iterator[tuple[list[int], Batch]]:
-    """Yield each batch with the numbers of its examples."""
-    # Worker processes return copies of the examples, so examples are identified by number.
+    """Yield each batch with the indices of its examples."""
+    # Worker processes return copies of the examples, so examples are identified by index.
     numbers = [[number for number, _ in batch] for batch in cast(Iterable[Any], loaded.batch_sampler)]
     yield from zip(numbers, track(loaded, what), strict=True)
 

@@ -1,6 +1,6 @@
 """Gradients of the training loss, one example at a time.
 
-Because examples are read singly, neither padding nor the batch size affects their gradients, and Fisher information is
+Because each example is read alone, neither padding nor the batch size affects their gradients, and Fisher information is
 a mean over examples, not over batches (the square of a batch's mean gradient would shrink as the batch grows). The
 model is in eval mode meanwhile, so nothing is random. Its mode, `requires_grad` and gradients are restored afterwards.
 """
@@ -47,7 +47,7 @@ def example_gradients(model: Model, sample: TuningData, names: Sequence[str]) ->
 def read_gradients(
     model: Model, examples: Sequence[Example], loader: Loader, sites: Sequence[Site], reduce: Callable[..., None]
 ) -> None:
-    """Pass the activations of each site and the gradients of the loss by them to `reduce`, both `(steps, units)`.
+    """Pass the activations of each site and the loss gradients with respect to them to `reduce`, both `(steps, units)`.
 
     Only valid steps are passed.
     """
@@ -55,8 +55,8 @@ def read_gradients(
 
     def hook(site: Site) -> Callable[..., Tensor]:
         def add(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-            # The gradient by zeros that are added to the output equals the gradient by the output. The output is
-            # copied, because a ReLU may overwrite it.
+            # Zeros are added to the output: the gradient with respect to them equals that with respect to the output.
+            # The output is copied, because a ReLU may overwrite it.
             zeros = torch.zeros_like(output, requires_grad=True)
             outputs[site.name] = output.detach().clone(), zeros
             return output + zeros

@@ -30,7 +30,7 @@ def select_sites(model: Model, sites: str | Sequence[str], part: str | None) -> 
     if not isinstance(sites, str) and not (isinstance(sites, Sequence) and all(isinstance(one, str) for one in sites)):
         raise InputError(f"sites must be a glob over names, or a list of names; got {sites!r}.")
     try:
-        return list(choose_sites(model.sites, sites, cast(Part | None, part)))  # which checks it
+        return list(choose_sites(model.sites, sites, cast(Part | None, part)))  # `choose_sites` checks `part`
     except ValueError as error:
         raise InputError(f"sites: {error}") from None
 

@@ -53,7 +53,7 @@ def reads_text(model: Model, site: Site) -> bool:
 class Evenly:
     """A `Pick` of `count` `(batch,)` evenly spaced steps per example.
 
-    Sites with different numbers of steps are read at the same relative places of an example.
+    Sites with different numbers of steps are read at the same relative positions in an example.
     """
 
     def __init__(self, count: Tensor) -> None:

@@ -8,7 +8,7 @@ from interventions.files import FileError
 
 
 def read_result(path: Path, newest: int) -> dict[str, Any]:
-    """Return the object in a JSON file of a result. A file without `format` is of version 1.
+    """Return the JSON object in the file of a result. A file without `format` is of version 1.
 
     Raises:
         FileError: The file is missing, damaged, or of a format newer than `newest`.

@@ -5,7 +5,7 @@
         found.values          # (bands, time) of the audio, or (tokens,) of the source
 
 The explained quantity is the log-probability of the word. For a CTC model it is that of its units at the steps where
-they were output. For a decoder it is that of its tokens, each given the tokens before it. Attributions refer to the
+they were output. For a decoder it is that of its tokens, each given the tokens before it. It is attributed to the
 input of the network: features `(bands, time)`, the spectrum of a waveform, or embeddings. The methods are those of
 captum (Kokhlikyan et al. 2020).
 """
@@ -34,14 +34,14 @@ Method = Literal["integrated_gradients", "gradient_x_input", "occlusion"]
 class Attribution:
     """The contribution of each part of the input to the log-probability (natural logarithm) of one word.
 
-    The values, plus the gap, add up to the score minus that of the baseline.
+    For a method with the completeness property, the values plus the gap add up to `score - baseline`.
 
     Attributes:
         word: The word.
         values: The contributions, `(bands, time)` of audio or `(tokens,)` of a source.
         score: The log-probability of the word for the input.
         baseline: The log-probability of the word for the baseline.
-        gap: The completeness error; None for a method that does not promise completeness.
+        gap: The completeness error; None for a method without this property.
         seconds: The duration of the audio; None for text.
         frequencies: The centre frequency of each band in Hz; None if bands are not frequencies (MFCC).
         tokens: The tokens of the source; empty for audio.
@@ -57,7 +57,7 @@ class Attribution:
     tokens: tuple[str, ...] = ()
 
     def by_source_word(self) -> list[tuple[str, float]]:
-        """Return each word of the source with the sum over its tokens; an empty list for audio."""
+        """Return each word of the source with the sum of its tokens' contributions; an empty list for audio."""
         words: list[tuple[str, float]] = []
         for token, value in zip(self.tokens, self.values.tolist() if self.tokens else [], strict=True):
             kind = token_class(token, token.startswith("<"))
@@ -85,7 +85,7 @@ def attribute(
     - "gradient_x_input" is the gradient at the input, times the difference of input and baseline.
     - "occlusion" (Zeiler and Fergus 2014) is the decrease of the log-probability when a patch is replaced by the
       baseline: 60 ms by an eighth of the bands, or one token. Patches overlap, and each value is the mean over the
-      patches that contain it. The values need not add up to anything.
+      patches that contain it. The values need not add up to `score - baseline`.
 
     Baselines:
 
@@ -96,7 +96,7 @@ def attribute(
 
     Args:
         model: The model.
-        example: Its input.
+        example: The example that the model reads.
         word: One of the words that `output_words` returns.
         method: The method.
         baseline: The baseline.
@@ -135,7 +135,7 @@ def attribute(
 def _attribute(
     method: Method, run: Callable[[Tensor], Tensor], entry: NetworkInput, low: Tensor, steps: int, at_once: int
 ) -> tuple[Tensor, float | None]:
-    """Return the attributions, of the shape of `entry.x`, and their sum if the method promises completeness."""
+    """Return the attributions, in the shape of `entry.x`, and their sum; None for a method without completeness."""
     from captum.attr import InputXGradient, IntegratedGradients, Occlusion
 
     x = entry.x

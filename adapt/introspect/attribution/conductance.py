@@ -3,8 +3,8 @@
     found = conductance(model, example, word)
     found.conductance.top(20)             # the neurons that carry most of it
 
-All layers are read along one path from the baseline to the input: one forward and one backward pass per batch of its
-points.
+All layers share one path from the baseline to the input. Each batch of points on it takes one forward and one backward
+pass.
 """
 
 from collections.abc import Sequence
@@ -27,8 +27,7 @@ from interventions.sites import Site
 class Conductance:
     """Conductance and internal influence of each neuron for one word, summed over time.
 
-    If all of the input passes through a layer, the conductance of its neurons adds up to the score minus that of the
-    baseline.
+    If all of the input passes through a layer, the conductance of its neurons adds up to `score - baseline`.
 
     Attributes:
         word: The word.
@@ -66,7 +65,7 @@ def conductance(
 
     Args:
         model: The model.
-        example: Its input.
+        example: The example that the model reads.
         word: One of the words that `output_words` returns.
         sites: The sites; None: the default sites of the model.
         baseline: The baseline, as in `adapt.introspect.attribution.attribution.attribute`.

@@ -1,4 +1,4 @@
-"""The input of a network that attributions refer to: features, the spectrum of a waveform, or embeddings."""
+"""The network input that a word is attributed to: features, the spectrum of a waveform, or embeddings."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,11 +21,11 @@ class NetworkInput:
     """The input of a network for one example, and the module where it can be replaced.
 
     Attributes:
-        module: The module that has the input.
-        kind: Whether it is the module's argument or output, or an embedding.
-        x: The input that attributions refer to: `(1, bands, time)`, `(1, tokens, units)`, or for the spectrum of a
+        module: The module where the input is replaced.
+        kind: Whether the input is this module's argument or output, or an embedding.
+        x: The input that a word is attributed to: `(1, bands, time)`, `(1, tokens, units)`, or for the spectrum of a
             waveform `(1, 2, bins, time)` with real and imaginary parts.
-        raw: What the network receives for `x`; only for a waveform does it differ from `x`.
+        raw: What the network receives; it differs from `x` only for a waveform.
         frequencies: The centre frequency of each band in Hz; None if bands are not frequencies.
     """
 
@@ -42,7 +42,7 @@ class NetworkInput:
 
     @property
     def patch(self) -> tuple[int, ...]:
-        """The shape of the patch that is occluded at a time, without the batch axis."""
+        """The shape of one occluded patch, without the batch axis."""
         if self.kind == "embedding":
             return 1, self.x.shape[-1]
         patch = max(1, self.x.shape[-2] // 8), min(6, self.x.shape[-1])
@@ -136,7 +136,7 @@ def network_input(model: Model, batch: Batch) -> NetworkInput:
     raw, rate = inputs[0].float(), model.sample_rate
     if kind == "embedding":
         return NetworkInput(module, kind, raw, raw)
-    if raw.dim() == 2 or raw.shape[1] == 1:  # a waveform, whose spectrum attributions refer to
+    if raw.dim() == 2 or raw.shape[1] == 1:  # a waveform: attribute to its spectrum
         wave = raw.reshape(1, -1)
         x = torch.view_as_real(torch.stft(wave, _FFT, _HOP, window=_window(wave), return_complex=True))
         bins = tuple((torch.arange(_FFT // 2 + 1) * rate / _FFT).tolist())

@@ -18,7 +18,7 @@ from interventions.neurons import Scores
 from interventions.sites import Site
 
 FILE, TENSORS = "attribution.json", "attribution.safetensors"
-FORMAT = 2  # earlier versions of the file had the figures only
+FORMAT = 2  # earlier versions of the file stored only the figures
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +26,9 @@ class ExplainedWord:
     """One word of an output, attributed to the input and to the neurons.
 
     Attributes:
-        number: The number of the example, from 0.
+        number: The index of the example.
         example: The name of the example.
-        reference: The text that the model should have output for it.
+        reference: The reference text of the example.
         attribution: The contributions of the input.
         conductance: The contributions of the neurons; None if they were not computed.
     """

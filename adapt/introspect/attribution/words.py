@@ -1,4 +1,4 @@
-"""The words of a model's output, each with the output steps that made it."""
+"""The words of a model's output, each with the output steps that produced it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Word:
 
     Attributes:
         text: The word.
-        steps: The output steps that made it.
+        steps: The output steps that produced it.
         units: The output unit at each of these steps.
         prefix: For a decoder, the tokens of the output up to and including the word.
         start: Start of its first step in seconds; None for a decoder.

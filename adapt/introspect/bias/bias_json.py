@@ -1,4 +1,4 @@
-"""Compared groups as JSON, and back; also from version 1 of `bias.json`."""
+"""Convert group comparisons to JSON and back; also reads version 1 of `bias.json`."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ Row = dict[str, Any]
 
 
 def rate_to_json(rate: GroupRate, metric: Metric, resampled: str) -> Row:
-    """Return a row of `groups`: the rate is stored under the key of the metric, the units under that of their kind."""
+    """Return the row of `groups` for a rate, with keys named after the metric and the unit that is resampled."""
     row: Row = {
         "group": rate.group,
         "examples": rate.examples,
@@ -35,7 +35,7 @@ def rate_to_json(rate: GroupRate, metric: Metric, resampled: str) -> Row:
 
 
 def rate_from_json(row: Mapping[str, Any], metric: Metric, resampled: str) -> GroupRate:
-    """Return the rate of a row of `groups`."""
+    """Return the rate that a row of `groups` stores."""
     difference = row.get("difference_interval")
     return GroupRate(
         group=row["group"],
@@ -51,7 +51,7 @@ def rate_from_json(row: Mapping[str, Any], metric: Metric, resampled: str) -> Gr
 
 
 def comparison_to_json(comparison: GroupComparison) -> Row:
-    """Return a row of `comparisons`, with the number of diverging neurons instead of the neurons."""
+    """Return the row of `comparisons` for a comparison, which counts the diverging neurons without listing them."""
     row: Row = {
         "group": comparison.group,
         "reference": comparison.reference,
@@ -66,7 +66,7 @@ def comparison_to_json(comparison: GroupComparison) -> Row:
 
 
 def comparison_from_json(row: Mapping[str, Any], neurons: Sequence[Row], scores: Scores | None) -> GroupComparison:
-    """Return the comparison of a row of `comparisons` and its rows of `neurons`."""
+    """Return the comparison that a row of `comparisons` and its rows of `neurons` store."""
     return GroupComparison(
         group=row["group"],
         reference=row["reference"],
@@ -84,7 +84,7 @@ def file_stem(name: str) -> str:
 
 
 def neuron_to_json(neuron: NeuronDivergence) -> Row:
-    """Return a row of `neurons`, without the fields that are None."""
+    """Return the row of `neurons` for a neuron, without the fields that are None."""
     return {name: value for name, value in asdict(neuron).items() if value is not None}
 
 
@@ -102,7 +102,7 @@ def _shift_from_json(row: Mapping[str, Any]) -> ShiftEffect:
     return ShiftEffect(**{**row, **intervals})
 
 
-# Version 1: the keys that were renamed, and what was not stored.
+# Version 1: the keys that were renamed since, and what it did not store.
 
 _RENAMED = {
     "against": "reference",

@@ -19,8 +19,8 @@ class Comparison:
     Args:
         group: The name of the group.
         reference: The name of the reference.
-        number: The number of the group.
-        reference_numbers: The numbers of the groups of the reference.
+        number: The index of the group.
+        reference_numbers: The indices of the groups that make up the reference.
         divergences: The divergence at each site.
         q: The q-values of the divergence at each site, `(units,)`; set by `find_diverging`.
         diverging: The neurons that diverge; set by `find_diverging`.
@@ -70,8 +70,8 @@ def find_error_linked(
 ) -> list[Comparison]:
     """Find the diverging neurons that are linked to errors, at a false discovery rate of `level`.
 
-    The rate is over the diverging neurons of all sites and comparisons together. The keys of `links` are the numbers of
-    the groups. Returns the comparisons with `links`, `link_q` and `error_linked`.
+    Only diverging neurons are tested, those of all sites and comparisons together. The keys of `links` are the indices
+    of the groups. Returns the comparisons with `links`, `link_q` and `error_linked`.
     """
     tested = [
         (each.number, site, list(each.diverging[site])) for each in comparisons for site in links.get(each.number, {})

@@ -1,17 +1,17 @@
 """Group divergence: neurons that respond differently to two groups although both say the same.
 
 For a neuron, let d_c be its mean activation in one group minus that in the other, over the steps with content c (a
-letter, for example), in standard deviations of a step within its content. The squared distance of the groups is
+letter, for example), in standard deviations of single steps within a content. The squared distance of the groups is
 
     distance^2 = sum over c of w_c d_c^2,    w_c ~ n_c n'_c / (n_c + n'_c)
 
-whatever the sign of each d_c, since vowels may go up and consonants down. The weights are those of a fixed-effects
+so d_c may be positive for some contents (vowels, say) and negative for others. The weights are those of a fixed-effects
 regression: contents that one group rarely says count little. The examples (or speakers) of both groups are dealt into K
 folds, so that d_c is a sum of K independent parts. Only products of different parts are summed, so noise adds nothing
 on average (the cross-validated distance of Walther et al. 2016): without a difference between the groups, the estimate
 is negative as often as positive.
 
-The null distribution follows without sampling. Without a difference, the part of each fold could have either sign. Over
+The null distribution needs no sampling. Without a difference, either sign of each fold's part is equally likely. Over
 all 2^K signs the estimate has mean 0, and its variance and skewness are sums over pairs and triples of folds. The gamma
 distribution with these moments (Pearson's type III; Winkler et al. 2016 use it for permutations) gives p. The smallest
 possible p is about 2 / 2^K, so K should be at least 20. Groups may differ in size and variance: only the symmetry of
@@ -32,22 +32,22 @@ from interventions.sites import Site
 
 @dataclass(frozen=True, eq=False)
 class Divergence:
-    """How far a group is from its reference at a site, by neuron, in standard deviations of a step.
+    """How far a group is from its reference at a site, by neuron, in standard deviations of single steps.
 
     Args:
         site: The site.
         contents: The contents within which the groups are compared.
         weights: The weight of each content, `(contents,)`; they add up to 1.
-        difference: The mean of the group minus that of the reference, `(contents, units)`.
+        difference: The mean activation of the group minus that of the reference, `(contents, units)`.
         squared_distance: The estimate of the squared distance, `(units,)`; it may be negative by chance.
         error: The jackknife standard error of `squared_distance`, `(units,)`.
         shift: The weighted mean of `difference` over contents, `(units,)`.
         shift_error: The jackknife standard error of `shift`, `(units,)`.
         p: The probability of an estimate at least as large if the groups did not differ, `(units,)`.
-        spread: The standard deviation of a step, `(units,)`, in units of activation.
-        means: The means of the group and of the reference, `(2, contents, units)`, in units of activation.
+        spread: The standard deviation of single steps within a content, `(units,)`, in units of activation.
+        means: The mean activations of the group and of the reference, `(2, contents, units)`, in units of activation.
         overall: The mean of `squared_distance` over neurons, and its standard error.
-        coverage: The share of the steps of the group that have these contents.
+        coverage: The share of the group's steps whose content is one of these.
         degrees_of_freedom: The number of folds minus one.
     """
 
@@ -105,12 +105,12 @@ def group_divergence(
     Args:
         sums: The sums of activations.
         site: The site.
-        group: The numbers of the groups on one side.
-        reference: The numbers of the groups on the other side.
-        min_steps: The smallest number of steps of a content on each side.
+        group: The indices of the groups on one side.
+        reference: The indices of the groups on the other side.
+        min_steps: A content needs at least this many steps on each side.
 
     Returns:
-        The divergence; None if there is no such content.
+        The divergence; None if no content has enough steps.
     """
     totals, places = sums.sums[site.name], sums.contents_at(site)
     n = torch.stack([totals["steps"][list(side)].sum(0)[:, places] for side in (group, reference)])
@@ -151,9 +151,9 @@ def group_divergence(
 
 
 def sign_flip_tail(products: Tensor) -> Tensor:
-    """Return the probability, under random signs of folds, of a sum of products at least as large, `(units,)`.
+    """Return the probability of a sum of products at least as large if the sign of each fold is random, `(units,)`.
 
-    `products` of folds is `(units, folds, folds)` with a diagonal of 0. With signs s, E[s'Gs] = 0,
+    `products` are those of pairs of folds, `(units, folds, folds)`, with a diagonal of 0. With signs s, E[s'Gs] = 0,
     E[(s'Gs)^2] = 2 tr G^2 and E[(s'Gs)^3] = 8 tr G^3.
     """
     variance = 2 * products.square().sum((1, 2))
@@ -161,7 +161,7 @@ def sign_flip_tail(products: Tensor) -> Tensor:
     constant = variance <= 0
     deviation = variance.where(~constant, 1).sqrt()
     z = products.sum((1, 2)) / deviation
-    # Less skewness is close to a normal distribution; negative skewness has the shorter right tail.
+    # Below 0.01 the distribution is close to normal; if the skewness is negative, the right tail is even shorter.
     skewness = (third / deviation**3).clamp_min(1e-2)
     shape = 4 / skewness.square()
     tail = torch.special.gammaincc(shape, (shape + z * shape.sqrt()).clamp_min(0))
@@ -169,7 +169,7 @@ def sign_flip_tail(products: Tensor) -> Tensor:
 
 
 def _fold_parts(n: Tensor, total: Tensor, spread: Tensor) -> Tensor:
-    """Return the part of each fold in the difference, `(folds, contents, units)`.
+    """Return what each fold adds to the difference of the means, `(folds, contents, units)`.
 
     `n` `(2, folds, contents)` counts steps, `total` `(2, folds, contents, units)` sums activations.
     """
@@ -191,7 +191,7 @@ def _squared_distance(products: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _spread(totals: Mapping[str, Tensor], places: Sequence[int]) -> Tensor:
-    """Return the standard deviation of a step from the mean of its content, `(units,)`; 1 if a neuron never varies."""
+    """Return the standard deviation of steps from the mean of their content, `(units,)`; 1 if a neuron never varies."""
     steps = totals["steps"].sum((0, 1))[places]
     mean = totals["activation"][:, :, places].double().sum((0, 1)) / steps.unsqueeze(1)
     square = totals["square"][places].sum(0) / steps.sum()

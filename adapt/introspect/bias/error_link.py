@@ -3,10 +3,10 @@
 A neuron that only marks the group diverges equally in all its examples, whatever their errors. So for each example of
 the group and each diverging neuron, let y be the mean over steps of the projection onto the divergence, estimated from
 all other folds (`adapt.introspect.bias.projection`). The link is the correlation of y with the error rate e over the
-examples of the group. Both are of this group alone, so differences from other groups play no part.
+examples of the group. Both y and e come from this group alone, so differences from other groups play no part.
 
 Significance: without a link, (y - mean y) (e - mean e) could have either sign, however far some examples are from the
-rest. Student's t of these products about 0 therefore lets no single example decide, unlike the t of a correlation. If
+rest. So in a one-sample t-test of these products no single example decides, unlike in the t-test of a correlation. If
 several examples are of one speaker, the products are first summed by fold, which holds whole speakers.
 
 Where it is known at which steps the model errs (`adapt.introspect.profiles.groups.ByCorrectness`), steps are compared
@@ -35,7 +35,7 @@ from adapt.models.model import Model
 from interventions.capture import capture
 from interventions.sites import Site
 
-MIN_WRONG = 5  # examples with errors; with fewer, one or two of them would decide
+MIN_WRONG = 5  # examples with errors that a test needs; with fewer, one or two would decide
 _MAX_CORRELATION = 1 - 1e-12
 
 
@@ -92,15 +92,15 @@ def link_errors(
         examples: The examples; those of groups without divergences are not read.
         errors: The error rate of each example.
         loader: Makes the batches.
-        contents: The groupings of the contents that `sums` are of.
-        groups: The number of the group of each example.
+        contents: The groupings by content for which `sums` were computed.
+        groups: The index of each example's group.
         folds: The fold of each example.
-        sums: The sums of activations that the divergences are of.
+        sums: The sums of activations from which the divergences were computed.
         by_speaker: Whether the examples of a fold belong together, because they are of the same speakers.
-        divergences: The divergences of each group, by the number of the group.
+        divergences: The divergences of each group, by the index of the group.
 
     Returns:
-        The links of each group by site, by the number of the group.
+        For the index of each group, its links by site.
     """
     chosen = [number for number, group in enumerate(groups) if group in divergences]
     sites = list({divergence.site: None for several in divergences.values() for divergence in several})
@@ -144,7 +144,7 @@ def link_errors(
 
 
 class ErrorLinkSums:
-    """Sums over the examples of a group, y being the projection of an example and e its error rate.
+    """Sums over the examples of a group, where y is the projection of an example and e is its error rate.
 
     y       (folds, 3, units)   of y, y * y and y * e
     e       (folds, 4)          of 1, e, e * e and whether there are errors
@@ -197,7 +197,7 @@ class ErrorLinkSums:
         return ErrorLink(whole, error, p, examples, wrong, folds - 1, *self._excess(distance))
 
     def _products(self, y: Tensor, e: Tensor, by_speaker: bool) -> tuple[Tensor, Tensor, int]:
-        """Return the sum of (y - mean y) (e - mean e), that of their squares, both `(units,)`, and their number."""
+        """Return the sums of products (y - mean y) (e - mean e) and of their squares, `(units,)`, and their count."""
         count = float(e[:, 0].sum())
         mean_y, mean_e = y[:, 0].sum(0) / count, e[:, 1].sum() / count
         products = y[:, 2] - mean_y * e[:, 1:2] - mean_e * y[:, 0] + e[:, :1] * mean_y * mean_e
@@ -211,7 +211,7 @@ class ErrorLinkSums:
         return products.sum(0), squares.clamp_min(rounding), int(count)
 
     def _excess(self, distance: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean of wrong steps minus that of correct ones over `distance`, and its jackknife error."""
+        """Return the mean of wrong steps minus that of correct ones, divided by `distance`, and its jackknife error."""
 
         def excess(steps: Tensor, count: Tensor) -> Tensor:  # NaN without steps
             mean = steps / count.unsqueeze(-1)
@@ -235,7 +235,7 @@ def _correlation(y: Tensor, e: Tensor) -> Tensor:
 
 
 def _upper_tail(total: Tensor, squares: Tensor, count: int) -> Tensor:
-    """Return the probability of a sum of `count` products at least as high, by Student's t about 0.
+    """Return the p-value of a sum of `count` products above 0, by a one-sided one-sample t-test.
 
     `squares` is the sum of the squared products.
     """

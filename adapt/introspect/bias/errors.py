@@ -1,4 +1,4 @@
-"""The error rates of groups of examples, with confidence intervals, by the first metric for which lower is better."""
+"""The error rates of groups of examples, with confidence intervals, by the first metric where lower is better."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,11 @@ class GroupErrors:
 
     Args:
         scores: The scores of all examples.
-        group_of: The number of the group of each example.
-        unit_of: The number of the unit that is resampled for intervals (an example or a speaker), of each example.
+        group_of: The index of each example's group.
+        unit_of: The index of each example's unit (itself or its speaker), which is resampled for intervals.
 
-    `each` `(examples,)` is the error rate of each example. If higher is better, the metric is negated.
+    `each` `(examples,)` is the error rate of each example. If higher is better in all metrics, it is the first metric,
+    negated.
     """
 
     def __init__(self, scores: TextScores, group_of: Sequence[int], unit_of: Sequence[int]) -> None:
@@ -32,7 +33,7 @@ class GroupErrors:
         return self.scores.pooled([np.flatnonzero(inside & (self._unit_of == unit)) for unit in self.units(groups)])
 
     def units(self, groups: Sequence[int]) -> list[int]:
-        """Return the numbers of the units of some groups."""
+        """Return the indices of the units of some groups."""
         return sorted(set(self._unit_of[np.isin(self._group_of, groups)].tolist()))
 
     def examples(self, group: int) -> np.ndarray:
@@ -45,7 +46,7 @@ class GroupErrors:
         return scores.values()[self.metric.key], bootstrap_intervals(scores)[self.metric.key]
 
     def difference(self, group: int, reference: Sequence[int]) -> tuple[float, tuple[float, float]]:
-        """Return how much worse a group is than others, positive for worse, and its 95 % confidence interval."""
+        """Return how much worse a group is than its reference (positive: worse), and the 95 % confidence interval."""
         one, other = self.scores_of([group]), self.scores_of(reference)
         key, sign = self.metric.key, -1 if self.metric.higher else 1
         value = sign * (one.values()[key] - other.values()[key])

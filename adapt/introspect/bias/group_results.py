@@ -1,4 +1,4 @@
-"""The plain data of compared groups: error rates, and rows for layers and neurons."""
+"""The results of compared groups as plain data: error rates, and rows for layers and neurons."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class GroupRate:
         reference: The reference that the group is compared with. This and all attributes below are None for a group
             without a reference.
         reference_rate: The error rate of the reference.
-        difference: How much worse the group is than the reference, positive for worse.
+        difference: How much worse the group is than the reference; positive is worse.
         difference_interval: The 95 % confidence interval of the difference.
     """
 
@@ -47,7 +47,7 @@ class GroupComparison:
     Args:
         group: The name of the group.
         reference: The name of the reference.
-        layers: A row for each site; empty if the two have no content in common anywhere.
+        layers: A row for each site; empty if group and reference have no content in common at any site.
         neurons: A row for each diverging neuron: those linked to errors first, then by decreasing distance.
         scores: The distance of the groups at each neuron, in standard deviations; None without layers.
         top_site: The name of the site with the largest divergence; None without layers.

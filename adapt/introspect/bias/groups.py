@@ -1,4 +1,4 @@
-"""The groups of examples that are compared, and the folds of their speakers or examples."""
+"""Divide examples into groups to compare, and the speakers or examples of each group into folds."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from adapt.errors import InputError
 
 KEYS = ("accent", "gender", "domain", "speaker")  # the default keys, in the order in which they are tried
 FOLDS = 32  # allow a p as small as 1e-8
-MIN_SPEAKERS = 16  # in each group, to resample speakers by default
+MIN_SPEAKERS = 16  # per group, for speakers to be resampled by default
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Division:
         groups: The names of the groups.
         left_out: The sizes of the groups that are left out.
         examples: The examples of the groups.
-        group_of: The number of the group of each example.
+        group_of: The index of each example's group.
         resampled: The kind of unit that is resampled: "speaker" or "example".
-        unit_of: The number of the unit of each example.
+        unit_of: The index of each example's unit.
         folds: The fold of each example.
     """
 
@@ -49,7 +49,7 @@ def divide(
     """Divide examples into groups and folds. The arguments are those of `adapt.introspect.bias.measure.bias`.
 
     Raises:
-        InputError: There are no two such groups, the reference is not among them, or there are too few speakers.
+        InputError: There are fewer than two groups, the reference is not among them, or there are too few speakers.
     """
     key = str(group_by or find_key(examples, min_examples))
     groups, left_out = groups_of(examples, key, min_examples, max_groups)
@@ -70,7 +70,7 @@ def find_key(examples: Sequence[Example], min_examples: int) -> str:
     """Return the first of `KEYS` with two groups of at least `min_examples` examples.
 
     Raises:
-        InputError: There is none.
+        InputError: No key has two such groups.
     """
     for key in KEYS:
         count = Counter(example.group(key) for example in examples)
@@ -94,7 +94,7 @@ def groups_of(
         max_groups: Only the largest groups are compared, at most this many.
 
     Raises:
-        InputError: There are fewer than two.
+        InputError: There are fewer than two groups to compare.
     """
     count = Counter(example.group(key) for example in examples)
     if list(count) == ["unknown"]:
@@ -113,11 +113,11 @@ def groups_of(
 def resampling_units(
     examples: Sequence[Example], group_of: Sequence[int], key: str, resample: str | None
 ) -> tuple[str, list[int]]:
-    """Return the kind of unit that is resampled, "speaker" or "example", and the number of the unit of each example.
+    """Return the kind of unit that is resampled, "speaker" or "example", and the index of each example's unit.
 
     Args:
         examples: The examples.
-        group_of: The number of the group of each example.
+        group_of: The index of each example's group.
         key: The key of the groups.
         resample: "speaker" or "example"; None for speakers if each group has enough of them.
 
@@ -147,7 +147,7 @@ def resampling_units(
 
 
 def folds_of(group_of: Sequence[int], unit_of: Sequence[int]) -> list[int]:
-    """Return the fold of each example. The units of each group are dealt in turn, in an arbitrary but fixed order."""
+    """Return the fold of each example. The units of each group are dealt to folds in turn, in the order of a hash."""
     units_of: dict[int, list[int]] = {}
     for group, unit in dict.fromkeys(zip(group_of, unit_of, strict=True)):
         units_of.setdefault(group, []).append(unit)

@@ -12,7 +12,7 @@ MAX_MAPS = 3
 
 
 def divergence_maps(comparisons: Sequence[Comparison]) -> tuple[TopographicMap, ...]:
-    """Return a map of the top site of each of the first comparisons with diverging neurons, at most `MAX_MAPS`.
+    """Return a map for each of the first `MAX_MAPS` comparisons with diverging neurons: that of its top site.
 
     `profiles` of a map are those of the reference, `after` those of the group.
     """
@@ -21,7 +21,7 @@ def divergence_maps(comparisons: Sequence[Comparison]) -> tuple[TopographicMap, 
     maps = []
     for comparison in [each for each in comparisons if len(each.diverging)][:MAX_MAPS]:
         divergence = comparison.divergences[comparison.top_site]
-        # As in a profile, the mean over contents is subtracted: that of the reference from both, which keeps shifts.
+        # As in a profile, the mean over contents is subtracted. Both sides use that of the reference, to keep shifts.
         group, reference = (divergence.means / divergence.spread).double().numpy()
         centre = reference.mean(0)
         profiles = (reference - centre).T

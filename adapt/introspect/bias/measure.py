@@ -66,10 +66,10 @@ def bias(
         resample: What is resampled for intervals and dealt into folds: "speaker" or "example"; None for speakers if
             each group has enough.
         confirm: Shift the diverging neurons towards the reference, and measure the effect on errors.
-        seed: Draws the random neurons of `confirm`.
+        seed: Seed of the random control neurons of `confirm`.
 
     Raises:
-        InputError: There are no two such groups, or an argument is invalid.
+        InputError: There are fewer than two groups to compare, or an argument is invalid.
     """
     model = loaded.model
     places = select_sites(model, sites, part)
@@ -169,7 +169,7 @@ def _shifts(
     comparisons: Sequence[Comparison],
     seed: int,
 ) -> dict[int, list[ShiftEffect]]:
-    """Shift the diverging neurons of the groups that are significantly worse. Returns the effects by group number."""
+    """Shift the diverging neurons of the groups that are significantly worse. Returns the effects by group index."""
     shifts = {}
     for each in comparisons:
         if len(each.diverging) and errors.difference(each.number, each.reference_numbers)[1][0] > 0:

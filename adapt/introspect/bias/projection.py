@@ -5,8 +5,8 @@ step is its activation minus the group's mean for its content, times that differ
 the mean and of the difference, an outlier would pull both towards itself and always have a large projection. So both
 are computed from the group without the fold of the example. The sums by fold exist already; nothing else is stored.
 
-The projection of noise is then positive as often as negative. What remains is of second order: an outlier is part of
-the mean that other examples are compared with, which contains 1/K (of K folds) of its share in the direction.
+The projection of noise is then positive as often as negative. An outlier still affects the mean and the difference that
+the examples of other folds are projected with, but this effect is of second order.
 """
 
 import torch
@@ -22,7 +22,7 @@ class Projection:
     Args:
         sums: The sums from which the divergence was computed.
         divergence: The divergence.
-        group: The number of the group.
+        group: The index of the group.
 
     `places` are the indices of the divergence's contents among the contents of `sums`.
     """
@@ -44,7 +44,7 @@ class Projection:
             fold: The fold of the steps.
 
         Returns:
-            `(steps, units)` in 64 bits; 0 for a content that no other fold has.
+            The projections, `(steps, units)` in 64 bits; 0 for a content that no other fold has.
         """
         left = (self._all_steps - self._steps[fold, self.places]).unsqueeze(1)
         mean = (self._total - self._activation[fold, self.places].double()) / left.clamp_min(1)

@@ -39,7 +39,7 @@ class BiasResult:
         left_out: The sizes of the groups that are left out.
         rates: The error rate of each group, the worst group first.
         comparisons: The comparisons, that of the worst group first.
-        maps: Maps of the layers that diverge most, reference and group.
+        maps: Maps of the layers that diverge most, with the profiles of reference and group.
     """
 
     group_by: str

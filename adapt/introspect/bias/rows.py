@@ -15,7 +15,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class ContentDifference:
-    """The mean of the group minus that of the reference within a content, in standard deviations of a step."""
+    """The mean of the group minus that of the reference within a content, in standard deviations of single steps."""
 
     content: str
     difference: float
@@ -30,7 +30,7 @@ class LayerDivergence:
         units: The number of neurons.
         diverging: The number of neurons that diverge.
         error_linked: The number of diverging neurons that are linked to errors.
-        distance: The root mean square of the distances of its neurons, in standard deviations of a step.
+        distance: The root mean square of the distances of its neurons, in standard deviations of single steps.
         interval: The 95 % confidence interval of the distance.
         contents: The number of contents within which the groups are compared.
         content: The key of the contents, "all" for all steps together.
@@ -50,22 +50,22 @@ class LayerDivergence:
 
 @dataclass(frozen=True)
 class NeuronDivergence:
-    """The divergence of a group at a neuron, in standard deviations of a step.
+    """The divergence of a group at a neuron, in standard deviations of single steps.
 
     Args:
         site: The name of the site.
         unit: The number of the neuron.
         distance: The distance of the groups.
         interval: The 95 % confidence interval of the distance.
-        q_value: The false discovery rate at which the neuron diverges.
-        shift: How much more active it is in the group, as a mean over contents.
+        q_value: The lowest false discovery rate at which the neuron diverges.
+        shift: How much more active the neuron is in the group than in the reference, as a weighted mean over contents.
         shift_interval: The 95 % confidence interval of the shift.
         top_contents: The contents with the largest weighted differences.
         error_correlation: The correlation of its projection with errors. This and the following are None if links with
             errors were not computed.
         error_interval: The 95 % confidence interval of the correlation.
-        error_q_value: The false discovery rate at which it is linked to errors.
-        error_linked: Whether it is linked to errors.
+        error_q_value: The lowest false discovery rate at which the neuron is linked to errors.
+        error_linked: Whether the neuron is linked to errors.
         excess_at_errors: How much larger the projection is at wrong steps than at correct ones, as a share of the
             distance of the groups; None if unknown.
         excess_interval: The 95 % confidence interval of the excess.

@@ -70,14 +70,14 @@ def measure_shifts(
         loader: Makes the batches.
         neurons: The diverging neurons.
         divergences: The divergence at each site.
-        seed: Draws the random neurons.
+        seed: Seed of the random neurons.
     """
     effects = []
     sites = [site for site in neurons.used if site.name != model.sites[-1].name]
     for site in track(sites, "shifting neurons"):
         divergence, diverging = divergences[site], list(neurons[site])
         drawn = _random_units(site, diverging, seed)
-        # By the same number of standard deviations, in the standard deviations of each neuron.
+        # Random neurons move by as many standard deviations as the diverging ones, each by its own.
         shift = -divergence.shift[diverging]
         scores, random_scores = (
             _decode(model, examples, loader, Steer(site, _vector(site, units, shift * divergence.spread[units])))
@@ -97,7 +97,7 @@ def measure_shifts(
 
 
 def _random_units(site: Site, diverging: Sequence[int], seed: int) -> list[int]:
-    # Of all units if too few others are left.
+    # Draw from all units if too few others are left.
     others = [unit for unit in range(site.units) if unit not in set(diverging)]
     pool = torch.tensor(others if len(others) >= len(diverging) else range(site.units))
     draw = torch.Generator().manual_seed(seed)

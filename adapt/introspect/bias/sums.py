@@ -1,4 +1,4 @@
-"""Sums of activations by group of examples, fold and content, to compare groups when they say the same.
+"""Sums of activations by group of examples, fold and content, to compare groups on the same content.
 
 Groups of people say different things, and a neuron that responds to "s" is more active for whoever says it more. So
 steps are summed by their content (their letter, token or phoneme), and groups are compared within each content. Only
@@ -27,7 +27,7 @@ class ContentSums:
 
     `contents` are `all`, then the contents with their key (`aligned_letter:a`). The sums at a site are
         steps       (groups, folds, contents)           the count
-        activation  (groups, folds, contents, units)    of a, in 32 bits because these take the memory
+        activation  (groups, folds, contents, units)    of a, in 32 bits because these sums take the most memory
         square      (contents, units)                   of a * a
     """
 
@@ -55,7 +55,7 @@ class ContentSums:
 
         Args:
             site: The site.
-            cells: The group of each example times the number of folds, plus its fold, `(batch,)`.
+            cells: `group * folds + fold` of each example, `(batch,)`.
             members: 1 for a step with a content, else 0, `(batch, contents of the example, time)`.
             contents: The indices of these contents, `(batch, contents of the example)`.
             x: The activations, `(batch, time, units)`.
@@ -76,7 +76,7 @@ class ContentSums:
         return self
 
     def contents_at(self, site: Site) -> list[int]:
-        """Return the indices of the contents to compare within at a site.
+        """Return the indices of the contents within which groups are compared at a site.
 
         They are those of the first key that has steps at the site, or `all` if no key has any.
         """
@@ -104,8 +104,8 @@ def read_content(
         model: The model.
         examples: The examples.
         loader: Makes the batches.
-        contents: The grouping of all steps, then those of the contents.
-        groups: The number of the group of each example.
+        contents: The grouping of all steps, then the groupings by content.
+        groups: The index of each example's group.
         folds: The fold of each example.
         sites: The sites to sum at.
 
@@ -121,7 +121,7 @@ def read_content(
                 trace, _ = forward(model, batch, numbers)
             steps = valid_lengths(model, batch)
             cells = torch.tensor([groups[number] * count + folds[number] for number in numbers], device=device)
-            shared: dict[tuple[TimeBase, int], tuple[Tensor, Tensor]] = {}  # by sites with the same steps
+            shared: dict[tuple[TimeBase, int], tuple[Tensor, Tensor]] = {}  # shared by sites with the same steps
             for site in sites:
                 x = acts[site]
                 key = (time_base_of(model, site), x.shape[1])
@@ -145,9 +145,9 @@ def occurring(members: Tensor) -> tuple[Tensor, Tensor]:
         members: 1 for a step with a content, else 0, `(batch, contents, time)`.
 
     Returns:
-        The rows of `members` of the contents of each example, `(batch, contents of the example, time)`, and the indices
-        of these contents, `(batch, contents of the example)`. Examples with fewer contents than others are padded with
-        rows of zeros.
+        For each example, the rows of `members` for its contents, `(batch, contents of the example, time)`, and the
+        indices of these contents, `(batch, contents of the example)`. Examples with fewer contents than others are
+        padded with rows of zeros.
     """
     has = members.any(2)
     most = max(1, int(has.sum(1).max()))

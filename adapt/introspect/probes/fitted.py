@@ -23,7 +23,7 @@ class FittedProbe:
 
 
 def class_means(x: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Return the mean of the rows of each class, `(classes, units)`. Args: x `(rows, units)`, labels `(rows,)`."""
+    """Return the mean of the rows `x` `(rows, units)` of each class, `(classes, units)`; `labels` is `(rows,)`."""
     one_hot = torch.nn.functional.one_hot(labels, classes).to(x.dtype)
     return one_hot.T @ x / one_hot.sum(0).unsqueeze(1)
 

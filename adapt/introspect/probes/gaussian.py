@@ -7,7 +7,7 @@ from torch import Tensor
 
 from adapt.introspect.probes.fitted import FittedProbe, balanced_weights, class_means
 
-_PRIOR = 4.0  # weight of the prior in rows: the variance of a class is shrunk towards 1, that of all rows
+_PRIOR = 4.0  # rows that the prior counts for: it shrinks the variance of a class towards 1, that of all rows
 _UNITS = 256  # processed at a time, to limit memory
 
 
@@ -25,7 +25,7 @@ def gaussian(x: Tensor, labels: Tensor, classes: int, most: int = 10, candidates
         labels: The class of each row, `(rows,)`.
         classes: Number of classes.
         most: Number of units to select.
-        candidates: Number of units with the highest scores from which they are selected.
+        candidates: Number of units, those with the highest scores, to select from.
     """
     weights = balanced_weights(labels, classes).to(x.dtype)
     one_hot = torch.nn.functional.one_hot(labels, classes).to(x.dtype)

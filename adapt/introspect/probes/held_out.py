@@ -22,7 +22,7 @@ def split_rows(
     Args:
         target: The target.
         examples: The examples that its rows are read from.
-        by: "example", or a key of the examples: all examples with one value are in the same set.
+        by: "example", or a key of the examples: all examples with the same value are in the same set.
         share: Share of the examples, or of these values, in the test set.
         seed: Seed of the draw.
 
@@ -35,7 +35,7 @@ def split_rows(
     """
     numbers = target.examples.tolist()
     groups = np.array([str(number) if by == "example" else examples[number].group(by) for number in numbers])
-    # If each group has one class, groups are drawn within each class, so each class is in both sets.
+    # If all rows of each group have one class, groups are drawn within each class, so each class is in both sets.
     of_group: dict[str, set[int]] = {}
     for group, label in zip(groups.tolist(), target.labels.tolist(), strict=True):
         of_group.setdefault(group, set()).add(label)
@@ -60,9 +60,9 @@ def split_rows(
 
 
 def standardise(x: Tensor, train: Tensor) -> Tensor:
-    """Scale each unit of `x` `(rows, units)` to mean 0 and deviation 1 over the training rows, a bool mask `(rows,)`.
+    """Standardise each unit of `x` `(rows, units)` to mean 0 and standard deviation 1 over the training rows.
 
-    A unit without variance becomes 0.
+    `train` is a bool mask of these rows, `(rows,)`. A unit without variance becomes 0.
     """
     mean, deviation = x[train].mean(0), x[train].std(0)
     constant = deviation <= 1e-6 * mean.abs()  # a dead unit, up to rounding
@@ -70,7 +70,7 @@ def standardise(x: Tensor, train: Tensor) -> Tensor:
 
 
 def count_correct(predictions: Tensor, labels: Tensor, groups: np.ndarray) -> np.ndarray:
-    """Return the number of correct rows and of all rows of each class, `(groups, 2, classes)`."""
+    """Count the correct rows and all rows of each class in each group, `(groups, 2, classes)`."""
     names, places = np.unique(groups, return_inverse=True)
     counts = np.zeros((len(names), 2, int(labels.max()) + 1))
     np.add.at(counts[:, 0], (places, labels.numpy()), (predictions == labels).numpy())

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from adapt.introspect.probes.fitted import FittedProbe, balanced_weights
 
 STEPS = 300  # at most; most fits need about 100
-_TOLERANCE = 1e-3  # of the relative change of all weights in an iteration
+_TOLERANCE = 1e-3  # stop when an iteration changes the weights by less than this share
 
 
 def linear(x: Tensor, labels: Tensor, classes: int, strength: float = 0.01, mix: float = 0.5) -> FittedProbe:

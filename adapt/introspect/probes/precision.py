@@ -32,7 +32,7 @@ def iou(x: Tensor, labels: Tensor, classes: int) -> FittedProbe:
     """Score each unit by intersection over union (Bau et al. 2017, section 2.1; Mu & Andreas 2020, section 2).
 
     The mask of a unit has as many rows as the class: those with the highest activations, or the lowest. So there is no
-    threshold to choose, and a perfect score is possible for a class of any size. Otherwise as `average_precision`.
+    threshold to choose, and a perfect score is possible for a class of any size. The rest is as in `average_precision`.
     """
     return _detect(x, labels, classes, partial(_by_class, measure=_iou))
 
@@ -52,7 +52,7 @@ def _detect(x: Tensor, labels: Tensor, classes: int, score: partial[Tensor]) -> 
 def _by_class(x: Tensor, one_hot: Tensor, measure: Callable[..., Tensor]) -> Tensor:
     """Return the normalised score of each unit for each class, `(classes, units)`."""
     ordered, order = x.sort(0, descending=True)
-    # Rows with equal activations share the place of the last of them.
+    # Rows with equal activations share the rank of the last of them.
     ends = torch.arange(len(x)).unsqueeze(1).expand_as(x).clone()
     ends[:-1][ordered[1:] == ordered[:-1]] = len(x)
     ends = ends.flip(0).cummin(0).values.flip(0)

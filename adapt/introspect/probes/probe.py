@@ -156,7 +156,7 @@ def probe(
 
     Args:
         model: The model to probe.
-        examples: Its inputs.
+        examples: The examples to read.
         loader: Makes the batches.
         target: "phoneme", "token" (of the references; needs a decoder), or any key of the examples, for which the means
             over their steps are probed.

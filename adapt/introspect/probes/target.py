@@ -30,7 +30,7 @@ class Target:
         name: The name of the target.
         classes: The names of the classes.
         labels: The class of each row, `(rows,)`.
-        examples: The number of the example of each row, `(rows,)`.
+        examples: The index of the example of each row, `(rows,)`.
         types: The type of each row. A control task assigns a random class to each type (Hewitt & Liang 2019).
         at: The place of each row in its example, `(rows,)` in `unit`; None: a row is the mean over the example's steps.
         unit: "s" for seconds, or "token".
@@ -72,7 +72,7 @@ class Target:
         missing = torch.bincount(self.labels, minlength=len(self.classes)).tolist()
         drawn = {}
         for kind in kinds:
-            # The class that has the most rows left to assign, so each class is used even if there are few types.
+            # Take the class with the most rows left to assign, so each class is used even if there are few types.
             drawn[kind] = max(range(len(missing)), key=lambda label: missing[label])
             missing[drawn[kind]] -= rows[kind]
         return torch.tensor([drawn[kind] for kind in self.types])
@@ -85,7 +85,7 @@ def make_target(
 
     Args:
         model: The model that is probed.
-        examples: Its inputs.
+        examples: The examples to read.
         name: "phoneme" (`phonemes`), "token" (`tokens`), or a key of the examples (`groups`).
         max_per_class: Number of rows per class, drawn at random.
         seed: Seed of that draw.
@@ -109,7 +109,7 @@ def make_target(
 
 
 def groups(examples: Sequence[Example], key: str) -> Target:
-    """Return the value of a key ("accent", "speaker", "domain", ...) as the class of the mean over an example's steps.
+    """Return a target with a row per example, the mean over its steps; the value of a key ("accent", ...) is its class.
 
     The control task assigns a class to each speaker if there are at least 4 times as many speakers as classes.
     Otherwise it assigns one to each example, and nothing can be learned from it.
@@ -129,7 +129,7 @@ def groups(examples: Sequence[Example], key: str) -> Target:
 
 
 def phonemes(examples: Sequence[Example]) -> Target:
-    """Return the phonemes of utterances with phoneme times, each read at the step in its middle.
+    """Return a target with a row per phoneme, read at the step in its middle; only for utterances with phoneme times.
 
     Steps near the ends of a phoneme overlap its neighbours, and other steps near the middle are redundant. The control
     task assigns a class to each phoneme in the context of its two neighbours.
@@ -145,7 +145,7 @@ def phonemes(examples: Sequence[Example]) -> Target:
 
 
 def tokens(model: Model, examples: Sequence[Example]) -> Target:
-    """Return the tokens of the references, each read at the decoder step that predicts it.
+    """Return a target with a row per token of the references, read at the decoder step that predicts it.
 
     Tokens that every text has (the end token, a language token) are left out. The control task assigns a class to each
     token that the decoder reads at that step: the previous one.
@@ -244,7 +244,7 @@ def read_target(
 
 
 class _Pick:
-    """A `Pick` of the steps of a target. `rows` has the numbers of the rows of each example in the batch."""
+    """A `Pick` of the steps of a target. `rows` has the indices of the target's rows for each example in the batch."""
 
     def __init__(self, model: Model, batch: Batch, target: Target, rows: Sequence[Tensor]) -> None:
         assert target.at is not None
@@ -264,7 +264,7 @@ class _Pick:
 
 
 def step_at(seconds: Tensor, duration: Tensor, steps: Tensor, length: float) -> Tensor:
-    """Return the unrounded number of the step whose centre is at a time, `(rows,)`.
+    """Return the fractional index of the step whose centre is at the given time, `(rows,)`.
 
     The receptive fields of steps are symmetric, so the middle step is at the middle of the example. Padding at its end
     shifts this by less than half a step.

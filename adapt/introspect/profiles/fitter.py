@@ -103,7 +103,7 @@ class ProfilesFitter:
             total = sums[name].view(-1, site.units)
             total.index_add_(0, members.rows, members.sums(values).to(total.dtype))
 
-        # One buffer serves three sums: for a small network, memory traffic is what this costs.
+        # One buffer serves three sums, because in a small network memory traffic takes most of the time.
         values = x * gradient
         add("product", values)
         add("square", torch.mul(x, x, out=values))
@@ -155,5 +155,5 @@ class ProfilesFitter:
 
 
 def fold_of(example: Example, folds: int = FOLDS) -> int:
-    """Return the fold of an example. It depends on its name and text alone, in every run and on every machine."""
+    """Return the fold of an example. It depends on its name and text only, so it never changes between runs."""
     return crc32(f"{Path(example.name).name}|{example.text}".encode()) % folds

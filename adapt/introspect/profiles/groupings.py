@@ -60,7 +60,7 @@ def groupings(
 
 
 def fitting_keys(model: Model, examples: Sequence[Example], sets: Sequence[str]) -> list[str]:
-    """Return the keys that suit the model and the data: its output units, and what the data say about examples."""
+    """Return the keys that suit the model and the data: its output units, and properties of its examples."""
     keys = ["phoneme"] if any(example.phonemes for example in examples) else []
     keys += ["token_class", "token"] if isinstance(model, DecoderModel) else ["letter"]
     for key in ("accent", "speaker", "domain"):

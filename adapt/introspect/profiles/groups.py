@@ -1,6 +1,6 @@
 """Groupings: the phoneme, letter, token, accent, ... that each step of a site belongs to.
 
-A `Grouping` has a key ("phoneme") and the names of its groups, and labels each step of an example with the number of
+A `Grouping` has a key ("phoneme") and the names of its groups, and labels each step of an example with the index of
 its group. Sites have different steps (`TimeBase`): frames of audio, tokens that an encoder reads, or tokens that a
 decoder writes. On a time base that a grouping knows nothing about, no step is in any group.
 """
@@ -37,7 +37,7 @@ class Grouping(ABC):
             steps: The number of its valid steps at the site.
 
         Returns:
-            The number of the group of each step, `(steps,)`; NONE for a step in no group. None if no step is in any.
+            The index of the group of each step, `(steps,)`; NONE for a step in no group. None if no step is in any.
         """
 
 
@@ -56,7 +56,7 @@ class Everything(Grouping):
 class ByExample(Grouping):
     """All steps of an example are in the group of the example: its accent, speaker, domain or set.
 
-    `group_of` has the number of the group of each example, in the order of all examples.
+    `group_of` has the index of each example's group, in the order of all examples.
     """
 
     key: str

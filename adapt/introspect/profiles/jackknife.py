@@ -2,11 +2,11 @@
 
     gap = jackknife(lambda profiles: profiles.contrast("set:target", "set:source"), profiles)
     change = profile_change(before, after, "phoneme")
-    change.significant(0.01)            # Neurons whose profile changed, at 1 % for all of them together
+    change.significant(0.01)            # neurons whose profile changed, at a familywise error rate of 1 %
     change.scores().top(20)             # those that changed most
 
-A figure is computed again without each fold; its variation is the standard error (Tukey 1958; the delete-a-group form,
-Kott 2001). Nothing is drawn at random, and no example is read again.
+A figure is computed again without each fold. How much it varies gives its standard error (Tukey 1958; the
+delete-a-group form, Kott 2001). Nothing is drawn at random, and no example is read again.
 """
 
 import math
@@ -44,7 +44,9 @@ class Estimate:
         }
 
     def significant(self, level: float = 0.01) -> Neurons:
-        """Return the neurons with a figure other than 0, at `level` for all figures of all neurons (Bonferroni).
+        """Return the neurons with a figure significantly different from 0.
+
+        `level` is the familywise error rate over all figures of all neurons (Bonferroni).
 
         If nothing changes, the result is empty in 99 of 100 cases at the default level.
         """
@@ -94,8 +96,8 @@ def jackknife(figure: Figure, *profiles: Profiles) -> Estimate:
 def profile_change(before: Profiles, after: Profiles, key: str) -> Estimate:
     """Estimate the change of the profile of each neuron, `(groups, units)` by site, in standard deviations before.
 
-    It is `Profiles.nap` of each group of `key` after minus that before, so a change that is the same for all groups
-    does not count. Both models must have read the same examples, which makes the comparison a paired one: a neuron that
+    It is `Profiles.nap` after minus `Profiles.nap` before, for each group of `key`, so a change that is the same for
+    all groups does not count. Both models must have read the same examples, so the comparison is paired: a neuron that
     did not change has a change of 0 with an error of 0. Groups with all examples in one fold have no error, and are
     left out.
 
@@ -108,7 +110,7 @@ def profile_change(before: Profiles, after: Profiles, key: str) -> Estimate:
 def profile_change_size(before: Profiles, after: Profiles, key: str) -> Estimate:
     """Estimate the size of the change of each neuron, `(units,)` by site: the root mean square of `profile_change`.
 
-    Noise adds to it, so it is never below 0. Raises ValueError as `profile_change` does.
+    Noise increases it on average, because squares are never negative. Raises ValueError as `profile_change` does.
     """
     change = _change(before, after, key)
 
@@ -168,5 +170,5 @@ def student_quantile(probability: float, degrees_of_freedom: int) -> float:
     """Return the quantile of Student's t distribution; `probability` is at least 0.5 and less than 1."""
     from scipy.special import stdtrit
 
-    # By the lower tail, where a tiny probability keeps its digits.
+    # Computed from the lower tail, where a tiny probability keeps its precision.
     return -float(stdtrit(degrees_of_freedom, 1 - probability))

@@ -8,7 +8,7 @@ For a group g (Krug et al. 2018 and 2021, "neuron activation profiles" and their
     GradNAP             NAP_g * R_g / max R_g, the maximum over the neurons of the layer
 
 Only sums are kept, so memory does not grow with the corpus, and the profiles of two halves add up to those of the
-whole. Each example falls into a fold by its name and text, and each fold has its own sums, which gives every figure an
+whole. The name and text of an example decide its fold, and each fold has its own sums, which gives every figure an
 error bar (`adapt.introspect.profiles.jackknife`).
 """
 
@@ -33,7 +33,7 @@ _SUMS = ("steps", "activation", "gradient", "square", "product")
 
 @dataclass(frozen=True, eq=False)
 class Profiles:
-    """Sums over the steps of each group at each site, by fold. `ProfilesFitter` gathers them.
+    """Activation profiles, as sums over the steps of each group and fold at each site. `ProfilesFitter` gathers them.
 
     A group is named `key:value` ("phoneme:a", "accent:en-us"); the group `all` has every step. A step is a frame of
     audio or a token, depending on the site.
@@ -312,7 +312,7 @@ class Profiles:
         return cls(sites, tuple(header["groups"]), header["folds"], header["windows"], sums)
 
     def _within(self, site: Site | str, groups: Sequence[str]) -> Tensor:
-        # The standard deviation of a step from the mean of its group; 0 if it is only rounding.
+        # The standard deviation of steps from the mean of their group; 0 if it is only rounding.
         mean = self.mean(site, groups).nan_to_num()
         places = [self._place(group) for group in groups]
         steps = self._sum(site, "steps")[places].unsqueeze(1) * self.windows.get(_name(site), 1)

@@ -42,7 +42,7 @@ def read_profiles(
 ) -> Profiles:
     """Profile a model over examples.
 
-    Memory is that of the sums and of one batch. Under `torch.distributed`, each process reads its share of the
+    Memory is needed for the sums and one batch. Under `torch.distributed`, each process reads its share of the
     examples, and all return the profiles of all.
 
     Args:
@@ -194,7 +194,7 @@ def batches_of(
         model: The model.
         examples: The examples of all processes.
         loader: Makes the batches.
-        what: The name of the progress bar.
+        what: The label of the progress bar.
     """
     rank, ranks = rank_and_size()
     share = range(rank, len(examples), ranks)

@@ -127,7 +127,7 @@ class ProfilesResult:
 
     @cached_property
     def explained_variance(self) -> dict[str, dict[str, float]]:
-        """By key and site, the share of a neuron's variance that the groups explain, averaged over neurons."""
+        """The share of a neuron's variance that the groups explain, averaged over neurons, by key and site."""
         explained: dict[str, dict[str, float]] = {}
         for key in self.profiles.keys:
             try:
@@ -196,7 +196,7 @@ class ProfilesResult:
         folder = Path(folder)
         profiles = Profiles.load(folder / "profiles.safetensors")
         stored = read_result(folder / "profiles.json", FORMAT)
-        if stored["format"] == 1:  # which stored neither the options nor the layers
+        if stored["format"] == 1:  # this version stored neither the options nor the layers
             return cls(profiles, stored["examples"], "example")
         scores = tuple((group, reference) for group, reference in stored["scores"])
         return cls(

@@ -19,7 +19,7 @@ Kind = Literal["seconds", "source", "target"]
 
 @dataclass(frozen=True)
 class TimeBase:
-    """What the steps of a site count: seconds of audio (each step lasts `length`), source tokens, or target tokens."""
+    """What a step of a site is: `length` seconds of audio, a source token, or a target token."""
 
     kind: Kind
     length: float = 1.0
@@ -36,7 +36,7 @@ def time_base_of(model: Model, site: Site) -> TimeBase:
 
 @dataclass
 class ForwardTrace:
-    """What a forward pass over a batch shows; groupings label steps by it.
+    """The outputs of a forward pass over a batch, from which groupings label steps.
 
     Args:
         model: The model that ran.
@@ -95,7 +95,7 @@ class ForwardTrace:
         return alignments
 
     def on_time_base(self, time_base: TimeBase, steps: int, values: Tensor) -> Tensor:
-        """Map values of the output steps of an example, `(output steps,)`, to the `(steps,)` of a site.
+        """Map values of the output steps of an example, `(output steps,)`, to the steps of a site, `(steps,)`.
 
         The steps of every site are centred on the middle of the example, whatever the site loses or pads at the ends.
         A step of the site takes the value of the output step with the nearest middle, at most half a step away.

@@ -9,10 +9,10 @@ from torch import Tensor
 class CKA:
     """Linear CKA (Kornblith et al. 2019, section 3), debiased and in minibatches (Nguyen et al. 2021, section 3.1).
 
-    Rows are processed in blocks. The Gram matrix of each layer's block is centred such that its products with others
-    are unbiased estimates of HSIC (Song et al. 2012, equation 5). The estimates are averaged over the blocks before
-    they are normalised. So CKA needs only 4 rows, however many units there are, and it is never NaN. Unrelated rows
-    have a CKA of 0 on average, and may be slightly below 0.
+    Rows are processed in blocks. The Gram matrix of each layer's block is centred such that its products with those of
+    other layers are unbiased estimates of HSIC (Song et al. 2012, equation 5). The estimates are averaged over the
+    blocks before they are normalised. So CKA needs only 4 rows, however many units there are, and it is never NaN.
+    Unrelated rows have a CKA of 0 on average, and may be slightly below 0.
 
     Memory is one block of rows per layer. The sizes of the batches do not affect the result.
     """

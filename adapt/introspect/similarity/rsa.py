@@ -35,7 +35,7 @@ def rsa(
 
     Args:
         model: The model whose layers are the rows of the result.
-        examples: What both models read.
+        examples: The examples that both models read.
         loader: Makes the batches.
         target: What the groups are: "phoneme", "token", or any key of the examples (`adapt.introspect.probes.target`).
         other: A second model, whose layers are the columns; None: the same model.

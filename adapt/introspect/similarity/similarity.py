@@ -1,4 +1,4 @@
-"""Similarity of layers: of each layer of a model with each other one, or with each layer of a second model."""
+"""Similarity of layers: of each layer of a model with every other layer, or with every layer of a second model."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -105,7 +105,7 @@ def similarity(
 
     Args:
         model: The model whose layers are the rows of the result.
-        examples: What both models read.
+        examples: The examples that both models read.
         loader: Makes the batches.
         other: A second model, whose layers are the columns. Its sites of the same names are used, or its default sites
             if it has none of them.

@@ -8,7 +8,7 @@
     loss = TopographicLoss(model, sites, strength=1.0)  # loss: lay out a layer during training
     cells = cells_of_model(loaded.header, "here")       # cells: its learned grid, from the header of the model
 
-Profiles have a number for each unit and group, such as the mean activation of a unit over the examples of a group minus
-that over all groups (NAP). After Krug, Ratul, Olson & Stober 2023, "Visualizing Deep Neural Networks with Topographic
+Profiles have a value for each unit and group, such as the mean activation of a unit in a group minus its mean over all
+groups (NAP). After Krug, Ratul, Olson & Stober 2023, "Visualizing Deep Neural Networks with Topographic
 Activation Maps".
 """

@@ -1,8 +1,8 @@
 """Rotate or mirror a map onto another one, in closed form (orthogonal Procrustes; Schönemann 1966).
 
 A layout has no up and no left. Two maps, of two layers or of one layer before and after, can only be compared by eye if
-similar units are on the same side of both. To see only the change of the units' responses, draw the profiles after on
-the map before: the same points with other profiles.
+similar units are on the same side of both. To see only the change of the units' responses, draw the new profiles
+on the old map: the same points with other profiles.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from adapt.introspect.topography.vectors import Array, checked, vectors
 def procrustes(points: ArrayLike, onto: ArrayLike, square: bool = False) -> Array:
     """Rotate or mirror a map `(units, 2)` onto another map of the same units, with the least squared distance.
 
-    The result has the centre of the other map, and keeps its size. `square` allows only quarter turns and their mirror
+    The result has the centre of the other map, but its own size. `square` allows only quarter turns and their mirror
     images, which keep a grid a grid.
 
     Raises:
@@ -54,7 +54,10 @@ def align_layers(
 
 
 def _turned(points: Array, onto: Array, products: Array, square: bool) -> Array:
-    """Apply the orthogonal matrix, or the best of the eight symmetries of a square, that maximises the products."""
+    """Apply the orthogonal matrix with the largest inner product with `products`.
+
+    With `square`, only the eight symmetries of a square are considered.
+    """
     if square:
         quarter = np.array([[0.0, 1.0], [-1.0, 0.0]])
         turns = [np.linalg.matrix_power(quarter, times) for times in range(4)]

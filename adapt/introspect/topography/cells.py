@@ -1,4 +1,4 @@
-"""Cells of learned maps: the grid cell of each unit of a site, counted row by row, and their form in files.
+"""Cells of learned maps: the grid cell of each unit of a site, counted row by row, and how files store it.
 
 A file has a string for each site with the cells in the order of the units: `{"net.conv3": "12 0 7 ..."}`.
 """

@@ -28,7 +28,7 @@ class TopographicLoss:
     by one over their distance; `w_i` are the incoming weights of unit `i` without its bias. A call returns `strength`
     times the mean over sites: 0 if all units are the same and 1 without order, for layers of any size. The loss does
     not depend on the size of weights, on activations or on the batch, so it is the same in every process of DDP.
-    Frozen units stay, and the others become similar to them.
+    Frozen units do not change, and the others become similar to them.
 
     A call costs about twenty passes over the weights and three times their memory; nothing grows with the square of the
     number of units. It is exact under autocast, and has first derivatives only.
@@ -122,7 +122,7 @@ class Neighbours:
         with torch.autocast(weight.device.type, enabled=False):  # 16 bits cannot resolve cosines near 1
             directions = F.normalize(weight.flatten(1).float() if weight.dtype.itemsize < 4 else weight.flatten(1))
             around = self._around(directions.detach())
-            # The sum has each pair twice, with the gradient of one side only: so its gradient is that of half the sum.
+            # Each pair counts twice, but only one side has a gradient each time: the gradient is that of half the sum.
             both = torch.dot(directions.flatten(), around.flatten())
             return (both - both.detach() / 2) / self.weights
 

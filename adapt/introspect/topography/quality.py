@@ -96,7 +96,7 @@ def _spacing(points: Array) -> float:
 
 
 def _nearest(points: Array, count: int) -> tuple[Array, NDArray[np.int64]]:
-    """Return the distances and the numbers of the nearest other units, each `(units, count)`."""
+    """Return the distances and the indices of the nearest other units, each `(units, count)`."""
     from scipy.spatial import KDTree
 
     # The leaf size decides which of several equally near units are found.

@@ -1,4 +1,4 @@
-"""Self-organising maps: units move to the grid cells that are most similar, and cells become the mean of near units.
+"""Self-organising maps: units move to the most similar grid cell, and cells become the mean of nearby units.
 
 `sort` ends with one unit per cell (linear assignment sorting: Barthel, Hezel, Jung & Schall 2023, "Improved Evaluation
 and Generation of Grid Layouts using Distance Preservation Quality and Linear Assignment Sorting", arXiv 2205.04255).
@@ -44,7 +44,7 @@ def sort(space: Array, start: Array, epochs: int = 20, assigned: int = 4, last_r
 def gather(space: Array, start: Array, epochs: int = 20, last_reach: float = 0.5) -> Array:
     """Place vectors `(units, groups)` on a square of nodes, from initial places `(units, 2)`. Returns `(units, 2)`.
 
-    The units of a node end on a circle around it, with a radius of a fifth of the distance of nodes.
+    The units of a node end on a circle around it, whose radius is a fifth of the distance between nodes.
     """
     side = math.isqrt(len(space)) + 1
     node = _nearest_cell(start, side, side)

@@ -20,7 +20,7 @@ def swarm(profiles: ArrayLike, seed: int = 0, start: ArrayLike | None = None, st
 
     Args:
         profiles: The profiles, `(units, groups)`.
-        seed: Draws random places.
+        seed: Seed of the random places.
         start: The initial places, `(units, 2)`; None for random places.
         steps: The number of steps.
 

@@ -39,7 +39,7 @@ def triangulate(points: Array) -> "Delaunay":
 
 
 def neighbours(points: Array) -> NDArray[np.int64]:
-    """Return the pairs of neighbouring units of a map, `(pairs, 2)`, each once; none for fewer than three units.
+    """Return each pair of neighbouring units of a map once, `(pairs, 2)`; none for fewer than three units.
 
     Neighbours share an edge of the triangulation, without the longest 5 % of edges, which are those along the hull.
     """

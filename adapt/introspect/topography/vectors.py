@@ -30,9 +30,9 @@ def checked(profiles: ArrayLike) -> Array:
 def vectors(profiles: ArrayLike, distance: Distance = "half") -> Array:
     """Return vectors `(units, groups)` whose Euclidean distances measure how differently two units respond.
 
-    "cosine" divides each profile by its length, so only its direction counts. "euclidean" keeps it, so mostly its
-    length counts. "half" divides by the square root of the length: both count, and maps are smooth in direction and in
-    activation. A dead unit, with a profile of zeros, is at the origin, near weak units.
+    "cosine" divides each profile by its length, so only its direction counts. "euclidean" keeps the length, which
+    then counts most. "half" divides by the square root of the length: both count, and maps are smooth in direction and
+    in activation. A dead unit, with a profile of zeros, is at the origin, near weak units.
 
     Raises:
         ValueError: The profiles cannot be laid out (see `checked`), or the distance is unknown.

@@ -32,7 +32,7 @@ class LayerChange:
         relative: Frobenius norm of the difference, divided by that of the weights before; 1 if these were all 0.
         cosine: Cosine of the weights before and after, as vectors.
         neurons: The relative change of each unit's incoming weights and bias; None for a new unit.
-        parameters: Number of values that the optimizer had for the trained weights; fewer than `trained` if the
+        parameters: Number of values that the optimizer updated for the trained weights; fewer than `trained` if the
             weights were trained through factors (LoRA).
     """
 
@@ -73,7 +73,7 @@ def weight_change(
         after: The model afterwards. If it has another alphabet, output units are paired by character.
         trained: Names of the parameters that training could change.
         rows: Number of trained rows of a parameter, if not all (neuron-level tuning).
-        factors: Number of values that the optimizer had for a parameter, if it was trained through factors (LoRA).
+        factors: Number of values that the optimizer updated for a parameter, if it was trained through factors (LoRA).
 
     Raises:
         ValueError: The models differ in more than their output layer.

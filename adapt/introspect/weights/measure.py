@@ -60,7 +60,7 @@ def _base(loaded: Loaded) -> str:
 def _check_comparable(one: Loaded, other: Loaded) -> None:
     """Raise InputError if two runs differ in architecture, base or tuning, as far as their headers tell.
 
-    Only a run that could have made the same changes shows how far chance moves a weight.
+    Only a second run that could have made the same changes shows how far chance moves a weight.
     """
     shapes = [{name: own.shape for name, own in loaded.model.named_parameters()} for loaded in (one, other)]
     if one.model.vocabulary != other.model.vocabulary or shapes[0] != shapes[1]:

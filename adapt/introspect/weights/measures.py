@@ -256,5 +256,5 @@ def _spectra(old: Tensor, new: Tensor) -> dict[str, float | None]:
 
 
 def _gram(matrix: Tensor) -> Tensor:
-    # On the shorter side. Its eigenvalues are the squared singular values.
+    # The Gram matrix of the shorter side: its eigenvalues are the squared singular values.
     return matrix @ matrix.T if len(matrix) <= matrix.shape[1] else matrix.T @ matrix

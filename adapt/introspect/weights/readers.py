@@ -48,7 +48,7 @@ def _changed_modules(
     def shift(module: nn.Module, _: Any, output: Any) -> Any:
         hidden = output if isinstance(output, Tensor) else hidden_state(output, site)
         channel = units_last(hidden, site)[..., unit]
-        # Far enough to survive rounding, and upwards, where a ReLU passes it on.
+        # The shift is large enough to survive rounding, and upwards, so that a ReLU passes it on.
         channel += 1 + channel.abs()
 
     handle = model.get_submodule(site.name).register_forward_hook(shift)
