@@ -1,6 +1,6 @@
 """Gradients of the training loss, one example at a time.
 
-Because each example is read alone, neither padding nor the batch size affects their gradients, and Fisher information is
+Because each example is read alone, neither padding nor the batch size affects its gradient, and Fisher information is
 a mean over examples, not over batches (the square of a batch's mean gradient would shrink as the batch grows). The
 model is in eval mode meanwhile, so nothing is random. Its mode, `requires_grad` and gradients are restored afterwards.
 """
