@@ -1,11 +1,11 @@
-"""The library's front door for notebooks: load a model, use it, fine-tune it, compare, correct.
+"""The library's interface for notebooks: load a model, use it, fine-tune it, compare, correct.
 
     base = load_model("us-english")
     print(base.transcribe(["a.wav", "b.flac"]))
     adapted = fine_tune(base, splits, tunings.layers("last 3"), epochs=2)
     compare(base, adapted, splits).write("report.html")
 
-The classes here add methods to the plain data of the layers below. They hold the same data as the commands.
+The classes here add methods to the plain data classes of the other modules. The commands use the same data.
 """
 
 from collections.abc import Iterable, Sequence
@@ -63,7 +63,7 @@ class LoadedModel(Loaded):
         Args:
             audio: Paths of audio files, arrays `(samples,)` in -1..1, or utterances of a manifest; one or several.
             sample_rate: The sample rate of arrays, in Hz.
-            corrections: "auto" applies the user's corrections of this model, "off" does not; or a store's path.
+            corrections: "auto" applies the user's corrections of this model, "off" none; or the path of a store.
             loader: Batches the recordings; None for the default.
 
         Returns:
@@ -102,12 +102,12 @@ class LoadedModel(Loaded):
         """Evaluate on test examples.
 
         Args:
-            data: Splits, whose `test` and `source_test` are used, or examples.
+            data: Examples, or splits, of which `test` and `source_test` are used.
             corrections: As in `transcribe`.
             options: Further options of `adapt.evaluation.evaluate.evaluate`.
 
         Returns:
-            Metrics with 95 % intervals, in all and by group, and the texts.
+            Metrics with 95 % intervals, overall and by group, and the texts.
 
         Raises:
             InputError: there is nothing to evaluate on, or an example cannot be read.
@@ -134,7 +134,7 @@ class LoadedModel(Loaded):
             protected: For a model's first correction: examples whose outputs corrections must leave unchanged.
             store: The file of the corrections; None for the model's own.
             sample_rate: The sample rate of an array, in Hz.
-            force: Keep a text that the input does not support, but only for exactly this output.
+            force: Also keep a text that the input does not support; it then replaces only exactly this output.
 
         Returns:
             Whether the model now writes the text, and what else changed. `memory` can undo it by its number.
@@ -262,7 +262,7 @@ def compare(before: Loaded, after: Loaded, splits: Splits, **options: Any) -> Co
     Args:
         before: The base.
         after: The other model.
-        splits: `test` and `source_test` are compared on.
+        splits: Their `test` and `source_test` are the test data.
         options: `causes`, `compare_neurons`, `audio_clips`, `title`, and the others of
             `adapt.comparison.compare.compare`.
 
@@ -270,7 +270,7 @@ def compare(before: Loaded, after: Loaded, splits: Splits, **options: Any) -> Co
         The comparison; `write("report.html")` writes the report, `save` the data.
 
     Raises:
-        InputError: there is no test data, or the models do different things.
+        InputError: there is no test data, or the models are for different tasks.
     """
     return Comparison(**_values(compare_loaded(before, after, splits, **options)))
 

@@ -17,17 +17,17 @@ def build(node: Any, path: str | None = None, **extra: Any) -> Any:
     """Call what `node._target_` names, with the node's other keys and `extra` as arguments.
 
     If an InputError of the called function begins with the name of one of its arguments, the node's path is put before
-    it: "group_by must be ..." becomes "measure.group_by must be ...". For a `_partial_` node, that holds for the later
-    call too.
+    it: "group_by must be ..." becomes "measure.group_by must be ...". For a `_partial_` node, this applies to the
+    later call too.
 
     Args:
         node: A config node.
-        path: Where the node is in the config. None: where the node says it is.
+        path: The path of the node in the config; None to ask the node.
         extra: Further arguments of the function.
 
     Raises:
-        InputError: The function raised it; it does not have such an argument, or not of that type; there is no such
-            function; or its module cannot be imported.
+        InputError: the function raises it, lacks an argument of that name or type, or does not exist, or its module
+            cannot be imported.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
@@ -40,7 +40,7 @@ def build(node: Any, path: str | None = None, **extra: Any) -> Any:
         built = instantiate(node, _convert_="all", **extra)
     except InstantiationException as error:
         located = re.search(r"locating target '([^']*)'", str(error))
-        if located is not None:  # possibly the target of a node within this one
+        if located is not None:  # the target may be that of a node within this one
             raise _not_located(located[1]) from error
         cause: BaseException | None = error
         while cause is not None:
@@ -110,7 +110,7 @@ def _not_located(target: str) -> InputError:
             if isinstance(error, ModuleNotFoundError) and error.name == module:
                 break
             problem = f"{type(error).__name__}: {error}"
-            if not isinstance(error, SyntaxError):  # its message already has the place
+            if not isinstance(error, SyntaxError):  # the message of a SyntaxError already has the place
                 last = [frame for frame in extract_tb(error.__traceback__) if "importlib" not in frame.filename][-1]
                 problem += f", {last.filename}:{last.lineno}"
             return InputError(
@@ -126,7 +126,7 @@ _KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
 def _check_types(node: Mapping, path: str) -> None:
     """Raise InputError if an option should be a number, a switch or a name and is not.
 
-    Checked by the annotations of our own functions. Options of other types are checked by the functions.
+    The expected types are the annotations of our own functions. Options of other types are left to the functions.
     """
     from hydra.utils import get_object
 
@@ -166,9 +166,9 @@ def build_splits(data: Any) -> Any:
     """Build the splits of a command's `data` node, in which `on_error` and `group_by` are options of the command.
 
     Raises:
-        InputError: As `build` and `grouping`.
+        InputError: as `build` and `grouping`.
     """
-    grouping(data)  # used at the end of a run, checked before it begins
+    grouping(data)  # used only at the end of a run, but checked before it begins
     own = {key: value for key, value in data.items() if key not in ("on_error", "group_by")}
     return build(own, _path(data) or "data")
 

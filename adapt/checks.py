@@ -6,7 +6,7 @@ from typing import Any
 
 from adapt.errors import InputError
 
-# The range of a share in words, by whether 0 and whether 1 is allowed.
+# The range of a share in words. Keys: whether 0 is allowed, whether 1 is allowed.
 _SHARES = {
     (False, False): "above 0 and below 1",
     (False, True): "above 0 and at most 1",
@@ -19,14 +19,14 @@ def check_count(name: str, value: Any, minimum: int = 0, maximum: int | None = N
     """Check that `value` is a whole number.
 
     Args:
-        name: of the argument, for the message.
-        value: to check.
-        minimum: the smallest allowed value.
-        maximum: the largest allowed value; None for no limit.
-        hint: a sentence that is added to the message.
+        name: The name of the argument, for the message.
+        value: The value to check.
+        minimum: The smallest allowed value.
+        maximum: The largest allowed value; None for no limit.
+        hint: A sentence that is added to the message.
 
     Raises:
-        InputError: it is not, or is out of range.
+        InputError: `value` is of another type or out of range.
     """
     number = isinstance(value, int) and not isinstance(value, bool)
     if not number or value < minimum or (maximum is not None and value > maximum):
@@ -46,14 +46,14 @@ def check_number(
     """Check that `value` is a finite number.
 
     Args:
-        name: of the argument, for the message.
-        value: to check.
-        minimum: the smallest allowed value; None for no limit.
-        above: a value that `value` must exceed; None for no limit.
-        hint: a sentence that is added to the message.
+        name: The name of the argument, for the message.
+        value: The value to check.
+        minimum: The smallest allowed value; None for no limit.
+        above: A value that `value` must exceed; None for no limit.
+        hint: A sentence that is added to the message.
 
     Raises:
-        InputError: it is not, or is out of range.
+        InputError: `value` is of another type or out of range.
     """
     if not is_number(value) or (minimum is not None and value < minimum) or (above is not None and value <= above):
         bounds = "" if minimum is None else f" of at least {minimum:g}"
@@ -65,13 +65,13 @@ def check_share(name: str, value: Any, zero: bool = False, one: bool = False) ->
     """Check that `value` is a number between 0 and 1.
 
     Args:
-        name: of the argument, for the message.
-        value: to check.
-        zero: whether 0 is allowed.
-        one: whether 1 is allowed.
+        name: The name of the argument, for the message.
+        value: The value to check.
+        zero: Whether 0 is allowed.
+        one: Whether 1 is allowed.
 
     Raises:
-        InputError: it is not, or is out of range.
+        InputError: `value` is of another type or out of range.
     """
     if not is_number(value) or not (value >= 0 if zero else value > 0) or not (value <= 1 if one else value < 1):
         raise _error(name, f"a share {_SHARES[zero, one]}", value)

@@ -30,7 +30,7 @@ Options are Hydra overrides: tuning=head, trainer.max_epochs=4, output=DIR.
 
 def main() -> None:
     """Run the command that the first argument names."""
-    # Lightning starts further processes with the command line as it is left below, Hydra's option first.
+    # Lightning starts further processes with the command line that is set below, with Hydra's option first.
     command = sys.argv[1].removeprefix("--config-name=") if len(sys.argv) > 1 else "--help"
     if command in ("--help", "-h", "help"):
         lines = [f"  {name:<13}{summary(name)}" for name in COMMANDS]
@@ -52,7 +52,7 @@ def main() -> None:
         print(f"innertune {command}: {renamed}", file=sys.stderr)
         raise SystemExit(2)
     options = _name_words(options) if command == "corrections" else [_quote_text(option) for option in options]
-    # argv[0] stays, because it is part of that command line.
+    # argv[0] stays as it is: Lightning starts further processes with it.
     sys.argv = [sys.argv[0], f"--config-name={command}", *options]
     _run(command)
 
@@ -133,7 +133,7 @@ def _check_options(command: str, cfg: object) -> None:
 
 
 def _refusal(error: BaseException | None) -> str | None:
-    """Return what the operating system refused (a full disk, no permission) if that caused the error, else None."""
+    """Return the operating system's reason (a full disk, no permission) if it caused the error, else None."""
     while error is not None:
         number = error.errno if isinstance(error, OSError) else None
         if type(error).__name__ == "SafetensorError" and (match := re.search(r"os error (\d+)", str(error))):
@@ -150,11 +150,11 @@ def _set_up() -> None:
 
     level = logging.INFO if is_first() else logging.ERROR
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stdout, force=True)
-    # Advice on the number of workers and the like. What a user must know is in our own messages.
+    # These warn about the number of workers and the like. What a user must know is in our own messages.
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torch.utils.data")
-    # Marian's tokenizer asks for a library that only an unused function needs, also when it is copied.
+    # Marian's tokenizer, even when copied, recommends a library that only a function we do not use needs.
     warnings.filterwarnings("ignore", "Recommended: pip install sacremoses")
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # the same for DDP; torch reads it when it is imported
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # the same for warnings of DDP; torch reads it on import
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
 
-_PATIENCE = 10.0  # seconds that another process has to report its error and exit
+_PATIENCE = 10.0  # seconds that other processes have to report an error and exit
 
 
 def is_first() -> bool:
@@ -39,7 +39,7 @@ def ending_together(trainer: "Trainer", claim: Path) -> Iterator[None]:
     """Within this context, an error in one process ends all of them, and only the first error is reported.
 
     The process that fails first creates the file `claim` and raises its error. The others exit silently: their errors
-    only follow from waiting for a process that is gone, which on a GPU could take long. A process also exits when the
+    only come from waiting for a process that is gone, which could take long on a GPU. A process also exits when the
     first process is gone. Without an error, the first process waits until the others have exited.
     """
     import torch
@@ -60,7 +60,7 @@ def ending_together(trainer: "Trainer", claim: Path) -> Iterator[None]:
             _end_others(trainer, 0.0 if failed_first else _PATIENCE)
             claim.unlink(missing_ok=True)
         elif failed_first:
-            time.sleep(0.5)  # a killed process closes its connections shortly before it counts as gone
+            time.sleep(0.5)  # a killed process closes its connections a moment before its children see that it is gone
             failed_first = os.getppid() == parent
         if failed_first:
             raise
@@ -77,7 +77,7 @@ def _exit_with(parent: int) -> None:
 
 
 def _create(claim: Path) -> bool:
-    """Create the file; return False if another process has done so."""
+    """Create the file; return False if another process has already created it."""
     claim.parent.mkdir(parents=True, exist_ok=True)
     try:
         claim.touch(exist_ok=False)

@@ -9,7 +9,7 @@ LONGEST_WORD = 24  # characters
 
 
 class Metric(Protocol):
-    """The display of a metric (`adapt.metrics.Metric`): the factor to the number shown, and the unit after it."""
+    """How to display a metric (`adapt.metrics.Metric`): the factor from value to shown number, and the unit."""
 
     @property
     def scale(self) -> float: ...
@@ -54,7 +54,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """Format `part` of `whole` in percent. Only 0 becomes `0.0 %`, and only the whole becomes `100.0 %`."""
+    """Format `part` of `whole` in percent. Only 0 becomes `0.0 %`, and only all of `whole` becomes `100.0 %`."""
     if not whole:
         return UNKNOWN
     if 0 < part / whole < 0.001:
@@ -98,7 +98,7 @@ def duration(seconds: float) -> str:
 
 
 def short(name: str) -> str:
-    """Shorten the overlong words of a name in their middle: some corpora have speaker names of 128 hex digits."""
+    """Cut out the middle of overlong words in a name: some corpora have speaker names of 128 hex digits."""
     return " ".join(f"{word[:12]}…{word[-4:]}" if len(word) > LONGEST_WORD else word for word in name.split(" "))
 
 

@@ -1,4 +1,4 @@
-"""The measures of `innertune introspect` as a notebook names them: `measures.profiles(model, splits)`.
+"""The measures of `innertune introspect` as functions for notebooks: `measures.profiles(model, splits)`.
 
 Each returns plain data with a `summary`, `figures`, `save` and `load`; the pages that draw them are in `adapt.report`.
 """

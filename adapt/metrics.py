@@ -15,15 +15,15 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric.
+    """A quality metric, such as WER or BLEU.
 
     Attributes:
-        key: its name in files.
-        label: its name in tables.
-        name: its name in sentences.
-        higher: whether higher values are better.
-        percent: whether values are fractions that are shown in percent (0.1 as 10 %); else they run from 0 to 100.
-        signature: sacrebleu's signature, with which others can reproduce the measurement.
+        key: Its name in files.
+        label: Its name in tables.
+        name: Its name in sentences.
+        higher: Whether higher values are better.
+        percent: Whether values are fractions that are shown in percent (0.1 as 10 %); other values run from 0 to 100.
+        signature: Sacrebleu's signature, with which others can reproduce the measurement.
     """
 
     key: str
@@ -55,12 +55,12 @@ CER = Metric("cer", "CER", "character error rate")
 
 @dataclass(frozen=True)
 class TextScores:
-    """Metrics of a list of examples.
+    """The metrics of a list of examples, in a form that can be resampled.
 
     Attributes:
-        metrics: the metrics. The first one is the main one.
-        statistics: for each metric, numbers per example `(examples, numbers)` that can be added up over examples.
-        formulas: for each metric, a function from summed statistics `(..., numbers)` to its values `(...)`.
+        metrics: The metrics. The first one is the main one.
+        statistics: For each metric, numbers of each example, `(examples, numbers)`, that can be summed over examples.
+        formulas: For each metric, a function from summed statistics `(..., numbers)` to values of the metric `(...)`.
     """
 
     metrics: tuple[Metric, ...]
@@ -75,7 +75,7 @@ class TextScores:
         return TextScores(self.metrics, tuple(array[chosen] for array in self.statistics), self.formulas)
 
     def pooled(self, groups: Sequence[np.ndarray]) -> "TextScores":
-        """Pool the examples of each group, an array of indices, into one, so that speakers can be resampled."""
+        """Merge each group of examples (an array of indices) into one, so that speakers can be resampled as a whole."""
         statistics = tuple(np.stack([array[group].sum(0) for group in groups]) for array in self.statistics)
         return TextScores(self.metrics, statistics, self.formulas)
 
@@ -172,7 +172,7 @@ def _sacrebleu(tokenize: str) -> tuple[Any, ...]:
 
 
 def _signature(metric: Any) -> str:
-    # sacrebleu takes the number of references from the first corpus that it scores.
+    # sacrebleu sets its number of references when it scores a corpus for the first time.
     metric.corpus_score(["a"], [["a"]])
     return str(metric.get_signature())
 
@@ -234,7 +234,7 @@ def unpaired_intervals(first: TextScores, second: TextScores, seed: int = 0) -> 
 
 def _resampled(statistics: np.ndarray, formula: Callable[[np.ndarray], np.ndarray], seed: int) -> np.ndarray:
     draw = np.random.default_rng(seed)
-    block = max(1, 1_000_000 // statistics.size)  # how many resamples at a time, which bounds the memory
+    block = max(1, 1_000_000 // statistics.size)  # how many resamples to draw at a time, to limit memory
     values = []
     for start in range(0, RESAMPLES, block):
         picks = draw.integers(0, len(statistics), (min(block, RESAMPLES - start), len(statistics)))

@@ -1,6 +1,6 @@
-"""Options that have a new name: an old name on the command line is answered with the new one.
+"""Renamed options: if the command line has an old name, the error says the new one.
 
-A resumed run of an earlier version has old names in its `config.yaml`. They are translated by the same table.
+The same table translates old names in the `config.yaml` of a resumed run of an earlier version.
 """
 
 import re
@@ -12,11 +12,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Renamed:
-    """An option that was called `old` and is now called `new`, both with all parts of their names; "*" is any part.
+    """An option that was called `old` and is now called `new`. Both are full dotted names, in which "*" is any part.
 
     Attributes:
         commands: The commands that have the option; empty means all.
-        choices: The choices of the option's group that have it (`bias` of `measure=bias`); empty means all.
+        choices: The choices of its group that have the option, such as `bias` in `measure=bias`; empty means all.
         values: The new name of each old value, if the values changed too.
     """
 
@@ -27,7 +27,7 @@ class Renamed:
     values: Mapping[str, str] = field(default_factory=dict)
 
     def apply(self, key: str) -> str | None:
-        """Return the new name of an option, or None if it is neither this option nor below it."""
+        """Return the new name of the option `key`, or None if `key` is neither this option nor nested in it."""
         pattern = re.escape(self.old).replace(r"\*", "([^.]+)")
         match = re.fullmatch(rf"{pattern}(\..+)?", key)
         if match is None:
@@ -78,12 +78,12 @@ RENAMED = (
 
 
 def old_names(command: str, overrides: Sequence[str], conf: Path) -> str | None:
-    """Say how the options with old names among a command's overrides are called now; None if there are none.
+    """Return sentences with the new names of options that have old names in a command's overrides; None without any.
 
     Args:
         command: The command's name.
         overrides: Words of the command line: `key=value`, also with `+`, `++` or `~`; options such as `-m` are ignored.
-        conf: The folder of the configuration. A name that is in use there, perhaps again, does not count as old.
+        conf: The folder of the configuration. A name that is in use there (perhaps again) does not count as old.
     """
     pairs = [_parse(word) for word in overrides if not word.startswith("-") and ("=" in word or word.startswith("~"))]
     choices = {key: value.split(",") for key, value in pairs if "." not in key and (conf / key).is_dir()}
@@ -92,7 +92,7 @@ def old_names(command: str, overrides: Sequence[str], conf: Path) -> str | None:
 
 
 def old_keys(command: str, options: Mapping[str, Any], conf: Path) -> str | None:
-    """Say the same of composed options, into which a user's own file or a dict may have put old names.
+    """Like `old_names`, for composed options, which may have old names from a user's own file or a dict.
 
     Arguments of functions that are not innertune's may have any name.
     """
@@ -103,7 +103,7 @@ def old_keys(command: str, options: Mapping[str, Any], conf: Path) -> str | None
 
 
 def translate(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the options of a saved config their present names.
+    """Return the options of a saved config under their present names.
 
     Args:
         before: Values by dotted name, as an earlier version may have saved them.
@@ -156,9 +156,9 @@ def _in_use(command: str, key: str, chosen: Sequence[str], conf: Path) -> bool:
         return any(_has_key(conf / f"{name}.yaml", group) for name in (command, "base"))
     if not rest:
         return True
-    nested = "." in rest  # `tuning.parts.rows.top` is an option of another choice than `tuning=mix`
+    nested = "." in rest  # `tuning.parts.rows.top` is an option of the tuning in `rows`, not of `mix`
     files = [conf / group / f"{name}.yaml" for name in chosen if not nested] or sorted((conf / group).glob("*.yaml"))
-    # A choice without a file of ours is the user's own, and so are its options.
+    # A choice that has no file in `conf` is the user's own and may have any options.
     return any(not path.is_file() or _has_key(path, rest.rpartition(".")[2]) for path in files)
 
 

@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 
 # Options that may change when a killed run is resumed.
 _FREE = ("resume", "overwrite", "output", "logger", "dry_run")
-# Tells the processes that help to train which folder the first one uses: its name may contain the time.
+# Tells the other training processes the first one's folder, whose name may contain the time.
 _FOLDER = "INNERTUNE_RUN"
 
 
 @dataclass
 class _OpenRun:
-    """The run that this process works on. `card` is what `close_run` wrote, None before."""
+    """The run that this process works on. `card` is the card that `close_run` wrote; None before."""
 
     folder: Path
     recorder: FileRecorder
@@ -41,10 +41,10 @@ _current: _OpenRun | None = None
 
 
 def check_output(cfg: DictConfig) -> Path:
-    """Return the output folder if a run may write there. Nothing is written yet; call it first, because it is cheap.
+    """Return the output folder if a run may write there. It is cheap and writes nothing, so call it first.
 
     Raises:
-        InputError: The folder holds a finished run, or an unfinished one without `resume` or `overwrite`; another
+        InputError: the folder holds a finished run, or an unfinished one without `resume` or `overwrite`; another
             process works in it; the run to resume had other options, or its options cannot be read; or a multirun would
             train in several processes.
     """
@@ -77,12 +77,12 @@ def check_output(cfg: DictConfig) -> Path:
 
 
 def open_run(cfg: DictConfig) -> Path:
-    """Lock the output folder, save the options in it, and list the files that are written there from now on.
+    """Lock the output folder, save the options in it, and start the list of the files that are written there.
 
     Call it after all other checks. Only the first process of a distributed run locks the folder.
 
     Raises:
-        InputError: As `check_output`; or with `overwrite`, a file of the old run cannot be deleted.
+        InputError: as `check_output`; or with `overwrite`, a file of the old run cannot be deleted.
     """
     global _current
 
@@ -128,7 +128,7 @@ def close_run(folder: Path, metrics: dict[str, Any], card: dict[str, Any]) -> No
 
 
 def end_run() -> None:
-    """Complete the list of files and unlock the run's folder, if this process works on a run, finished or not."""
+    """Complete the list of files and unlock the folder of this process's run, finished or not, if it has one."""
     global _current
 
     run, _current = _current, None

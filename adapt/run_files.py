@@ -17,7 +17,7 @@ from adapt.errors import InputError
 from adapt.files import write_text
 
 NAME = "files.jsonl"
-# What versions before the list wrote. They are read until the next format version.
+# What versions without a list wrote. They are supported until the next format version.
 _OLD_FOLDERS = ("checkpoints", "adaptation", "log", "scores", "maps", "probes", "neurons")
 _OLD_FILES = (
     "metrics.json", "card.json", "report.html", "comparison.json", "transcripts.jsonl", "sweep.html", "steering.html",
@@ -27,16 +27,16 @@ _OLD_FILES = (
     "attribution.json", "bias.html", "bias.json", "model.safetensors", "config.json", "config.yaml",
 )  # fmt: skip
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
-# The audit events of a new file or folder, and which of their arguments is its path.
+# The audit events at which a file or folder is created, and the number of the argument that is its path.
 _CREATING = {"open": 0, "os.mkdir": 0, "os.rename": 1, "os.link": 1, "os.symlink": 1}
 
 
 class FileRecorder:
-    """Adds to the list of `folder` each file and folder that this process creates below it, until `stop`.
+    """Records, until `stop`, each file and folder that this process creates below `folder` in the folder's list.
 
     Args:
         folder: The run's folder, which exists.
-        listed: The paths that the list starts with. None continues the list that is there, next to another process.
+        listed: The paths that a new list starts with. None appends to the existing list, next to another process.
     """
 
     def __init__(self, folder: Path, listed: Iterable[str] | None) -> None:
@@ -45,7 +45,7 @@ class FileRecorder:
             _write(folder, {*listed, NAME})
         self._listed = set(read_list(folder) or ())
         self._file = os.open(folder / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        # Below a linked folder, libraries may write to where it leads (Lightning resolves the checkpoints' folder).
+        # If a folder is a link, libraries may use its target's path (Lightning resolves the folder of checkpoints).
         links = {entry.name: entry.path for entry in os.scandir(folder) if entry.is_symlink() and entry.is_dir()}
         roots = {os.path.abspath(folder): "", os.path.realpath(folder): ""}
         roots |= {os.path.realpath(path): name for name, path in links.items()}
@@ -66,7 +66,7 @@ class FileRecorder:
                 return
 
     def existing(self) -> list[str]:
-        """The paths in the list that exist, sorted, with what other programs wrote into folders that the run made."""
+        """The listed paths that exist, and what other programs wrote into folders that the run made, sorted."""
         listed = {entry for entry in read_list(self._folder) or () if os.path.lexists(self._folder / entry)}
         folders = [entry.rstrip("/") for entry in listed if entry.endswith("/")]
         for name in folders:
@@ -75,7 +75,7 @@ class FileRecorder:
         return sorted(listed)
 
     def stop(self, tidy: bool = True) -> None:
-        """Record no more. `tidy` rewrites the list without files that no longer exist."""
+        """Stop recording. `tidy` rewrites the list without files that no longer exist."""
         _stop(self)
         os.close(self._file)
         if tidy:
@@ -94,14 +94,14 @@ def read_list(folder: Path) -> list[str] | None:
             entry = json.loads(line)
         except ValueError:  # empty, or cut short by a full disk or a power failure
             continue
-        # A list may come from elsewhere: nothing outside the folder is ever deleted.
+        # The list may be from another source: never delete anything outside the folder.
         if isinstance(entry, str) and entry and not entry.startswith("/") and ".." not in entry.split("/"):
             listed.append(entry)
     return listed
 
 
 def old_files(folder: Path) -> list[str]:
-    """What a run of a version without a list may have written and exists in `folder`.
+    """The existing paths in `folder` that a run of a version without a list may have written.
 
     Raises:
         InputError: one of its folders is a link, and what the run wrote there cannot be distinguished from other files.
@@ -165,7 +165,7 @@ _hooked = False
 def _start(recorder: FileRecorder) -> None:
     global _active, _hooked
     if not _hooked:
-        sys.addaudithook(_announced)  # there is no way to remove it
+        sys.addaudithook(_announced)  # audit hooks cannot be removed
         _hooked = True
     _active = recorder
 

@@ -16,7 +16,7 @@ from adapt.errors import InputError
 log = logging.getLogger(__name__)
 
 NAME = ".lock"
-_ATTEMPTS = 5  # another process may hold the lock for an instant, only to look at it
+_ATTEMPTS = 5  # another process may hold the lock for an instant, only to check it
 _open_files: set[int] = set()
 
 

@@ -1,6 +1,6 @@
-"""The tunings as a notebook names them: `tunings.layers("last 3")` is what `fine_tune` takes.
+"""The tunings under the names for notebooks: `tunings.layers("last 3")` is an argument for `fine_tune`.
 
-Each has the arguments of the function of the same name in `adapt.tuning`, without the model and the data.
+Each takes the arguments of the function of the same name in `adapt.tuning`, except the model and the data.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ P = ParamSpec("P")
 
 def _tuning(function: Callable[Concatenate[Model, TuningData | None, P], Tuned]) -> Callable[P, Tuning]:
     def bind(*args: P.args, **kwargs: P.kwargs) -> Tuning:
-        # Wrong arguments are reported here, where they are given, and not when training starts.
+        # Report wrong arguments here, where they are given, and not when training starts.
         bound = signature(function).bind(None, None, *args, **kwargs)
         given = dict(list(bound.arguments.items())[2:])
         return partial(function, **given)

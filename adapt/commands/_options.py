@@ -16,7 +16,7 @@ def plain(cfg: DictConfig, *names: str) -> dict[str, Any]:
 
 
 def model_card(cfg: DictConfig, loaded: Loaded) -> dict[str, Any]:
-    """Return what the card of a run on one model says: the model, the command and the data."""
+    """Return the content of the card of a run on a single model: the model, the command and the data."""
     return {
         "model": {"reference": loaded.reference, "fingerprint": loaded.fingerprint},
         "command": command_line(),

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def interrupted(cfg: DictConfig) -> Path | None:
-    """Return the folder of the run to continue, also in a process that helps to train; None for a new run."""
+    """Return the folder of the run to continue, in every training process; None for a new run."""
     folder = output_folder(cfg)
     resumes = cfg.resume and not cfg.overwrite and (folder / "config.yaml").is_file()
     return folder if not cfg.get("dry_run", False) and (resumes or not is_first()) else None

@@ -83,7 +83,7 @@ def prepared(cfg: DictConfig, base: Loaded) -> Run:
 
 
 def print_costs(run: Run) -> None:
-    """Print what a step costs."""
+    """Print what a training step costs, compared with other tunings."""
     from rich.console import Console
 
     console = Console()

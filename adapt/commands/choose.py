@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> None:
     """Select neurons as `conf/choose.yaml` says.
 
-    Writes `selection.safetensors` and `scores.safetensors` of the first measure, `scores-NAME.safetensors` of each
-    other, `selection.json`, `selection.html`, `metrics.json` and `card.json`.
+    Writes `selection.safetensors` and `scores.safetensors` for the first measure, `scores-NAME.safetensors` for each
+    other measure, `selection.json`, `selection.html`, `metrics.json` and `card.json`.
     """
     started = time.perf_counter()
     check_output(cfg)

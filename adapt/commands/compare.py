@@ -26,7 +26,7 @@ def main(cfg: DictConfig) -> None:
     before, after = load_model(cfg.before), load_model(cfg.after)
     base = after.header.get("base", {})
     if base.get("fingerprint") == before.fingerprint:
-        before.model.with_header(base["model"])  # decode as that run did, for example in the same language
+        before.model.with_header(base["model"])  # decode as in that run, for example in the same language
     before, after = (with_language(loaded, cfg.language) for loaded in (before, after))
     splits, skipped = check_splits(build_splits(cfg.data), after.model, cfg.data.on_error)
     folder = open_run(cfg)

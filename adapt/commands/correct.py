@@ -84,5 +84,5 @@ def _strength(cfg: DictConfig) -> float | None:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # users of a container may have no name
+    except (OSError, KeyError):  # in a container, the user may have no name
         return ""

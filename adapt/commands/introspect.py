@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def main(cfg: DictConfig) -> None:
-    """Run a measure as configured. Writes the files of its result, its page, `metrics.json` and `card.json`."""
+    """Run a measure as configured. Writes its result, its page, `metrics.json` and `card.json`."""
     started = time.perf_counter()
     check_output(cfg)
     loaded: Loaded = build(cfg.model)
@@ -52,7 +52,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def _measure_and_page(node: DictConfig) -> tuple[str, DictConfig, Any]:
-    """The name of the measure, its node without `page`, and the node of the page (None if there is none)."""
+    """Return the measure's name, its config node without `page`, and the node of the page (None without a page)."""
     options = node.copy()  # keeps its parent, which interpolations and error messages need
     with open_dict(options):
         page = options.pop("page", None)

@@ -47,7 +47,7 @@ def main(cfg: DictConfig) -> None:
     evaluating = time.perf_counter()
     facts = {"seed": cfg.seed, "training": OmegaConf.to_container(cfg.data, resolve=True), **trained.grids}
     trained.save_model(folder / "model.safetensors", cfg.save_half, **facts)
-    saved = load_model(str(folder)).model  # measure the model as it was saved, rounding included
+    saved = load_model(str(folder)).model  # evaluate the model as saved, with any rounding of weights
     metrics = evaluated(run, saved) | {"history": trained.history, "skipped": run.skipped}
     metrics["seconds"] = trained.seconds + time.perf_counter() - evaluating
     card = {

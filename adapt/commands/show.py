@@ -12,7 +12,7 @@ def config_folder() -> Path:
 
 
 def show(arguments: list[str]) -> int:
-    """Print all groups, or one group's choices with the first comment of each. Returns the exit status."""
+    """Print all groups, or one group's choices, each with the first comment of its file. Return the exit status."""
     folder = config_folder()
     groups = sorted(path.name for path in folder.iterdir() if path.is_dir())
     if not arguments:

@@ -13,7 +13,7 @@ from adapt.models.inference import decode_examples
 
 
 def main(cfg: DictConfig) -> None:
-    """Transcribe `cfg.audio`. One file gives its text only; several give lines of file, tab and text."""
+    """Transcribe `cfg.audio`. For one file, print its text; for several, print a line per file: name, tab, text."""
     utterances, problems = find_audio(list(cfg.audio) if isinstance(cfg.audio, ListConfig) else [cfg.audio])
     loaded = build(cfg.model)
     if not loaded.model.reads_audio:

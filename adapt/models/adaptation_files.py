@@ -1,7 +1,7 @@
 """An adaptation on disk: the tensors that differ from its base, and adaptation.json, which names the base.
 
-A tensor that differs in few rows is stored as these rows only, and a weight that low-rank factors changed is stored as
-the factors (`adapt/models/factor_files.py`).
+If a tensor differs in a few rows only, just these rows are stored. If low-rank factors changed a weight, the factors
+are stored instead of the weight (`adapt/models/factor_files.py`).
 """
 
 import json
@@ -39,7 +39,7 @@ def save_adaptation(folder: Path, base: Loaded, model: Model, factors: Sequence[
     """
     from safetensors.torch import save_file
 
-    # Factors do not fit a rebuilt output layer, which has other rows than the base's; it is stored whole.
+    # A rebuilt output layer has other rows than the base's, so factors do not fit it. It is stored whole.
     shapes = [{name: tensor.shape for name, tensor in one.named_parameters()} for one in (base.model, model)]
     factors = [one for one in factors if len({each[f"{one.module}.weight"] for each in shapes}) == 1]
     merged = with_factors(base.model, factors)
@@ -100,8 +100,8 @@ def read_adaptation(reference: str) -> tuple[Path, dict[str, Any]]:
 def adapted_tensors(path: Path, facts: Mapping[str, Any], base: Model) -> tuple[dict[str, Tensor], bool]:
     """Return the tensors in which an adaptation differs from its base, each one whole.
 
-    The second value tells whether they are exactly those of the machine that trained the adaptation: merging the
-    factors of some of peft's methods may differ in the last bit.
+    The second value tells whether they equal those on the training machine bit for bit. With some of peft's methods,
+    merging the factors may give different last bits on another machine.
 
     Raises:
         InputError: the stored tensors are damaged, or belong to another family of models.
@@ -124,10 +124,10 @@ def adapted_tensors(path: Path, facts: Mapping[str, Any], base: Model) -> tuple[
 
 
 def adapted_fingerprint(path: Path, facts: Mapping[str, Any], model: Model, exact: bool) -> str:
-    """Return the fingerprint of a model that has an adaptation's tensors.
+    """Return the fingerprint of a model with an adaptation's tensors; check it if `exact`.
 
     Raises:
-        InputError: `exact` is True, and the fingerprint is not the one in adaptation.json.
+        InputError: `exact` is True and the fingerprint differs from the one in adaptation.json.
     """
     actual = model_fingerprint(model)
     if exact and actual != facts["fingerprint"]:
@@ -155,7 +155,7 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def _whole(stored: dict[str, Tensor], rows: Sequence[str], base: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Complete the tensors that are stored as rows with the base's other rows."""
+    """Fill in the rows that are not stored, from the base, and return the whole tensors."""
     index, whole, first = stored.pop(_ROWS, torch.empty(0, dtype=torch.int32)), dict(stored), 0
     try:
         for name in rows:

@@ -32,7 +32,7 @@ def load_model(pretrained: str, base: str | None = None) -> Loaded:
 
 
 def has_header(reference: str) -> bool:
-    """Return whether a model's files describe the model; a plain state dict does not. Raises InputError if missing."""
+    """Return whether a model's files have a header, unlike a plain state dict. Raises InputError without a file."""
     path = locate(reference)
     return path.suffix == ".json" or bool(read_safetensors(path)[0])
 
@@ -47,7 +47,7 @@ def load_transformers(reference: str) -> Loaded:
 
 
 def _load(pretrained: str, base: str | None, base_header: Any, visited: frozenset[Path]) -> Loaded:
-    # `base_header` describes a base whose own file has no header; `visited` are the adaptations on top of this base.
+    # `base_header` describes a base whose own file has no header; `visited` has the adaptations on top of the base.
     if is_hub_id(pretrained):
         return load_transformers(pretrained)
     path = locate(pretrained)

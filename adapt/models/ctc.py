@@ -17,7 +17,7 @@ class Emissions(NamedTuple):
 
 
 class CTC(Protocol):
-    """What the functions of this module need of a model; `adapt.models.model.CTCModel` documents it."""
+    """The part of `adapt.models.model.CTCModel` that this module uses; see there for its documentation."""
 
     @property
     def blank(self) -> int: ...
@@ -74,7 +74,7 @@ def ctc_greedy_loss(model: CTC, batch: Batch, margin: float = 0.5) -> Tensor:
 def ctc_path(log_probs: Tensor, target: list[int], blank: int) -> Tensor:
     """Return the most likely alignment of a text (Viterbi): one output unit per time step, `(time,)`.
 
-    It is that of `torchaudio.functional.forced_align`, and faster for short utterances.
+    The result is that of `torchaudio.functional.forced_align`; this function is faster for short utterances.
 
     Args:
         log_probs: `(time, units)`, with at least `ctc_steps(target)` time steps.

@@ -6,22 +6,22 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-# What a module returns that is skipped in a replay: its input ("same"), an empty tensor with time on axis 1 or 2, or
-# the result of a function of its arguments.
+# What replaces a module in a replay. It returns the module's input ("same"), an empty tensor with time on axis 1 or 2,
+# or the result of a function of the module's arguments.
 Stub = Literal["same", 1, 2] | Callable[..., Any]
 
 
 @dataclass(frozen=True)
 class CachedOutput:
-    """A module whose output is stored; if it returns several values, the first.
+    """A module whose output is stored. If it returns several values, only the first is stored.
 
     Args:
         module: The module's name.
-        steps: `steps(lengths, tokens)` returns the number of valid steps of each example, `(batch,)`; other steps are
-            not stored. None stores all steps, as for Whisper's window.
-        stubs: What replaces each module before this one during a replay.
+        steps: `steps(lengths, tokens)` returns the number of valid steps of each example, `(batch,)`; only these
+            are stored. None stores all steps (for Whisper, its whole 30 s window).
+        stubs: By name of each module before this one: what replaces it during a replay.
         axis: The axis of time.
-        written: Whether the output depends on the reference text, so that `generate` cannot use it.
+        written: Whether the output depends on the reference text. Decoding with `generate` then cannot use it.
     """
 
     module: str
@@ -37,9 +37,9 @@ class Cut:
 
     Args:
         last: The name of the last layer below the cut. It and the layers before it must be frozen.
-        taps: The outputs to store: one, or that of the encoder and one of the decoder.
-        inside: Modules around the stored part, each with a description of its randomness in train mode. They must be in
-            eval mode.
+        taps: The outputs to store: a single one, or the encoder's output and one of the decoder.
+        inside: Modules that contain the stored part and would be random in train mode, each with a description of what
+            is random. They must be in eval mode.
     """
 
     last: str
@@ -87,10 +87,10 @@ def decoder_cuts(encoder: Sequence[Cut], decoder: Sequence[Cut]) -> list[Cut]:
 
 
 def lengths_of(lengths: Tensor, tokens: Tensor) -> Tensor:
-    """Return the valid steps of an encoder that reads tokens, `(batch,)`."""
+    """Return the number of valid steps `(batch,)` in an encoder that reads tokens."""
     return lengths
 
 
 def tokens_of(lengths: Tensor, tokens: Tensor) -> Tensor:
-    """Return the valid steps of a decoder, `(batch,)`."""
+    """Return the number of valid steps `(batch,)` in a decoder."""
     return tokens

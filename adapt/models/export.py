@@ -1,4 +1,4 @@
-"""Export a model without anything of innertune: a folder in the transformers format, or a plain state dict."""
+"""Export a model for use without innertune: as a folder in the transformers format, or a plain state dict."""
 
 import copy
 import os
@@ -91,7 +91,7 @@ def _write_folder(model: Model, net: Any, made: Path) -> None:
         net.generation_config = original
     loaded = load_transformers(str(made)).model.net.state_dict()
     for name, tensor in net.state_dict().items():
-        # Fixed position embeddings are not loaded but computed again, in 32 bits.
+        # Networks do not load fixed position embeddings but recompute them, in 32 bits.
         again = loaded.get(name)
         fixed = f"net.{name}" in model.never_trained
         if again is None or not (torch.equal(again, tensor.to(again.dtype)) or fixed):

@@ -10,7 +10,8 @@ from torch import Tensor
 from adapt.models.factors import Factors, merged_weights
 from adapt.models.model import Model
 
-# The tolerated difference to the weights merged on another machine: relative to their change, and to their size.
+# How far merged weights may differ from those merged on another machine: relative to the change by the factors, and
+# relative to the size of the weights.
 _CHANGE_TOLERANCE, _SIZE_TOLERANCE = 1e-3, 1e-6
 
 
@@ -26,8 +27,8 @@ def factor_tensors(factors: Sequence[Factors]) -> dict[str, Tensor]:
 def factor_facts(factors: Sequence[Factors], merged: Mapping[str, Tensor]) -> list[dict[str, Any]]:
     """Return the description of factors, as JSON: each method with its options, and the modules that have it.
 
-    Methods that peft merges may give slightly different weights on another machine. Each of their modules has a sketch
-    of the merged weights (`_sketch`), which loading compares.
+    If peft does the merging, the weights may differ slightly on another machine. The description therefore has a sketch
+    of the merged weights of each such module (`_sketch`), against which loading checks them.
     """
     groups: list[dict[str, Any]] = []
     for one in factors:
@@ -44,7 +45,7 @@ def factor_facts(factors: Sequence[Factors], merged: Mapping[str, Tensor]) -> li
 
 
 def with_factors(base: Model, factors: Sequence[Factors]) -> dict[str, Tensor]:
-    """Return the weights of a base that the factors change, after merging, by their names in its network."""
+    """Merge factors into a base's weights, and return the changed weights by their names in its network."""
     return {
         f"{_in_net(one.module)}.{kind}": tensor
         for one in factors
@@ -63,7 +64,7 @@ def load_factors(
         stored: The stored tensors; those of the factors are removed from it.
 
     Returns:
-        The changed weights by name, and whether they are the same on every machine.
+        The changed weights by name, and whether they are bit-identical on every machine.
 
     Raises:
         ValueError: a tensor is missing, does not fit the base, or the merged weights differ from those of the machine
@@ -106,7 +107,7 @@ def _compare(
 
 
 def _sketch(tensor: Tensor) -> list[float]:
-    """Return two numbers that identify a tensor: projections onto fixed directions of about unit length."""
+    """Return two numbers that identify a tensor: its projections onto two fixed vectors of about unit length."""
     flat = tensor.detach().cpu().double().flatten()
     steps = torch.arange(1, len(flat) + 1, dtype=torch.float64)
     return [float((flat * (pace * steps).cos()).sum() * (2 / len(flat)) ** 0.5) for pace in (1.0, 2.3)]

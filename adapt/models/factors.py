@@ -1,4 +1,4 @@
-"""Low-rank and other factors that peft trains next to frozen weights (LoRA, DoRA, ...), and merging them.
+"""Train peft's low-rank and other factors (LoRA, DoRA, ...) next to frozen weights, and merge them.
 
     names = add_factors(model, ["net.encoder.fc1"], "LORA", {"r": 8, "lora_alpha": 16})
     freeze_all_but(model, names)
@@ -8,7 +8,7 @@
 
 `merged_weights` computes a merged weight from the base weight and the factors, both at the end of training and when an
 adaptation is loaded. For LoRA and DoRA the computation is done here, in float64 and by elementwise operations in a
-fixed order with a single rounding, which makes it identical on every machine. For other methods peft merges.
+fixed order with a single rounding, which makes the result identical on every machine. Other methods are merged by peft.
 """
 
 import copy
@@ -57,7 +57,7 @@ class Factors:
 
     @property
     def exact(self) -> bool:
-        """Whether merging gives the same bits on every machine."""
+        """Whether merging gives bit-identical weights on every machine."""
         known = self.tensors.keys() <= {_DOWN, _UP, _LENGTH} and self.options.keys() <= _KNOWN_OPTIONS
         return self.method == "LORA" and known
 
@@ -73,7 +73,7 @@ class Merged:
 
     Args:
         factors: The factors.
-        written: By parameter name: the merged parameter, a copy of its values before, and its fingerprint after.
+        written: For each merged parameter, by name: the parameter, a copy of its old values, and its new fingerprint.
     """
 
     factors: tuple[Factors, ...]
@@ -81,7 +81,7 @@ class Merged:
 
     @property
     def counts(self) -> dict[str, int]:
-        """The number of trained values per merged parameter; a module's values count at its first parameter."""
+        """The number of trained values by merged parameter; a module's values are all counted at its first one."""
         numbers = {one.module: one.numbers for one in self.factors}
         return {name: numbers.pop(name.rpartition(".")[0], 0) for name in self.written}
 
@@ -206,8 +206,8 @@ def merged_weights(module: Any, factors: Factors) -> dict[str, Tensor]:
 
 
 def _lora(weight: Tensor, factors: Factors) -> Tensor:
-    """Return `W + scale B A` (Hu et al. 2021, section 4.1); for DoRA, with rows of the trained length (Liu et al. 2024,
-    section 4).
+    """Return `W + scale B A` (Hu et al. 2021, section 4.1). For DoRA, each row is rescaled to its trained magnitude
+    (Liu et al. 2024, section 4).
 
     It is computed in float64 and by elementwise operations in a fixed order.
     """
@@ -232,7 +232,7 @@ def _lora(weight: Tensor, factors: Factors) -> Tensor:
 
 
 def _sums(rows: Tensor) -> Tensor:
-    """Return the sum of each row by pairwise halving, in an order that no library changes."""
+    """Return the sum of each row by pairwise halving, so that the order of additions depends on no library."""
     while rows.shape[1] > 1:
         half = (rows.shape[1] + 1) // 2
         rest = rows.shape[1] - half
@@ -270,7 +270,7 @@ def why_not(model: nn.Module, name: str) -> str | None:
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
-    """Raise ValueError for options that are not plain values, or that select other modules; they may be from a file."""
+    """Raise ValueError for options, possibly read from a file, that are not plain values or select other modules."""
     for option, value in options.items():
         values = value if isinstance(value, (list, tuple)) else [value]
         plain = all(isinstance(one, (bool, int, float, str, type(None))) for one in values)
@@ -288,7 +288,7 @@ def _wrapped(module: nn.Module, name: str, method: str, options: Mapping[str, An
 
     _check_options(options)
     before = {kind: parameter.detach().clone() for kind, parameter in module.named_parameters()}
-    # Alone in a ModuleDict: in the model, peft would match names by their endings, freeze the rest and add its config.
+    # Wrap it alone in a ModuleDict: peft matches names by their endings, freezes the rest of a model and adds a config.
     holder = nn.ModuleDict({"layer": module})
     configs: dict[Any, Any] = dict(PEFT_TYPE_TO_CONFIG_MAPPING)
     draw = seed * 1_000_003 + zlib.crc32(name.encode())
@@ -307,7 +307,7 @@ def _wrapped(module: nn.Module, name: str, method: str, options: Mapping[str, An
             for kind, parameter in module.named_parameters():
                 parameter.copy_(before[kind])
         raise ValueError("with these options it changes the frozen weight.")
-    # Networks read these from their convolutions, as Whisper does.
+    # Some networks, such as Whisper, read these attributes from their convolutions.
     for attribute in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups"):
         if hasattr(module, attribute) and not hasattr(layer, attribute):
             setattr(layer, attribute, getattr(module, attribute))

@@ -35,7 +35,7 @@ def counted_flops() -> Iterator[FlopCounterMode]:
 
     A multiplication and an addition count as two. `get_total_flops()` of the yielded counter returns the sum.
     """
-    # The counter does not know the CPU's fused attention and would skip it.
+    # By default the counter does not count the CPU's fused attention.
     with (
         sdpa_kernel(SDPBackend.MATH),
         FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _conv_backward}) as counter,

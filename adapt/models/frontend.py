@@ -14,7 +14,7 @@ N_MELS = 40  # mel bands that the MFCC is computed from
 
 
 class Frontend(nn.Module):
-    """Compute features of a padded batch that equal those of each utterance alone.
+    """Compute features. Those of an utterance in a padded batch equal those of the utterance alone.
 
     The spectrogram pads with zeros (not by reflection), as a batch does; mean and deviation are computed over the valid
     frames only; frames after an utterance's end are zero.
@@ -46,7 +46,7 @@ class Frontend(nn.Module):
             self.transform = nn.Identity()
 
     def steps(self, lengths: Tensor) -> Tensor:
-        """Return the number of feature frames for these numbers of samples; both are `(batch,)`."""
+        """Return the number of feature frames of each utterance from its number of samples; both are `(batch,)`."""
         return lengths if self.features == "waveform" else lengths // HOP + 1
 
     @torch.no_grad()

@@ -19,7 +19,8 @@ from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from interventions.sites import Layer, find_sites
 
-# The speech encoder-decoders that are supported. How others (SeamlessM4T, SpeechT5) treat padding was not examined.
+# The supported speech encoder-decoders. Others (SeamlessM4T, SpeechT5) are left out: how they treat padding was not
+# examined.
 SPEECH_SEQ2SEQ = {
     "WhisperForConditionalGeneration",
     "Speech2TextForConditionalGeneration",
@@ -62,7 +63,7 @@ def read(auto: str, reference: str, **options: Any) -> Any:
     import transformers
     from safetensors import SafetensorError
 
-    transformers.logging.set_verbosity_error()  # innertune reports what a user must know
+    transformers.logging.set_verbosity_error()  # innertune itself reports what a user must know
     transformers.logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
@@ -114,7 +115,7 @@ def new_network(auto: str, reference: str) -> Any:
 
 
 def wrong_family(expected: str, pretrained: str, loaded: Loaded) -> InputError:
-    """Return the error for a model that `model=expected` does not wrap."""
+    """Return the error for a model that is of another family than `model=expected`."""
     return InputError(
         f"'{pretrained}' is of the family {loaded.header['family']}, not {expected}. Give pretrained= (a folder in "
         "the transformers format, or OWNER/NAME on the hub), or model=pretrained to use this one."
@@ -147,9 +148,9 @@ def vocabulary(tokenizer: Any, units: int) -> tuple[str, ...]:
 
 
 def make_layers(model: Model, groups: Mapping[str, Iterable[str]]) -> list[Layer]:
-    """Return the layers made of these modules, by name; a layer's site is its widest linear map or convolution.
+    """Group modules into layers: `groups` has the names of each layer's modules, by the layer's name.
 
-    Groups without parameters are left out.
+    A layer's site is its widest linear map or convolution. Groups without parameters are left out.
     """
     sites = find_sites(model)
     layers = []
@@ -181,7 +182,7 @@ def eval_frozen_layers(model: Model, stacks: Iterable[str]) -> None:
 
 
 def audio_or_silence(audio: Tensor, lengths: Tensor) -> Tensor:
-    """Return the audio; if it is empty, because a cached prefix replaces it, as many samples of silence."""
+    """Return the audio, or silence of the same lengths if it is empty because a cached prefix replaces it."""
     return audio if audio.shape[1] else audio.new_zeros(len(lengths), int(lengths.max()))
 
 

@@ -101,7 +101,7 @@ class HFCTC(CTCModel):
             gradient_checkpointing: Whether to recompute activations in the backward pass, which saves memory.
 
         Raises:
-            InputError: a probability is not in [0, 1), or the model has no embedding to mask with.
+            InputError: a probability is not in [0, 1), or the model has no mask embedding.
         """
         config = self.net.config
         for name, value in (("mask_time_prob", mask_time_prob), ("layerdrop", layerdrop)):
@@ -181,11 +181,12 @@ class HFCTC(CTCModel):
         """Set train or eval mode; frozen layers stay in eval mode."""
         super().train(mode)
         if mode:
-            # Otherwise the network computes the gradient of the waveform, through all convolutions.
+            # Otherwise the network computes a gradient for the waveform, back through all convolutions.
             self._body.feature_extractor._requires_grad = False
             hf.eval_frozen_layers(self, [f"{self._prefix}.encoder"])
             if self.adapter:
-                # Its LayerDrop would skip a convolution that halves the steps, which the network does not expect.
+                # LayerDrop in the adapter could skip a convolution that halves the number of steps, and the network
+                # cannot handle that.
                 self._body.adapter.training = False
         return self
 
@@ -197,7 +198,7 @@ class HFCTC(CTCModel):
     def layers(self) -> list[Layer]:
         """The convolutions, projection, positions, transformer layers, adapter layers (if any) and output layer.
 
-        The projection includes the embedding to mask with; the last transformer layer includes the norm after it.
+        The projection includes the mask embedding (SpecAugment); the last transformer layer includes the norm after it.
         """
         body, encoder = self._prefix, f"{self._prefix}.encoder"
         convolutions = [f"{body}.feature_extractor.conv_layers.{n}" for n in range(len(self._convolutions))]
@@ -232,7 +233,7 @@ class HFCTC(CTCModel):
         return steps_after(self._windows(site.name), lengths)
 
     def _windows(self, name: str) -> list[Window]:
-        """Return the sliding windows up to a site."""
+        """Return the sliding windows from the waveform to a site."""
         place = name.removeprefix(f"{self._prefix}.")
         convolutions = self._windows_after(0)
         if place.startswith("feature_extractor.conv_layers."):
@@ -249,12 +250,12 @@ class HFCTC(CTCModel):
         return self._windows_after(len(self.adapter)) if name == self.head else convolutions
 
     def _windows_after(self, adapted: int) -> list[Window]:
-        """Return the windows of the feature encoder and of the first `adapted` convolutions of an adapter."""
+        """Return the sliding windows of the feature encoder and of the first `adapted` convolutions of the adapter."""
         return [window(conv) for conv in (*(layer.conv for layer in self._convolutions), *self.adapter[:adapted])]
 
     @property
     def cuts(self) -> list[Cut]:
-        """After the feature encoder, the positions and each transformer layer.
+        """One cut after the feature encoder, one after the positions, and one after each transformer layer.
 
         WavLM can be cut after its last transformer layer only, because its first layer passes positions to the others.
         A model that runs one utterance at a time has no cuts.
@@ -314,7 +315,8 @@ def hf_ctc(
     Args:
         pretrained: A folder in the transformers format, OWNER/NAME on the hub, or a run of innertune.
         base: The base of an adaptation; needed if the base was moved.
-        config: Without `pretrained`: a folder with config.json and the files of a processor; the weights are random.
+        config: For a new model (no `pretrained`), which gets random weights: a folder with config.json and the files of
+            a processor.
         mask_time_prob: See `HFCTC.configure`.
         layerdrop: See `HFCTC.configure`.
         gradient_checkpointing: See `HFCTC.configure`.

@@ -22,18 +22,18 @@ from adapt.models.steps import min_samples, step_after, steps_after
 from adapt.models.task import dictation
 from interventions.sites import TOKEN, Layer, Part, Site, Step, find_sites
 
-MAX_TOKENS = 256  # of an output, if the model's files do not set it
+MAX_TOKENS = 256  # the maximum length of an output, if the model's files set none
 _CROSS_ATTENTION = (".encoder_attn.", ".crossattention.")
 _KEYS_AND_VALUES = (".k_proj", ".v_proj", ".key", ".value")
 _LATE_NORMS = ("layer_norm", "final_layer_norm", "norm")
 
 
 class HFSpeechEncoderDecoder(SpeechDecoderModel):
-    """A Speech2Text, Moonshine or SpeechEncoderDecoderModel: it maps waveforms to tokens, one after another.
+    """A Speech2Text, Moonshine or SpeechEncoderDecoderModel. It maps waveforms to text, one token after another.
 
     The encoders are in `adapt/models/hf_speech_encoders.py`. The decoder of a SpeechEncoderDecoderModel must be built
     like BART's or BERT's. While training, dropout, LayerDrop and SpecAugment are on as in the model's config; frozen
-    layers have none (`hf.eval_frozen_layers`).
+    layers have none of these (`hf.eval_frozen_layers`).
 
     Args:
         net: The network.
@@ -79,7 +79,7 @@ class HFSpeechEncoderDecoder(SpeechDecoderModel):
         self.set_generation(options or GenerationOptions())
 
     def _special_tokens(self) -> tuple[int, int, int]:
-        """Return the tokens with which the decoder starts, ends and pads."""
+        """Return the decoder's start, end and padding tokens."""
         sources = (self.net.generation_config, self.net.config)
         start, end, padding = (
             next((unit for source in sources if (unit := getattr(source, name, None)) is not None), None)
@@ -94,7 +94,7 @@ class HFSpeechEncoderDecoder(SpeechDecoderModel):
         return start, end, end if padding is None else padding
 
     def _max_tokens(self) -> int | None:
-        """Return the maximum number of tokens that the decoder reads; None if there is no limit."""
+        """Return the maximum number of tokens that the decoder can read; None if there is no limit."""
         config = getattr(self.net.config, "decoder", self.net.config)
         limit = getattr(config, "max_target_positions", None) or getattr(config, "max_position_embeddings", None)
         # RoBERTa numbers its positions from one after its padding index.
@@ -112,7 +112,7 @@ class HFSpeechEncoderDecoder(SpeechDecoderModel):
         return [f"{name}.{number}" for number in range(len(layers))]
 
     def _unplaced(self) -> set[str]:
-        """Return the parameters that are in no layer."""
+        """Return the names of the parameters that are in no layer."""
         modules = {module for layer in self.layers for module in layer.modules}
         return {name for name, _ in self.named_parameters() if name.rpartition(".")[0] not in modules}
 
@@ -129,7 +129,7 @@ class HFSpeechEncoderDecoder(SpeechDecoderModel):
         forced = self.net.generation_config.forced_bos_token_id
         default = next((code for code, unit in languages.items() if unit == forced), None)
         language = options.language or default
-        # The tokens with which `generate` starts, and therefore training too.
+        # The prompt tokens of `generate`, which training must start with too.
         if language is not None:
             self.prefix = [languages[language]]
         elif forced is not None:
@@ -270,7 +270,7 @@ class HFSpeechEncoderDecoder(SpeechDecoderModel):
 
     @property
     def cuts(self) -> list[Cut]:
-        """Those of the encoder, and one after each of the decoder's layers."""
+        """The encoder's cuts, and one after each layer of the decoder."""
         candidates = [f"{self._stack}.{norm}" for norm in _LATE_NORMS]
         norms = [name for name in candidates if name in hf.submodules(self, name)]
         inside = {self._stack: "LayerDrop and dropout are on"}

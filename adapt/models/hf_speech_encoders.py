@@ -33,8 +33,8 @@ from interventions.sites import length_mask
 class SpeechEncoder(ABC):
     """The encoder of a wrapped network. Names of modules start with the wrapper's `net.`
 
-    `prefix` is the encoder's name, `stack` that of the module that runs its transformer layers. `no_sites` are globs of
-    linear maps that are never called.
+    `prefix` is the encoder's name, `stack` that of the module that runs its transformer layers. `no_sites` are globs
+    over the names of linear maps that are never called.
     """
 
     prefix: str
@@ -56,7 +56,7 @@ class SpeechEncoder(ABC):
 
     @abstractmethod
     def windows(self, name: str = "") -> list[Window]:
-        """Return the sliding windows up to one of the encoder's modules; for any other name, up to its output."""
+        """Return the sliding windows from the waveform to a module of the encoder; for other names, to its output."""
 
     @abstractmethod
     def layers(self, model: nn.Module) -> dict[str, list[str]]:
@@ -77,14 +77,14 @@ class SpeechEncoder(ABC):
         yield
 
     def configure_training(self) -> None:  # noqa: B027 (most encoders need nothing)
-        """Switch off what must be off while training; called in train mode."""
+        """Switch off what must not be active in training. Call it in train mode."""
 
 
 class WaveformEncoder(SpeechEncoder):
     """wav2vec2, HuBERT, WavLM or UniSpeech in a SpeechEncoderDecoderModel.
 
-    While training, SpecAugment (on hidden states) is on as in the encoder's config. The LayerDrop of an adapter is off:
-    skipping a convolution doubles the steps, and the network's mask would hide the second half.
+    While training, SpecAugment (on hidden states) is on as in the encoder's config. LayerDrop is off in an adapter:
+    skipping one of its convolutions doubles the number of steps, and the network's mask would hide the second half.
     """
 
     prefix, stack = "net.encoder", "net.encoder.encoder"
@@ -143,7 +143,7 @@ class WaveformEncoder(SpeechEncoder):
             name: hf.submodules(model, name)
             for name in [f"{body}.feature_extractor.conv_layers.{n}" for n in range(len(self._convolutions))]
         }
-        # The encoder itself holds the embedding to mask with.
+        # The mask embedding is a parameter of the encoder itself.
         groups[f"{body}.feature_projection"] = [body, *hf.submodules(model, f"{body}.feature_projection")]
         groups[f"{encoder}.pos_conv_embed"] = hf.submodules(model, f"{encoder}.pos_conv_embed", f"{encoder}.dropout")
         blocks = [f"{encoder}.layers.{n}" for n in range(len(self.body.encoder.layers))]
@@ -245,8 +245,8 @@ class MoonshineEncoder(SpeechEncoder):
         self.norm.set_lengths(lengths)
         audio = hf.audio_or_silence(audio, lengths)
         x = normalised(audio, lengths) if self.normalises else audio
-        # The network uses every 384th value of the mask for a step, even if the step's window reaches into padding. The
-        # mask is therefore computed from the number of valid steps.
+        # The network takes every 384th value of the mask as the mask of its steps, and so counts steps as valid whose
+        # window reaches into padding. The mask is therefore computed from the number of valid steps.
         steps, stride = steps_after(self.windows(), lengths), 1
         for one in self.windows():
             stride *= one.stride

@@ -1,4 +1,4 @@
-"""Whisper, and the builder of all speech encoder-decoders of transformers."""
+"""Whisper, and the function that builds any speech encoder-decoder of transformers."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,11 +29,11 @@ ENCODER, DECODER = "net.model.encoder", "net.model.decoder"
 
 
 class HFSpeechSeq2Seq(SpeechDecoderModel):
-    """A Whisper with its processor: it maps waveforms to tokens, one after another.
+    """A Whisper model with its processor. It maps waveforms to text, one token after another.
 
-    Every utterance is padded to one window (30 s), also outside a batch, so padding never changes a result; longer ones
-    are rejected. While training, SpecAugment and LayerDrop are on as in the model's config; frozen layers have neither
-    LayerDrop nor dropout (`hf.eval_frozen_layers`).
+    Every utterance is padded to one 30 s window, even if it is alone in its batch, so padding never changes a result.
+    Longer utterances are rejected. While training, SpecAugment and LayerDrop are on as in the model's config; frozen
+    layers have neither LayerDrop nor dropout (`hf.eval_frozen_layers`).
 
     Args:
         net: The network.
@@ -67,8 +67,8 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
             raise InputError(f"task must be transcribe or translate, got {options.task!r}.")
         if not multilingual and (options.language is not None or options.task != "transcribe"):
             raise InputError("This model has only one language. Leave out language and task.")
-        # The tokens with which `generate` starts, and therefore training too. Not the tokenizer's own prefix, which
-        # finds a language by its position among all of Whisper's languages.
+        # The prompt tokens of `generate`, which training must start with too. The tokenizer's own prefix is not used:
+        # it looks a language up by its position among all of Whisper's languages.
         prefix = [known.lang_to_id[_language_token(options.language, known)]] if options.language is not None else []
         prefix += [known.task_to_id[options.task]] if multilingual else []
         prefix += [unit for unit in (getattr(known, "no_timestamps_token_id", None),) if unit is not None]
@@ -188,7 +188,7 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
         return step_after(self._windows(name), self.sample_rate) if from_audio else TOKEN
 
     def _windows(self, name: str) -> list[Window]:
-        """Return the sliding windows up to a site: the spectrogram, which pads the end, and two convolutions."""
+        """Return the sliding windows from the waveform to a site: spectrogram (padded at its end), convolutions."""
         encoder = self.net.model.encoder
         windows = [Window(1, self.processor.feature_extractor.hop_length), window(encoder.conv1)]
         return windows if name == f"{ENCODER}.conv1" else [*windows, window(encoder.conv2)]
@@ -198,7 +198,10 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
 
     @property
     def cuts(self) -> list[Cut]:
-        """After each of the encoder's and the decoder's layers. The encoder's whole window is stored."""
+        """One cut after each layer of the encoder and the decoder.
+
+        The encoder's output is stored for the whole 30 s window.
+        """
         config, drop = self.net.config, "LayerDrop and dropout are on"
         masks = config.apply_spec_augment and max(config.mask_time_prob, config.mask_feature_prob) > 0
         inside = {ENCODER: drop} | ({"net.model": "SpecAugment hides parts of the features"} if masks else {})
@@ -263,8 +266,8 @@ def hf_speech_seq2seq(
     Args:
         pretrained: A folder in the transformers format, OWNER/NAME on the hub, or a run of innertune.
         base: The base of an adaptation; needed if the base was moved.
-        config: Without `pretrained`: a folder with config.json, generation_config.json and the files of a processor;
-            the weights are random.
+        config: For a new model (no `pretrained`), which gets random weights: a folder with config.json,
+            generation_config.json and the files of a processor.
         language: See `GenerationOptions`; None keeps the language of the run.
         task: See `GenerationOptions`; None keeps that of the run.
         beams: See `GenerationOptions`; None keeps the number of the run.

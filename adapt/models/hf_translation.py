@@ -22,7 +22,7 @@ from adapt.models.task import Task, translation
 from interventions.sites import TOKEN, Layer, Part, Site, find_sites, length_mask
 
 _CACHED_TEXTS = 200_000
-MAX_TOKENS = 256  # of a translation, if neither the user nor the model's files set it
+MAX_TOKENS = 256  # the maximum length of a translation, if neither the user nor the model's files set one
 _KEYS_AND_VALUES = ("k_proj", "v_proj", "EncDecAttention.k", "EncDecAttention.v")
 
 
@@ -34,8 +34,8 @@ class TranslationOptions:
         source_lang: The source language's code in a multilingual model (NLLB: eng_Latn, M2M100: en, mBART: en_XX).
         target_lang: The target language's code in a multilingual model.
         prefix: A text before every source: T5's "translate English to German: ", or a Marian's ">>deu<< ".
-        beams: The number of beams; None is that of the model's files.
-        max_tokens: The maximum length of a translation in tokens; None is that of the model's files.
+        beams: The number of beams; None for that of the model's files.
+        max_tokens: The maximum length of a translation in tokens; None for that of the model's files.
         tokenize: The tokenizer of BLEU (`adapt.metrics.translation_metrics`).
     """
 
@@ -58,7 +58,7 @@ class TextReader:
         self._cache: dict[tuple[str, str], list[int]] = {}
 
     def length(self, pair: Pair) -> float:
-        """Return the number of tokens of the longer side."""
+        """Return the number of tokens of the source or of the target, whichever is longer."""
         return max(len(self.source(pair)), len(self.target(pair.target)))
 
     def read(self, pair: Pair, speed: float = 1.0) -> Tensor:
@@ -84,8 +84,8 @@ class TextReader:
 class HFTranslation(DecoderModel):
     """A translation model with its tokenizer: an encoder over tokens and an autoregressive decoder.
 
-    Attention is masked by the sources' lengths, so padding changes no result. While training, LayerDrop is on as in the
-    model's config; frozen layers have neither LayerDrop nor dropout (`hf.eval_frozen_layers`).
+    Attention is masked by the sources' lengths, so padding does not change results. While training, LayerDrop is on as
+    in the model's config; frozen layers have neither LayerDrop nor dropout (`hf.eval_frozen_layers`).
 
     Args:
         net: The network.
@@ -171,8 +171,8 @@ class HFTranslation(DecoderModel):
             arguments[name] = min(limit, self._positions or limit)
         if options.target_lang is not None:
             language = self._language_token("target_lang", options.target_lang)
-            # Some tokenizers put the language before the target, as the first token to write; others after it, and
-            # then the decoder starts with it, as in mBART.
+            # Some tokenizers put the language token before the target: it is the first token to generate. Others put it
+            # after the target, as for mBART: the decoder then starts with it.
             first = self.encode("")[0] == language
             arguments["forced_bos_token_id" if first else "decoder_start_token_id"] = language
         return arguments
@@ -271,7 +271,7 @@ class HFTranslation(DecoderModel):
 
     @property
     def cuts(self) -> list[Cut]:
-        """After each of the encoder's and the decoder's layers.
+        """One cut after each layer of the encoder and the decoder.
 
         T5's stacks can be cut after their last layer only, because the first layer passes positions to the others.
         """
@@ -376,8 +376,8 @@ def hf_translation(
         pretrained: A folder in the transformers format, OWNER/NAME on the hub, the name of an embedded model, or a run
             of innertune.
         base: The base of an adaptation; needed if the base was moved.
-        config: Without `pretrained`: a folder with config.json, generation_config.json and the files of a tokenizer, or
-            the name of an embedded model to take these from; the weights are random.
+        config: For a new model (no `pretrained`), which gets random weights: a folder with config.json,
+            generation_config.json and the files of a tokenizer, or the name of an embedded model to take these from.
         source_lang: The source language's code.
         target_lang: The target language's code.
         prefix: A text before every source.

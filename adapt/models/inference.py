@@ -24,8 +24,8 @@ def decode_examples(
     Args:
         model: The model.
         task: The task that decodes; usually `model.task`.
-        examples: Utterances or sentence pairs.
-        loader: How to batch them.
+        examples: Utterances or sentence pairs to decode.
+        loader: Batches the examples.
         what: The label of the progress bar.
     """
     texts: dict[int, str] = {}

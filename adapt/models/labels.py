@@ -11,7 +11,7 @@ ENGLISH = " 'abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True)
 class Labels:
-    """The characters of the output units, in order; the CTC blank at index `blank` is written as "".
+    """The character of each output unit, in order; "" at index `blank`, for the CTC blank.
 
     Raises:
         InputError: there is no "" at index `blank`, there is no other label, a label occurs twice, or a label is not a

@@ -9,7 +9,7 @@ from adapt.models.model import Model
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model with its weights, the reference it was loaded from, its fingerprint, and the header of its file."""
+    """A model with its weights, the reference it was loaded from, its fingerprint and its file's header."""
 
     model: Model
     reference: str

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from adapt.errors import InputError
 from adapt.models.hf import save_files
 
-# These spell every English or German text of any domain.
+# With these characters, every English or German text can be encoded.
 CHARACTERS = string.ascii_letters + "äöüÄÖÜß" + string.digits + ".,!?'-:"
 
 
@@ -37,8 +37,9 @@ def marian_config(
     """Write the folder that the option `config` of `hf_translation` names, and return it.
 
     It has config.json, generation_config.json and a tokenizer (BPE), which is trained on the sentences. The joint
-    vocabulary has the layout of published Marian models: "</s>" is 0, "<unk>" is 1, and "<pad>" is the last token and
-    starts the decoder. Encoder, decoder and output layer share one embedding. The same sentences give the same bytes.
+    vocabulary has the layout of published Marian models: "</s>" is 0, "<unk>" is 1, and "<pad>" is the last token,
+    which also starts the decoder. Encoder, decoder and output layer share one embedding. The same sentences always give
+    the same files, byte for byte.
 
     Args:
         folder: The folder to write to.

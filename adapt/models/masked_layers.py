@@ -1,4 +1,4 @@
-"""Layers that ignore padding, which makes the result of a padded batch equal to that of each utterance alone."""
+"""Layers that ignore padding, so that a padded batch gives the same results as each utterance alone."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from interventions.sites import length_mask
 
 
 class MaskedGroupNorm(nn.GroupNorm):
-    """Group norm whose mean and variance are computed over the valid frames only.
+    """A group norm whose mean and variance are computed over the valid frames only.
 
     It replaces a network's own group norm and uses its parameters.
 
     Args:
         norm: The norm to replace.
-        conv: The convolution before it, which reads samples and has no padding.
+        conv: The convolution before the norm. It reads samples and has no padding.
     """
 
     def __init__(self, norm: nn.GroupNorm, conv: nn.Conv1d) -> None:
@@ -42,7 +42,7 @@ class MaskedGroupNorm(nn.GroupNorm):
 
 
 class MaskedConv1d(nn.Conv1d):
-    """Convolution that reads zeros after the last valid frame of each utterance.
+    """A convolution that reads zeros after the last valid frame of each utterance.
 
     It replaces a network's own convolution and uses its parameters. Only convolutions with padding need it: without
     padding, no valid output frame depends on frames after the last valid one.

@@ -22,8 +22,8 @@ InputKind = Literal["argument", "output", "embedding"]
 class Model(nn.Module, ABC):
     """A speech recogniser or translation model that wraps a network from another library.
 
-    `net` is the wrapped network; checkpoints hold its parameters and buffers. `reader` converts an example into what
-    the network reads. `task` has the loss, the decoding and the metrics.
+    `net` is the wrapped network; checkpoints hold its parameters and buffers. `reader` converts an example into the
+    network's input. `task` has the loss, the decoding and the metrics.
     """
 
     net: nn.Module
@@ -91,8 +91,7 @@ class Model(nn.Module, ABC):
     def cuts(self) -> list[Cut]:
         """The places, from input to output, at which the outputs of lower layers can be stored and replayed.
 
-        During a replay (`adapt/training/prefix.py`) `forward` gets audio of no samples, `(batch, 0)`, and the true
-        lengths.
+        During a replay (`adapt/training/prefix.py`), `forward` gets empty audio, `(batch, 0)`, with the true lengths.
         """
 
     @property
@@ -108,11 +107,11 @@ class Model(nn.Module, ABC):
     @property
     @abstractmethod
     def never_trained(self) -> frozenset[str]:
-        """Parameters that training cannot change, or that their authors keep fixed. Tunings leave them out."""
+        """The parameters that training cannot change, or that the model's authors keep fixed. Tunings skip them."""
 
     @abstractmethod
     def rejection_reason(self, example: Any, length: int, training: bool) -> str | None:
-        """Return why an example of `length` samples or tokens cannot be read (or trained on); None if it can."""
+        """Return why an example of `length` samples or tokens cannot be read or trained on; None if it can."""
 
     @abstractmethod
     def set_augment(self, augment: nn.Module) -> None:
@@ -120,7 +119,7 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def header(self) -> dict[str, Any]:
-        """Return what files store about the model, as JSON: its family (a module of `adapt.models`) and its options."""
+        """Return how files describe the model, as JSON: its family (a module of `adapt.models`) and its options."""
 
     @abstractmethod
     def with_header(self, header: Mapping[str, Any]) -> "Model":
@@ -140,7 +139,7 @@ class CTCModel(Model):
     @property
     @abstractmethod
     def blank(self) -> int:
-        """The output unit that writes nothing."""
+        """The index of the CTC blank among the output units."""
 
     @property
     def labels(self) -> Labels | None:
@@ -209,7 +208,7 @@ class DecoderModel(Model):
 
 
 class SpeechDecoderModel(DecoderModel):
-    """A speech recogniser with a decoder. `multilingual` means that it can be set to one of several languages."""
+    """A speech recogniser with a decoder. `multilingual` tells whether its language can be set."""
 
     generation_options: GenerationOptions
     multilingual: bool = False

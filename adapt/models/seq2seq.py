@@ -11,11 +11,11 @@ from adapt.data.loader import Batch
 from adapt.errors import InputError
 from interventions.sites import Site
 
-IGNORED = -100  # fills targets after their end; the loss skips it
+IGNORED = -100  # pads targets; the loss skips it
 
 
 class Seq2Seq(Protocol):
-    """What the functions of this module need of a model; `adapt.models.model.DecoderModel` documents it."""
+    """The part of `adapt.models.model.DecoderModel` that this module uses; see there for its documentation."""
 
     def __call__(self, inputs: Tensor, lengths: Tensor, targets: Tensor, /) -> Tensor: ...
 
@@ -32,7 +32,7 @@ def seq2seq_loss(model: Seq2Seq, batch: Batch) -> Tensor:
 
 
 def references(model: Seq2Seq, examples: Sequence[Example]) -> Tensor:
-    """Return the target tokens of examples, `(batch, tokens)`, filled with `IGNORED` after each end."""
+    """Return the target tokens of examples, `(batch, tokens)`, padded with `IGNORED`."""
     rows = [torch.tensor(model.encode(example.text)) for example in examples]
     return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORED)
 
@@ -49,7 +49,7 @@ def shifted(targets: Tensor, start: int, padding: int) -> Tensor:
 
 
 def seq2seq_decode(model: Seq2Seq, batch: Batch) -> list[str]:
-    """Return what the model writes without a reference."""
+    """Return the hypotheses that the model generates, one per example."""
     return model.generate(batch.inputs, batch.lengths)
 
 

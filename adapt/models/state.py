@@ -1,4 +1,4 @@
-"""A network's weights by name: read, fill, fingerprint."""
+"""Read, load and fingerprint the weights of a network, by name."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,5 +40,5 @@ def load_weights(model: Model, state: Mapping[str, Tensor], path: Path) -> None:
     unknown = sorted(state.keys() - expected.keys())
     if unknown:
         raise InputError(f"'{path}' does not fit this model: the model has no '{unknown[0]}'.")
-    # Not strict: tied weights have further names, and the loop above has checked that nothing is missing.
+    # Not strict, because tied weights have further names. The loop above has checked that nothing is missing.
     model.net.load_state_dict({name: state[name].to(tensor.dtype) for name, tensor in expected.items()}, strict=False)

@@ -32,7 +32,7 @@ def window(conv: nn.Conv1d) -> Window:
 
 
 def steps_after(windows: Iterable[Window], samples: Tensor) -> Tensor:
-    """Return how many steps utterances of `samples` samples have after these windows; both are `(batch,)`.
+    """Return the number of steps after these windows, `(batch,)`, of utterances of `samples` samples, `(batch,)`.
 
     An utterance that is too short for one of the windows has 0 steps, even if a later window pads.
     """
@@ -43,7 +43,7 @@ def steps_after(windows: Iterable[Window], samples: Tensor) -> Tensor:
 
 
 def min_samples(windows: Iterable[Window]) -> int:
-    """Return how many samples an utterance needs for one step after these windows."""
+    """Return the minimum number of samples of an utterance that gives one step after these windows."""
     count = 1
     for one in reversed(list(windows)):
         count = max(1, (count - 1) * one.stride + one.reach - 2 * one.padding)

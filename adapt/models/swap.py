@@ -29,7 +29,7 @@ class Applied:
         model: The model, which already has the adaptation's weights.
         reference: The reference of the adaptation.
         adapted: The model's fingerprint with the adaptation.
-        header: The model's header before.
+        header: The model's header before the adaptation was applied.
         before: The replaced tensors.
     """
 
@@ -72,8 +72,8 @@ def apply(model: Model, adaptation: str, check: bool = True) -> Applied:
     Args:
         model: The base of the adaptation.
         adaptation: The folder of an `adapt` run.
-        check: Compute the model's fingerprint before and after. Without it, the model is assumed to be the base, unless
-            another adaptation was applied to it.
+        check: Whether to check the model's fingerprint before and after. Without it, the model is assumed to be the
+            base, unless another adaptation was applied to it.
 
     Raises:
         InputError: there is no such adaptation, it is damaged, it belongs to another base, or its output layer has
@@ -118,7 +118,7 @@ def _write(model: Model, tensors: Mapping[str, Tensor], header: dict[str, Any]) 
 
 
 def _stack(model: Model) -> list[Applied]:
-    """Return the adaptations applied to a model, the last one on top; an attribute of the model itself."""
+    """Return the adaptations applied to a model, the newest last. The list is an attribute of the model itself."""
     return vars(model).setdefault("_applied", [])
 
 

@@ -1,7 +1,7 @@
 """Apply adaptations to a model's own file and remove them again, bit for bit. Several can be stacked.
 
-The replaced tensors are stored in one file next to the model, `model.replaced.safetensors`, which is all that is needed
-to go back. If the process is killed, the model file is either the old or the new one: the file of replaced tensors is
+The replaced tensors are stored in one file next to the model, `model.replaced.safetensors`; nothing else is needed to
+go back. If the process is killed, the model file is either the old or the new one: the file of replaced tensors is
 written before the model when an adaptation is applied, and after it when one is removed. An entry that does not belong
 to the model file is recognised by the model's fingerprint.
 """

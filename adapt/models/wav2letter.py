@@ -37,8 +37,8 @@ class Wav2LetterShape:
     Args:
         features: The input features.
         n_features: The number of features per frame.
-        inner: The units of layers 0-7; None, together with `big`, for torchaudio's network.
-        big: The units of layers 8-9.
+        inner: The number of units in layers 0-7. For torchaudio's network, this and `big` are None.
+        big: The number of units in layers 8-9.
         normalisation: The normalisation after each convolution; torchaudio's network has none.
     """
 
@@ -50,7 +50,7 @@ class Wav2LetterShape:
 
 
 class Wav2LetterCTC(CTCModel):
-    """A Wav2Letter with its front end and its alphabet: it maps waveforms to log-probabilities of characters.
+    """A Wav2Letter with its front end and its alphabet. It maps waveforms to log-probabilities of characters.
 
     Frames after an utterance's end are set to zero before each convolution, so padding never changes a result.
     Checkpoints hold the `state_dict` of `net` only.
@@ -165,7 +165,7 @@ class Wav2LetterCTC(CTCModel):
         return steps_after(self._windows(site.name), lengths)
 
     def _windows(self, name: str) -> list[Window]:
-        """Return the sliding windows up to a site: the spectrogram, which pads half a window, and the convolutions."""
+        """Return the sliding windows from waveform to site: spectrogram (padded by half a window), convolutions."""
         windows = [] if self.shape.features == "waveform" else [Window(reach=0, stride=HOP)]
         for place, module in self._chain():
             if (conv := _convolution(module)) is not None:
@@ -176,7 +176,7 @@ class Wav2LetterCTC(CTCModel):
 
     @property
     def cuts(self) -> list[Cut]:
-        """After each layer except the last."""
+        """One cut after each layer except the last."""
         random = (
             {} if isinstance(self.augment, nn.Identity) else {"augment": "augmentation hides parts of the features"}
         )
@@ -260,7 +260,7 @@ def _links(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _convolution(module: nn.Module) -> nn.Conv1d | None:
-    # peft wraps a module that has factors.
+    # A module with factors is wrapped by peft.
     inner = getattr(module, "base_layer", module)
     return inner if isinstance(inner, nn.Conv1d) else None
 
@@ -309,7 +309,7 @@ def wav2letter_small(
 ) -> Loaded:
     """Build a Wav2Letter with configurable widths, pretrained or new.
 
-    An argument left at None is that of the checkpoint. A new model has 1.5 M weights by default.
+    An argument that is None is taken from the checkpoint. A new model has 1.5 M weights by default.
 
     Args:
         pretrained: See `wav2letter`.
@@ -317,8 +317,8 @@ def wav2letter_small(
         labels: See `wav2letter`.
         features: See `wav2letter`; "waveform" is not supported.
         n_features: See `wav2letter`.
-        inner: The units of layers 0-7; 96 for a new model.
-        big: The units of layers 8-9; 256 for a new model.
+        inner: The number of units in layers 0-7; 96 for a new model.
+        big: The number of units in layers 8-9; 256 for a new model.
         normalisation: "batch", "layer" or "none"; "batch" for a new model.
 
     Raises:
@@ -332,7 +332,7 @@ def wav2letter_small(
 def _wav2letter(
     pretrained: str | None, base: str | None, labels: str | None, defaults: dict[str, Any] | None = None, **asked: Any
 ) -> Loaded:
-    """Build a Wav2Letter; `defaults` are those of a new one with configurable widths, None for torchaudio's."""
+    """Build a Wav2Letter. `defaults` are the options of a new model with configurable widths; None for torchaudio's."""
     options = {name: value for name, value in asked.items() if value is not None}
     expected = "wav2letter" if defaults is None else "wav2letter_small"
     if pretrained is None and options.get("features") == "waveform":
@@ -342,7 +342,7 @@ def _wav2letter(
         model = Wav2LetterCTC(Wav2LetterShape(**{**(defaults or {}), **options}), alphabet)
         return Loaded(model, "new", model_fingerprint(model))
     if labels is not None and not has_header(pretrained):
-        # A plain state dict, such as torchaudio's users have: the arguments describe it.
+        # A plain state dict, as saved with torchaudio's model, has no header: the arguments describe the network.
         model = Wav2LetterCTC(Wav2LetterShape(**{**(defaults or {}), **options}), Labels.of(labels))
         path = Path(pretrained).expanduser()
         load_weights(model, read_safetensors(path)[1], path)
@@ -376,8 +376,8 @@ def _check_checkpoint(
 class ScaledWav2Letter(nn.Module):
     """torchaudio's Wav2Letter with `inner` units in layers 0-7, `big` units in layers 8-9, and normalised activations.
 
-    A small network without normalisation does not learn to write anything but blanks. Unlike torchaudio's, this one has
-    no ReLU after the logits.
+    Without normalisation, a small network learns to output blanks only. Unlike torchaudio's, this network has no ReLU
+    after the logits.
     """
 
     def __init__(self, n_labels: int, shape: Wav2LetterShape) -> None:

@@ -10,14 +10,15 @@ from adapt.models.cut import CachedOutput, Cut, Stub, stack_cuts
 from adapt.models.masked_layers import MaskedConv1d, MaskedGroupNorm
 from adapt.models.steps import steps_after, window
 
-# With an attention mask and `MaskedGroupNorm`, these give the same results for a padded batch as for each utterance
-# alone. Others (SEW's pooling, the Conformer's convolutions, data2vec's positions) run on one utterance at a time.
+# With an attention mask and `MaskedGroupNorm`, these architectures give the same results for a padded batch as for each
+# utterance alone. The others (SEW's pooling, the Conformer's convolutions, data2vec's positions) are run on one
+# utterance at a time.
 BATCHED = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat")
 
 
 # Modules that cannot be sites, by model type: they are never called (WavLM passes the weights of its projections to a
-# torch function; the Conformer skips its positional convolution), or do not output units per step (WavLM's gates, the
-# Conformer's relative positions).
+# torch function; the Conformer skips its positional convolution), or their output is not one vector of units per step
+# (WavLM's gates, the Conformer's relative positions).
 NO_SITES = {"wavlm": ("*.attention.*",), "wav2vec2-conformer": ("*.pos_conv_embed.*", "*.linear_pos")}
 
 
@@ -46,7 +47,8 @@ def mask_adapter(body: Any) -> list[MaskedConv1d]:
     layers = getattr(getattr(body, "adapter", None), "layers", ())
     for layer in layers:
         layer.conv = MaskedConv1d(layer.conv)
-        # For sites at the whole layer (`site_at`): a gated linear unit after the convolution halves its units.
+        # `site_at` reads this for a site at the whole layer, where a gated linear unit after the convolution has halved
+        # the number of units.
         layer.out_channels = layer.conv.out_channels // 2
     return [layer.conv for layer in layers]
 

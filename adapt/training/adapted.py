@@ -1,4 +1,4 @@
-"""What training returns: the trained model, and what is needed to save, compare and describe it."""
+"""What training returns: the trained model, with what is needed to save, compare and describe it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,14 +19,14 @@ class Adapted:
     Attributes:
         base: The model that training started from.
         loaded: The trained model, in eval mode.
-        trained: Names of the parameters that trained, in whole or in part.
-        rows: The number of trained rows of each parameter that trained in rows.
+        trained: Names of the parameters that were trained, in whole or in part.
+        rows: For each parameter of which only some rows were trained: the number of these rows.
         factors: Trained factors (LoRA and the like), which are merged into the weights.
-        factor_counts: The number of trained numbers behind each weight that factors were merged into.
-        grids: The topographic grids of the model, as files hold them; empty if it has none.
+        factor_counts: For each weight that factors were merged into: the number of trained values in these factors.
+        grids: The topographic grids of the model, in the form that files store; empty if it has none.
         history: One row per epoch: losses, metrics, learning rate, seconds.
-        selections: What was chosen to train, by part of a mix.
-        skipped: A sentence on each example that could not be used.
+        selections: The neurons or layers that were chosen to train, by part of a mix ("" for a single tuning).
+        skipped: For each example that could not be used: a sentence that says why.
         seconds: The wall-clock time of the run so far, earlier interrupted processes included.
     """
 
@@ -44,7 +44,7 @@ class Adapted:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What the files of the adaptation record about its training."""
+        """The record of the training that is stored in the files of the adaptation."""
         return {
             "trained": list(self.trained),
             "trained_rows": dict(self.rows),
@@ -58,7 +58,7 @@ class Adapted:
         return " ".join(selection.summary for selection in self.selections.values())
 
     def save(self, folder: Path | str) -> None:
-        """Write an adaptation: the tensors that differ from the base, and what the base is."""
+        """Write an adaptation: the tensors that differ from the base, and which base that is."""
         save_adaptation(Path(folder), self.base, self.loaded.model, self.factors, **self.record)
 
     def save_model(self, path: Path | str, half: bool = False, **facts: Any) -> None:

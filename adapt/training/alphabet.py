@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 def with_alphabet(model: Model, alphabet: str, texts: Iterable[str]) -> Model:
-    """Return the model for an alphabet: itself if that is unchanged, otherwise a copy with a new output layer.
+    """Return a model for the alphabet: the model itself if the alphabet stays, else a copy with a new output layer.
 
     Args:
         model: The model.
@@ -19,7 +19,7 @@ def with_alphabet(model: Model, alphabet: str, texts: Iterable[str]) -> Model:
         texts: The texts that the model will be trained on.
 
     Returns:
-        A model whose output units for known characters have their old weights, and random weights for new ones.
+        A model whose output units keep their weights for known characters, and have random weights for new ones.
 
     Raises:
         InputError: `alphabet` is none of these, or the model's alphabet is fixed by a tokenizer.

@@ -65,8 +65,9 @@ class Cost:
 class Setup:
     """What a run trains on and how, as far as it affects the cost.
 
-    `epochs` is None if their number is unknown. `folder` is where a cache would be. `context` is entered around forward
-    passes, for mixed precision. `replay` is how much of `splits.source_train` each epoch also has.
+    `epochs` is None if their number is unknown. `folder` is where a cache would be stored. `context` makes a context
+    manager for forward passes, for mixed precision. `replay` is how many examples of `splits.source_train` are added to
+    each epoch.
     """
 
     splits: Splits
@@ -81,9 +82,9 @@ class Setup:
 
 
 def dry_run(chosen: Model, plain: Model, setup: Setup) -> list[Cost]:
-    """Measure the cost of training `chosen` as it is set up, and of training `plain` in full and by LoRA of rank 8.
+    """Measure the cost of training `chosen` as set up, and that of `plain` with full fine-tuning and with rank-8 LoRA.
 
-    LoRA is left out for a model that cannot have it. Neither model is changed.
+    LoRA is left out if the model cannot have it. Neither model is changed.
     """
     tunings: dict[str, Callable[[], Model]] = {"this tuning": lambda: copy.deepcopy(chosen)}
     tunings["full fine-tuning"] = lambda: _tuned(plain, full)
@@ -106,7 +107,7 @@ def _tuned(plain: Model, tuning: Tuning) -> Model:
 
 
 def cost(name: str, model: Model, setup: Setup) -> Cost:
-    """Measure the cost of training a model's free parameters by training them for a few steps."""
+    """Measure the cost of training a model's trainable parameters by training them for a few steps."""
     batch, share = _middle_batch(model, setup)
     batch = batch.to(setup.device)
     replay = setup.splits.source_train if setup.replay else ()
@@ -142,7 +143,7 @@ def cost(name: str, model: Model, setup: Setup) -> Cost:
 
 
 def replayed(batch: Batch, made: list[list[Tensor]], model: Model) -> Batch:
-    """Return a batch with the cached outputs of a prefix, as the loader would."""
+    """Return the batch that the loader would yield with the cached outputs of a prefix."""
     is_audio = model.reads_audio
     items = [
         (example, torch.zeros(0) if is_audio else own[:length].cpu(), length, tuple(parts))
@@ -170,7 +171,7 @@ class _Stepper:
         self.optimizer.step()
 
     def activations(self) -> int:
-        """Take a step, and return how many bytes the forward pass stored, weights excluded."""
+        """Take a step, and return the bytes that the forward pass stored for the backward pass, weights excluded."""
         weights = {own.untyped_storage().data_ptr() for own in (*self.model.parameters(), *self.model.buffers())}
         kept: dict[int, int] = {}
 
@@ -196,7 +197,7 @@ class _Stepper:
 
 
 def _middle_batch(model: Model, setup: Setup) -> tuple[Batch, float]:
-    """Return a training batch of median padded size, and its share of an epoch's padded size."""
+    """Return a training batch of median size, and its share of an epoch. Sizes include padding."""
     splits = setup.splits
     batches = setup.loader.training(splits.train, model.reader, splits.source_train, setup.replay)
     sampler = cast(BatchesByLength, batches.batch_sampler)

@@ -21,7 +21,7 @@ from adapt.training.prepare import prepare
 from adapt.tuning.layers import full
 from adapt.tuning.tuned import Tuning
 
-SPEEDS = (0.88, 0.94, 1.0, 1.06, 1.12)  # of speed perturbation
+SPEEDS = (0.88, 0.94, 1.0, 1.06, 1.12)  # the factors of speed perturbation
 
 
 def fine_tune(
@@ -48,7 +48,7 @@ def fine_tune(
         folder: Where to keep checkpoints; None keeps them only while training.
         resume: Continue the interrupted run in `folder`.
         logger: One of Lightning's loggers, or False.
-        seed: A seed reproduces a run on one machine.
+        seed: The same seed reproduces a run on the same machine.
         options: Further options of `adapt.training.prepare.prepare`; `trainer=` and `optimizer=` replace the defaults.
 
     Returns:
@@ -103,7 +103,7 @@ def pretrain(
 
 
 def cpu_trainer(epochs: int) -> Callable[..., Any]:
-    """Return what makes a trainer on one CPU process, as `conf/trainer/cpu.yaml` does."""
+    """Return a function that makes a trainer with one CPU process, as `conf/trainer/cpu.yaml` does."""
     import pytorch_lightning as pl
 
     return partial(

@@ -65,8 +65,8 @@ def fit(
         replay: How many examples of `splits.source_train` each epoch has (`adapt.data.replay`).
         cache: Whether the outputs of frozen lower layers may be cached (`adapt/training/prefix.py`); None for no. The
             files are in `folder` while training, and are deleted afterwards.
-        started: When the run began in this process, by `time.perf_counter()`; None for now. Checkpoints record how long
-            the run has taken (`spent`).
+        started: When the run began in this process, as a value of `time.perf_counter()`; None for now. Checkpoints
+            record how long the run has taken (`spent`).
 
     Returns:
         One row per epoch: what was logged, and `seconds` since the start of training.
@@ -77,7 +77,7 @@ def fit(
     metrics = module.task.metrics
     watched = watch(metrics, monitor, patience)
     watched = watched if splits.validation else None
-    for name in ("pytorch_lightning", "lightning_fabric"):  # importing them resets the level
+    for name in ("pytorch_lightning", "lightning_fabric"):  # importing them resets the log level
         logging.getLogger(name).setLevel(logging.WARNING)
     history = _History(metrics, time.perf_counter() if started is None else started, spent(folder))
     callbacks: list[Callback] = [_EpochBar(), history, *_checkpoints(folder, watched)]
@@ -99,9 +99,9 @@ def fit(
     if last.is_file():
         log.info("Continuing from %s", last)
         history.load_state_dict(_state(last, "_History"))
-    # A run that was killed after it had stopped early must not continue; the callback alone would let it.
+    # A run that was killed after early stopping must not train on; the callback alone would let it.
     if patience is None or not last.is_file() or _state(last, "EarlyStopping").get("wait_count", 0) < patience:
-        module.train()  # Lightning keeps the modes it finds, and frozen parts must be in eval mode
+        module.train()  # Lightning keeps the train and eval modes as they are, and frozen parts must be in eval mode
         # weights_only: a checkpoint holds tensors and plain values, and is never unpickled.
         cached = folder / "prefix"
         try:
@@ -123,7 +123,7 @@ def fit(
 
 
 def spent(folder: Path) -> float:
-    """Return the seconds that a run had taken at its last checkpoint in `folder`, earlier processes included.
+    """Return the seconds that a run had taken at its last checkpoint in `folder`, over all its restarts.
 
     Time after the last checkpoint does not count. The result is 0 if there is no checkpoint.
     """
@@ -166,7 +166,7 @@ def _checkpoints(folder: Path, watched: dict[str, str] | None) -> list[Callback]
     if watched is None:
         return [last]
     best = ModelCheckpoint(filename="best", save_weights_only=True, save_on_train_epoch_end=True, **watched, **common)
-    # The best comes first, so that the state of the last one includes it.
+    # "best" comes first, so that its new state is in the checkpoint "last".
     return [best, last]
 
 
@@ -190,7 +190,7 @@ def _prepare_ddp(trainer: pl.Trainer, module: AdaptationModule) -> None:
 
 
 class _Data(pl.LightningDataModule):
-    """The batches of the examples that the first process found usable."""
+    """Batches of the examples that the first process found usable."""
 
     def __init__(
         self, splits: Splits, loader: Loader, module: AdaptationModule, replay: Replay, cache: Cache, folder: Path
@@ -205,7 +205,7 @@ class _Data(pl.LightningDataModule):
         trainer = cast(pl.Trainer, self.trainer)
         strategy = trainer.strategy
         self.splits = strategy.broadcast(self.splits)
-        # As Lightning itself does next: the prefix must run on the device and in the precision of training.
+        # Lightning would do the same later: the prefix must run on the device and in the precision of training.
         trainer.precision_plugin.convert_module(self.module).to(strategy.root_device)
         epochs = trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None
         replayed = self.splits.source_train if self.replay else ()
@@ -239,12 +239,12 @@ def _gather(own: Any) -> list[Any]:
 
 class _AtomicCheckpoints(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str, storage_options: Any = None) -> None:
-        # Python opens the file: when torch does, it reports a full disk as a wrong position.
+        # Let Python open the file: if torch does, the error on a full disk is about a wrong file position.
         with atomic(path) as part, open(part, "wb") as file:
             torch.save(checkpoint, file)
 
     def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
-        # Lightning forgets the best epoch when the folder was moved, and a worse one would replace it.
+        # If the folder was moved, Lightning forgets the best epoch, and a worse one would replace it.
         checkpoint = super().load_checkpoint(path, *args, **options)
         folder = Path(path).resolve().parent
         for state in checkpoint["callbacks"].values():
@@ -275,7 +275,7 @@ class _EpochBar(Callback):
 
 
 class _History(Callback):
-    """One log line and one row of figures per epoch. Both survive a resume."""
+    """Logs a line and records a row of figures after each epoch. The rows are kept when a run is resumed."""
 
     def __init__(self, metrics: Sequence[Metric], began: float, spent: float) -> None:
         self.metrics, self.began, self.spent = metrics, began, spent

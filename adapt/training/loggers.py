@@ -21,7 +21,10 @@ def tensorboard(folder: Path) -> Logger:
 
 
 def wandb(folder: Path, project: str = "innertune", offline: bool = True, name: str | None = None) -> Logger:
-    """Log to Weights & Biases; offline runs stay in `wandb/` until `wandb sync`. InputError without the extra."""
+    """Log to Weights & Biases; offline runs stay in `wandb/` until `wandb sync`.
+
+    Raises InputError without the extra.
+    """
     try:
         return WandbLogger(name=name or folder.name, save_dir=folder, project=project, offline=offline)
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""The Lightning module around any base model. It trains what a tuning allows; nothing else changes by a bit."""
+"""The Lightning module around any base model. It trains what a tuning allows; all else stays bit-identical."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ from adapt.tuning.penalty import Penalty
 from interventions.freeze import eval_frozen
 
 Schedule = Literal["constant", "linear", "cosine"]
-MakeOptimizer = Callable[..., Optimizer]  # from parameters, or from groups of parameters
+MakeOptimizer = Callable[..., Optimizer]  # takes parameters, or groups of parameters
 
 
 class AdaptationModule(pl.LightningModule):
@@ -42,7 +42,7 @@ class AdaptationModule(pl.LightningModule):
         schedule: After the warm-up, the learning rate is "constant", or falls to zero ("linear", "cosine").
         warmup: The share of all steps over which the learning rate rises.
         seed: Seed of each epoch's random state.
-        rates: Factors of the learning rate by parameter name; 1 for parameters that it does not name.
+        rates: Learning-rate factors by parameter name; parameters without an entry have factor 1.
         penalty: A term that is added to the loss and logged separately.
         unfreeze: Called as `unfreeze(model, epoch)` at the start of each epoch; sets what trains in it.
         topographic: A further term that is added to the loss and logged separately.
@@ -76,7 +76,7 @@ class AdaptationModule(pl.LightningModule):
         self.schedule: Schedule = schedule
         self.rates, self.penalty, self.unfreeze = dict(rates or {}), penalty, unfreeze
         self.topographic = topographic
-        self.prefix: Prefix | None = None  # whose outputs are cached
+        self.prefix: Prefix | None = None  # the prefix whose outputs are cached; None if there is no cache
         self.validated: list[tuple[float, list[str], list[str]]] = []  # by batch: loss, references, hypotheses
 
     def train(self, mode: bool = True) -> "AdaptationModule":
@@ -130,7 +130,7 @@ class AdaptationModule(pl.LightningModule):
             shares = [[] for _ in range(self.trainer.world_size)]
             torch.distributed.all_gather_object(shares, self.validated)
         self.validated = []
-        # In the order of a single process. Batches repeated to fill the last round come last and are dropped.
+        # In the order of a single process. The last ones, repeated so that each process has equally many, are dropped.
         examples = len(cast(Any, self.trainer.val_dataloaders).dataset)
         total, references, hypotheses = 0.0, [], []
         for loss, texts, decoded in (batch for turn in zip(*shares, strict=True) for batch in turn):
@@ -142,7 +142,7 @@ class AdaptationModule(pl.LightningModule):
             self.log(f"val_{key}", value)
 
     def configure_optimizers(self) -> dict[str, object]:
-        # Includes parameters that are unfrozen later: without a gradient, neither decay nor momentum touches them.
+        # Includes parameters that are unfrozen later: while they have no gradient, the optimizer does not change them.
         groups: dict[float, list[nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:

@@ -1,13 +1,13 @@
 """The frozen prefix: run the layers below the lowest trained layer once per example, and replay their outputs.
 
-The output of a frozen layer is the same in every epoch, unless something random is at or below it. So the activations
+The output of a frozen layer is the same in every epoch, unless that layer or one below it is random. So the activations
 that enter the lowest trained layer are computed once for each example and speed and stored in memory-mapped files
 (`prefix_store.py`; `prefix_cache.py` decides whether). They replace the layers below, the features and the audio. A
 model's `cuts` say where this is possible. The modules below a cut are then not run (`Prefix.replayed`); everything
 above them works as usual, including masks, dropout and gradients.
 
-Losses equal those of an uncached run bit for bit if an example is computed in the same batch, and otherwise up to the
-rounding differences between batches of different sizes.
+Losses equal those of an uncached run bit for bit if each example is recorded in the batch that it trains in. Otherwise
+they differ by the rounding differences between batches of different sizes.
 """
 
 import random
@@ -29,7 +29,7 @@ from interventions.freeze import eval_frozen
 
 @contextmanager
 def train_mode(model: nn.Module) -> Iterator[None]:
-    """Set train mode, with frozen parts in eval mode, within a `with` block."""
+    """Put the model into train mode within a `with` block; frozen parts stay in eval mode."""
     modes = [(module, module.training) for module in model.modules()]
     model.train()
     eval_frozen(model)
@@ -48,8 +48,8 @@ def find_cut(model: Model) -> Cut:
     """Return the highest cut below which nothing trains and nothing is random. Raises UncachedError if none."""
     layers = model.layers
     names, lowest = [layer.name for layer in layers], len(layers)
-    for name, parameter in model.named_parameters(remove_duplicate=False):  # tied parameters by each of their names
-        # What a tuning adds to a layer, such as low-rank factors, may be in submodules of the layer's modules.
+    for name, parameter in model.named_parameters(remove_duplicate=False):  # tied parameters under each name
+        # Parameters that a tuning adds to a layer, such as low-rank factors, may be in submodules of its modules.
         places = [(len(module), number) for number, layer in enumerate(layers) for module in layer.modules
                   if parameter.requires_grad and name.startswith(f"{module}.")]  # fmt: skip
         lowest = min(lowest, max(places)[1]) if places else lowest
@@ -70,7 +70,7 @@ def find_cut(model: Model) -> Cut:
 
 
 class _ReachedError(Exception):
-    """Raised when the last cached module has run, so that the rest of the network is skipped."""
+    """Raised after the last cached module has run, to skip the rest of the network."""
 
 
 class Prefix:
@@ -79,7 +79,7 @@ class Prefix:
     Args:
         model: The model.
         cut: Where the prefix ends.
-        batch: Any batch; it shows the shapes of the modules' outputs.
+        batch: Any batch, from which the shapes of the modules' outputs are determined.
 
     Raises:
         UncachedError: the prefix turns out to be random.
@@ -152,7 +152,7 @@ class Prefix:
         return torch.tensor([len(self.model.encode(example.text)) for example in examples])
 
     def nbytes(self, examples: Sequence[Example], lengths: Sequence[int]) -> int:
-        """Return the bytes to store for examples of these lengths, in samples or tokens."""
+        """Return the size in bytes of the outputs for examples of these lengths (in samples or tokens)."""
         total, tokens, inputs = 0, self._tokens(examples), torch.tensor(lengths)
         for tap, steps, width, dtype in zip(self.cut.taps, self.steps, self.widths, self.dtypes, strict=True):
             count = steps * len(examples) if tap.steps is None else int(tap.steps(inputs, tokens).sum())
@@ -165,10 +165,10 @@ class Prefix:
 
         Args:
             stored: The outputs `(batch, time, units)` of each cached module; None runs the prefix.
-            generating: The decoder generates freely, so that only the encoder's outputs are replaced.
+            generating: Whether the decoder generates without a reference. Then only the encoder's outputs are replaced.
 
         Raises:
-            RuntimeError: a parameter of the prefix trains, so that the stored outputs are out of date.
+            RuntimeError: a parameter of the prefix is trainable, so the stored outputs may be out of date.
         """
         if any(parameter.requires_grad for parameter in self._below):
             raise RuntimeError(

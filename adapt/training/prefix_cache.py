@@ -1,4 +1,4 @@
-"""Decide whether a frozen prefix is cached: if it is possible, saves time, and fits on the disk."""
+"""Decide whether to cache a frozen prefix (`prefix.py`): if that is possible, saves time, and fits on the disk."""
 
 import logging
 import shutil
@@ -20,13 +20,13 @@ from adapt.training.prefix_store import Processes, Stored, store
 
 log = logging.getLogger(__name__)
 
-# The examples of each split, and each `(example number, speed)` of them that is read.
+# By split: its examples, and each `(example number, speed)` of them that training reads.
 Sets = dict[str, tuple[Sequence[Example], list[tuple[int, float]]]]
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Whether a prefix is cached if possible (`auto`) or never (`off`), in at most `gigabytes` (10⁹ bytes).
+    """Whether to cache a prefix: if possible (`use="auto"`) or never ("off"), in at most `gigabytes` (10⁹ bytes).
 
     Raises:
         InputError: `use` is neither of these, or the size is negative.
@@ -45,7 +45,7 @@ class Cache:
 
 
 def plan(model: Model, cut: Cut, batch: Batch, sets: Sets, most: float) -> tuple[Prefix, int]:
-    """Return the prefix up to a cut, and the bytes that its outputs take for these examples at these speeds.
+    """Return the prefix up to a cut, and the size in bytes of its outputs for these examples at these speeds.
 
     Raises:
         UncachedError: the prefix is random, or the outputs take more than `most` bytes.
@@ -74,16 +74,16 @@ def cache_prefix(
     context: Callable[[], AbstractContextManager] = nullcontext,
     processes: Processes | None = None,
 ) -> tuple[Prefix, dict[str, Stored]] | None:
-    """Store the outputs of a model's frozen prefix for the training and validation data, or log why that is not done.
+    """Store the outputs of a model's frozen prefix for the training and validation data, or log why it is not cached.
 
     Args:
-        model: The model, with the parameters that will train.
-        splits: The examples; those to replay are at the end of `train`.
+        model: The model, with `requires_grad` set for training.
+        splits: The examples. `train` ends with the source examples to replay.
         loader: Batches the examples.
-        cache: Whether to cache, and how much.
-        epochs: The number of epochs, None if it is unknown.
+        cache: Whether to cache, and the maximum size.
+        epochs: The number of epochs; None if it is unknown.
         folder: Where to store the outputs; what an earlier run left there is deleted.
-        context: Entered around forward passes, for mixed precision.
+        context: Makes a context manager that is entered around forward passes, for mixed precision.
         processes: The processes that share the work; None for one.
 
     Returns:
@@ -121,7 +121,7 @@ def cache_prefix(
 
 
 def cut_for(model: Model, sets: Sets, epochs: int | None) -> Cut:
-    """Return the cut to cache at. Raises UncachedError if none is possible or `epochs` would not gain from it."""
+    """Return the cut to cache at. Raises UncachedError if there is none, or if caching saves no time in `epochs`."""
     cut, (examples, pairs) = find_cut(model), sets["train"]
     if epochs is not None and len(pairs) >= epochs * len(examples):
         raise UncachedError("no example is read twice")
@@ -151,7 +151,7 @@ def free_bytes(folder: Path, gigabytes: float) -> float:
 
 
 def needed(examples: int, epochs: int | None, speeds: Sequence[float], seed: int) -> list[tuple[int, float]]:
-    """Return each `(example number, speed)` that training will read; all speeds if `epochs` is None."""
+    """Return each `(example number, speed)` that training will read; with all `speeds` if `epochs` is None."""
     if epochs is None:
         return [(number, speed) for number in range(examples) for speed in sorted(set(speeds))]
     return [

@@ -1,4 +1,4 @@
-"""Files with the outputs of a prefix: written by `store`, read by `(example number, speed)`."""
+"""Store the outputs of a frozen prefix (`prefix.py`) in files, and read them by `(example number, speed)`."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -17,8 +17,10 @@ from adapt.training.prefix import Prefix
 
 @dataclass
 class Stored:
-    """The stored outputs for a split. Indexed by `(example number, speed)`, it returns the length of the example in
-    samples or tokens, and the output `(time, units)` of each cached module.
+    """The stored outputs of the prefix for a split.
+
+    Indexed by `(example number, speed)`, it returns the length of the example in samples or tokens, and the output
+    `(time, units)` of each cached module.
     """
 
     files: list[tuple[Path, torch.dtype, int]] = field(default_factory=list)  # path, type, number of elements
@@ -42,12 +44,12 @@ class Stored:
 
     @property
     def nbytes(self) -> int:
-        """The total size of the files."""
+        """The total size of the files in bytes."""
         return sum(dtype.itemsize * size for _, dtype, size in self.files)
 
     @staticmethod
     def joined(parts: Sequence["Stored"]) -> "Stored":
-        """Join the parts of several processes."""
+        """Join what several processes have stored."""
         files, places = [], {}
         for part in parts:
             first = len(files)
@@ -82,11 +84,11 @@ def store(
     Args:
         prefix: The prefix to run.
         examples: The examples of a split.
-        pairs: The `(example number, speed)` to run.
+        pairs: Each `(example number, speed)` to run the prefix on.
         loader: Batches the examples.
         folder: Where to write the files.
         name: The name of the split; file names begin with it.
-        context: Entered around each batch, for mixed precision.
+        context: Makes a context manager that is entered around each batch, for mixed precision.
         processes: The processes that share the work; None for one.
 
     Returns:

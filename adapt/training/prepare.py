@@ -43,7 +43,7 @@ from interventions.rows import merge_rows
 
 log = logging.getLogger(__name__)
 
-_RATES = ("layer-rates.json", "choice-rates.json")  # the second: up to version 0.1
+_RATES = ("layer-rates.json", "choice-rates.json")  # the second name was used up to version 0.1
 
 MakePenalty = Callable[[Model, TuningData | None], Penalty | None]
 MakeTopographic = Callable[..., Topographic | None]
@@ -58,8 +58,8 @@ class Run:
         unmodified: The base with the alphabet of the run: `base.model` itself unless the alphabet changes.
         module: The Lightning module around the copy that trains.
         splits: The examples that can be used.
-        skipped: A sentence on each example that cannot be used.
-        tuned: What trains.
+        skipped: For each example that cannot be used: a sentence that says why.
+        tuned: The parameters that train, and how they were selected.
         topographic: The topographic loss, if any.
     """
 
@@ -86,7 +86,7 @@ class Run:
         Args:
             folder: Where checkpoints and selections are kept. Training continues from the checkpoint found there.
             logger: One of Lightning's loggers, or False.
-            started: When the run began in this process, by `time.perf_counter()`; None for now.
+            started: When the run began in this process, as a value of `time.perf_counter()`; None for now.
 
         Returns:
             The trained model; None in a process that only helps to train.
@@ -142,18 +142,18 @@ class Run:
     def _adapted(self, folder: Path, history: list[dict[str, float]], seconds: float) -> Adapted:
         model = self.module.model
         if isinstance(self.module.unfreeze, Unfreeze):
-            # Layers that were still frozen at the end count as trained: they might have been.
+            # Layers that were not unfrozen before the end count as trained too: the run could have trained them.
             self.module.unfreeze(model, self.module.unfreeze.epochs)
         whole = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
         rows = {name: len(units) for name, units in merge_rows(model).items()}
         merged = merge_factors(model)
-        # By identity, because the parameters of a module with factors had other names while it trained.
+        # Compared by identity, because the parameters of a module with factors had other names during training.
         trained = tuple(
             name
             for name, parameter in model.named_parameters()
             if id(parameter) in whole or name in rows or name in merged.counts
         )
-        # A base's grid is kept for sites that were not arranged again: it is still the best map of them.
+        # Sites without a new grid keep that of the base, which is still the best map of their units.
         cells = self.learned | ({} if self.topographic is None else self.topographic.cells)
         grids = {"topographic": cells_to_text(cells)} if cells else {}
         model.eval()
@@ -199,23 +199,23 @@ def prepare(
         splits: `train` is trained on and `validation` picks the best epoch; `source_train` can be replayed.
         tuning: What may train; `adapt.tunings` has them.
         loader: Batches the examples.
-        trainer: Called with Lightning's remaining options, returns a `pytorch_lightning.Trainer`.
-        optimizer: Called with the parameters, returns an optimizer.
+        trainer: A function that takes the remaining options of `pytorch_lightning.Trainer` and returns one.
+        optimizer: A function that takes the parameters and returns an optimizer.
         cache: Whether the outputs of frozen lower layers may be cached on disk while training; None for no.
         augment: Augments features `(batch, features, time)` while training.
         penalty: Makes a penalty on moving away from the base (`adapt.tuning.penalty`).
         topographic: Makes a topographic loss (`adapt.tuning.topographic`).
         schedule: "constant", "linear" or "cosine" decay of the learning rate.
         warmup: The share of all steps over which the learning rate rises.
-        layer_decay: The learning rate of each layer relative to that of the layer above.
-        rates: Further factors of the learning rate by layer or parameter, or "auto" for auto-RGN.
+        layer_decay: The ratio of each layer's learning rate to that of the layer above.
+        rates: Further learning-rate factors by layer or parameter, or "auto" for auto-RGN.
         unfreeze: Unfreeze one more layer after every `unfreeze` epochs, from the top down; None trains all at once.
-        replay: The share of an epoch's examples that are of `source_train`, or "all".
+        replay: The share of an epoch's examples that come from `source_train`, or "all" to use all of them.
         alphabet: "keep", "extend", or "=" followed by characters (`with_alphabet`).
         monitor: The value that decides on the best epoch, such as "val_wer"; None for the task's first metric.
         patience: Stop after this many epochs without improvement; None never stops early.
         seed: Seed of each epoch's random state.
-        on_error: "stop" or "skip" at examples that cannot be used.
+        on_error: What to do about examples that cannot be used: "stop" or "skip".
         resume_from: The folder of an interrupted run, whose selections are used again.
 
     Returns:
@@ -227,7 +227,7 @@ def prepare(
     texts = (example.text for example in (*splits.train, *splits.validation))
     unmodified = with_alphabet(base.model, alphabet, texts)
     skipped: list[str] = []
-    if is_first():  # the first process sends the others what it found usable
+    if is_first():  # the first process checks the examples and tells the others which are usable
         splits, skipped = check_splits(splits, unmodified, on_error)
     if not splits.train:
         raise InputError("There is nothing to train on: give data.train=...")

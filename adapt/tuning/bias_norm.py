@@ -47,7 +47,7 @@ def norm(
     sites: str | Sequence[str] = "*",
     layers: str | int | Sequence[str | int] | None = None,
 ) -> Tuned:
-    """Train the weights and biases of batch, layer, group and RMS norms. Batch-norm statistics follow the training.
+    """Train the weights and biases of batch, layer, group and RMS norms. Statistics of batch norms are updated too.
 
     Args:
         model: The model to train.

@@ -42,14 +42,14 @@ def layers(
         choose: A measure that scores neurons (`adapt.tuning.selection.score`). The layers with the highest mean scores
             are trained, and `layers` is ignored. With "random", layers are drawn with equal probability.
         top: For `choose`: a share of the model's weights (float) or a number of layers (int).
-        examples: For `choose`: the largest number of target and of source examples that are read.
+        examples: For `choose`: the maximum number of target examples, and of source examples, that are read.
         seed: For `choose="random"`.
 
     Returns:
         The parameters of these layers, and the selection if `choose` was given.
 
     Raises:
-        InputError: a part of `layers` matches no layer, the measure fails, or `top` is smaller than every layer.
+        InputError: an item of `layers` matches no layer, the measure fails, or every layer is larger than `top` allows.
     """
     selection = None
     try:
@@ -75,7 +75,7 @@ def _select(
 ) -> Selection:
     if choose == "weight":
         raise ValueError("choose=weight ranks neurons within their layer and cannot rank layers. Give another measure.")
-    if choose == "random":  # the mean of random scores is near 0.5 for large layers, so that small ones would win
+    if choose == "random":  # means of random scores are near 0.5 for large layers, so small layers would win
         drawn = torch.rand(len(model.layers), generator=torch.Generator().manual_seed(seed)).tolist()
         ranking = dict(zip((layer.name for layer in model.layers), drawn, strict=True))
         reason = f"at random (seed {seed})"

@@ -1,4 +1,4 @@
-"""Train low-rank factors (LoRA, DoRA) or another of peft's methods, merged into the weights when training ends."""
+"""Train low-rank factors (LoRA, DoRA) or those of another peft method; they are merged when training ends."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -37,12 +37,12 @@ def lora(
         data: Not used.
         r: The rank of the factors.
         alpha: Their product is scaled by `alpha / r`.
-        dropout: The share of the factors' inputs that is dropped while training, from 0 to below 1.
+        dropout: The dropout probability of the factors' inputs, from 0 to below 1.
         use_dora: Also train the magnitude of each weight vector.
         use_rslora: Scale by `alpha / sqrt(r)` instead.
         options: Further options of peft's `LoraConfig`.
-        sites: Globs over the model's sites. None: the attention projections, or all linear layers if none of these is
-            a site (WavLM), or all convolutions (Wav2Letter).
+        sites: Globs over the model's sites. None: the attention projections; if none of them is a site (WavLM), all
+            linear layers; in a model without linear layers (Wav2Letter), all convolutions.
         layers: Only sites in these layers (`interventions.sites.choose_layers`) are used; None for all layers.
         seed: Seed of the factors' random initial values.
 
@@ -74,8 +74,8 @@ def peft(
         model: The model to train.
         data: Not used.
         method: One of `adapt.models.factors.METHODS`.
-        options: Options of the method's peft config. IA3's `feedforward_modules` are globs over the sites: at these it
-            scales the input, elsewhere the output.
+        options: Options of the method's peft config. For IA3, `feedforward_modules` are globs over the sites at which
+            it scales the input instead of the output.
         sites: As in `lora`.
         layers: As in `lora`.
         seed: Seed of random initial values.

@@ -18,8 +18,8 @@ from adapt.tuning.tuned import Tuned, Tuning
 def mix(model: Model, data: TuningData | None = None, parts: Mapping[str, Tuning] | None = None) -> Tuned:
     """Train what all the parts train.
 
-    Two parts may both train a parameter as a whole. A parameter that one part trains by rows or factors may not be
-    trained by another part.
+    Several parts may train the same parameter as a whole. A parameter that one part trains by rows or factors may not
+    be trained by another part.
 
     Raises:
         InputError: there are no parts, a part fails, or two parts train one parameter in ways that exclude each other.
@@ -31,7 +31,7 @@ def mix(model: Model, data: TuningData | None = None, parts: Mapping[str, Tuning
         )
     trained: dict[str, nn.Parameter] = {}
     selections: dict[str, Selection] = {}
-    owners: dict[str, tuple[str, bool]] = {}  # by weight: the part, and whether it trains the whole weight
+    owners: dict[str, tuple[str, bool]] = {}  # by weight: the part that trains it, and whether as a whole
     for name, part in sorted(parts.items(), key=lambda item: _order(item[1])):
         try:
             tuned = part(model, None if data is None else data.of_part(name))
@@ -56,9 +56,9 @@ def mix(model: Model, data: TuningData | None = None, parts: Mapping[str, Tuning
 
 
 def _order(part: Tuning) -> int:
-    # Rows come after the parts that train whole weights: once some rows train, no others can be scored, and a measure
-    # over all layers would find none there. Factors come last: they rename the parameters that other parts choose by
-    # name.
+    # Parts that train rows come after those that train whole weights: once some rows of a layer train, its other rows
+    # cannot be scored, and a measure over all layers would skip the layer. Factors come last, because they rename the
+    # parameters that other parts choose by name.
     function = part.func if isinstance(part, partial) else part
     if function in (lora, peft):
         return 2
@@ -66,7 +66,7 @@ def _order(part: Tuning) -> int:
 
 
 def _weights(model: Model, name: str) -> tuple[list[str], bool]:
-    """Return the parameters of the unmodified model that a trained parameter stands for, and whether it is whole."""
+    """Return the base model's parameters that `name` trains, and whether as a whole (not by rows or factors)."""
     path = name.split(".")
     for end in range(1, len(path)):
         module = model.get_submodule(".".join(path[:end]))

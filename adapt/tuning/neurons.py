@@ -1,4 +1,4 @@
-"""Train chosen neurons of convolutions and linear layers, or everything except these."""
+"""Train chosen neurons of convolutions and linear layers, or everything except the chosen neurons."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,20 +33,20 @@ def neurons(
         model: The model to train.
         data: Training examples, needed by most measures.
         neurons: The neurons to train, or a file that `Neurons.save` wrote; None chooses them by `choose`.
-        choose: What scores the neurons (`adapt.tuning.selection.score`).
+        choose: How the neurons are scored (`adapt.tuning.selection.score`).
         top: The share (float) or number (int) of neurons to choose.
         weight_share: Instead of `top`: choose neurons up to this share of the model's weights.
-        per_site: Choose the same share or number at every site instead of the best of all sites together.
+        per_site: Choose the same share or number at every site, instead of the best neurons of all sites together.
         sites: Globs over the sites to choose from.
         freeze: Train everything except the chosen neurons.
-        examples: The largest number of target and of source examples that a measure reads.
+        examples: The maximum number of target examples, and of source examples, that a measure reads.
         seed: For `choose="random"`.
 
     Returns:
         The trained rows and the selection.
 
     Raises:
-        InputError: the file cannot be read or is another model's, no neuron is chosen, or one cannot train alone.
+        InputError: the file cannot be read or is of another model, no neuron is chosen, or one cannot be trained alone.
     """
     if not isinstance(neurons, (Neurons, str, Path, type(None))):
         raise InputError(f"neurons must be a file that Neurons.save wrote; got {neurons!r}.")

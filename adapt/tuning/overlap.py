@@ -1,4 +1,4 @@
-"""Compare two scores of neurons: the overlap of the neurons they choose, and the correlation of their ranks."""
+"""Compare two ways of scoring neurons: overlap of the chosen neurons, and correlation of the ranks."""
 
 from typing import Any
 
@@ -14,7 +14,10 @@ def overlap(one: Neurons, other: Neurons) -> float:
 
 
 def chance_overlap(one: Neurons, other: Neurons) -> float:
-    """Return the Jaccard index of the expected counts for random sets with as many neurons at each site."""
+    """Return the Jaccard index to expect by chance, from random sets with as many neurons at each site.
+
+    It is the expected size of the intersection, divided by that of the union.
+    """
     both = sum(
         len(units) * len(other[site]) / site.units
         for site, units in zip(one.sites, one.units, strict=True)
@@ -25,7 +28,7 @@ def chance_overlap(one: Neurons, other: Neurons) -> float:
 
 
 def rank_correlation(one: Scores, other: Scores) -> float:
-    """Return Spearman's correlation over all neurons with a score in both; 0 if all scores of one are equal.
+    """Return Spearman's correlation over all neurons that both score; 0 if one gives all neurons the same score.
 
     Raises:
         ValueError: `one` and `other` have no site in common.

@@ -1,10 +1,10 @@
-"""Penalties on how far the trained weights move from their initial values, against forgetting.
+"""Penalties on moving the trained weights away from their initial values, against forgetting.
 
     loss of the task + strength / 2 * sum over weights of importance * (weight - start)^2
 
 With importance 1 this is L2-SP (Li et al. 2018, section 4). With the diagonal of the Fisher information, measured on
 source data, it is elastic weight consolidation (Kirkpatrick et al. 2017, equation 3). Both keep a copy of the trained
-weights only; of a layer with trained rows (`interventions/rows.py`), a copy of these rows.
+weights only; if only some rows of a layer are trained (`interventions/rows.py`), a copy of these rows.
 """
 
 import logging
@@ -32,9 +32,9 @@ _LORA_A = re.compile(r"(.*\.)lora_(embedding_)?A(\..*)")
 
 
 class Penalty(nn.Module, ABC):
-    """A term of the loss, created while the weights are still the base's.
+    """A term of the loss. It must be created before training, while the weights are still the base's.
 
-    Its tensors move to a device together with the module that owns it. They are not part of checkpoints.
+    Its tensors move to a device with the module that owns it, but are not part of checkpoints.
     """
 
     @abstractmethod
@@ -60,7 +60,7 @@ def ewc(
     """Return the penalty `EWC` on the trained parameters.
 
     Args:
-        model: The model, with the parameters that will train.
+        model: The model, with `requires_grad` set for training.
         data: Its source examples are used to measure the Fisher information.
         strength: The weight of the penalty.
         examples: The number of source examples to draw.
@@ -82,8 +82,8 @@ def ewc(
 class L2SP(Penalty):
     """The squared distance of the trained weights from the base's.
 
-    A pair of LoRA factors is penalised by what it adds to its weight, the squared Frobenius norm of `scaling * B A`, so
-    that the penalty means the same as for the weight itself. It is computed from two products of size rank x rank.
+    A pair of LoRA factors is penalised by the squared Frobenius norm of `scaling * B A`, which it adds to its weight,
+    so that the penalty means the same as for the weight itself. It is computed from two products of size rank x rank.
     (A distance of the factors from their start would not do: A starts at random, and has no effect while B is zero.)
     """
 
@@ -96,7 +96,7 @@ class L2SP(Penalty):
         self.anchored = _Anchored({name: own for name, own in parameters.items() if id(own) not in factors})
 
     def forward(self) -> Tensor:
-        with torch.autocast(self.anchored.device.type, enabled=False):  # small differences would vanish in 16 bits
+        with torch.autocast(self.anchored.device.type, enabled=False):  # 16 bits would round small differences away
             distance = self.anchored()
             for first, second, scaling in self.pairs:
                 a, b = first.flatten(1).float(), second.flatten(1).float()
@@ -112,8 +112,8 @@ class EWC(Penalty):
     `strength` means the same as for L2-SP whatever the scale of the loss. The model is in eval mode while `prepare`
     measures it. It is saved with the checkpoints, where a resumed run and further processes read it.
 
-    LoRA factors are treated as ordinary weights: at the start only B has a gradient, and it is pulled towards zero
-    where it would change the outputs for the source.
+    LoRA factors are treated as ordinary weights. In the base only B has a gradient, so that B is pulled towards zero
+    where it would change the outputs for source examples.
     """
 
     def __init__(self, model: Model, strength: float, data: TuningData) -> None:
@@ -165,7 +165,7 @@ class EWC(Penalty):
 
 
 class _Anchored(nn.Module):
-    """The squared distance of parameters from their values at construction, each weighted by its importance, if any.
+    """The squared distance of parameters from their values at construction, weighted by importance if that is given.
 
     Its tensors are not buffers, because DDP would broadcast buffers in every step.
     """

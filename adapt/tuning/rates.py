@@ -1,4 +1,4 @@
-"""Discriminative learning rates: a factor per layer, smaller towards the input (Howard and Ruder 2018), or as given."""
+"""Discriminative learning rates: a factor per layer, falling towards the input (Howard and Ruder 2018) or given."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -16,15 +16,15 @@ def layer_rates(
     rates: Mapping[str | int, float] | None = None,
     measured: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
-    """Compute a factor of the learning rate for each trained parameter, the product of three factors.
+    """Compute the learning-rate factor of each trained parameter: the product of `decay`, `rates` and `measured`.
 
     Args:
         model: The model that has the parameters.
         trained: The names of the trained parameters.
-        decay: The highest trained layer has the factor 1, and each layer below it `decay` times the factor of the layer
-            above, whether or not the layers between them train (1 / 2.6 in the paper).
-        rates: Factors by layer, as `choose_layers` finds them, or by globs over names of parameters. If several match
-            a parameter, the last one counts.
+        decay: Factor 1 at the highest trained layer, multiplied by `decay` for each layer below, whether it trains or
+            not (1 / 2.6 in the paper).
+        rates: Factors by layer, as `choose_layers` finds them, or by globs over parameter names. If several match a
+            parameter, the last one counts.
         measured: Factors by layer name (`adapt.tuning.surgical.auto_rgn`).
 
     Returns:
@@ -57,7 +57,7 @@ def layer_rates(
 
 
 def layer_numbers(model: Model, parameters: Iterable[str]) -> dict[str, int]:
-    """Return the number of the layer of each parameter. Added factors belong to the layer of the weight they modify.
+    """Return the layer number of each parameter, by name. Added factors belong to the layer of the weight they modify.
 
     Raises:
         InputError: a parameter is in no layer.

@@ -1,4 +1,4 @@
-"""Select neurons or layers to train: from scores, within a budget."""
+"""Select the neurons or layers to train by their scores, within a budget."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def tunable(model: Model, sites: str | Sequence[str] = "*") -> list[Site]:
-    """Return the sites that match the globs and whose neurons can train alone.
+    """Return the sites that match the globs and whose neurons can be trained individually.
 
     Raises:
         ValueError: there is no such site, or some of its rows train already.
@@ -44,16 +44,16 @@ def score(
     seed: int = 0,
     examples: int | None = 64,
 ) -> tuple[Scores, str]:
-    """Score the neurons that can train alone.
+    """Score the neurons that can be trained individually.
 
     Args:
         model: The model whose neurons are scored.
         choose: "random", a measure of `adapt.introspect.scores.MEASURES`, a file that `Scores.save` wrote, or the
-            folder of an earlier run (scored by how far that run moved the weights).
+            folder of an earlier run, which scores neurons by how far it moved their weights.
         data: Training examples, needed by most measures.
         sites: Globs over the names of sites.
         seed: Seed of "random".
-        examples: The largest number of target and of source examples that a measure reads; None reads all.
+        examples: The maximum number of target examples, and of source examples, that a measure reads; None reads all.
 
     Returns:
         The scores, and a phrase that says how they were made ("by fisher, measured on ...").
@@ -109,7 +109,7 @@ def best_neurons(
     Args:
         model: The model that has these neurons.
         scores: One score per neuron.
-        top: A share (float) or a number (int) of neurons, of each site or of all together.
+        top: The share (float) or number (int) of neurons to select.
         per_site: Select the same share or number at every site; with `weight_share`, rank neurons within their site.
         weight_share: Instead of `top`: select neurons, starting with the best, until they have this share of the
             model's weights. A neuron that no longer fits is skipped.
@@ -118,7 +118,7 @@ def best_neurons(
         The selected neurons.
 
     Raises:
-        ValueError: `top` or `weight_share` is out of range, or the scores are another model's.
+        ValueError: `top` or `weight_share` is out of range, or the scores are of another model.
     """
     if not isinstance(per_site, bool):
         raise ValueError(f"per_site must be true or false; got {per_site!r}.")
@@ -154,7 +154,7 @@ def best_layers(
         The selected layers, in the model's order.
 
     Raises:
-        ValueError: `top` is out of range, or the share is smaller than every layer.
+        ValueError: `top` is out of range, or every layer is larger than the share.
     """
     layers = [layer for layer in within or model.layers if layer.name in scores]
     ranked = sorted(layers, key=lambda layer: -scores[layer.name])
@@ -189,7 +189,7 @@ def layer_scores(model: Model, scores: Scores) -> dict[str, float]:
 
 
 def neuron_weights(model: Model, site: Site) -> int:
-    """Return the number of weights of one neuron of the site. Raises ValueError if its neurons cannot train alone."""
+    """Return the number of weights of a neuron of the site. Raises ValueError if neurons cannot be trained alone."""
     if reason := untrainable_reason(model, site):
         raise ValueError(reason)
     return sum(model.get_parameter(name)[0].numel() for name in site.rows)
@@ -202,9 +202,9 @@ def layer_weights(model: Model, layer: Layer) -> int:
 
 
 def select(model: Model, neurons: Neurons, reason: str, layers: Sequence[Layer] | None = None) -> Selection:
-    """Return a selection with its summary, and log it. `reason` is how it was made, as `score` returns it.
+    """Return a selection with its summary, and log it. `reason` says how it was made: the phrase that `score` returns.
 
-    `layers` are given if whole layers were chosen; `neurons` are then all of theirs.
+    If whole layers were chosen, `layers` has these layers, and `neurons` all of their neurons.
     """
     if layers is None:
         count = sum(neuron_weights(model, site) * len(neurons[site]) for site in neurons.used)
@@ -219,7 +219,7 @@ def select(model: Model, neurons: Neurons, reason: str, layers: Sequence[Layer] 
 
 
 def _within_site(scores: Scores) -> Scores:
-    """Score each neuron by the share of its site's neurons that rank below it; the best of `n` has `1 - 1 / n`."""
+    """Replace scores by ranks: the share of the site's neurons that score lower, `1 - 1 / n` for the best of `n`."""
     ranks: dict[Site, Any] = {}
     for site in scores.sites:
         order = scores[site].sort(descending=True, stable=True).indices

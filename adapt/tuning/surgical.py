@@ -12,7 +12,7 @@ from interventions.sites import find_sites
 
 
 def surgical(model: Model, data: TuningData | None = None, examples: int | None = 64) -> Tuned:
-    """Train the layer with the largest relative gradient norm, measured on `examples` of the target.
+    """Train the layer with the largest relative gradient norm, measured on `examples` target examples.
 
     Raises:
         InputError: there are no training examples to measure it on.
@@ -30,9 +30,9 @@ def surgical(model: Model, data: TuningData | None = None, examples: int | None 
 
 
 def relative_gradients(model: Model, data: TuningData) -> dict[str, float]:
-    """Return, by layer name, the norm of the gradient of the target's mean loss over the norm of the layer's weights.
+    """Return, by layer name, the gradient norm of the mean target loss divided by the norm of the layer's weights.
 
-    All parameters of a layer count, biases and norms included. Layers without trainable parameters are left out.
+    All parameters of a layer count, also biases and those of norms. Layers without trainable parameters are left out.
     """
     gradient = mean_gradient(model, data, sorted(trainable_names(model)))
     parameters = dict(model.named_parameters())
@@ -49,9 +49,9 @@ def relative_gradients(model: Model, data: TuningData) -> dict[str, float]:
 
 
 def auto_rgn(model: Model, data: TuningData, examples: int = 64) -> dict[str, float]:
-    """Return a factor of the learning rate for each layer: its relative gradient norm over the largest (auto-RGN).
+    """Return a learning-rate factor per layer: its relative gradient norm divided by the largest one (auto-RGN).
 
-    The layer that `surgical` would train has 1. Measure it on the base, before a tuning changes the model.
+    The layer that `surgical` would train has factor 1. Call it on the base, before a tuning changes the model.
 
     Raises:
         InputError: there are no training examples to measure it on.

@@ -2,9 +2,9 @@
 
     loss of the task + strength * mean over sites of (1 - mean cosine of neighbouring units' weights)
 
-The loss is in `adapt/introspect/topography/loss.py`. This file decides which sites it applies to and in which cell of
-the grid each unit is; units never change their cell. The cells are saved with the model as `topographic`, in the header
-of its file or in `adaptation.json`.
+The loss is in `adapt/introspect/topography/loss.py`. This file decides to which sites it applies and in which cell of
+the grid each unit is; units never move to another cell. The cells are saved with the model as `topographic`, in the
+header of its file or in `adaptation.json`.
 """
 
 import json
@@ -32,7 +32,7 @@ Start = Literal["weights", "number"]
 
 
 class Topographic:
-    """A topographic term of the loss. Call `prepare` first, which assigns units to cells."""
+    """The topographic term of the loss. Call `prepare` first: it assigns units to cells."""
 
     loss: TopographicLoss
 
@@ -100,13 +100,13 @@ def grid(
     whose weight is computed from other tensors (weight norm, factors of `tuning=lora`).
 
     Args:
-        model: The model, with the parameters that will train.
+        model: The model, with `requires_grad` set for training.
         strength: The weight of the loss. 0 is the control: grids are assigned and measured, but training is unchanged.
         sites: Globs over names of sites; None for all convolutions.
         radius: The distance in cells within which two units are neighbours; 1.5 gives eight neighbours.
         start: How units are assigned to cells: by the directions of their weights ("weights", linear assignment
             sorting) or in the order of their numbers ("number").
-        learned: The cells of the grids that the base was trained with, by site; they take precedence over `start`.
+        learned: By site: the cells of the grid that the base was trained with. They take precedence over `start`.
 
     Returns:
         The loss.
@@ -139,7 +139,7 @@ def grid(
 def _trains(model: Model, site: Site) -> bool:
     module = module_at(model, site)
     parents = [model.get_submodule(site.name[:at]) for at, sign in enumerate(site.name) if sign == "."]
-    if any(factor_method(parent) is not None for parent in parents):  # a factor (adapt/models/factors.py), not a layer
+    if any(factor_method(parent) is not None for parent in parents):  # part of added factors, not a layer
         return False
     return (
         site.units >= FEWEST

@@ -1,4 +1,4 @@
-"""What a tuning returns, and what kind of function a tuning is."""
+"""The result of a tuning, and the type of the functions that are tunings."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from adapt.models.model import Model
 
 @dataclass(frozen=True)
 class Tuned:
-    """The names of the parameters that may train, and the selections behind them, by part of a mix ("" if single).
+    """The names of the parameters that may train, and how they were selected: by part of a mix, "" for a single tuning.
 
     A tuning may also have added trainable rows (`interventions/rows.py`) or factors (`adapt/models/factors.py`) to the
     model; these are then among the names, and are merged into the weights after training.
@@ -21,7 +21,7 @@ class Tuned:
 
     @classmethod
     def of(cls, names: Sequence[str], selection: Selection | None = None) -> "Tuned":
-        """Return the result of a single tuning."""
+        """Return the result of a single tuning, one that is not a mix."""
         return cls(tuple(names), {} if selection is None else {"": selection})
 
     @property

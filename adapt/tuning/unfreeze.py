@@ -14,14 +14,14 @@ from adapt.tuning.rates import layer_numbers
 class Unfreeze:
     """A schedule: the parameters of `groups[0]` train from the first epoch, the next ones `every` epochs later.
 
-    What trains depends on the epoch alone, so that a resumed run needs no further state.
+    What trains in an epoch depends only on its number, so a resumed run needs no further state.
     """
 
     groups: tuple[tuple[str, ...], ...]
     every: int
 
     def __call__(self, model: nn.Module, epoch: int) -> None:
-        """Let the parameters of `epoch` (counted from 0) train, and freeze those of later groups."""
+        """Unfreeze the groups that train in `epoch` (counted from 0), and freeze the others."""
         parameters = dict(model.named_parameters())
         for number, names in enumerate(self.groups):
             for name in names:
