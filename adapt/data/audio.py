@@ -1,4 +1,4 @@
-"""Reading audio: any format of soundfile, any sample rate and number of channels, converted to mono at one rate."""
+"""Read audio in any format that soundfile supports, with any sample rate and channel count, as mono at one rate."""
 
 import math
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class AudioReader:
 
 
 def read_audio(utterance: Utterance, sample_rate: int) -> Tensor:
-    """Return the utterance's samples, `(samples,)` float32 from -1 to 1 at `sample_rate` Hz. Channels are averaged.
+    """Return the utterance's samples, `(samples,)` float32 from -1 to 1, resampled to `sample_rate` Hz and mono.
 
     Raises:
         InputError: the file is missing, is not audio, ends before the utterance does, or contains NaN or infinity.
@@ -62,7 +62,7 @@ def read_audio(utterance: Utterance, sample_rate: int) -> Tensor:
             rate, frames = file.samplerate, file.frames
             start = round(utterance.offset * rate)
             wanted = frames - start if utterance.duration is None else round(utterance.duration * rate)
-            if start >= frames or start + wanted > frames + 0.05 * rate:  # manifests round durations
+            if start >= frames or start + wanted > frames + 0.05 * rate:  # tolerance: manifests round durations
                 raise InputError(
                     f"{prefix}'{path}' lasts {frames / rate:.2f} s, and the utterance should run from "
                     f"{utterance.offset:.2f} s to {(start + wanted) / rate:.2f} s. Correct 'offset' and 'duration'."

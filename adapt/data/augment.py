@@ -6,18 +6,18 @@ from adapt.checks import check_counts, check_share
 
 
 class SpecAugment(nn.Module):
-    """Set random masks in features `(batch, features, time)` to 0, the mean of a normalised utterance.
+    """Mask random parts of features `(batch, features, time)` with 0, the mean of a normalised utterance.
 
     Args:
         frequency_masks: the number of frequency masks.
-        frequency_width: the largest width of a frequency mask, in features. It is reduced if all masks together could
-            hide every feature.
+        frequency_width: the largest width of a frequency mask, in features. It is reduced where the masks together
+            could otherwise hide every feature.
         time_masks: the number of time masks.
         time_width: the largest width of a time mask, in steps of 10 ms.
-        time_share: the largest width of a time mask, as a share of the batch's length.
+        time_share: the largest width of a time mask, as a share of the batch's padded length.
 
     Raises:
-        InputError: a count or width is not a whole number of at least 0, or `time_share` is not a share.
+        InputError: a count or width is not a whole number of at least 0, or `time_share` is not from 0 to 1.
     """
 
     def __init__(

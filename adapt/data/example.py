@@ -1,4 +1,4 @@
-"""Examples: what a model reads, with the reference text that it should output."""
+"""Examples: the input that a model reads, with the reference text that it should output."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -37,7 +37,7 @@ class Example(Protocol):
 
     @property
     def phonemes(self) -> tuple[Phoneme, ...]:
-        """The phonemes with their times; empty if they are not known, and for text."""
+        """The phonemes with their times; empty if they are unknown or the input is text."""
         ...
 
     def group(self, key: str) -> str:

@@ -27,11 +27,11 @@ def as_utterances(
     Args:
         inputs: audio files, arrays `(samples,)` (numpy or torch; float from -1 to 1, or int16), utterances or
             recordings; or a single one of these. `find_audio` expands folders, globs and manifests.
-        sample_rate: of the arrays, in Hz.
+        sample_rate: the sample rate of the arrays, in Hz.
 
     Raises:
-        InputError: a file does not exist, an array is not mono audio or has no sample rate, or an input is of another
-            type.
+        InputError: a file does not exist, an array is not mono audio or has no sample rate, or an input is of a type
+            that is not supported.
     """
     if isinstance(inputs, AudioInput) or not isinstance(inputs, Iterable):
         inputs = [inputs]
@@ -61,7 +61,7 @@ def as_pairs(inputs: str | Pair | Iterable[str | Pair]) -> list[Pair]:
     """Turn source sentences into examples, one for each sentence, in their order.
 
     Raises:
-        InputError: an input is neither a text nor a `Pair`.
+        InputError: an input is neither a string nor a `Pair`.
     """
     if isinstance(inputs, (str, Pair)) or not isinstance(inputs, Iterable):
         inputs = [inputs]
@@ -78,7 +78,7 @@ def find_audio(places: Sequence[Path | str], argument: str = "audio") -> tuple[l
 
     Args:
         places: paths and globs. Folders are searched with all their subfolders.
-        argument: the name of the caller's argument, for messages.
+        argument: the name of the caller's argument, for error messages.
 
     Returns:
         The utterances, and one sentence for each manifest line that cannot be used.
@@ -112,11 +112,15 @@ def read_sources(place: Path | str, argument: str = "file") -> tuple[list[Pair],
     """Read source sentences from a file, or from standard input if `place` is "-".
 
     `.jsonl` and `.tsv` files have the format of training data (`adapt.data.pairs`), with or without targets. Any other
-    file has one sentence per line. An empty line of such a file becomes an empty source, and a bad line of a table an
-    empty source with an empty `where`, so item n always belongs to line n.
+    file has one sentence per line. An empty line there becomes a pair with an empty source. A bad line of a `.jsonl` or
+    `.tsv` file becomes one with an empty source and an empty `where`. So pair n always belongs to line n.
+
+    Args:
+        place: the file, or "-".
+        argument: the name of the caller's argument, for error messages.
 
     Returns:
-        The pairs, and one sentence for each bad line. `argument` is the name of the caller's argument, for messages.
+        The pairs, and one sentence for each bad line.
 
     Raises:
         InputError: the file does not exist or is not UTF-8 text.

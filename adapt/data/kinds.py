@@ -1,4 +1,4 @@
-"""Functions that treat all kinds of examples: utterances, recordings in memory and sentence pairs."""
+"""Functions that work on every kind of example: utterances, recordings in memory and sentence pairs."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +13,7 @@ from adapt.errors import InputError
 
 
 def with_text(example: Example, text: str) -> Example:
-    """Return the example with another reference text."""
+    """Return a copy of the example with `text` as its reference."""
     if isinstance(example, Pair):
         return replace(example, target=text)
     if isinstance(example, (Utterance, Recording)):
@@ -37,7 +37,7 @@ def to_row(example: Example) -> dict[str, Any]:
 
 
 def from_row(row: Mapping[str, Any]) -> Example:
-    """Return the example that `to_row` wrote."""
+    """Return the example for a row that `to_row` made."""
     if "source" in row:
         return Pair(row["source"], row["target"])
     return Utterance(Path(row["audio"]), row["text"], offset=row["offset"], duration=row["duration"])

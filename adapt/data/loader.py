@@ -1,4 +1,4 @@
-"""Batches by total seconds or tokens. They depend on seed and epoch only, so a resumed run gets the same batches."""
+"""Batches bounded in seconds or tokens. They depend on seed and epoch only, so a resumed run gets the same ones."""
 
 import math
 import random
@@ -31,7 +31,7 @@ class Reader(Protocol):
         ...
 
     def read(self, example: Any, /, speed: float = 1.0) -> Tensor:
-        """Return the input, `(time,)`; audio is sped up by the factor `speed`. Raises InputError if it is unusable."""
+        """Return the input, `(time,)`; `speed` is a factor, for audio. Raises InputError for an unusable example."""
         ...
 
 
@@ -39,17 +39,16 @@ class Reader(Protocol):
 class Batch:
     """A batch of examples.
 
-    `inputs` is `(batch, time)`: float32 samples from -1 to 1, or tokens. It is zero after each example's end (dots):
+    `inputs` is `(batch, time)`: float32 samples from -1 to 1, or tokens. Shorter examples are padded with zeros (dots):
 
         first   ~~~~~~~~~~~~~~~~~
         second  ~~~~~~~~.........
         third   ~~~~~~~~~~~~.....
 
-    `lengths` is `(batch,)`, in samples or tokens: the lengths without the dots.
+    `lengths` is `(batch,)`, in samples or tokens: the lengths without the padding.
 
-    `stored` are the activations of a cached prefix (`adapt.training.prefix`) for the examples, each
-    `(batch, time, units)` and zero after the end of each example. Audio is then not read again, and `inputs` is
-    `(batch, 0)`.
+    `stored` has the cached activations of the model's frozen lower layers (`adapt.training.prefix`), each
+    `(batch, time, units)` and padded with zeros. With them, audio is not read again, and `inputs` is `(batch, 0)`.
     """
 
     inputs: Tensor
@@ -71,9 +70,9 @@ class Batch:
 
 
 class Stored(Protocol):
-    """The activations of a cached prefix.
+    """The cached activations of the model's frozen lower layers (its prefix).
 
-    For the key (example number, speed) it returns the example's length in samples or tokens, and its activations
+    The key (example number, speed) gives the example's length in samples or tokens, and its activations
     `(time, units)`.
     """
 
@@ -89,12 +88,12 @@ class Loader:
             its own.
         batch_tokens: the same for text, in tokens of the longer side (source or target).
         speeds: the factors of speed perturbation (Ko et al. 2015). In training, one is drawn per utterance and epoch;
-            `[1.0]` switches it off.
-        workers: how many processes read ahead.
+            `[1.0]` switches the perturbation off.
+        workers: the number of processes that read ahead.
         seed: the seed for the order of batches and for the speeds.
 
     Raises:
-        InputError: a value is not a number, or out of its range.
+        InputError: a value is not a number, or is out of range.
     """
 
     batch_seconds: float = 24.0
@@ -127,9 +126,10 @@ class Loader:
         Args:
             examples: the examples to train on; each is read once per epoch.
             reader: the model's reader.
-            source: the examples for replay.
-            replay: how many of these each epoch reads (`adapt.data.replay.replay_count`).
-            stored: the activations of a cached prefix for `examples` followed by `source`, if there is one.
+            source: the source examples, for replay.
+            replay: how many source examples each epoch reads: their share of the epoch, or "all"
+                (`adapt.data.replay.replay_count`).
+            stored: the cached activations for `examples` followed by `source`, if there are any.
 
         Raises:
             InputError: `replay` is not a share or "all", or asks for source examples but there are none.
@@ -139,16 +139,16 @@ class Loader:
         return self._loader(read, reader, tuple(self.speeds), True, True, len(source) if count else 0, count, stored)
 
     def evaluation(self, examples: Sequence[Example], reader: Reader) -> DataLoader:
-        """Return each example once, unchanged, longest first: if memory is too small, the first batch fails."""
+        """Return batches of all examples, unchanged, longest first: if memory is too small, the first batch fails."""
         return self._loader(examples, reader, (1.0,), shuffle=False, shared=False)
 
     def validation(self, examples: Sequence[Example], reader: Reader, stored: Stored | None = None) -> DataLoader:
-        """Return the same batches as `evaluation`, distributed over the training processes.
+        """Return the same batches as `evaluation`, split among the training processes.
 
         Args:
             examples: the examples to read.
             reader: the model's reader.
-            stored: the activations of a cached prefix for `examples`, if there is one.
+            stored: the cached activations for `examples`, if there are any.
         """
         return self._loader(examples, reader, (1.0,), shuffle=False, shared=True, stored=stored)
 
@@ -160,7 +160,7 @@ class Loader:
         rank: int = 0,
         ranks: int = 1,
     ) -> DataLoader:
-        """Return each `(example number, speed)` of `pairs` once, longest first.
+        """Return batches that contain each `(example number, speed)` of `pairs` once, longest first.
 
         Args:
             examples: the examples to read.
@@ -186,7 +186,7 @@ class Loader:
     ) -> DataLoader:
         if reader.unit == "tokens":
             speeds = (1.0,)
-        # An utterance is longest at the slowest speed, and the bound holds for that length.
+        # An utterance is longest at the slowest speed, so the bound on batches is applied to that length.
         lengths = [reader.length(example) / min(speeds) for example in examples]
         batches = BatchesByLength(lengths, self._bound(reader), shuffle, self.seed, shared, source, count)
         return self._batches(_Examples(examples, reader, speeds, self.seed, stored), batches, self.workers > 0)
@@ -212,12 +212,12 @@ class BatchesByLength(Sampler[list[tuple[int, int]]]):
     Args:
         lengths: the lengths of the examples.
         bound: the largest padded length of a batch, in the unit of `lengths`.
-        shuffle: whether the order changes from epoch to epoch; if not, batches come longest first.
+        shuffle: whether to shuffle anew in each epoch; if not, batches come longest first.
         seed: the seed for the order.
-        shared: whether training processes share the batches. Each gets the same number, because they wait for each
-            other; the first batches are repeated to fill the last round.
-        source: how many examples at the end of `lengths` are for replay.
-        count: how many of these an epoch has (`adapt.data.replay.draw_replay`). All other examples come once.
+        shared: whether the batches are split among the training processes. All get the same number, because they wait
+            for each other; if the batches do not divide evenly, the first ones are repeated.
+        source: the number of source examples, for replay, at the end of `lengths`.
+        count: how many source examples an epoch reads (`adapt.data.replay.draw_replay`). All other examples come once.
     """
 
     def __init__(
@@ -240,7 +240,7 @@ class BatchesByLength(Sampler[list[tuple[int, int]]]):
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch. Lightning calls this before each epoch, the first one after a resume included."""
+        """Set the epoch. Lightning calls this before each epoch, also before the first one after a resume."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -252,8 +252,8 @@ class BatchesByLength(Sampler[list[tuple[int, int]]]):
 
     def _batches(self) -> list[list[int]]:
         draw = random.Random(f"{self.seed}/{self.epoch}")
-        # Lengths are rounded up to levels. Examples of one level are shuffled, and batches depend on the levels only,
-        # so every epoch has the same number of batches: Lightning counts them only once.
+        # Lengths are rounded up to levels. Examples of one level are shuffled, but batch sizes depend on the levels
+        # only. So every epoch has the same number of batches, which Lightning needs, as it counts them only once.
         lengths = [_level(length) if self.shuffle else length for length in self.lengths]
         first = len(lengths) - self.source
         replay = [first + number for number in draw_replay(lengths[first:], self.count, self.seed, self.epoch)]
@@ -316,12 +316,12 @@ class _AtSpeeds(Dataset):
         return self.examples[number], self.reader.read(self.examples[number], speed)
 
 
-# An example and its input; with a cached prefix also its length and its stored activations.
+# An example and its input; with cached activations also its length and these activations.
 Item = tuple[Example, Tensor] | tuple[Example, Tensor, int, tuple[Tensor, ...]]
 
 
 def collate(items: Sequence[Item]) -> Batch:
-    """Pad inputs `(time,)`, and stored activations if there are any, with zeros into one batch."""
+    """Make a batch: pad the inputs `(time,)`, and the cached activations if there are any, with zeros."""
     pad = partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
     inputs, examples = pad([item[1] for item in items]), [item[0] for item in items]
     with_stored = [item for item in items if len(item) == 4]

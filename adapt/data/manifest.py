@@ -13,7 +13,7 @@ from adapt.files import atomic
 
 _TEXT_KEYS = ("speaker", "accent", "lang")
 _NUMBER_KEYS = ("duration", "offset")
-_LONGEST = 1e7  # seconds; excludes infinity
+_LONGEST = 1e7  # seconds; larger values, such as infinity, are rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,12 @@ class Utterance:
     Attributes:
         audio_filepath: the audio file.
         text: the transcript.
-        duration: in seconds; None for up to the end of the file.
+        duration: the length in seconds; None if the utterance lasts to the end of the file.
         offset: where the utterance starts in the file, in seconds.
-        speaker, accent, lang: who speaks, with which accent, in which language (None if unknown).
-        phonemes: with their times in seconds from the start of the utterance; may be empty.
+        speaker, accent, lang: who speaks, with which accent, and in which language; None if unknown.
+        phonemes: the phonemes, with times in seconds from the start of the utterance; may be empty.
         extra: all other keys of the line.
-        where: the file and line that it comes from, for messages.
+        where: the file and line that the utterance comes from, for messages.
     """
 
     audio_filepath: Path
@@ -58,9 +58,9 @@ class Splits:
     """The data of a run, as examples.
 
     Attributes:
-        train, validation, test: the target, which the model adapts to.
-        source_test: the source, which the model should not forget.
-        source_train: further examples of the source, to train on (replay) and to compare neurons with.
+        train, validation, test: examples of the target, which the model adapts to.
+        source_test: test examples of the source, which the model should not forget.
+        source_train: further examples of the source, for replay and for comparing neurons.
         problems: one sentence for each line or row that cannot be used.
     """
 
@@ -73,11 +73,11 @@ class Splits:
 
 
 def read_manifest(path: Path | str, needs_text: bool = True) -> tuple[list[Utterance], list[str]]:
-    """Read a manifest. Relative audio paths start at the manifest's folder.
+    """Read a manifest. Relative audio paths are relative to the manifest's folder.
 
     Returns:
         The utterances, and one sentence with the line's number for each line that cannot be used.
-        `adapt.data.splits.check_splits` decides whether such a problem stops the run.
+        `adapt.data.splits.check_splits` decides whether such problems stop the run.
 
     Raises:
         InputError: the file does not exist, is not UTF-8 text, or has no usable line.
@@ -90,7 +90,7 @@ def read_manifest(path: Path | str, needs_text: bool = True) -> tuple[list[Utter
     except UnicodeDecodeError as error:
         raise InputError(f"The manifest '{path}' is not UTF-8 text ({error.reason} at byte {error.start}).") from None
     utterances, problems = [], []
-    # splitlines() would also break at characters that may be part of a JSON text.
+    # splitlines() would also break at characters that may be part of a JSON string.
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], start=1):
         where = f"{path}:{number}"
         try:
@@ -112,7 +112,7 @@ def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> None:
 
 
 def json_row(line: str, where: str, keys: str) -> dict[str, Any]:
-    """Parse a line as a JSON object. Raises InputError if it is none; the message names the expected `keys`."""
+    """Parse a line as a JSON object. Raises InputError if it is not one; the message names the expected `keys`."""
     if not line.strip():
         raise InputError(f"{where}: the line is empty. Delete it, or write one JSON object.")
     try:

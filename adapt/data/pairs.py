@@ -24,9 +24,9 @@ class Pair:
     Attributes:
         source: the sentence to translate.
         target: the reference translation; "" if there is none.
-        domain, id: None if unknown.
+        domain, id: the domain and the identifier; None if unknown.
         extra: all other keys of the line.
-        where: the file and line that it comes from, for messages.
+        where: the file and line that the pair comes from, for messages.
     """
 
     source: str
@@ -66,15 +66,15 @@ def read_pairs(
 ) -> Splits:
     """Read splits of sentence pairs.
 
-    Pairs for validation and testing that are also training pairs (the same source and target, up to white space) are
-    left out and become problems.
+    Validation and test pairs that are also training pairs (same source and target, up to white space) are left out and
+    reported in `problems`.
 
     Args:
-        train: a file, or a list of two files (see `read_pairs_file`); None for none. The same holds for the others.
-        validation: pairs of the target to select epochs by.
-        test: pairs of the target.
-        source_test: pairs of the source, which the model should not forget.
-        source_train: further pairs of the source, to train on (replay) and to compare neurons with.
+        train: a file or a list of two files (see `read_pairs_file`), or None. The other arguments take the same.
+        validation: pairs of the target on which the best epoch is selected.
+        test: test pairs of the target.
+        source_test: test pairs of the source, which the model should not forget.
+        source_train: further pairs of the source, for replay and for comparing neurons.
 
     Returns:
         The splits, with one sentence in `problems` for each line that cannot be used.
@@ -92,7 +92,7 @@ def read_pairs(
 
 
 def without_trained(splits: Splits) -> Splits:
-    """Return the splits without test and validation pairs that are also training pairs; these become problems."""
+    """Return the splits without test and validation pairs that are also training pairs; `problems` names these."""
     trained = {_key(pair): pair for pair in reversed((*splits.train, *splits.source_train))}
     kept: dict[str, tuple[Pair, ...]] = {}
     problems = list(splits.problems)
@@ -117,11 +117,11 @@ def read_pairs_file(paths: Paths, needs_target: bool = True) -> tuple[list[Pair]
               separated by tabs only, and quotation marks are part of the text.
             - any other file, as JSONL: one object per line with source, target, and optionally domain, id, ...
             - a list of two text files, source and target. Line n of one is the translation of line n of the other.
-        needs_target: whether a missing target is a problem. If not, it becomes "".
+        needs_target: whether a line without a target is unusable. If not, its target becomes "".
 
     Returns:
         The pairs, and one sentence with the line's number for each line that cannot be used.
-        `adapt.data.splits.check_splits` decides whether such a problem stops the run.
+        `adapt.data.splits.check_splits` decides whether such problems stop the run.
 
     Raises:
         InputError: a file cannot be read, two files differ in their number of lines, or no line can be used.
@@ -137,7 +137,7 @@ def read_pairs_file(paths: Paths, needs_target: bool = True) -> tuple[list[Pair]
 
 
 def read_lines(paths: Paths, needs_target: bool = True) -> list[Pair | InputError]:
-    """Return the pair in each line of the files that `read_pairs_file` describes, or the error if it is bad.
+    """Return, for each line of the files, its pair, or the error if the line is bad. Paths are as in `read_pairs_file`.
 
     Raises:
         InputError: a file cannot be read, or two files differ in their number of lines.
@@ -169,7 +169,7 @@ def write_pairs(path: Path | str, pairs: Iterable[Pair]) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-# The lines of a file, each with its place; and a function that parses a line, or raises InputError.
+# The lines of a file, each with its place, and a function that parses a line or raises InputError.
 Lines = tuple[list[tuple[str, Any]], Callable[[Any, str], Mapping[str, Any]]]
 
 

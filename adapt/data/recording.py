@@ -13,16 +13,16 @@ from adapt.errors import InputError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recording:
-    """An utterance whose audio is an array and not a file.
+    """An utterance whose audio is an array, not a file.
 
     Attributes:
         samples: `(samples,)` float32, mono, from -1 to 1. An int16 array is converted.
-        sample_rate: in Hz.
+        sample_rate: the sample rate in Hz.
         text: the transcript, "" if it is not known.
         name: the name in reports and messages.
-        phonemes: with their times in seconds; may be empty.
+        phonemes: the phonemes, with times in seconds; may be empty.
         extra: further values by key, such as {"accent": "Scottish"}.
-        where: the place that messages name; the recording's name if empty.
+        where: what messages name as the place of the recording; its name if empty.
     """
 
     samples: np.ndarray

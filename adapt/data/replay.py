@@ -1,4 +1,4 @@
-"""Replay: training on source examples next to the target's, against forgetting (Robins 1995)."""
+"""Replay: mix source examples into training on the target, to reduce forgetting (Robins 1995)."""
 
 import random
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ def replay_count(replay: Replay, target: int, source: int) -> int:
     """Return how many source examples each epoch trains on.
 
     Args:
-        replay: their share of all examples of an epoch, from 0 to below 1, or "all" for every source example once. If
-            the share asks for more examples than there are, they are repeated.
+        replay: the share of source examples in an epoch, from 0 to below 1, or "all" for every source example once. If
+            the share needs more source examples than there are, they are repeated.
         target: the number of target examples.
         source: the number of source examples.
 
     Raises:
-        InputError: `replay` is neither a share nor "all", or there is no source example.
+        InputError: `replay` is neither a share nor "all", or source examples are needed but there are none.
     """
     if replay != "all" and not (is_number(replay) and 0 <= replay < 1):
         raise InputError(
@@ -36,12 +36,12 @@ def draw_replay(levels: Sequence[float], count: int, seed: int, epoch: int) -> l
     """Draw the source examples of an epoch, as ascending indices. They depend on `seed` and `epoch` only.
 
     Args:
-        levels: the rounded lengths of the source examples. Each epoch draws the same number of examples from each
-            level, in proportion to the level's size. Batches depend on the levels only, so their number is the same in
-            every epoch.
-        count: how many to draw. If it is larger than the number of examples, they are repeated.
-        seed: of the run.
-        epoch: from 0 on.
+        levels: the rounded lengths of the source examples. The number drawn from a level is in proportion to the
+            level's size, and the same in every epoch. Batch sizes depend on the levels only, so every epoch has the
+            same number of batches.
+        count: the number of examples to draw. If there are fewer, they are repeated.
+        seed: the seed of the run.
+        epoch: the epoch, from 0.
     """
     if not count:
         return []

@@ -1,4 +1,4 @@
-"""The neurons or layers that a tuning chose by a measure, as a run saves them."""
+"""The neurons or layers that a tuning selected by a measure, in the form in which a run saves them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 from interventions.files import read_tensors
 from interventions.neurons import Neurons
 
-_STEMS = ("selection", "choice")  # what files are called, and were called up to version 0.1
+_STEMS = ("selection", "choice")  # the stem of the files' names now, and up to version 0.1
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The chosen neurons and a sentence on how they were chosen. `layers` has names if whole layers were chosen."""
+    """The chosen neurons, and a sentence on how they were chosen. If whole layers were chosen, `layers` names them."""
 
     neurons: Neurons
     summary: str
@@ -24,7 +24,7 @@ class Selection:
 
     @classmethod
     def load(cls, path: Path) -> "Selection":
-        """Read what `save` wrote. Raises FileError if it is another file or damaged."""
+        """Read what `save` wrote. Raises FileError if the file is damaged or of another kind."""
         header = read_tensors(path, "neurons")[0]
         layers = header.get("layers")
         summary = header.get("summary", header.get("said", ""))
@@ -32,13 +32,13 @@ class Selection:
 
 
 def save_selections(folder: Path, selections: dict[str, Selection]) -> None:
-    """Write each selection to `selection.safetensors`, or to `selection-PART.safetensors` for a part of a mix."""
+    """Write each selection to `selection.safetensors`, or to `selection-PART.safetensors` for part of a mix."""
     for part, selection in selections.items():
         selection.save(folder / f"selection{f'-{part}' if part else ''}.safetensors")
 
 
 def load_selections(folder: Path) -> dict[str, Selection]:
-    """Read the selections that a run saved, by the part of its mix; empty if it chose nothing."""
+    """Return the selections that a run saved, by the part of its mix of tunings; empty if the run saved none."""
     found: dict[str, Selection] = {}
     for stem in reversed(_STEMS):
         for path in sorted(folder.glob(f"{stem}*.safetensors")):

@@ -1,4 +1,4 @@
-"""Reading splits from manifests, and checking that a model can use the examples."""
+"""Read splits from manifests, and check that a model can use the examples."""
 
 import logging
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class ChecksExamples(Protocol):
-    """The part of a model that the check of examples needs."""
+    """What the check of examples needs from a model."""
 
     @property
     def reader(self) -> Reader: ...
@@ -45,11 +45,11 @@ def read_splits(
     """Read splits from manifests (`adapt.data.manifest`).
 
     Args:
-        train: a manifest, or None for none. The same holds for the others.
-        validation: recordings of the target to select epochs by.
-        test: recordings of the target.
-        source_test: recordings of the source, which the model should not forget.
-        source_train: further recordings of the source, to train on (replay) and to compare neurons with.
+        train: a manifest, or None. The other arguments take the same.
+        validation: recordings of the target on which the best epoch is selected.
+        test: test recordings of the target.
+        source_test: test recordings of the source, which the model should not forget.
+        source_train: further recordings of the source, for replay and for comparing neurons.
         normalise: whether to remove punctuation from the transcripts and lower-case them.
 
     Returns:
@@ -99,7 +99,7 @@ def check_splits(splits: Splits, model: ChecksExamples, on_error: OnError = "sto
 
     Raises:
         InputError: an example is unusable and `on_error` is "stop", a split has no usable example, or the data are
-            recordings and the model reads text, or the other way round.
+            recordings but the model reads text, or the other way round.
     """
     for example in (example for name in SPLITS for example in getattr(splits, name)):
         if isinstance(example, Pair) == model.reads_audio:
@@ -127,11 +127,11 @@ def check_splits(splits: Splits, model: ChecksExamples, on_error: OnError = "sto
 def check_examples(
     examples: Sequence[Example], model: ChecksExamples, training: bool, name: str = "audio"
 ) -> tuple[tuple[Example, ...], list[str]]:
-    """Read every example once, and separate those that a model can use.
+    """Read every example once, and separate the usable ones from the others.
 
     Args:
-        examples: to check.
-        model: that should read them.
+        examples: the examples to check.
+        model: the model that should read them.
         training: whether the model must be able to train on them, which also depends on the reference texts.
         name: the label of the progress bar.
 
@@ -157,7 +157,7 @@ def check_examples(
 def stop_or_skip(problems: Sequence[str], on_error: OnError, option: str | None = "data.on_error") -> None:
     """Raise InputError with the first few problems, if there are any and `on_error` is "stop".
 
-    The message names `option` as the one with which to skip unusable examples; None if there is no such option.
+    The message names `option`, with which the user can skip unusable examples; None if there is no such option.
     """
     check_choice("on_error", on_error, ("stop", "skip"))
     if problems and on_error == "stop":

@@ -1,4 +1,4 @@
-"""Picking a few items of a sequence, evenly spaced."""
+"""Pick a few evenly spaced items of a sequence."""
 
 from collections.abc import Sequence
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""The data that a tuning may look at when it chooses what to train."""
+"""The data that a tuning may use to choose which weights to train."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,8 +14,9 @@ from adapt.data.subset import evenly
 class TuningData:
     """Training examples of the target and of the source (empty if there are none), and the loader that batches them.
 
-    Validation and test examples take no part in a choice. `selections` are the choices of an interrupted run, by the
-    name of a mix's part ("" for a single tuning): a tuning that finds its own there uses it instead of choosing again.
+    Validation and test examples are never used for the choice. `selections` has the choices that an interrupted run
+    saved, by the name of the part of a mix of tunings ("" for a single tuning). A tuning whose choice is there uses it
+    instead of choosing again.
     """
 
     target: Sequence[Example]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from adapt.introspect.attribution.result import AttributionResult, ExplainedWord
     from interventions.neurons import Scores
 
-_SHOWN = 5  # neurons that are listed per site
+_SHOWN = 5  # neurons listed per site
 _CONDUCTANCE = (
     "Conductance is the part of a word's log-probability, minus that of the baseline, that flows from the input "
     "through a neuron. The table shows the mean over the words above. A negative value means that the neuron makes "
@@ -31,7 +31,7 @@ def write_attribution(path: Path, result: AttributionResult, title: str, config:
 
 
 def attribution_sections(result: AttributionResult) -> list[Section]:
-    """A section for each example, and one for the neurons if their conductance was computed."""
+    """Return a section for each example, and one for the neurons if their conductance was computed."""
     by_example: dict[int, list[ExplainedWord]] = {}
     for word in result.words:
         by_example.setdefault(word.number, []).append(word)

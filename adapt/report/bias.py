@@ -1,4 +1,4 @@
-"""The page of group bias: error rates by group, the layers and neurons that diverge, and their link with errors."""
+"""The page of group bias: error rates, layers and neurons that respond differently, and their link with errors."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from adapt.introspect.bias.rows import LayerDivergence, NeuronDivergence
     from adapt.introspect.bias.shift import ShiftEffect
 
-MAX_NEURONS = 20  # rows in the table of a comparison
-MAX_LEFT_OUT = 12  # groups that are named
-FEW_FOLDS = 20  # with fewer, a single neuron may be unable to reach significance
+MAX_NEURONS = 20  # rows in the table of neurons of a comparison
+MAX_LEFT_OUT = 12  # groups named among those left out
+FEW_FOLDS = 20  # with fewer, no single neuron may be able to reach significance
 
 LAYERS_HELP = (
     "Distance: how far the mean activations of the group are from those of its reference, in standard deviations of a "
@@ -127,7 +127,7 @@ def _rate_line(result: BiasResult, rate: GroupRate, picture: Markup) -> Markup:
 
 
 def _comparison(result: BiasResult, comparison: GroupComparison, with_help: bool) -> Markup:
-    """Return the tables of a comparison. Only the first comparison of a page explains how to read them."""
+    """Return the tables of a comparison. `with_help` adds how to read them, for the first comparison only."""
     layers_help = LAYERS_HELP.format(rate=100 * result.false_discovery_rate)
     parts = [_subhead("By layer", layers_help if with_help else ""), _layers(result, comparison.layers)]
     if comparison.neurons:

@@ -1,4 +1,4 @@
-"""Merge two alignments with the same reference into columns: the reference word, and the output before and after."""
+"""Merge two alignments with the same reference into columns of a reference word and the output before and after."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from adapt.comparison.words import AlignedWord, Transcript
 
 Kind = Literal["right", "wrong", "extra", "missing", "none"]
-LINE = 104  # the characters on a line of the page, including the space between columns
-BETWEEN = 3  # the space between columns
+LINE = 104  # characters on a line of the page, including the space between columns
+BETWEEN = 3  # spaces between columns
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The output of a model in a column. Its kind is `none` if it is empty and the reference is empty too."""
+    """The output of a model in a column. Its kind is `none` if both the output and the reference are empty."""
 
     text: str
     kind: Kind
@@ -33,12 +33,12 @@ class Column:
 
     @property
     def width(self) -> int:
-        """The width in characters."""
+        """The width in characters, including the space to the next column."""
         return max(len(self.reference), len(self.before.text), len(self.after.text)) + BETWEEN
 
 
 def columns(transcript: Transcript) -> list[Column]:
-    """Merge both alignments of a transcript. Inserted words have columns of their own.
+    """Return the columns of a transcript, before and after merged. Inserted words have columns of their own.
 
     Raises:
         ValueError: The two alignments have different references.
@@ -71,7 +71,7 @@ def lines(merged: Sequence[Column], width: int = LINE) -> Iterator[list[Column]]
 
 
 def _places(words: Sequence[AlignedWord]) -> tuple[list[AlignedWord], list[list[str]]]:
-    # The reference words, and the words inserted before each of them and after the last.
+    # Return the reference words, and the words inserted before each of them and after the last.
     places: list[AlignedWord] = []
     added: list[list[str]] = [[]]
     for word in words:

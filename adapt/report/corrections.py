@@ -1,4 +1,4 @@
-"""The table of a model's corrections on the terminal."""
+"""Print a table of a model's corrections on the terminal."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The result of an evaluation as a table on the terminal."""
+"""Print the result of an evaluation as a table on the terminal."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,7 @@
 """The report's figures as inline SVG: intervals, learning curves, and one cell per neuron.
 
-Only the curves contain text. All other figures scale with percentages, because text in them would be unreadably small
-on a phone.
+Only the curves contain text. The other figures scale with the page, so text in them would be unreadably small on a
+phone.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from adapt.metrics import Metric
 
 UNITS_PER_ROW = 128
-# Upper bounds of the relative change of a neuron's weights for each shade. They do not depend on the data, so a shade
-# has the same meaning in every layer and every report.
+# For each shade, the upper bound of the relative change of a neuron's weights. The bounds do not depend on the data, so
+# a shade has the same meaning in every layer and every report.
 BOUNDS = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0)
 SHADES = ("#f9e3c8", "#f5c893", "#eda45a", "#d97f2b", "#b55a10", "#843b07", "#4a1e02")
 IDENTICAL = "#dfe5ea"
-_CELL, _PITCH, _ROW = 6, 7, 11  # of a neuron, in SVG user units
+_CELL, _PITCH, _ROW = 6, 7, 11  # size of a neuron's cell, distance to the next, height of a row; SVG user units
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Axis:
 
 
 def axis(low: float, high: float, max_ticks: int = 6) -> Axis:
-    """Return the axis with the roundest ticks that contains `low` and `high`."""
+    """Return an axis that covers `low` to `high` and has the roundest possible ticks, at most `max_ticks`."""
     if not high > low:
         high = low + 1.0
     unit = 10 ** math.floor(math.log10((high - low) / max_ticks))
@@ -54,7 +54,7 @@ def axis(low: float, high: float, max_ticks: int = 6) -> Axis:
 
 
 def metric_axis(results: Sequence[Mapping[str, Any]], metrics: Sequence[Metric]) -> Axis:
-    """Return an axis from 0 to the highest value or interval end in `results`, each from `TextScores.as_dict`."""
+    """Return an axis from 0 to the highest value or interval end in `results`, dicts from `TextScores.as_dict`."""
     ends = [(m.scale, (values[m.key], *values[f"{m.key}_interval"])) for values in results for m in metrics]
     return axis(0.0, max(round(scale * value, 9) for scale, values in ends for value in values))
 
@@ -127,14 +127,14 @@ def interval(name: str, values: Mapping[str, Any], metric: Metric, scale: Axis) 
 
 
 def cause_row(name: str, cause: tuple[float, float], ends: tuple[float, float], metric: Metric, scale: Axis) -> Markup:
-    """Draw the effect of a part of the change: applied alone (open circle) and reverted (full circle, below it).
+    """Draw the effect of a part of the change: applied alone (open circle), and reverted (full circle, below it).
 
-    A line connects each circle with the model it was made from.
+    A line connects each circle with the model that it starts from: before if applied alone, after if reverted.
 
     Args:
         name: The name of the part, for the title of the figure.
         cause: The metric with the part applied alone, and with the part reverted.
-        ends: The metric of the models before and after, drawn as vertical lines.
+        ends: The metric before and after the whole change, drawn as vertical lines.
         metric: The metric to draw.
         scale: The axis, shared by all rows of a table.
 
@@ -156,7 +156,7 @@ def cause_row(name: str, cause: tuple[float, float], ends: tuple[float, float], 
 
 
 def bar(change: float, largest: float) -> Markup:
-    """Draw a bar for a layer's relative change, as a share of the largest one."""
+    """Draw a layer's relative change as a bar whose length is its share of the `largest` change."""
     length = 100 * change / largest if math.isfinite(change) and largest > 0 else 0.0
     return Markup(
         '<svg class="bar" width="100%" height="12" aria-hidden="true"><rect width="100%" height="12"/>'
@@ -199,7 +199,7 @@ def describe(neurons: Sequence[float | None], count: int = 3) -> str:
 
 
 def shade_key() -> list[tuple[str, Markup]]:
-    """Return the meaning of each shade of `neuron_strip`, with a swatch of it."""
+    """Return the meaning and a swatch of each shade of `neuron_strip`."""
     edges = [f"{100 * bound:g}" for bound in BOUNDS]
     names = [
         f"under {edges[0]} %",
@@ -212,7 +212,7 @@ def shade_key() -> list[tuple[str, Markup]]:
     return [(name, swatch.format(cell)) for name, cell in zip(["identical", *names, "new unit"], cells, strict=True)]
 
 
-# For each shade, the share of all neurons (of all layers) with a higher score.
+# For each shade, the largest share of all neurons (of all layers) that may have a higher score.
 TOP_SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
 _SCORE_SHADES = (*SHADES[:0:-1][: len(TOP_SHARES)], "#eef1f4")
 
@@ -220,7 +220,7 @@ _SCORE_SHADES = (*SHADES[:0:-1][: len(TOP_SHARES)], "#eef1f4")
 def score_strip(name: str, ranks: Sequence[float], selected: Sequence[int]) -> Markup:
     """Draw a cell per neuron in rows of `UNITS_PER_ROW`, darker for higher scores. Selected neurons have a frame.
 
-    `ranks` is, for each neuron, the share of all neurons with a higher score.
+    `ranks` has, for each neuron, the share of all neurons with a higher score.
     """
     by_shade: dict[int, list[int]] = {}
     for unit, share in enumerate(ranks):
@@ -241,7 +241,7 @@ def score_strip(name: str, ranks: Sequence[float], selected: Sequence[int]) -> M
 
 
 def score_key() -> list[tuple[str, Markup]]:
-    """Return the meaning of each shade of `score_strip` and of its frame, with a swatch of it."""
+    """Return the meaning and a swatch of each shade of `score_strip`, and of its frame."""
     edges = (0.0, *TOP_SHARES, 1.0)
     names = [f"{100 * a:g}–{100 * b:g} %" for a, b in zip(edges, edges[1:], strict=False)]
     names[0] = f"top {100 * TOP_SHARES[0]:g} % of all scores"
@@ -267,7 +267,7 @@ def _corners(units: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _cells(units: Sequence[int]) -> str:
-    # Thick strokes with relative moves take about seven characters per neuron, a rectangle about fifty.
+    # As thick strokes with relative moves, a neuron takes about seven characters; as a rectangle, about fifty.
     path, pen = [], (0, 0)
     for x, y in _corners(units):
         y += _ROW // 2 - 1

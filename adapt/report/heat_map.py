@@ -1,4 +1,4 @@
-"""A matrix as inline SVG with a cell for each pair: the similarity of layers, or values for pairs of words."""
+"""Draw a matrix as inline SVG: the similarity of each pair of layers, or a value for each pair of words."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from markupsafe import Markup
 from adapt.formatting import short_names
 from adapt.report.png import BLUE, RED, WHITE
 
-# From 0 to 1 in even steps. The scale is fixed: the same shade is the same value in every image.
+# Shades from 0 to 1 in even steps. The scale is fixed: a shade means the same value in every image.
 SHADES = (
     "#ffffff", "#eaf3f4", "#d3e6e8", "#b9d8db", "#9cc8cd", "#7db6bd", "#5ca2aa", "#3d8c95", "#20757f", "#0b5e67",
     "#04444b",
 )  # fmt: skip
-_CELL, _WIDE, _LETTER = 26, 32, 6.2  # a signed number is a letter longer
+_CELL, _WIDE, _LETTER = 26, 32, 6.2  # _WIDE: for signed numbers, which are a character longer
 
 
 def heat_map(
@@ -27,9 +27,9 @@ def heat_map(
         rows: The names of the rows, from the top.
         columns: The names of the columns.
         matrix: The values, row by row.
-        signed: False for similarities from 0 (white, also for less) to 1 (dark) of layers, with names shortened by
-            their common prefix. True for values of any size, blue below 0 and red above, with a scale up to the
-            largest absolute value and full names.
+        signed: False for similarities of layers, from white (0 or less) to dark (1); names lose their common prefix.
+            True for values of any size, blue below 0 and red above; the scale ends at the largest absolute value, and
+            names are complete.
     """
     row_names, column_names = (rows, columns) if signed else (short_names(rows), short_names(columns))
     largest = max((abs(value) for row in matrix for value in row), default=0.0) if signed else 1.0

@@ -13,7 +13,7 @@ from adapt.report.figures import axis
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of `line_chart`: `values` by epoch or another x value; `in_legend` names it above the plot."""
+    """One line of `line_chart`: `values` by x value, such as the epoch. With `in_legend`, the legend names the line."""
 
     name: str
     style: str
@@ -22,13 +22,13 @@ class Curve:
 
 
 def history_curve(name: str, style: str, history: Sequence[Mapping[str, float]], key: str, scale: float = 1.0) -> Curve:
-    """Return the finite values of `key` in a training history, multiplied by `scale`."""
+    """Return the curve of `key` over the epochs of a training history: its finite values, multiplied by `scale`."""
     values = {int(row["epoch"]): scale * row[key] for row in history if key in row}
     return Curve(name, style, {epoch: value for epoch, value in values.items() if math.isfinite(value)})
 
 
 def line_chart(title: str, lines: Sequence[Curve], unit: str = "", x_label: str = "epoch") -> Markup | None:
-    """Plot lines over epochs, or over what `x_label` names.
+    """Plot lines over epochs, or over the quantity that `x_label` names.
 
     Args:
         title: The title, for screen readers.

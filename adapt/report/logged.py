@@ -21,8 +21,8 @@ def log_result(
 ) -> None:
     """Log the configuration and the final metrics of a run, and end the logger's run.
 
-    For wandb also log the files of the run as an artifact, the report as HTML, the comparison as tables (with the audio
-    clips of the report), and the maps as images.
+    With wandb, also log the files of the run as an artifact, the report as HTML, the comparison as tables (with the
+    report's audio clips), and the maps as images.
     """
     names = ("config.yaml", "metrics.json", "comparison.json", "comparison.safetensors", "card.json", "report.html")
     names += ("model.safetensors",)
@@ -32,9 +32,9 @@ def log_result(
 
 
 def log_measure(logger: Logger, folder: Path, config: Any, metrics: dict[str, Any], files: Sequence[Path]) -> None:
-    """Log the configuration and the figures of a measure, and end the logger's run.
+    """Log the configuration and the key figures (`metrics`) of a measure, and end the logger's run.
 
-    For wandb also log its `files` as an artifact, its page as HTML, and the lists in its figures as tables.
+    With wandb, also log the measure's `files` as an artifact, its page as HTML, and the lists in its figures as tables.
     """
     files = [*(folder / name for name in ("config.yaml", "metrics.json", "card.json")), *files]
     _log(logger, folder, config, metrics, "introspection", files, lambda _: _tables(metrics))
@@ -49,9 +49,9 @@ def _log(
     files: Sequence[Path],
     media: Callable[[Path], dict[str, Any]] | None,
 ) -> None:
-    """Log, and end the logger's run.
+    """Log the configuration, the metrics and, with wandb, files and media; end the logger's run.
 
-    `media` returns objects for wandb, and may write their files to the folder that it is given.
+    `media` returns objects for wandb, and may write the files that they need to the folder that it is given.
     """
     logger.log_hyperparams(config)
     logger.log_metrics(_numbers(metrics))
@@ -68,12 +68,12 @@ def _log(
     with TemporaryDirectory() as temporary:  # wandb copies media into the folder of its run
         logged = {} if media is None else media(Path(temporary))
         for page in (path for path in files if path.suffix == ".html"):
-            # Without injection, which changes links and fetches a style sheet.
+            # Injection would change links and fetch a style sheet.
             logged[page.stem] = library.Html(str(page), inject=False)
         if logged:
             run.log(logged)
         logger.finalize("success")
-        run.finish()  # flush, so the next job of a multirun starts a run of its own
+        run.finish()  # flushes, and lets the next job of a multirun start a run of its own
 
 
 def _tables(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from adapt.introspect.topography.result import MapsResult
     from adapt.introspect.topography.vectors import Array
 
-MIN_SIZE, MAX_SIZE = 64, 112  # the width of an image in pixels; in between, two pixels per unit
+MIN_SIZE, MAX_SIZE = 64, 112  # bounds of an image's width in pixels; it grows with the number of units in between
 MAX_GROUPS = 60
 MAX_CHANGED = 16
-SHOWN = 6  # groups that are visible at first in a layer with before and after
+SHOWN = 6  # groups of a layer shown before the reader expands it, in maps with before and after
 
 
 @dataclass(frozen=True)
 class _Group:
-    """The images of a group. `caption` has the most active units, or the size of the change."""
+    """The images of a group. `caption` names the most active units, or the size of the change."""
 
     name: str
     images: list[Markup]
@@ -74,13 +74,13 @@ def map_section(
 ) -> Markup:
     """Return a `<section>` with maps, their colour scale, and an explanation of how to read them.
 
-    Groups of a map with profiles after an adaptation have images before, after and of the difference, on the same
-    scale, the most changed groups first. Otherwise, similar groups are next to each other.
+    If a map also has profiles after an adaptation, each group has images before, after and of the difference, on one
+    scale, and the most changed groups come first. Otherwise, similar groups are next to each other.
 
     Args:
         maps: The maps.
-        value: What the profiles are, in the text.
-        sides: The names of before and after, for maps that compare two groups of speakers.
+        value: What the text calls the values of the profiles.
+        sides: The names of before and after, which differ for maps that compare two groups of speakers.
 
     Raises:
         ValueError: There is no map.
@@ -105,7 +105,7 @@ def map_section(
 
 
 def map_picture(drawn: TopographicMap) -> tuple[bytes, list[str]]:
-    """Return a PNG of a map with a row for each of the most changed groups (before, after, difference), and the groups.
+    """Return a map as PNG, with a row (before, after, difference) for each of the most changed groups, and their names.
 
     Raises:
         ValueError: The map has no profiles after an adaptation.
@@ -135,7 +135,7 @@ def _layer(drawn: TopographicMap, sides: tuple[str, str]) -> _Layer:
     else:
         change = np.linalg.norm(after - drawn.profiles, axis=0)
         shown = np.argsort(-change, kind="stable")[:MAX_CHANGED]
-        # Relative to all groups: relative to a group with hardly any response, every change is large.
+        # Changes are relative to all groups, because any change is large relative to a group that hardly responds.
         typical = np.sqrt(np.square(drawn.profiles).sum(0).mean())
         verb = "changed" if sides == ("before", "after") else "differs"
         captions = [f"{verb} by {100 * size / typical:.0f} %" if typical else f"silent {sides[0]}" for size in change]
@@ -160,7 +160,7 @@ def _layer(drawn: TopographicMap, sides: tuple[str, str]) -> _Layer:
 
 
 def _by_similarity(profiles: Array) -> np.ndarray:
-    """Order groups as in a dendrogram: average linkage of cosine distances in optimal leaf order, as in the papers."""
+    """Order groups as the leaves of a dendrogram: average linkage of cosine distances with optimal leaf ordering."""
     groups = profiles.shape[1]
     if groups < 3:
         return np.arange(groups)
@@ -183,14 +183,14 @@ def _image(levels: np.ndarray, label: str, style: str = "map") -> Markup:
 
 
 def _example(drawn: TopographicMap) -> Markup:
-    """Return a large image of the group with the strongest response of any unit.
+    """Return a large image of the group to which a unit responds most strongly.
 
     Units are dots, and the three most active ones have rings.
     """
     group = int(np.abs(drawn.profiles).max(0).argmax())
     (values,) = Canvas(drawn.points, MAX_SIZE).images(drawn.profiles[:, [group]])
     image = _image(shades(values, limit(drawn.profiles)), f"{drawn.name}, {drawn.groups[group]}")
-    places = framed(drawn.points)  # as on the canvas
+    places = framed(drawn.points)  # the same positions as on the canvas
     radius = min(1.2, 22 / max(1, len(places)) ** 0.5)
     best = set(np.argsort(-drawn.profiles[:, group], kind="stable")[:3].tolist())
     dots = [

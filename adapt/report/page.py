@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from adapt.metrics import Metric
 
 MAX_GROUPS = 100
-_DENSE = 24  # rows above which a table of groups is set in small type
+_DENSE = 24  # tables of groups with more rows are set more tightly
 _CURVE_STYLES = ("validation", "second", "third")  # one per metric
 
 
@@ -124,7 +124,7 @@ def _small_sets(comparison: Comparison) -> list[str]:
 
 
 def _uniform_groups(comparison: Comparison) -> dict[str, list[GroupResult]]:
-    """Return, for each set, the groups that contain all of its examples."""
+    """Return, for each set, those of its groups that contain all of its examples."""
     uniform: dict[str, list[GroupResult]] = {name: [] for name in comparison.sets}
     for group in comparison.groups:
         if group.value != "unknown" and group.before["examples"] == comparison.sets[group.set].before["examples"]:
@@ -184,7 +184,7 @@ def _group_table(name: str, key: str, groups: Sequence[GroupResult], metric: Met
         key=lambda change: (sign * change[0], change[1]),
     )
     left_out = max(0, len(changes) - MAX_GROUPS)
-    if left_out:  # omit the groups that changed least
+    if left_out:  # leave out the groups in the middle, which changed least
         changes = changes[: MAX_GROUPS // 2] + changes[-(MAX_GROUPS // 2) :]
     scale = figures.metric_axis([values for _, _, group in changes for values in (group.before, group.after)], [metric])
     rows = [
@@ -240,7 +240,7 @@ class _LayerRow:
 
 
 def _weights(weights: WeightChange) -> dict[str, Any]:
-    # If the models were not made by a run, it is unknown which weights were trained.
+    # It is unknown which weights were trained if no training run made the models.
     known = weights.trained > 0
     largest = max((layer.relative for layer in weights.layers if layer.relative < float("inf")), default=0.0)
     rows = [

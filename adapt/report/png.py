@@ -15,7 +15,7 @@ BLUE, WHITE, RED = (33, 76, 140), (255, 255, 255), (165, 25, 30)
 def diverging(values: Tensor, limit: float) -> Tensor:
     """Map numbers `(height, width)` to colours `(height, width, 3)`: blue at -`limit`, white at 0, red at `limit`.
 
-    Larger numbers are clipped; NaN is grey.
+    Numbers beyond these are clipped; NaN is grey.
     """
     share = (values / limit).clamp(-1, 1).unsqueeze(-1)
     ends = torch.where(share < 0, torch.tensor(BLUE), torch.tensor(RED)).to(values)
@@ -30,10 +30,10 @@ def data_url(pixels: Tensor | NDArray[np.uint8], palette: NDArray[np.uint8] | No
 
 
 def png(pixels: Tensor | NDArray[np.uint8], palette: NDArray[np.uint8] | None = None) -> bytes:
-    """Encode an image as a PNG file (ISO/IEC 15948) with 8 bits per channel.
+    """Return an image encoded as a PNG file (ISO/IEC 15948) with 8 bits per channel.
 
-    Without a palette, `pixels` are colours, `(height, width, 3)`. With a `palette` `(colours, 3)`, they are indices of
-    its colours, `(height, width)`, and the last colour is transparent. All values are uint8.
+    Without a palette, `pixels` are colours, `(height, width, 3)`. With a `palette`, `(colours, 3)`, they are indices
+    into it, `(height, width)`, and its last colour is transparent. All values are uint8.
     """
     pixels = np.asarray(pixels, dtype=np.uint8)
     height, width = pixels.shape[:2]

@@ -1,4 +1,4 @@
-"""The page of probes: for each target a table of accuracies, and the neurons that encode it."""
+"""The page of probes: for each target (accent, phoneme, ...), a table of accuracies and the neurons that encode it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from adapt.introspect.probes.probe import Probe, ProbeRow
     from adapt.introspect.probes.result import ProbesResult
 
-_SHOWN = 12  # neurons that are listed per site
+_SHOWN = 12  # neurons listed per site
 
 
 def write_probes(path: Path, result: ProbesResult, title: str, config: str = "") -> None:
@@ -57,10 +57,10 @@ def _how_to_read(probe: Probe, reference: Probe | None) -> str:
 
 
 def probe_table(probe: Probe, other: Probe | None = None, names: tuple[str, str] = ("Before", "After")) -> Markup:
-    """A row for each site with its accuracy and that of the control task.
+    """Return a table with a row for each site: the probe's accuracy and that of its control task.
 
-    The picture shows accuracies as circles, control tasks as crosses, and chance as a dashed line. With the probe of a
-    second model, the circles of the first one are open; `names` are the headings of the two models.
+    A picture shows accuracies as circles, control tasks as crosses, and chance as a dashed line. If `other`, the probe
+    of a second model, is given, the first model's circles are open. `names` are the headings of the two models.
     """
     scale = figures.axis(0.0, 100.0)
     others = {} if other is None else {row.site: row for row in other.rows}
@@ -93,10 +93,10 @@ def probe_table(probe: Probe, other: Probe | None = None, names: tuple[str, str]
 
 
 def neuron_table(probe: Probe) -> Markup:
-    """The neurons with the highest scores: a row for each site, and one for each class at the most accurate site."""
+    """Return a table of the highest-scoring neurons: a row per site, and one per class for the most accurate site."""
     best = max(probe.rows, key=lambda row: row.accuracy).site
     lines = [_neurons(Markup("<code>{}</code>").format(site.name), probe.scores[site]) for site in probe.scores.sites]
-    if len(probe.classes) > 2:  # the same neurons encode both of two classes
+    if len(probe.classes) > 2:  # if there are only two classes, the same neurons encode both
         lines += [
             _neurons(Markup("{} at <code>{}</code>").format(name, best), scores[site])
             for name, scores in probe.by_class.items()
@@ -138,7 +138,7 @@ def _picture(
         for tick in scale.ticks
     ]
     parts.append(Markup('<line class="guess" x1="{0:.2f}%" x2="{0:.2f}%" y2="100%"/>').format(place(chance)))
-    # Each with its style (an open or a full circle) and its height.
+    # Each model's row, with its style (an open or a full circle) and its vertical position.
     shown = [(row, "after", 12)] if second is None else [(row, "before", 7), (second, "after", 17)]
     for own, style, y in shown:
         low, high = (place(end) for end in own.interval)

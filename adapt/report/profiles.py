@@ -1,4 +1,4 @@
-"""The page of profiles: the variance that groups explain at each layer, and the neurons selective for each group."""
+"""The page of profiles: the variance that groups explain in each layer, and the neurons selective for each group."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from interventions.sites import Site
 
 MAX_SITES = 12
-MAX_UNITS = 400  # of a site
-LIMIT = 1.5  # the end of the colour scale in standard deviations, the same in every image
+MAX_UNITS = 400  # the most neurons drawn per site
+LIMIT = 1.5  # the ends of the colour scale, in standard deviations; the same in every image
 _STYLES = ("validation", "second", "third", "training")
-# The layout of a heat map in the units of its image: the ends of the columns, the right edge, the height of a row.
+# The layout of a heat map, in SVG units: the left and right end of the columns, the right edge, the height of a row.
 _LEFT, _RIGHT, _END, _ROW = 92, 872, 980, 13
 
 
@@ -110,14 +110,14 @@ def _section(result: ProfilesResult, key: str, sites: Sequence[Site]) -> _Sectio
 
 
 def heat_map(result: ProfilesResult, site: Site, key: str) -> Markup:
-    """Return the profiles at a site, groups by neurons, in standard deviations, with the dendrogram of the groups.
+    """Draw the profiles at a site (groups by neurons, in standard deviations) with a dendrogram of the groups.
 
-    Groups are in the order of the dendrogram, neurons are sorted by the group for which they are most active. The strip
-    below has the relevance of each neuron, mean over groups; darker is more relevant.
+    Groups are in the order of the dendrogram; neurons are sorted by the group for which they are most active. A strip
+    below shows the relevance of each neuron, averaged over groups: the darker, the more relevant.
     """
     profiles = result.pooled
     groups, known = result.frequent_groups(site, key), profiles.groups_at(site, key)
-    # Contrasts compare with the mean of the other groups; the factor makes it the mean of all.
+    # Contrasts compare a group with the mean of the other groups; the factor makes that the mean of all groups.
     values = profiles.contrasts(site, key, groups) * (len(groups) - 1) / len(groups)
     rows = torch.tensor([known.index(group) for group in groups])
     tree = average_linkage(profiles.distances(site, key)[rows][:, rows])

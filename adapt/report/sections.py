@@ -41,7 +41,7 @@ def write_sections(
 
 
 def picture(address: str, label: str, height: int = 160) -> Markup:
-    """Return an image as wide as the page, whose pixels are not smoothed."""
+    """Return an image that is as wide as the page and shows its pixels without smoothing."""
     return Markup(
         '<div class="scroll" role="region" aria-label="{0}" tabindex="0"><svg class="heat" viewBox="0 0 860 {1}" '
         'role="img"><title>{0}</title><image width="860" height="{1}" preserveAspectRatio="none" href="{2}"/></svg>'

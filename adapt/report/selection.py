@@ -1,4 +1,4 @@
-"""The page of a neuron selection: the score of every neuron, the selected neurons, and how far measures agree."""
+"""The page of a neuron selection: the score of every neuron, the selected neurons, and how well the measures agree."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def write_selection(
 
 @dataclass(frozen=True)
 class _ScoreAxis:
-    """The axis of all scores; if `logarithmic`, its ticks are powers of ten, and 0 is at the left end."""
+    """The axis of scores. If it is `logarithmic`, its ticks are exponents of ten, and 0 is at the left end."""
 
     axis: figures.Axis
     logarithmic: bool
 
     def place(self, value: float) -> float:
-        """Return the position of a score from 0 to 1."""
+        """Return the position of a score on the axis, from 0 (left) to 1 (right)."""
         if self.logarithmic:
             value = math.log10(value) if value > 0 else self.axis.ticks[0]
         return min(1.0, max(0.0, self.axis.place(value)))
@@ -80,7 +80,7 @@ class _ScoreAxis:
 
 
 def _score_axis(values: Sequence[float]) -> _ScoreAxis:
-    """Return a logarithmic axis for sorted scores that span orders of magnitude, otherwise a linear one."""
+    """Return an axis for sorted scores: logarithmic if they span orders of magnitude, otherwise linear."""
     positive = [value for value in values if value > 0]
     if not (positive and values[0] >= 0 and positive[len(positive) // 2] * 8 < values[-1]):
         return _ScoreAxis(figures.axis(values[0], values[-1], max_ticks=4), logarithmic=False)

@@ -1,4 +1,4 @@
-"""The page of the similarity of layers: a heat map."""
+"""The page of layer similarities: a heat map."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write_similarity(path: Path, result: SimilarityResult, title: str, config: s
 
 
 def similarity_figure(similarity: Similarity) -> Markup:
-    """A heat map with a cell for each pair of layers: the darker, the more similar."""
+    """Return a heat map with a cell for each pair of layers: the darker, the more similar."""
     from adapt.introspect.similarity.similarity import NAMES
 
     title = f"{NAMES[similarity.method]} over {formatting.counted(similarity.count, similarity.sample_by)}"

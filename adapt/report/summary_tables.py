@@ -1,4 +1,4 @@
-"""Tables of the figures of a measure, for loggers that show tables."""
+"""The key figures of a measure as tables, for loggers that show tables."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from adapt.report.tables import Table
 
 
 def summary_tables(figures: Mapping[str, Any]) -> dict[str, Table]:
-    """Return the tables in the figures of a measure, by their place: `groups`, or `comparisons/layers`.
+    """Return the tables in the key figures of a measure, by their path, such as `groups` or `comparisons/layers`.
 
-    A table is a list of dicts, or a dict of dicts with their names as the first column. A table inside a row is a table
-    of its own, and its rows begin with the texts of the outer row. A pair of numbers becomes two columns, `x_low` and
-    `x_high`, and any other list becomes one text.
+    A table is a list of dicts, or a dict of dicts, whose keys become the first column. A table inside a row becomes a
+    table of its own, whose rows begin with the texts of the outer row. A pair of numbers becomes two columns, `x_low`
+    and `x_high`, and any other list becomes one text.
     """
     rows_of: dict[str, list[dict[str, Any]]] = {}
     for place, row in _rows(figures, "", {}):
@@ -22,7 +22,7 @@ def summary_tables(figures: Mapping[str, Any]) -> dict[str, Table]:
 
 
 def _rows(value: Mapping[str, Any], place: str, outer: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each row of the tables in a dict, with its place. `outer` has the texts of the row around the dict."""
+    """Yield each row of the tables in a dict, with the table's path. `outer` has the texts of the enclosing row."""
     for key, inner in value.items():
         inner_place = f"{place}/{key}" if place else str(key)
         if isinstance(inner, list) and inner and all(isinstance(row, Mapping) for row in inner):

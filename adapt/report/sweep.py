@@ -63,7 +63,7 @@ def write_sweep(
 
 
 def _legend(points: Sequence[SweepPoint], metric: Metric) -> list[tuple[str, str]]:
-    """Return the style and the name of each curve; all charts share them, and all controls share one."""
+    """Return the style and the name of each curve, for all charts. All controls share one entry."""
     lines = _curves(points, points[0].chart, metric)
     names = {line.style: line.name for line in reversed(lines)}
     return [(style, names[style]) for style in (*_STYLES, _CONTROL) if style in names]

@@ -1,4 +1,4 @@
-"""The result of a comparison as a table on the terminal."""
+"""Print the result of a comparison as a table on the terminal."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def print_result(comparison: Comparison, folder: Path) -> None:
         table.add_row("weights trained", "", f"{weights.trained:,}", f"{weights.trained / total:.1%} of {total:,}")
         if (
             0 < weights.parameters < weights.trained
-        ):  # low-rank factors have fewer parameters than the weights they train
+        ):  # low-rank factors: fewer parameters than the weights that they change
             table.add_row("  parameters", "", f"{weights.parameters:,}", f"{weights.parameters / total:.1%}")
         table.add_row("weights changed", "", f"{weights.changed:,}", f"{weights.changed / total:.1%} of {total:,}")
     table.add_row("time, s", "", f"{comparison.seconds:.0f}", "")

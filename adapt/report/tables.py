@@ -22,7 +22,7 @@ _WORD_COLUMNS = (
 
 @dataclass(frozen=True)
 class Table:
-    """Each of the `rows` has one value per column; missing values are None."""
+    """A table. Each of its `rows` has one value per column; missing values are None."""
 
     columns: list[str]
     rows: list[list[Any]]
@@ -86,7 +86,7 @@ def _groups(comparison: Comparison) -> Table:
 
 
 def _words(comparison: Comparison) -> Table:
-    """Return the words that changed; in a large set, most did not."""
+    """Return the table of words that changed; the others, most words of a large set, are left out."""
     rows = [
         [
             name,

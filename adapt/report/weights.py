@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from adapt.introspect.weights.result import WeightsResult
     from interventions.neurons import Neurons, Scores
 
-_SHOWN = 12  # neurons that are listed per site
+_SHOWN = 12  # neurons listed per site
 
 _PARAMETERS = (
     "Relative change is the norm of the difference, divided by the norm of the weights before. For a matrix, the table "
@@ -54,7 +54,7 @@ def write_weights(path: Path, result: WeightsResult, title: str, config: str = "
 
 
 def weight_table(measures: WeightMeasures) -> Markup:
-    """A row for each parameter with at least two axes: its relative change, the change by chance if known, its rank."""
+    """Return a table of parameters with at least two axes: relative change, change by chance if known, and rank."""
     rows = [row for row in measures.parameters if len(row.shape) > 1]
     largest = max((row.relative or 0.0 for row in rows), default=0.0)
     with_floor = any(row.floor is not None for row in rows)
@@ -102,7 +102,7 @@ def _number(value: float | None, form: str, changed: bool) -> str:
 
 
 def neuron_strips(changes: Scores) -> Markup:
-    """A strip for each layer with a cell for each neuron: the darker, the larger its relative change."""
+    """Return a strip for each layer, with a cell for each neuron: the darker, the larger its relative change."""
     key = Markup("").join(Markup("<li>{}{}</li>").format(swatch, name) for name, swatch in figures.shade_key()[:-1])
     parts = []
     for site in changes.sites:
@@ -121,10 +121,10 @@ def neuron_strips(changes: Scores) -> Markup:
 
 
 def chance_table(measures: WeightMeasures, flagged: Neurons) -> Markup:
-    """A row for each site: the median change, the median change by chance, and the flagged neurons.
+    """Return a table with a row for each site: median change, median change by chance, and flagged neurons.
 
     Raises:
-        ValueError: There was no second run.
+        ValueError: The measures have no second run to estimate chance from.
     """
     floor, evidence = measures.floor, measures.evidence
     if floor is None or evidence is None:

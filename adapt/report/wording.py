@@ -1,4 +1,4 @@
-"""Sentences of the report: the result of a comparison, and the verdict that an interval permits."""
+"""Sentences of the report: the result of a comparison, and the verdict that a confidence interval allows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from adapt.metrics import Metric
 
 Verdict = Literal["better", "worse", "no clear change"]
-FEW_EXAMPLES = 30  # with fewer, bootstrap intervals are too narrow
+FEW_EXAMPLES = 30  # with fewer examples, bootstrap intervals are too narrow
 
 
 def better(words: int) -> str:
@@ -23,7 +23,7 @@ def better(words: int) -> str:
 
 
 def verdict(difference: Sequence[float], metric: Metric) -> Verdict:
-    """Return whether a metric is better or worse, given the paired interval of its difference."""
+    """Return whether a metric got better or worse, given the confidence interval of its paired difference."""
     low, high = difference
     if low <= 0 <= high:
         return "no clear change"
@@ -31,7 +31,7 @@ def verdict(difference: Sequence[float], metric: Metric) -> Verdict:
 
 
 def summary(comparison: Comparison) -> str:
-    """Summarise the result in one sentence by the most important metric."""
+    """Summarise the result in one sentence, in terms of the most important metric."""
     clauses = [_clause(comparison, name, first=i == 0) for i, name in enumerate(comparison.sets)]
     if not clauses:
         return "Nothing was compared: there was no test set."

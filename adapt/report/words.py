@@ -1,4 +1,4 @@
-"""The words of a comparison in the report: tables of changed words, transcripts, and their audio."""
+"""The words of a comparison in the report: tables of changed words, and transcripts with their audio."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from adapt.comparison.results import Comparison
     from adapt.comparison.words import Transcript, WordChange, WordChanges
 
-MAX_WORDS = 10  # improved words per table, and as many worsened ones
+MAX_WORDS = 10  # improved words listed per table; the same limit holds for worsened words
 MIN_EXAMPLES = 3  # a word is listed if it improved, or worsened, in this many examples
 
 
 @dataclass(frozen=True)
 class _Block:
-    """The improved or the worsened words of a table."""
+    """One half of a word table: the improved words, or the worsened ones."""
 
     better: bool
     words: list[WordChange]
@@ -88,7 +88,7 @@ def transcript_rows(
 
 
 def _player(name: str, clip: AudioClip) -> Markup:
-    # Without preload="none", the page would decode every recording, twice each, before it is shown.
+    # Without preload="none", browsers would decode every recording, and do so twice, before they show the page.
     address = "data:audio/mpeg;base64," + b64encode(clip.mp3).decode()
     return Markup('<audio controls preload="none" aria-label="Recording {}, {}" src="{}"></audio>').format(
         name, formatting.duration(clip.seconds), address

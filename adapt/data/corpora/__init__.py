@@ -1,1 +1,1 @@
-"""Published corpora. Each file downloads and prepares one."""
+"""Published corpora. Each module downloads and prepares one corpus."""

@@ -1,7 +1,7 @@
 """Common Voice: sentences read by volunteers, to adapt from one accent to another.
 
-Source: Mozilla Common Voice, scripted speech (any language and release). Licence: CC0 1.0; downloading needs an account
-and the acceptance of the platform's terms.
+Source: Mozilla Common Voice, scripted speech (any language and release). Licence: CC0 1.0; to download it, you need an
+account and must accept the platform's terms.
 """
 
 import csv
@@ -21,10 +21,10 @@ _log = logging.getLogger(__name__)
 
 
 def download_common_voice(folder: Path | str, lang: str = "en") -> Path:
-    """Return the corpus's folder for `lang` in `folder`. A script cannot download it, so it must be there already.
+    """Return the folder of the corpus for `lang` in `folder`. You must have downloaded it, because a script cannot.
 
     Raises:
-        InputError: it is not there. The message says where to download it, and where to unpack it.
+        InputError: the corpus is not there. The message says where to download it, and where to unpack it.
     """
     return _find(Path(folder).expanduser(), lang)
 
@@ -41,31 +41,32 @@ def prepare_common_voice(
     source_train: int = 0,
     seed: int = 0,
 ) -> Splits:
-    """Make splits that adapt from one accent to another, from validated.tsv, with no speaker in two splits.
+    """Make splits that adapt from one accent to another. No speaker is in two splits. Rows come from validated.tsv.
 
-    No sentence is in two of `train`, `validation` and `test`: `test` keeps it, then `validation`. `source_test` has no
-    sentence of `train` and no speaker who is also labelled with the target's accent; `source_train` has no sentence of
-    `validation`, `test` and `source_test`. Rows without a clip or a word are left out, and a warning tells how many.
-    Needs about 1 kB of memory for each row of the two accents.
+    `train`, `validation` and `test` share no sentence: a sentence in several stays in `test`, or else in `validation`.
+    `source_test` has no sentence of `train` and no speaker who is also labelled with the target accent. `source_train`
+    has no sentence of `validation`, `test` or `source_test`. Rows without a clip or a word are left out, and a warning
+    says how many. Memory use is about 1 kB for each row of the two accents.
 
     Args:
         folder: cv-corpus-RELEASE/LANG, or a folder above it.
-        target: the accent to adapt to: a part of its label, case does not matter.
-        source: the accent that the base knows, in the same way; None for none.
+        target: the accent to adapt to, given as a part of its label; case does not matter.
+        source: the accent that the base knows, given in the same way; None for no source splits.
         lang: the language's code in the corpus.
-        utterances: the largest number of utterances in `train`, taken from the speakers in turn; None for all of them.
+        utterances: the largest number of utterances in `train`, taken from the speakers in turn; None for no limit.
         validation: the approximate share of the target's utterances in `validation`. It is not exact, because
-            speakers are not divided.
+            all utterances of a speaker stay together.
         test: the same for `test`.
         source_utterances: the largest number of utterances in `source_test`, taken from the speakers in turn.
-        source_train: the same for `source_train`. The source's speakers are divided in the ratio of the two numbers.
-        seed: of the draws of speakers and utterances.
+        source_train: the same for `source_train`. The source speakers are divided between the two splits in the
+            ratio of the two limits.
+        seed: the seed for the random choice of speakers and utterances.
 
     Returns:
         The splits.
 
     Raises:
-        InputError: the corpus or a column is missing, or an accent has no rows or too few speakers.
+        InputError: the corpus or a column is missing, an accent has no rows, or it has too few speakers.
     """
     check_share("validation", validation, zero=True)
     check_share("test", test)
@@ -182,7 +183,7 @@ def _usable(utterances: Iterable[Utterance], problems: list[str]) -> Iterator[Ut
 def _require(
     usable: object, rows: list[Utterance], accent: str, labels: Counter[str], path: Path, problems: list[str]
 ) -> None:
-    """Raise InputError if nothing of an accent is usable."""
+    """Raise InputError if `usable` is empty, so an accent has no usable data."""
     if usable:
         return
     if rows:
@@ -204,7 +205,7 @@ def _by_speaker(utterances: Iterable[Utterance]) -> dict[str, list[Utterance]]:
 def _split_speakers(
     speakers: dict[str, list[Utterance]], validation: float, test: float, accent: str, rng: random.Random
 ) -> dict[str, list[Utterance]]:
-    """Assign whole speakers to splits: the one with most utterances to train, the others where most are missing."""
+    """Assign whole speakers to splits: the largest to train, each further one to the split most short of data."""
     shares = {"train": 1 - validation - test, "test": test, "validation": validation}
     wanted = [name for name, share in shares.items() if share > 0]
     if len(speakers) < len(wanted):
@@ -214,14 +215,14 @@ def _split_speakers(
         )
     order = sorted(speakers, key=lambda speaker: (-len(speakers[speaker]), speaker))
     parts: dict[str, list[Utterance]] = {name: [] for name in shares}
-    for name in wanted:  # first one speaker each: the largest for train, the smallest for the others
+    for name in wanted:  # each split first gets one speaker: train the largest, the others the smallest
         parts[name] += speakers[order.pop(0 if name == "train" else -1)]
     rng.shuffle(order)
     total = sum(map(len, speakers.values()))
     for speaker in order:
         room = {name: shares[name] * total - len(parts[name]) for name in wanted}
         name = max(room, key=lambda split: room[split])
-        # A speaker with many utterances could far exceed the share of a small split, and then goes to train.
+        # A speaker with too many utterances for a small split goes to train instead.
         parts[name if len(speakers[speaker]) <= 2 * room[name] else "train"] += speakers[speaker]
     return parts
 
@@ -229,7 +230,7 @@ def _split_speakers(
 def _draw_speakers(
     speakers: dict[str, list[Utterance]], share: float, accent: str, seed: int
 ) -> dict[str, list[Utterance]]:
-    """Draw a share of the speakers; if it is not 0, at least one, and not all of them."""
+    """Draw a share of the speakers. Unless the share is 0, draw at least one speaker, but never all of them."""
     if share and len(speakers) == 1:
         raise InputError(f"'{accent}' has 1 speaker with clips, but source_test and source_train need one each.")
     count = min(max(round(share * len(speakers)), 1), len(speakers) - 1) if share and speakers else 0

@@ -1,6 +1,6 @@
-"""Downloading and unpacking archives.
+"""Download and unpack archives.
 
-A download resumes after an interruption, checksums are verified, and a folder appears only when it is complete.
+Interrupted downloads resume, checksums are verified, and an unpacked folder appears only when it is complete.
 """
 
 import hashlib
@@ -17,21 +17,21 @@ from pathlib import Path, PurePosixPath
 from adapt.errors import InputError
 
 _BLOCK = 1 << 20  # bytes
-_TIMEOUT = 60.0  # seconds without any data
+_TIMEOUT = 60.0  # seconds without data before a download fails
 _NETWORK = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
 
 
 def download_archive(url: str, place: Path | str, inside: str = "", checksum: str | None = None) -> Path:
-    """Download an archive and unpack its folder `inside` as the folder `place`.
+    """Download an archive, and unpack its folder `inside` to the folder `place`.
 
     `place` is created by one rename at the end, so it is always complete. If it exists, nothing is downloaded. The
-    archive is stored next to it and deleted at the end.
+    archive is stored next to `place`, and deleted after unpacking.
 
     Args:
         url: the address of a tar or zip archive.
         place: the folder to create.
-        inside: a folder in the archive; "" for all of it.
-        checksum: as in `fetch`.
+        inside: the folder in the archive to unpack; "" for the whole archive.
+        checksum: the publisher's checksum, as in `fetch`.
 
     Returns:
         `place`.
@@ -75,7 +75,7 @@ def fetch(url: str, path: Path | str, checksum: str | None = None) -> Path:
 
 
 def unpack(archive: Path | str, place: Path | str, inside: str = "") -> Path:
-    """Unpack the folder `inside` of a tar or zip archive as the folder `place`, which is created by one rename.
+    """Unpack the folder `inside` of a tar or zip archive to the folder `place`, which is created by one rename.
 
     Raises:
         InputError: the archive is damaged, has no such folder, or has an entry that would be written outside `place`.
@@ -116,7 +116,7 @@ def _stream(url: str, part: Path) -> None:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         with error:
-            if error.code != 416 or not have:  # 416: the file has no bytes after those that we have
+            if error.code != 416 or not have:  # 416: the partial file already has all bytes
                 raise
             if error.headers.get("Content-Range", "") == f"bytes */{have}":
                 return
@@ -128,7 +128,7 @@ def _stream(url: str, part: Path) -> None:
         if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             part.unlink()
             raise http.client.HTTPException("the server did not send the requested range")
-        have = have if resumed else 0  # a server without ranges sends the whole file
+        have = have if resumed else 0  # a server that ignores the range sends the whole file
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
         columns = (TextColumn(part.name), BarColumn(), DownloadColumn(), TimeRemainingColumn())
@@ -138,7 +138,7 @@ def _stream(url: str, part: Path) -> None:
                 file.write(block)
                 progress.advance(task, len(block))
     size = part.stat().st_size
-    if total is not None and size != total:  # reading from a closed connection raises no error
+    if total is not None and size != total:  # a connection that closes early raises no error
         raise http.client.HTTPException(f"the transfer ended after {size:,} of {total:,} bytes")
 
 

@@ -46,20 +46,20 @@ def prepare_fsdd(
     validation: int = 20,
     source_train: int = 0,
 ) -> Splits:
-    """Make splits that adapt from some speakers to another one, or that train a base.
+    """Make splits that adapt from some speakers to another one, or to train a base.
 
-    Takes 0 to 9 of each digit are for testing. (This is the corpus's own split with more test takes: later releases
-    reserve 0 to 4.) The other takes are for training, ordered by take, then by digit.
+    Takes 0 to 9 of each digit are for testing. (The corpus's own split, in later releases,
+    tests on takes 0 to 4 only.) The other takes are for training, ordered by take, then by digit.
 
     Args:
         folder: the corpus (`recordings/DIGIT_SPEAKER_TAKE.wav`), or manifests `SPEAKER_train.jsonl` and
             `SPEAKER_test.jsonl` of audio files with such names.
-        source: speakers that the base knows. Their test takes are `source_test`.
-        target: the speaker to adapt to. None makes splits of the source speakers to train a base, whose `validation` is
-            the end of each speaker's training takes. `utterances` and `source_train` are then not used.
-        utterances: how many utterances of the target `train` has.
-        validation: how many utterances of the target `validation` has, or without a target, of each source speaker.
-        source_train: how many utterances of the source speakers, in turn, `source_train` has.
+        source: the speakers that the base knows. Their test takes form `source_test`.
+        target: the speaker to adapt to. None makes splits of the source speakers only, to train a base. `validation` is
+            then the end of each speaker's training takes, and `utterances` and `source_train` are not used.
+        utterances: the number of utterances of the target in `train`.
+        validation: the number of utterances of the target in `validation`; without a target, of each source speaker.
+        source_train: the number of utterances in `source_train`, taken from the source speakers in turn.
 
     Returns:
         The splits.
@@ -120,7 +120,7 @@ def _pool(takes: _Takes, speaker: str, needed: int) -> tuple[Utterance, ...]:
 
 
 def _takes(folder: Path) -> dict[str, _Takes]:
-    """Return all recordings by speaker."""
+    """Return all recordings, by speaker and then by (take, digit)."""
     takes: dict[str, _Takes] = {}
     for utterance in _recordings(folder):
         name = _STEM.fullmatch(utterance.audio_filepath.stem)

@@ -27,21 +27,22 @@ def read_dataset(
 ) -> Splits:
     """Read sentence pairs from the splits of a dataset.
 
-    A row without one of the texts becomes a problem. So does a pair for validation or testing that is also a training
-    pair. The column "id" is read if there is one; other columns with text or numbers are kept in `extra`.
+    A row that lacks a text is left out and reported in `problems`, and so is a validation or test pair that is also in
+    the training data. The column "id" is read if present; other columns with text or numbers are kept in `extra`.
 
     Args:
         path: OWNER/NAME on the hub, a folder or a file.
-        source: a column, or a language in the column "translation", whose rows are like {"en": ..., "de": ...}.
+        source: the source column, or a language in the column "translation", with rows such as
+            {"en": ..., "de": ...}.
         target: the same for the target language.
         name: the dataset's configuration, such as "de-en".
-        train: a split of the dataset, or None for none. The same holds for the following arguments. Except after
-            `save_to_disk` it may be a part of a split: "train[:1000]", "train[90%:]".
-        validation: the split to select epochs by.
+        train: the dataset's split to train on, or None. The arguments below also name splits of the dataset. Unless the
+            dataset was written by `save_to_disk`, each may be part of a split: "train[:1000]", "train[90%:]".
+        validation: the split on which the best epoch is selected.
         test: the test split of the target.
-        source_test: the split of the source, which the model should not forget.
-        source_train: the split with further pairs of the source, to train on (replay) and to compare neurons with.
-        domain: the column with the domain, or None.
+        source_test: the test split of the source, which the model should not forget.
+        source_train: the split with further pairs of the source, for replay and for comparing neurons.
+        domain: the column that names each pair's domain, or None.
 
     Returns:
         The splits, with one sentence in `problems` for each row that cannot be used.
@@ -137,5 +138,5 @@ def _pairs(rows: Any, where: str, source: str, target: str, domain: str | None) 
 
 
 def _languages(feature: Any) -> list[str]:
-    """Return the languages of a column of translations: those of a `Translation` feature, or the keys of a struct."""
+    """Return the languages of a translation column, a `Translation` feature or a struct with a key for each."""
     return list(getattr(feature, "languages", None) or (feature if isinstance(feature, dict) else ()))

@@ -29,10 +29,10 @@ def download_librispeech(
 ) -> Path:
     """Download parts of the corpus into `folder`, and return `folder`/LibriSpeech, for `prepare_librispeech`.
 
-    The three default parts are 7 GB to download. Parts that exist are not downloaded again.
+    The three default parts are a download of 7 GB. Parts that already exist are not downloaded again.
 
     Raises:
-        InputError: there is no such part, its download failed, or its checksum differs.
+        InputError: there is no such part, a download failed, or a checksum differs.
     """
     parts = [parts] if isinstance(parts, str) else list(parts)
     for part in parts:
@@ -52,7 +52,7 @@ def prepare_librispeech(
     source_test: Sequence[str] = (),
     source_train: Sequence[str] = (),
 ) -> Splits:
-    """Make splits of whole parts of the corpus, with transcripts in lower case.
+    """Make splits from whole parts of the corpus, with transcripts in lower case.
 
     Utterances are sorted by speaker, chapter and number. To adapt to noisier speech: `train=["train-other-500"],
     test=["test-other"], source_test=["test-clean"]`.
@@ -60,11 +60,11 @@ def prepare_librispeech(
     Args:
         folder: LibriSpeech/ or the folder above it. Each part has SPEAKER/CHAPTER/SPEAKER-CHAPTER.trans.txt and the
             .flac files next to it.
-        train: names of parts. The same holds for the others.
-        validation: parts to select epochs by.
-        test: parts of the target.
-        source_test: parts of the source, which the model should not forget.
-        source_train: further parts of the source, to train on (replay) and to compare neurons with.
+        train: names of the parts to train on. The arguments below name parts too.
+        validation: parts on which the best epoch is selected.
+        test: test parts of the target.
+        source_test: test parts of the source, which the model should not forget.
+        source_train: further parts of the source, for replay and for comparing neurons.
 
     Returns:
         The splits.

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 def download_vctk(folder: Path | str) -> Path:
-    """Download the corpus (11 GB, twice that while it is unpacked) into `folder`, and return its folder.
+    """Download the corpus (11 GB, and twice that while unpacking) into `folder`, and return its folder.
 
     Raises:
         InputError: the download failed, or the checksum differs.
@@ -44,22 +44,22 @@ def prepare_vctk(
 ) -> Splits:
     """Make splits that adapt from one accent to another, with no speaker in two splits.
 
-    All speakers read the same 24 prompts first, and share newspaper sentences. No sentence is in two of `train`,
-    `validation` and `test`: `test` keeps it, then `validation`. `source_test` has no sentence of `train`, and
-    `source_train` none of `validation`, `test` and `source_test`. Prompts without a recording (the corpus has many) and
-    speakers without text are left out, and a warning tells how many.
+    All speakers first read the same 24 prompts, and some newspaper sentences are shared too. `train`, `validation` and
+    `test` share no sentence: a sentence in several stays in `test`, or else in `validation`. `source_test` has no
+    sentence of `train`, and `source_train` none of `validation`, `test` or `source_test`. Prompts without a recording
+    (the corpus has many) and speakers without text are left out, and a warning says how many.
 
     Args:
         folder: VCTK-Corpus-0.92/ or the folder above it.
         target: the accent to adapt to, as in speaker-info.txt; case does not matter.
-        source: the accent that the base knows; None for none.
-        utterances: the largest number of utterances in `train`; None for all of them.
-        test_speakers: how many speakers of the target are in `test`, with all their sentences.
-        validation_speakers: how many are in `validation`. All others are in `train`.
-        source_speakers: how many speakers of the source are in `source_test`.
-        source_train: the largest number of utterances in `source_train`, of further speakers of the source.
-        mic: the microphone, 1 or 2.
-        seed: of the draws of speakers and utterances.
+        source: the accent that the base knows; None for no source splits.
+        utterances: the largest number of utterances in `train`; None for no limit.
+        test_speakers: the number of target speakers in `test`, with all their sentences.
+        validation_speakers: the number of target speakers in `validation`. The remaining ones are in `train`.
+        source_speakers: the number of source speakers in `source_test`.
+        source_train: the largest number of utterances in `source_train`, from further source speakers.
+        mic: which of the two microphones to use, 1 or 2.
+        seed: the seed for the random choice of speakers and utterances.
 
     Returns:
         The splits.
@@ -142,7 +142,7 @@ def _draw(
     rng: random.Random,
     problems: list[str],
 ) -> list[list[Utterance]]:
-    """Return the utterances of each speaker of `accent` that has any, with the speakers in random order."""
+    """Return a list of utterances for each speaker of `accent` who has any, speakers in random order."""
     named = sorted(speaker for speaker, (label, _) in accents.items() if label.casefold() == accent.casefold())
     if not named:
         known = ", ".join(sorted({label for label, _ in accents.values()})) or "none"

@@ -20,11 +20,11 @@ from adapt.errors import InputError
 from adapt.progress import track
 
 log = logging.getLogger(__name__)
-RECIPE = 1  # increase it whenever the same arguments would give other bytes
-SAMPLE_RATE = 16_000  # Hz, of the files
-_BLOCK = 500  # the manifest is written after this many utterances, which an interruption can lose
+RECIPE = 1  # to be increased whenever the same arguments would give different bytes
+SAMPLE_RATE = 16_000  # Hz, of the audio files
+_BLOCK = 500  # utterances between writes of the manifest, so an interruption loses at most these
 
-# The speaker variants of espeak-ng that sound like a person: none that whispers, echoes, creaks, clips or is a robot.
+# The espeak-ng speaker variants that sound natural: no whisper, echo, creak, clipping or robot.
 TRAIN_VARIANTS = (
     "m1", "m3", "m4", "m5", "m7", "f1", "f2", "f4", "klatt", "klatt3", "Alex", "Andy", "Denis", "Gene", "Michael",
     "Mario", "adam", "belinda", "linda", "max", "rob", "robert", "shelby",
@@ -46,7 +46,7 @@ def accents(
     """Make synthetic speech to adapt from one accent to another.
 
     - Utterance i of a split is always the same, however many utterances are requested.
-    - The text of a sentence alone decides in which split it may be used (`sentences.split_of`), so no seed trains on a
+    - The text of a sentence alone decides which split may use it (`sentences.split_of`), so no seed trains on a
       sentence that another seed tests on. Test speakers (variants) are never training speakers.
     - Utterance i has the same sentence, variant, rate and pitch in all accents of a language, so the same split in two
       accents differs only in the accent.
@@ -54,23 +54,23 @@ def accents(
     Args:
         source: the accent that the base knows: an English or German voice of espeak-ng, such as "en-us".
         target: the accent to adapt to, such as "en-gb-scotland", "en-029" or "de". If it equals `source`, the splits
-            have one accent, to train a base.
-        train: how many utterances of the target `train` has. They last 1.8 s on average.
+            have one accent only, to train a base.
+        train: the number of utterances of the target in `train`. They last 1.8 s on average.
         validation: the same for `validation`.
         test: the same for `test`.
-        source_train: how many utterances of the source `source_train` has, with the sentences of `train`.
+        source_train: the number of utterances of the source in `source_train`, with the sentences of `train`.
         source_test: the same for `source_test`.
-        seed: of the sentences and voices.
-        cache: the folder for the audio, 16 kHz mono 16-bit FLAC; None for $INNERTUNE_CACHE, or else
-            ~/.cache/innertune.
+        seed: the seed for the choice of sentences and voices.
+        cache: the folder for the audio, 16 kHz mono 16-bit FLAC; None for $INNERTUNE_CACHE if it is
+            set, else ~/.cache/innertune.
 
     Returns:
         The splits. Each utterance has its phonemes with their times, `speaker` ("en-gb-scotland+m3"), `accent`,
         `lang`, and in `extra` the `rate` (words per minute) and `pitch` (0 to 99).
 
     Raises:
-        InputError: the package `espeakng-loader` is not installed, a voice does not exist or has no sentences in its
-            language, or more sentences are requested than there are.
+        InputError: the package `espeakng-loader` is not installed, a voice does not exist, there are no sentences in
+            its language, or more sentences are requested than there are.
     """
     check_counts(0, train=train, validation=validation, test=test, source_train=source_train, source_test=source_test)
     for voice in (source, target):
@@ -95,12 +95,12 @@ def _grammar(voice: str) -> sentences.Grammar:
 
 
 def _utterances(cache: Path, voice: str, part: str, count: int, seed: int) -> tuple[Utterance, ...]:
-    """Return the first `count` utterances of a split, from the cache as far as they are there; add the others to it."""
+    """Return the first `count` utterances of a split. Those that are not in the cache are made and added to it."""
     if count == 0:
         return ()
     folder = cache / "accents" / f"{voice}-{_fingerprint(voice, seed)}"
     manifest = folder / f"{part}.jsonl"
-    # The manifest is written after its audio, so all of its utterances are complete. Any others are made again.
+    # The manifest is written after its audio, so the audio of all its utterances is complete. The rest is made again.
     done = read_manifest(manifest)[0] if manifest.is_file() else []
     if len(done) < count:
         done = _synthesise(list(islice(_plan(voice, part, seed), count)), folder, manifest, done)
@@ -139,7 +139,7 @@ def _resample(samples: np.ndarray) -> np.ndarray:
     """Resample int16 samples from 22,050 Hz to 16,000 Hz through the spectrum (441 samples become 320).
 
     The whole utterance is one transform in double precision, so the result does not depend on threads or BLAS. The
-    highest twentieth of the band is faded out, because a sharp edge would ring.
+    top 5 % of the band is faded out, because a sharp cutoff would ring.
     """
     blocks = -(-len(samples) // 441)
     spectrum = np.fft.rfft(samples, 441 * blocks)[: 160 * blocks + 1]
@@ -150,7 +150,7 @@ def _resample(samples: np.ndarray) -> np.ndarray:
 
 
 def _write_flac(path: Path, samples: np.ndarray) -> None:
-    """Write a FLAC file atomically, without a sync of its own, which would take longer than the synthesis."""
+    """Write a FLAC file atomically. It is not synced to disk on its own, which would take longer than the synthesis."""
     import soundfile
 
     encoded = io.BytesIO()
@@ -169,7 +169,7 @@ def _fingerprint(voice: str, seed: int) -> str:
 
 
 def _plan(voice: str, part: str, seed: int) -> Iterator[Utterance]:
-    """Yield utterances to synthesise. Utterance i is the same however many are taken."""
+    """Yield the utterances to synthesise. Utterance i is the same however many are taken."""
     grammar, lang = _grammar(voice), voice.split("-")[0]
     rng = random.Random(f"{seed}/{part}/{lang}")
     speakers = TEST_VARIANTS if part in ("test", "source_test") else TRAIN_VARIANTS

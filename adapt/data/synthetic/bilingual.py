@@ -1,10 +1,10 @@
-"""Sentence pairs from a grammar of English and German: templates with slots, and German words that agree.
+"""Sentence pairs from an English-German grammar of templates with slots, in which German words agree in gender.
 
 A template is an English sentence and a German one, such as "{name} lost the {gear}. | {name} hat {den gear} verloren.".
-Both have the same slots, and each slot is filled from the same row of its table in both. In German:
+Both have the same slots, and one row of a slot's table fills the slot in both languages. In German:
 
-- `{den gear}` is the noun with its article. The article is written in the masculine form of the intended case, and
-  takes the noun's gender: `den` gives den Schirm, die Jacke, das Zelt; `zum` gives zum, zur, zum.
+- `{den gear}` is the noun with its article. The template has the article's masculine form in the intended case,
+  which is changed to the noun's gender: `den` gives den Schirm, die Jacke, das Zelt; `zum` gives zum, zur, zum.
 - `{einen colour gear}` has an adjective in between, with the right ending: einen roten Schirm, eine rote Jacke.
 - `{-em colour gear}` has no article, and the adjective has the ending of `dem`.
 - `{er gear}`, `{ihn gear}` and `{ihm gear}` are pronouns for the noun: er, sie, es.
@@ -12,7 +12,7 @@ Both have the same slots, and each slot is filled from the same row of its table
 - `{verb.du}` is the column `du` of the table `verb`.
 
 English templates have `{gear}`, `{tablet+}` and columns, and "a" becomes "an" where needed. `{day2}` is a different row
-of the table `day` than `{day}`. Rows may have slots themselves. Sentences start with a capital.
+of the table `day` than `{day}`. Rows may contain slots too. Sentences start with a capital.
 """
 
 import random
@@ -26,7 +26,7 @@ _GENDERS = ("der", "die", "das")
 
 
 def table(text: str, columns: str = "en de") -> tuple[Row, ...]:
-    """Parse rows that are separated by ";", with cells that are separated by "|": English, then German.
+    """Parse rows separated by ";", with cells separated by "|": English, then German.
 
     A noun has its article and, if it has a plural, the plural too: "tablet/tablets | die Tablette/Tabletten". An
     adjective whose stem changes has the stem in a third cell: "dark | dunkel | dunkl".
@@ -42,7 +42,7 @@ def table(text: str, columns: str = "en de") -> tuple[Row, ...]:
 
 
 def templates(text: str) -> tuple[Row, ...]:
-    """Parse templates: the English sentence on one line, "|" and the German sentence on the next."""
+    """Parse templates: the English sentence on one line, then "|" and the German sentence on the next."""
     return tuple(row for pair in re.split(r"\n(?!\s*\|)", text.strip()) for row in table(pair))
 
 
@@ -60,7 +60,7 @@ class BilingualGrammar:
         return _as_sentences(_an(filled["en"])), _as_sentences(filled["de"])
 
     def _fill(self, row: Row, rng: random.Random) -> Row:
-        """Return the row with its slots filled: each slot, in all columns, from one row of its table."""
+        """Return the row with its slots filled. One row of a slot's table fills it in all columns."""
         drawn: dict[str, Row] = {}
         taken: list[Row] = []
         for name in dict.fromkeys(name for text in row.values() for name in slots(text)):
@@ -121,7 +121,7 @@ def _stem(adjective: Row) -> str:
 
 
 def _articles() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Return the forms for der, die and das and the endings of adjectives, by the masculine form of each article."""
+    """Return, by an article's masculine form, its forms for all genders and the endings of adjectives after it."""
     weak = ("en", "en", "en")
     forms = {
         "der": (("der", "die", "das"), ("e", "e", "e")),
@@ -155,6 +155,6 @@ def _an(text: str) -> str:
 
 
 def _as_sentences(text: str) -> str:
-    """Capitalise the starts of sentences, and remove spaces before punctuation, which empty cells leave."""
+    """Capitalise the starts of sentences, and remove the spaces that empty cells leave before punctuation."""
     text = re.sub(r" (?=[.,?!])", "", text)
     return re.sub(r"(?:^|(?<=[.?!] ))\w", lambda match: match[0].upper(), text)

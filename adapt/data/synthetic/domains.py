@@ -32,18 +32,18 @@ def domains(
     patients, who are addressed as Sie).
 
     - Pair i of a split is always the same, however many pairs are requested.
-    - The English sentence alone decides in which split it may be used (`sentences.split_of`), so no seed trains on a
-      sentence that another seed tests on. No sentence is in a split twice.
+    - The English sentence alone decides which split may use a pair (`sentences.split_of`), so no seed trains on a
+      sentence that another seed tests on. No split has a sentence twice.
 
     Args:
         source: the domain that the base knows.
-        target: the domain to adapt to. If it equals `source`, the splits have one domain, to train a base.
-        train: how many pairs of the target `train` has.
+        target: the domain to adapt to. If it equals `source`, the splits have one domain only, to train a base.
+        train: the number of pairs of the target in `train`.
         validation: the same for `validation`.
         test: the same for `test`.
-        source_test: how many pairs of the source `source_test` has.
+        source_test: the number of pairs of the source in `source_test`.
         source_train: the same for `source_train`.
-        seed: of the sentences.
+        seed: the seed for the choice of sentences.
 
     Returns:
         The splits. Each pair has its `domain`, and an `id` such as "clinic-test-0007", which is unique for one seed.

@@ -1,7 +1,7 @@
 """Speech synthesis with espeak-ng: samples and phoneme times. The same arguments always give the same bytes.
 
 The library comes with the package `espeakng-loader` (`pip install 'innertune[accents]'`) and is called with ctypes.
-It must be unloaded after each use, so only Linux and macOS are supported.
+It must be unloaded after each use, which works on Linux and macOS only.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ _PHONEME_EVENTS, _PHONEME_IPA, _DONT_EXIT = 0x1, 0x2, 0x8000
 _RATE, _PITCH, _RANGE = 1, 3, 4
 _UTF8 = 1
 _LIST_END, _PHONEME = 0, 7
-_STOPS = set("pbtdkɡgcɟqʔʈɖ")  # affricates begin with one of them
+_STOPS = set("pbtdkɡgcɟqʔʈɖ")  # affricates begin with one of these too
 _SILENCE, _CLOSURE = SAMPLE_RATE // 100, SAMPLE_RATE * 8 // 100  # samples: 10 ms and 80 ms
 _SPELLING = str.maketrans(":", "ː", "ˈˌ")  # removes stress marks, and unifies the length mark
 
@@ -43,9 +43,9 @@ class Speech:
 
     Attributes:
         samples: `(samples,)` int16, mono.
-        sample_rate: in Hz.
-        phonemes: in order, without overlap and without pauses, times in seconds. Symbols are IPA with length marks but
-            without stress marks, so a stressed and an unstressed vowel have the same symbol.
+        sample_rate: the sample rate in Hz.
+        phonemes: the phonemes in order, with times in seconds. They do not overlap, and pauses are left out. Symbols
+            are IPA with length marks but without stress marks, so stressed and unstressed vowels have the same symbol.
     """
 
     samples: np.ndarray
@@ -59,11 +59,11 @@ def speak(
     """Synthesise `text`.
 
     Args:
-        text: with at least one word.
+        text: the text, with at least one word.
         voice: a name from `voices()`, such as "en-us".
         variant: a speaker variant from `variants()`, such as "m3"; None for the voice's own.
         rate_wpm: words per minute, 80 to 450.
-        pitch: 0 to 99; 50 is the variant's own.
+        pitch: the mean pitch, 0 to 99; 50 is the variant's own.
         pitch_range: how much the pitch varies, from 0 (monotone) to 99; 50 is the variant's own.
 
     Raises:
@@ -155,11 +155,12 @@ def _data() -> Path:
 
 @contextmanager
 def _library() -> Iterator[ctypes.CDLL]:
-    """Load espeak-ng with its initial state.
+    """Load espeak-ng in its initial state.
 
-    The phases of its flutter and waves are static variables. They continue from one utterance to the next, and neither
-    a new voice nor espeak_Initialize resets them. Unloading and reloading the shared object does, in 0.2 ms. The noise
-    of breathy voices is seeded with the clock, and other noise comes from the C library's rand(), so both are seeded.
+    espeak-ng keeps the phases of flutter and waves in static variables. They carry over to the next utterance, and
+    neither a new voice nor espeak_Initialize resets them. Unloading and reloading the shared object does, in
+    0.2 ms. The noise of breathy voices is seeded with the clock, and other noise comes from the C library's rand(), so
+    this function seeds both.
     """
     import _ctypes
 
@@ -177,7 +178,7 @@ def _library() -> Iterator[ctypes.CDLL]:
 
 
 def _synthesise(library: ctypes.CDLL, text: str) -> tuple[np.ndarray, list[tuple[int, str]]]:
-    """Return the samples, and for each phoneme the sample where it begins and its symbol ("" for a pause)."""
+    """Return the samples, and for each phoneme its first sample's number and its symbol ("" for a pause)."""
     chunks: list[bytes] = []
     marks: list[tuple[int, str]] = []
 
@@ -230,7 +231,7 @@ def _phonemes(marks: list[tuple[int, str]], samples: np.ndarray) -> tuple[Phonem
 
 @cache
 def _voice_files() -> Mapping[str, str]:
-    """Return the voices' files below `lang/` by language code, which is the first "language" line of a file."""
+    """Return the voice files below `lang/` by language code, which the first "language" line of a file names."""
     files = {}
     folder = _data() / "lang"
     for path in sorted(folder.rglob("*")):

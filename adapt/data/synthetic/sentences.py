@@ -16,7 +16,7 @@ _SAME = re.compile(r"\b(\w+) (?:and|from|und|von) \1\b")  # "how far is rome fro
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """Templates such as "meet {name} at {clock}", and the fillers of their slots, which may have slots themselves."""
+    """Templates such as "meet {name} at {clock}", and the fillers of their slots, which may contain slots too."""
 
     templates: tuple[str, ...]
     slots: Mapping[str, tuple[str, ...]]
@@ -29,7 +29,7 @@ class Grammar:
                 return text
 
     def words(self) -> frozenset[str]:
-        """Return all words that sentences can have."""
+        """Return all words that can occur in a sentence."""
         texts = [*self.templates, *(filler for fillers in self.slots.values() for filler in fillers)]
         return frozenset(word for text in texts for word in _SLOT.sub(" ", text).split())
 
@@ -53,9 +53,9 @@ def german(rng: random.Random) -> str:
 
 
 def split_of(sentence: str) -> str:
-    """Return the only split that may have `sentence`: "train" (for 8 of 10), "validation", "test" or "source_test".
+    """Return the only split that may use `sentence`: "train" (for 8 of 10), "validation", "test" or "source_test".
 
-    It depends on a hash of the text and not on a seed. Therefore no synthetic corpus, whatever its seed, trains on a
+    The split depends on a hash of the text, not on a seed. So no synthetic corpus, whatever its seed, trains on a
     sentence that another one tests on.
     """
     number = int.from_bytes(hashlib.blake2b(sentence.encode(), digest_size=8).digest(), "big") % 20
