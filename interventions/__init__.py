@@ -26,8 +26,9 @@
     names = train_rows(model, scores.top(0.05))                     # train only these neurons, until merge_rows
     freeze_all_but(model, names)                                    # freeze everything else, bit for bit
 
-An intervention that never ran is an error, raised in the call that skipped it. The model's weights and other hooks are
-left alone. Names are imported when they are first used, so `import interventions` does not load torch.
+If an intervention never runs, the call of the model that skipped it raises an error. Interventions leave the model's
+weights and other hooks alone. Names are imported when they are first used, so `import interventions` does not load
+torch.
 """
 
 import sys
@@ -151,9 +152,9 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """A package whose functions `capture`, `fold` and `intervene` are not hidden by the modules of the same names.
+    """A package whose functions `capture`, `fold` and `intervene` are not hidden by its modules of the same names.
 
-    Python sets a submodule as an attribute of its package when it is first imported, which would replace the function.
+    When a submodule is first imported, Python sets it as an attribute of its package, which would replace the function.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:

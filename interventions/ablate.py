@@ -26,11 +26,11 @@ class Ablate(Intervention):
 
     Args:
         neurons: the neurons to ablate.
-        to: "zero"; "mean", the mean over a corpus; or "resample", activations drawn at random for each time step of
-            each example, the same row for all neurons of a site.
+        to: "zero"; "mean", the mean over a corpus; or "resample", activations drawn from a corpus. For each time step
+            of each example, one row is drawn at random and used for all neurons of a site.
         reference: for "mean", a tensor `(units,)` for each site name, as `Mean` computes it; for "resample", a tensor
             `(rows, units)`, as `Reservoir` collects it; None for "zero".
-        seed: seed of the draws, which restart whenever the intervention is attached to a model.
+        seed: seed for "resample". The random sequence restarts whenever the intervention is attached to a model.
 
     Raises:
         ValueError: If `to` is unknown or the reference does not fit.

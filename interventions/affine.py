@@ -8,15 +8,15 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Affine:
-    """The map of an activation `y` `(units,)` to `scale * y + left @ (right @ y) + shift`, the same at every step.
+    """The map from an activation `y` `(units,)` to `scale * y + left @ (right @ y) + shift`, the same at every step.
 
     Args:
         scale: `(units,)`; None for ones.
         shift: `(units,)`; None for zeros.
         left: `(units, rank)`, given together with `right`.
         right: `(rank, units)`.
-        added: `(units, width)`, a map of the module's input instead of its output, whose result is added. `width` is
-            the length of a weight row.
+        added: `(units, width)`, a map that is applied to the module's input instead of its output, and whose result is
+            added. `width` is the length of a weight row.
     """
 
     scale: Tensor | None = None
@@ -27,12 +27,12 @@ class Affine:
 
     @property
     def mixes_units(self) -> bool:
-        """Whether a unit's result depends on other units. Only modules with a full weight row per unit can fold it."""
+        """Whether units depend on other units. Such a map can only be folded if each unit has a full weight row."""
         return self.left is not None
 
     @property
     def needs_bias(self) -> bool:
-        """Whether it adds a constant, which needs a bias."""
+        """Whether the map adds a constant, so that folding it needs a bias."""
         return self.shift is not None
 
     def at_strength(self, strength: float) -> "Affine":
@@ -53,7 +53,7 @@ class Affine:
         return (rows if self.added is None else rows + _wide(self.added)).reshape(weight.shape).to(weight)
 
     def fold_bias(self, bias: Tensor) -> Tensor:
-        """Return the bias `(units,)` that belongs to `fold_weight`."""
+        """Return the bias `(units,)` that goes with the weight from `fold_weight`."""
         mapped = self._linear(_wide(bias).unsqueeze(1)).squeeze(1)
         return (mapped if self.shift is None else mapped + _wide(self.shift)).to(bias)
 

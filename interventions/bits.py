@@ -28,7 +28,7 @@ def changed_bits(before: Tensor, after: Tensor) -> Tensor:
 def fingerprint(state: Mapping[str, Tensor], labels: tuple[str, ...] = ()) -> str:
     """Return the SHA-256 of the labels and of each tensor's name, dtype, shape and bytes, sorted by name.
 
-    Models with equal fingerprints compute the same. An adaptation identifies its base model by it.
+    Models with equal fingerprints have identical weights. An adaptation identifies its base model by the fingerprint.
     """
     digest = hashlib.sha256(json.dumps(labels).encode())
     for name in sorted(state):
@@ -39,5 +39,5 @@ def fingerprint(state: Mapping[str, Tensor], labels: tuple[str, ...] = ()) -> st
 
 
 def _as_integers(tensor: Tensor) -> Tensor:
-    # view() to a dtype of another width needs at least one dimension, which a scalar lacks.
+    # A scalar must be reshaped, because view() to a dtype of another width needs at least one dimension.
     return tensor.detach().contiguous().reshape(-1).view(_INTEGERS[tensor.element_size()]).reshape(tensor.shape)

@@ -1,4 +1,4 @@
-"""Capture activations: read what any sites compute while a model runs, and store or reduce it."""
+"""Capture activations: read what chosen sites compute while a model runs, and store or reduce it."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -45,7 +45,7 @@ def capture(
         The captured activations, by site.
 
     Raises:
-        ValueError: If a site is not in the model, or the shape of its activations is not the site's.
+        ValueError: If a site is not in the model, or its activations do not have the shape that the site declares.
         NeverRanError: If the block ended without an error and a site never ran.
     """
     sites = [sites] if isinstance(sites, Site) else list(sites)
@@ -68,7 +68,7 @@ def capture(
 
 
 class Activations:
-    """The activations that a `capture` has stored, by site or name: `[site]` for the only call, `calls` for all."""
+    """The activations that `capture` stored: `[site]` returns those of a site's only call, `calls` those of all."""
 
     def __init__(self, sites: Sequence[Site]) -> None:
         self._stored: dict[str, list[Tensor]] = {site.name: [] for site in sites}
@@ -78,7 +78,7 @@ class Activations:
         self._stored[site.name].append(x)
 
     def calls(self, site: Site | str) -> list[Tensor]:
-        """Return the activations of each call of a site, in order: in `generate`, one per step.
+        """Return the activation of each call of a site, in order. In `generate`, decoder sites have a call per step.
 
         Raises:
             KeyError: If the site is not captured.
@@ -103,7 +103,7 @@ class Activations:
         return len(self._stored)
 
     def take(self) -> dict[str, list[Tensor]]:
-        """Return the calls of each site by its name, and forget them."""
+        """Return the activations of all calls by site name, and delete them here."""
         taken, self._stored = self._stored, {name: [] for name in self._stored}
         return taken
 

@@ -17,14 +17,14 @@ from interventions.sites import Site
 
 @dataclass(frozen=True, eq=False)
 class Erase(Intervention):
-    """Replace the activation `x` of a site by `x - left @ right @ (x - mean)`. `EraseFitter` fits one.
+    """Replace the activation `x` of a site by `x - left @ right @ (x - mean)`. Use `EraseFitter` to fit it.
 
-    `left @ right` is a projection, oblique unless activations are white.
+    `left @ right` is a projection. It is oblique unless activations are white.
 
     Args:
         site: where to erase.
         left: `(units, rank)`, the directions along which activations are moved.
-        right: `(rank, units)`, the directions that are read.
+        right: `(rank, units)`, the directions along which activations are read.
         mean: `(units,)`, the mean activation, which is left unchanged.
 
     Raises:
@@ -71,7 +71,7 @@ class Erase(Intervention):
 
 
 class EraseFitter:
-    """Accumulate the statistics from which `fit` computes an `Erase`, in `(units + classes) ** 2` numbers.
+    """Accumulate the statistics from which `fit` computes an `Erase`. Memory is `(units + classes) ** 2` numbers.
 
     Args:
         site: where to erase the concept.
@@ -125,7 +125,7 @@ class EraseFitter:
         """Add the statistics of another fitter, such as one from another process.
 
         Raises:
-            ValueError: If the other fitter has another site or another number of classes.
+            ValueError: If the other fitter is for a different site or number of classes.
         """
         if (self.site.name, self.site.units, self.classes) != (other.site.name, other.site.units, other.classes):
             raise ValueError(

@@ -25,8 +25,8 @@ class FileError(ValueError):
 def atomic(path: Path | str) -> Generator[Path, None, None]:
     """Yield a temporary path next to `path`, and rename it to `path` if the block succeeds.
 
-    If the process is killed at any moment, `path` is either the old file or the new one. A file named
-    `.NAME.XXXX.part` may remain, which nothing reads.
+    Even if the process is killed, `path` is either the complete old file or the complete new one. A file named
+    `.NAME.XXXX.part` may then remain, which nothing reads.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def site_to_json(site: "Site") -> dict[str, Any]:
 
 
 def site_from_json(data: Mapping[str, Any]) -> "Site":
-    """Return the site that `site_to_json` wrote. Raises FileError if the data are not a site."""
+    """Return the site that `site_to_json` represented as JSON data. Raises FileError if the data are not a site."""
     from interventions.sites import Site, Step
 
     try:

@@ -1,9 +1,9 @@
-"""Folding: write interventions that are exactly affine into the weights before them, and restore the weights later.
+"""Folding: write exactly affine interventions into the weights of their modules, and restore the weights later.
 
-A folded model costs no more than the unmodified one and runs wherever that runs. The output of a module is affine in
-its weights, so an affine map of the output amounts to other weights: a vector is added to the bias, an ablation zeroes
-rows, an erasure mixes them. For convolutions this holds at padded edges too, because the map is applied after the
-padding.
+A folded model costs no more than the unmodified one and runs wherever that one runs. The output of a module is affine
+in its weights, so an affine map of the output can be expressed as different weights: steering adds a vector to the
+bias, ablation zeroes rows, erasure mixes them. For convolutions this holds at padded edges too, because the map is
+applied after the padding.
 """
 
 # torch has no annotations for named_modules, and the tables of hooks and parameters are private.
@@ -20,7 +20,7 @@ from interventions.bits import fingerprint
 from interventions.intervention import Intervention
 from interventions.sites import Site
 
-# For each module class, the axis of its output that counts units, and whether each unit has a row of weights.
+# For each module class: the unit axis of its output, and whether each unit has a row of weights.
 _FOLDABLE: dict[type[nn.Module], tuple[int, bool]] = {
     nn.Linear: (-1, True),
     nn.Conv1d: (1, True),
@@ -32,7 +32,7 @@ _FOLDABLE: dict[type[nn.Module], tuple[int, bool]] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Written:
-    """A parameter that was written: its value before (None: it did not exist), and the fingerprint of its new value."""
+    """A parameter that was written: its old value (None if it did not exist), and the fingerprint of its new value."""
 
     module: nn.Module
     name: str
@@ -42,7 +42,7 @@ class _Written:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Folded:
-    """Interventions that are folded into a model's weights, with copies of the parameters that they replaced."""
+    """Interventions that are folded into a model's weights, with copies of the original parameters."""
 
     interventions: tuple[Intervention, ...]
     written: tuple[_Written, ...]

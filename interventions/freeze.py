@@ -9,7 +9,7 @@ def freeze_all_but(model: nn.Module, trainable: Iterable[str]) -> None:
     """Let only the named parameters train.
 
     Raises:
-        ValueError: If a name is not a parameter of the model, or no name is given.
+        ValueError: If a name is not that of a parameter of the model, or no name is given.
     """
     chosen = set(trainable)
     parameters = dict(model.named_parameters(remove_duplicate=False))
@@ -26,10 +26,10 @@ def freeze_all_but(model: nn.Module, trainable: Iterable[str]) -> None:
 
 
 def frozen_modules(model: nn.Module) -> list[nn.Module]:
-    """Return the modules that have parameters but none that trains (child modules included), and all their children.
+    """Return the modules whose parameters, including those of child modules, are all frozen, and all their children.
 
-    They must run in eval mode, because `requires_grad=False` alone does not stop batch-norm statistics from drifting.
-    A module without parameters (an activation, a dropout) follows the module that contains it.
+    These modules must run in eval mode, because `requires_grad=False` alone does not stop batch-norm statistics from
+    drifting. A module without parameters (an activation, a dropout) follows the module that contains it.
     """
     frozen: list[nn.Module] = []
     for module in model.modules():

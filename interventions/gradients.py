@@ -1,4 +1,4 @@
-"""Capture gradients: read the activations of any sites and their gradients in one forward and one backward pass."""
+"""Capture gradients: read the activations of chosen sites and their gradients in one forward and one backward pass."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -24,15 +24,15 @@ def capture_gradients(
             model(x).logits.amax(-1).sum().backward()
 
     Both are `(batch, time, units)`, detached, and belong to the output of the site's module: an in-place operation
-    after it changes neither. `reduce` is called as soon as the backward pass reaches the site, and nothing is stored
-    for longer, so memory is that of the pass and of one copy of the activations. The gradient is zero at sites that
-    the backward pass does not reach.
+    after it changes neither. `reduce` is called as soon as the backward pass reaches the site, and nothing is kept
+    after that, so the memory needed is that of the pass plus one copy of the activations. The gradient is zero at sites
+    that the backward pass does not reach.
 
     Within the block no parameter requires a gradient: the pass takes two thirds of the time of a training step, and
     leaves no `.grad`. `requires_grad` is restored afterwards.
 
     Raises:
-        ValueError: If a site is not in the model, or the shape of its activations is not the site's.
+        ValueError: If a site is not in the model, or its activations do not have the shape that the site declares.
         NeverRanError: If the block ended without an error and a site never ran.
         RuntimeError: If a site ran twice, as in `generate`: its activation would have several gradients.
     """

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from interventions.sites import Site, length_mask
 
-# Returns the number of valid time steps of each example at a site, `(batch,)`. Later steps are padding.
+# A function that returns the number of valid time steps of each example at a site, `(batch,)`. Later steps are padding.
 Lengths = Callable[[Site], Tensor]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -20,10 +20,10 @@ class NeverRanError(RuntimeError):
 
 
 def module_at(model: nn.Module, site: Site) -> nn.Module:
-    """Return the module whose output the site is. Raises ValueError if the model has no such module."""
+    """Return the module whose output is the site. Raises ValueError if the model has no such module."""
     module = model
     try:
-        # Reading `_modules` is faster than `get_submodule`, which checks more on the way.
+        # Reading `_modules` is faster than `get_submodule`, which performs more checks.
         for part in site.name.split(".") if site.name else ():
             module = module._modules.get(part) or module.get_submodule(part)  # pyright: ignore[reportPrivateUsage]
         return module
@@ -35,7 +35,7 @@ def module_at(model: nn.Module, site: Site) -> nn.Module:
 
 
 def units_last(hidden: Tensor, site: Site) -> Tensor:
-    """Return a hidden state as a view `(batch, time, units)`. Raises ValueError if its shape is not the site's."""
+    """Return a hidden state as a view `(batch, time, units)`. Raises ValueError if its shape does not fit the site."""
     shape, axis = hidden.shape, site.unit_axis
     if len(shape) < 2 or axis >= len(shape) or shape[axis] != site.units:
         raise ValueError(
@@ -48,7 +48,7 @@ def units_last(hidden: Tensor, site: Site) -> Tensor:
 
 
 def hidden_state(output: Any, site: Site) -> Tensor:
-    """Return the first tensor of a tuple, a list or a `ModelOutput`, which is the hidden state of a block."""
+    """Return the hidden state in a block's output: the first tensor of a tuple, a list or a `ModelOutput`."""
     parts: Iterable[Any] = ()
     if isinstance(output, Mapping):
         parts = cast(Mapping[Any, Any], output).values()
@@ -86,11 +86,11 @@ def valid_mask(lengths: Tensor, x: Tensor, site: Site) -> Tensor:
 
 
 def uncompiled(function: Function) -> Function:
-    """Exclude a function from `torch.compile`, which breaks the graph there.
+    """Exclude a function from `torch.compile`, which then breaks the graph at its calls.
 
     Use it for functions that read a counter that each call changes: the compiler would recompile every call.
     """
-    # Importing the compiler takes seconds, and nothing is compiled before it is imported.
+    # Importing the compiler takes seconds, and nothing can have been compiled before it was imported.
     if "torch._dynamo" not in sys.modules:
         return function
     return cast(Function, torch.compiler.disable(function))  # pyright: ignore[reportUnknownMemberType]

@@ -44,7 +44,7 @@ _PATIENCE = 30
 def intervene(
     model: nn.Module, *interventions: Intervention, lengths: Lengths | None = None
 ) -> Generator["Edits", None, None]:
-    """Apply interventions to all that the model computes in the block, and yield them as `Edits`.
+    """Apply interventions to everything that the model computes in the block, and yield them as `Edits`.
 
     Several interventions at one site apply in the order given, each to the result of the one before.
 
@@ -55,7 +55,7 @@ def intervene(
             each activation. Later steps are left unchanged. None: edit all steps.
 
     Raises:
-        ValueError: If a site is not in the model, or the shape of its activations is not the site's.
+        ValueError: If a site is not in the model, or its activations do not have the shape that the site declares.
         NeverRanError: If the model, or the whole block, ran without an intervention being applied.
     """
     edits = Edits(model, lengths)
@@ -68,12 +68,12 @@ def intervene(
 
 
 class Edits:
-    """Named interventions that stay on a model until they are removed, and apply in the order of adding.
+    """Named interventions that stay on a model until they are removed, and apply in the order in which they were added.
 
     After each call of the model, each enabled intervention must have run at all of its sites; otherwise NeverRanError
-    is raised. Calls with an encoder's output or a filled cache continue a generation, and need not repeat what ran
-    before. In training mode, where LayerDrop skips layers, the error is raised after 30 calls without a run. `check`
-    does the same on demand; it is the only check if a wrapper bypasses the model's own `forward`.
+    is raised. Calls that receive an encoder's output or a filled cache continue a generation, and need not run the
+    modules again that ran before. In training mode, where LayerDrop skips layers, the error is raised after 30 calls
+    without a run. `check` checks on demand; it is the only check if a wrapper bypasses the model's own `forward`.
     """
 
     def __init__(self, model: nn.Module, lengths: Lengths | None = None) -> None:
@@ -107,7 +107,7 @@ class Edits:
         return name
 
     def add_all(self, interventions: Mapping[str, Intervention]) -> None:
-        """Append several interventions by unused names: all of them, or none if one cannot be added."""
+        """Append several interventions under names that are not in use: all of them, or none if one cannot be added."""
         before = self._active
         self._active = before | {
             name: ActiveIntervention(self._model, intervention, self._lengths)
@@ -121,24 +121,24 @@ class Edits:
             raise
 
     def remove(self, name: str) -> Intervention:
-        """Remove an intervention and return it. Raises ValueError if there is none of that name."""
+        """Remove an intervention and return it. Raises ValueError if no intervention has this name."""
         intervention = self._get(name).intervention
         del self._active[name]
         self._attach()
         return intervention
 
     def enable(self, name: str) -> None:
-        """Enable an intervention. Raises ValueError if there is none of that name."""
+        """Enable an intervention. Raises ValueError if no intervention has this name."""
         self._get(name).enabled = True
         self._attach()
 
     def disable(self, name: str) -> None:
-        """Disable an intervention until `enable` is called. Raises ValueError if there is none of that name."""
+        """Disable an intervention until `enable` is called. Raises ValueError if no intervention has this name."""
         self._get(name).enabled = False
         self._attach()
 
     def scale(self, name: str, strength: float) -> None:
-        """Set the `strength` of an intervention. Raises ValueError if there is none of that name."""
+        """Set the `strength` of an intervention. Raises ValueError if no intervention has this name."""
         before = self._get(name)
         after = ActiveIntervention(self._model, replace(before.intervention, strength=float(strength)), self._lengths)
         after.enabled = before.enabled
@@ -204,7 +204,7 @@ class Edits:
 
 
 class ActiveIntervention:
-    """An intervention on a model: its edit and its status at each of its sites."""
+    """An intervention that is attached to a model, with its edit function and its run status at each of its sites."""
 
     def __init__(self, model: nn.Module, intervention: Intervention, lengths: Lengths | None) -> None:
         self.intervention, self.enabled = intervention, True
@@ -217,7 +217,8 @@ class ActiveIntervention:
 class RunStatus:
     """Whether an intervention ran at a site.
 
-    `reached`: the site ran since the last check. `ran`: it ran before that. `edited`: it ran within the scope.
+    `reached`: the site has run since the last check. `ran`: it had run before that check. `edited`: it has run within
+    the scope.
     """
 
     __slots__ = ("kind", "site", "module", "scope", "reads_inputs", "ran", "reached", "edited", "missed")

@@ -1,4 +1,4 @@
-"""The base class of interventions: frozen data that says which sites to edit, when, and how strongly."""
+"""The base class of interventions: frozen data that define which sites to edit, when, and how strongly."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -46,8 +46,8 @@ class Intervention(ABC):
         or its argument to change nothing. It must not write to its argument, which autograd may need, and must not
         return a tensor that it keeps, because later modules may write to it.
 
-        Use the intervention's tensors as `CastLike(tensor)(x)`. If they are trained, compute everything that depends on
-        them within the function. `scope` and `strength` are applied around it.
+        Use the intervention's tensors as `CastLike(tensor)(x)`. If the tensors are trained, compute everything that
+        depends on them within the function. `scope` and `strength` are applied outside the function.
         """
 
     def affine(self, site: Site) -> Affine:
@@ -96,8 +96,8 @@ class Custom(Intervention):
 class CastLike:
     """Cast a tensor to the dtype and device of the activation that it is called with.
 
-    The last cast is cached, unless the tensor requires gradients: these flow through each cast. A `CastLike` that was
-    created in inference mode can be used in training.
+    The last cast is cached, unless the tensor requires gradients, which must flow through each cast. A `CastLike` that
+    was created in inference mode can be used in training.
     """
 
     def __init__(self, tensor: Tensor) -> None:

@@ -22,7 +22,8 @@ class LowRank(Intervention):
     that the edit is `h + R' (change h + bias)`, which is the identity, bit for bit, if `change` and `bias` are zero.
 
     Train it with `optimizer = Adam(edit.parameters())` and `with intervene(model, edit): ...`, and keep
-    `edit.detached()`. Use float32 parameters: they are cast when they are used, under autocast or in half precision.
+    `edit.detached()`. Use float32 parameters, also under autocast or in half precision: they are cast when they are
+    used.
 
     Args:
         site: where to edit.

@@ -1,4 +1,4 @@
-"""Sets of units across sites (`Neurons`), and a score for each unit to choose them by (`Scores`)."""
+"""Sets of units across sites (`Neurons`), and scores by which units are chosen (`Scores`)."""
 
 # Tensor.tolist has no element type.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -25,11 +25,11 @@ class Neurons:
         neurons | other, neurons & other, neurons - other, ~neurons
         ("encoder.conv1", 3) in neurons, len(neurons), list(neurons)
 
-    A set also knows the sites at which it has no unit: `~neurons` contains all other units of its sites. The results of
-    `|`, `&` and `-` have the sites of both sets. Sites keep their order, and units are ascending.
+    A set also remembers sites at which it has no units: `~neurons` contains all other units of its sites. The results
+    of `|`, `&` and `-` have the sites of both sets. Sites keep their order, and units are ascending.
 
     Raises:
-        ValueError: If a site does not have one of its units, or two different sites have the same name.
+        ValueError: If a unit's number is not valid at its site, or two different sites have the same name.
     """
 
     sites: tuple[Site, ...]
@@ -127,7 +127,7 @@ class Neurons:
         return f"Neurons({', '.join(counts)})"
 
     def random(self, seed: int, disjoint: bool = False) -> "Neurons":
-        """Draw at random as many units of each site as this set has there, as a control.
+        """Draw a control: at each site, as many units as this set has there, at random.
 
         Args:
             seed: seed of the draw.

@@ -21,15 +21,16 @@ class Patch(Intervention):
 
     `align` says how time steps correspond:
 
-    - "step": step by step. Both must have the same number of steps; in `generate`, where a call sees a part of the
-      sequence, it must have as many as the whole generation.
+    - "step": step by step. Both activations must have the same number of steps; in `generate`, where a call sees only a
+      part of the sequence, `activation` must have as many as the whole generation.
     - "time": by the time since the start, in seconds or tokens. Steps after the end of `activation` are left unchanged.
     - "stretch": `activation` is stretched over the whole sequence, as for the same words at another speed.
 
     Args:
         site: where to patch.
         activation: `(batch, time, units)` or `(batch, units)`, as `capture` returns it, from this site or from one with
-            as many units in another model. The batch is one example, used for all, or as many as the model runs on.
+            as many units in another model. The batch has either one example, used for all, or as many as the model runs
+            on.
         neurons: patch only these units of the site; None: all.
         align: "step", "time" or "stretch".
         resample: how to read `activation` between the middles of its steps: "nearest" or "linear". Before the first

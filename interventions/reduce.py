@@ -29,7 +29,7 @@ class Mean:
         self._steps[site.name] = self._steps.get(site.name, 0) + len(rows)
 
     def merge(self, other: "Mean") -> "Mean":
-        """Return the mean over the activations of both, for instance of two processes."""
+        """Return the mean over the activations of this one and `other`, for instance from two processes."""
         both = Mean()
         for one in (self, other):
             for name, total in one._sums.items():

@@ -15,15 +15,15 @@ from torch.nn import functional as F
 
 
 class RowModule(nn.Module):
-    """The trained rows of a RowLinear or RowConv1d, which are written to the full weight whenever it is read.
+    """The trained rows of a RowLinear or RowConv1d, which are copied into the full weight whenever that is read.
 
-    Everything is in the class and not in hooks, because a copy of the model would lose hooks.
+    Everything is implemented in the class and not in hooks, because a copy of the model would lose hooks.
 
     Attributes:
         rows: `(neurons, in, ...)`, the trained rows.
         row_bias: `(neurons,)`, their biases; None if the module has none.
-        units: `(neurons,)`, the numbers of the rows.
-        trained_before: whether the full weight and bias required gradients before.
+        units: `(neurons,)`, the indices of the trained rows in the full weight.
+        trained_before: whether the full weight and bias required gradients before `add_rows`.
     """
 
     rows: nn.Parameter
@@ -65,7 +65,7 @@ class RowModule(nn.Module):
     def _load_from_state_dict(
         self, state: dict[str, Any], prefix: str, metadata: Any, strict: bool, missing: list[str], *others: Any
     ) -> None:
-        self.write_rows()  # for parameters that the state dict lacks
+        self.write_rows()  # in case the state dict lacks some parameters
         for name, rows in (("weight", self.rows), ("bias", self.row_bias)):
             loaded = state.get(f"{prefix}{name}")
             if rows is not None and loaded is not None and loaded.shape == _data(self, name).shape:

@@ -1,4 +1,4 @@
-"""Train single neurons: a block of weight rows next to the frozen weight, with its own gradient and optimizer state.
+"""Train single neurons: their weight rows become a parameter next to the frozen weight, with its own optimizer state.
 
     names = train_rows(model, scores.top(0.05))     # train the weight rows and biases of these neurons
     freeze_all_but(model, names)                    # freeze everything else
@@ -6,8 +6,9 @@
     merge_rows(model)                               # restore the plain model, with the trained rows in place
 
 This does not mask gradients. The backward pass computes the weight gradient of the chosen rows only, and the optimizer
-never sees other rows, so decay, momentum, clipping and rounding cannot change a bit of them. The forward pass is the
-usual one, with the full weight. `freeze_neurons(model, neurons)` is the opposite: it trains everything else.
+never sees other rows, so weight decay, momentum, clipping and rounding cannot change a single bit of them. The forward
+pass is the usual one, with the full weight. `freeze_neurons(model, neurons)` is the opposite: it trains everything
+else.
 """
 
 # Module.named_modules has no annotations.
@@ -25,15 +26,15 @@ from interventions.sites import UNIT_AXIS, Site
 
 
 def train_rows(model: nn.Module, neurons: Neurons) -> list[str]:
-    """Make only these neurons of their modules trainable. Returns the names of the trainable parameters.
+    """In the modules of `neurons`, make only these neurons trainable. Returns the names of the trainable parameters.
 
     A neuron is the row of a Linear's or Conv1d's weight that computes one unit, and its bias. Each module remains a
     Linear or Conv1d, and gets the additional parameters `rows` `(neurons, in, ...)` and `row_bias`, which are passed to
     the optimizer. If all units of a module are chosen, its own parameters train instead. Other modules do not change.
 
-    The state dict keeps its keys and always has the current values; a state dict of a model with or without rows can be
-    loaded. Each forward pass, and each access to `module.weight`, first copies the rows into the weight.
-    `named_parameters()` alone does not: its weight has the values of the last copy.
+    The state dict keeps its keys and always has the current values; state dicts can be exchanged between models with
+    and without trained rows. Each forward pass, and each access to `module.weight`, first copies the rows into the
+    weight. `named_parameters()` alone does not: its weight has the values of the last copy.
 
     Raises:
         ValueError: If there are no neurons, or single rows of a module cannot be trained. The model is then left
@@ -80,10 +81,10 @@ def freeze_neurons(model: nn.Module, neurons: Neurons, trainable: Iterable[str] 
 def merge_rows(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """Undo `train_rows`: restore the original module classes, with the trained rows in their weights.
 
-    Whether their parameters require gradients is restored too.
+    The parameters' `requires_grad` is restored too.
 
     Returns:
-        For each parameter that was trainable only in some rows: these rows, ascending.
+        For each parameter of which only some rows were trainable, the indices of these rows, ascending.
     """
     trained: dict[str, tuple[int, ...]] = {}
     for name, module in model.named_modules():

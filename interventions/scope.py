@@ -19,8 +19,9 @@ class StepContext:
     """The generation step and position of a call, which the hooks keep up to date.
 
     Attributes:
-        step: 0 in a plain forward pass and in the call of `generate` that reads the prompt; then it counts the calls.
-        position: position of the call's first time step in the sequence, which is the length of the cache.
+        step: 0 in a plain forward pass and in the call of `generate` that reads the prompt, then 1, 2, ... in later
+            calls.
+        position: position in the sequence of the call's first time step, which equals the length of the cache.
         cached: whether there is a cache, so that a call sees only a part of the sequence.
         inputs: the arguments of the site's module, for interventions with `reads_inputs`; otherwise None.
 
@@ -57,7 +58,8 @@ class Scope:
     Args:
         steps: range of calls of `generate`: `PROMPT` is the first call, which reads the prompt, `GENERATED` the others.
         positions: range on the time axis, counted from the start of the sequence, with or without a cache.
-        seconds: range of seconds, at sites whose `step` is measured in seconds; selects positions that start in it.
+        seconds: range of seconds, at sites whose `step` is measured in seconds; selects the positions that start within
+            it.
         examples: numbers of examples within a batch.
         batch: number of examples in a batch, required with `examples`.
         beams: how often `generate` repeats each example in a decoder (beams, or several returned sequences). Any other
@@ -149,7 +151,7 @@ class Scope:
             )
         length = site.step.length
         start, stop = self.seconds
-        # The tolerance keeps a step that starts at the bound, up to rounding.
+        # The tolerance makes sure that rounding does not exclude a step that starts exactly at the bound.
         return math.ceil(start / length - 1e-6), None if stop is None else math.ceil(stop / length - 1e-6)
 
     def _example_mask(self, site: Site, rows: int, examples: tuple[int, ...], batch: int) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 Part = Literal["encoder", "decoder", "cross-attention"]
 UNIT_AXIS: dict[type[nn.Module], int] = {nn.Linear: -1, nn.Conv1d: 1}
 
-# Modules whose output has its units on axis 1, and attributes that give the number of units.
+# Modules whose output has its units on axis 1, and the attributes that hold a module's number of units.
 _CHANNELS = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
 _WIDTHS = ("out_features", "out_channels", "num_features", "num_channels", "embedding_dim", "nf")
 
@@ -39,8 +39,8 @@ class Site:
 
     Args:
         name: path of the module in the model.
-        unit_axis: the axis of the output that counts units: 1 for a convolution's `(batch, units, time)`, -1 for a
-            linear layer's `(batch, time, units)`.
+        unit_axis: the axis of the output along which units are numbered: 1 for a convolution's `(batch, units, time)`,
+            -1 for a linear layer's `(batch, time, units)`.
         units: number of units.
         rows: names of the parameters (weight, and bias if there is one) whose row `u` computes unit `u`. Empty if the
             weight is computed from others (weight norm), because a row then does not belong to one unit.
@@ -84,10 +84,10 @@ def site_at(
     Args:
         model: the model that contains the module.
         name: path of the module.
-        unit_axis: axis of the output that counts units. None: 1 after convolutions, batch and group norms, -1 after
-            other modules with weights.
-        units: number of units. None: that of the convolution, linear layer, norm or embedding; for a transformer block,
-            that of its norms.
+        unit_axis: axis of the output along which units are numbered. None: 1 for convolutions, batch and group norms,
+            -1 for other modules with weights.
+        units: number of units. None: the size of the convolution, linear layer, norm or embedding; for a transformer
+            block, the size of its norms.
         part: see `Site`.
         step: see `Site`.
 
@@ -124,7 +124,8 @@ def _known_axis(module: nn.Module) -> int | None:
 
 
 def _axis(module: nn.Module) -> int | None:
-    # A module without weights, such as an activation function, keeps the layout of its input, which is unknown here.
+    # The output of a module without weights, such as an activation function, is laid out like its input, which is
+    # unknown here.
     leaves = [leaf for leaf in module.modules() if next(leaf.parameters(recurse=False), None) is not None]
     channels = [isinstance(leaf, _CHANNELS) for leaf in leaves]
     if not leaves or (any(channels) and not all(channels)):
@@ -182,7 +183,7 @@ def length_mask(lengths: Tensor, time: int) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer as the model numbers them, with all modules that belong to it.
+    """A layer, in the model's own numbering of layers, with all modules that belong to it.
 
     A convolution's batch norm belongs to the convolution's layer, so that freezing the layer freezes its statistics.
 
@@ -201,9 +202,9 @@ def choose_layers(layers: Sequence[Layer], choice: object) -> list[Layer]:
     """Return the layers that `choice` names, in the model's order.
 
     `choice` is a number (0 is the layer next to the input, -1 the last), a name, a glob over names, "first 3",
-    "last 2", "middle" (the middle third), or a list of these. "encoder" and "decoder" are all layers whose name
-    mentions that word first; "encoder last 2", "decoder first 1" or "decoder middle" count only the numbered layers of
-    that part (without its embedding).
+    "last 2", "middle" (the middle third), or a list of these. "encoder" and "decoder" select the layers in whose name
+    that word occurs before the other; "encoder last 2", "decoder first 1" or "decoder middle" count only the numbered
+    layers of that part, not its embedding.
 
     Raises:
         ValueError: If a part of the choice matches no layer; the message lists the layers.

@@ -17,8 +17,8 @@ class Steer(Intervention):
 
     Args:
         site: where to steer.
-        vector: `(units,)`, added at every time step, or `(time, units)`, one vector per position of the sequence, with
-            nothing added after the last. It is trained if it requires gradients.
+        vector: `(units,)`, added at every time step, or `(time, units)`, one vector for each position of the sequence;
+            later positions are left unchanged. The vector is trained if it requires gradients.
         coefficient: a number, or a schedule: one number for each step of `generate`, starting with the prompt; the last
             number holds for all later steps. A coefficient of 0 is the identity, bit for bit.
 

@@ -10,7 +10,7 @@ A fitter gathers the activations of two groups in one pass, in memory that does 
     with intervene(model, fitter.fit().steer(site, 2.0)):   # from American to Scottish
         model(batch)
 
-Fitters take rows `(number, units)` without padding, which `capture` returns if it knows the lengths.
+Fitters take rows `(number, units)` without padding, as `capture` passes them on if it is given `lengths`.
 `interventions/steer_learn.py` learns a vector by gradient descent instead.
 """
 
@@ -35,7 +35,7 @@ Counts = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SteeringVectors:
-    """A steering vector for each of some sites, from group 0 to group 1.
+    """One steering vector per site, pointing from group 0 to group 1.
 
     Args:
         sites: the sites.
@@ -85,7 +85,7 @@ class SteeringVectors:
         return replace(self, vectors={name: vector / vector.norm() for name, vector in self.vectors.items()})
 
     def random(self, seed: int) -> "SteeringVectors":
-        """Return a control: a random direction at each site, as long as the vector there."""
+        """Return a control: at each site, a vector of the same length in a random direction."""
         drawn = {}
         for name, vector in self.vectors.items():
             # Seeded by the name, so that a site's control does not depend on the other sites.
@@ -115,7 +115,7 @@ class MeanDifference:
         """Add rows `(number, units)` of a site, all of one group (0 or 1), without padding.
 
         Raises:
-            ValueError: If there is no such group, or the rows have another shape or are not finite.
+            ValueError: If `group` is not 0 or 1, or the rows have the wrong shape or are not finite.
         """
         rows = _checked_rows(site, rows, group).double()
         if site.name not in self._sites:
@@ -145,10 +145,11 @@ class MeanDifference:
 class PairPCA:
     """The first principal component of the differences within pairs (Zou et al. 2023, section 3.1).
 
-    A pair is two rows that differ in what the vector should represent and in as little else as possible, such as the
-    mean activations of one sentence in two accents. Each difference counts with both signs (the paper draws the order
-    of each pair at random), so the mean is not subtracted: if all pairs differ by the same vector, it is the result.
-    The vector points towards the mean of group 1, and its length is the root mean square difference along it.
+    The two rows of a pair should differ in what the vector is to represent and in as little else as possible, such as
+    the mean activations of one sentence in two accents. Each difference counts with both signs (the paper draws the
+    order of each pair at random), so the mean is not subtracted: if all pairs differ by the same vector, that vector is
+    the result. The vector points towards the mean of group 1, and its length is the root mean square difference along
+    it.
 
     Memory is a matrix `(units, units)` per site.
     """
@@ -161,7 +162,7 @@ class PairPCA:
         """Add pairs at a site: rows `n` of `rows_0` and `rows_1`, both `(number, units)`, are a pair.
 
         Raises:
-            ValueError: If the numbers of rows differ, or the rows have another shape or are not finite.
+            ValueError: If the numbers of rows differ, or the rows have the wrong shape or are not finite.
         """
         rows_0, rows_1 = _checked_rows(site, rows_0, 0).double(), _checked_rows(site, rows_1, 1).double()
         if len(rows_0) != len(rows_1):
@@ -196,12 +197,12 @@ class ProbeDirection:
 
     Units are standardised for the fit, so that the penalty is the same for all; the direction is converted back to the
     units' own scale, and is orthogonal to the probe's decision boundary. Both groups have equal weight. The regression
-    needs its data many times, so a random sample of `keep` rows of each group and site is stored.
+    passes over its data many times, so a random sample of `keep` rows per group and site is stored.
 
     Args:
         keep: rows per group and site; memory is `2 * keep * units` numbers per site.
-        penalty: weight of half the squared norm of the standardised weights, relative to the mean loss of a row.
-        seed: seed of the sample.
+        penalty: weight of half the squared norm of the standardised weights, relative to the mean loss per row.
+        seed: seed for the random sample.
 
     Raises:
         ValueError: If `keep` or `penalty` is not positive. Without a penalty, weights diverge if the groups can be
@@ -267,7 +268,7 @@ class ProbeDirection:
 
 
 def _checked_rows(site: Site, rows: Tensor, group: int) -> Tensor:
-    # Called before anything is added, so that an error leaves the statistics unchanged.
+    # Rows are checked before anything is added, so that an error leaves the statistics unchanged.
     if group not in (0, 1):
         raise ValueError(f"A group is 0, where the vectors start, or 1, where they point to; got {group!r}.")
     if rows.dim() != 2 or rows.shape[1] != site.units:

@@ -50,7 +50,7 @@ def save(
     Args:
         path: the file to write.
         interventions: interventions by name; those of a sequence are named by their numbers.
-        model: the model that they belong to, or its fingerprint.
+        model: the model that the interventions belong to, or its fingerprint.
         provenance: further JSON data for the header.
 
     Raises:
@@ -77,11 +77,11 @@ def save(
 
 
 def load(path: Path | str, model: nn.Module | str, any_model: bool = False) -> dict[str, Intervention]:
-    """Read the interventions that `save` wrote, by name and in order. Tensors are equal bit for bit, without gradients.
+    """Read the interventions that `save` wrote, by name and in order. Tensors equal the saved ones bit for bit.
 
     Args:
         path: the file to read.
-        model: the model that they belong to, as passed to `save`.
+        model: the model that the interventions belong to, or its fingerprint, as for `save`.
         any_model: accept another model with the same sites, such as one that was trained further.
 
     Raises:
@@ -135,7 +135,7 @@ def _entries(path: Path | str, entries: Any) -> list[dict[str, Any]]:
 
 
 def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """Return a field as JSON. Types that JSON lacks become objects with one key, the name of the type."""
+    """Return a field as JSON data. Values of types that JSON lacks become objects whose only key names the type."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Tensor):

@@ -1,6 +1,6 @@
-"""Attribute a change in quality to parts of the model, by reverting or applying one part of the weight change.
+"""Attribute a change in quality to parts of the model, by reverting or applying the weight change one part at a time.
 
-Activation patching does the same for activations: one layer's output is replaced by that of the other model.
+Activation patching does the same for activations: the output of one layer is replaced by the other model's output.
 """
 
 import copy
@@ -34,9 +34,10 @@ MAX_PARTS = 16
 
 @dataclass(frozen=True)
 class Effect:
-    """The metrics of a partly changed model on one set.
+    """The metrics on one set of a model in which one part of the weights was reverted or applied.
 
-    `difference` is the 95 % interval of each metric's difference (paired by example) from the model it was made from.
+    `difference` holds the 95 % interval of each metric's change relative to the model that was modified (paired by
+    example).
     """
 
     values: dict[str, float]
@@ -45,14 +46,14 @@ class Effect:
 
 @dataclass(frozen=True)
 class Cause:
-    """The effect of one part of the weight change, by set.
+    """How one part of the weight change affects the metrics of each set.
 
     Attributes:
         part: A layer, or a group of neurons.
         kind: "layer", "neurons", or "random" for a control group of neurons.
         weights: The number of weights that changed in this part.
-        reverted: The effect, by set, of restoring this part's old weights in the model after.
-        applied: The effect, by set, of putting this part's new weights into the model before.
+        reverted: The effect, by set, of restoring this part's old weights in the adapted model.
+        applied: The effect, by set, of putting this part's new weights into the original model.
     """
 
     part: str
@@ -67,13 +68,13 @@ class Causes:
     """The effects of all parts of a weight change.
 
     Attributes:
-        examples: The number of examples of each set that everything was measured on.
-        before: The metrics of the model before on these examples, by set.
-        after: The metrics of the model after.
+        examples: The number of examples of each set on which the effects were measured.
+        before: The metrics of the original model on these examples, by set.
+        after: The metrics of the adapted model on these examples, by set.
         parts: The effect of each part.
-        patched: The effect of exchanging the activations of each layer.
-        losses: The mean loss of the models before and after, by set.
-        not_reverted: Parameters that are never reverted: those of an output layer rebuilt for another alphabet.
+        patched: For each layer, the losses when its activations are replaced by those of the other model.
+        losses: The mean losses of the original and the adapted model, by set.
+        not_reverted: Parameters that cannot be reverted, because the output layer was rebuilt for another alphabet.
     """
 
     examples: dict[str, int]
@@ -93,19 +94,19 @@ def find_causes(
     max_examples: int = 100,
     neurons: Mapping[str, Neurons] | None = None,
 ) -> Causes:
-    """Measure the effect of reverting the change of each layer, and of applying it alone.
+    """Measure what happens if the weight change of one layer is reverted, or is the only one applied.
 
     If more than `MAX_PARTS` layers changed, adjacent layers are grouped. The layers of a deep network depend on each
     other, so the effects of the parts need not add up to the effect of the whole change.
 
     Args:
-        before: The model before.
-        after: The model after, of the same architecture.
+        before: The original model.
+        after: The adapted model, of the same architecture.
         sets: The examples of each set.
         loader: Makes batches of the examples.
-        max_examples: The number of examples to decode of each set, spread evenly over it.
-        neurons: Groups of neurons to treat like layers, by name. A name that starts with "random" marks a control.
-            None uses `most_changed_neurons`.
+        max_examples: The maximum number of examples to decode from each set, spread evenly over it.
+        neurons: Groups of neurons whose weights are also reverted and applied, by name. A name that starts with
+            "random" marks a control. None uses `most_changed_neurons`.
 
     Returns:
         The effects of the layers and of the groups of neurons.
@@ -159,10 +160,10 @@ def find_causes(
 
 
 def most_changed_neurons(before: Model, after: Model, share: float = 0.05, seed: int = 0) -> dict[str, Neurons]:
-    """Return the `share` of the changed neurons that changed most, and equally many random ones as a control.
+    """Return the most changed neurons (`share` of all changed ones), and as many randomly chosen ones as a control.
 
-    The change of a neuron is that of its weights (`adapt.introspect.scores.change`). The result is empty if `share`
-    rounds to no neuron, or to half of the changed neurons or more.
+    How much a neuron changed is measured on its weights (`adapt.introspect.scores.change`). The result is empty if
+    `share` amounts to no neuron, or to at least half of the changed neurons.
     """
     old, new = (dict(model.named_parameters(remove_duplicate=False)) for model in (before, after))
     sites = [
@@ -257,7 +258,7 @@ def _rows(neurons: Neurons, changed: Masks) -> dict[str, Tensor]:
 
 @contextmanager
 def _reverted(model: Model, old: Mapping[str, Tensor], masks: Masks) -> Iterator[None]:
-    """Give the model the old values of the masked weights within a block, and restore the current ones exactly."""
+    """Set the masked weights to their old values within the block, and then restore the current values exactly."""
     state = weights(model.net)
     saved = {name: state[name].clone() for name in masks}
     try:

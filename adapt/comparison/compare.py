@@ -43,23 +43,23 @@ def compare(
 ) -> Comparison:
     """Compare two models on the target and source test sets.
 
-    What was trained is read from the header of `after`.
+    Which parameters were trained is read from the header of `after`.
 
     Args:
-        before: The model before.
-        after: The model after, of the same task.
+        before: The original model.
+        after: The adapted model, of the same task.
         splits: The data; `test` is the target set and `source_test` the source set.
         loader: Makes batches of the examples. None uses the defaults of `Loader`.
-        group_by: The keys of the data to group results by.
+        group_by: The keys of the examples (accent, speaker, ...) by which results are grouped.
         causes: The number of examples per set used to measure causes (`find_causes`); 0 skips it.
         compare_neurons: The number of examples per set used to compare neurons; 0 skips it.
         audio_clips: The maximum number of recordings in the report; 0 for none.
         title: The title of the report.
-        skipped: A sentence for each line of the data that could not be used, for the report.
+        skipped: For the report, a sentence about each line of the data that could not be used.
         config: The configuration as YAML, for the report.
 
     Returns:
-        The comparison as plain data. `adapt.report.page.write_report` draws it.
+        The comparison as plain data, which `adapt.report.page.write_report` turns into a report.
 
     Raises:
         InputError: There are no test examples, the models perform different tasks, or a count is invalid.
@@ -132,23 +132,24 @@ def compare_hypotheses(
     run is not lost.
 
     Args:
-        before: The model before.
-        after: The model after, of the same task.
+        before: The original model.
+        after: The adapted model, of the same task.
         sets: The examples of each set ("target", "source").
-        before_hypotheses: The outputs of the model before, for each set in the order of the examples.
-        after_hypotheses: The outputs of the model after.
+        before_hypotheses: The original model's outputs for each set, in the order of its examples.
+        after_hypotheses: The adapted model's outputs, likewise.
         loader: Makes batches of the examples. None uses the defaults of `Loader`.
-        group_by: The keys of the data to group results by.
+        group_by: The keys of the examples (accent, speaker, ...) by which results are grouped.
         trained: The names of the parameters that were trained.
-        trained_rows: The number of trained rows of each parameter that was trained only in part.
-        trained_factors: The number of trained numbers of each parameter that was trained by low-rank factors.
+        trained_rows: For each parameter of which only some rows were trained, the number of these rows.
+        trained_factors: For each parameter that was trained through low-rank factors, the number of values in these
+            factors.
         causes: The number of examples per set used to measure causes (`find_causes`); 0 skips it.
         compare_neurons: The number of examples per set used to compare neurons; 0 skips it.
         audio_clips: The maximum number of recordings in the report; 0 for none.
         title: The title of the report.
         history: The values logged after each training epoch.
         seconds: The duration of the run.
-        skipped: A sentence for each line of the data that could not be used.
+        skipped: A sentence about each line of the data that could not be used.
         config: The configuration as YAML, for the report.
         selection: A sentence on how the trained parameters were selected.
 
@@ -222,7 +223,7 @@ def _look_inside(
     neuron_examples: int,
     clip_count: int,
 ) -> Comparison:
-    """Add the audio clips, and what requires running the models again: neurons, causes and topographic smoothness."""
+    """Add audio clips, and the analyses that run the models again: neurons, causes and topographic smoothness."""
     models = before.model, after.model
     cells = cells_of_model(after.header, after.reference)
     changed = comparison.weights is not None and comparison.weights.changed > 0

@@ -1,8 +1,8 @@
 """Topographic smoothness: how similar neighbouring units are on the grids of a topographically trained model.
 
-It is measured in two ways, each before and after training, over the eight neighbours on the same grid: Moran's I of the
-activation profiles (similar responses), and the cosine of the weights (similar weights). A model whose units were
-assigned to cells by their weights is smooth to some degree before training.
+Each unit is compared with its eight neighbours, before and after training on the same grid, in two ways: Moran's I of
+the activation profiles (do neighbours respond alike?) and the cosine of the weights (are their weights alike?). If
+units were assigned to grid cells by their weights, a model is already somewhat smooth before training.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ class SiteSmoothness:
 
 @dataclass(frozen=True)
 class TopographicSmoothness:
-    """The smoothness of all sites with a grid, measured on `examples` examples; profiles are per `group_by` value."""
+    """The smoothness of all sites with a grid, from profiles over `group_by` groups on `examples` examples."""
 
     group_by: str
     examples: int
@@ -80,10 +80,10 @@ def measure_smoothness(
     Args:
         before: The model before training.
         after: The model after training.
-        cells: For each site name, the grid cell of each unit.
+        cells: The grid cell of each unit, by site name.
         examples: The examples to profile both models on.
         loader: Makes batches of the examples.
-        max_examples: The number of examples to use, spread evenly over all.
+        max_examples: The maximum number of examples to use, spread evenly over all of them.
 
     Returns:
         The smoothness of each site that both models have.

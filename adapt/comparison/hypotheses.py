@@ -1,4 +1,4 @@
-"""Evaluate the hypotheses of two models for the same examples: by set, by group, and the changed transcripts."""
+"""Evaluate two models' hypotheses for the same examples by set and by group, and list the changed transcripts."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,10 +26,11 @@ def score_hypotheses(
 
     Args:
         sets: The examples of each set.
-        before: The hypotheses of the model before, by set.
-        after: The hypotheses of the model after, by set.
+        before: The hypotheses of the original model, by set.
+        after: The hypotheses of the adapted model, by set.
         task: Defines the metrics.
-        group_by: The keys of the data to group results by. Keys that no example of a set has are ignored.
+        group_by: The keys of the examples (accent, speaker, ...) by which results are grouped. Keys that no example of
+            a set has are ignored.
 
     Returns:
         The metrics by set, the metrics by group, and the transcripts that changed most.
@@ -56,7 +57,7 @@ def _most_changed(
     references = [task.normalise(example.text) for example in examples]
     before, after = [task.normalise(text) for text in before], [task.normalise(text) for text in after]
     improvement = word_edits(references, before) - word_edits(references, after)
-    # As many of the most damaged as of the most improved: showing only improvements would be misleading.
+    # As many of the most worsened transcripts as of the most improved: improvements alone would be misleading.
     order = np.argsort(-improvement, kind="stable")
     improved = [int(i) for i in order if improvement[i] > 0][: MAX_TRANSCRIPTS // 2]
     worsened = [int(i) for i in order[::-1] if improvement[i] < 0][: MAX_TRANSCRIPTS // 2]

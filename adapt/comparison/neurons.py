@@ -27,16 +27,16 @@ from interventions.neurons import Scores
 from interventions.sites import Site, site_at
 
 log = logging.getLogger(__name__)
-FAMILY_WISE_ERROR = 0.01  # the probability of any false positive among all neurons together
+FAMILY_WISE_ERROR = 0.01  # probability of at least one false positive among all neurons
 MAX_SITES = 16
 MAX_MAPS = 3
-MIN_PROBED = 20  # examples of each of two accents or domains
+MIN_PROBED = 20  # minimum number of examples of each of two accents or domains
 _LISTED = 5  # neurons listed per site
 
 
 @dataclass(frozen=True)
 class NeuronChange:
-    """How far the profile of one neuron changed, in standard deviations of its activation in the model before.
+    """How much the profile of one neuron changed, in standard deviations of its activation in the original model.
 
     `change` is the root mean square over the groups; `interval` is its 95 % interval (jackknife over the examples).
     """
@@ -50,8 +50,9 @@ class NeuronChange:
 class SiteComparison:
     """How the activations of one site changed.
 
-    `cka` is the CKA of the site before with the site after (1: identical up to rotation and scale), None if unknown.
-    `changed` counts the neurons whose profile changed significantly; `most_changed` lists those that changed most.
+    `cka` is the CKA between the site's activations before and after (1: identical up to rotation and scale), None if
+    unknown. `changed` counts the neurons whose profile changed significantly; `most_changed` lists those that changed
+    most.
     """
 
     site: str
@@ -69,10 +70,10 @@ class NeuronComparison:
         group_by: What the steps are grouped by to make profiles: phoneme, letter, token, ...
         examples: The number of examples.
         sites: The compared sites from input to output.
-        similarity: The CKA of each site before with each site after.
+        similarity: The CKA between each site of the original model and each site of the adapted one.
         maps: Topographic maps of the sites that changed most.
-        probes: Linear probes of the accent or domain before and after. None if the data have fewer than two of
-            each.
+        probes: Linear probes for the accent or domain, before and after. None if the data have neither two accents nor
+            two domains.
     """
 
     group_by: str
@@ -94,17 +95,17 @@ def compare_neurons(
     """Profile two models on the same examples and compare them neuron by neuron and layer by layer.
 
     Each layer is represented by one site, a convolution or the output of a block, and at most `MAX_SITES` layers are
-    compared, evenly spaced. A site whose steps cannot be assigned to groups (a speech encoder by token) has a CKA and
-    no profile. An output layer that was rebuilt for another alphabet is left out, because its units have no
-    counterpart. Examples too short to have a step at every site are left out.
+    compared, evenly spaced. A site whose steps cannot be assigned to groups (those of a speech encoder have no tokens)
+    has a CKA but no profile. An output layer that was rebuilt for another alphabet is left out, because its units have
+    no counterpart. Examples too short to have a step at every site are left out.
 
     Args:
-        before: The model before.
-        after: The model after, of the same architecture.
+        before: The original model.
+        after: The adapted model, of the same architecture.
         sets: The examples of each set.
         loader: Makes batches of the examples.
-        max_examples: The number of examples to use of each set, spread evenly over it.
-        cells: For each site with a grid, the cell of each unit; its map is drawn on that grid.
+        max_examples: The maximum number of examples to use from each set, spread evenly over it.
+        cells: The grid cell of each unit, by name of each site with a grid. The site's map is drawn on that grid.
 
     Returns:
         The comparison, with plain data only.
@@ -139,10 +140,10 @@ def compare_neurons(
 
 
 def common_groupings(first: Model, examples: Sequence[Example], sets: Sequence[str]) -> tuple[str, list[Grouping]]:
-    """Choose what to group steps by, and return it with groupings that both models share.
+    """Choose what steps are grouped by, and return its name with groupings that are the same for both models.
 
-    Steps are grouped by the reference text and not by a model's output, so that the same steps are in the same groups
-    for both models. `first` is the model that must be read first.
+    Steps are grouped by the reference text, not by a model's output, so that a step is in the same group for both
+    models. The activations of `first` must be read before those of the other model.
     """
     group_by = fitting_keys(first, examples, sets)[0]
     if group_by != "letter":
@@ -155,7 +156,7 @@ def common_groupings(first: Model, examples: Sequence[Example], sets: Sequence[s
 
 
 class _SharedAlignment(Grouping):
-    """Forced alignment by the model that is read first, reused for the model that is read second."""
+    """The forced alignment of the model that is read first, reused for the other model."""
 
     def __init__(self, letters: ByUnit) -> None:
         self.key, self.names, self.table = letters.key, letters.names, letters.table

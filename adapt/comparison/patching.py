@@ -1,4 +1,4 @@
-"""Activation patching between two models: replace one layer's output by that of the other model on the same input."""
+"""Activation patching: replace one layer's output by that of the same layer in another model, for the same input."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,9 +20,9 @@ from interventions.sites import Site, site_at
 
 @dataclass(frozen=True)
 class PatchedLayer:
-    """The mean loss by set when one layer's activations are replaced by those of the other model.
+    """The mean loss on each set when one layer's activations are replaced by those of the other model.
 
-    `into_after` is the model after with the activations of the model before, `into_before` the reverse.
+    `into_after` is for the adapted model with the original model's activations, `into_before` for the reverse.
     """
 
     layer: str
@@ -36,8 +36,8 @@ def patch_layers(
     """Exchange the activations of each layer between two models and measure the loss.
 
     Args:
-        before: The model before.
-        after: The model after, with the same vocabulary.
+        before: The original model.
+        after: The adapted model, with the same vocabulary.
         sets: The examples of each set. Each must have a finite loss.
         loader: Makes batches of the examples.
 
@@ -80,8 +80,8 @@ def patch_layers(
 def layers_called_once(model: Model, run: Callable[[], Any]) -> dict[str, Site]:
     """Return the layers that `run` calls exactly once, by name.
 
-    Left out are layers that consist of several modules, and those that are called several times, such as an embedding
-    that encoder and decoder share.
+    Layers that consist of several modules are left out, and so are layers that are called more than once, such as an
+    embedding that encoder and decoder share.
     """
     sites, calls, handles = {}, Counter[str](), []
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from adapt.comparison.words import Transcript
 
 MAX_SECONDS = 20.0  # of one clip
-MAX_TOTAL_SECONDS = 240.0  # of all clips; one second takes about 4 kB, and a third more as base64 in the page
+MAX_TOTAL_SECONDS = 240.0  # of all clips; a second takes about 4 kB, plus a third for base64 in the page
 _SAMPLE_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # supported by MP3 (ISO/IEC)
 
 
@@ -33,7 +33,7 @@ def make_audio_clips(
 ) -> dict[int, AudioClip]:
     """Encode the audio of up to `count` transcripts.
 
-    Clips are taken in turn from the improved and the worsened transcripts of each set. Recordings longer than
+    Clips are taken alternately from the improved and the worsened transcripts of each set. Recordings longer than
     `MAX_SECONDS` are skipped, and so are recordings that would make the total exceed `MAX_TOTAL_SECONDS`.
 
     Args:
@@ -43,7 +43,7 @@ def make_audio_clips(
         count: The maximum number of clips.
 
     Returns:
-        The clips by the index of their transcript. Text examples have none.
+        The clips, by the position of their transcript in `transcripts`. Text examples have no clips.
 
     Raises:
         InputError: An audio file cannot be read, or libsndfile cannot write MP3.
@@ -82,7 +82,7 @@ def encode_mp3(audio: Tensor, sample_rate: int) -> bytes:
 
 
 def _alternate(transcripts: Sequence["Transcript"]) -> list[int]:
-    """Order transcripts by rank within their queue; each set has one queue of improved and one of worsened ones."""
+    """Order transcripts by rank within their queue. Each set has a queue of improved and one of worsened ones."""
     queues: dict[tuple[str, bool], list[int]] = {}
     for index, transcript in enumerate(transcripts):
         queues.setdefault((transcript.set, transcript.improvement > 0), []).append(index)

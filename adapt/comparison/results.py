@@ -54,23 +54,23 @@ class Comparison:
     """Everything the report shows. Rates are fractions (0.1 is 10 %), times are in seconds.
 
     Attributes:
-        before_name: The reference of the model before.
-        after_name: The reference of the model after.
+        before_name: The reference by which the original model was loaded.
+        after_name: The reference by which the adapted model was loaded.
         sets: The metrics by set ("target", "source").
         groups: The metrics by group: accent, speaker, domain, ...
         transcripts: The outputs that changed most.
         weights: How the weights changed. None if the architectures differ.
         metrics: The metrics of the task, the most important first.
-        example_name: What the task calls an example: utterance or sentence.
+        example_name: The task's word for an example: utterance or sentence.
         title: The title of the report.
         words: Word-level changes by set.
-        audio_clips: Audio of some transcripts, by their index in `transcripts`.
-        neurons: How the neurons changed. None if it was not measured.
+        audio_clips: Audio clips of some transcripts, by position in `transcripts`.
+        neurons: How the neurons changed. None if not measured.
         smoothness: The topographic smoothness. None if the model has no grids.
-        causes: Which parts of the model caused the change. None if it was not measured.
+        causes: Which parts of the model caused the change. None if not measured.
         history: The values logged after each training epoch.
         seconds: The duration of the run.
-        skipped: A sentence for each line of the data that could not be used.
+        skipped: A sentence about each line of the data that could not be used.
         config: The configuration of the run as YAML.
         selection: A sentence on how the trained parameters were selected.
     """
@@ -110,7 +110,7 @@ class Comparison:
         """Read the files that `save` wrote.
 
         Raises:
-            FileError: A file is missing or damaged, or the two files are not of the same comparison.
+            FileError: A file is missing or damaged, or the two files belong to different comparisons.
         """
         path = Path(path)
         tensor_path = path.with_suffix(".safetensors")
@@ -141,7 +141,7 @@ class Comparison:
 
 
 def signatures(metrics: Sequence[Metric]) -> dict[str, dict[str, str]]:
-    """Return what others need to compute the same metrics, for `metrics.json`; empty if no metric has a signature."""
+    """Return the metrics' signatures, with which others can reproduce them; empty if no metric has one."""
     by_key = {metric.key: metric.signature for metric in metrics if metric.signature}
     return {"signatures": by_key} if by_key else {}
 

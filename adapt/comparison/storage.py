@@ -1,7 +1,7 @@
-"""Store nested dataclasses as JSON and named tensors, and restore them from their type hints.
+"""Store nested dataclasses as JSON and named tensors, and restore them according to their type hints.
 
 Numbers, strings, lists, tuples, mappings and dataclasses become JSON. Tensors, arrays, bytes and `Scores` become
-tensors for a safetensors file, and JSON holds their names. Numbers that are not finite are written as strings.
+tensors for a safetensors file, which the JSON refers to by name. Numbers that are not finite are written as strings.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def to_json(value: Any, tensors: dict[str, Tensor], name: str) -> Any:
-    """Return `value` as JSON; tensors are added to `tensors` under names that start with `name`.
+    """Return `value` as JSON data, and add its tensors to `tensors` under names that start with `name`.
 
     Raises:
         TypeError: The value, or a part of it, is of a type that cannot be stored.

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from adapt.models.task import Task
 
-FALSE_DISCOVERY_RATE = 0.05  # among the words reported as significant
+FALSE_DISCOVERY_RATE = 0.05  # expected share of false positives among the words reported as significant
 MIN_CHANGED = 6  # changed examples a word needs to be tested: with five, the smallest possible p-value is 0.06
 _MAX_SUBSTITUTIONS = 3
 
@@ -36,12 +36,13 @@ class WordChange:
         inserted_before: Insertions of the word before, where the reference has no word.
         inserted_after: Insertions of the word after.
         improved: Examples in which the word is correct more often after than before.
-        worsened: Examples in which it is correct less often.
+        worsened: Examples in which the word is correct less often after than before.
         p_value: Exact two-sided sign test of `improved` against `worsened` (McNemar's test if no example contains the
-            word twice). None if they sum to less than `MIN_CHANGED`.
+            word twice). None if their sum is below `MIN_CHANGED`.
         significant: True if the change is significant at `FALSE_DISCOVERY_RATE` (Benjamini & Hochberg 1995).
-        substitutions_before: The most frequent outputs in place of the word before, with counts; "" is a deletion.
-        substitutions_after: The same after.
+        substitutions_before: What the original model most often output instead of the word, with counts; "" is a
+            deletion.
+        substitutions_after: The same for the adapted model.
     """
 
     word: str
@@ -158,7 +159,7 @@ def align(reference: str, hypothesis: str) -> list[AlignedWord]:
 
 @dataclass(frozen=True)
 class _WordCounts:
-    """Correct words per example; over all examples, the inserted words, and the substitutions of each word."""
+    """Correct words of each example; insertions and substitutions of each word, summed over all examples."""
 
     correct: list[Counter[str]]
     inserted: Counter[str]

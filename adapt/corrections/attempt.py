@@ -1,4 +1,4 @@
-"""Decode single examples, and try to put a correction of one into a memory."""
+"""Decode single examples, and try to add the correction of an example to a memory."""
 
 from collections.abc import Sequence
 
@@ -17,8 +17,8 @@ from interventions.corrections.memory import Memory
 from interventions.corrections.search import Search
 
 STRENGTH = 300.0  # default weight of the protected inputs, in time steps
-# If a step is a token, a change must be larger, because normalisation after the layer reduces it; and the positions of
-# a sentence are so similar that no map of their keys gives each what it needs.
+# Where steps are tokens, changes must be larger, because the normalisation after the layer reduces them. The keys of a
+# sentence's positions are also so similar that no map of the keys can give each position the change it needs.
 SEARCHES = {"s": Search(), "token": Search(rate=0.03, penalty=0.005, margin=0.1, residual_scale=2.0)}
 
 
@@ -28,7 +28,7 @@ def unwritable(model: Model, example: Example, length: int) -> str:
     Args:
         model: the model.
         example: the example, with its text.
-        length: length of its input, as the model's reader reads it.
+        length: length of the input that the model's reader returns for the example.
     """
     if not model.task.normalise(example.text):
         return "there is no text."
@@ -42,7 +42,7 @@ def answer(model: Model, batch: Batch) -> str:
 
 
 def answered(model: Model, examples: Sequence[Example], loader: Loader) -> list[Example]:
-    """Return the examples with the model's answers as texts; those with an empty answer are left out."""
+    """Return the examples with the model's answers as their texts, leaving out those with an empty answer."""
     texts = decode_examples(model, model.task, examples, loader, "answering")
     return [with_text(example, text) for example, text in zip(examples, texts, strict=True) if text]
 
@@ -56,8 +56,8 @@ def add_correction(
         model: the model.
         memory: the memory.
         number: an unused number for the correction.
-        batch: the example, with its text.
-        text: the normalised text.
+        batch: the example, with its corrected text.
+        text: the corrected text, normalised.
         search: settings of the search; None: the default for the layer's kind of steps.
     """
     site = memory.protected.layer.site

@@ -1,4 +1,4 @@
-"""Calibrate, on a model's own answers, the limits above which its corrections are refused."""
+"""Calibrate the limits above which a model's corrections are refused, using the model's own answers."""
 
 import random
 from collections.abc import Sequence
@@ -20,28 +20,29 @@ from interventions.corrections.protect import Protected
 
 WRONG = 6  # examples whose text gets a wrong word
 MISHEARD = 3  # examples whose audio gets noise
-_MARGIN = 2.0  # true corrections may need this multiple of the change that a noisy example needs
-_CANDIDATES = 4  # words drawn; the most different one is used, because similar words may be misheard
-_NOISE = [0.01 * 2**level for level in range(10)]  # relative to the root mean square of the audio
+_MARGIN = 2.0  # the size limit is at least this multiple of the largest change for a true text
+_CANDIDATES = 4  # words drawn; the most different one is used, because a similar word could have been misheard
+_NOISE = [0.01 * 2**level for level in range(10)]  # noise levels, relative to the root mean square of the audio
 
 
 def calibrate_limits(
     model: CTCModel, protected: Protected, strength: float, examples: Sequence[Example], seed: int = 0
 ) -> SupportLimits:
-    """Measure how large the changes for wrong and for true texts are, and return limits between the two.
+    """Measure what corrections to wrong and to true texts need, and return limits that separate the two.
 
     A wrong text is the model's answer with one word replaced by a different one. A true text is the answer itself, for
     audio with just enough white noise that the model misreads it. The limit for the size of a change is the smallest
     change that a wrong text needs, but at least twice the largest that a true text needs. The limit for the cost is
-    midway between the highest cost of a true text and the lowest of a wrong one. Neither is stricter (cost) or more
-    lenient (size) than the defaults, which are returned if no wrong text can be decoded.
+    midway between the highest cost of a true text and the lowest of a wrong one. Calibration never makes the cost limit
+    stricter, or the size limit more lenient, than the default. The defaults are returned if no correction to a wrong
+    text succeeds.
 
     Args:
         model: the model.
         protected: statistics of the protected inputs.
         strength: weight of the protected inputs in the ridge regression.
-        examples: protected examples, with the model's answers as texts.
-        seed: seed of the words and of the noise.
+        examples: protected examples, with the model's answers as their texts.
+        seed: seed for the choice of words and for the noise.
     """
     draw, generator = random.Random(seed), torch.Generator().manual_seed(seed)
     words = sorted({word for example in examples for word in model.task.normalise(example.text).split()})
@@ -71,9 +72,9 @@ def calibrate_limits(
 def _measure(
     model: CTCModel, protected: Protected, strength: float, example: Example, read: Tensor
 ) -> list[SupportLimits]:
-    """Return the cost and size of one correction, in a list.
+    """Return a list with the cost and size of the correction of one example.
 
-    The list is empty if the model already answers with the text, or if no correction makes it do so.
+    The list is empty if the model's answer is already the example's text, or if the correction fails.
     """
     if unwritable(model, example, len(read)):
         return []

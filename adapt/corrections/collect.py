@@ -17,11 +17,11 @@ from interventions.capture import capture
 from interventions.corrections.layer import AffineLayer, layer_inputs
 from interventions.corrections.protect import Protected
 
-MIN_STEPS = 100  # time steps of the layer, over all protected examples
+MIN_STEPS = 100  # minimum number of the layer's time steps, over all protected examples
 
 
 def collect_protected(model: Model, layer: AffineLayer, examples: Sequence[Example]) -> Protected:
-    """Compute the statistics of a layer's inputs for protected examples, with the texts that they have.
+    """Run the model on protected examples with their given texts, and compute the statistics of a layer's inputs.
 
     Raises:
         InputError: If there are too few examples.

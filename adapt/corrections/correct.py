@@ -31,9 +31,10 @@ def open_or_create(
     Args:
         loaded: the model.
         protected: examples whose answers corrections should leave unchanged. None: for the embedded models, synthetic
-            examples like their training data. They are only used to create a memory.
-        path: the store; None: the default of `store_path`.
-        site: name of the site that holds the corrections; None: that of the memory, or the family's default.
+            examples like their training data. Only used to create a memory.
+        path: path of the correction store; None: the default of `store_path`.
+        site: name of the site that holds the corrections; None: the existing memory's site, or the default of the
+            model's family for a new memory.
         strength: see `ModelMemory.create`.
         loader: see `ModelMemory.create`.
 
@@ -68,7 +69,7 @@ def correct_examples(
     check_protected: bool = True,
     report: Callable[[Example, Outcome], None] | None = None,
 ) -> list[Outcome]:
-    """Correct examples one after another. An example that cannot be read is refused if there are others.
+    """Correct examples one after another. If there are several, those that cannot be read are reported as refused.
 
     Args:
         memory: the memory of a model.

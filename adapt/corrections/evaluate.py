@@ -14,11 +14,11 @@ class MemoryEvaluation:
     """Whether stored corrections still hold.
 
     Args:
-        numbers: the corrections whose input still exists.
-        held: for each of them, whether it holds if its input is decoded alone.
-        held_in_batches: for each of them, whether it holds if inputs are decoded in batches.
+        numbers: numbers of the corrections whose input still exists.
+        held: for each of these, whether the model gives the corrected text if the input is decoded alone.
+        held_in_batches: the same if the inputs are decoded in batches.
         protected: number of protected examples that were decoded.
-        protected_unchanged: number of them with the same answer as without corrections.
+        protected_unchanged: number of protected examples with the same answer as without corrections.
     """
 
     numbers: tuple[int, ...]
@@ -29,12 +29,12 @@ class MemoryEvaluation:
 
 
 def evaluate_memory(memory: ModelMemory) -> MemoryEvaluation:
-    """Decode the inputs of all corrections and the protected examples, with and without the corrections.
+    """Decode the inputs of all corrections with the corrections, and the protected examples with and without them.
 
     Inputs whose audio no longer exists are skipped.
 
     Raises:
-        InputError: If the input of no correction exists.
+        InputError: If no correction has an input that still exists.
     """
     model = memory.model
     records = [record for record in memory.records() if input_exists(from_row(record.facts["example"]))]

@@ -1,4 +1,4 @@
-"""Choose the layer of corrections by trying: make some corrections at each layer, and measure what else changes.
+"""Choose the layer for corrections by trial: make some corrections at each layer, and measure what else changes.
 
 layers = candidate_layers(model)                                # adapt/corrections/layers.py
 sweep = sweep_layers(model, examples, protected, layers)        # sweep.chosen.site is a name for ModelMemory.create
@@ -35,13 +35,13 @@ MIN_UNCHANGED = 0.97  # share of the protected answers that should stay unchange
 
 @dataclass(frozen=True)
 class LayerTrial:
-    """What corrections at one layer did.
+    """The effect of making corrections at one layer.
 
     Args:
-        site: the layer.
-        default: whether it is the default of the model's family.
-        fixed: number of corrections that hold after all of them were made.
-        after: the metric on the other examples (those not corrected), with the corrections.
+        site: name of the layer's site.
+        default: whether this layer is the default of the model's family.
+        fixed: number of corrections that still hold once all have been made.
+        after: the metric on the held-out examples, with the corrections applied.
         unchanged: share of unseen protected examples whose answer is unchanged.
     """
 
@@ -57,12 +57,12 @@ class LayerSweep:
     """The trials of several layers.
 
     Args:
-        trials: the trials, in the model's order.
+        trials: one trial per layer, in the model's order.
         chosen: the trial of the chosen layer.
-        metric: the metric that the other examples are evaluated by.
-        before: its value without corrections.
+        metric: the metric computed on the held-out examples (the second half, of which none is corrected).
+        before: its value on the held-out examples without corrections.
         corrections: number of corrections made at each layer.
-        others: number of other examples.
+        others: number of held-out examples.
         protected: number of unseen protected examples.
     """
 
@@ -83,10 +83,11 @@ def sweep_layers(
     strength: float | None = None,
     loader: Loader | None = None,
 ) -> LayerSweep:
-    """Compare layers for a model's corrections. Nothing is stored, and the model is left unchanged.
+    """Compare layers as places for a model's corrections. Nothing is stored, and the model is left unchanged.
 
-    At each layer, up to ten wrong answers to the first half of `examples` are corrected in a memory that is created
-    from every other protected example. Then the second half, and the other protected examples, are decoded.
+    At each layer, up to ten wrong answers to the first half of `examples` are corrected, in a memory that protects
+    every other one of the `protected` examples. Then the second half of `examples` and the remaining protected examples
+    are decoded.
 
     Args:
         model: the model.
@@ -148,11 +149,11 @@ def sweep_layers(
 
 
 def choose_layer(trials: Sequence[LayerTrial], higher: bool = False) -> LayerTrial:
-    """Choose the layer with the best metric, among those that fix enough corrections and leave enough unchanged.
+    """Choose the layer with the best metric among those that fix enough answers and leave enough others unchanged.
 
-    A layer fixes enough if it fixes at most one correction fewer than the best layer, and leaves enough unchanged if
-    97 % of the protected answers stay the same. If no layer leaves enough unchanged, the layer that leaves the most
-    unchanged is chosen. Ties go to the default layer, then to the first.
+    A layer fixes enough answers if it fixes at most one fewer than the best layer, and leaves enough unchanged if at
+    least 97 % of the protected answers stay the same. If no layer leaves enough unchanged, the layer that leaves the
+    most unchanged is chosen. Ties go to the default layer, then to the first.
 
     Args:
         trials: the trials of the layers.
@@ -185,13 +186,14 @@ def choose_layer_for(
         loaded: the model.
         examples: examples with corrected texts.
         protected: see `sweep_layers`; None: synthetic examples for the embedded models.
-        path: the store that will be created.
-        names: globs over the layers to compare; None: those of `candidate_layers`.
+        path: path where the model's correction store will be created.
+        names: globs that select the layers to compare; None: the defaults of `candidate_layers`.
         strength: see `sweep_layers`.
         loader: see `sweep_layers`.
 
     Raises:
-        InputError: If the model has a memory, whose layer cannot be changed, or as `sweep_layers`.
+        InputError: If the model has a memory already, because its layer cannot be changed, or for the reasons of
+            `sweep_layers`.
     """
     if CorrectionStore.exists(path):
         memory = ModelMemory.open(loaded, path)
@@ -207,7 +209,7 @@ def choose_layer_for(
 
 
 def format_sweep(sweep: LayerSweep, example_name: str) -> str:
-    """Return a sweep as a table in text; `example_name` is what the task calls an example."""
+    """Return a sweep as a text table; `example_name` is the task's word for an example."""
     metric, width = sweep.metric, max(len(trial.site) for trial in sweep.trials)
     unit = " %" if metric.percent else ""
     lines = [
@@ -227,7 +229,7 @@ def format_sweep(sweep: LayerSweep, example_name: str) -> str:
 
 
 def _add_corrections(model: Model, memory: Memory, wrong: Sequence[tuple[Example, Batch]], title: str) -> None:
-    """Add corrections one by one, without those that earlier ones have fixed."""
+    """Add corrections one by one, skipping examples that earlier corrections have already fixed."""
     with eval_mode(model):
         for number, (example, batch) in enumerate(track(wrong, title), start=1):
             text = model.task.normalise(example.text)
@@ -249,7 +251,7 @@ def _writable(model: Model, examples: Sequence[Example]) -> list[Example]:
 
 
 def _wrong(model: Model, examples: Sequence[Example], known: Sequence[Example]) -> list[tuple[Example, Batch]]:
-    """Return the first examples with another answer, whose inputs support their texts, each with its batch."""
+    """Return the first examples that are answered wrongly and whose inputs support their texts, each with its batch."""
     found: list[tuple[Example, Batch]] = []
     device = next(model.parameters()).device
     with eval_mode(model), no_grad():

@@ -11,9 +11,10 @@ from interventions.sites import Site
 
 T = TypeVar("T")
 
-# For each family: the layers of one kind, which of them is the default (as a share of the depth), and how many there
-# must be. The README reports how they were chosen. The last self-attention of a decoder knows how far the answer has
-# come and, through the cross-attention below it, the input; with a single layer there is no cross-attention below it.
+# For each model family: a glob for the layers of one kind, which of them is the default (as a share of the depth), and
+# the minimum number of such layers. The README reports how they were chosen. The last self-attention of a decoder sees
+# the answer so far and, through the cross-attention of the layers below, the input. A decoder with a single layer has
+# no cross-attention below it.
 _DEFAULTS = (
     ("*.decoder.layers.*.self_attn.out_proj", 1.0, 2),  # decoders like those of BART, Marian and Whisper
     ("*.decoder.block.*.SelfAttention.o", 1.0, 2),  # T5
@@ -25,8 +26,8 @@ _DEFAULTS = (
     ("*.acoustic_model.*", 0.3, 1),  # the convolutions of Wav2Letter
 )
 
-# Further candidates besides those of the default kind: the last layer of each of these groups, and all layers of the
-# kind below if there is only one layer of the default kind.
+# Candidates besides those of the default kind: the last layer of each of these groups and, if there is only one layer
+# of the default kind, all layers that match `_DEEPER`.
 _FURTHER = (
     ("*.encoder_attn.out_proj", "*.EncDecAttention.o", "*.crossattention.output.dense"),
     ("*.decoder.layers.*.fc2", "*.decoder.block.*.DenseReluDense.wo", "*decoder*.layer.*.output.dense"),
@@ -65,8 +66,8 @@ def candidate_layers(model: Model, names: Sequence[str] | None = None) -> list[A
 
     Args:
         model: the model.
-        names: globs over sites. None: about six layers of the default kind, spread over the depth; for decoders also
-            the last cross-attention output and the last feed-forward output.
+        names: globs over site names. None: about six layers of the default kind, spread over the depth; for decoders
+            also the last cross-attention output and the last feed-forward output.
 
     Raises:
         InputError: If a glob matches no site that can hold corrections.
@@ -92,7 +93,7 @@ def candidate_layers(model: Model, names: Sequence[str] | None = None) -> list[A
 
 
 def evenly_spaced(items: Sequence[T], count: int, keep: T) -> list[T]:
-    """Return at most `count` (3 or more) items at equal distances, with the first, the last and `keep` among them."""
+    """Return at most `count` (3 or more) evenly spaced items, always including the first, the last and `keep`."""
     if len(items) <= count:
         return list(items)
     places = [round(number * (len(items) - 1) / (count - 1)) for number in range(count)]

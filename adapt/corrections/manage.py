@@ -40,19 +40,23 @@ def list_corrections(loaded: Loaded, path: Path | None = None) -> list[Record]:
 
 
 def get_correction(loaded: Loaded, number: int, path: Path | None = None) -> Record:
-    """Return the record of one correction. Raises InputError if there is none of that number."""
+    """Return the record of one correction. Raises InputError if no correction has this number."""
     with as_input_errors():
         return open_store(loaded, path).record(number)
 
 
 def undo_correction(loaded: Loaded, number: int, path: Path | None = None) -> Record:
-    """Remove a correction, and return its record. Raises InputError if there is none of that number."""
+    """Remove a correction, and return its record. Raises InputError if no correction has this number."""
     with as_input_errors():
         return open_store(loaded, path).remove(number)
 
 
 def export_corrections(loaded: Loaded, file: Path, path: Path | None = None) -> list[Record]:
-    """Write all corrections to a safetensors file, and return their records. Raises InputError."""
+    """Write all corrections to a safetensors file, and return their records.
+
+    Raises:
+        InputError: As `open_store`, or if the file cannot be written.
+    """
     with as_input_errors():
         store = open_store(loaded, path)
         store.export(file)
@@ -74,18 +78,18 @@ def import_corrections(loaded: Loaded, file: Path, path: Path | None = None) -> 
 
 
 def fold_corrections(loaded: Loaded, folder: Path, path: Path | None = None) -> Sequence[int]:
-    """Write an adaptation whose weights contain the ridge map of all corrections.
+    """Write an adaptation whose weights include the ridge map of all corrections.
 
-    Its store has the corrections too, so their codebook still applies and each can still be removed there. The map has
-    no gate in the weights.
+    The adaptation gets a copy of the store, so the codebook still applies and each correction can still be removed. A
+    folded map has no gate.
 
     Args:
         loaded: the model, which is left unchanged.
         folder: where to write the adaptation.
-        path: the store; None: the default of `store_path`.
+        path: path of the correction store; None: the default of `store_path`.
 
     Returns:
-        The numbers of the corrections.
+        The numbers of the corrections that were folded.
 
     Raises:
         InputError: If the folder has an adaptation already, no correction edits the model, or the layer cannot be

@@ -1,4 +1,4 @@
-"""A model's memory of corrections: stored next to the model, and applied whenever it answers.
+"""A model's memory of corrections: stored next to the model, and applied whenever the model answers.
 
 memory = ModelMemory.open(loaded)                       # or ModelMemory.create(loaded, protected_examples)
 outcome = memory.correct(example)                       # an utterance or a sentence pair with its corrected text
@@ -56,7 +56,7 @@ def corrected(loaded: Loaded, corrections: str = "auto") -> Iterator[None]:
 
 
 class ModelMemory:
-    """A model with the store of its corrections.
+    """A model together with the store of its corrections.
 
     Attributes:
         memory: the intervention that edits the model's activations. `on` applies it together with output overrides.
@@ -74,7 +74,7 @@ class ModelMemory:
 
     @classmethod
     def open(cls, loaded: Loaded, path: Path | None = None) -> "ModelMemory":
-        """Open the memory of a model. Raises InputError if it has none, or the file belongs to another model."""
+        """Open a model's memory. Raises InputError if the model has none, or the file belongs to another model."""
         with as_input_errors():
             return cls(loaded, CorrectionStore(path or default_path(loaded), loaded.fingerprint))
 
@@ -94,7 +94,7 @@ class ModelMemory:
         Args:
             loaded: the model.
             protected: examples whose answers corrections should leave unchanged; their texts are not used.
-            path: where to store it; None: the default of `store_path`.
+            path: where to store the memory; None: the default of `store_path`.
             site: the layer that holds the corrections, a name or glob; None: the default of the model's family.
             strength: weight of the protected inputs in the ridge regression, in time steps; None: 300.
             loader: how to batch the protected examples; None: the defaults.
@@ -153,7 +153,7 @@ class ModelMemory:
             return self.store.records()
 
     def undo(self, number: int) -> Record:
-        """Remove a correction, and return its record. Raises InputError if there is none of that number."""
+        """Remove a correction, and return its record. Raises InputError if no correction has this number."""
         with as_input_errors():
             record = self.store.remove(number)
             self.store.refresh(self.memory)
@@ -177,10 +177,10 @@ class ModelMemory:
         Args:
             example: the example, with the corrected text.
             author: who makes the correction.
-            force: store a refused text as an output override: if the model's answer is exactly the one that was
-                corrected, it is replaced by the text.
+            force: store a refused text as an output override, which replaces the model's answer by the text whenever
+                the answer is exactly the one that was corrected.
             search: settings of the search; None: the default for the layer's kind of steps.
-            check_protected: compare the answers to some protected examples before and after.
+            check_protected: compare the answers to some protected examples before and after the correction.
         """
         model, text = self.model, self.model.task.normalise(example.text)
         read = model.reader.read(example)
@@ -225,7 +225,7 @@ class ModelMemory:
     def _attempt(
         self, example: Example, batch: Batch, before: str, text: str, search: Search | None
     ) -> tuple[str, CorrectionResult | None]:
-        """Return why the text is refused ("" if it is not), and the result of the search if there was one."""
+        """Return why the text is refused ("" if it is accepted), and the result of the search if one was made."""
         reason = unsupported(self.model, batch, before, self._protected, self.limits)
         if reason:
             return f"the input does not support it: {reason}", None

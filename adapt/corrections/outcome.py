@@ -12,19 +12,20 @@ class Outcome:
     """The outcome of one correction.
 
     Args:
-        number: the number under which it is stored; None if it is not stored, because it was refused or not needed.
+        number: the number under which the correction is stored; None if it was refused or not needed.
         text: the corrected text, normalised.
-        before: the model's answer before.
+        before: the model's answer before the correction.
         after: the model's answer now.
-        refused: why it was refused, or "".
-        override: whether it is stored as an output override, which edits nothing and only replaces this very answer.
-        touched: number of frames (or decoder positions) whose activations it changes.
+        refused: why the correction was refused, or "".
+        override: whether it is stored as an output override, which edits no activations and only replaces this exact
+            answer.
+        touched: number of frames (or decoder positions) whose activations the correction changes.
         steps: number of frames (or decoder positions) of the input.
         size: root mean square of the change over the touched steps, relative to the scale of the layer's outputs.
-        changed: number of protected examples that are answered differently than before.
+        changed: number of the checked protected examples whose answer changed.
         checked: number of protected examples that were checked.
-        seconds: time to find and store it.
-        bytes: its size in the store.
+        seconds: time taken to find and store the correction.
+        bytes: size of the correction in the store.
     """
 
     number: int | None
@@ -48,12 +49,12 @@ class Outcome:
 
 
 def format_outcome(outcome: Outcome, example: Example, example_name: str) -> str:
-    """Describe an outcome in some lines.
+    """Describe an outcome in a few lines of text.
 
     Args:
         outcome: the outcome.
         example: the corrected example.
-        example_name: what the task calls an example, such as "utterance".
+        example_name: the task's word for an example, such as "utterance".
     """
     if outcome.refused and outcome.number is None:
         return f"Refused '{outcome.text}': {outcome.refused}"

@@ -9,8 +9,8 @@ from adapt.models.loaded import Loaded
 def store_path(loaded: Loaded, corrections: str = "auto") -> Path | None:
     """Return where a model's corrections are stored, or None for "off".
 
-    "auto" is next to an adaptation; for other models it is a file named by fingerprint below $INNERTUNE_DATA or
-    ~/.local/share/innertune. Anything else is the path itself.
+    "auto" means next to the adaptation; for models that are not adaptations, a file named after the model's fingerprint
+    below $INNERTUNE_DATA or ~/.local/share/innertune. Any other value is the path itself.
     """
     if corrections != "auto":
         return None if corrections == "off" else Path(corrections).expanduser()

@@ -28,7 +28,7 @@ def read_corrections(model: Model, file: Path | str) -> list[Example]:
 
 
 def correction(model: Model, source: Path | str, text: str) -> Example:
-    """Return one correction: an audio file with its transcript, or a sentence with its translation.
+    """Return one correction as an example: an audio file with its transcript, or a sentence with its translation.
 
     Raises:
         InputError: If the audio file does not exist.
@@ -45,7 +45,7 @@ def read_protected(model: Model, places: Sequence[Path | str]) -> list[Example]:
     """Read protected examples: audio files, folders or manifests, or files of sentences. Texts are not needed.
 
     Raises:
-        InputError: If a place does not exist, or has an example that the model cannot read.
+        InputError: If a place does not exist, or contains an example that the model cannot read.
     """
     if model.reads_audio:
         examples, problems = find_audio([str(place) for place in places], "protected")

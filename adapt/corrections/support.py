@@ -20,7 +20,8 @@ class SupportLimits:
     """The limits above which a CTC model's corrections are refused. `calibrate_limits` measures them for a model.
 
     Args:
-        cost: negative log-likelihood of the text in excess of the model's own answer, in nats per differing character.
+        cost: how much the negative log-likelihood of the text exceeds that of the model's own answer, in nats per
+            differing character.
         size: size of the change at the layer, relative to the scale of the layer's outputs.
     """
 
@@ -33,7 +34,7 @@ class SupportLimits:
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> "SupportLimits":
-        """Return the limits in the facts of a store; stores of older versions have none and use the defaults."""
+        """Return the limits among a store's facts, or the defaults for stores of older versions, which have none."""
         return cls(**facts.get("limits", {}))
 
 
@@ -44,16 +45,16 @@ def unsupported(
     """Return why the text of the only example of a batch does not fit its input, or "" if it may fit.
 
     - CTC models: the text costs more than `limits.cost` nats for each character that differs from the model's answer.
-      Text that was said but misheard costs about 4, another word about 20.
-    - Speech encoder-decoders: the text is not more likely for this audio than for the others.
-    - Translation: the text is the source itself. For models with a tokenizer for each language (Marian), it is also
-      refused if it takes fewer tokens as a source than as a target, because it is then not in the target language.
+      A text that was said but misheard costs about 4 nats per character, one with a different word about 20.
+    - Speech encoder-decoders: the text is no more likely for this audio than for the audio of `others`.
+    - Translation: the text is the source sentence itself. For models with a tokenizer for each language (Marian), it is
+      also refused if it takes fewer tokens as a source than as a target, because it is then not in the target language.
 
     Args:
         model: the model.
         batch: the example, with the corrected text.
         before: the model's answer.
-        others: protected examples to compare with.
+        others: protected examples whose audio the text is scored on for comparison.
         limits: the limits for CTC models; None: the defaults.
     """
     (example,) = batch.examples
@@ -82,7 +83,7 @@ def unsupported(
 
 @torch.no_grad()
 def cost_per_character(model: CTCModel, batch: Batch, before: str) -> float:
-    """Return the cost of the text of a batch's only example in excess of the answer `before`, in nats per character.
+    """Return by how much the text of a batch's only example costs more than the answer `before`, in nats per character.
 
     Only characters that differ are counted.
     """

@@ -1,6 +1,7 @@
 """The conditions of an evaluation: interventions at several settings, with controls.
 
-Each function takes the model, the data and the loader, and returns conditions. `conf/intervention/` names them.
+Each function takes the model, the data and the loader, and returns conditions. `conf/intervention/` has a configuration
+for each function.
 """
 
 from collections.abc import Sequence
@@ -33,10 +34,10 @@ class Condition:
     """Interventions that are applied together.
 
     Attributes:
-        line: The name of the curve that the condition is a point of.
-        value: Its place on that curve: a strength, or a number of neurons.
-        interventions: The interventions, in the order in which they edit.
-        control: Whether it is a control.
+        line: The name of the curve on which the condition is a point.
+        value: Where on that curve the point lies: a strength, or a number of neurons.
+        interventions: The interventions, in the order in which they are applied.
+        control: Whether the condition is a control.
     """
 
     line: str
@@ -67,15 +68,16 @@ def saved(
         splits: Not used.
         loader: Not used.
         path: A file of interventions, or several.
-        names: The interventions to apply, in the order in which they edit; None applies all. If several files have
-            interventions of one name, all of these are applied.
-        strengths: Factors of the interventions' own strengths.
-        controls: The number of controls, in which random vectors of the same length replace all steering vectors.
+        names: The names of the interventions to apply, in order; None applies all. If several files have an
+            intervention of the same name, all of them are applied.
+        strengths: Factors by which the interventions' own strengths are multiplied.
+        controls: The number of controls. In each, all steering vectors are replaced by random vectors of the same
+            length.
         any_model: Accept files that were made for other weights.
 
     Raises:
-        InputError: A file cannot be read or is for another model; it has no intervention of that name; or there is no
-            steering vector to replace.
+        InputError: A file cannot be read or is for another model; no file has an intervention of a given name; or
+            controls are requested without a steering vector.
     """
     paths = [path] if isinstance(path, str) else path
     found: list[tuple[str, Intervention]] = []
@@ -106,7 +108,7 @@ def saved(
         raise InputError(f"controls={controls}: only steering vectors have controls, and '{path}' has none. Give 0.")
     lines = {"interventions": interventions}
     for seed in range(controls):
-        # The vectors of one control have different seeds.
+        # Each vector of a control is drawn with a different seed.
         lines[f"random {seed}"] = tuple(
             _random(one, seed + controls * number) if isinstance(one, Steer) else one
             for number, one in enumerate(interventions)
@@ -133,23 +135,24 @@ def ablate(
     examples: int | None = 64,
     seed: int = 0,
 ) -> list[Condition]:
-    """Ablate the neurons with the highest or lowest scores, and as many random ones as a control.
+    """Ablate the neurons with the highest or lowest scores and, as a control, equally many random ones.
 
     The output layer is left out unless it is the only site: to ablate one of its units is to forbid a character.
 
     Args:
         loaded: The model.
-        splits: Training data for the scores; validation data (else training data) for means and samples.
+        splits: Training data for the scores; validation data, or training data if there are none, for means and
+            samples.
         loader: Batches the data.
-        sites: Globs over the names of sites.
+        sites: Globs over the names of sites to include.
         part: Only sites of this part: encoder, decoder or cross-attention.
         sizes: How many neurons to ablate: shares (0.05) or numbers (10).
-        choose: What scores the neurons, as in `adapt.tuning.selection.score`.
+        choose: The measure that scores the neurons, as in `adapt.tuning.selection.score`.
         order: "top" ablates the highest scores, "bottom" the lowest.
-        per_site: Ablate the same share or number at every site, instead of the best of all sites.
+        per_site: Ablate this share or number at every site, instead of over all sites together.
         to: What replaces the activations: zero, their mean, or samples of them.
-        controls: The number of controls, each with as many random neurons of every site.
-        examples: The largest number of target and of source examples that a measure reads; None reads all.
+        controls: The number of controls, each with the same number of neurons at every site, drawn at random.
+        examples: The maximum number of target examples, and of source examples, that a measure reads; None reads all.
         seed: Seed of random scores, of the controls and of samples.
 
     Raises:

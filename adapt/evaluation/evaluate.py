@@ -1,4 +1,4 @@
-"""Evaluate a model on test data: metrics for each set and group, with intervals, also under interventions."""
+"""Evaluate a model on test data, with and without interventions: metrics and their intervals for each set and group."""
 
 import json
 import logging
@@ -28,16 +28,16 @@ TRANSCRIPTS = "transcripts.jsonl"
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What an evaluation found, as plain data.
+    """The results of an evaluation, as plain data.
 
     Attributes:
         reference: The model's name.
-        metrics: What was measured, the most important metric first.
-        example_name: What an example is called: utterance or sentence.
-        sets: The metrics of each set ("target", "source") as `TextScores.as_dict` returns them, and under "groups" the
-            same for each value of each key.
-        transcripts: The decoded text of each example ("pred_text"), also under each intervention.
-        points: The results under interventions; `chart` is the set.
+        metrics: The metrics that were measured, the most important first.
+        example_name: The task's word for an example: utterance or sentence.
+        sets: The metrics of each set ("target", "source") as `TextScores.as_dict` returns them and, under "groups",
+            those for each value of each grouping key.
+        transcripts: The decoded text of each example ("pred_text"), without and with each intervention.
+        points: The results with interventions; the `chart` of a point is the name of the set.
     """
 
     reference: str
@@ -49,7 +49,7 @@ class EvaluationResult:
 
     @property
     def setting(self) -> str:
-        """What the value of each point is."""
+        """What the values of the points are: strengths or numbers of neurons."""
         return "strength" if self.points and self.points[0].line == "interventions" else "number of neurons"
 
     def figures(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class EvaluationResult:
         """Read what `save`, or a run of `innertune evaluate`, wrote.
 
         Raises:
-            InputError: The folder does not hold the result of an evaluation.
+            InputError: The folder does not contain the result of an evaluation.
         """
         try:
             values = json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
@@ -109,8 +109,8 @@ def evaluate(
         loaded: The model.
         splits: The data; the test sets are called "target" and "source" in the result.
         loader: Batches the data; None uses the default.
-        group_by: Keys of the data by which results are grouped. A key that no example has is left out.
-        interventions: Conditions to evaluate as well, as the functions of `adapt.evaluation.conditions` return them.
+        group_by: Keys of the examples by which results are grouped. Keys that no example has are ignored.
+        interventions: Further conditions to evaluate, from the functions of `adapt.evaluation.conditions`.
 
     Returns:
         The metrics, their 95 % intervals, and the transcripts.

@@ -18,7 +18,7 @@ from adapt.tuning.overlap import chance_overlap, overlap, rank_correlation
 from adapt.tuning.selection import best_neurons, neuron_weights, score, select
 from interventions.neurons import Neurons, Scores
 
-TOP = 20  # the number of neurons with the highest scores that are listed
+TOP = 20  # how many of the highest-scoring neurons are listed
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ScoredMeasure:
         name: The name of the measure.
         scores: The score of each neuron.
         chosen: The selected neurons.
-        summary: A sentence on the measure and the selection.
+        summary: A sentence about the measure and the selection.
         weights_per_neuron: The number of incoming weights of a neuron, by site name.
     """
 
@@ -42,14 +42,14 @@ class ScoredMeasure:
 
 @dataclass(frozen=True)
 class MeasurePair:
-    """How far two measures agree.
+    """How well two measures agree.
 
     Attributes:
-        one: The name of a measure.
-        other: The name of the other.
+        one: The name of the first measure.
+        other: The name of the second measure.
         both: The number of neurons that both selected.
         overlap: The number of neurons that both selected, divided by the number that either selected (Jaccard index).
-        chance: The overlap to expect of random selections with the same number of neurons at each site.
+        chance: The overlap expected if as many neurons were selected at random at each site.
         correlation: Spearman's rank correlation of the scores of all neurons.
     """
 
@@ -63,12 +63,12 @@ class MeasurePair:
 
 @dataclass(frozen=True)
 class SelectionResult:
-    """The scores and selections of one or more measures, as plain data. The first measure makes the selection.
+    """The scores and selections of one or more measures, as plain data. The first measure determines the result.
 
     Attributes:
         measures: The measures.
-        pairs: How far each two of them agree.
-        seconds: The time that each measure took, by its name.
+        pairs: How well each pair of measures agrees.
+        seconds: The computing time of each measure, by name.
     """
 
     measures: Sequence[ScoredMeasure]
@@ -77,7 +77,7 @@ class SelectionResult:
 
     @property
     def summary(self) -> str:
-        """A sentence on the selection."""
+        """A sentence about the selection."""
         return self.measures[0].summary
 
     def figures(self) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class SelectionResult:
         """Write `selection.json`, `selection.safetensors` and the scores of each measure.
 
         The scores of the first measure are in `scores.safetensors`, those of others in `scores-NAME.safetensors`.
-        `provenance` goes into the headers.
+        `provenance` is added to the file headers.
         """
         folder = Path(folder)
         for number, measure in enumerate(self.measures):
@@ -106,7 +106,7 @@ class SelectionResult:
         """Read what `save`, or a run of `innertune choose`, wrote.
 
         Raises:
-            InputError: The folder does not hold a selection.
+            InputError: The folder does not contain a selection.
         """
         folder = Path(folder)
         try:
@@ -141,20 +141,20 @@ def choose(
     Args:
         loaded: The model.
         splits: Training data of the target (`train`) and of the source (`source_train`), which the measures read.
-        measures: Measures as in `adapt.tuning.selection.score`; the first makes the selection.
+        measures: Names of measures, as in `adapt.tuning.selection.score`; the first one's selection is the result.
         top: The share (0.05) or number (10) of neurons to select.
         weight_share: Instead of `top`: select neurons up to this share of the model's weights.
-        per_site: Select the same share or number at every site, instead of the best of all sites.
-        sites: Globs over the names of sites.
-        examples: The largest number of target and of source examples that a measure reads; None reads all.
+        per_site: Select this share or number at every site, instead of over all sites together.
+        sites: Globs over the names of sites to include.
+        examples: The maximum number of target examples, and of source examples, that a measure reads; None reads all.
         seed: Seed of random scores.
         loader: Batches the data; None uses the default.
 
     Returns:
-        The scores, the selections, and how far they agree.
+        The scores and selections of all measures, and how well the measures agree.
 
     Raises:
-        InputError: There is no such measure, it has no data, or the size of the selection is wrong.
+        InputError: A measure does not exist or has no data to read, or the size of the selection is invalid.
     """
     names = [str(name) for name in measures] if isinstance(measures, (list, tuple)) else [str(measures)]
     labels = [Path(name).name for name in names]
@@ -187,7 +187,8 @@ def choose(
 def top_neurons(measure: ScoredMeasure, measures: Sequence[ScoredMeasure], count: int = TOP) -> list[dict[str, Any]]:
     """Return the neurons with the highest scores of `measure`, as plain values.
 
-    `rank` is the rank within the layer; `other_ranks` are the ranks among all neurons by each other measure.
+    `rank` is a neuron's rank within its layer; `other_ranks` are its ranks among all neurons by each of the other
+    measures.
     """
     scores = measure.scores
     ranked = sorted(

@@ -1,4 +1,4 @@
-"""Fit a steering vector between two groups of examples, and evaluate it on both."""
+"""Fit a steering vector between two groups of examples, and evaluate it on both groups."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,19 +40,21 @@ def steer(
 ) -> SteeringResult:
     """Fit a steering vector from one group to another at each site, and evaluate it on test data of both groups.
 
-    The best setting is chosen on validation data of the first group: if it were chosen on the test data, its result
-    there would look better than it is.
+    The best setting is chosen on validation data of the first group. Chosen on the test data, its result there would
+    look better than it is.
 
     Args:
         loaded: The model.
         splits: Training data of both groups, test data of both, and validation data of the first.
         group_by: The key of the data that defines the groups, such as "accent".
-        groups: The two groups, from and to; None takes the only two in the training data, in their order there.
-        sites: Globs over the names of sites. Each site is evaluated on its own.
+        groups: The group to steer from and the group to steer to; None takes the only two in the training data, in
+            order of appearance.
+        sites: Globs over the names of sites. Each site is steered and evaluated separately.
         part: Only sites of this part: encoder, decoder or cross-attention.
-        method: "mean" (difference of means), "pca" (of pairs with the same text) or "probe" (logistic regression).
+        method: "mean" (difference of means), "pca" (of differences between examples with the same text) or "probe"
+            (logistic regression).
         unit_length: Scale vectors to length 1.
-        coefficients: Factors of the vectors to evaluate; 0 is left out.
+        coefficients: The factors by which vectors are multiplied, each evaluated; 0 is left out.
         controls: The number of random vectors of the same length to evaluate at each site.
         loader: Batches the data; None uses the default.
 

@@ -16,15 +16,15 @@ Group = Sequence[Example]
 
 
 def two_groups(examples: Sequence[Example], group_by: str, groups: Any) -> tuple[str, str]:
-    """Return the group that a vector leads away from, and the one that it leads to.
+    """Return the group that a steering vector points away from, and the group that it points to.
 
     Args:
         examples: The training examples.
         group_by: The key that defines the groups.
-        groups: The two groups, or None for the only two in the data, in their order there.
+        groups: The two groups, or None for the only two in the data, in order of appearance.
 
     Raises:
-        InputError: There are not two groups, or one of them has no example.
+        InputError: There are not exactly two groups, or one of them has no examples.
     """
     known = list(dict.fromkeys(example.group(group_by) for example in examples))
     given = [groups] if isinstance(groups, (str, int, float)) else groups
@@ -40,15 +40,15 @@ def two_groups(examples: Sequence[Example], group_by: str, groups: Any) -> tuple
 def fit_vectors(
     model: Model, sites: Sequence[Site], groups: tuple[Group, Group], method: Method, loader: Loader
 ) -> SteeringVectors:
-    """Fit a vector at each site that leads from the first group to the second.
+    """Fit a vector at each site that points from the first group to the second.
 
     Args:
         model: The model whose activations are read.
         sites: Where to fit a vector.
         groups: The examples of both groups.
         method: "mean" is the difference of the groups' mean activations; "probe" the direction of a logistic
-            regression; "pca" the first principal component of the differences between examples of the same text, each
-            the mean over its time steps.
+            regression; "pca" the first principal component of the differences between examples with the same text, each
+            averaged over its time steps.
         loader: Batches the examples.
 
     Raises:
@@ -70,10 +70,10 @@ def fit_vectors(
 
 
 def check_pairs(*groups: Group) -> list[list[Example]]:
-    """Return the examples of two groups whose text is in both groups, in the same order.
+    """Return, for each of two groups, its examples whose text is also in the other group, in matching order.
 
     Raises:
-        InputError: There are none.
+        InputError: There are no such examples.
     """
     by_text = [{example.text: example for example in group} for group in groups]
     shared = [text for text in by_text[0] if text in by_text[1]]

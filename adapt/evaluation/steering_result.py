@@ -1,4 +1,4 @@
-"""The result of steering: vectors, what they do to two groups, and the setting chosen on validation data."""
+"""The result of steering: the vectors, their effect on both groups, and the setting chosen on validation data."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ CONTROL = ", random "  # between the group and the number of a control
 
 @dataclass(frozen=True)
 class Setting:
-    """The site and coefficient that are best on validation data, and whether they are better than no steering."""
+    """The best site and coefficient on validation data, and whether they improve on the unmodified model."""
 
     site: str
     coefficient: float
@@ -28,18 +28,18 @@ class Setting:
 
 @dataclass(frozen=True)
 class SteeringResult:
-    """Steering vectors and what they do, as plain data.
+    """Steering vectors and their effects, as plain data.
 
     Attributes:
-        fingerprint: The model that the vectors are for.
-        steers: The intervention with each site's vector, at coefficient 1, by the site's name.
+        fingerprint: The fingerprint of the model that the vectors are for.
+        steers: For each site name, the intervention that adds the site's vector with coefficient 1.
         provenance: How the vectors were fitted: "group_by", "from", "to", "method" and "counts".
-        metrics: What was measured, the most important metric first.
-        example_name: What an example is called: utterance or sentence.
+        metrics: The metrics that were measured, the most important first.
+        example_name: The task's word for an example: utterance or sentence.
         unmodified: The metrics of the unmodified model on each group, as `TextScores.as_dict` returns them.
-        points: The results at each site (`chart`), on each group (`line`), at each coefficient (`value`).
+        points: The results for each site (`chart`), group (`line`) and coefficient (`value`).
         chosen: The best setting; None without validation data.
-        chosen_on: The number of validation examples of the first group.
+        chosen_on: The number of validation examples, all of the first group, on which the setting was chosen.
     """
 
     fingerprint: str
@@ -54,7 +54,7 @@ class SteeringResult:
 
     @property
     def groups(self) -> tuple[str, str]:
-        """The group that the vectors lead away from, and the one that they lead to."""
+        """The group that the vectors point away from, and the group that they point to."""
         return self.provenance["from"], self.provenance["to"]
 
     @property
@@ -97,7 +97,7 @@ class SteeringResult:
         """Read what `save`, or a run of `innertune steer`, wrote.
 
         Raises:
-            InputError: The folder does not hold the result of steering.
+            InputError: The folder does not contain the result of steering.
         """
         folder = Path(folder)
         try:
@@ -129,7 +129,7 @@ class SteeringResult:
             raise InputError(f"'{folder}' does not hold the result of steering ({error}).") from None
 
     def summary(self) -> str:
-        """Return a sentence on the chosen setting: what it does to both groups, and what a random vector does."""
+        """Return a sentence about the chosen setting: its effect on both groups, and that of a random vector."""
         metric, (away, toward) = self.metrics[0], self.groups
         settings = len({(point.chart, point.value) for point in self.points})
         if self.chosen is None:

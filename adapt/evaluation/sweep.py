@@ -21,7 +21,7 @@ class SweepPoint:
     Attributes:
         chart: The chart that shows the point: a set of examples, or a site.
         line: The curve in that chart.
-        value: The place along the curve: a strength, a coefficient, or a number of neurons.
+        value: The point's position along the curve: a strength, a coefficient, or a number of neurons.
         quality: The metrics with the interventions, as `TextScores.as_dict` returns them.
         unmodified: The metrics of the unmodified model on the same examples.
         difference: The 95 % interval of each metric with the interventions minus without.
@@ -37,12 +37,12 @@ class SweepPoint:
     control: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for `metrics.json`, which has the unmodified model's metrics elsewhere."""
+        """Return plain values for `metrics.json`, without the unmodified model's metrics, which it has elsewhere."""
         return {name: value for name, value in asdict(self).items() if name != "unmodified"}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], unmodified: Mapping[str, Any]) -> "SweepPoint":
-        """Return the point that `as_dict` described."""
+        """Return the point that `as_dict` converted to plain values."""
         return cls(**values, unmodified=unmodified)
 
 
@@ -60,9 +60,9 @@ def measure(
     """Decode examples with interventions applied, and compare the scores with those of the unmodified model.
 
     Args:
-        model: The model, which is unmodified again afterwards.
-        interventions: Applied together, in this order.
-        examples: What is decoded.
+        model: The model; the interventions are removed from it afterwards.
+        interventions: The interventions, applied together in this order.
+        examples: The examples to decode.
         unmodified: The scores of the unmodified model on `examples`.
         loader: Batches the examples.
         chart: As in `SweepPoint`.
@@ -88,8 +88,8 @@ def measure(
 
 
 def summarise(points: Sequence[SweepPoint], metric: Metric) -> str:
-    """Return a sentence on the best setting of the first chart, compared with the unmodified model and its control."""
-    # Only one chart: the best over several sets of examples would be that of the easiest set.
+    """Return a sentence comparing the first chart's best setting with the unmodified model and with its control."""
+    # Only one chart, because the best result over several sets of examples would be that of the easiest set.
     chart = points[0].chart
     settings = [point for point in points if not point.control and point.chart == chart]
     best = (max if metric.higher else min)(settings, key=lambda point: point.quality[metric.key])
@@ -98,7 +98,7 @@ def summarise(points: Sequence[SweepPoint], metric: Metric) -> str:
     low, high = (metric.scale * end for end in best.difference[metric.key])
     difference = f"difference {low:+.1f} to {high:+.1f}"
     if len(settings) > 1:
-        # The interval does not account for the choice of the setting on the examples that it is measured on.
+        # The interval does not account for the setting having been chosen on the same examples.
         difference += f", chosen on the same {best.quality['examples']} examples"
     text = (
         f"On the {chart} set, the unmodified model has {metric.label} {before:.1f}{unit}. The best of {len(settings)} "

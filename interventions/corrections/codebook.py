@@ -1,4 +1,4 @@
-"""A codebook of residuals: what the ridge map misses of each correction, looked up by the nearest key.
+"""A codebook of residuals: the part of each correction that the ridge map misses, looked up by the nearest key.
 
 After GRACE (Hartvigsen et al. 2023, "Aging with GRACE"), whose keys are single tokens with hard radii. Here a key is a
 frame or a decoder position, projected to a few dimensions; its radius is a share of the distance to the nearest
@@ -14,8 +14,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-# Number of queries looked up at once, and of elements in a table of scores: what fits into a CPU's cache, and what
-# keeps an accelerator busy.
+# Number of queries to look up at once, and of elements in a table of scores: small enough for a CPU's cache, or large
+# enough to keep an accelerator busy.
 _QUERIES = 256
 _ELEMENTS = {"cpu": 1 << 18}
 _ELEMENTS_ELSEWHERE = 1 << 24
@@ -23,12 +23,12 @@ _ELEMENTS_ELSEWHERE = 1 << 24
 
 @dataclass(frozen=True, eq=False)
 class Codebook:
-    """Values to add near keys.
+    """Values that are added to the layer's outputs at keys near stored ones.
 
     Args:
-        keys: `(number, dimensions)`.
-        radii: `(number,)`, in the space of the keys.
-        values: `(number, units)`.
+        keys: `(number, dimensions)`, one projected key per entry.
+        radii: `(number,)`, radius of each entry, in the space of the projected keys.
+        values: `(number, units)`, what each entry adds.
     """
 
     keys: Tensor
@@ -39,10 +39,10 @@ class Codebook:
         return len(self.keys)
 
     def __call__(self, projected: Tensor) -> Tensor:
-        """Return what is added, `(..., units)`, at projected keys `(..., dimensions)`.
+        """Return what to add to the layer's outputs, `(..., units)`, at projected keys `(..., dimensions)`.
 
-        This is the value of the nearest entry times exp(-r^4), where r is the distance in units of its radius: the
-        whole value at its key and nearby, which tolerates rounding, and almost nothing at twice the radius.
+        This is the value of the nearest entry times exp(-r^4), where r is the distance divided by the entry's radius:
+        the full value close to the entry's key, so that rounding does no harm, and almost nothing at twice the radius.
         """
         flat = projected.reshape(-1, projected.shape[-1])
         place = self.nearest(flat)
@@ -51,7 +51,7 @@ class Codebook:
 
     @torch.no_grad()
     def nearest(self, queries: Tensor) -> Tensor:
-        """Return the number of the entry nearest to each of `(queries, dimensions)`, relative to the entry's radius.
+        """Return the index of the entry nearest to each query `(queries, dimensions)`, relative to the entry's radius.
 
         The search is exhaustive, because distances between whitened keys of many dimensions are too similar for bounds
         to exclude any. It is fast because each table of scores fits into the cache, and because minima are computed

@@ -15,8 +15,8 @@ from interventions.corrections.protect import Protected
 from interventions.corrections.ridge import RidgeSums
 
 _RADIUS = 0.7  # radius of a codebook entry, as a share of the distance to the nearest protected key
-_TOKEN_RADIUS = 0.5  # for tokens also at most this share of the distance to a key of its example with another value
-_ROUNDING = 2.0  # but at least this multiple of the rounding of keys, so that the entry is found again
+_TOKEN_RADIUS = 0.5  # for tokens, also at most this share of the distance to a differing key (`_distance_to_other`)
+_ROUNDING = 2.0  # but at least this multiple of the keys' rounding error, so that the entry is found again
 _SIMILAR = 0.5  # values that differ by less than this share of an entry's value count as equal to it
 _MIN_RESIDUAL = 0.02  # residuals below this share of the layer's output scale get no entry
 
@@ -30,7 +30,7 @@ class Entry:
         values: `(steps, units)` int16, the change of the layer's outputs.
         targets: `(steps, units)` int16, the regression targets. They exceed `values`, because the ridge map reaches its
             targets only in part.
-        radii: `(steps,)`, the distance of each step's key to the nearest protected key.
+        radii: `(steps,)`, the distance from each step's key to the nearest protected key.
     """
 
     inputs: Tensor
@@ -40,7 +40,7 @@ class Entry:
 
 
 class Fit(NamedTuple):
-    """What is fitted to corrections: a ridge map (`weight` `(units, width)`, `bias` `(units,)`), codebook and gate."""
+    """What is fitted to corrections: ridge map (`weight` `(units, width)`, `bias` `(units,)`), codebook and gate."""
 
     weight: Tensor
     bias: Tensor
@@ -49,7 +49,7 @@ class Fit(NamedTuple):
 
 
 class CorrectionSet:
-    """The corrections of a memory by number. It is mutable, and shared by all views of the memory.
+    """The corrections of a memory, by number. The set is mutable, and shared by all views of the memory.
 
     Its contents do not depend on the order in which corrections were added. Removing one restores the state before it
     was added, bit for bit.
@@ -90,7 +90,7 @@ class CorrectionSet:
         self.version += 1
 
     def remove(self, number: int) -> Entry:
-        """Remove a correction and return it. Raises ValueError if there is none of that number."""
+        """Remove a correction and return it. Raises ValueError if no correction has this number."""
         if number not in self.entries:
             numbers = ", ".join(map(str, sorted(self.entries)))
             raise ValueError(f"There is no correction {number}. There are: {numbers or 'none'}.")
@@ -102,7 +102,7 @@ class CorrectionSet:
         return entry
 
     def fitted(self) -> Fit:
-        """Return what is fitted to the current corrections. The result is cached until they change."""
+        """Return the ridge map, codebook and gate of the current corrections, cached until the corrections change."""
         if self._fitted is None or self._fitted[0] != self.version:
             with torch.inference_mode(False), torch.no_grad():  # in this order, because the first enables gradients
                 weight, bias = self.sums.solve(self.strength)
@@ -140,7 +140,7 @@ class CorrectionSet:
 
 
 def _distance_to_other(keys: Tensor, values: Tensor) -> Tensor:
-    """Return the distance of each key `(steps, dimensions)` to the example's nearest key with a different value.
+    """Return the distance from each key `(steps, dimensions)` to the example's nearest key with a different value.
 
     `values` is `(steps, units)`. The result `(steps,)` is infinite if all values are similar.
     """

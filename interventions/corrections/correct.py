@@ -12,7 +12,7 @@ from interventions.corrections.memory import Memory
 from interventions.corrections.search import Change, Search, find_change
 from interventions.intervene import intervene
 
-_MORE_RESIDUAL = 3.0  # factor by which each step may change more on its own if no change was found
+_MORE_RESIDUAL = 3.0  # factor by which `residual_scale` grows after a search that found no change
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,9 +20,9 @@ class CorrectionResult:
     """The result of `correct`.
 
     Args:
-        entry: what was added to the memory; None if the correction failed.
-        fixed: whether free decoding gives the corrected text now.
-        change: the last change that was searched for.
+        entry: the entry that was added to the memory; None if the correction failed.
+        fixed: whether free decoding now gives the corrected text.
+        change: the result of the last search.
         rounds: number of searches.
         size: root mean square of the change over the time steps that it touches, in units of the layer's output scale.
     """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from interventions.files import FileError
 
-_TIMEOUT = 60.0  # seconds to wait for the write of another process
+_TIMEOUT = 60.0  # seconds to wait while another process writes
 
 
 @contextmanager
@@ -23,9 +23,9 @@ def opened(path: Path, create: bool = False) -> Generator[sqlite3.Connection, No
 
 @contextmanager
 def connected(path: Path, create: bool = False) -> Generator[sqlite3.Connection, None, None]:
-    """Yield a connection without translating SQLite's errors."""
-    # In a folder that cannot be written to, SQLite only opens a file that is declared immutable. It would then miss
-    # what is in a write-ahead log.
+    """Yield a connection, and let SQLite's own errors through."""
+    # In a read-only folder, SQLite only opens a file that is declared immutable. It would then miss the contents of a
+    # write-ahead log.
     read_only = not create and not os.access(path.parent, os.W_OK) and not _has_log(path)
     mode = "mode=ro&immutable=1" if read_only else "mode=rwc" if create else "mode=rw"
     # Transactions are explicit, and a connection is closed after each use.

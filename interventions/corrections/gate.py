@@ -1,10 +1,10 @@
-"""A gate for the ridge map of corrections: open for examples like the corrected ones, closed for protected ones.
+"""A gate for the ridge map: open for examples like the corrected ones, closed for examples like the protected ones.
 
 Each example is summarised by the mean and the second moments over time of a layer's inputs. These describe the speaker
 and the channel much better than the mean alone, as in texture and speaker recognition. A linear discriminant (Fisher
-1936) of the summaries separates corrected from protected examples; for one example it is the mean over time of a
-quadratic function of the layer's inputs. Only convolutions have a gate, because they run on a whole utterance at once
-and a decoder runs on one position at a time.
+1936) of the summaries separates corrected from protected examples. For one example, this discriminant equals the mean
+over time of a quadratic function of the layer's inputs. Only convolutions have a gate, because they run on a whole
+utterance at once, while a decoder runs on one position at a time.
 """
 
 # torch.linalg and Tensor.norm have no complete annotations.
@@ -18,17 +18,17 @@ from torch import Tensor
 
 AXES = 64  # principal components of the inputs; 32 detect a tenth fewer corrected examples, all 96 a few more
 LIMIT = 2.3  # the gate opens beyond this many standard deviations from the mean score of protected examples
-_LENIENCY = 10.0  # number of corrections at which that limit is lower by one: few corrections describe little
+_LENIENCY = 10.0  # LIMIT is lower by one at this number of corrections: few of them describe little
 _SLOPE = 4.0  # of the gate, per standard deviation; a hard threshold would be sensitive to rounding
 _SHRINK = 1.0  # multiple of the mean variance that is added to the covariance
 
 
 @dataclass(frozen=True, eq=False)
 class BackgroundStatistics:
-    """How the summaries of protected examples vary. A summary is standardised by `mean` and `deviation` to a row.
+    """How the summaries of protected examples vary. A row is a summary that is standardised by `mean` and `deviation`.
 
     Args:
-        axes: `(number, inputs)`, which together with `centre` whitens a layer's inputs.
+        axes: `(number, inputs)`, the map that together with `centre` whitens a layer's inputs.
         centre: `(number,)`.
         mean: `(size,)`, mean of the summaries.
         deviation: `(size,)`, their standard deviation.
@@ -48,7 +48,7 @@ class BackgroundStatistics:
         mean = steps.mean(0)
         variances, directions = torch.linalg.eigh((steps - mean).T @ (steps - mean) / len(steps))
         variances, directions = variances[-axes:].clamp_min(0), directions[:, -axes:]
-        # The terms that are added keep inputs without variance finite.
+        # The added terms keep the results finite for inputs without variance.
         whiten = (directions / (variances + 1e-6 * variances.max() + 1e-12).sqrt()).T
         zero, one = torch.zeros(()), torch.ones(())
         unscaled = cls(whiten.float(), (whiten @ mean).float(), zero, one, zero)
@@ -72,7 +72,7 @@ class Gate:
     """The logistic function of the mean over time of `k' quadratic k + linear k` minus `bias`, for whitened inputs `k`.
 
     Args:
-        axes: `(number, inputs)`, which together with `centre` whitens a layer's inputs.
+        axes: `(number, inputs)`, the map that together with `centre` whitens a layer's inputs.
         centre: `(number,)`.
         quadratic: `(number, number)`.
         linear: `(number,)`.
@@ -96,13 +96,13 @@ class Gate:
         gram = spread @ spread.T
         factor = torch.linalg.cholesky(gram + shrink * torch.eye(len(spread), dtype=torch.float64))
         axis = (middle - spread.T @ torch.cholesky_solve((spread @ middle)[:, None], factor)[:, 0]) / shrink
-        # The axis was fitted to each protected example. Fitted without it, the score of an example would be larger by
-        # the factor N / (N - leverage).
+        # The axis was fitted to the protected examples themselves. Had one been left out of the fit, its score would be
+        # larger by the factor N / (N - leverage).
         leverage = _leverage(gram, len(protected), factor, shrink)
         scores = protected @ axis * len(protected) / (len(protected) - leverage).clamp_min(1.0)
         weight = _SLOPE * axis / scores.std().clamp_min(1e-12)
         bias = _SLOPE * (scores.mean() / scores.std().clamp_min(1e-12) + LIMIT - _LENIENCY / len(rows))
-        # Convert the weights of a summary to a quadratic function of a step's inputs.
+        # Convert the weights of the summary's moments to a quadratic function of a time step's inputs.
         number = len(background.centre)
         weight, shift = weight / background.deviation, (weight / background.deviation) @ background.mean.double()
         upper = torch.triu_indices(number, number)

@@ -1,7 +1,7 @@
-"""The affine layer that holds corrections. Its inputs are the keys of corrections, which change its outputs.
+"""The affine layer that holds corrections. Corrections are looked up by the layer's inputs, and change its outputs.
 
-Editing the outputs of a layer leaves its inputs unchanged, so the keys of a correction stay the same whatever is
-corrected later. Everything else about corrections relies on this.
+Editing the outputs of a layer leaves its inputs unchanged, so later corrections never change the keys of earlier ones.
+Everything else about corrections relies on this.
 """
 
 from collections.abc import Generator
@@ -21,8 +21,8 @@ class AffineLayer:
     """A linear map, or a convolution over time, whose output is `site`.
 
     The inputs of its module are `(batch, time, inputs)` for a linear map and `(batch, inputs, time)` for a convolution.
-    The key of an output step is what that step is computed from, `(width,)`: the inputs of a linear map, or the inputs
-    within the window of a convolution.
+    The key of an output step, `(width,)`, consists of the inputs that the step is computed from: all inputs of a linear
+    map, or those within the window of a convolution.
 
     Args:
         site: the output of the layer.
@@ -75,13 +75,13 @@ class AffineLayer:
         return self.inputs * self.kernel
 
     def inputs_last(self, inputs: Tensor) -> Tensor:
-        """Return the module's inputs as a view `(batch, time, inputs)`. Those of a linear map may have no time axis."""
+        """Return the module's inputs with `inputs` last, as a view. Those of a linear map may lack the time axis."""
         if inputs.dim() == 2:
             return inputs.unsqueeze(1)
         return inputs.mT if self.convolution else inputs
 
     def map(self, inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Apply another affine map of the same keys.
+        """Apply another affine map to the same keys.
 
         Args:
             inputs: the module's inputs.

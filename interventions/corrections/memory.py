@@ -1,15 +1,15 @@
-"""A memory of corrections: an intervention that makes a model give corrected answers, without training.
+"""A memory of corrections: an intervention that makes a model give the corrected answers, without training.
 
     memory = Memory.new(protected)                              # protected: inputs to leave alone (protect.py)
     result = correct(model, memory, 1, loss, is_correct)        # decoding now gives the corrected text (correct.py)
     with intervene(model, memory): model(audio)                 # an empty memory is the identity
     memory.remove(1)                                            # restores the state before the correction
 
-A correction changes the outputs of one affine layer. (A) `find_change` searches for the smallest change, among those
-that a map of the layer's inputs can make, after which free decoding gives the corrected text (`search.py`); (B) a ridge
-map over all corrections makes these changes and generalises them (`ridge.py`); (C) a codebook of the map's residuals
-keeps each correction exact (`codebook.py`). At convolutions a gate disables the map for examples that resemble
-protected ones more than corrected ones (`gate.py`).
+A correction changes the outputs of one affine layer. (A) `find_change` searches for the smallest change after which
+free decoding gives the corrected text, among the changes that a map of the layer's inputs can make (`search.py`); (B) a
+ridge map over all corrections makes these changes and generalises them (`ridge.py`); (C) a codebook of the map's
+residuals keeps each correction exact (`codebook.py`). At convolutions a gate disables the map for examples that
+resemble protected ones more than corrected ones (`gate.py`).
 """
 
 from collections.abc import Mapping
@@ -89,7 +89,7 @@ class Memory(Intervention):
         self.corrections.add(number, entry)
 
     def remove(self, number: int) -> Entry:
-        """Remove a correction and return it. Raises ValueError if there is none of that number."""
+        """Remove a correction and return it. Raises ValueError if no correction has this number."""
         return self.corrections.remove(number)
 
     def entry(self, inputs: Tensor, values: Tensor, targets: Tensor | None = None) -> Entry:
@@ -112,7 +112,7 @@ class Memory(Intervention):
         Args:
             inputs: `(time, inputs)`, the layer's inputs.
             steps: number of output steps.
-            residual_scale: how far each step may change on its own, which the codebook then stores.
+            residual_scale: how far each step may change on its own. The codebook stores these changes.
         """
         if self.parts == "codebook":
             return EditSubspace.unrestricted(steps)
@@ -129,7 +129,7 @@ class Memory(Intervention):
 
     @torch.no_grad()
     def mapped(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the ridge map's outputs without the gate, and the part of them that is folded into the weights.
+        """Return the ridge map's outputs without the gate, and the part of these that is folded into the weights.
 
         Both are `(steps, units)`, for inputs `(time, inputs)`.
         """
@@ -152,7 +152,7 @@ class Memory(Intervention):
         return edit
 
     def _ridge_map(self) -> tuple[Tensor, Tensor]:
-        """Return the weight and bias that are not folded into the model's weights."""
+        """Return the weight and bias of the part of the ridge map that is not folded into the model's weights."""
         fit = self.corrections.fitted()
         if self.folded is None:
             return fit.weight, fit.bias
@@ -210,9 +210,9 @@ class Memory(Intervention):
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """A memory on a device: one map of the inputs for both parts.
+    """A memory on a device, with a single map of the inputs for both the ridge map and the codebook.
 
-    The first `units` rows of the map are added, scaled by the gate; the others are looked up in the codebook.
+    The map's first `units` outputs are added, scaled by the gate; the others are keys to look up in the codebook.
     """
 
     weight: Tensor

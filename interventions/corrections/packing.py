@@ -1,7 +1,7 @@
 """Convert memories and corrections to and from the bytes and JSON that a correction store contains.
 
-Format 4 writes what format 3 wrote under clearer names (`targets`, `quantisation_levels`). Formats 1 to 3 can be read;
-formats 1 and 2 have no gate, and their regression targets are the changes themselves.
+Format 4 has the contents of format 3 under clearer names (`targets`, `quantisation_levels`). Formats 1 to 3 can be
+read; formats 1 and 2 have no gate, and their regression targets are the changes themselves.
 """
 
 import json
@@ -30,7 +30,7 @@ _BACKGROUND = ("axes", "centre", "mean", "deviation", "rows")  # stored as gate.
 
 
 def memory_to_json(memory: Memory) -> dict[str, Any]:
-    """Return all of an empty memory except its tensors."""
+    """Return everything about an empty memory except its tensors, as JSON data."""
     layer = asdict(memory.protected.layer) | {"site": site_to_json(memory.protected.layer.site)}
     levels = memory.protected.quantisation_levels
     return {"layer": layer, "strength": memory.ridge_strength, "quantisation_levels": levels}
@@ -73,7 +73,7 @@ def pack_entry(entry: Entry) -> bytes:
 
 
 def entry_from(tensors: Mapping[str, Tensor]) -> Entry:
-    """Return the correction with these tensors, in any format."""
+    """Return the correction that these tensors describe, in any format."""
     named = {name: tensors.get(name, tensors.get(_OLD_NAMES.get(name, name))) for name in _ENTRY}
     if named["targets"] is None and named["values"] is not None:
         named["targets"] = named["values"].clone()
@@ -103,13 +103,13 @@ def unpack(blob: bytes) -> dict[str, Tensor]:
 
 
 def to_json(facts: Mapping[str, Any]) -> str:
-    """Return facts as the text that a store contains."""
+    """Return facts as JSON text for a store."""
     return json.dumps(facts, ensure_ascii=False)
 
 
 @contextmanager
 def damage(what: str, advice: str) -> Generator[None, None, None]:
-    """Raise FileError if the data that are read in the block are damaged."""
+    """Raise FileError if the block fails because the data that it reads are damaged."""
     from safetensors import SafetensorError
 
     try:

@@ -16,9 +16,9 @@ from interventions.corrections.gate import BackgroundStatistics
 from interventions.corrections.layer import AffineLayer, power_of_two, rms
 from interventions.moments import Moments
 
-DIMENSIONS = 32  # of projected keys; 100 corrections of speech work equally well with 24 to 64
+DIMENSIONS = 32  # of projected keys; with 100 speech corrections, 24 to 64 work equally well
 SAMPLE = 4000  # number of keys in the sample
-_LEVELS = 16  # quantisation steps that make up the layer's output scale
+_LEVELS = 16  # number of quantisation steps in the layer's output scale
 _HEADROOM = 1.25  # how far an input may exceed the largest protected one before it is clipped
 
 
@@ -38,8 +38,8 @@ class Protected:
         projection: `(dimensions, width)`, which together with `offset` maps a key to its whitened principal components.
         offset: `(dimensions,)`.
         sample: `(number, dimensions)`, a sample of protected keys, projected.
-        background: how protected examples vary as a whole, for the gate; None without a gate (for a linear map, or a
-            single example).
+        background: how whole protected examples vary, for the gate; None if there is no gate (for a linear map, or if
+            there is a single protected example).
         quantisation_levels: number of `value_step`s that make up `output_scale`.
     """
 
@@ -96,7 +96,7 @@ class Protected:
         axes, deviations = axes[:, -dimensions:], variances[-dimensions:].clamp_min(0).sqrt()
         input_step = power_of_two(_HEADROOM * largest / 127)
         key_step = torch.cat([input_step.repeat_interleave(layer.kernel), torch.ones(1)]).double()
-        # Directions that vary little compared with the rounding of keys get little weight.
+        # Directions in which keys vary little compared with their rounding get little weight.
         rounding = ((axes * key_step[:-1, None]).square().sum(0) / 12).sqrt()
         projection = (axes / (deviations + 8 * rounding + 1e-6 * deviations[-1] + 1e-30)).T
         offset = projection @ mean
@@ -144,8 +144,8 @@ class Protected:
         return float((self.projection * steps).square().sum().div(12).sqrt())
 
     def radii(self, projected: Tensor) -> Tensor:
-        """Return the distance of each of `(number, dimensions)` to the nearest protected key, `(number,)`.
+        """Return the distance `(number,)` from each projected key `(number, dimensions)` to the nearest protected key.
 
-        It is at least four times the distance by which quantisation moves a key.
+        The distance is at least four times the distance by which quantisation moves a key.
         """
         return torch.cdist(projected, self.sample).amin(1).clamp_min(4 * self.rounding)

@@ -1,4 +1,4 @@
-"""Ridge regression over corrections, with exact sums: removing a correction restores them bit for bit.
+"""Ridge regression over corrections, with exact sums: removing a correction restores the earlier sums bit for bit.
 
 With keys K (steps, width) and targets R (steps, units) of each correction, the map D minimises
 `sum |D k - r|^2 + strength * mean over protected keys of |D k|^2` (Meng et al. 2023, "Mass-editing memory in a
@@ -20,8 +20,8 @@ from interventions.corrections.search import EditSubspace
 # float32 holds the sum of this many products of 8-bit integers exactly (127 ** 2 * 1024 < 2 ** 24).
 _BLOCK = 1024
 _JITTER = 1e-4  # share of a key's second moment that is added, so that directions without variance have a solution
-_TRIES = 10  # how often the jitter is raised tenfold; few protected keys of many inputs, quantised, may need more
-_MIN_GAIN = 1e-3  # share of a correction's strongest direction below which directions are ignored
+_TRIES = 10  # how often the jitter may be raised tenfold, as few quantised protected keys with many inputs may need
+_MIN_GAIN = 1e-3  # directions weaker than this share of a correction's strongest one are ignored
 
 
 class RidgeSums:
@@ -35,11 +35,11 @@ class RidgeSums:
             self.values = torch.zeros(units, width, dtype=torch.float64)
 
     def add(self, inputs: Tensor, targets: Tensor) -> None:
-        """Add a correction: quantised `inputs` `(time, inputs)` int8 and `targets` `(steps, units)` int16."""
+        """Add a correction, given its quantised `inputs` `(time, inputs)` int8 and `targets` `(steps, units)` int16."""
         self._update(inputs, targets, 1)
 
     def remove(self, inputs: Tensor, targets: Tensor) -> None:
-        """Remove a correction that was added, which restores the sums bit for bit."""
+        """Remove a correction that was added. This restores the sums without it, bit for bit."""
         self._update(inputs, targets, -1)
 
     def _update(self, inputs: Tensor, targets: Tensor, sign: int) -> None:

@@ -2,8 +2,8 @@
 
 The size of a change is its cost in the memory's ridge regression (`interventions/corrections/ridge.py`). A change is
 cheap if an affine map can make it with little effect on protected inputs and on earlier corrections, so the search
-prefers changes that generalise to similar inputs. What no map can achieve, each time step may change on its own; the
-codebook stores these changes.
+prefers changes that generalise to similar inputs. For what no map can achieve, each time step may also change on its
+own; the codebook stores these changes.
 """
 
 # Tensor.norm has no annotations.
@@ -22,7 +22,7 @@ from interventions.sites import Site
 from interventions.steer import Steer
 
 _GROWTH = 10  # after this many steps the step length has doubled, after twice as many it has tripled
-_TOUCHED = 0.1  # a time step counts as changed from this share of the largest change
+_TOUCHED = 0.1  # a time step counts as changed if it changes by at least this share of the largest change
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Search:
 
     Adam, with one second moment for all coordinates (so that it follows the direction of the gradient), minimises the
     loss plus a penalty on the mean cost of the change per time step, which decays to zero. It stops if free decoding
-    gives the text and the loss is at most `margin`. If nothing is found, the search restarts with a larger
-    `residual_scale`; if the memory did not reproduce what was found, with a smaller margin.
+    gives the text and the loss is at most `margin`. If no change is found, the search restarts with a larger
+    `residual_scale`; if the memory does not reproduce the change that was found, with a smaller margin.
 
     Args:
         steps: maximum number of gradient steps.
@@ -40,7 +40,7 @@ class Search:
         penalty: weight of the cost.
         margin: loss per character or token at which to stop.
         rounds: maximum number of searches.
-        residual_scale: how far each time step may change on its own, at the cost of changing the map's output by 1.
+        residual_scale: how far each time step may change on its own at the cost of a change of the map's output by 1.
     """
 
     steps: int = 80
@@ -53,7 +53,7 @@ class Search:
 
 @dataclass(frozen=True, eq=False)
 class EditSubspace:
-    """The possible changes at a layer, as linear functions of coordinates z `(rank, units)` at the cost |z|^2.
+    """The possible changes at a layer, as linear functions of coordinates z `(rank, units)`, which cost |z|^2.
 
     Both maps are scaled so that coordinates of size 1 give changes of about size 1 at each step.
 
@@ -99,7 +99,7 @@ class Change:
 
     @property
     def touched(self) -> Tensor:
-        """Bool `(steps,)`: the time steps that change by at least a tenth of the largest change."""
+        """The mask `(steps,)` of the time steps that change by at least a tenth of the largest change."""
         lengths = self.values.norm(dim=1)
         return (lengths > 0) & (lengths >= _TOUCHED * lengths.max())
 
@@ -123,12 +123,12 @@ def find_change(
     Args:
         model: the model.
         site: the layer's output.
-        subspace: the changes that can be made.
+        subspace: the possible changes.
         size: scale of the layer's outputs.
         loss: runs the model on one example and returns the loss of the corrected text.
         is_correct: decodes the example freely and returns whether the corrected text results.
         search: settings.
-        interventions: what else to apply to the model, before the change.
+        interventions: further interventions, applied to the model before the change.
     """
     total, rank = subspace.change.shape
     z = torch.zeros(rank, site.units)

@@ -53,7 +53,7 @@ CREATE TABLE corrections (
     tensors BLOB
 );
 """
-# Adding to a store of an older format upgrades it, because older versions could not read what is added.
+# Adding to a store of an older format upgrades the store, because older versions could not read the new correction.
 _UPGRADE = f"UPDATE memory SET format = {FORMAT} WHERE format < {FORMAT}"
 
 
@@ -62,11 +62,11 @@ class Record:
     """A correction as the store lists it.
 
     Args:
-        number: its number.
-        made: when it was made (UTC, ISO 8601).
+        number: number of the correction.
+        made: when the correction was made (UTC, ISO 8601).
         author: who made it.
         facts: further JSON data.
-        bytes: size of its tensors in the file; 0 if it has none.
+        bytes: size of the correction's tensors in the file; 0 if it has none.
     """
 
     number: int
@@ -80,7 +80,7 @@ class CorrectionStore:
     """The corrections of one model, in an SQLite file.
 
     Raises:
-        FileError: If there is no file, or it is not a correction store, has a newer format, or belongs to another
+        FileError: If the file does not exist, is not a correction store, has a newer format, or belongs to another
             model.
     """
 
@@ -110,7 +110,7 @@ class CorrectionStore:
         try:
             with connected(path) as database:
                 return database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] > 0
-        except sqlite3.DatabaseError:  # another kind of file, which opening it reports
+        except sqlite3.DatabaseError:  # not an SQLite file; opening the store reports it
             return True
 
     @classmethod
@@ -197,7 +197,7 @@ class CorrectionStore:
             return _inserted(database.execute(query, row))
 
     def remove(self, number: int) -> Record:
-        """Remove a correction, and return its record. Raises FileError if there is none of that number."""
+        """Remove a correction, and return its record. Raises FileError if no correction has this number."""
         record = self.record(number)
         with self._open() as database, writing(database):
             if not database.execute("DELETE FROM corrections WHERE number = ?", (number,)).rowcount:
@@ -212,7 +212,7 @@ class CorrectionStore:
         return [Record(number, made, author, json.loads(facts), size) for number, made, author, facts, size in rows]
 
     def record(self, number: int) -> Record:
-        """Return the record of a correction. Raises FileError if there is none of that number."""
+        """Return the record of a correction. Raises FileError if no correction has this number."""
         for record in self.records():
             if record.number == number:
                 return record
@@ -237,10 +237,10 @@ class CorrectionStore:
 
     @classmethod
     def load(cls, path: Path | str, exported: Path | str, fingerprint: str) -> tuple["CorrectionStore", list[int]]:
-        """Import an export into the store at `path`, which is created if it does not exist: completely or not at all.
+        """Import an export, completely or not at all, into the store at `path`, which is created if it does not exist.
 
-        An empty store keeps the numbers of the export; otherwise corrections get new numbers. Corrections that are
-        already there, with the same text, author and time, are skipped.
+        An empty store keeps the numbers of the export; otherwise corrections get new numbers. Corrections that the
+        store already has, with the same text, author and time, are skipped.
 
         Args:
             path: the file of the store.
@@ -286,11 +286,11 @@ class CorrectionStore:
         return store, numbers
 
     def copy(self, path: Path | str, fingerprint: str, folded: Tensor) -> None:
-        """Write a copy for the model into whose weights the ridge map is folded.
+        """Write a copy of the store for another model: the one with the ridge map folded into its weights.
 
         Args:
             path: the file to write.
-            fingerprint: fingerprint of that model.
+            fingerprint: fingerprint of the other model.
             folded: `(units, width + 1)`, the ridge map; see `Memory`.
         """
         with atomic(path) as part, self._open() as database:
