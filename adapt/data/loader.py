@@ -31,7 +31,7 @@ class Reader(Protocol):
         ...
 
     def read(self, example: Any, /, speed: float = 1.0) -> Tensor:
-        """Return the input, `(time,)`; `speed` is a factor, for audio. Raises InputError for an unusable example."""
+        """Return the input, `(time,)`; audio is sped up by the factor `speed`. Raises InputError if it is unusable."""
         ...
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MAX_NEURONS = 20  # rows in the table of neurons of a comparison
 MAX_LEFT_OUT = 12  # groups named among those left out
-FEW_FOLDS = 20  # with fewer, no single neuron may be able to reach significance
+FEW_FOLDS = 20  # with fewer, few neurons can be significant, or none
 
 LAYERS_HELP = (
     "Distance: how far the mean activations of the group are from those of its reference, in standard deviations of a "

@@ -1,7 +1,7 @@
-"""The report's figures as inline SVG: intervals, learning curves, and one cell per neuron.
+"""The report's figures as inline SVG: axes, intervals, bars, and strips with one cell per neuron.
 
-Only the curves contain text. The other figures scale with the page, so text in them would be unreadably small on a
-phone.
+Axes, intervals and bars place their parts in percentages, so they fit any width at the same text size. Strips scale as
+a whole, and contain no text, because it would be unreadably small on a phone.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ def shade_key() -> list[tuple[str, Markup]]:
     return [(name, swatch.format(cell)) for name, cell in zip(["identical", *names, "new unit"], cells, strict=True)]
 
 
-# For each shade, the largest share of all neurons (of all layers) that may have a higher score.
+# For each shade, the upper bound of the share of all neurons (of all layers) that have a higher score.
 TOP_SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
 _SCORE_SHADES = (*SHADES[:0:-1][: len(TOP_SHARES)], "#eef1f4")
 

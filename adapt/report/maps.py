@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from adapt.introspect.topography.result import MapsResult
     from adapt.introspect.topography.vectors import Array
 
-MIN_SIZE, MAX_SIZE = 64, 112  # bounds of an image's width in pixels; it grows with the number of units in between
+MIN_SIZE, MAX_SIZE = 64, 112  # bounds of an image's width in pixels; between them, two pixels per unit
 MAX_GROUPS = 60
 MAX_CHANGED = 16
 SHOWN = 6  # groups of a layer shown before the reader expands it, in maps with before and after

@@ -184,7 +184,7 @@ def _group_table(name: str, key: str, groups: Sequence[GroupResult], metric: Met
         key=lambda change: (sign * change[0], change[1]),
     )
     left_out = max(0, len(changes) - MAX_GROUPS)
-    if left_out:  # leave out the groups in the middle, which changed least
+    if left_out:  # leave out the middle: neither the most improved nor the most worsened groups
         changes = changes[: MAX_GROUPS // 2] + changes[-(MAX_GROUPS // 2) :]
     scale = figures.metric_axis([values for _, _, group in changes for values in (group.before, group.after)], [metric])
     rows = [

@@ -1,4 +1,4 @@
-"""Sentence pairs from an English-German grammar of templates with slots, in which German words agree in gender.
+"""Sentence pairs from an English-German grammar of templates with slots, in which German words agree.
 
 A template is an English sentence and a German one, such as "{name} lost the {gear}. | {name} hat {den gear} verloren.".
 Both have the same slots, and one row of a slot's table fills the slot in both languages. In German:

@@ -63,7 +63,7 @@ def speak(
         voice: a name from `voices()`, such as "en-us".
         variant: a speaker variant from `variants()`, such as "m3"; None for the voice's own.
         rate_wpm: words per minute, 80 to 450.
-        pitch: the mean pitch, 0 to 99; 50 is the variant's own.
+        pitch: from 0 to 99; 50 is the variant's own.
         pitch_range: how much the pitch varies, from 0 (monotone) to 99; 50 is the variant's own.
 
     Raises:
