@@ -127,7 +127,10 @@ def _module(model: nn.Module, site: Site) -> nn.Module:
     # A subclass, or a method that a wrapper set on the object, may compute something else with these weights.
     if known is None or type(module).forward is not known.forward or "forward" in vars(module):
         names = ", ".join(kind.__name__ for kind in _FOLDABLE)
-        raise ValueError(f"{refused}a {type(module).__name__} is not affine in its own weights, as {names} are.")
+        raise ValueError(
+            f"{refused}the output of this {type(module).__name__} may not be affine in its weights. "
+            f"Expected one of {names}, with its own forward method."
+        )
     own = dict(module.named_parameters(recurse=False, remove_duplicate=False))
     for name in ("weight", "bias"):
         if name not in own and getattr(module, name) is not None:

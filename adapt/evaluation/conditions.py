@@ -105,7 +105,10 @@ def saved(
     factors = _numbers("strengths", strengths)
     _check_controls(controls)
     if controls and not any(isinstance(one, Steer) for one in interventions):
-        raise InputError(f"controls={controls}: only steering vectors have controls, and '{path}' has none. Give 0.")
+        raise InputError(
+            f"controls={controls}: only steering vectors have controls, but none was "
+            f"selected from '{path}'. Give controls=0."
+        )
     lines = {"interventions": interventions}
     for seed in range(controls):
         # Each vector of a control is drawn with a different seed.

@@ -34,12 +34,12 @@ def marian_config(
     positions: int = 256,
     beams: int = 1,
 ) -> Path:
-    """Write the folder that the option `config` of `hf_translation` names, and return it.
+    """Write a folder for the option `config` of `hf_translation`, and return its path.
 
-    It has config.json, generation_config.json and a tokenizer (BPE), which is trained on the sentences. The joint
-    vocabulary has the layout of published Marian models: "</s>" is 0, "<unk>" is 1, and "<pad>" is the last token,
-    which also starts the decoder. Encoder, decoder and output layer share one embedding. The same sentences always give
-    the same files, byte for byte.
+    The folder has config.json, generation_config.json and a tokenizer (BPE), which is trained on the sentences. The
+    joint vocabulary has the layout of published Marian models: "</s>" is 0, "<unk>" is 1, and "<pad>" is the last
+    token, which also starts the decoder. Encoder, decoder and output layer share one embedding. The same sentences
+    always give the same files, byte for byte.
 
     Args:
         folder: The folder to write to.

@@ -54,7 +54,7 @@ def find_cut(model: Model) -> Cut:
                   if parameter.requires_grad and name.startswith(f"{module}.")]  # fmt: skip
         lowest = min(lowest, max(places)[1]) if places else lowest
     if lowest == 0:
-        raise UncachedError(f"the lowest trained layer, '{names[0]}', is the first")
+        raise UncachedError(f"the first layer, '{names[0]}', is trained")
     possible = model.cuts
     if not possible:
         raise UncachedError("this network runs on one utterance at a time")

@@ -344,9 +344,9 @@ def edit(change):
 @pytest.mark.parametrize(
     ("case", "reason"),
     [
-        (block, "TransformerEncoderLayer is not affine in its own weights"),
-        (subclass, "Odd is not affine"),
-        (wrapped, "Linear is not affine"),
+        (block, "TransformerEncoderLayer may not be affine in its weights"),
+        (subclass, "Odd may not be affine"),
+        (wrapped, "Linear may not be affine"),
         (weight_norm, "'conv'.*weight is not a parameter, but computed from others"),
         (old_weight_norm, "'conv'.*weight is not a parameter, but computed from others"),
         (tied, "'head'.*tied to 'embed.weight'"),

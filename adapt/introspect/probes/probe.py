@@ -176,8 +176,8 @@ def probe(
     """
     if method not in METHODS or not 0 < held_out < 1 or max_per_class < 2 or controls < 1:
         raise InputError(
-            f"Expected method {', '.join(METHODS)}; held_out above 0 and below 1; max_per_class of at least 2; and "
-            f"controls of at least 1. Got method={method!r}, held_out={held_out!r}, max_per_class={max_per_class!r}, "
+            f"method must be one of {', '.join(METHODS)}, held_out above 0 and below 1, max_per_class at least 2 and "
+            f"controls at least 1. Got method={method!r}, held_out={held_out!r}, max_per_class={max_per_class!r}, "
             f"controls={controls!r}."
         )
     known = list(signature(METHODS[method]).parameters)[3:]

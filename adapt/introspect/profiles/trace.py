@@ -36,7 +36,7 @@ def time_base_of(model: Model, site: Site) -> TimeBase:
 
 @dataclass
 class ForwardTrace:
-    """The outputs of a forward pass over a batch, from which groupings label steps.
+    """The outputs of a forward pass over a batch. Groupings use them to label the steps.
 
     Args:
         model: The model that ran.

@@ -122,9 +122,10 @@ def similarity(
     """
     if method not in get_args(Method) or sample_by not in (None, *get_args(SampleBy)) or steps < 1:
         raise InputError(
-            f"Expected method {', '.join(get_args(Method))}; sample_by step, example or None; and at least one step. "
-            f"Got method={method!r}, sample_by={sample_by!r}, steps={steps!r}. Representational similarity (rsa) "
-            "compares groups and has its own function, adapt.introspect.similarity.rsa.rsa."
+            f"method must be one of {', '.join(get_args(Method))}; sample_by must be step, example or None; and steps "
+            f"must be at least 1. Got method={method!r}, sample_by={sample_by!r}, steps={steps!r}. "
+            "Representational similarity (rsa) compares groups and has its own function, "
+            "adapt.introspect.similarity.rsa.rsa."
         )
     models = [model] if other is None else [model, other]
     chosen = [list(model.sites if sites is None else sites)]

@@ -9,7 +9,7 @@ ERRORS = {
     "measure=similarity measure.steps=1.5": "measure.steps must be a whole number",
     "measure=similarity measure.steps=0": "steps must be a whole number of at least 1",
     "measure=similarity measure.sites=3": "measure.sites must be a name or a list of names",
-    "measure=similarity measure.method=rv": "Expected method cka",
+    "measure=similarity measure.method=rv": "method must be one of cka",
     "measure=similarity measure.method=rsa": "phoneme",
     "measure=similarity measure.target=phoneme": "target=phoneme is only for method=rsa",
     "measure=similarity measure.method=rsa measure.sample_by=step": "sample_by=step does not apply to method=rsa",

@@ -46,7 +46,7 @@ def test_counts_are_those_of_the_model(base, training, tmp_path):
     assert (own.trained, whole.trained) == (last, total)
     assert (own.weight_bytes, own.gradient_bytes) == (4 * total, 4 * last)
     assert 8 * last <= own.state_bytes <= 8 * last + 100 and whole.state_bytes >= 8 * total  # AdamW: two a weight
-    assert own.prefix.startswith("9 of 11 layers, ") and whole.prefix.endswith("is the first")
+    assert own.prefix.startswith("9 of 11 layers, ") and whole.prefix.endswith("is trained")
     # The upper two layers are all that runs; the input gradient stops above the first of them.
     assert own.forward_flops < 0.2 * whole.forward_flops and own.backward_flops < 2 * own.forward_flops
     assert 1.5 * whole.forward_flops < whole.backward_flops < 2 * whole.forward_flops

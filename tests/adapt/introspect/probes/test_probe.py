@@ -206,7 +206,7 @@ def test_errors(models, examples, pairs, tmp_path):
             probe(model, inputs, Loader(), name)
     with pytest.raises(InputError, match="After the split by accent, fewer than two classes"):
         probe(model, examples, Loader(), "accent", split_by="accent")
-    with pytest.raises(InputError, match="Expected method linear, probeless"):
+    with pytest.raises(InputError, match="method must be one of linear, probeless"):
         probe(model, examples, Loader(), method="svm")
     with pytest.raises(InputError, match="method=linear has the options strength, mix; got penalty"):
         probe(model, examples, Loader(), penalty=1.0)

@@ -209,7 +209,7 @@ def test_svcca_of_a_model_with_itself_and_errors(given):
     with pytest.raises(InputError, match="method=svcca.*rows; got 12"):
         similarity(model, examples, Loader(), method="svcca", sample_by="example")
     for wrong in ({"method": "cca"}, {"sample_by": "frame"}, {"steps": 0}):
-        with pytest.raises(InputError, match="Expected method cka"):
+        with pytest.raises(InputError, match="method must be one of cka"):
             similarity(model, examples, Loader(), **wrong)
 
 
