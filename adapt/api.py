@@ -8,12 +8,14 @@
 The classes here add methods to the plain data classes of the other modules. The commands use the same data.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import adapt.comparison.results
+from adapt.checks import check_flag, check_type
 from adapt.comparison.compare import compare as compare_loaded
 from adapt.corrections.model_memory import ModelMemory, corrected
 from adapt.corrections.outcome import Outcome
@@ -142,6 +144,7 @@ class LoadedModel(Loaded):
         Raises:
             InputError: the input cannot be read, or `protected` is missing at the first correction.
         """
+        check_type("text", text, str, "Give the right text.")
         memory = self.memory(store, protected)
         if self.model.reads_audio:
             (given,) = as_utterances(example, sample_rate)  # pyright: ignore[reportArgumentType]
@@ -181,11 +184,14 @@ class AdaptedModel(LoadedModel):
 
     def save(self, folder: Path | str) -> None:
         """Write an adaptation that `load_model` and the commands read: what differs from the base, and which base."""
-        self._trained.save(folder)
+        with _writing(folder):
+            self._trained.save(folder)
 
     def save_model(self, path: Path | str, half: bool = False) -> None:
         """Write the whole model as one safetensors file; `half` stores matrices in 16 bits."""
-        self._trained.save_model(path, half)
+        check_flag("half", half)
+        with _writing(path):
+            self._trained.save_model(path, half)
 
     @property
     def _trained(self) -> Adapted:
@@ -200,10 +206,11 @@ class Comparison(adapt.comparison.results.Comparison):
 
     def write(self, path: Path | str) -> None:
         """Write the report, one HTML page."""
-        write_report(Path(path), self)
+        with _writing(path):
+            write_report(Path(path), self)
 
 
-def load_model(reference: str, base: str | None = None) -> LoadedModel:
+def load_model(reference: Path | str, base: str | None = None) -> LoadedModel:
     """Load a model in eval mode.
 
     Args:
@@ -217,7 +224,8 @@ def load_model(reference: str, base: str | None = None) -> LoadedModel:
     Raises:
         InputError: there is no such model, a file is damaged, or an adaptation does not belong to its base.
     """
-    return LoadedModel(**_values(checkpoint.load_model(reference, base)))
+    check_type("reference", reference, (str, Path), "Give a folder, a file, or a name.")
+    return LoadedModel(**_values(checkpoint.load_model(str(reference), base)))
 
 
 def fine_tune(base: Loaded, splits: Splits, tuning: Tuning = full, **options: Any) -> AdaptedModel:
@@ -272,7 +280,19 @@ def compare(before: Loaded, after: Loaded, splits: Splits, **options: Any) -> Co
     Raises:
         InputError: there is no test data, or the models are for different tasks.
     """
+    for name, loaded in (("before", before), ("after", after)):
+        check_type(name, loaded, Loaded, "load_model() and fine_tune() return one.")
+    check_type("splits", splits, Splits, "Give Splits(test=...).")
     return Comparison(**_values(compare_loaded(before, after, splits, **options)))
+
+
+@contextmanager
+def _writing(path: Path | str) -> Iterator[None]:
+    check_type("path", path, (str, Path), "Give a path to write to.")
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"Cannot write '{path}': {error.strerror}. Give another path.") from None
 
 
 def _adapted(trained: Adapted) -> AdaptedModel:

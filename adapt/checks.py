@@ -89,6 +89,13 @@ def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
         raise _error(name, f"one of {', '.join(map(str, choices))}", value)
 
 
+def check_type(name: str, value: Any, expected: type | tuple[type, ...], hint: str) -> None:
+    """Check that `value` is of an expected type. `hint` says how to get one. Raises InputError."""
+    if not isinstance(value, expected):
+        names = expected if isinstance(expected, tuple) else (expected,)
+        raise _error(name, f"of type {' or '.join(one.__name__ for one in names)}", value, hint)
+
+
 def is_number(value: Any) -> bool:
     """Return whether `value` is a finite int or float. True and False are not numbers here."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

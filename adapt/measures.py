@@ -1,6 +1,7 @@
 """The measures of `innertune introspect` as functions for notebooks: `measures.profiles(model, splits)`.
 
-Each returns plain data with a `summary`, `figures`, `save` and `load`; the pages that draw them are in `adapt.report`.
+`weights` reads no data: `measures.weights(adapted, "us-english")`. Each returns plain data with a `summary`, `figures`,
+`save` and `load`; the pages that draw them are in `adapt.report`.
 """
 
 from adapt.introspect.attribution.measure import attribution

@@ -73,6 +73,13 @@ def check_output(cfg: DictConfig) -> Path:
         if not cfg.resume:
             raise InputError(f"'{folder}' holds an unfinished run. Give resume=true to continue it, or overwrite=true.")
         _check_same_options(folder, _flat(_saved(saved)), _flat(without_free(cfg)))
+    elif run_files.read_list(folder) is None:
+        theirs = [name for name in ("report.html", "card.json") if (folder / name).exists()]
+        if theirs:
+            raise InputError(
+                f"'{folder / theirs[0]}' is not from a run, and this run would replace it. Give another output=..., or "
+                "overwrite=true to replace it."
+            )
     return folder
 
 
@@ -184,8 +191,21 @@ def without_free(cfg: DictConfig) -> dict[str, Any]:
 def _listed(folder: Path) -> list[str]:
     listed = run_files.read_list(folder)
     if listed is None and (folder / "config.yaml").is_file():
+        _check_is_run(folder / "config.yaml")
         return run_files.old_files(folder)
     return listed or []
+
+
+def _check_is_run(config: Path) -> None:
+    try:
+        saved = OmegaConf.load(config)
+    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError):
+        return  # damaged, as a failing disk may leave it
+    if saved and "seed" not in saved:
+        raise InputError(
+            f"'{config}' is not the file of a run: it has no seed. overwrite=true deletes runs only. Give another "
+            "output=..., or move the file."
+        )
 
 
 def _saved(path: Path) -> dict[str, Any]:

@@ -44,6 +44,8 @@ class FileRecorder:
         if listed is not None:
             _write(folder, {*listed, NAME})
         self._listed = set(read_list(folder) or ())
+        # What others put into listed folders before this process began, such as a user's notes in a killed run.
+        self._others = self._in_folders(self._listed) - self._listed
         self._file = os.open(folder / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         # If a folder is a link, libraries may use its target's path (Lightning resolves the folder of checkpoints).
         links = {entry.name: entry.path for entry in os.scandir(folder) if entry.is_symlink() and entry.is_dir()}
@@ -68,11 +70,11 @@ class FileRecorder:
     def existing(self) -> list[str]:
         """The listed paths that exist, and what other programs wrote into folders that the run made, sorted."""
         listed = {entry for entry in read_list(self._folder) or () if os.path.lexists(self._folder / entry)}
+        return sorted(listed | (self._in_folders(listed) - self._others))
+
+    def _in_folders(self, listed: set[str]) -> set[str]:
         folders = [entry.rstrip("/") for entry in listed if entry.endswith("/")]
-        for name in folders:
-            if not (self._folder / name).is_symlink():
-                listed |= _below(self._folder, name)
-        return sorted(listed)
+        return set().union(*(_below(self._folder, name) for name in folders if not (self._folder / name).is_symlink()))
 
     def stop(self, tidy: bool = True) -> None:
         """Stop recording. `tidy` rewrites the list without files that no longer exist."""

@@ -9,6 +9,7 @@ from inspect import signature
 from typing import Concatenate, ParamSpec
 
 from adapt.data.tuning_data import TuningData
+from adapt.errors import InputError
 from adapt.models.model import Model
 from adapt.tuning import bias_norm
 from adapt.tuning import layers as _layers
@@ -23,6 +24,8 @@ P = ParamSpec("P")
 
 def _tuning(function: Callable[Concatenate[Model, TuningData | None, P], Tuned]) -> Callable[P, Tuning]:
     def bind(*args: P.args, **kwargs: P.kwargs) -> Tuning:
+        if args and isinstance(args[0], Model):
+            raise InputError(f"tunings.{function.__name__} must be called: give tunings.{function.__name__}(...).")
         # Report wrong arguments here, where they are given, and not when training starts.
         bound = signature(function).bind(None, None, *args, **kwargs)
         given = dict(list(bound.arguments.items())[2:])

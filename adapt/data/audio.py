@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adapt.data.kinds import unexpected
 from adapt.data.manifest import Utterance
 from adapt.data.recording import Recording
 from adapt.errors import InputError
@@ -25,6 +26,8 @@ class AudioReader:
         """Return the duration in seconds, without reading all of the audio."""
         if isinstance(utterance, Recording):
             return utterance.duration
+        if not isinstance(utterance, Utterance):
+            raise unexpected(utterance, "audio")
         if utterance.duration is not None:
             return utterance.duration
         import soundfile
@@ -36,8 +39,10 @@ class AudioReader:
         """Return the samples, `(samples,)`; a `speed` above 1 shortens them. Raises InputError as `read_audio` does."""
         if isinstance(utterance, Recording):
             samples = resample(torch.from_numpy(utterance.samples), utterance.sample_rate, self.sample_rate)
-        else:
+        elif isinstance(utterance, Utterance):
             samples = read_audio(utterance, self.sample_rate)
+        else:
+            raise unexpected(utterance, "audio")
         return resample(samples, round(self.sample_rate * speed), self.sample_rate)
 
 

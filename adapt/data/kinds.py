@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from adapt.data.example import Example
 from adapt.data.manifest import Utterance
@@ -19,6 +19,12 @@ def with_text(example: Example, text: str) -> Example:
     if isinstance(example, (Utterance, Recording)):
         return replace(example, text=text)
     raise TypeError(f"Expected an utterance, a recording or a sentence pair, got {type(example).__name__}.")
+
+
+def unexpected(example: Any, reads: Literal["audio", "text"]) -> InputError:
+    """Return the error for an example of a kind that the model does not read."""
+    expected = "Utterance or Recording" if reads == "audio" else "Pair"
+    return InputError(f"This model reads {reads}: expected examples of type {expected}, got {type(example).__name__}.")
 
 
 def input_exists(example: Example) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from adapt.data.kinds import unexpected
 from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from adapt.models import hf
@@ -66,7 +67,9 @@ class TextReader:
         return torch.tensor(self.source(pair))
 
     def source(self, pair: Pair) -> list[int]:
-        """Return the tokens of a pair's source, after the prefix."""
+        """Return the tokens of a pair's source, after the prefix. Raises InputError if it is not a pair."""
+        if not isinstance(pair, Pair):
+            raise unexpected(pair, "text")
         return self._tokens("text", f"{self.prefix}{pair.source}")
 
     def target(self, text: str) -> list[int]:

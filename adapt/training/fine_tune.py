@@ -7,10 +7,12 @@ adapted.save("scottish/adaptation")
 import time
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from adapt.checks import check_count, check_flag, check_number, check_type
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
@@ -59,6 +61,7 @@ def fine_tune(
     """
     from torch.optim import AdamW
 
+    check_number("learning_rate", learning_rate, 0.0)
     make = partial(AdamW, lr=learning_rate, weight_decay=0.0)
     options = {"loader": Loader(speeds=SPEEDS, seed=seed), "optimizer": make, "cache": Cache(), **options}
     return _train(base, splits, tuning, epochs, folder, resume, logger, seed, options)
@@ -97,6 +100,7 @@ def pretrain(
     """
     from torch.optim import Adam
 
+    check_number("learning_rate", learning_rate, 0.0)
     make = partial(Adam, lr=learning_rate)
     options = {"loader": Loader(seed=seed), "optimizer": make, "warmup": 0.05, **options}
     return _train(base, splits, full, epochs, folder, resume, logger, seed, options)
@@ -125,6 +129,21 @@ def _train(
     import pytorch_lightning as pl
 
     started = time.perf_counter()
+    check_type("base", base, Loaded, "load_model() returns one.")
+    check_type("splits", splits, Splits, "accents(), domains() and read_splits() return one, or Splits(train=...).")
+    if not callable(tuning):
+        raise InputError(f"tuning must be one of adapt.tunings, such as tunings.head(); got {tuning!r}.")
+    check_count("seed", seed, 0, 2**32 - 1)
+    check_flag("resume", resume)
+    if resume and folder is None:
+        raise InputError("resume=True needs folder=, where the interrupted run is.")
+    known = {name for name, one in signature(prepare).parameters.items() if one.kind is one.KEYWORD_ONLY}
+    if not options.keys() <= known:
+        name = min(options.keys() - known)
+        raise InputError(
+            f"There is no option {name}. Options: epochs, learning_rate, folder, resume, logger, "
+            f"{', '.join(sorted(known - {'resume_from'}))}."
+        )
     pl.seed_everything(seed, verbose=False)
     place = None if folder is None else Path(folder).expanduser()
     interrupted = place is not None and (place / "checkpoints" / "last.ckpt").is_file()

@@ -13,6 +13,7 @@ import adapt
 from adapt import (
     InputError,
     Loader,
+    Pair,
     Splits,
     compare,
     fine_tune,
@@ -103,8 +104,52 @@ def test_a_seed_reproduces_a_run_and_an_interrupted_one_continues(model, splits,
         fine_tune(model, splits, tunings.layers("last 2"), epochs=1, folder=tmp_path, **options)
     resumed = fine_tune(model, splits, tunings.layers("last 2"), epochs=1, folder=tmp_path, resume=True, **options)
     assert resumed.fingerprint == adapted.fingerprint
-    with pytest.raises(TypeError, match="learning_rat"):
-        fine_tune(model, splits, learning_rat=1.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learning_rat": 1.0}, "There is no option learning_rat. Options: epochs, learning_rate,"),
+        ({"learning_rate": "0.1"}, "learning_rate must be a number"),
+        ({"seed": 1.5}, "seed must be a whole number"),
+        ({"resume": True}, "resume=True needs folder="),
+        ({"base": "us-english"}, "base must be of type Loaded; got 'us-english'. load_model"),
+        ({"splits": []}, "splits must be of type Splits"),
+        ({"tuning": "head"}, "tuning must be one of adapt.tunings"),
+        ({"tuning": tunings.head}, r"tunings.head must be called: give tunings.head\(...\)"),
+    ],
+)
+def test_wrong_arguments_of_fine_tune_are_named(model, splits, options, message):
+    with pytest.raises(InputError, match=message):
+        fine_tune(**{"base": model, "splits": splits, "tuning": tunings.head(), **options})
+
+
+def test_data_of_another_kind_are_refused(model, splits):
+    pairs = [Pair("a", "b")]
+    message = "This model reads audio: expected examples of type Utterance or Recording, got"
+    for given, kind in ((pairs, "Pair"), (["a.wav"], "str")):
+        with pytest.raises(InputError, match=f"{message} {kind}"):
+            model.evaluate(given)
+    for function in (measures.similarity, measures.profiles, measures.attribution):
+        with pytest.raises(InputError, match=f"{message} Pair"):
+            function(model, Splits(test=tuple(pairs)))
+    with pytest.raises(InputError, match="This model reads text: expected examples of type Pair, got Utterance"):
+        load_model("weather-en-de").evaluate(splits)
+    with pytest.raises(InputError, match="after must be of type Loaded; got None"):
+        compare(model, None, splits)
+    with pytest.raises(InputError, match="reference must be of type str or Path"):
+        load_model(None)
+
+
+def test_what_cannot_be_written_names_the_path(adapted, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="Cannot write '.*file': "):
+        adapted.save(tmp_path / "file")
+    with pytest.raises(InputError, match=f"Cannot write '{tmp_path}': "):
+        adapted.save_model(tmp_path)
+    with pytest.raises(InputError, match="half must be true or false"):
+        adapted.save_model(tmp_path / "model", half="no")
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_the_command_and_the_function_train_the_same_bits(innertune, base, speech, model, tmp_path):

@@ -198,6 +198,33 @@ def test_a_resumed_run_keeps_its_list(tmp_path):
     assert {"checkpoints/last.ckpt", "late.txt"} <= set(read_list(folder))
 
 
+def test_a_users_file_in_a_killed_run_outlives_its_resume_and_overwriting(tmp_path):
+    folder = open_run(options(tmp_path / "run"))
+    write_results(folder)
+    end_run()
+    (folder / "checkpoints" / "notes.txt").write_text("mine")
+    open_run(options(folder, resume=True))
+    write_text(folder / "checkpoints" / "best.ckpt", "2")
+    end_run()
+    assert "checkpoints/notes.txt" not in read_list(folder) and "checkpoints/best.ckpt" in read_list(folder)
+    open_run(options(folder, overwrite=True))
+    assert tree(folder) == {"checkpoints/", "checkpoints/notes.txt", "config.yaml", "files.jsonl", ".lock"}
+
+
+def test_a_folder_that_is_no_run_keeps_its_files(tmp_path):
+    folder = tmp_path / "mine"
+    (folder / "log").mkdir(parents=True)
+    (folder / "log" / "diary.txt").write_text("mine")
+    (folder / "config.yaml").write_text("mine")
+    with pytest.raises(InputError, match="'.*config.yaml' is not the file of a run"):
+        open_run(options(folder, overwrite=True))
+    (folder / "config.yaml").unlink()
+    (folder / "report.html").write_text("mine")
+    with pytest.raises(InputError, match="'.*report.html' is not from a run, and this run would replace it"):
+        check_output(options(folder))
+    assert tree(folder) == {"log/", "log/diary.txt", "report.html"}
+
+
 HOLD = """
 import sys, time
 from omegaconf import OmegaConf

@@ -32,7 +32,7 @@ OTHERS = "all others"
 def bias(
     loaded: Loaded,
     splits: Splits,
-    loader: Loader,
+    loader: Loader | None = None,
     group_by: str | None = None,
     reference: str | None = None,
     content: str | Sequence[str] | None = None,
@@ -51,7 +51,7 @@ def bias(
     Args:
         loaded: The model.
         splits: The data.
-        loader: Makes the batches.
+        loader: Makes the batches; None for the default.
         group_by: The key of the groups; None for the first of accent, gender, domain and speaker with two groups.
         reference: The group that the others are compared with. None compares each group with all
             others; if there are only two groups, it compares the one with the higher error rate with the other.
@@ -71,7 +71,7 @@ def bias(
     Raises:
         InputError: There are fewer than two groups to compare, or an argument is invalid.
     """
-    model = loaded.model
+    model, loader = loaded.model, loader or Loader()
     places = select_sites(model, sites, part)
     # The units of the output layer are the output itself, and differ wherever the output does.
     places = [site for site in places if site.name != model.sites[-1].name] or places

@@ -20,7 +20,7 @@ from interventions.sites import Site
 def profiles(
     loaded: Loaded,
     splits: Splits,
-    loader: Loader,
+    loader: Loader | None = None,
     groups: str | Sequence[str] | None = None,
     sites: str | Sequence[str] = "*",
     part: str | None = None,
@@ -36,7 +36,7 @@ def profiles(
     Args:
         loaded: The model.
         splits: The data.
-        loader: Makes the batches.
+        loader: Makes the batches; None for the default.
         groups: The keys by which steps are grouped (phoneme, letter, accent, ...); None for those that fit the model
             and the data.
         sites: A glob over the names of sites, or a list of them.
@@ -57,6 +57,7 @@ def profiles(
     check_counts(1, max_groups=max_groups, min_steps=min_steps, folds=folds)
     if window is not None and not (isinstance(window, (int, float)) and window > 0):
         raise InputError(f"window must be a time above 0 in seconds, or null; got {window!r}.")
+    loader = loader or Loader()
     keys, pairs = _keys(groups), _pairs(scores)
     chosen, sets = select_examples(model, splits, examples)
     keys = fitting_keys(model, chosen, sets) if keys is None else keys

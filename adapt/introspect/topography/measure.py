@@ -21,7 +21,7 @@ from interventions.sites import Site
 def topography(
     loaded: Loaded,
     splits: Splits,
-    loader: Loader,
+    loader: Loader | None = None,
     groups: str | None = None,
     reference_model: str | None = None,
     layout: str = "sorted_grid",
@@ -39,7 +39,7 @@ def topography(
     Args:
         loaded: The model.
         splits: The data.
-        loader: Makes the batches.
+        loader: Makes the batches; None for the default.
         groups: The key of the groups (phoneme, letter, accent, ...); None for the first that fits the model and data.
         reference_model: Another model, such as a run of this one, whose profiles are drawn in the same places.
         layout: A name in `adapt.introspect.topography.layouts.LAYOUTS`, or "learned" for the grids on which one of the
@@ -58,7 +58,7 @@ def topography(
         raise InputError(f"layout must be one of {', '.join((*LAYOUTS, LEARNED))}; got {layout!r}.")
     check_counts(1, max_groups=max_groups, min_steps=min_steps)
     check_counts(0, seed=seed)
-    model = loaded.model
+    model, loader = loaded.model, loader or Loader()
     places = select_sites(model, sites, part)
     chosen, sets = select_examples(model, splits, examples)
     if groups is not None and not isinstance(groups, str):
