@@ -1,4 +1,4 @@
-"""`innertune correct`: store corrected transcripts or translations, which the model gives from now on."""
+"""Store corrected transcripts or translations, which the model gives from now on."""
 
 import getpass
 import logging

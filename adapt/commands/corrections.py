@@ -1,4 +1,4 @@
-"""`innertune corrections`: list, show, remove, export, import, fold and evaluate the corrections of a model."""
+"""List, show, remove, export, import, fold and evaluate the corrections of a model."""
 
 import json
 import logging
