@@ -220,6 +220,21 @@ def paired_intervals(before: TextScores, after: TextScores, seed: int = 0) -> di
     }
 
 
+def more_than_chance(count: int, total: int) -> bool:
+    """Return whether so many of `total` 95 % intervals lie on one side of 0 that it is unlikely by chance.
+
+    Args:
+        count: The number of intervals that lie on the side of interest; by chance, 2.5 % of them do.
+        total: The number of intervals.
+
+    Returns:
+        True if the one-sided binomial test is significant at 5 %. It takes intervals as independent.
+    """
+    from scipy.stats import binomtest
+
+    return count > 0 and float(binomtest(count, total, 0.025, "greater").pvalue) < 0.05
+
+
 def unpaired_intervals(first: TextScores, second: TextScores, seed: int = 0) -> dict[str, tuple[float, float]]:
     """Return the 95 % interval of the difference, first minus second, of each metric.
 

@@ -185,7 +185,7 @@ def without_free(cfg: DictConfig) -> dict[str, Any]:
     """Return the resolved options that affect the result."""
     values = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items() if key not in _FREE}
+    return {str(key): value for key, value in values.items() if key not in (*_FREE, "title")}
 
 
 def _listed(folder: Path) -> list[str]:

@@ -11,6 +11,7 @@ from adapt.data.loader import Loader
 from adapt.distributed import is_first
 from adapt.models.inference import decode_examples
 from adapt.models.model import Model
+from adapt.report import wording
 from adapt.run import output_folder
 
 log = logging.getLogger(__name__)
@@ -23,11 +24,20 @@ def interrupted(cfg: DictConfig) -> Path | None:
     return folder if not cfg.get("dry_run", False) and (resumes or not is_first()) else None
 
 
-def decode_sets(model: Model, sets: Mapping[str, Sequence[Example]], loader: Loader) -> dict[str, list[str]]:
-    """Decode each set, and log its metrics."""
+def decode_sets(
+    title: str, model: Model, sets: Mapping[str, Sequence[Example]], loader: Loader, warn_of: str | None = None
+) -> dict[str, list[str]]:
+    """Decode each set, and log the title and the metrics.
+
+    If `warn_of` names the model, warn if the model gets next to nothing right.
+    """
+    log.info("%s", title)
     hypotheses = {}
     for name, examples in sets.items():
         hypotheses[name] = decode_examples(model, model.task, examples, loader, name)
         scores = model.task.evaluate([example.text for example in examples], hypotheses[name])
         log.info("  %s: %s (%d %ss)", name, scores, len(scores), model.task.example_name)
+        metric, values = model.task.metrics[0], scores.values()
+        if warn_of is not None and wording.reads_nothing(values[metric.key], metric):
+            log.warning("%s", wording.nothing_read(warn_of, values[metric.key], metric))
     return hypotheses

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits, grouping
 from adapt.checks import check_counts
-from adapt.commands._finish import finish
+from adapt.commands._finish import end_of_run, finish
 from adapt.commands._training import decode_sets, interrupted
 from adapt.comparison.compare import compare_hypotheses
 from adapt.distributed import is_first
@@ -47,20 +47,19 @@ def main(cfg: DictConfig) -> None:
     sets = {name: part for name, part in (("target", splits.test), ("source", splits.source_test)) if part}
     before: dict[str, list[str]] = {}
     if is_first():
-        log.info("Base: %s. Before:", base.reference)
-        before = decode_sets(base.model, sets, run.loader)
+        before = decode_sets(f"Base: {base.reference}. Before:", base.model, sets, run.loader, base.reference)
     adapted = run.fit(folder, logger, started)
     if adapted is None:
         return
     trained = time.perf_counter()
     adapted.save(folder / "adaptation")
-    log.info("After:")
-    after = decode_sets(adapted.loaded.model, sets, run.loader)
+    after = decode_sets("After:", adapted.loaded.model, sets, run.loader)
     comparison = compare_hypotheses(
         base, adapted.loaded, sets, before, after, loader=run.loader, group_by=grouping(cfg.data),
         trained=adapted.trained, trained_rows=adapted.rows, trained_factors=adapted.factor_counts, causes=cfg.causes,
         compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips, title=cfg.title, history=adapted.history,
         skipped=run.skipped, config=OmegaConf.to_yaml(cfg, resolve=True), selection=adapted.selection_summary,
+        run=end_of_run(cfg, adapted.loaded.model, splits),
     )  # fmt: skip
     comparison = replace(comparison, seconds=adapted.seconds + time.perf_counter() - trained)
     finish(

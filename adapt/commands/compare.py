@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits, grouping
 from adapt.checks import check_counts
-from adapt.commands._finish import finish
+from adapt.commands._finish import end_of_run, finish
 from adapt.comparison.compare import compare
 from adapt.data.splits import check_splits
 from adapt.errors import InputError
@@ -33,7 +33,7 @@ def main(cfg: DictConfig) -> None:
     comparison = compare(
         before, after, splits, loader=build(cfg.loader), group_by=grouping(cfg.data), causes=cfg.causes,
         compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips, title=cfg.title, skipped=skipped,
-        config=OmegaConf.to_yaml(cfg, resolve=True),
+        config=OmegaConf.to_yaml(cfg, resolve=True), run=end_of_run(cfg, after.model, splits),
     )  # fmt: skip
     finish(folder, cfg, comparison, after.header, after.fingerprint, build(cfg.logger)(folder))
 

@@ -2,11 +2,13 @@
 
 import logging
 import time
+from dataclasses import asdict
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits
+from adapt.commands._finish import end_of_run
 from adapt.commands._training import interrupted
 from adapt.comparison.compare import measure_or_warn
 from adapt.comparison.grids import measure_smoothness
@@ -17,7 +19,7 @@ from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.state import model_fingerprint
 from adapt.report.logged import log_result
-from adapt.run import check_output, close_run, command_line, open_run
+from adapt.run import check_output, close_run, open_run
 from adapt.training.prepare import Run, prepare
 
 log = logging.getLogger(__name__)
@@ -53,8 +55,8 @@ def main(cfg: DictConfig) -> None:
     card = {
         "model": saved.header(),
         "fingerprint": model_fingerprint(saved),
-        "command": command_line(),
         **facts,
+        **asdict(end_of_run(cfg, saved, run.splits)),
         "results": {name: metrics[name] for name in ("target", "source", "topographic") if name in metrics},
     }
     close_run(folder, metrics, card)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from adapt.checks import check_counts
 from adapt.comparison.causes import find_causes
+from adapt.comparison.facts import RunFacts, run_facts
 from adapt.comparison.grids import measure_smoothness
 from adapt.comparison.hypotheses import GROUP_BY, score_hypotheses
 from adapt.comparison.neurons import compare_neurons as compare_all_neurons
@@ -17,6 +18,7 @@ from adapt.comparison.words import word_changes
 from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
+from adapt.data.names import model_name, set_names
 from adapt.errors import InputError
 from adapt.introspect.topography.cells import cells_of_model
 from adapt.introspect.weights.change import WeightChange, weight_change
@@ -37,9 +39,10 @@ def compare(
     causes: int = 40,
     compare_neurons: int = 100,
     audio_clips: int = 6,
-    title: str = "Before and after",
+    title: str | None = None,
     skipped: Sequence[str] = (),
     config: str = "",
+    run: RunFacts | None = None,
 ) -> Comparison:
     """Compare two models on the target and source test sets.
 
@@ -54,9 +57,10 @@ def compare(
         causes: The number of examples per set used to measure causes (`find_causes`); 0 skips it.
         compare_neurons: The number of examples per set used to compare neurons; 0 skips it.
         audio_clips: The maximum number of recordings in the report; 0 for none.
-        title: The title of the report.
+        title: The title of the report; None names the models and the data.
         skipped: For the report, a sentence about each line of the data that could not be used.
         config: The configuration as YAML, for the report.
+        run: Facts about the run; None collects them.
 
     Returns:
         The comparison as plain data, which `adapt.report.page.write_report` turns into a report.
@@ -99,6 +103,7 @@ def compare(
         title=title,
         skipped=skipped,
         config=config,
+        run=run or run_facts(after.model, sets),
     )
     return replace(comparison, seconds=time.perf_counter() - started)
 
@@ -118,12 +123,13 @@ def compare_hypotheses(
     causes: int = 0,
     compare_neurons: int = 0,
     audio_clips: int = 0,
-    title: str = "Before and after",
+    title: str | None = None,
     history: Sequence[Mapping[str, float]] = (),
     seconds: float = 0.0,
     skipped: Sequence[str] = (),
     config: str = "",
     selection: str = "",
+    run: RunFacts | None = None,
 ) -> Comparison:
     """Compare two models whose hypotheses (transcripts or translations) are already known.
 
@@ -146,12 +152,13 @@ def compare_hypotheses(
         causes: The number of examples per set used to measure causes (`find_causes`); 0 skips it.
         compare_neurons: The number of examples per set used to compare neurons; 0 skips it.
         audio_clips: The maximum number of recordings in the report; 0 for none.
-        title: The title of the report.
+        title: The title of the report; None names the models and the data.
         history: The values logged after each training epoch.
         seconds: The duration of the run.
         skipped: A sentence about each line of the data that could not be used.
         config: The configuration as YAML, for the report.
         selection: A sentence on how the trained parameters were selected.
+        run: Facts about the run, for the end of the report.
 
     Returns:
         The comparison as plain data.
@@ -168,6 +175,7 @@ def compare_hypotheses(
         )
         for name, examples in sets.items()
     }
+    names = set_names(sets)
     comparison = Comparison(
         before_name=before.reference,
         after_name=after.reference,
@@ -177,15 +185,25 @@ def compare_hypotheses(
         weights=_weights(before, after, trained, trained_rows, trained_factors),
         metrics=task.metrics,
         example_name=task.example_name,
-        title=title,
+        title=title or _title(before, after, names, bool(history)),
         words=words,
         history=[dict(row) for row in history],
         seconds=seconds,
         skipped=list(skipped),
         config=config,
         selection=selection,
+        set_names=names,
+        run=run,
     )
     return _look_inside(comparison, before, after, sets, loader, causes, compare_neurons, audio_clips)
+
+
+def _title(before: Loaded, after: Loaded, names: Mapping[str, str], adapted_now: bool) -> str:
+    """Return a title that names the models and the target: `us-english, adapted to Scottish English`."""
+    old, new, target = model_name(before.reference), model_name(after.reference), names.get("target")
+    if adapted_now or after.header.get("base", {}).get("fingerprint") == before.fingerprint:
+        return f"{old}, adapted to {target}" if target else f"{old}, adapted"
+    return f"{old} and {new}, compared on {target}" if target else f"{old} and {new}, compared"
 
 
 def measure_or_warn(name: str, measure: Callable[..., T], *arguments: Any) -> T | None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from adapt.comparison.causes import Causes
+from adapt.comparison.facts import RunFacts
 from adapt.comparison.grids import TopographicSmoothness
 from adapt.comparison.neurons import NeuronComparison
 from adapt.comparison.recordings import AudioClip
@@ -24,6 +25,7 @@ from interventions.files import FileError, read_tensors, write_tensors
 
 FORMAT = 1
 _KIND = "comparison"
+_ADDED = {"set_names": {}, "run": None}  # fields that version 0.1.0 did not write
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Comparison:
         skipped: A sentence about each line of the data that could not be used.
         config: The configuration of the run as YAML.
         selection: A sentence on how the trained parameters were selected.
+        set_names: What the examples of each set have in common, by set: an accent, a domain, a speaker or a file.
+        run: Date, command, versions, machine, amount of data, seed and learning rate. None if not recorded.
     """
 
     before_name: str
@@ -94,6 +98,8 @@ class Comparison:
     skipped: list[str] = field(default_factory=list)
     config: str = ""
     selection: str = ""
+    set_names: dict[str, str] = field(default_factory=dict)
+    run: RunFacts | None = None
 
     def save(self, path: Path | str) -> None:
         """Write the comparison to a JSON file, and its tensors to a safetensors file of the same name."""
@@ -124,7 +130,7 @@ class Comparison:
         if stored.get("tensors_sha256") != _sha256(tensor_path):
             raise FileError(f"'{tensor_path}' does not belong to '{path}'. Copy both files from the same run.")
         try:
-            return from_json(cls, stored, tensors)
+            return from_json(cls, _ADDED | stored, tensors)
         except (KeyError, TypeError, ValueError) as error:
             raise FileError(f"'{path}' is not a complete comparison ({error!r}). Run it again.") from None
 

@@ -143,8 +143,7 @@ class SteeringResult:
         better = "" if self.chosen.better else ", but none was better than the unmodified model"
         text = (
             f"Steering at {site} with coefficient {coefficient:g} (the best of {settings} settings on validation "
-            f"data{better}) changes {metric.label} on {away} {_change(by_group[away], metric)}, and on {toward} "
-            f"{_change(by_group[toward], metric)}"
+            f"data{better}) {_effect(away, by_group[away], metric)}, and {_effect(toward, by_group[toward], metric)}"
         )
         controls = [point for point in here if point.control and point.line.startswith(f"{away}{CONTROL}")]
         if controls:
@@ -153,11 +152,15 @@ class SteeringResult:
         return f"{text}."
 
 
-def _change(point: SweepPoint, metric: Metric) -> str:
+def _effect(group: str, point: SweepPoint, metric: Metric) -> str:
+    """Describe the effect on a group: `WER on ann from 50.0 to 40.0 %`, or that there is none."""
     before, after = (metric.scale * values[metric.key] for values in (point.unmodified, point.quality))
     low, high = (metric.scale * end for end in point.difference[metric.key])
     difference = f"{low:+.1f} to {high:+.1f}".replace("-", "−")
-    return f"from {before:.1f} to {after:.1f}{_unit(metric)} (difference {difference})"
+    values = f"{before:.1f} to {after:.1f}{_unit(metric)}, 95 % interval of the difference {difference}"
+    if low <= 0 <= high:
+        return f"has no effect on {group} ({metric.label} {values}, which includes 0)"
+    return f"changes {group} ({metric.label} {values})"
 
 
 def _unit(metric: Metric) -> str:

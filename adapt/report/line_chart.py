@@ -27,7 +27,9 @@ def history_curve(name: str, style: str, history: Sequence[Mapping[str, float]],
     return Curve(name, style, {epoch: value for epoch, value in values.items() if math.isfinite(value)})
 
 
-def line_chart(title: str, lines: Sequence[Curve], unit: str = "", x_label: str = "epoch") -> Markup | None:
+def line_chart(
+    title: str, lines: Sequence[Curve], unit: str = "", x_label: str = "epoch", x_names: Sequence[str] = ()
+) -> Markup | None:
     """Plot lines over epochs, or over the quantity that `x_label` names.
 
     Args:
@@ -35,6 +37,7 @@ def line_chart(title: str, lines: Sequence[Curve], unit: str = "", x_label: str 
         lines: The lines; those without values are left out.
         unit: The unit of the values, appended to each number.
         x_label: The label of the horizontal axis.
+        x_names: The names of the x values 0, 1, 2, ..., written instead of the numbers, at an angle.
 
     Returns:
         The SVG element, or None if no line has a value.
@@ -47,7 +50,9 @@ def line_chart(title: str, lines: Sequence[Curve], unit: str = "", x_label: str 
     places = sorted({place for line in lines for place in line.values})
     vertical = axis(min(0.0, *values), max(values))
     first, span = places[0], places[-1] - places[0]
-    if all(place == int(place) for place in places):
+    if x_names:
+        marks = places
+    elif all(place == int(place) for place in places):
         marks = [float(mark) for mark in range(int(first), int(first + span) + 1, max(1, math.ceil(span / 9)))]
     else:
         marks = [mark for mark in axis(first, first + span, max_ticks=9).ticks if first <= mark <= first + span]
@@ -67,19 +72,17 @@ def line_chart(title: str, lines: Sequence[Curve], unit: str = "", x_label: str 
                 '<text class="y" x="{}" y="{:.1f}">{}</text>'
             ).format(left, right, left - 6, y(tick) + 4, text, y=y(tick))
         )
-    parts += [
-        Markup('<text class="x" x="{:.1f}" y="{}">{:g}</text>').format(x(mark), bottom + 18, round(mark, 9))
-        for mark in marks
-    ]
+    parts += _x_labels({x(mark): mark for mark in marks}, bottom + 18, x_names)
     middle = (left + right) / 2
-    parts.append(Markup('<text class="x" x="{}" y="{}">{}</text>').format(middle, bottom + 34, x_label))
+    if not x_names:
+        parts.append(Markup('<text class="x" x="{}" y="{}">{}</text>').format(middle, bottom + 34, x_label))
     named = [line for line in lines if line.in_legend]
     spacing = min(150, (right - left) // max(1, len(named)))
     for line in lines:
         dots = [(x(place), y(value), place, value) for place, value in sorted(line.values.items())]
         drawn = [
-            Markup('<circle cx="{:.1f}" cy="{:.1f}" r="3"><title>{} {} {:g}: {}</title></circle>').format(
-                a, b, line.name, x_label, place, f"{value:.4g}{unit}"
+            Markup('<circle cx="{:.1f}" cy="{:.1f}" r="3"><title>{} {}: {}</title></circle>').format(
+                a, b, line.name, x_names[int(place)] if x_names else f"{x_label} {place:g}", f"{value:.4g}{unit}"
             )
             for a, b, place, value in dots
         ]
@@ -97,6 +100,18 @@ def line_chart(title: str, lines: Sequence[Curve], unit: str = "", x_label: str 
                 line.style, points, Markup("").join(drawn)
             )
         )
-    return Markup('<svg class="curves" viewBox="0 0 480 246" role="img"><title>{}</title>{}</svg>').format(
-        title, Markup("").join(parts)
+    height = 246 + (6 * max(map(len, x_names)) if x_names else 0)
+    return Markup('<svg class="curves" viewBox="0 0 480 {}" role="img"><title>{}</title>{}</svg>').format(
+        height, title, Markup("").join(parts)
     )
+
+
+def _x_labels(marks: Mapping[float, float], y: float, names: Sequence[str]) -> list[Markup]:
+    """Return the labels of the horizontal axis, given the value at each position: numbers, or upright names."""
+    if names:
+        label = '<text class="name" transform="translate({:.1f} {}) rotate(-90)">{}</text>'
+        return [Markup(label).format(x + 4, y - 6, names[int(mark)]) for x, mark in marks.items()]
+    return [
+        Markup('<text class="x" x="{:.1f}" y="{}">{:g}</text>').format(x, y, round(mark, 9))
+        for x, mark in marks.items()
+    ]

@@ -70,7 +70,10 @@ def write_maps(path: Path | str, result: MapsResult, title: str, config: str = "
 
 
 def map_section(
-    maps: Sequence[TopographicMap], value: str = "activation", sides: tuple[str, str] = ("before", "after")
+    maps: Sequence[TopographicMap],
+    value: str = "activation",
+    sides: tuple[str, str] = ("before", "after"),
+    conclusion: str = "",
 ) -> Markup:
     """Return a `<section>` with maps, their colour scale, and an explanation of how to read them.
 
@@ -81,6 +84,7 @@ def map_section(
         maps: The maps.
         value: What the text calls the values of the profiles.
         sides: The names of before and after, which differ for maps that compare two groups of speakers.
+        conclusion: A sentence that opens the section.
 
     Raises:
         ValueError: There is no map.
@@ -91,7 +95,8 @@ def map_section(
         environment()
         .get_template("maps_section.html.j2")
         .render(
-            layers=[_layer(each, sides) for each in maps],
+            layers=[_layer(each, sides) for each in _most_changed_first(maps)],
+            conclusion=conclusion,
             value=value,
             scale=_image(np.arange(2 * LEVELS + 1)[None], "", "ramp"),
             example=_example(maps[0]),
@@ -102,6 +107,27 @@ def map_section(
         )
     )
     return Markup(section)
+
+
+def _most_changed_first(maps: Sequence[TopographicMap]) -> list[TopographicMap]:
+    """Sort maps by the change of the group that changed most; maps of one model keep their order."""
+    return sorted(maps, key=lambda one: 0.0 if one.after is None else -float(relative_change(one).max()))
+
+
+def relative_change(drawn: TopographicMap) -> Array:
+    """Return how much the profile of each group changed, relative to the layer's typical response.
+
+    Changes are relative to all groups, because any change is large relative to a group that hardly responds. A layer
+    that was silent has a change of 0.
+
+    Raises:
+        ValueError: The map has no profiles after an adaptation.
+    """
+    if drawn.after is None:
+        raise ValueError(f"The map of '{drawn.name}' is of one model. Give one with profiles before and after.")
+    change = np.linalg.norm(drawn.after - drawn.profiles, axis=0)
+    typical = np.sqrt(np.square(drawn.profiles).sum(0).mean())
+    return change / typical if typical else np.zeros_like(change)
 
 
 def map_picture(drawn: TopographicMap) -> tuple[bytes, list[str]]:
@@ -135,10 +161,10 @@ def _layer(drawn: TopographicMap, sides: tuple[str, str]) -> _Layer:
     else:
         change = np.linalg.norm(after - drawn.profiles, axis=0)
         shown = np.argsort(-change, kind="stable")[:MAX_CHANGED]
-        # Changes are relative to all groups, because any change is large relative to a group that hardly responds.
-        typical = np.sqrt(np.square(drawn.profiles).sum(0).mean())
         verb = "changed" if sides == ("before", "after") else "differs"
-        captions = [f"{verb} by {100 * size / typical:.0f} %" if typical else f"silent {sides[0]}" for size in change]
+        captions = [f"{verb} by {100 * size:.0f} %" for size in relative_change(drawn)]
+        if not drawn.profiles.any():
+            captions = [f"silent {sides[0]}"] * len(captions)
         stacks = {sides[0]: drawn.profiles, sides[1]: after, "difference": after - drawn.profiles}
     end = limit(*(stacks[when] for when in stacks if when != "difference"))
     images = {when: shades(canvas.images(values), end) for when, values in stacks.items()}

@@ -12,19 +12,22 @@ from markupsafe import Markup
 from adapt import formatting
 from adapt.comparison.words import MIN_CHANGED
 from adapt.files import write_text
-from adapt.report import figures, wording
-from adapt.report.line_chart import Curve, history_curve, line_chart
+from adapt.report import conclusions, figures, wording
+from adapt.report.causes import cause_tables
+from adapt.report.line_chart import history_curve, line_chart
+from adapt.report.run_facts import run_facts
 from adapt.report.template import environment
 from adapt.report.words import MIN_EXAMPLES, transcript_rows, word_tables
 
 if TYPE_CHECKING:
-    from adapt.comparison.causes import Cause, Causes
     from adapt.comparison.neurons import NeuronComparison
     from adapt.comparison.results import Comparison, GroupResult, SetResult
     from adapt.introspect.weights.change import LayerChange, WeightChange
     from adapt.metrics import Metric
 
 MAX_GROUPS = 100
+_SHOWN_STRIPS = 12  # layers whose neurons are drawn without folding
+_SHOWN_SITES = 5  # sites of the table of neurons that are not folded
 _DENSE = 24  # tables of groups with more rows are set more tightly
 _CURVE_STYLES = ("validation", "second", "third")  # one per metric
 
@@ -59,13 +62,49 @@ def render(comparison: Comparison) -> str:
             weights=comparison.weights and _weights(comparison.weights),
             neurons=comparison.neurons and _neurons(comparison.neurons),
             smoothness=comparison.smoothness,
-            causes=comparison.causes and _causes(comparison.causes, main),
+            causes=comparison.causes and cause_tables(comparison.causes, main),
+            conclusions=_conclusions(comparison, tables),
+            places={name: wording.set_label(comparison, name) for name in comparison.sets},
+            unreadable=[
+                name for name, result in comparison.sets.items() if wording.reads_nothing(result.before[main.key], main)
+            ],
             shades=figures.shade_key(),
+            run_facts=run_facts(comparison),
+            nothing_read=wording.nothing_read,
+            SHOWN_STRIPS=_SHOWN_STRIPS,
             UNITS_PER_ROW=figures.UNITS_PER_ROW,
             share=formatting.share,
             counted=formatting.counted,
         )
     )
+
+
+def _conclusions(comparison: Comparison, tables: Sequence[_GroupTable]) -> dict[str, str]:
+    """Return the sentence that opens each section, by the id of the section."""
+    neurons, main = comparison.neurons, comparison.metrics[0]
+    places = {name: wording.set_label(comparison, name) for name in comparison.sets}
+    opening = {
+        "groups": " ".join(
+            conclusions.about_groups(
+                table.key,
+                [row.better for row in table.rows],
+                [row.clear for row in table.rows],
+                places[table.set],
+                main,
+            )
+            for table in tables
+        ),
+        "words": conclusions.about_words(comparison),
+        "learning": conclusions.about_training(comparison),
+    }
+    if comparison.weights:
+        opening["weights"] = conclusions.about_weights(comparison.weights)
+    if neurons:
+        opening["neurons"] = conclusions.about_neurons(neurons)
+        opening["probes"] = conclusions.about_probes(neurons.probes) if neurons.probes else ""
+    if comparison.causes:
+        opening["causes"] = conclusions.about_causes(comparison.causes, main, places)
+    return opening
 
 
 def _sections(comparison: Comparison, has_groups: bool) -> list[tuple[str, str]]:
@@ -270,75 +309,23 @@ def _state(layer: LayerChange, known: bool) -> str:
     return "frozen: bit-identical" if known else "bit-identical"
 
 
-@dataclass(frozen=True)
-class _CauseRow:
-    """A row of the table of causes: the metric with a part applied alone, and with it reverted."""
-
-    cause: Cause
-    applied: float
-    applied_interval: tuple[float, float]
-    applied_verdict: wording.Verdict
-    reverted: float
-    reverted_interval: tuple[float, float]
-    reverted_verdict: wording.Verdict
-    picture: Markup
-
-
-def _causes(causes: Causes, metric: Metric) -> dict[str, Any]:
-    return {
-        "tables": {name: _cause_table(causes, name, metric) for name in causes.examples},
-        "not_reverted": causes.not_reverted,
-        "patched": {name: _patched(causes, name) for name in causes.losses},
-        "layers": [patched.layer for patched in causes.patched],
-    }
-
-
-def _cause_table(causes: Causes, name: str, metric: Metric) -> dict[str, Any]:
-    key = metric.key
-    ends = causes.before[name][key], causes.after[name][key]
-    values = [effects[name].values[key] for cause in causes.parts for effects in (cause.applied, cause.reverted)]
-    scale = figures.axis(0.0, max(round(metric.scale * value, 9) for value in (*ends, *values)))
-    rows = []
-    for cause in causes.parts:
-        applied, reverted = cause.applied[name], cause.reverted[name]
-        rows.append(
-            _CauseRow(
-                cause,
-                applied.values[key],
-                applied.difference[key],
-                wording.verdict(applied.difference[key], metric),
-                reverted.values[key],
-                reverted.difference[key],
-                wording.verdict(reverted.difference[key], metric),
-                figures.cause_row(cause.part, (applied.values[key], reverted.values[key]), ends, metric, scale),
-            )
-        )
-    return {"ends": ends, "rows": rows, "labels": figures.axis_labels(scale), "examples": causes.examples[name]}
-
-
-def _patched(causes: Causes, name: str) -> Markup | None:
-    numbered = list(enumerate(causes.patched, start=1))
-    lines = [
-        Curve("into after", "second", {n: layer.into_after[name] for n, layer in numbered}),
-        Curve("into before", "validation", {n: layer.into_before[name] for n, layer in numbered}),
-    ]
-    return line_chart(f"Loss on the {name} set with patched activations", lines, x_label="layer")
-
-
 def _neurons(neurons: NeuronComparison) -> dict[str, Any]:
     from adapt.report.maps import map_section
     from adapt.report.probes import probe_table
     from adapt.report.similarity import similarity_figure
 
     group_by = neurons.group_by.replace("_", " ")
+    by_change = sorted(neurons.sites, key=lambda site: (-site.changed / site.units, site.site))
     return {
         "group_by": group_by,
         "examples": neurons.examples,
-        "sites": neurons.sites,
+        "sites": {"shown": by_change[:_SHOWN_SITES], "folded": by_change[_SHOWN_SITES:]},
         "changed": sum(site.changed for site in neurons.sites),
         "units": sum(site.units for site in neurons.sites),
         "similarity": similarity_figure(neurons.similarity),
         "target": neurons.probes and neurons.probes[0].target,
         "probes": neurons.probes and probe_table(*neurons.probes),
-        "maps": map_section(neurons.maps, f"{group_by} profile") if neurons.maps else None,
+        "maps": map_section(neurons.maps, f"{group_by} profile", conclusion=conclusions.about_maps(neurons.maps))
+        if neurons.maps
+        else None,
     }

@@ -52,17 +52,20 @@ def _how_to_read(probe: Probe, reference: Probe | None) -> str:
         f"the mean over {len(probe.classes)} classes. The control task has random labels: one for each speaker "
         "(phonemes: for each phoneme between the same neighbours; tokens: for each previous token). A probe can only "
         "learn them by memorising. Selectivity is the accuracy minus that on the control task. "
-        f"{drawn}. A cross is the control task, and the dashed line is chance."
+        f"{drawn}. A cross is the control task, and the dashed line is chance. Nothing follows from an accuracy whose "
+        "interval reaches down to either."
     )
 
 
 def probe_table(probe: Probe, other: Probe | None = None, names: tuple[str, str] = ("Before", "After")) -> Markup:
     """Return a table with a row for each site: the probe's accuracy and that of its control task.
 
-    A picture shows accuracies as circles, control tasks as crosses, and chance as a dashed line. If `other`, the probe
+    A picture shows accuracies as circles, control tasks as crosses, and chance as a dashed line. Where no accuracy is
+    clearly above chance and the control task, the table says so instead. If `other`, the probe
     of a second model, is given, the first model's circles are open. `names` are the headings of the two models.
     """
     scale = figures.axis(0.0, 100.0)
+    meaningful = probe.above_chance or (other is not None and other.above_chance)
     others = {} if other is None else {row.site: row for row in other.rows}
     lines = []
     for row in probe.rows:
@@ -71,13 +74,17 @@ def probe_table(probe: Probe, other: Probe | None = None, names: tuple[str, str]
         if other is not None:
             cells.append(Markup("<td></td>") if second is None else _accuracy(second))
         last = second or row
+        if meaningful and any(one is not None and one.above_chance(probe.chance) for one in (row, second)):
+            picture = _picture(row, second, names, probe.chance, scale)
+        else:
+            picture = Markup("<small>Nothing follows from this.</small>")
         lines.append(
             Markup(
                 '<tr><th scope="row" class="text"><code>{}</code></th><td class="picture">{}</td>{}<td>{:.1f} %</td>'
                 "<td>{}</td></tr>"
             ).format(
                 row.site,
-                _picture(row, second, names, probe.chance, scale),
+                picture,
                 Markup("").join(cells),
                 100 * last.control,
                 f"{100 * last.selectivity:+.1f}".replace("-", "−"),

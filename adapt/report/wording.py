@@ -22,6 +22,26 @@ def better(words: int) -> str:
     return f"{counted(abs(words), 'word')} {'better' if words > 0 else 'worse'}"
 
 
+def set_label(comparison: Comparison, name: str) -> str:
+    """Return a set's name for a sentence: `Scottish English`, or `the target set` if its examples have no name."""
+    return comparison.set_names.get(name) or f"the {name} set"
+
+
+def reads_nothing(before: float, metric: Metric) -> bool:
+    """Return whether a model gets next to nothing right: an error rate of 90 % or more, or a BLEU below 1."""
+    return before < 1 if metric.higher else before >= 0.9
+
+
+def nothing_read(model: str, before: float, metric: Metric) -> str:
+    """Return the advice for a model that gets next to nothing right."""
+    return (
+        f"{model} gets next to nothing right here: its {metric.label} is {amount(before, metric)}. It was probably not "
+        "trained on this language or kind of data, and little data cannot make up for that. Start from a model that "
+        "was: model.pretrained=OWNER/NAME of the Hugging Face hub, such as openai/whisper-small for speech or "
+        "Helsinki-NLP/opus-mt-en-de for translation, or the folder of one."
+    )
+
+
 def verdict(difference: Sequence[float], metric: Metric) -> Verdict:
     """Return whether a metric got better or worse, given the confidence interval of its paired difference."""
     low, high = difference
@@ -41,16 +61,16 @@ def summary(comparison: Comparison) -> str:
 def _clause(comparison: Comparison, name: str, first: bool) -> str:
     metric, result = comparison.metrics[0], comparison.sets[name]
     before, after, interval = result.before[metric.key], result.after[metric.key], result.difference[metric.key]
-    notes = []
+    notes, place = [], set_label(comparison, name)
     if name == "source":
         lost = before - after if metric.higher else after - before
         notes.append(f"forgetting {points(lost, metric)} points")
     if verdict(interval, metric) == "no clear change":
         notes.append(f"the 95 % interval of the difference, {points_range(interval, metric)} points, includes 0")
         start = f"There is no clear change in {metric.name}" if first else "there is no clear change"
-        clause = f"{start} on the {name} set: {amount(before, metric)} before, {amount(after, metric)} after"
+        clause = f"{start} on {place}: {amount(before, metric)} before, {amount(after, metric)} after"
     else:
-        start = f"{metric.name[0].upper()}{metric.name[1:]} on the {name} set" if first else f"on the {name} set it"
+        start = f"{metric.name[0].upper()}{metric.name[1:]} on {place}" if first else f"on {place} it"
         direction = "fell" if interval[1] < 0 else "rose"
         clause = f"{start} {direction} from {amount(before, metric)} to {amount(after, metric)}"
     if result.before["examples"] < FEW_EXAMPLES:

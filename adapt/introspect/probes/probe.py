@@ -22,6 +22,7 @@ from adapt.introspect.probes.linear import linear
 from adapt.introspect.probes.precision import average_precision, iou
 from adapt.introspect.probes.probeless import probeless
 from adapt.introspect.probes.target import make_target, read_target, sites_of
+from adapt.metrics import more_than_chance
 from adapt.models.model import Model
 from interventions.files import FileError, read_tensors, write_tensors
 from interventions.neurons import Scores
@@ -57,6 +58,10 @@ class ProbeRow:
         """Accuracy minus that on the control task (Hewitt & Liang 2019)."""
         return self.accuracy - self.control
 
+    def above_chance(self, chance: float) -> bool:
+        """Return whether the whole interval of the accuracy is above both chance and the control task."""
+        return self.interval[0] > max(chance, self.control)
+
 
 @dataclass(frozen=True, eq=False)
 class Probe:
@@ -86,6 +91,11 @@ class Probe:
     def chance(self) -> float:
         """The accuracy of guessing."""
         return 1 / len(self.classes)
+
+    @property
+    def above_chance(self) -> bool:
+        """True if more sites are above chance and control than is likely by chance (binomial test at 5 %)."""
+        return more_than_chance(sum(row.above_chance(self.chance) for row in self.rows), len(self.rows))
 
     def save(self, folder: Path | str, **facts: Any) -> list[Path]:
         """Write the probe to a folder, and return the paths of the files.

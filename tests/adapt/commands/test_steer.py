@@ -230,3 +230,15 @@ def test_from_a_notebook_it_is_a_function(base, both):
     result = steer(loaded, splits, group_by="accent", sites="*.conv3", coefficients=2, controls=0, loader=Loader())
     assert [(point.line, point.value) for point in result.points] == [("high", 2.0), ("low", 2.0)]
     assert result.chosen.site == "net.acoustic_model.conv3" and "coefficient 2" in result.summary()
+
+
+def test_an_effect_whose_interval_includes_zero_is_called_none(steered):
+    result = SteeringResult.load(steered)
+    assert result.chosen is not None
+    for point in result.points:
+        point.difference["wer"] = (-0.01, 0.02)
+    text = result.summary()
+    assert "has no effect on high (WER " in text and "has no effect on low (WER " in text and "changes" not in text.split(". A")[0]
+    for point in result.points:
+        point.difference["wer"] = (0.01, 0.02)
+    assert "changes high (WER " in result.summary() and "no effect" not in result.summary()

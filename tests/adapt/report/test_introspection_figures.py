@@ -68,7 +68,9 @@ def test_probes_before_and_after():
         return Probe("accent", "linear", ("a", "b"), rows, Scores({}), {}, 10, 4)
 
     alone, both = str(probe_table(probe(0.75, 0.8))), str(probe_table(probe(0.75, 0.5), probe(0.85, 0.55)))
-    assert alone.count("<circle") == 2 and "75.0 %<small>65.0–85.0 %" in alone and "−5.0" in alone
+    assert "75.0 %<small>65.0–85.0 %" in alone and "−5.0" in alone
+    # The control task is learned better than the target, so nothing is drawn that looks like a finding.
+    assert alone.count("<circle") == 0 and alone.count("Nothing follows from this.") == 2
     assert both.count("<circle") == 4 and "85.0 %<small>75.0–95.0 %" in both and "+30.0" in both
     assert "s1: before 0.750, control 0.500, after 0.850, control 0.550" in both
 
