@@ -51,7 +51,8 @@ LAYERS = (
     ("adapt.metrics",),
     ("adapt.data",),
     ("adapt.build", "adapt.run", "adapt.run_files", "adapt.run_lock", "adapt.renamed", "adapt.formatting"),
-    ("adapt.checks", "adapt.errors", "adapt.files", "adapt.progress", "adapt.distributed"),
+    ("adapt.checks", "adapt.files", "adapt.memory", "adapt.progress", "adapt.distributed"),
+    ("adapt.errors",),
     ("interventions",),
 )
 LEVELS = {place: level for level, places in enumerate(LAYERS) for place in places}

@@ -13,6 +13,7 @@ from interventions.sites import Part, Site, choose_sites
 
 log = logging.getLogger(__name__)
 
+MAX_OUTPUT_UNITS = 4096  # a larger output layer is a vocabulary of tokens, and is read only if it is named
 _SPLITS = ("train", "validation", "test", "source_test", "source_train")
 
 
@@ -21,7 +22,8 @@ def select_sites(model: Model, sites: str | Sequence[str], part: str | None) -> 
 
     Args:
         model: The model.
-        sites: A glob over the names of sites, or a list of names.
+        sites: A glob over the names of sites, or a list of names. "*" leaves out an output layer with more than
+            `MAX_OUTPUT_UNITS` units: with a unit for each token, it would take more room than the rest of the model.
         part: "encoder", "decoder" or "cross-attention"; None: all parts.
 
     Raises:
@@ -30,9 +32,14 @@ def select_sites(model: Model, sites: str | Sequence[str], part: str | None) -> 
     if not isinstance(sites, str) and not (isinstance(sites, Sequence) and all(isinstance(one, str) for one in sites)):
         raise InputError(f"sites must be a glob over names, or a list of names; got {sites!r}.")
     try:
-        return list(choose_sites(model.sites, sites, cast(Part | None, part)))  # `choose_sites` checks `part`
+        chosen = list(choose_sites(model.sites, sites, cast(Part | None, part)))  # `choose_sites` checks `part`
     except ValueError as error:
         raise InputError(f"sites: {error}") from None
+    output = model.sites[-1]
+    if sites == "*" and output in chosen and output.units > MAX_OUTPUT_UNITS and len(chosen) > 1:
+        log.info("Left out: '%s', the output layer, with a unit for each of %d tokens.", output.name, output.units)
+        chosen.remove(output)
+    return chosen
 
 
 def shared_sites(sites: Sequence[Site], other: Model, reference_model: str) -> list[Site]:

@@ -16,6 +16,7 @@ from adapt.introspect.activations import valid_lengths
 from adapt.introspect.profiles.groups import Grouping
 from adapt.introspect.profiles.read import batches_of, forward, group_names, membership
 from adapt.introspect.profiles.trace import TimeBase, time_base_of
+from adapt.memory import check_memory
 from adapt.models.inference import eval_mode
 from adapt.models.model import Model
 from interventions.capture import capture
@@ -34,6 +35,10 @@ class ContentSums:
     def __init__(self, sites: Sequence[Site], groups: int, folds: int, contents: Sequence[str]) -> None:
         self.sites, self.groups, self.folds, self.contents = tuple(sites), groups, folds, tuple(contents)
         cells = (groups, folds, len(self.contents))
+        units = sum(site.units for site in self.sites)
+        needed = units * (4 * groups * folds * len(self.contents) + 8 * len(self.contents))
+        what = f"The sums of {units:,} neurons for {groups} groups, {folds} folds and {len(self.contents)} contents"
+        check_memory(needed, what, "Give fewer sites, groups or contents.")
         self.sums = {
             site.name: {
                 "steps": torch.zeros(cells, dtype=torch.float64),

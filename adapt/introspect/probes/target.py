@@ -14,6 +14,7 @@ from adapt.data.manifest import Utterance
 from adapt.errors import InputError
 from adapt.introspect.activations import map_batches
 from adapt.introspect.sampling import read_rows, reads_text
+from adapt.memory import check_memory
 from adapt.models.inference import eval_mode
 from adapt.models.model import DecoderModel, Model
 from interventions.sites import Site
@@ -223,6 +224,9 @@ def read_target(
     """
     numbers = [number for number in range(len(examples)) if bool((target.examples == number).any())]
     rows_of = [(target.examples == number).nonzero()[:, 0] for number in numbers]
+    units = sum(site.units for site in sites)
+    what = f"{len(target):,} rows of {units:,} neurons at {len(sites)} sites"
+    check_memory(4 * len(target) * units, what, "Give fewer sites, or a smaller max_per_class.")
     activations = {site.name: torch.empty(len(target), site.units) for site in sites}
     device = next(model.parameters()).device
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from adapt.data.example import Example
 from adapt.distributed import rank_and_size
 from adapt.introspect.profiles.profiles import FOLDS, Profiles
+from adapt.memory import check_memory
 from interventions.sites import Site
 
 
@@ -58,6 +59,7 @@ class ProfilesFitter:
         self.sums: dict[str, dict[str, Tensor]] = {}
         # Windows are long, and their sums are kept in 32 bits.
         dtype = torch.float32 if self.windows else torch.float64
+        check_memory(self._bytes(), f"The profiles of {self._size()}", "Give fewer sites, groups or folds.")
         for site in self.sites:
             cells, window = (folds, len(self.groups)), self.windows.get(site.name, 1)
             self.sums[site.name] = {
@@ -67,6 +69,16 @@ class ProfilesFitter:
                 "square": torch.zeros(*cells, site.units, dtype=torch.float64),
                 "product": torch.zeros(*cells, site.units, dtype=torch.float64),
             }
+
+    def _bytes(self) -> int:
+        cells = self.folds * len(self.groups)
+        size = 4 if self.windows else 8
+        per_unit = sum(site.units * (2 * size * self.windows.get(site.name, 1) + 16) for site in self.sites)
+        return cells * per_unit
+
+    def _size(self) -> str:
+        units = sum(site.units for site in self.sites)
+        return f"{units:,} neurons at {len(self.sites)} sites for {len(self.groups)} groups in {self.folds} folds"
 
     def to(self, device: torch.device | str) -> "ProfilesFitter":
         """Move the sums to a device, in place. Returns the fitter."""

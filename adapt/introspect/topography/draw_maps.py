@@ -9,6 +9,7 @@ from adapt.introspect.topography.grid import grid_points
 from adapt.introspect.topography.layouts import LAYOUTS
 from adapt.introspect.topography.maps import TopographicMap
 from adapt.introspect.topography.vectors import Array
+from adapt.memory import check_memory
 from interventions.sites import Site
 
 
@@ -33,6 +34,10 @@ def draw_maps(
     Raises:
         InputError: No site has two groups with enough steps, or the layout fails.
     """
+    largest = max(profiles[0].sites, key=lambda site: site.units)
+    # Distances between all pairs of units, with copies in the layout and in the measures of quality.
+    what = f"Distances between all {largest.units:,} units of '{largest.name}'"
+    check_memory(4 * 8 * largest.units**2, what, "Give other sites.")
     maps: list[TopographicMap] = []
     for site in profiles[0].sites:
         groups = _common_groups(profiles, site, key, min_steps)

@@ -238,7 +238,11 @@ def test_an_effect_whose_interval_includes_zero_is_called_none(steered):
     for point in result.points:
         point.difference["wer"] = (-0.01, 0.02)
     text = result.summary()
-    assert "has no effect on high (WER " in text and "has no effect on low (WER " in text and "changes" not in text.split(". A")[0]
+    assert (
+        "has no effect on high (WER " in text
+        and "has no effect on low (WER " in text
+        and "changes" not in text.split(". A")[0]
+    )
     for point in result.points:
         point.difference["wer"] = (0.01, 0.02)
     assert "changes high (WER " in result.summary() and "no effect" not in result.summary()
