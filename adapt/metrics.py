@@ -11,6 +11,7 @@ from adapt.data.text import normalise
 from adapt.formatting import amount
 
 RESAMPLES = 1000
+EDITS = ("substitutions", "deletions", "insertions")
 
 
 @dataclass(frozen=True)
@@ -61,23 +62,27 @@ class TextScores:
         metrics: The metrics. The first one is the main one.
         statistics: For each metric, numbers of each example, `(examples, numbers)`, that can be summed over examples.
         formulas: For each metric, a function from summed statistics `(..., numbers)` to values of the metric `(...)`.
+        edits: Substituted, deleted and inserted words of each example, `(examples, 3)`; None for translations.
     """
 
     metrics: tuple[Metric, ...]
     statistics: tuple[np.ndarray, ...]
     formulas: tuple[Callable[[np.ndarray], np.ndarray], ...]
+    edits: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.statistics[0])
 
     def __getitem__(self, chosen: np.ndarray) -> "TextScores":
         """Return the scores of some examples, selected by an array of indices or of bools."""
-        return TextScores(self.metrics, tuple(array[chosen] for array in self.statistics), self.formulas)
+        edits = None if self.edits is None else self.edits[chosen]
+        return TextScores(self.metrics, tuple(array[chosen] for array in self.statistics), self.formulas, edits)
 
     def pooled(self, groups: Sequence[np.ndarray]) -> "TextScores":
         """Merge each group of examples (an array of indices) into one, so that speakers can be resampled as a whole."""
         statistics = tuple(np.stack([array[group].sum(0) for group in groups]) for array in self.statistics)
-        return TextScores(self.metrics, statistics, self.formulas)
+        edits = None if self.edits is None else np.stack([self.edits[group].sum(0) for group in groups])
+        return TextScores(self.metrics, statistics, self.formulas, edits)
 
     def values(self) -> dict[str, float]:
         """Return the value of each metric over all examples, by its key."""
@@ -89,11 +94,17 @@ class TextScores:
         return ", ".join(f"{metric.label} {amount(values[metric.key], metric)}" for metric in self.metrics)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the values, their 95 % intervals and the number of examples, as `metrics.json` contains them."""
+        """Return the values, their 95 % intervals and the number of examples, as `metrics.json` contains them.
+
+        For recognition, these include substituted, deleted and inserted words per reference word; their sum is the WER.
+        """
         rows: dict[str, Any] = {}
         values, intervals = self.values(), bootstrap_intervals(self)
         for metric in self.metrics:
             rows |= {metric.key: values[metric.key], f"{metric.key}_interval": intervals[metric.key]}
+        if self.edits is not None:
+            words = self.statistics[0][:, 1].sum()
+            rows |= dict(zip(EDITS, (self.edits.sum(0) / words).tolist(), strict=True))
         return rows | {"examples": len(self)}
 
 
@@ -112,11 +123,13 @@ def error_rates(references: Sequence[str], hypotheses: Sequence[str]) -> TextSco
         raise ValueError("A reference without words has no error rate.")
     characters = jiwer.process_characters(references, hypotheses)
     edits = np.array([_edits(chunks) for chunks in characters.alignments])
-    words = np.stack([word_edits(references, hypotheses), [len(text.split()) for text in references]], axis=1)
+    kinds = word_edit_kinds(references, hypotheses)
+    words = np.stack([kinds.sum(1), [len(text.split()) for text in references]], axis=1)
     return TextScores(
         (WER, CER),
         (words, np.stack([edits, [len(text) for text in references]], axis=1)),
         (_ratio, _ratio),
+        kinds,
     )
 
 
@@ -195,9 +208,21 @@ def word_edits(references: Sequence[str], hypotheses: Sequence[str]) -> np.ndarr
     Raises:
         ValueError: a reference has no word.
     """
+    return word_edit_kinds(references, hypotheses).sum(1)
+
+
+def word_edit_kinds(references: Sequence[str], hypotheses: Sequence[str]) -> np.ndarray:
+    """Return the numbers of substituted, deleted and inserted words of each hypothesis, `(examples, 3)`.
+
+    Raises:
+        ValueError: a reference has no word.
+    """
     import jiwer
 
-    return np.array([_edits(chunks) for chunks in jiwer.process_words(list(references), list(hypotheses)).alignments])
+    aligned = jiwer.process_words(list(references), list(hypotheses)).alignments
+    kinds = ("substitute", "delete", "insert")
+    counts = [[_edits([chunk for chunk in chunks if chunk.type == kind]) for kind in kinds] for chunks in aligned]
+    return np.array(counts).reshape(-1, len(kinds))
 
 
 def bootstrap_intervals(scores: TextScores, seed: int = 0) -> dict[str, tuple[float, float]]:

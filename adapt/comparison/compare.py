@@ -11,6 +11,7 @@ from adapt.comparison.causes import find_causes
 from adapt.comparison.facts import RunFacts, run_facts
 from adapt.comparison.grids import measure_smoothness
 from adapt.comparison.hypotheses import GROUP_BY, score_hypotheses
+from adapt.comparison.matched_pairs import MatchedPairs, matched_pairs
 from adapt.comparison.neurons import compare_neurons as compare_all_neurons
 from adapt.comparison.recordings import make_audio_clips
 from adapt.comparison.results import Comparison
@@ -24,6 +25,7 @@ from adapt.introspect.topography.cells import cells_of_model
 from adapt.introspect.weights.change import WeightChange, weight_change
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
+from adapt.models.task import Task
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -194,8 +196,21 @@ def compare_hypotheses(
         selection=selection,
         set_names=names,
         run=run,
+        matched_pairs={
+            name: _matched_pairs(task, examples, before_hypotheses[name], after_hypotheses[name])
+            for name, examples in sets.items()
+            if task.in_order
+        },
     )
     return _look_inside(comparison, before, after, sets, loader, causes, compare_neurons, audio_clips)
+
+
+def _matched_pairs(
+    task: Task, examples: Sequence[Example], before: Sequence[str], after: Sequence[str]
+) -> MatchedPairs:
+    texts = ([example.text for example in examples], before, after)
+    references, first, second = ([task.normalise(text) for text in each] for each in texts)
+    return matched_pairs(references, first, second)
 
 
 def _title(before: Loaded, after: Loaded, names: Mapping[str, str], adapted_now: bool) -> str:

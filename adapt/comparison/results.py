@@ -12,6 +12,7 @@ import numpy as np
 from adapt.comparison.causes import Causes
 from adapt.comparison.facts import RunFacts
 from adapt.comparison.grids import TopographicSmoothness
+from adapt.comparison.matched_pairs import MatchedPairs
 from adapt.comparison.neurons import NeuronComparison
 from adapt.comparison.recordings import AudioClip
 from adapt.comparison.storage import from_json, to_json
@@ -25,7 +26,7 @@ from interventions.files import FileError, read_tensors, write_tensors
 
 FORMAT = 1
 _KIND = "comparison"
-_ADDED = {"set_names": {}, "run": None}  # fields that version 0.1.0 did not write
+_ADDED = {"set_names": {}, "run": None, "matched_pairs": {}}  # fields that version 0.1.0 did not write
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Comparison:
         config: The configuration of the run as YAML.
         selection: A sentence on how the trained parameters were selected.
         set_names: What the examples of each set have in common, by set: an accent, a domain, a speaker or a file.
+        matched_pairs: NIST's matched-pair test of word errors by set; empty for translations.
         run: Date, command, versions, machine, amount of data, seed and learning rate. None if not recorded.
     """
 
@@ -100,6 +102,7 @@ class Comparison:
     selection: str = ""
     set_names: dict[str, str] = field(default_factory=dict)
     run: RunFacts | None = None
+    matched_pairs: dict[str, MatchedPairs] = field(default_factory=dict)
 
     def save(self, path: Path | str) -> None:
         """Write the comparison to a JSON file, and its tensors to a safetensors file of the same name."""
@@ -137,6 +140,8 @@ class Comparison:
     def figures(self) -> dict[str, Any]:
         """Return the numbers for `metrics.json`: `target.before.wer`, `weights.changed`, ..."""
         values: dict[str, Any] = {name: asdict(result) for name, result in self.sets.items()}
+        for name, test in self.matched_pairs.items():
+            values[name]["matched_pairs"] = asdict(test)
         if self.weights is not None:
             names = ("total", "trained", "parameters", "changed", "buffers_changed")
             values["weights"] = {name: getattr(self.weights, name) for name in names}

@@ -70,6 +70,7 @@ def render(comparison: Comparison) -> str:
             ],
             shades=figures.shade_key(),
             run_facts=run_facts(comparison),
+            word_errors=[(name, text) for name in comparison.sets if (text := wording.word_errors(comparison, name))],
             nothing_read=wording.nothing_read,
             SHOWN_STRIPS=_SHOWN_STRIPS,
             UNITS_PER_ROW=figures.UNITS_PER_ROW,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from adapt.formatting import amount, counted, points, points_range
+from adapt.formatting import amount, counted, points, points_range, probability
+from adapt.metrics import EDITS
 
 if TYPE_CHECKING:
     from adapt.comparison.results import Comparison
@@ -25,6 +26,24 @@ def better(words: int) -> str:
 def set_label(comparison: Comparison, name: str) -> str:
     """Return a set's name for a sentence: `Scottish English`, or `the target set` if its examples have no name."""
     return comparison.set_names.get(name) or f"the {name} set"
+
+
+def word_errors(comparison: Comparison, name: str) -> str:
+    """Return a sentence on the kinds of word errors on a set, and one on the matched-pair test; empty if unknown."""
+    result, test = comparison.sets[name], comparison.matched_pairs.get(name)
+    sentences = []
+    if all(kind in values for kind in EDITS for values in (result.before, result.after)):
+        kinds = [
+            f"{kind} {100 * result.before[kind]:.1f} % before and {100 * result.after[kind]:.1f} % after"
+            for kind in EDITS
+        ]
+        sentences.append(f"Of the words of {set_label(comparison, name)}: {', '.join(kinds)}.")
+    if test is not None and test.p_value is not None:
+        segments = counted(test.segments, "segment")
+        sentences.append(
+            f"NIST's matched-pair test (MAPSSWE) on {segments} with errors: p-value {probability(test.p_value)}."
+        )
+    return " ".join(sentences)
 
 
 def reads_nothing(before: float, metric: Metric) -> bool:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapt.metrics import (
+    EDITS,
     WER,
     Metric,
     TextScores,
@@ -190,3 +191,13 @@ def test_an_unavailable_tokenizer_is_reported(monkeypatch):
 def test_how_values_are_shown():
     assert str(translation_scores(GERMAN, GERMAN)) == "BLEU 100.0, chrF 100.0, TER 0.0"
     assert Metric("wer", "WER", "word error rate").scale == 100 and translation_metrics()[0].scale == 1
+
+
+def test_kinds_of_errors_add_up_to_the_word_error_rate():
+    scores = error_rates(["a b c d", "e f"], ["a x c", "e f g h"])
+    rates = scores.as_dict()
+    assert (rates["substitutions"], rates["deletions"], rates["insertions"]) == (1 / 6, 1 / 6, 2 / 6)
+    assert rates["wer"] == pytest.approx(sum(rates[kind] for kind in EDITS))
+    assert scores[np.array([1])].as_dict()["insertions"] == 1.0
+    pooled = scores.pooled([np.array([0, 1])])
+    assert pooled.as_dict()["insertions"] == 2 / 6 and len(pooled) == 1

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from adapt.comparison.matched_pairs import MatchedPairs
 from adapt.comparison.results import Comparison, GroupResult, SetResult
 from adapt.comparison.words import AlignedWord, Transcript
 from adapt.introspect.weights.change import LayerChange, WeightChange
@@ -361,3 +362,18 @@ def test_only_audio_clips_can_be_played(comparison: Comparison) -> None:
     policies = [next(meta["content"] for meta in own.all("meta") if "http-equiv" in meta) for own in (document, silent)]
     assert ["media-src data:" in policy for policy in policies] == [True, False]
     assert not list(silent.all("audio")) and "embedded in this page" not in silent.text
+
+
+def test_kinds_of_errors_and_the_matched_pair_test_are_shown(comparison: Comparison) -> None:
+    kinds = {"substitutions": 0.3, "deletions": 0.1, "insertions": 0.065}
+    target = comparison.sets["target"]
+    target = replace(target, before={**target.before, **kinds}, after={**target.after, **kinds})
+    tested = replace(
+        comparison,
+        sets={**comparison.sets, "target": target},
+        matched_pairs={"target": MatchedPairs(120, -0.4, 0.0004), "source": MatchedPairs(1, 0.0, None)},
+    )
+    text = section(render(tested), "result")
+    assert "substitutions 30.0 % before and 30.0 % after, deletions 10.0 %" in text
+    assert "(MAPSSWE) on 120 segments with errors: p-value under 0.001." in text and text.count("MAPSSWE") == 1
+    assert tested.figures()["target"]["matched_pairs"]["segments"] == 120
