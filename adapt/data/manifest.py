@@ -29,6 +29,7 @@ class Utterance:
         phonemes: the phonemes, with times in seconds from the start of the utterance; may be empty.
         extra: all other keys of the line.
         where: the file and line that the utterance comes from, for messages.
+        speeds: the speeds of perturbation at which the model can learn it; None for all (`adapt.data.splits`).
     """
 
     audio_filepath: Path
@@ -41,6 +42,7 @@ class Utterance:
     phonemes: tuple[Phoneme, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     where: str = ""
+    speeds: tuple[float, ...] | None = None
 
     @property
     def name(self) -> str:

@@ -5,7 +5,8 @@ import pytest
 import soundfile
 import torch
 
-from adapt.data.audio import read_audio, resample
+from adapt.data.audio import read_audio
+from adapt.data.resampling import resample
 from adapt.data.manifest import Utterance
 from adapt.errors import InputError
 

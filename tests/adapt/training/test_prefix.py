@@ -216,8 +216,8 @@ def test_pairs_are_those_that_the_epochs_ask_for(speech, base):
     for epoch in range(2):
         batches.batch_sampler.set_epoch(epoch)
         list(batches)
-    assert sorted(set(asked.keys)) == needed(len(examples), 2, loader.speeds, 3)
-    assert len(needed(len(examples), None, loader.speeds, 3)) == 3 * len(examples)
+    assert sorted(set(asked.keys)) == needed(examples, 2, loader.speeds, 3)
+    assert len(needed(examples, None, loader.speeds, 3)) == 3 * len(examples)
 
 
 class Asked:
