@@ -106,42 +106,51 @@ def _prefix(utterance: Utterance) -> str:
 def _read_part(path: Path, offset: float, duration: float | None, max_seconds: float) -> tuple[np.ndarray, int]:
     # Returns mono samples and their rate.
     if duration is None:
-        _refuse_cut(path)
-    with open_audio(path) as source:
-        rate, frames, start = source.rate, source.frames, round(offset * source.rate)
-        limit = int(max_seconds * min(rate, _HIGHEST_RATE))
-        wanted = limit + 1 if duration is None else round(duration * rate)
-        if frames is not None:
-            if start >= frames or (duration is not None and start + wanted > frames + _TOLERANCE * rate):
-                _refuse_cut(path)
-                raise _too_short(path, frames / rate, offset, duration)
-            wanted = min(wanted, frames - start) if duration is not None else frames - start
-        if wanted > limit and (frames is not None or duration is not None):
-            raise _too_long(path, wanted / rate, limit / rate)
-        samples, channel = mix(lambda: source.blocks(start, wanted))
-        if len(samples) > limit:
-            raise _too_long(path, None, limit / rate)
-        _check_complete(path, source, len(samples), offset, duration)
+        _refuse_cut(path)  # otherwise its rest would be read as the whole
+    try:
+        with open_audio(path) as source:
+            samples, channel = _mono(path, source, offset, duration, max_seconds)
+            _check_complete(path, source, len(samples), offset, duration)
+    except InputError:
+        _refuse_cut(path)  # the reason behind most other errors
+        raise
     if channel is not None:
         note(ANTIPHASE, str(path))
-    return samples, rate
+    return samples, source.rate
+
+
+def _mono(
+    path: Path, source: AudioSource, offset: float, duration: float | None, max_seconds: float
+) -> tuple[np.ndarray, int | None]:
+    rate, frames, start = source.rate, source.frames, round(offset * source.rate)
+    limit = int(max_seconds * min(rate, _HIGHEST_RATE))
+    wanted = None if duration is None else round(duration * rate)
+    if frames is not None:
+        if start >= frames or (wanted is not None and start + wanted > frames + _TOLERANCE * rate):
+            raise _too_short(path, frames / rate, offset, duration)
+        wanted = frames - start if wanted is None else min(wanted, frames - start)
+    if wanted is not None and wanted > limit:
+        raise _too_long(path, f"{wanted / rate:,.0f} s", limit / rate)
+    samples, channel = mix(lambda: source.blocks(start, limit + 1 if wanted is None else wanted))
+    if len(samples) > limit:
+        raise _too_long(path, f"more than {limit / rate:,.0f} s", limit / rate)
+    return samples, channel
 
 
 def _check_complete(path: Path, source: AudioSource, read: int, offset: float, duration: float | None) -> None:
-    # Compares the number of samples that were read with what was announced or asked for.
-    rate = source.rate
-    if source.frames is None and duration is not None:
-        if read < (duration - _TOLERANCE) * rate or (not read and duration):
-            _refuse_cut(path)
-            raise _too_short(path, offset + read / rate, offset, duration)
-        return
+    # Compares the number of samples that were read with what was asked for and announced.
+    there, decoded = read / source.rate, source.frames is None
+    if decoded and (offset and not read if duration is None else there < duration - _TOLERANCE):
+        raise _too_short(path, offset + there if read else _file_seconds(path, MAX_SECONDS), offset, duration)
     if not read and duration is None:
         raise InputError(f"'{path}' contains no samples.")
-    announced = source.announced
-    wanted = None if announced is None else announced - offset if duration is None else min(duration, announced - offset)
-    if wanted is not None and read < (wanted - (_TOLERANCE if source.frames is not None else _PADDING)) * rate:
+    if source.announced is None or (decoded and duration is not None):
+        return
+    left = source.announced - offset
+    wanted = left if duration is None else min(duration, left)
+    if there < wanted - (_PADDING if decoded else _TOLERANCE):
         raise InputError(
-            f"'{path}' is truncated: its header announces {announced:.2f} s, but only {offset + read / rate:.2f} s "
+            f"'{path}' is truncated: its header announces {source.announced:.2f} s, but only {offset + there:.2f} s "
             "could be read. Copy or download it again, or leave it out."
         )
 
@@ -154,11 +163,10 @@ def _too_short(path: Path, seconds: float, offset: float, duration: float | None
     )
 
 
-def _too_long(path: Path, seconds: float | None, max_seconds: float) -> InputError:
-    lasts = f"more than {max_seconds:,.0f} s" if seconds is None else f"{seconds:,.0f} s"
+def _too_long(path: Path, lasts: str, most: float) -> InputError:
     return InputError(
-        f"'{path}' lasts {lasts}, by its header or its content; at most {max_seconds:,.0f} s are read at once, to bound "
-        "the memory. Split it, or give parts of it by offset and duration."
+        f"'{path}' lasts {lasts}, by its header or its content; at most {most:,.0f} s are read at once, to bound the "
+        "memory. Split it, or give parts of it by offset and duration."
     )
 
 

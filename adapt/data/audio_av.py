@@ -1,5 +1,6 @@
 """Read with FFmpeg (PyAV) what libsndfile cannot read: M4A, MP4, AAC, WEBM, WMA, AMR, 3GP, and the sound of videos."""
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ def open_av(path: Path, reason: str) -> "AVSource":
     Raises:
         InputError: FFmpeg cannot read it either, or it has no audio track.
     """
-    import av
+    from av.error import FFmpegError
 
     try:
         with _opened(path) as (container, track):
@@ -40,7 +41,7 @@ def open_av(path: Path, reason: str) -> "AVSource":
             if not context.sample_rate or not context.channels:
                 raise InputError(f"'{path}' cannot be read as audio ({reason}; its audio track has no samples).")
             return AVSource(path, context.sample_rate, context.channels, _announced(container, track))
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         raise InputError(f"'{path}' cannot be read as audio ({reason}; FFmpeg: {error.strerror}).") from None
 
 
@@ -50,8 +51,16 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
 
     # An open file instead of a path: FFmpeg would take "take 12:30.m4a" for an address.
     options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
-    with open(path, "rb") as raw, av.open(raw, options=options) as container:
+    with _File(path) as raw, av.open(raw, options=options) as container:
         yield container, container.streams.best("audio")
+
+
+class _File(io.FileIO):
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        try:
+            return super().seek(offset, whence)
+        except OSError:  # a damaged header sends FFmpeg beyond any file; to it, -1 is a failed seek
+            return -1
 
 
 def _announced(container: Any, track: Any) -> float | None:
@@ -129,14 +138,14 @@ class AVSource:
 
     def _decoded(self, container: Any, track: Any) -> Iterator[tuple[float | None, np.ndarray]]:
         # Yields the time stamp in seconds and the samples `(frames, channels)` of each decoded frame.
-        import av
+        from av.error import FFmpegError, InvalidDataError
 
         done = 0
         try:
             for packet in container.demux(track):
                 try:
                     frames = packet.decode()
-                except av.error.InvalidDataError:
+                except InvalidDataError:
                     if done:
                         raise
                     continue  # a recording that starts in the middle of a packet
@@ -148,7 +157,7 @@ class AVSource:
                         )
                     done += frame.samples
                     yield frame.time, _as_floats(frame)
-        except av.FFmpegError as error:
+        except FFmpegError as error:
             raise InputError(
                 f"'{self.path}' is broken: it cannot be decoded after {done / self.rate:.2f} s ({error.strerror})."
             ) from None

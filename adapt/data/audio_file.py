@@ -17,7 +17,7 @@ AUDIO_SUFFIXES = (
     ".opus", ".rf64", ".snd", ".sph", ".spx", ".tta", ".voc", ".w64", ".wav", ".webm", ".wma", ".wmv", ".wv",
 )  # fmt: skip
 RATES = (1_000, 1_000_000)  # Hz; a rate outside of it does not belong to speech, or the header is damaged
-BLOCK = 1 << 20  # frames that are read at once
+BLOCK = 1 << 23  # samples that are read at once, of all channels together: 32 MiB
 
 
 class AudioSource(Protocol):
@@ -120,11 +120,11 @@ class SoundFileSource:
     def blocks(self, start: int, count: int) -> Iterator[np.ndarray]:
         import soundfile
 
-        done = 0
+        done, most = 0, max(1, BLOCK // self.channels)
         try:
             self.file.seek(start)
             while done < count:
-                block = self.file.read(min(BLOCK, count - done), dtype="float32", always_2d=True)
+                block = self.file.read(min(most, count - done), dtype="float32", always_2d=True)
                 if not len(block):
                     return
                 done += len(block)

@@ -12,8 +12,8 @@ def mix(read: Callable[[], Iterable[np.ndarray]]) -> tuple[np.ndarray, int | Non
 
     The mean of C unrelated channels has 1/C² of their total power, so the two speakers of a telephone call, or one
     speaker on one of the channels, both stay in the mean. If the mean has less than a tenth of that, channels are in
-    antiphase (one of them was connected the wrong way round). The loudest channel, the first of equals, replaces the
-    mean then. Power is measured without a constant offset.
+    antiphase (one of them was connected the wrong way round). The loudest channel (of equals within 1 %, the
+    first) replaces the mean then. Power is measured without a constant offset.
 
     Args:
         read: Returns the blocks, each `(frames, channels)` float32. It is called again if a channel must be picked.
@@ -54,4 +54,5 @@ class _Power:
             power = self.squares - self.sums**2 / self.frames
         channels, mean = power[:-1], power[-1]
         too_quiet = mean < _LEAST * channels.sum() / len(channels) ** 2
-        return int(channels.argmax()) if too_quiet else None
+        # Rounding makes one of two equal channels louder by chance.
+        return int((channels >= 0.99 * channels.max()).argmax()) if too_quiet else None

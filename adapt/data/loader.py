@@ -18,7 +18,6 @@ from adapt.data.recording import Recording
 from adapt.data.replay import Replay, draw_replay, replay_count
 from adapt.errors import InputError
 
-
 SLOWEST, FASTEST = 0.25, 4.0  # the limits of speed perturbation: beyond, speech is not speech any more
 
 

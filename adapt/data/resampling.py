@@ -23,7 +23,7 @@ def resample(audio: Tensor, rate: int, target: int) -> Tensor:
     Returns:
         The audio, `(resampled_length(samples, rate, target),)`.
     """
-    if rate == target:
+    if rate == target or not len(audio):
         return audio
     if filter_values(rate, target) <= MAX_FILTER_VALUES:
         return _resampler(rate, target)(audio)
