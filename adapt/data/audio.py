@@ -27,6 +27,7 @@ MAX_SECONDS = 3600.0
 _HIGHEST_RATE = 48_000
 _TOLERANCE = 0.05  # seconds by which an utterance may exceed its file: manifests round durations
 _PADDING = 0.1  # seconds by which a decoder may return less than its container announces
+NO_END_MARK = "its last Ogg page is not marked as the last one, so its end may be missing."
 ANTIPHASE = "the channels cancel each other out (antiphase), so the loudest one is read instead of their mean."
 
 
@@ -175,13 +176,16 @@ def _refuse_cut(path: Path) -> None:
     cut = find_cut(path)
     if cut is None:
         return
+    if not cut.certain:
+        note(NO_END_MARK, str(path))
+        return
     there = 0.0
     with suppress(InputError), open_audio(path) as source:
         for block in source.blocks(0, int(MAX_SECONDS * source.rate)):
             there += len(block) / source.rate
     if cut.announced is None:
         what = f"it stops in the middle of a packet after {there:.2f} s" if there else "its end is missing"
-    elif there:
+    elif there and cut.there:
         what = f"its header announces {there * cut.announced / cut.there:.2f} s, but only {there:.2f} s are there"
     else:
         what = f"only {cut.there:,} of {cut.announced:,} bytes are there"

@@ -1,6 +1,7 @@
 """Read with FFmpeg (PyAV) what libsndfile cannot read: M4A, MP4, AAC, WEBM, WMA, AMR, 3GP, and the sound of videos."""
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ def open_av(path: Path, reason: str) -> "AVSource":
             if track is None:
                 raise InputError(f"'{path}' has no audio track.")
             context = track.codec_context
+            if context is None:
+                raise InputError(f"'{path}' cannot be read as audio ({reason}; FFmpeg does not know its codec).")
             if not context.sample_rate or not context.channels:
                 raise InputError(f"'{path}' cannot be read as audio ({reason}; its audio track has no samples).")
             return AVSource(path, context.sample_rate, context.channels, _announced(container, track))
@@ -51,7 +54,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
 
     # An open file instead of a path: FFmpeg would take "take 12:30.m4a" for an address.
     options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
-    with _File(path) as raw, av.open(raw, options=options) as container:
+    with _File(path) as raw, av.open(raw, options=options, metadata_errors="replace") as container:
         yield container, container.streams.best("audio")
 
 
@@ -68,10 +71,10 @@ def _announced(container: Any, track: Any) -> float | None:
         return None
     if track.duration is not None:
         return float(track.duration * track.time_base)
-    tag = track.metadata.get("DURATION")
-    if tag is not None:  # Matroska, for each track: 00:00:02.010000000
-        hours, minutes, seconds = map(float, tag.split(":"))
-        return 3600 * hours + 60 * minutes + seconds
+    # Matroska says it for each track: 00:00:02.010000000
+    tag = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", track.metadata.get("DURATION", ""), re.ASCII)
+    if tag is not None:
+        return 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3])
     alone = len(container.streams) == 1
     return container.duration / 1e6 if alone and container.duration is not None else None
 

@@ -123,7 +123,8 @@ class SoundFileSource:
         done, most = 0, max(1, BLOCK // self.channels)
         try:
             self.file.seek(start)
-            while done < count:
+            # Damaged MP3 files can have more than they announce, and soundfile reads no further.
+            while done < count and self.file.tell() < self.file.frames:
                 block = self.file.read(min(most, count - done), dtype="float32", always_2d=True)
                 if not len(block):
                     return
@@ -143,7 +144,7 @@ class SoundFileSource:
         frames = 0
         try:
             with soundfile.SoundFile(self.path) as file:
-                while block := len(file.read(256, dtype="float32", always_2d=True)):
+                while file.tell() < file.frames and (block := len(file.read(256, dtype="float32"))):
                     frames += block
         except soundfile.LibsndfileError:
             pass

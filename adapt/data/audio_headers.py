@@ -19,16 +19,20 @@ _OGG_LONGEST_PAGE = 27 + 255 + 255 * 255  # bytes
 
 @dataclass(frozen=True)
 class Extent:
-    """The bytes of audio that are in a file, and how many its header announces; None if it does not say how many."""
+    """The bytes of audio that are in a file, and how many its header announces; None if it does not say how many.
+
+    `certain` tells whether the end is surely missing.
+    """
 
     there: int
     announced: int | None
+    certain: bool = True
 
 
 def find_cut(path: Path) -> Extent | None:
     """Return what is left of a file whose end is missing, judged by its container; None if nothing seems to be missing.
 
-    It knows WAV, RF64, W64, AIFF, AU, CAF, VOC, NIST Sphere, AVI, Ogg, MP4, Matroska and ASF. FLAC and MP3 files have
+    This knows WAV, RF64, W64, AIFF, AU, CAF, VOC, NIST Sphere, AVI, Ogg, MP4, Matroska and ASF. FLAC and MP3 files have
     to be decoded. Up to 128 bytes may be missing, because some programs count their header or a padding byte too much.
     """
     with open(path, "rb") as file:
@@ -158,7 +162,7 @@ def _segment(head: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _ogg(file: BinaryIO, size: int) -> Extent | None:
-    # The last page must be complete. Whether it is marked as the last one is not checked: live recordings often lack it.
+    # The last page must be complete, and should be marked as the last one; the mark is missing in some live recordings.
     file.seek(max(0, size - _OGG_LONGEST_PAGE))
     tail = file.read()
     start = tail.rfind(b"OggS")
@@ -169,4 +173,6 @@ def _ogg(file: BinaryIO, size: int) -> Extent | None:
     end = 27 + len(lengths) + sum(lengths)
     complete = len(page) > 26 and len(lengths) == page[26] and len(page) >= end
     rest = page[end:]
-    return None if complete and not (rest and b"OggS".startswith(rest)) else Extent(size, None)
+    if not complete or (rest and b"OggS".startswith(rest)):
+        return Extent(size, None)
+    return None if page[5] & 4 else Extent(size, None, certain=False)

@@ -25,7 +25,8 @@ def mix(read: Callable[[], Iterable[np.ndarray]]) -> tuple[np.ndarray, int | Non
     power = _Power()
     means = []
     for block in read():
-        means.append(block.mean(axis=1))
+        with np.errstate(all="ignore"):  # samples that are not finite are reported by the caller
+            means.append(block.mean(axis=1))
         power.add(block, means[-1])
     channel = power.channel_instead()
     if channel is not None:
@@ -42,8 +43,8 @@ class _Power:
     def add(self, block: np.ndarray, mean: np.ndarray) -> None:
         if block.shape[1] == 1:
             return
-        values = np.concatenate([block, mean[:, None]], axis=1).astype(np.float64)
-        with np.errstate(all="ignore"):  # infinite samples are reported by the caller
+        with np.errstate(all="ignore"):
+            values = np.concatenate([block, mean[:, None]], axis=1).astype(np.float64)
             self.sums, self.squares = self.sums + values.sum(axis=0), self.squares + (values**2).sum(axis=0)
         self.frames += len(block)
 

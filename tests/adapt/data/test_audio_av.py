@@ -1,5 +1,7 @@
 """Formats that libsndfile cannot read are read with PyAV, with the right length, times, rate and channels."""
 
+import tracemalloc
+
 import av
 import numpy as np
 import pytest
@@ -137,6 +139,28 @@ def test_a_live_recording_without_a_length_is_read(tmp_path):
     path, original, rate = made(tmp_path, "webm", options={"live": "1"})
     assert abs(len(read(path, rate)) - len(original)) <= 960
     assert AudioReader(rate).length(Utterance(path, "")) == pytest.approx(2.01, abs=0.03)
+
+
+def test_tags_that_are_not_utf_8_do_not_matter(tmp_path):
+    path, _, rate = made(tmp_path, "webm")
+    content = path.read_bytes()
+    assert b"Lavf" in content
+    path.write_bytes(content.replace(b"Lavf", b"L\xe9v\xff"))
+    assert len(read(path, rate)) > 95_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("suffix", "codec", "container"), [("m4a", "alac", "ipod"), ("webm", "libopus", "webm")])
+def test_the_length_is_bounded_whatever_the_header_says(tmp_path, suffix, codec, container):
+    """A minute of silence as a small file, with at most half a minute allowed; the memory follows the bound."""
+    path = encode(tmp_path / f"a.{suffix}", codec, container, np.zeros(60 * 48_000, np.float32), 48_000)
+    reader, utterance = AudioReader(16_000, max_seconds=30), Utterance(path, "", where="m.jsonl:7")
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"m.jsonl:7: .*lasts more than 30 s.* at most 30 s are read at once"):
+        reader.read(utterance)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * 30 * 48_000 * 4  # twice the audio, while its blocks are joined
 
 
 @pytest.mark.parametrize("content", ["#EXTM3U\n#EXTINF:1,\n{}\n", "ffconcat version 1.0\nfile '{}'\n"])

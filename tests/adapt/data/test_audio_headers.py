@@ -86,6 +86,17 @@ def test_cut_files_are_skipped_on_request(tmp_path):
     assert splits.train == (good,) and len(problems) == 1 and problems[0].startswith("m.jsonl:2: ")
 
 
+def test_an_ogg_that_stops_between_two_pages_is_read_with_a_warning(tmp_path, caplog):
+    """It may be cut off, or a live recording whose writer was stopped."""
+    path = written(tmp_path, "ogg")
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rindex(b"OggS")])
+    assert 0.5 * SECONDS * RATE < len(read(path)) < SECONDS * RATE
+    read(path)
+    (message,) = caplog.messages
+    assert message == f"'{path}': its last Ogg page is not marked as the last one, so its end may be missing."
+
+
 # Where each container keeps the number of bytes: after which word, in which format.
 SIZES = {
     "wav": (b"data", "<I"), "wavex": (b"data", "<I"), "aiff": (b"SSND", ">I"), "au": (b".snd\0\0\0\x18", ">I"),
