@@ -153,3 +153,15 @@ def test_a_flac_that_claims_2_to_the_36_samples_is_refused_at_once(tmp_path):
     with pytest.raises(InputError, match=r"m.jsonl:7: .* lasts 4,294,967 s.* at most 3,600 s are read at once"):
         read(path)
     assert len(read(path, duration=1.0)) == RATE
+
+
+@pytest.mark.parametrize(
+    ("place", "layout", "value"), [(22, "<H", 0), (22, "<H", 65_535), (24, "<I", 0), (34, "<H", 0)]
+)
+def test_a_header_without_channels_rate_or_bits_is_refused(tmp_path, place, layout, value):
+    path = written(tmp_path, "wav")
+    content = bytearray(path.read_bytes())
+    struct.pack_into(layout, content, place, value)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"m.jsonl:7: .*a\.wav"):
+        read(path)
