@@ -1,5 +1,6 @@
 """Transcribe audio files."""
 
+import logging
 import sys
 
 from omegaconf import DictConfig, ListConfig
@@ -14,6 +15,8 @@ from adapt.models.inference import decode_examples
 
 def main(cfg: DictConfig) -> None:
     """Transcribe `cfg.audio`. For one file, print its text; for several, print a line per file: name, tab, text."""
+    # Standard output is for the texts; what is said about the files goes to standard error.
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     utterances, problems = find_audio(list(cfg.audio) if isinstance(cfg.audio, ListConfig) else [cfg.audio])
     loaded = build(cfg.model)
     if not loaded.model.reads_audio:
@@ -22,7 +25,7 @@ def main(cfg: DictConfig) -> None:
     problems += rejected
     stop_or_skip(problems, cfg.on_error, "on_error")
     for problem in problems:
-        print(f"Skipped: {problem}", file=sys.stderr)  # standard output is for the texts
+        print(f"Skipped: {problem}", file=sys.stderr)
     with corrected(loaded, str(cfg.corrections)):
         texts = decode_examples(loaded.model, loaded.model.task, usable, build(cfg.loader), "transcribing")
     for utterance, text in zip(usable, texts, strict=True):

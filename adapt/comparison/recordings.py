@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from adapt.data.audio import read_audio, resample
+from adapt.data.audio import read_audio
 from adapt.data.example import Example
 from adapt.data.manifest import Utterance
+from adapt.data.resampling import resample
 from adapt.errors import InputError
 
 if TYPE_CHECKING:

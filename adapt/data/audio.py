@@ -1,61 +1,90 @@
-"""Read audio in any format that soundfile supports, with any sample rate and channel count, as mono at one rate."""
+"""Read audio of any format, sample rate and number of channels as mono at one rate."""
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from adapt.data.audio_file import AudioSource, open_audio
+from adapt.data.audio_headers import find_cut
+from adapt.data.channels import mix
 from adapt.data.kinds import unexpected
 from adapt.data.manifest import Utterance
+from adapt.data.notes import note
 from adapt.data.recording import Recording
+from adapt.data.resampling import resample, resampled_length
 from adapt.errors import InputError
+
+# No model here reads an hour at once, which takes 0.7 GB at 48 kHz. Compressed silence can hold any length in a few
+# bytes, so the length is bounded, not the size of the file. Above 48 kHz, accordingly less is read.
+MAX_SECONDS = 3600.0
+_HIGHEST_RATE = 48_000
+_TOLERANCE = 0.05  # seconds by which an utterance may exceed its file: manifests round durations
+_PADDING = 0.1  # seconds by which a decoder may return less than its container announces
+NO_END_MARK = "its last Ogg page is not marked as the last one, so its end may be missing."
+ANTIPHASE = "the channels cancel each other out (antiphase), so the loudest one is read instead of their mean."
 
 
 @dataclass(frozen=True)
 class AudioReader:
-    """Read utterances as waveforms `(samples,)` at `sample_rate` Hz."""
+    """Read utterances as waveforms `(samples,)` at `sample_rate` Hz.
+
+    Utterances longer than `max_seconds` are refused; parts of longer files are read.
+    """
 
     sample_rate: int
     unit: Literal["seconds", "tokens"] = "seconds"
+    max_seconds: float = MAX_SECONDS
 
     def length(self, utterance: Utterance | Recording) -> float:
-        """Return the duration in seconds, without reading all of the audio."""
+        """Return the duration in seconds. Only files that do not announce it are decoded. Raises InputError."""
         if isinstance(utterance, Recording):
             return utterance.duration
         if not isinstance(utterance, Utterance):
             raise unexpected(utterance, "audio")
         if utterance.duration is not None:
             return utterance.duration
-        import soundfile
-
-        info = soundfile.info(str(utterance.audio_filepath))
-        return info.frames / info.samplerate - utterance.offset
+        try:
+            return _file_seconds(utterance.audio_filepath, self.max_seconds) - utterance.offset
+        except InputError as error:
+            raise InputError(_prefix(utterance) + str(error)) from None
 
     def read(self, utterance: Utterance | Recording, speed: float = 1.0) -> Tensor:
         """Return the samples, `(samples,)`; a `speed` above 1 shortens them. Raises InputError as `read_audio` does."""
         if isinstance(utterance, Recording):
             samples = resample(torch.from_numpy(utterance.samples), utterance.sample_rate, self.sample_rate)
         elif isinstance(utterance, Utterance):
-            samples = read_audio(utterance, self.sample_rate)
+            samples = read_audio(utterance, self.sample_rate, self.max_seconds)
         else:
             raise unexpected(utterance, "audio")
         return resample(samples, round(self.sample_rate * speed), self.sample_rate)
 
+    def length_at(self, samples: int, speed: float) -> int:
+        """Return how many samples `read` returns at a speed, if it returns `samples` at speed 1."""
+        return resampled_length(samples, round(self.sample_rate * speed), self.sample_rate)
 
-def read_audio(utterance: Utterance, sample_rate: int) -> Tensor:
+
+def read_audio(utterance: Utterance, sample_rate: int, max_seconds: float = MAX_SECONDS) -> Tensor:
     """Return the utterance's samples, `(samples,)` float32 from -1 to 1, resampled to `sample_rate` Hz and mono.
 
-    Raises:
-        InputError: the file is missing, is not audio, ends before the utterance does, or contains NaN or infinity.
-    """
-    import soundfile
+    Channels are averaged, unless they cancel each other out (`adapt.data.channels.mix`); this is logged.
 
-    path = utterance.audio_filepath
-    prefix = f"{utterance.where}: " if utterance.where else ""
+    Args:
+        utterance: The utterance.
+        sample_rate: The sample rate of the result in Hz.
+        max_seconds: The longest duration that is read. It bounds the memory, whatever a file contains or announces.
+
+    Raises:
+        InputError: the file is missing, is not audio, is broken or cut off, ends before the utterance does, lasts
+            longer than `max_seconds`, or contains NaN or infinity.
+    """
+    path, prefix = utterance.audio_filepath, _prefix(utterance)
     if not math.isfinite(utterance.offset + (utterance.duration or 0.0)):
         raise InputError(
             f"{prefix}offset {utterance.offset} and duration {utterance.duration} must be finite, in seconds."
@@ -63,39 +92,118 @@ def read_audio(utterance: Utterance, sample_rate: int) -> Tensor:
     if not path.is_file():
         raise InputError(f"{prefix}there is no audio file '{path}'. Relative paths start at the manifest's folder.")
     try:
-        with soundfile.SoundFile(path) as file:
-            rate, frames = file.samplerate, file.frames
-            start = round(utterance.offset * rate)
-            wanted = frames - start if utterance.duration is None else round(utterance.duration * rate)
-            if start >= frames or start + wanted > frames + 0.05 * rate:  # tolerance: manifests round durations
-                raise InputError(
-                    f"{prefix}'{path}' lasts {frames / rate:.2f} s, and the utterance should run from "
-                    f"{utterance.offset:.2f} s to {(start + wanted) / rate:.2f} s. Correct 'offset' and 'duration'."
-                )
-            wanted = min(wanted, frames - start)
-            file.seek(start)
-            samples = file.read(wanted, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise InputError(f"{prefix}'{path}' cannot be read as audio ({error.error_string.strip()}).") from None
-    except TypeError:  # raised by soundfile for .raw files, whose sample rate it does not know
-        raise InputError(f"{prefix}'{path}' has no header with its format. Convert it to WAV or FLAC.") from None
-    if len(samples) < wanted - rate // 20:
-        raise InputError(
-            f"{prefix}'{path}' is truncated: its header announces {wanted / rate:.2f} s, but only "
-            f"{len(samples) / rate:.2f} s could be read."
-        )
+        samples, rate = _read_part(path, utterance.offset, utterance.duration, max_seconds)
+    except InputError as error:
+        raise InputError(prefix + str(error)) from None
     if not np.isfinite(samples).all():
         raise InputError(f"{prefix}'{path}' contains samples that are not numbers (NaN or infinite).")
-    return resample(torch.from_numpy(samples.mean(axis=1)), rate, sample_rate)
+    return resample(torch.from_numpy(samples), rate, sample_rate)
 
 
-def resample(audio: Tensor, rate: int, target: int) -> Tensor:
-    """Resample `(samples,)` audio from `rate` Hz to `target` Hz (torchaudio's windowed sinc)."""
-    return audio if rate == target else _resampler(rate, target)(audio)
+def _prefix(utterance: Utterance) -> str:
+    return f"{utterance.where}: " if utterance.where else ""
 
 
-@lru_cache(maxsize=16)
-def _resampler(rate: int, target: int) -> torch.nn.Module:
-    from torchaudio.transforms import Resample
+def _read_part(path: Path, offset: float, duration: float | None, max_seconds: float) -> tuple[np.ndarray, int]:
+    # Returns mono samples and their rate.
+    if duration is None:
+        _refuse_cut(path)  # otherwise its rest would be read as the whole
+    try:
+        with open_audio(path) as source:
+            samples, channel = _mono(path, source, offset, duration, max_seconds)
+            _check_complete(path, source, len(samples), offset, duration)
+    except InputError:
+        _refuse_cut(path)  # the reason behind most other errors
+        raise
+    if channel is not None:
+        note(ANTIPHASE, str(path))
+    return samples, source.rate
 
-    return Resample(rate, target)
+
+def _mono(
+    path: Path, source: AudioSource, offset: float, duration: float | None, max_seconds: float
+) -> tuple[np.ndarray, int | None]:
+    rate, frames, start = source.rate, source.frames, round(offset * source.rate)
+    limit = int(max_seconds * min(rate, _HIGHEST_RATE))
+    wanted = None if duration is None else round(duration * rate)
+    if frames is not None:
+        if start >= frames or (wanted is not None and start + wanted > frames + _TOLERANCE * rate):
+            raise _too_short(path, frames / rate, offset, duration)
+        wanted = frames - start if wanted is None else min(wanted, frames - start)
+    if wanted is not None and wanted > limit:
+        raise _too_long(path, f"{wanted / rate:,.0f} s", limit / rate)
+    samples, channel = mix(lambda: source.blocks(start, limit + 1 if wanted is None else wanted))
+    if len(samples) > limit:
+        raise _too_long(path, f"more than {limit / rate:,.0f} s", limit / rate)
+    return samples, channel
+
+
+def _check_complete(path: Path, source: AudioSource, read: int, offset: float, duration: float | None) -> None:
+    # Compares the number of samples that were read with what was asked for and announced.
+    there, decoded = read / source.rate, source.frames is None
+    if decoded and (offset and not read if duration is None else there < duration - _TOLERANCE):
+        raise _too_short(path, offset + there if read else _file_seconds(path, MAX_SECONDS), offset, duration)
+    if not read and duration is None:
+        raise InputError(f"'{path}' contains no samples.")
+    if source.announced is None or (decoded and duration is not None):
+        return
+    left = source.announced - offset
+    wanted = left if duration is None else min(duration, left)
+    if there < wanted - (_PADDING if decoded else _TOLERANCE):
+        raise InputError(
+            f"'{path}' is truncated: its header announces {source.announced:.2f} s, but only {offset + there:.2f} s "
+            "could be read. Copy or download it again, or leave it out."
+        )
+
+
+def _too_short(path: Path, seconds: float, offset: float, duration: float | None) -> InputError:
+    end = "its end" if duration is None else f"{offset + duration:.2f} s"
+    return InputError(
+        f"'{path}' lasts {seconds:.2f} s, and the utterance should run from {offset:.2f} s to {end}. Correct 'offset' "
+        "and 'duration'."
+    )
+
+
+def _too_long(path: Path, lasts: str, most: float) -> InputError:
+    return InputError(
+        f"'{path}' lasts {lasts}, by its header or its content; at most {most:,.0f} s are read at once, to bound the "
+        "memory. Split it, or give parts of it by offset and duration."
+    )
+
+
+def _refuse_cut(path: Path) -> None:
+    # Raises InputError if the end of the file is missing.
+    cut = find_cut(path)
+    if cut is None:
+        return
+    if not cut.certain:
+        note(NO_END_MARK, str(path))
+        return
+    there = 0.0
+    with suppress(InputError), open_audio(path) as source:
+        for block in source.blocks(0, int(MAX_SECONDS * source.rate)):
+            there += len(block) / source.rate
+    if cut.announced is None:
+        what = f"it stops in the middle of a packet after {there:.2f} s" if there else "its end is missing"
+    elif there and cut.there:
+        what = f"its header announces {there * cut.announced / cut.there:.2f} s, but only {there:.2f} s are there"
+    else:
+        what = f"only {cut.there:,} of {cut.announced:,} bytes are there"
+    raise InputError(f"'{path}' is truncated: {what}. Copy or download it again, or leave it out.")
+
+
+def _file_seconds(path: Path, max_seconds: float) -> float:
+    try:
+        stat = path.stat()
+    except OSError:
+        raise InputError(f"there is no audio file '{path}'.") from None
+    return _measured(path, stat.st_mtime_ns, stat.st_size, max_seconds)
+
+
+@lru_cache(maxsize=1 << 16)
+def _measured(path: Path, modified: int, size: int, max_seconds: float) -> float:
+    # Training asks for the length of each file several times. `modified` and `size` tell when a file has changed.
+    with open_audio(path) as source:
+        if source.announced is not None:
+            return source.announced
+        return sum(map(len, source.blocks(0, int(max_seconds * source.rate)))) / source.rate

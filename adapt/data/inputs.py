@@ -1,5 +1,6 @@
 """Inputs to transcribe or translate: files, folders, globs, manifests, standard input, arrays and sentences."""
 
+import logging
 import sys
 from collections.abc import Iterable, Sequence
 from glob import glob
@@ -9,13 +10,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from adapt.data.audio_file import AUDIO_SUFFIXES
 from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.pairs import Pair, read_lines
 from adapt.data.recording import Recording
 from adapt.errors import InputError
 
-AUDIO_SUFFIXES = (".flac", ".mp3", ".ogg", ".opus", ".wav")
+_NAMED = 5  # files that a message names
 
+log = logging.getLogger(__name__)
 AudioInput = str | Path | np.ndarray | Tensor | Utterance | Recording
 
 
@@ -77,7 +80,8 @@ def find_audio(places: Sequence[Path | str], argument: str = "audio") -> tuple[l
     """Return the utterances in files, folders, globs and `.jsonl` manifests, in the order given.
 
     Args:
-        places: paths and globs. Folders are searched with all their subfolders.
+        places: paths and globs. Folders are searched with all their subfolders, for files with an audio suffix; a
+            log message names the other files. Hidden files are left out without one.
         argument: the name of the caller's argument, for error messages.
 
     Returns:
@@ -96,16 +100,33 @@ def find_audio(places: Sequence[Path | str], argument: str = "audio") -> tuple[l
             problems += bad_lines
             continue
         if path.is_dir():
-            paths = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
+            paths = _in_folder(path)
         else:
             paths = [path] if path.is_file() else [Path(name) for name in sorted(glob(str(path), recursive=True))]
         if not paths:
             raise InputError(
-                f"{argument}={place}: there is no such file, and no folder or glob of that name with "
-                f"{', '.join(AUDIO_SUFFIXES)} files."
+                f"{argument}={place}: there is no such file, and no folder or glob of that name with audio in it. "
+                f"Audio files end in {', '.join(AUDIO_SUFFIXES)}."
             )
         audio += [Utterance(path, "") for path in paths]
     return audio, problems
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and not _hidden(file, folder))
+    audio = [file for file in files if file.suffix.lower() in AUDIO_SUFFIXES]
+    others = [str(file) for file in files if file.suffix.lower() not in AUDIO_SUFFIXES]
+    if audio and others:
+        more = f" and {len(others) - _NAMED:,} more" if len(others) > _NAMED else ""
+        log.warning(
+            "Skipped %d of %d files in '%s', because their names do not end like audio (.wav, .m4a, ...): %s%s",
+            len(others), len(files), folder, ", ".join(others[:_NAMED]), more,
+        )  # fmt: skip
+    return audio
+
+
+def _hidden(file: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def read_sources(place: Path | str, argument: str = "file") -> tuple[list[Pair], list[str]]:

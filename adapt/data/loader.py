@@ -13,8 +13,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from adapt.checks import check_count, check_number, is_number
 from adapt.data.example import Example
+from adapt.data.manifest import Utterance
+from adapt.data.recording import Recording
 from adapt.data.replay import Replay, draw_replay, replay_count
 from adapt.errors import InputError
+
+SLOWEST, FASTEST = 0.25, 4.0  # the limits of speed perturbation: beyond, speech is not speech any more
 
 
 class Reader(Protocol):
@@ -88,7 +92,8 @@ class Loader:
             its own.
         batch_tokens: the same for text, in tokens of the longer side (source or target).
         speeds: the factors of speed perturbation (Ko et al. 2015). In training, one is drawn per utterance and epoch;
-            `[1.0]` switches the perturbation off.
+            `[1.0]` switches the perturbation off. An utterance that does not fit the model at some of them is drawn
+            from the others (`adapt.data.splits.check_examples`).
         workers: the number of processes that read ahead.
         seed: the seed for the order of batches and for the speeds.
 
@@ -107,9 +112,10 @@ class Loader:
         check_number("batch_tokens", self.batch_tokens, minimum=0)
         check_count("workers", self.workers)
         speeds: list[Any] = [self.speeds] if isinstance(self.speeds, (int, float, str)) else list(self.speeds)
-        if not speeds or not all(is_number(speed) and speed > 0 for speed in speeds):
+        if not speeds or not all(is_number(speed) and SLOWEST <= speed <= FASTEST for speed in speeds):
             raise InputError(
-                f"speeds must be numbers above 0, such as [0.9, 1.0, 1.1], or [1.0] for none; got {self.speeds}."
+                f"speeds must be numbers from {SLOWEST} to {FASTEST}, such as [0.9, 1.0, 1.1], or [1.0] for none; got "
+                f"{self.speeds}."
             )
         object.__setattr__(self, "speeds", speeds)
 
@@ -283,6 +289,12 @@ def speed_of(seed: int, epoch: int, number: int, speeds: Sequence[float]) -> flo
     return random.Random(f"{seed}/{epoch}/{number}").choice(tuple(speeds))
 
 
+def fitting_speeds(example: Example, speeds: Sequence[float]) -> tuple[float, ...]:
+    """Return those of `speeds` at which the example may be drawn: all, unless a check found that some do not fit."""
+    own = example.speeds if isinstance(example, (Utterance, Recording)) else None
+    return tuple(speeds) if own is None else tuple(speed for speed in speeds if speed in own) or (1.0,)
+
+
 class _Examples(Dataset):
     def __init__(
         self,
@@ -299,7 +311,8 @@ class _Examples(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> "Item":
         number, epoch = key
-        example, speed = self.examples[number], speed_of(self.seed, epoch, number, self.speeds)
+        example = self.examples[number]
+        speed = speed_of(self.seed, epoch, number, fitting_speeds(example, self.speeds))
         if self.stored is None:
             return example, self.reader.read(example, speed)
         length, activations = self.stored[number, speed]

@@ -29,6 +29,7 @@ class Utterance:
         phonemes: the phonemes, with times in seconds from the start of the utterance; may be empty.
         extra: all other keys of the line.
         where: the file and line that the utterance comes from, for messages.
+        speeds: the speeds of perturbation at which the model can learn it; None for all (`adapt.data.splits`).
     """
 
     audio_filepath: Path
@@ -41,6 +42,7 @@ class Utterance:
     phonemes: tuple[Phoneme, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     where: str = ""
+    speeds: tuple[float, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -139,6 +141,7 @@ def _parse(line: str, where: str, folder: Path, needs_text: bool) -> Utterance:
     except RuntimeError as error:
         raise InputError(f"{where}: '{row['audio_filepath']}': {error}") from None
     known = {"audio_filepath", "text", "phonemes", *_TEXT_KEYS, *_NUMBER_KEYS}
+    facts: dict[str, Any] = {key: None if row.get(key) is None else str(row[key]) for key in _TEXT_KEYS}
     return Utterance(
         audio_filepath=audio if audio.is_absolute() else folder / audio,
         text="" if row.get("text") is None else str(row["text"]),
@@ -147,7 +150,7 @@ def _parse(line: str, where: str, folder: Path, needs_text: bool) -> Utterance:
         phonemes=_phonemes(row.get("phonemes") or [], where),
         extra={key: value for key, value in row.items() if key not in known},
         where=where,
-        **{key: None if row.get(key) is None else str(row[key]) for key in _TEXT_KEYS},
+        **facts,
     )
 
 

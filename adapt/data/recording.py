@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from adapt.checks import check_count
+from adapt.data.audio_file import RATES
 from adapt.data.example import Phoneme
 from adapt.errors import InputError
 
@@ -17,12 +18,13 @@ class Recording:
 
     Attributes:
         samples: `(samples,)` float32, mono, from -1 to 1. An int16 array is converted.
-        sample_rate: the sample rate in Hz.
+        sample_rate: the sample rate in Hz, from 1,000 to 1,000,000.
         text: the transcript, "" if it is not known.
         name: the name in reports and messages.
         phonemes: the phonemes, with times in seconds; may be empty.
         extra: further values by key, such as {"accent": "Scottish"}.
         where: what messages name as the place of the recording; its name if empty.
+        speeds: the speeds of perturbation at which the model can learn it; None for all (`adapt.data.splits`).
     """
 
     samples: np.ndarray
@@ -32,9 +34,10 @@ class Recording:
     phonemes: tuple[Phoneme, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     where: str = ""
+    speeds: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        check_count("sample_rate", self.sample_rate, 1)
+        check_count("sample_rate", self.sample_rate, *RATES, hint="It is in Hz, such as 16_000.")
         samples = np.asarray(self.samples)
         if samples.ndim != 1 or not len(samples):
             raise InputError(

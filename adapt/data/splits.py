@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from adapt.checks import check_choice
+from adapt.data.audio import AudioReader
 from adapt.data.example import Example
 from adapt.data.loader import Reader
 from adapt.data.manifest import Splits, Utterance, read_manifest
+from adapt.data.notes import summarised
 from adapt.data.pairs import Pair
+from adapt.data.recording import Recording
 from adapt.data.text import strip_punctuation
 from adapt.errors import InputError
 from adapt.progress import track
@@ -91,8 +94,16 @@ def _end(utterance: Utterance) -> float:
     return float("inf") if utterance.duration is None else utterance.offset + utterance.duration
 
 
-def check_splits(splits: Splits, model: ChecksExamples, on_error: OnError = "stop") -> tuple[Splits, list[str]]:
+def check_splits(
+    splits: Splits, model: ChecksExamples, on_error: OnError = "stop", speeds: Sequence[float] = (1.0,)
+) -> tuple[Splits, list[str]]:
     """Check that a model can read all examples, and can train on those of the training and validation splits.
+
+    Args:
+        splits: the examples.
+        model: the model that should read them.
+        on_error: what to do about unusable examples: "stop" or "skip".
+        speeds: the speeds of perturbation at which the training examples will be read (`check_examples`).
 
     Returns:
         The splits with the usable examples only, and one sentence for each example that was skipped.
@@ -114,7 +125,8 @@ def check_splits(splits: Splits, model: ChecksExamples, on_error: OnError = "sto
     for name in SPLITS:
         examples = getattr(splits, name)
         training = name in ("train", "validation", "source_train")
-        parts[name], problems = check_examples(examples, model, training, name)
+        drawn = speeds if training and name != "validation" else (1.0,)
+        parts[name], problems = check_examples(examples, model, training, name, drawn)
         stop_or_skip(problems, on_error)
         skipped += problems
         if examples and not parts[name]:
@@ -125,33 +137,77 @@ def check_splits(splits: Splits, model: ChecksExamples, on_error: OnError = "sto
 
 
 def check_examples(
-    examples: Sequence[Example], model: ChecksExamples, training: bool, name: str = "audio"
+    examples: Sequence[Example],
+    model: ChecksExamples,
+    training: bool,
+    name: str = "audio",
+    speeds: Sequence[float] = (1.0,),
 ) -> tuple[tuple[Example, ...], list[str]]:
     """Read every example once, and separate the usable ones from the others.
+
+    Faster speech has fewer steps for its text, and slower speech can be too long for the model. An utterance that does
+    not fit at some of `speeds` keeps those at which it does in `speeds`, and the loader draws from these only. It must
+    fit at speed 1 and at one of `speeds`.
 
     Args:
         examples: the examples to check.
         model: the model that should read them.
         training: whether the model must be able to train on them, which also depends on the reference texts.
         name: the label of the progress bar.
+        speeds: the speeds of perturbation at which they will be read.
 
     Returns:
         The usable examples, and one sentence for each of the others.
     """
     usable: list[Example] = []
     problems: list[str] = []
-    for example in track(examples, f"checking {name}"):
-        try:
-            length = len(model.reader.read(example))
-            reason = model.rejection_reason(example, length, training)
-        except InputError as error:
-            problems.append(str(error))
-            continue
-        if reason is None:
+    limited: list[str] = []
+    with summarised():
+        for example in track(examples, f"checking {name}"):
+            try:
+                length = len(model.reader.read(example))
+                reason = model.rejection_reason(example, length, training)
+            except InputError as error:
+                problems.append(str(error))
+                continue
+            place = example.where or example.name
+            if reason is not None:
+                problems.append(f"{place}: {reason}")
+                continue
+            fitting, reason = _fit_speeds(example, length, model, training, speeds)
+            if not fitting:
+                problems.append(f"{place}: {reason} It fits at speed 1: add 1.0 to the speeds.")
+                continue
+            if reason is not None and isinstance(example, (Utterance, Recording)):
+                limited.append(f"{place}: {reason}")
+                example = replace(example, speeds=fitting)
             usable.append(example)
-        else:
-            problems.append(f"{example.where or example.name}: {reason}")
+    if limited:
+        log.warning(
+            "%d of %d examples of %s do not fit the model at all speeds, and are not drawn at the others. The first: "
+            "%s", len(limited), len(examples), name, limited[0],
+        )  # fmt: skip
     return tuple(usable), problems
+
+
+def _fit_speeds(
+    example: Example, length: int, model: ChecksExamples, training: bool, speeds: Sequence[float]
+) -> tuple[tuple[float, ...], str | None]:
+    # Returns the speeds at which an example of `length` samples fits, and why it does not fit at one of the others.
+    reader = model.reader
+    if not isinstance(reader, AudioReader) or all(speed == 1 for speed in speeds):
+        return tuple(speeds), None
+
+    def reason_at(speed: float) -> str | None:
+        return model.rejection_reason(example, reader.length_at(length, speed), training)
+
+    ends = min(speeds), max(speeds)
+    unfit = {speed: reason for speed in ends if (reason := reason_at(speed)) is not None}
+    if not unfit:  # what fits at the fastest and at the slowest speed also fits between them
+        return tuple(speeds), None
+    fitting = tuple(speed for speed in speeds if speed not in unfit and reason_at(speed) is None)
+    speed = max(unfit, key=lambda one: abs(one - 1))
+    return fitting, f"at speed {speed:g}, {unfit[speed]}"
 
 
 def stop_or_skip(problems: Sequence[str], on_error: OnError, option: str | None = "data.on_error") -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from adapt.data.example import Example
-from adapt.data.loader import Batch, Loader, speed_of
+from adapt.data.loader import Batch, Loader, fitting_speeds, speed_of
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.models.cut import Cut
@@ -131,7 +131,7 @@ def cut_for(model: Model, sets: Sets, epochs: int | None) -> Cut:
 def what_is_read(model: Model, splits: Splits, loader: Loader, epochs: int | None) -> Sets:
     """Return the splits that training reads, with each `(example number, speed)`."""
     speeds = tuple(loader.speeds) if model.reads_audio else (1.0,)
-    sets: Sets = {"train": (splits.train, needed(len(splits.train), epochs, speeds, loader.seed))}
+    sets: Sets = {"train": (splits.train, needed(splits.train, epochs, speeds, loader.seed))}
     if splits.validation:
         sets["validation"] = (splits.validation, [(number, 1.0) for number in range(len(splits.validation))])
     return sets
@@ -150,12 +150,13 @@ def free_bytes(folder: Path, gigabytes: float) -> float:
     return min(gigabytes * 1e9, 0.9 * shutil.disk_usage(folder).free)
 
 
-def needed(examples: int, epochs: int | None, speeds: Sequence[float], seed: int) -> list[tuple[int, float]]:
+def needed(
+    examples: Sequence[Example], epochs: int | None, speeds: Sequence[float], seed: int
+) -> list[tuple[int, float]]:
     """Return each `(example number, speed)` that training will read; with all `speeds` if `epochs` is None."""
-    if epochs is None:
-        return [(number, speed) for number in range(examples) for speed in sorted(set(speeds))]
-    return [
-        (number, speed)
-        for number in range(examples)
-        for speed in sorted({speed_of(seed, epoch, number, speeds) for epoch in range(epochs)})
-    ]
+    pairs: list[tuple[int, float]] = []
+    for number, example in enumerate(examples):
+        fitting = fitting_speeds(example, speeds)
+        drawn = fitting if epochs is None else [speed_of(seed, epoch, number, fitting) for epoch in range(epochs)]
+        pairs += [(number, speed) for speed in sorted(set(drawn))]
+    return pairs

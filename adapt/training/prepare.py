@@ -228,7 +228,7 @@ def prepare(
     unmodified = with_alphabet(base.model, alphabet, texts)
     skipped: list[str] = []
     if is_first():  # the first process checks the examples and tells the others which are usable
-        splits, skipped = check_splits(splits, unmodified, on_error)
+        splits, skipped = check_splits(splits, unmodified, on_error, loader.speeds)
     if not splits.train:
         raise InputError("There is nothing to train on: give data.train=...")
     replay_count(replay, len(splits.train), len(splits.source_train))

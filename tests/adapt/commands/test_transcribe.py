@@ -3,10 +3,12 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from adapt.errors import InputError
 from adapt.metrics import error_rates
+from tests.av_files import encode
 
 
 @pytest.fixture
@@ -55,3 +57,21 @@ def test_unreadable_files_are_reported_or_skipped(transcribe, speech, tmp_path):
     assert len(transcribe(f"audio={tmp_path / 'list.jsonl'}", "on_error=skip")) == 1
     with pytest.raises(InputError, match="no such file"):
         transcribe(f"audio={tmp_path / 'nowhere'}")
+
+
+def test_a_folder_of_phone_recordings(transcribe, speech, tmp_path, innertune, base, capsys):
+    """M4A is read like WAV, a stereo recording in antiphase too; what is not audio is named, away from the texts."""
+    import soundfile
+
+    samples, rate = soundfile.read(speech["low_test"].parent / "low_test" / "000.wav", dtype="float32")
+    soundfile.write(tmp_path / "a.wav", samples, rate)
+    encode(tmp_path / "b.m4a", "aac", "ipod", samples, rate, bit_rate=128_000)
+    encode(tmp_path / "c.m4a", "alac", "ipod", np.stack([samples, -samples]), rate)
+    (tmp_path / "notes.txt").write_text("not audio")
+    innertune("transcribe", f"model.pretrained={base}", f"audio={tmp_path}")
+    out, err = capsys.readouterr()
+    lines = [line.split("\t") for line in out.splitlines()]
+    assert [name for name, _ in lines] == [str(tmp_path / name) for name in ("a.wav", "b.m4a", "c.m4a")]
+    plain, compressed, antiphase = (text for _, text in lines)
+    assert plain and antiphase == plain and error_rates([plain], [compressed]).values()["cer"] < 0.2
+    assert "notes.txt" in err and "antiphase" in err

@@ -5,8 +5,10 @@ import pytest
 import soundfile
 import torch
 
-from adapt.data.audio import read_audio, resample
+from adapt.data import audio_file
+from adapt.data.audio import AudioReader, read_audio
 from adapt.data.manifest import Utterance
+from adapt.data.resampling import resample
 from adapt.errors import InputError
 
 RATE = 16_000
@@ -138,3 +140,64 @@ def test_resampling_to_the_same_rate_is_the_identity():
     audio = torch.randn(100)
     assert resample(audio, RATE, RATE) is audio
     assert len(resample(audio, 8_000, RATE)) == 200
+
+
+@pytest.mark.parametrize("rate", [1, 100, 999, 2_000_000, 10**9])
+def test_rates_that_no_speech_has_are_refused(tmp_path, rate):
+    with pytest.raises(InputError, match=rf"m.jsonl:7: .*sample rate of {rate:,} Hz. Expected 1,000 to 1,000,000 Hz"):
+        read(save(tmp_path / "a.wav", tone()[:1000], rate))
+
+
+def test_the_length_that_is_read_is_bounded(tmp_path):
+    """Compressed silence holds hours in a few kilobytes; parts of it can be read."""
+    path = save(tmp_path / "a.flac", np.zeros(2 * 3600 * 1000, np.int16), 1_000)
+    assert path.stat().st_size < 60_000
+    for facts in ({}, {"duration": 7200.0}):
+        with pytest.raises(InputError, match="m.jsonl:7: .*lasts 7,200 s.* at most 3,600 s are read at once.*Split it"):
+            read(path, **facts)
+    assert len(read(path, offset=5000.0, duration=2.0)) == 2 * RATE
+    utterance = Utterance(save(tmp_path / "b.wav", tone(0.5)), "x")
+    assert len(AudioReader(RATE, max_seconds=0.5).read(utterance)) == RATE // 2
+    with pytest.raises(InputError, match="at most 0 s are read"):
+        AudioReader(RATE, max_seconds=0.4).read(utterance)
+
+
+def test_a_high_rate_does_not_raise_the_bound_on_memory(tmp_path):
+    path = save(tmp_path / "a.wav", tone(0.5, 96_000), 96_000)
+    with pytest.raises(InputError, match="lasts 0 s"):  # half as many seconds as at 48 kHz
+        read_audio(Utterance(path, "x"), RATE, max_seconds=0.9)
+    assert len(read_audio(Utterance(path, "x"), RATE, max_seconds=1.1)) == RATE // 2
+
+
+def test_a_long_file_is_read_in_blocks_of_the_same_samples(tmp_path, monkeypatch):
+    samples = np.random.default_rng(0).normal(0, 0.1, (RATE, 2)).astype(np.float32)
+    for suffix in SUFFIXES:
+        path = save(tmp_path / f"a.{suffix}", samples)
+        whole = read(path)
+        monkeypatch.setattr(audio_file, "BLOCK", 1_000)
+        torch.testing.assert_close(read(path), whole, atol=1e-6 if suffix == "mp3" else 0, rtol=0)  # mpg123 rounds anew
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize("channels", [2, 8, 32])
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "PCM_32", "DOUBLE"])
+def test_channels_and_sample_formats(tmp_path, channels, subtype):
+    samples = np.stack([tone(0.1)] * channels, 1)
+    audio = read(save(tmp_path / "a.wav", samples, subtype=subtype))
+    torch.testing.assert_close(audio, torch.from_numpy(tone(0.1)), atol=0.01, rtol=0)
+
+
+def test_a_damaged_flac_says_how_much_can_be_read(tmp_path):
+    path = save(tmp_path / "a.flac", tone(2.0) + np.random.default_rng(0).normal(0, 0.1, 2 * RATE))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 9000] = bytes(9000)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"m.jsonl:7: .*is broken: only [01]\.\d\d s of the 2.00 s that its header"):
+        read(path)
+
+
+def test_the_length_of_an_unreadable_file_is_an_input_error(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"no audio")
+    for name in ("a.wav", "gone.wav"):
+        with pytest.raises(InputError, match=rf"m.jsonl:7: .*{name}"):
+            AudioReader(RATE).length(Utterance(tmp_path / name, "x", where="m.jsonl:7"))

@@ -6,7 +6,7 @@ import soundfile
 import torch
 
 from adapt.data.audio import AudioReader
-from adapt.data.inputs import as_pairs, as_utterances
+from adapt.data.inputs import as_pairs, as_utterances, find_audio
 from adapt.data.kinds import from_row, input_exists, to_row, with_text
 from adapt.data.loader import Loader
 from adapt.data.manifest import Utterance
@@ -69,7 +69,9 @@ def test_recordings_go_through_the_loader(samples):
         (np.zeros(0), RATE, "input 1: expected mono audio"),
         (np.zeros(9, dtype=np.int32), RATE, "input 1: expected float or int16 samples, got int32"),
         (np.full(9, np.nan), RATE, "input 1: some samples are NaN"),
-        (np.zeros(9), 16e3, "sample_rate must be a whole number of at least 1; got 16000.0"),
+        (np.zeros(9), 16e3, "sample_rate must be a whole number from 1000 to 1000000; got 16000.0"),
+        (np.zeros(9), 1, "sample_rate must be a whole number from 1000 to 1000000; got 1. It is in Hz"),
+        (np.zeros(9), 10**9, "sample_rate must be a whole number from 1000 to 1000000; got 1000000000. It is in Hz"),
         (3.5, RATE, "input 1: expected an audio file, .* got float"),
         (Pair("a"), RATE, "input 1: expected an audio file, .* got Pair"),
     ],
@@ -77,6 +79,25 @@ def test_recordings_go_through_the_loader(samples):
 def test_unusable_audio_is_an_input_error(value, rate, message):
     with pytest.raises(InputError, match=message):
         as_utterances([value], rate)
+
+
+def test_a_folder_names_what_it_skips(path, tmp_path, caplog):
+    for name in ("b.M4A", "sub/c.webm", "notes.txt", "sub/cover.jpg", ".DS_Store", ".git/d.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    utterances, problems = find_audio([tmp_path])
+    assert [u.audio_filepath for u in utterances] == [path, tmp_path / "b.M4A", tmp_path / "sub" / "c.webm"]
+    assert problems == []
+    (message,) = caplog.messages
+    assert message.startswith(f"Skipped 2 of 5 files in '{tmp_path}', because their names do not end like audio")
+    assert message.endswith(f": {tmp_path / 'notes.txt'}, {tmp_path / 'sub' / 'cover.jpg'}")
+
+
+def test_a_folder_of_other_files_names_only_some(path, tmp_path, caplog):
+    for number in range(9):
+        (tmp_path / f"{number}.txt").write_bytes(b"x")
+    find_audio([tmp_path])
+    assert "5.txt" not in caplog.text and caplog.text.strip().endswith("4.txt and 4 more")
 
 
 def test_sentences_and_pairs():
