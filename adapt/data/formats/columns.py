@@ -73,7 +73,8 @@ class Columns:
             key = name if name in values else next((plain[alias] for alias in aliases if alias in plain), None)
             if key is not None and key in values:  # another name stays as well, because results can be grouped by it
                 found[name] = values.pop(key) if key == name else values[key]
-        return Row({**found, **_times(values, plain, row.where, cells), **values}, row.where)
+        found |= _times(values, plain, row.where, cells)
+        return Row({**found, **{key: value for key, value in values.items() if key not in found}}, row.where)
 
     def _choose(
         self, what: str, plain: Mapping[str, str], row: Row, aliases: Iterable[str], own: bool, needed: bool = True

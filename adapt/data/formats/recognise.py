@@ -57,6 +57,8 @@ def kind_of(path: Path | str | Sequence[Path | str]) -> Literal["speech", "pairs
         if found.keys & {"source", "src", "translation"} and found.keys & PAIR_KEYS:
             return "pairs" if not found.keys & {"audio_filepath", "audio"} else None
         return "speech" if found.keys & frozenset(AUDIO) else None
+    if found.format == "dataset":
+        return "speech" if _has_audio(found.path) else None
     return "speech"
 
 
@@ -133,6 +135,17 @@ def _json(path: Path, lines: Sequence[str]) -> Recognised:
     if other is not None and not keys & frozenset(AUDIO):
         raise InputError(f"{shown(path)} has lhotse's {other} only. Give the cuts: cuts.jsonl.gz.")
     return Recognised("JSON lines", path, keys)
+
+
+def _has_audio(path: Path) -> bool:
+    """Return whether a dataset's description, or the first and last bytes of its file, name an Audio column."""
+    description = path / "dataset_info.json" if is_folder(path) else path
+    if not is_file(description):
+        return False
+    with description.open("rb") as file:
+        start = file.read(1 << 16)
+        file.seek(max(0, description.stat().st_size - (1 << 16)))  # Parquet's description is at the end
+        return b'"Audio"' in start + file.read()
 
 
 def _first_lines(path: Path) -> list[str]:
