@@ -135,13 +135,17 @@ def _check_options(command: str, cfg: object) -> None:
         raise InputError(f"give {needed} (innertune {command} --cfg job shows all options).")
 
 
+# Of names that no file can have: too long, a loop of links, a folder where a file is expected, and the other way round.
+_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.ENOTDIR)
+
+
 def _refusal(error: BaseException | None) -> str | None:
     """Return the operating system's reason (a full disk, no permission) if it caused the error, else None."""
     while error is not None:
         number = error.errno if isinstance(error, OSError) else None
         if type(error).__name__ == "SafetensorError" and (match := re.search(r"os error (\d+)", str(error))):
             number = int(match[1])
-        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM):
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, *_NAMES):
             name = getattr(error, "filename", None)
             return f"{os.strerror(number)}: '{name}'" if name else os.strerror(number)
         error = error.__cause__ or error.__context__

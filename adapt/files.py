@@ -34,6 +34,21 @@ def write_json(path: Path | str, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_json(path: Path | str) -> Any:
+    """Return the value in a JSON file.
+
+    Raises:
+        OSError: there is no such file, it cannot be read, or it is a pipe, a device or a folder.
+        ValueError: it is not JSON in UTF-8, is nested too deeply, or has an integer of thousands of digits.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):  # reading a pipe would wait for ever
+        raise OSError(errno.EINVAL, "not a file", str(path))
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("its values are nested too deeply") from None
+
+
 def user_path(path: Path | str) -> Path:
     """Return the path with a leading `~` replaced by the home folder. That of an unknown user stays as it is."""
     return Path(os.path.expanduser(path))
@@ -52,6 +67,11 @@ def is_folder(path: Path | str) -> bool:
 def exists(path: Path | str) -> bool:
     """Return whether there is anything of that name. False for a link to nothing, or if the name cannot be one."""
     return os.path.exists(path)
+
+
+def matching(folder: Path | str, pattern: str) -> list[Path]:
+    """Return the paths below a folder that match a glob, sorted; none if it is not a folder."""
+    return sorted(Path(folder).glob(pattern)) if os.path.isdir(folder) else []
 
 
 def resolved(path: Path | str) -> Path:
@@ -99,10 +119,12 @@ def folder_problem(path: Path | str) -> str | None:
     problem = name_problem(path)
     if problem is not None:
         return problem
-    place = Path(path).absolute()
-    for place in (place, *place.parents):
+    whole = Path(path).absolute()
+    for place in (whole, *whole.parents):
         if os.path.isdir(place):
-            return None if os.access(place, os.W_OK | os.X_OK) else f"{shown(place)} cannot be written: permission denied"
+            return (
+                None if os.access(place, os.W_OK | os.X_OK) else f"{shown(place)} cannot be written: permission denied"
+            )
         if os.path.exists(place):
             return f"{shown(place)} is a file"
         if os.path.islink(place):

@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 
 
 def main(cfg: DictConfig) -> None:
-    """Read `cfg.input`, and write one manifest, or with `cfg.split` one for each part. Log lines go to standard error."""
+    """Read `cfg.input`, and write one manifest, or with `cfg.split` one for each part. Messages go to stderr."""
     _log_to_standard_error()
     check_count("seed", cfg.seed)
     check_flag("overwrite", cfg.overwrite)
-    split = None if cfg.split is None else OmegaConf.to_container(cfg.split) if OmegaConf.is_config(cfg.split) else [cfg.split]
+    split = cfg.split
     output = None if cfg.output is None else user_path(str(cfg.output))
     _check_output(output, split is not None, cfg.overwrite)
     options = {str(key): value for key, value in cfg.data.items() if key != "on_error"}
@@ -36,8 +36,9 @@ def main(cfg: DictConfig) -> None:
     if split is None:
         _write(output, data.utterances)
         return
-    assert output is not None and isinstance(split, list)
-    parts = split_data(data, split, cfg.split_by, cfg.seed)
+    assert output is not None
+    shares = list(split) if OmegaConf.is_list(split) else split
+    parts = split_data(data, shares, cfg.split_by, cfg.seed)
     for name, utterances in parts.items():
         _write(output / f"{name}.jsonl", utterances)
     log.info("%s", sizes(parts))

@@ -13,6 +13,7 @@ from adapt.data.kinds import unexpected
 from adapt.data.manifest import Utterance
 from adapt.data.recording import Recording
 from adapt.errors import InputError
+from adapt.files import file_problem
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ def read_audio(utterance: Utterance, sample_rate: int) -> Tensor:
         raise InputError(
             f"{prefix}offset {utterance.offset} and duration {utterance.duration} must be finite, in seconds."
         )
-    if not path.is_file():
-        raise InputError(f"{prefix}there is no audio file '{path}'. Relative paths start at the manifest's folder.")
+    if (problem := file_problem(path, "audio file")) is not None:
+        raise InputError(f"{prefix}{problem}. Relative paths start at the manifest's folder.")
     try:
         with soundfile.SoundFile(path) as file:
             rate, frames = file.samplerate, file.frames

@@ -58,7 +58,9 @@ class DataFacts:
         for what, groups in (("the same audio", self.same_audio), ("the same text by one speaker", self.same_text)):
             if groups:
                 places = " and ".join(groups[0][:2])
-                found.append(f"{what}: {sum(map(len, groups)):,} utterances in {len(groups):,} groups, such as {places}")
+                found.append(
+                    f"{what}: {sum(map(len, groups)):,} utterances in {len(groups):,} groups, such as {places}"
+                )
         return found
 
 
@@ -130,7 +132,7 @@ def describe(utterances: Sequence[Utterance], rates: Mapping[int, int], digests:
         rates: how many audio files have each sampling rate, in Hz.
         digests: an identifier of each utterance's audio.
     """
-    speakers: Counter[str] = Counter()
+    speakers: dict[str, float] = {}
     characters: Counter[str] = Counter()
     audio: dict[str, list[str]] = {}
     texts: dict[tuple[str, str], list[str]] = {}
@@ -138,14 +140,14 @@ def describe(utterances: Sequence[Utterance], rates: Mapping[int, int], digests:
         characters.update(utterance.text)
         audio.setdefault(digest, []).append(utterance.where)
         if utterance.speaker is not None:
-            speakers[utterance.speaker] += utterance.duration or 0.0
+            speakers[utterance.speaker] = speakers.get(utterance.speaker, 0.0) + (utterance.duration or 0.0)
             texts.setdefault((utterance.speaker, " ".join(utterance.text.lower().split())), []).append(utterance.where)
     durations = [utterance.duration or 0.0 for utterance in utterances]
     return DataFacts(
         len(utterances),
         sum(durations),
         max(durations, default=0.0),
-        dict(speakers),
+        speakers,
         sum(utterance.speaker is None for utterance in utterances),
         dict(characters.most_common()),
         dict(rates),
@@ -184,7 +186,7 @@ def _examined(utterance: Utterance) -> tuple[str, int]:
 
 
 def _seconds(utterance: Utterance) -> float:
-    """Return the duration in seconds. Raises InputError if the file cannot be read, or ends before the utterance does."""
+    """Return the duration in seconds. Raises InputError if the file cannot be read, or ends too early."""
     import soundfile
 
     where = f"{utterance.where}: '{utterance.audio_filepath}'"
@@ -202,7 +204,13 @@ def _seconds(utterance: Utterance) -> float:
 
 
 def _minutes(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.2f} h"
+    return (
+        f"{seconds:.1f} s"
+        if seconds < 60
+        else f"{seconds / 60:.1f} min"
+        if seconds < 3600
+        else f"{seconds / 3600:.2f} h"
+    )
 
 
 def _largest(speakers: Mapping[str, float]) -> list[tuple[str, float]]:

@@ -192,7 +192,7 @@ def read_lines(paths: Paths, needs_target: bool = True, columns: PairColumns | N
 
 def write_pairs(path: Path | str, pairs: Iterable[Pair]) -> None:
     """Write pairs as JSONL, atomically."""
-    with atomic(path) as part, open(part, "w", encoding="utf-8") as file:
+    with atomic(path) as part, open(part, "w", encoding="utf-8", errors="backslashreplace") as file:
         for pair in pairs:
             row = {"id": pair.id, "source": pair.source, "target": pair.target or None, "domain": pair.domain}
             row = {key: value for key, value in {**row, **pair.extra}.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Readers of the formats in which people keep speech data and translations. Each yields plain rows with their places."""
+"""Readers of the formats of speech data and translations. Each yields plain rows, with their files and lines."""
 
 from adapt.data.formats.recognise import kind_of as kind_of
 

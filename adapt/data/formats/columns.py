@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,7 @@ class Columns:
         """The plain names of columns by which a table is recognised."""
         return {*KNOWN, *(plain_name(name) for name in (self.audio, self.text) if name is not None)}
 
-    def canonical(
-        self, row: Row, base: Path, needs_text: bool = True, own: bool = False, cells: bool = False
-    ) -> Row:
+    def canonical(self, row: Row, base: Path, needs_text: bool = True, own: bool = False, cells: bool = False) -> Row:
         """Return the row with our own keys: audio_filepath, text, offset, duration, speaker, accent, lang; others stay.
 
         Args:
@@ -94,7 +93,9 @@ class Columns:
         if len({str(row.values[key]) for key in keys}) > 1:
             names = " and ".join(f"'{key}'" for key in keys)
             kind = "the audio file" if what == "audio" else "the text"
-            raise InputError(f"{row.where}: {names} can both be {kind}. {_has(row)} Choose with data.{what}_column=NAME.")
+            raise InputError(
+                f"{row.where}: {names} can both be {kind}. {_has(row)} Choose with data.{what}_column=NAME."
+            )
         if not keys and needed:
             name = "audio_filepath" if what == "audio" else "text"
             raise InputError(
@@ -153,13 +154,11 @@ def _times(values: dict[str, Any], plain: Mapping[str, str], where: str, cells: 
     return found
 
 
-def _seconds(value: Any, key: str, where: str, cells: bool) -> float:
-    if cells and isinstance(value, str):
-        text = value.strip()
-        try:
-            value = float(text.replace(",", ".") if "." not in text else text)
-        except ValueError:
-            pass
+def _seconds(given: Any, key: str, where: str, cells: bool) -> float:
+    value: Any = given
+    if cells and isinstance(given, str):
+        with suppress(ValueError):
+            value = float(given.replace(",", ".") if "." not in given else given)
     if not is_number(value) or not 0 <= value <= 1e7:
         raise InputError(f"{where}: '{key}' must be a number of seconds, at least 0; got {str(value)[:60]!r}.")
     return value

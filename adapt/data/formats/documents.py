@@ -65,13 +65,11 @@ class _Document:
     def take(self, character: str) -> None:
         """Move behind a character. Raises InputError if another one is there."""
         if self.next() != character:
-            raise InputError(
-                f"{self.where()}: not JSON: expected '{character}'. The rest of the file was not read."
-            )
+            raise InputError(f"{self.where()}: not JSON: expected '{character}'. The rest of the file was not read.")
         self.position += 1
 
     def value(self) -> Any:
-        """Parse the value at the position, and move behind it. Raises InputError; then the position may be at its start."""
+        """Parse the value at the position, and move behind it. Raises InputError if it cannot be used."""
         start = self.position
         self.position = skip_at(self.text, start, self.where())
         return parse_at(self.text, start, f"{self.path}:{self._line}")[0]

@@ -51,7 +51,7 @@ def text_rows(folder: Path) -> Rows:
 
 def holds_texts(folder: Path) -> bool:
     """Return whether a folder has audio files with texts beside them, here or in the first folders below."""
-    for place, folders, names in os.walk(folder):
+    for _, folders, names in os.walk(folder):
         folders.sort()
         stems = {os.path.splitext(name)[0] for name in names if is_audio_name(name)}
         if stems:

@@ -1,6 +1,6 @@
 """Hugging Face datasets with an Audio column: a Parquet file, or a folder written by `save_to_disk`.
 
-Needs the extra innertune[datasets]. The audio stays encoded (`Audio(decode=False)`), so torchcodec is not needed, and is
+Needs the extra innertune[datasets]. The audio stays encoded (`Audio(decode=False)`), so torchcodec is not needed. It is
 unpacked into the cache.
 """
 
@@ -26,7 +26,9 @@ def dataset_rows(path: Path, audio: str | None = None) -> Rows:
     """
     rows, columns, found = _open(path)
     if audio is not None and audio not in columns:
-        raise InputError(f"{shown(path)} has no column '{audio}'. It has {', '.join(columns)}. Correct data.audio_column.")
+        raise InputError(
+            f"{shown(path)} has no column '{audio}'. It has {', '.join(columns)}. Correct data.audio_column."
+        )
     if audio is None and len(found) != 1:
         problem = f"several columns with audio ({', '.join(found)})" if found else "no column with audio"
         raise InputError(

@@ -43,19 +43,19 @@ def parse_at(text: str, start: int, where: str) -> tuple[Any, int]:
         raise InputError(f"{where}: not JSON ({error.msg} at column {error.colno}).") from None
     except RecursionError:
         raise InputError(f"{where}: the values are nested too deeply. Expected plain values.") from None
-    except _ValueProblem as error:
+    except _ValueProblemError as error:
         raise InputError(f"{where}: {error}") from None
 
 
 def skip_at(text: str, start: int, where: str) -> int:
-    """Return where the JSON value that begins at `start` ends, whatever it holds. Raises InputError if it has no end."""
+    """Return where the JSON value that begins at `start` ends, whatever it holds. Raises InputError without an end."""
     try:
         return _LENIENT.raw_decode(text, start)[1]
     except (json.JSONDecodeError, RecursionError):
         raise InputError(f"{where}: not JSON from here on. The rest of the file was not read.") from None
 
 
-class _ValueProblem(ValueError):
+class _ValueProblemError(ValueError):
     """A value that is JSON, or nearly so, and that no later step accepts."""
 
 
@@ -64,28 +64,26 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise _ValueProblem(f"the key '{twice[:60]}' is there twice. Keep one of them.")
+        raise _ValueProblemError(f"the key '{twice[:60]}' is there twice. Keep one of them.")
     return values
 
 
 def _integer(text: str) -> int:
     if len(text) > _DIGITS:
-        raise _ValueProblem(f"a number has {len(text):,} digits. Expected at most {_DIGITS}.")
+        raise _ValueProblemError(f"a number has {len(text):,} digits. Expected at most {_DIGITS}.")
     return int(text)
 
 
 def _real(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise _ValueProblem(f"the number {text[:40]} is too large.")
+        raise _ValueProblemError(f"the number {text[:40]} is too large.")
     return value
 
 
 def _constant(text: str) -> float:
-    raise _ValueProblem(f"{text} is not a number. Correct it or leave it out.")
+    raise _ValueProblemError(f"{text} is not a number. Correct it or leave it out.")
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_int=_integer, parse_float=_real, parse_constant=_constant
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_real, parse_constant=_constant)
 _LENIENT = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=len)

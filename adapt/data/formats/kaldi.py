@@ -26,9 +26,7 @@ def kaldi_rows(folder: Path, needs_text: bool = True) -> Rows:
     """
     _check_channels(folder)
     facts = {
-        key: _table(folder / name)
-        for name, key in {"text": "text", **_PER_UTTERANCE}.items()
-        if is_file(folder / name)
+        key: _table(folder / name) for name, key in {"text": "text", **_PER_UTTERANCE}.items() if is_file(folder / name)
     }
     if needs_text and "text" not in facts:
         raise InputError(f"The Kaldi folder '{folder}' has no file 'text' with the transcripts.")
@@ -101,7 +99,9 @@ def _check_channels(folder: Path) -> None:
         return
     for _, rest, where in _lines(file):
         if rest.split()[-1:] not in (["A"], ["1"], ["0"]):
-            raise InputError(f"{where}: recordings with several channels are not read. Write each to a file of its own.")
+            raise InputError(
+                f"{where}: recordings with several channels are not read. Write each to a file of its own."
+            )
 
 
 def _table(path: Path) -> dict[str, tuple[str, str]]:

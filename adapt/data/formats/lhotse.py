@@ -105,7 +105,7 @@ def _audio(cut: Mapping[str, Any], where: str, folder: Path) -> str:
 
 
 def _number(values: Mapping[str, Any], key: str, where: str, signed: bool = False) -> float:
-    value = values.get(key)
+    value: Any = values.get(key)
     if not is_number(value) or abs(value) > 1e7 or (value < 0 and not signed):
         raise InputError(f"{where}: '{key}' must be a number of seconds; got {str(value)[:40]!r}.")
     return value

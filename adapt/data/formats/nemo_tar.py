@@ -48,7 +48,9 @@ def _archive(path: Path, shard: str) -> Path:
     if not shard.isdigit():
         raise InputError(f"'shard_id' must be the number of an archive, got {shard[:40]!r}.")
     pattern = re.compile(rf"(.*\D)?0*{int(shard)}\.tar")
-    folders = [folder for folder in (path.parent, path.parent / "tarred", path.absolute().parent.parent) if is_folder(folder)]
+    folders = [
+        folder for folder in (path.parent, path.parent / "tarred", path.absolute().parent.parent) if is_folder(folder)
+    ]
     for folder in folders:
         found = sorted(name for name in os.listdir(folder) if pattern.fullmatch(name))
         if len(found) == 1:

@@ -68,14 +68,22 @@ class PairColumns:
             if key is not None:
                 found[side] = holder[key]
                 used.add(key if holder is values else "translation")
-        return Row({**found, **{key: value for key, value in values.items() if key not in used | found.keys()}}, row.where)
+        return Row(
+            {**found, **{key: value for key, value in values.items() if key not in used | found.keys()}}, row.where
+        )
 
     def _wanted(self, side: str) -> str | None:
         column = self.source if side == "source" else self.target
         return str(column) if column is not None else self.source_lang if side == "source" else self.target_lang
 
     def _key(
-        self, side: str, wanted: str | None, values: Mapping[str, Any], sides: Mapping[str, Any], where: str, needed: bool
+        self,
+        side: str,
+        wanted: str | None,
+        values: Mapping[str, Any],
+        sides: Mapping[str, Any],
+        where: str,
+        needed: bool,
     ) -> tuple[str | None, Mapping[str, Any]]:
         plain = {plain_name(key): key for key in values}
         has = f"It has: {', '.join([*sorted(values), *sides])[:300]}."
@@ -94,7 +102,9 @@ class PairColumns:
         if side in keys:
             return side, values
         if len(keys) > 1:
-            raise InputError(f"{where}: {' and '.join(keys)} can both be the {side}. {has} Choose data.{side}_column=NAME.")
+            raise InputError(
+                f"{where}: {' and '.join(keys)} can both be the {side}. {has} Choose data.{side}_column=NAME."
+            )
         if not keys and needed:
             raise InputError(
                 f"{where}: needs '{side}' with a non-empty text. {has} If another column holds it, give "
@@ -148,8 +158,8 @@ def two_file_rows(source: Path, target: Path) -> Rows:
     counts = [sum(1 for _ in read_lines(path, "text file")) for path in (source, target)]
     if counts[0] != counts[1]:
         raise InputError(
-            f"'{source}' has {counts[0]} lines and '{target}' has {counts[1]}. Line n of one must be the translation of "
-            "line n of the other."
+            f"'{source}' has {counts[0]} lines and '{target}' has {counts[1]}. Line n of one must be the "
+            "translation of line n of the other."
         )
     both = zip(read_lines(source, "text file"), read_lines(target, "text file"), strict=True)
     for (number, text), (_, translation) in both:

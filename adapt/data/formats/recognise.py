@@ -198,4 +198,4 @@ def _name(path: Path) -> str:
 
 
 def _inside(path: Path) -> str:
-    return ", ".join(sorted(str(place) for place in path.iterdir() if place.is_dir()))
+    return ", ".join(sorted(str(place) for place in path.iterdir() if is_folder(place)))

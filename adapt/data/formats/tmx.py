@@ -42,7 +42,9 @@ def tmx_rows(path: Path, source_lang: str | None = None, target_lang: str | None
         languages |= texts.keys()
         try:
             source = _language(source_lang or header, texts, "source_lang", path, where)
-            target = _language(target_lang, {key: texts[key] for key in texts if key != source}, "target_lang", path, where)
+            target = _language(
+                target_lang, {key: texts[key] for key in texts if key != source}, "target_lang", path, where
+            )
         except InputError as error:
             yield error
             continue
@@ -57,7 +59,9 @@ def _language(wanted: str | None, texts: dict[str, str], argument: str, path: Pa
     if wanted is None or wanted.lower() in ("", "*all*"):
         if argument == "target_lang" and len(texts) == 1:
             return next(iter(texts))
-        raise InputError(f"{where}: the unit does not say which language to use. {has} Choose with data.{argument}=LANG.")
+        raise InputError(
+            f"{where}: the unit does not say which language to use. {has} Choose with data.{argument}=LANG."
+        )
     same = [key for key in texts if key.lower().replace("_", "-") == wanted.lower().replace("_", "-")]
     near = [key for key in texts if key.lower().replace("_", "-").startswith(wanted.lower().replace("_", "-") + "-")]
     found = same or near

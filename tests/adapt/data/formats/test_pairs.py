@@ -119,7 +119,10 @@ def test_unclear_columns_are_refused_with_the_option_that_chooses(tmp_path, cont
 
 
 def test_sources_keep_the_numbers_of_their_lines(tmp_path):
-    for name, content in {"p.jsonl": '{"source": "a"}\n\n{"x": 1}\n{"source": "b"}\n', "p.tsv": "source\na\n\n\nb\n"}.items():
+    for name, content in {
+        "p.jsonl": '{"source": "a"}\n\n{"x": 1}\n{"source": "b"}\n',
+        "p.tsv": "source\na\n\n\nb\n",
+    }.items():
         (tmp_path / name).write_text(content)
         pairs, problems = read_sources(tmp_path / name)
         assert [pair.source for pair in pairs] == ["a", "", "", "b"] and len(problems) == (name == "p.jsonl")

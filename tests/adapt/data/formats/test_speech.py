@@ -43,7 +43,7 @@ def comma(folder):
 
 
 def excel(folder):
-    text = "\ufeffFile Name;Transcription;Speaker\r\na.wav;guten Tag;s1\r\nb.wav;noch, einmal;s1\r\nc.wav;zu;viele;Zellen\r\n"
+    text = "\ufeffFile Name;Transcription;Speaker\r\na.wav;guten Tag;s1\r\nb.wav;noch, einmal;s1\r\nc.wav;1;2;3\r\n"
     return write(folder / "data.csv", text), "data.csv:4"
 
 
@@ -58,7 +58,7 @@ def separated_by_tabs(folder):
 
 
 def audiofolder_csv(folder):
-    text = "file_name,transcription,speaker\na.wav,guten Tag,s1\nb.wav,\"noch, einmal\",s1\n,nichts,s1\n"
+    text = 'file_name,transcription,speaker\na.wav,guten Tag,s1\nb.wav,"noch, einmal",s1\n,nichts,s1\n'
     write(folder / "metadata.csv", text)
     return folder, "metadata.csv:4"
 
@@ -129,7 +129,14 @@ def nemo_tarred(folder):
 
 def cut(name, text, start=0.0, **more):
     source = {"type": "file", "channels": [0], "source": name}
-    supervision = {"id": f"s-{name}", "recording_id": name, "start": 0.0, "duration": 1.5, "text": text, "speaker": "s1"}
+    supervision = {
+        "id": f"s-{name}",
+        "recording_id": name,
+        "start": 0.0,
+        "duration": 1.5,
+        "text": text,
+        "speaker": "s1",
+    }
     recording = {"id": name, "sources": [source], "sampling_rate": 8000, "num_samples": 80000, "duration": 10.0}
     row = {"id": name, "start": start, "duration": 1.5, "channel": 0, "type": "MonoCut"}
     return {**row, "supervisions": [supervision], "recording": {**recording, **more}}
@@ -159,8 +166,8 @@ def hugging_face(folder):
 
 
 FORMATS = (
-    comma, excel, excel_utf16, separated_by_tabs, audiofolder_csv, audiofolder_jsonl, aliases, array, speechbrain, kaldi,
-    beside, librispeech, common_voice, nemo_tarred, lhotse, hugging_face,
+    comma, excel, excel_utf16, separated_by_tabs, audiofolder_csv, audiofolder_jsonl, aliases, array, speechbrain,
+    kaldi, beside, librispeech, common_voice, nemo_tarred, lhotse, hugging_face,
 )  # fmt: skip
 
 
@@ -252,8 +259,11 @@ def test_start_and_end_are_offset_and_duration(tmp_path):
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("audio,text,sentence", r"'text' and 'sentence' can both be the text. It has: audio, sentence, text. Choose with "
-         r"data.text_column=NAME"),
+        (
+            "audio,text,sentence",
+            r"'text' and 'sentence' can both be the text. It has: audio, sentence, text. Choose with "
+            r"data.text_column=NAME",
+        ),
         ("audio,file,text", r"'audio' and 'file' can both be the audio file. .* data.audio_column=NAME"),
         ("sound,text,x", r"needs 'audio_filepath' .* It has: sound, text, x. .*data.audio_column=NAME"),
         ("audio,words_spoken,x", r"needs 'text' .*data.text_column=NAME"),
