@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from adapt.api import pretrain as pretrain
     from adapt.corrections.model_memory import ModelMemory as ModelMemory
     from adapt.corrections.model_memory import corrected as corrected
+    from adapt.data.describe import manifest as manifest
     from adapt.data.loader import Loader as Loader
     from adapt.data.manifest import Splits as Splits
     from adapt.data.manifest import Utterance as Utterance
     from adapt.data.manifest import read_manifest as read_manifest
+    from adapt.data.manifest import write_manifest as write_manifest
     from adapt.data.pairs import Pair as Pair
     from adapt.data.pairs import read_pairs as read_pairs
+    from adapt.data.parts import split_data as split_data
     from adapt.data.splits import read_splits as read_splits
     from adapt.data.synthetic.accents import accents as accents
     from adapt.data.synthetic.domains import domains as domains
@@ -39,9 +42,11 @@ if TYPE_CHECKING:
 _MODULES = {
     "adapt.api": ("AdaptedModel", "Comparison", "LoadedModel", "compare", "fine_tune", "load_model", "pretrain"),
     "adapt.corrections.model_memory": ("ModelMemory", "corrected"),
+    "adapt.data.describe": ("manifest",),
     "adapt.data.loader": ("Loader",),
-    "adapt.data.manifest": ("Splits", "Utterance", "read_manifest"),
+    "adapt.data.manifest": ("Splits", "Utterance", "read_manifest", "write_manifest"),
     "adapt.data.pairs": ("Pair", "read_pairs"),
+    "adapt.data.parts": ("split_data",),
     "adapt.data.splits": ("read_splits",),
     "adapt.data.synthetic.accents": ("accents",),
     "adapt.data.synthetic.domains": ("domains",),
@@ -70,15 +75,18 @@ __all__ = [
     "evaluate",
     "fine_tune",
     "load_model",
+    "manifest",
     "measures",
     "pretrain",
     "read_manifest",
     "read_pairs",
     "read_splits",
+    "split_data",
     "steer",
     "tunings",
     "wav2letter",
     "wav2letter_small",
+    "write_manifest",
 ]
 
 

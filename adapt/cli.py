@@ -14,6 +14,8 @@ from adapt.renamed import old_keys, old_names
 
 _FOLDER = Path(__file__).parent / "commands"
 COMMANDS = tuple(sorted(path.stem for path in _FOLDER.glob("*.py") if not path.name.startswith("_")))
+# The options that may be given as words before the others.
+_POSITIONS = {"corrections": ("action", "target"), "manifest": ("input",)}
 
 _HELP = """innertune: adapt speech recognisers and translation models from the inside.
 
@@ -51,7 +53,8 @@ def main() -> None:
     if renamed is not None:
         print(f"innertune {command}: {renamed}", file=sys.stderr)
         raise SystemExit(2)
-    options = _name_words(options) if command == "corrections" else [_quote_text(option) for option in options]
+    names = _POSITIONS.get(command)
+    options = _name_words(options, names) if names else [_quote_text(option) for option in options]
     # argv[0] stays as it is: Lightning starts further processes with it.
     sys.argv = [sys.argv[0], f"--config-name={command}", *options]
     _run(command)
@@ -63,11 +66,11 @@ def summary(command: str) -> str:
     return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0].removesuffix(".")
 
 
-def _name_words(words: list[str]) -> list[str]:
-    """Turn `undo 3` into `action=undo target=3`: up to two words may come before the options."""
+def _name_words(words: list[str], names: tuple[str, ...]) -> list[str]:
+    """Turn `undo 3` into `action=undo target=3`: up to as many words as `names` may come before the options."""
     count = next((n for n, word in enumerate(words) if "=" in word or word.startswith("-")), len(words))
-    named = [f"{key}={word}" for key, word in zip(("action", "target"), words[:count], strict=False)]
-    return [*named, *words[min(count, 2) :]]
+    named = [f"{key}={word}" for key, word in zip(names, words[:count], strict=False)]
+    return [*named, *words[min(count, len(names)) :]]
 
 
 def _quote_text(option: str) -> str:
@@ -132,13 +135,17 @@ def _check_options(command: str, cfg: object) -> None:
         raise InputError(f"give {needed} (innertune {command} --cfg job shows all options).")
 
 
+# Of names that no file can have: too long, a loop of links, a folder where a file is expected, and the other way round.
+_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.ENOTDIR)
+
+
 def _refusal(error: BaseException | None) -> str | None:
     """Return the operating system's reason (a full disk, no permission) if it caused the error, else None."""
     while error is not None:
         number = error.errno if isinstance(error, OSError) else None
         if type(error).__name__ == "SafetensorError" and (match := re.search(r"os error (\d+)", str(error))):
             number = int(match[1])
-        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM):
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, *_NAMES):
             name = getattr(error, "filename", None)
             return f"{os.strerror(number)}: '{name}'" if name else os.strerror(number)
         error = error.__cause__ or error.__context__

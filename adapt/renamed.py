@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adapt.files import is_file, is_folder
+
 
 @dataclass(frozen=True)
 class Renamed:
@@ -86,7 +88,7 @@ def old_names(command: str, overrides: Sequence[str], conf: Path) -> str | None:
         conf: The folder of the configuration. A name that is in use there (perhaps again) does not count as old.
     """
     pairs = [_parse(word) for word in overrides if not word.startswith("-") and ("=" in word or word.startswith("~"))]
-    choices = {key: value.split(",") for key, value in pairs if "." not in key and (conf / key).is_dir()}
+    choices = {key: value.split(",") for key, value in pairs if "." not in key and is_folder(conf / key)}
     answers = [_answer(command, key, value, choices, conf) for key, value in pairs]
     return " ".join(dict.fromkeys(answer for answer in answers if answer)) or None
 
@@ -152,18 +154,18 @@ def _answer(command: str, key: str, value: str, choices: Mapping[str, Sequence[s
 
 def _in_use(command: str, key: str, chosen: Sequence[str], conf: Path) -> bool:
     group, _, rest = key.partition(".")
-    if not (conf / group).is_dir():
+    if not is_folder(conf / group):
         return any(_has_key(conf / f"{name}.yaml", group) for name in (command, "base"))
     if not rest:
         return True
     nested = "." in rest  # `tuning.parts.rows.top` is an option of the tuning in `rows`, not of `mix`
     files = [conf / group / f"{name}.yaml" for name in chosen if not nested] or sorted((conf / group).glob("*.yaml"))
     # A choice that has no file in `conf` is the user's own and may have any options.
-    return any(not path.is_file() or _has_key(path, rest.rpartition(".")[2]) for path in files)
+    return any(not is_file(path) or _has_key(path, rest.rpartition(".")[2]) for path in files)
 
 
 def _has_key(path: Path, key: str) -> bool:
-    return path.is_file() and re.search(rf"^{re.escape(key)}:", path.read_text(encoding="utf-8"), re.M) is not None
+    return is_file(path) and re.search(rf"^{re.escape(key)}:", path.read_text(encoding="utf-8"), re.M) is not None
 
 
 def _our_keys(options: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -13,8 +13,8 @@ from yaml import YAMLError
 
 from adapt import run_files
 from adapt.distributed import is_first
-from adapt.errors import InputError
-from adapt.files import write_json, write_text
+from adapt.errors import InputError, as_input_errors
+from adapt.files import exists, folder_problem, is_file, make_folder, user_path, write_json, write_text
 from adapt.renamed import translate
 from adapt.run_files import FileRecorder
 from adapt.run_lock import RunLock, check_unlocked
@@ -52,9 +52,9 @@ def check_output(cfg: DictConfig) -> Path:
     check_flags(cfg)
     if not is_first():
         return folder
-    for place in (folder, *folder.parents):
-        if place.exists() and not place.is_dir():
-            raise InputError(f"output={folder}: '{place}' is a file. Give a folder.")
+    problem = folder_problem(folder)
+    if problem is not None:
+        raise InputError(f"output={folder}: {problem}. Give a folder that can be written.")
     devices = cfg.get("trainer", {}).get("devices", 1)
     if _is_multirun() and devices not in (1, "1"):
         raise InputError(
@@ -64,17 +64,17 @@ def check_output(cfg: DictConfig) -> Path:
     check_unlocked(folder)
     if cfg.overwrite:
         return folder
-    if (folder / "metrics.json").is_file():
+    if is_file(folder / "metrics.json"):
         raise InputError(
             f"'{folder}' already holds a finished run. Give another output=..., or overwrite=true to replace it."
         )
     saved = folder / "config.yaml"
-    if saved.is_file():
+    if is_file(saved):
         if not cfg.resume:
             raise InputError(f"'{folder}' holds an unfinished run. Give resume=true to continue it, or overwrite=true.")
         _check_same_options(folder, _flat(_saved(saved)), _flat(without_free(cfg)))
     elif run_files.read_list(folder) is None:
-        theirs = [name for name in ("report.html", "card.json") if (folder / name).exists()]
+        theirs = [name for name in ("report.html", "card.json") if exists(folder / name)]
         if theirs:
             raise InputError(
                 f"'{folder / theirs[0]}' is not from a run, and this run would replace it. Give another output=..., or "
@@ -98,17 +98,18 @@ def open_run(cfg: DictConfig) -> Path:
     if not is_first():
         _current = _OpenRun(folder, FileRecorder(folder, None), None)
         return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = RunLock(folder, command_line())
+    make_folder(folder)
+    with as_input_errors():  # of places like /proc, in which no file can be created
+        lock = RunLock(folder, command_line())
     try:
         check_output(cfg)  # another process may have finished in the meantime
-        resumes = cfg.resume and not cfg.overwrite and (folder / "config.yaml").is_file()
+        resumes = cfg.resume and not cfg.overwrite and is_file(folder / "config.yaml")
         listed = _listed(folder) if cfg.overwrite or resumes else run_files.read_list(folder)
         if cfg.overwrite:
             run_files.delete(folder, listed or ())
             listed = []
         last = folder / "checkpoints" / "last.ckpt"
-        if not resumes and last.exists():
+        if not resumes and exists(last):
             raise InputError(
                 f"'{last}' is a checkpoint of another run, which this one would continue. Delete it, or give another "
                 "output=..."
@@ -158,7 +159,7 @@ def output_folder(cfg: DictConfig) -> Path:
         return Path(os.environ[_FOLDER])
     if _is_multirun():
         return Path(HydraConfig.get().runtime.output_dir)
-    return Path(cfg.output).expanduser()
+    return user_path(cfg.output)
 
 
 def check_flags(cfg: DictConfig) -> None:
@@ -190,7 +191,7 @@ def without_free(cfg: DictConfig) -> dict[str, Any]:
 
 def _listed(folder: Path) -> list[str]:
     listed = run_files.read_list(folder)
-    if listed is None and (folder / "config.yaml").is_file():
+    if listed is None and is_file(folder / "config.yaml"):
         _check_is_run(folder / "config.yaml")
         return run_files.old_files(folder)
     return listed or []

@@ -48,7 +48,7 @@ class FileRecorder:
         self._others = self._in_folders(self._listed) - self._listed
         self._file = os.open(folder / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         # If a folder is a link, libraries may use its target's path (Lightning resolves the folder of checkpoints).
-        links = {entry.name: entry.path for entry in os.scandir(folder) if entry.is_symlink() and entry.is_dir()}
+        links = {entry.name: entry.path for entry in os.scandir(folder) if entry.is_symlink() and os.path.isdir(entry)}
         roots = {os.path.abspath(folder): "", os.path.realpath(folder): ""}
         roots |= {os.path.realpath(path): name for name, path in links.items()}
         self._roots = sorted(roots.items(), key=lambda root: -len(root[0]))
@@ -108,15 +108,15 @@ def old_files(folder: Path) -> list[str]:
     Raises:
         InputError: one of its folders is a link, and what the run wrote there cannot be distinguished from other files.
     """
-    listed = {path.name for pattern in _OLD_FILES for path in folder.glob(pattern) if not path.is_dir()}
+    listed = {path.name for pattern in _OLD_FILES for path in folder.glob(pattern) if not os.path.isdir(path)}
     for name in _OLD_FOLDERS:
         place = folder / name
-        if place.is_symlink() and place.is_dir() and any(place.iterdir()):
+        if place.is_symlink() and os.path.isdir(place) and any(place.iterdir()):
             raise InputError(
                 f"'{place}' is a link, and the run in '{folder}' is of a version that did not list its "
                 "files. Delete those below the link yourself, or give another output=..."
             )
-        if place.is_dir() and not place.is_symlink():
+        if os.path.isdir(place) and not place.is_symlink():
             listed |= {f"{name}/"} | _below(folder, name)
     return sorted(listed)
 
@@ -133,7 +133,7 @@ def delete(folder: Path, listed: Sequence[str]) -> None:
         path = folder / entry
         try:
             if not entry.endswith("/"):
-                if not path.is_dir() or path.is_symlink():
+                if not os.path.isdir(path) or path.is_symlink():
                     path.unlink(missing_ok=True)
             elif not path.is_symlink():
                 path.rmdir()

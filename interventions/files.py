@@ -30,7 +30,8 @@ def atomic(path: Path | str) -> Generator[Path, None, None]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    start = os.fsdecode(os.fsencode(path.name)[:200])  # a name may have 255 bytes
+    handle, name = tempfile.mkstemp(prefix=f".{start}.", suffix=".part", dir=path.parent)
     os.close(handle)
     part = Path(name)
     try:
@@ -60,6 +61,7 @@ def write_tensors(path: Path | str, kind: str, header: Mapping[str, Any], tensor
 
     try:
         metadata = json.dumps({**header, "format": FORMAT, "kind": kind}, ensure_ascii=False, allow_nan=False)
+        metadata = metadata.encode("utf-8", "backslashreplace").decode()  # a path may hold what UTF-8 lacks
     except TypeError as error:
         raise ValueError(f"JSON cannot represent the header of {kind}: {error}.") from None
     # safetensors refuses views and tensors that share memory.
@@ -77,7 +79,7 @@ def read_tensors(path: Path | str, kind: str) -> tuple[dict[str, Any], dict[str,
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, without an exception for names that cannot be a file's
         raise FileError(f"There is no file '{path}'.")
     try:
         with cast(Any, safe_open)(path, framework="pt") as file:  # its annotations lack the context manager

@@ -68,7 +68,7 @@ def test_commands_compose(command):
     from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        assert ("loader" in compose(command)) == (command not in ("sites", "apply", "remove", "export"))
+        assert ("loader" in compose(command)) == (command not in ("sites", "apply", "remove", "export", "manifest"))
 
 
 @pytest.mark.parametrize("name", options("tuning"))

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.distributed import is_first
+from adapt.files import is_file
 from adapt.models.inference import decode_examples
 from adapt.models.model import Model
 from adapt.report import wording
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 def interrupted(cfg: DictConfig) -> Path | None:
     """Return the folder of the run to continue, in every training process; None for a new run."""
     folder = output_folder(cfg)
-    resumes = cfg.resume and not cfg.overwrite and (folder / "config.yaml").is_file()
+    resumes = cfg.resume and not cfg.overwrite and is_file(folder / "config.yaml")
     return folder if not cfg.get("dry_run", False) and (resumes or not is_first()) else None
 
 

@@ -11,6 +11,7 @@ from adapt.corrections import manage
 from adapt.corrections.evaluate import evaluate_memory
 from adapt.corrections.paths import store_path
 from adapt.errors import InputError
+from adapt.files import user_path
 from adapt.models.loaded import Loaded
 
 log = logging.getLogger(__name__)
@@ -83,4 +84,4 @@ def _number(cfg: DictConfig) -> int:
 def _target(cfg: DictConfig, usage: str) -> Path:
     if cfg.target is None:
         raise InputError(f"Give a path: innertune corrections {usage}.")
-    return Path(str(cfg.target)).expanduser()
+    return user_path(str(cfg.target))

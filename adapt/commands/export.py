@@ -1,11 +1,10 @@
 """Write a model in a standard format: a transformers folder or a state dict."""
 
-from pathlib import Path
-
 from omegaconf import DictConfig, ListConfig
 
 from adapt.build import build
 from adapt.errors import InputError
+from adapt.files import user_path
 from adapt.models.export import export
 from adapt.models.loaded import Loaded
 from interventions.files import FileError
@@ -22,9 +21,9 @@ def main(cfg: DictConfig) -> None:
         if path is None:
             continue
         try:
-            interventions += load(Path(str(path)).expanduser(), loaded.fingerprint).values()
+            interventions += load(user_path(str(path)), loaded.fingerprint).values()
         except FileError as error:
             raise InputError(f"fold={path}: {error}") from None
-    folder = Path(str(cfg.output)).expanduser()
+    folder = user_path(str(cfg.output))
     names = export(loaded.model, folder, cfg.dtype, interventions)
     print(f"Exported '{loaded.reference}' to '{folder}': {', '.join(names)}.")

@@ -3,18 +3,20 @@
 import sys
 from pathlib import Path
 
+from adapt.files import is_folder
+
 
 def config_folder() -> Path:
     """Return `conf/`: inside the package if it is installed, next to it in a checkout."""
     package = Path(__file__).parent.parent
     inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
+    return inside if is_folder(inside) else package.parent / "conf"
 
 
 def show(arguments: list[str]) -> int:
     """Print all groups, or one group's choices, each with the first comment of its file. Return the exit status."""
     folder = config_folder()
-    groups = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    groups = sorted(path.name for path in folder.iterdir() if is_folder(path))
     if not arguments:
         for group in groups:
             print(f"{group:<14}{', '.join(path.stem for path in sorted((folder / group).glob('*.yaml')))}")

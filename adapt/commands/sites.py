@@ -1,14 +1,13 @@
 """List the layers that can be read and edited, with shapes, weights and FLOPs."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, ListConfig
 
 from adapt.build import build
 from adapt.errors import InputError
-from adapt.files import write_json
+from adapt.files import user_path, write_json
 from adapt.models.costs import SiteCosts, site_costs
 from adapt.models.loaded import Loaded
 from interventions.sites import Step, choose_sites
@@ -29,7 +28,7 @@ def main(cfg: DictConfig) -> None:
         raise InputError(str(error)) from None
     costs = site_costs(loaded.model, sites, cfg.seconds, cfg.tokens)
     if cfg.json is not None:
-        path = Path(str(cfg.json)).expanduser()
+        path = user_path(str(cfg.json))
         try:
             write_json(path, {"model": loaded.reference, "fingerprint": loaded.fingerprint, **asdict(costs)})
         except OSError as error:

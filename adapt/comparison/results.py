@@ -1,7 +1,6 @@
 """The result of comparing two models, as plain data that can be saved, loaded and drawn again."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from adapt.comparison.recordings import AudioClip
 from adapt.comparison.storage import from_json, to_json
 from adapt.comparison.words import Transcript, WordChanges
 from adapt.data.example import Example
-from adapt.files import write_json
+from adapt.files import read_json, write_json
 from adapt.introspect.weights.change import WeightChange
 from adapt.metrics import Metric
 from adapt.models.task import recognition
@@ -124,7 +123,7 @@ class Comparison:
         path = Path(path)
         tensor_path = path.with_suffix(".safetensors")
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
+            stored = read_json(path)
         except (OSError, ValueError) as error:
             raise FileError(f"Cannot read the comparison '{path}': {error}.") from None
         if not isinstance(stored, dict) or (stored.get("kind"), stored.get("format")) != (_KIND, FORMAT):

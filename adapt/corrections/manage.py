@@ -10,6 +10,7 @@ import torch
 from adapt.corrections.model_memory import ModelMemory
 from adapt.corrections.paths import store_path
 from adapt.errors import InputError, as_input_errors
+from adapt.files import exists
 from adapt.models.adaptation_files import save_adaptation
 from adapt.models.loaded import Loaded
 from adapt.models.state import model_fingerprint
@@ -95,7 +96,7 @@ def fold_corrections(loaded: Loaded, folder: Path, path: Path | None = None) -> 
         InputError: If the folder has an adaptation already, no correction edits the model, or the layer cannot be
             folded.
     """
-    if (folder / "adaptation").exists():
+    if exists(folder / "adaptation"):
         raise InputError(f"'{folder}' has an adaptation already. Choose another folder.")
     with as_input_errors():
         store = open_store(loaded, path)

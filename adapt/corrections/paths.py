@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from adapt.files import is_file, user_path
 from adapt.models.loaded import Loaded
 
 
@@ -13,7 +14,7 @@ def store_path(loaded: Loaded, corrections: str = "auto") -> Path | None:
     below $INNERTUNE_DATA or ~/.local/share/innertune. Any other value is the path itself.
     """
     if corrections != "auto":
-        return None if corrections == "off" else Path(corrections).expanduser()
+        return None if corrections == "off" else user_path(corrections)
     return default_path(loaded)
 
 
@@ -21,7 +22,7 @@ def default_path(loaded: Loaded) -> Path:
     """Return the path that "auto" selects."""
     place = Path(loaded.reference)
     for folder in (place / "adaptation", place, place.parent):
-        if (folder / "adaptation.json").is_file():
+        if is_file(folder / "adaptation.json"):
             return folder / "corrections.db"
     data = os.environ.get("INNERTUNE_DATA") or Path.home() / ".local" / "share" / "innertune"
-    return Path(data).expanduser() / "corrections" / f"{loaded.fingerprint[:16]}.db"
+    return user_path(data) / "corrections" / f"{loaded.fingerprint[:16]}.db"

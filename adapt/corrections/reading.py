@@ -9,6 +9,7 @@ from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.pairs import Pair, read_pairs_file
 from adapt.data.splits import check_examples, stop_or_skip
 from adapt.errors import InputError
+from adapt.files import is_file, user_path
 from adapt.models.model import Model
 
 
@@ -35,8 +36,8 @@ def correction(model: Model, source: Path | str, text: str) -> Example:
     """
     if not model.reads_audio:
         return Pair(str(source), text)
-    audio = Path(source).expanduser()
-    if not audio.is_file():
+    audio = user_path(source)
+    if not is_file(audio):
         raise InputError(f"There is no audio file '{audio}'.")
     return Utterance(audio, text)
 

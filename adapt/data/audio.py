@@ -20,6 +20,7 @@ from adapt.data.notes import note
 from adapt.data.recording import Recording
 from adapt.data.resampling import resample, resampled_length
 from adapt.errors import InputError
+from adapt.files import file_problem
 
 # No model here reads an hour at once, which takes 0.7 GB at 48 kHz. Compressed silence can hold any length in a few
 # bytes, so the length is bounded, not the size of the file. Above 48 kHz, accordingly less is read.
@@ -89,8 +90,8 @@ def read_audio(utterance: Utterance, sample_rate: int, max_seconds: float = MAX_
         raise InputError(
             f"{prefix}offset {utterance.offset} and duration {utterance.duration} must be finite, in seconds."
         )
-    if not path.is_file():
-        raise InputError(f"{prefix}there is no audio file '{path}'. Relative paths start at the manifest's folder.")
+    if (problem := file_problem(path, "audio file")) is not None:
+        raise InputError(f"{prefix}{problem}. Relative paths start at the manifest's folder.")
     try:
         samples, rate = _read_part(path, utterance.offset, utterance.duration, max_seconds)
     except InputError as error:

@@ -1,6 +1,7 @@
 """Inputs to transcribe or translate: files, folders, globs, manifests, standard input, arrays and sentences."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from glob import glob
@@ -15,7 +16,9 @@ from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.pairs import Pair, read_lines
 from adapt.data.recording import Recording
 from adapt.errors import InputError
+from adapt.files import file_problem, is_file, is_folder, name_problem, user_path
 
+MANIFEST_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 _NAMED = 5  # files that a message names
 
 log = logging.getLogger(__name__)
@@ -45,9 +48,10 @@ def _as_utterance(value: Any, where: str, sample_rate: int | None) -> Utterance 
     if isinstance(value, (Utterance, Recording)):
         return value
     if isinstance(value, (str, Path)):
-        path = Path(value).expanduser()
-        if not path.is_file():
-            raise InputError(f"{where}: there is no audio file '{value}'.")
+        path = user_path(value)
+        problem = file_problem(path, "audio file")
+        if problem is not None:
+            raise InputError(f"{where}: {problem}.")
         return Utterance(path, "", where=where)
     if isinstance(value, (np.ndarray, Tensor)):
         if sample_rate is None:
@@ -77,11 +81,12 @@ def as_pairs(inputs: str | Pair | Iterable[str | Pair]) -> list[Pair]:
 
 
 def find_audio(places: Sequence[Path | str], argument: str = "audio") -> tuple[list[Utterance], list[str]]:
-    """Return the utterances in files, folders, globs and `.jsonl` manifests, in the order given.
+    """Return the utterances in files, folders, globs and manifests, in the order given.
 
     Args:
         places: paths and globs. Folders are searched with all their subfolders, for files with an audio suffix; a
-            log message names the other files. Hidden files are left out without one.
+            log message names the other files. Hidden files are left out without one. A manifest is a file that
+            `adapt.data.manifest.read_manifest` reads and that ends in one of `MANIFEST_SUFFIXES`; texts are not needed.
         argument: the name of the caller's argument, for error messages.
 
     Returns:
@@ -93,27 +98,29 @@ def find_audio(places: Sequence[Path | str], argument: str = "audio") -> tuple[l
     audio: list[Utterance] = []
     problems: list[str] = []
     for place in map(str, places):
-        path = Path(place).expanduser()
-        if path.suffix == ".jsonl":
+        path = user_path(place)
+        if path.name.lower().removesuffix(".gz").endswith(MANIFEST_SUFFIXES):
             utterances, bad_lines = read_manifest(path, needs_text=False)
             audio += utterances
             problems += bad_lines
             continue
-        if path.is_dir():
-            paths = _in_folder(path)
-        else:
-            paths = [path] if path.is_file() else [Path(name) for name in sorted(glob(str(path), recursive=True))]
+        paths = _in_folder(path) if is_folder(path) else [path] if is_file(path) else _matching(path)
         if not paths:
             raise InputError(
                 f"{argument}={place}: there is no such file, and no folder or glob of that name with audio in it. "
                 f"Audio files end in {', '.join(AUDIO_SUFFIXES)}."
             )
-        audio += [Utterance(path, "") for path in paths]
+        for path in paths:
+            problem = file_problem(path, "audio file")
+            if problem is None:
+                audio.append(Utterance(path, ""))
+            else:
+                problems.append(f"{argument}: {problem}.")
     return audio, problems
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and not _hidden(file, folder))
+    files = sorted(file for file in folder.rglob("*") if not is_folder(file) and not _hidden(file, folder))
     audio = [file for file in files if file.suffix.lower() in AUDIO_SUFFIXES]
     others = [str(file) for file in files if file.suffix.lower() not in AUDIO_SUFFIXES]
     if audio and others:
@@ -129,12 +136,19 @@ def _hidden(file: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
+def _matching(path: Path) -> list[Path]:
+    if name_problem(path) is not None:
+        return []
+    return [Path(name) for name in sorted(glob(str(path), recursive=True))] or ([path] if os.path.lexists(path) else [])
+
+
 def read_sources(place: Path | str, argument: str = "file") -> tuple[list[Pair], list[str]]:
     """Read source sentences from a file, or from standard input if `place` is "-".
 
-    `.jsonl` and `.tsv` files have the format of training data (`adapt.data.pairs`), with or without targets. Any other
-    file has one sentence per line. An empty line there becomes a pair with an empty source. A bad line of a `.jsonl` or
-    `.tsv` file becomes one with an empty source and an empty `where`. So pair n always belongs to line n.
+    `.jsonl`, `.json`, `.csv`, `.tsv` and `.tmx` files have the format of training data (`adapt.data.pairs`), with or
+    without targets. Any other file has one sentence per line. An empty line becomes a pair with an empty source. A bad
+    line of a file of the first kind becomes one with an empty source and an empty `where`. So pair n always belongs to
+    line n.
 
     Args:
         place: the file, or "-".
@@ -147,13 +161,14 @@ def read_sources(place: Path | str, argument: str = "file") -> tuple[list[Pair],
         InputError: the file does not exist or is not UTF-8 text.
     """
     place = str(place)
-    path = Path(place).expanduser()
-    if path.suffix.lower() in (".jsonl", ".tsv"):
+    path = user_path(place)
+    if path.name.lower().removesuffix(".gz").endswith((*MANIFEST_SUFFIXES, ".tmx")):
         lines = read_lines(path, needs_target=False)
         problems = [str(line) for line in lines if not isinstance(line, Pair)]
         return [line if isinstance(line, Pair) else Pair("") for line in lines], problems
-    if place != "-" and not path.is_file():
-        raise InputError(f"{argument}={place}: there is no such file. Expected one text per line, .jsonl or .tsv.")
+    problem = None if place == "-" else file_problem(path, "such file")
+    if problem is not None:
+        raise InputError(f"{argument}={place}: {problem}. Expected one text per line, .jsonl, .csv, .tsv or .tmx.")
     name = "standard input" if place == "-" else place
     try:
         text = (sys.stdin.buffer.read() if place == "-" else path.read_bytes()).decode("utf-8-sig")

@@ -10,6 +10,7 @@ from adapt.data.manifest import Utterance
 from adapt.data.pairs import Pair
 from adapt.data.recording import Recording
 from adapt.errors import InputError
+from adapt.files import is_file
 
 
 def with_text(example: Example, text: str) -> Example:
@@ -29,7 +30,7 @@ def unexpected(example: Any, reads: Literal["audio", "text"]) -> InputError:
 
 def input_exists(example: Example) -> bool:
     """Return whether the input can be read: an utterance needs its audio file, other examples need none."""
-    return not isinstance(example, Utterance) or example.audio_filepath.is_file()
+    return not isinstance(example, Utterance) or is_file(example.audio_filepath)
 
 
 def to_row(example: Example) -> dict[str, Any]:

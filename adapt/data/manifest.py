@@ -1,4 +1,4 @@
-"""Utterances and their JSONL manifests, with NeMo's keys: audio_filepath, duration, text, ..."""
+"""Utterances and their manifests: JSONL with NeMo's keys (audio_filepath, duration, text, ...), or other formats."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adapt.checks import is_number
 from adapt.data.example import Example, Phoneme
+from adapt.data.formats.columns import Columns
+from adapt.data.formats.rows import Row
+from adapt.data.formats.speech import speech_rows
 from adapt.errors import InputError
-from adapt.files import atomic
+from adapt.files import atomic, name_problem, user_path
 
 _TEXT_KEYS = ("speaker", "accent", "lang")
 _NUMBER_KEYS = ("duration", "offset")
-_LONGEST = 1e7  # seconds; larger values, such as infinity, are rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,29 +75,45 @@ class Splits:
     problems: tuple[str, ...] = ()
 
 
-def read_manifest(path: Path | str, needs_text: bool = True) -> tuple[list[Utterance], list[str]]:
-    """Read a manifest. Relative audio paths are relative to the manifest's folder.
+def read_manifest(
+    path: Path | str,
+    needs_text: bool = True,
+    audio_column: str | None = None,
+    text_column: str | None = None,
+    audio_folder: Path | str | None = None,
+) -> tuple[list[Utterance], list[str]]:
+    """Read speech data: a manifest, or any other format of `adapt.data.formats`, chosen by looking at the file.
+
+    Relative audio paths are relative to the file's folder.
+
+    Args:
+        path: a file (JSON lines, CSV, TSV, JSON, lhotse's cuts, Parquet) or a folder (Kaldi, audiofolder, audio files
+            with texts beside them, a saved dataset).
+        needs_text: whether an utterance without a text is unusable.
+        audio_column: the column or key of the audio file, if it has none of the usual names or several could be it.
+        text_column: the same for the text.
+        audio_folder: the folder at which relative audio paths start, which also stands for a placeholder such as
+            `{data_root}`; None for the file's folder.
 
     Returns:
         The utterances, and one sentence with the line's number for each line that cannot be used.
         `adapt.data.splits.check_splits` decides whether such problems stop the run.
 
     Raises:
-        InputError: the file does not exist, is not UTF-8 text, or has no usable line.
+        InputError: the path does not exist, cannot be read, or has no usable line.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"There is no manifest '{path}'. Expected a JSONL file with one utterance per line.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"The manifest '{path}' is not UTF-8 text ({error.reason} at byte {error.start}).") from None
+    for name, value in {"audio_column": audio_column, "text_column": text_column}.items():
+        if value is not None and not isinstance(value, str):
+            raise InputError(f"{name} must be the name of a column, got {value!r}.")
+    path = user_path(path)
+    columns = Columns(audio_column, text_column, None if audio_folder is None else user_path(audio_folder).absolute())
     utterances, problems = [], []
-    # splitlines() would also break at characters that may be part of a JSON string.
-    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], start=1):
-        where = f"{path}:{number}"
+    rows, folder = speech_rows(path, columns, needs_text)
+    for row in rows:
         try:
-            utterances.append(_parse(line, where, path.parent, needs_text))
+            if isinstance(row, InputError):
+                raise row
+            utterances.append(_utterance(row, folder, needs_text))
         except InputError as error:
             problems.append(str(error))
     if not utterances:
@@ -108,47 +125,38 @@ def read_manifest(path: Path | str, needs_text: bool = True) -> tuple[list[Utter
 def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> None:
     """Write a manifest, atomically. Audio paths below the manifest's folder become relative to it."""
     path = Path(path)
-    with atomic(path) as part, open(part, "w", encoding="utf-8") as file:
+    # A lone surrogate, which only a file name can have here, is written as its escape.
+    with atomic(path) as part, open(part, "w", encoding="utf-8", errors="backslashreplace") as file:
         for utterance in utterances:
-            file.write(json.dumps(_as_row(utterance, path.parent), ensure_ascii=False) + "\n")
+            file.write(manifest_line(utterance, path.parent))
 
 
-def json_row(line: str, where: str, keys: str) -> dict[str, Any]:
-    """Parse a line as a JSON object. Raises InputError if it is not one; the message names the expected `keys`."""
-    if not line.strip():
-        raise InputError(f"{where}: the line is empty. Delete it, or write one JSON object.")
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where}: not JSON ({error.msg} at column {error.colno}).") from None
-    if not isinstance(row, dict):
-        raise InputError(f"{where}: expected a JSON object with {keys}, got {line.strip()[:60]}.")
-    return row
+def manifest_line(utterance: Utterance, folder: Path | None = None) -> str:
+    """Return the line of a manifest. An audio path below `folder`, the manifest's, becomes relative to it."""
+    return json.dumps(_as_row(utterance, folder), ensure_ascii=False) + "\n"
 
 
-def _parse(line: str, where: str, folder: Path, needs_text: bool) -> Utterance:
-    row = json_row(line, where, "'audio_filepath' and 'text'")
+def _utterance(row: Row, folder: Path, needs_text: bool) -> Utterance:
+    values, where = row.values, row.where
     for key in ("audio_filepath", "text") if needs_text else ("audio_filepath",):
-        if not isinstance(row.get(key), str) or not row[key].strip():
-            has = ", ".join(sorted(row)) or "none"
+        if not isinstance(values.get(key), str) or not values[key].strip():
+            has = ", ".join(sorted(values)) or "none"
             raise InputError(f"{where}: needs the key '{key}' with a non-empty text. The line has the keys: {has}.")
-    for key in _NUMBER_KEYS:
-        value = row.get(key)
-        if value is not None and not (is_number(value) and 0 <= value <= _LONGEST):
-            raise InputError(f"{where}: '{key}' must be a number of seconds, at least 0; got {value!r}.")
-    try:
-        audio = Path(row["audio_filepath"]).expanduser()
-    except RuntimeError as error:
-        raise InputError(f"{where}: '{row['audio_filepath']}': {error}") from None
+    audio = values["audio_filepath"]
+    if audio.startswith("~") and str(user_path(audio)) == audio:
+        raise InputError(f"{where}: there is no home folder '{audio.partition('/')[0]}' for '{audio}'.")
+    problem = name_problem(audio)
+    if problem is not None:
+        raise InputError(f"{where}: {problem}.")
     known = {"audio_filepath", "text", "phonemes", *_TEXT_KEYS, *_NUMBER_KEYS}
-    facts: dict[str, Any] = {key: None if row.get(key) is None else str(row[key]) for key in _TEXT_KEYS}
+    facts: dict[str, Any] = {key: None if values.get(key) is None else str(values[key]) for key in _TEXT_KEYS}
     return Utterance(
-        audio_filepath=audio if audio.is_absolute() else folder / audio,
-        text="" if row.get("text") is None else str(row["text"]),
-        duration=row.get("duration"),
-        offset=row.get("offset") or 0.0,
-        phonemes=_phonemes(row.get("phonemes") or [], where),
-        extra={key: value for key, value in row.items() if key not in known},
+        audio_filepath=folder / user_path(audio),
+        text="" if values.get("text") is None else str(values["text"]),
+        duration=values.get("duration"),
+        offset=values.get("offset") or 0.0,
+        phonemes=_phonemes(values.get("phonemes") or [], where),
+        extra={key: value for key, value in values.items() if key not in known},
         where=where,
         **facts,
     )
@@ -161,10 +169,11 @@ def _phonemes(rows: Any, where: str) -> tuple[Phoneme, ...]:
         raise InputError(f"{where}: 'phonemes' must be a list of [symbol, start, end], times in seconds.") from None
 
 
-def _as_row(utterance: Utterance, folder: Path) -> dict[str, Any]:
+def _as_row(utterance: Utterance, folder: Path | None) -> dict[str, Any]:
     audio = utterance.audio_filepath
+    below = folder is not None and audio.is_relative_to(folder)
     row: dict[str, Any] = {
-        "audio_filepath": str(audio.relative_to(folder) if audio.is_relative_to(folder) else audio.absolute()),
+        "audio_filepath": str(audio.relative_to(folder) if folder is not None and below else audio.absolute()),
         "duration": utterance.duration,
         "text": utterance.text,
         "offset": utterance.offset or None,

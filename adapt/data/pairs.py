@@ -1,16 +1,16 @@
-"""Sentence pairs and their files: JSONL, TSV, or two text files with parallel lines."""
+"""Sentence pairs and their files: JSONL, CSV, TSV, TMX, or two text files with parallel lines."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from adapt.data.example import Phoneme
-from adapt.data.manifest import Splits, json_row
+from adapt.data.formats.pairs import Column, PairColumns, pair_rows, two_file_rows
+from adapt.data.manifest import Splits
 from adapt.errors import InputError
-from adapt.files import atomic
+from adapt.files import atomic, file_problem, user_path
 
 _TEXT_KEYS = ("domain", "id")
 _KEYS = ("source", "target", *_TEXT_KEYS)
@@ -63,6 +63,10 @@ def read_pairs(
     test: Paths | None = None,
     source_test: Paths | None = None,
     source_train: Paths | None = None,
+    source_column: Column | None = None,
+    target_column: Column | None = None,
+    source_lang: str | None = None,
+    target_lang: str | None = None,
 ) -> Splits:
     """Read splits of sentence pairs.
 
@@ -75,6 +79,10 @@ def read_pairs(
         test: test pairs of the target.
         source_test: test pairs of the source, which the model should not forget.
         source_train: further pairs of the source, for replay and for comparing neurons.
+        source_column: the column or key of the source sentence, as in `read_pairs_file`.
+        target_column: the same for the translation.
+        source_lang: the language of the source sentences, as in `read_pairs_file`.
+        target_lang: the same for the translations.
 
     Returns:
         The splits, with one sentence in `problems` for each line that cannot be used.
@@ -86,7 +94,8 @@ def read_pairs(
     files |= {"source_train": source_train}
     parts, problems = {}, []
     for name, paths in files.items():
-        parts[name], bad_lines = read_pairs_file(paths) if paths is not None else ([], [])
+        chosen = source_column, target_column, source_lang, target_lang
+        parts[name], bad_lines = read_pairs_file(paths, True, *chosen) if paths is not None else ([], [])
         problems += bad_lines
     return without_trained(Splits(**{name: tuple(pairs) for name, pairs in parts.items()}, problems=tuple(problems)))
 
@@ -108,16 +117,30 @@ def without_trained(splits: Splits) -> Splits:
     return Splits(train=splits.train, source_train=splits.source_train, **kept, problems=tuple(problems))
 
 
-def read_pairs_file(paths: Paths, needs_target: bool = True) -> tuple[list[Pair], list[str]]:
-    """Read sentence pairs from UTF-8 files.
+def read_pairs_file(
+    paths: Paths,
+    needs_target: bool = True,
+    source_column: Column | None = None,
+    target_column: Column | None = None,
+    source_lang: str | None = None,
+    target_lang: str | None = None,
+) -> tuple[list[Pair], list[str]]:
+    """Read sentence pairs. The format is chosen by looking at the file.
 
     Args:
         paths: one of
-            - a `.tsv` file. Its header line names the columns: source, target, and optionally domain, id, ... Cells are
-              separated by tabs only, and quotation marks are part of the text.
-            - any other file, as JSONL: one object per line with source, target, and optionally domain, id, ...
+            - JSON lines or a JSON array: objects with source, target, and optionally domain, id, ..., or with
+              {"translation": {"en": ..., "de": ...}} as Hugging Face writes.
+            - a table, CSV or TSV, whose header names the columns, or one of two columns without a header. In a TSV,
+              quotation marks are part of the text.
+            - a translation memory, TMX.
             - a list of two text files, source and target. Line n of one is the translation of line n of the other.
         needs_target: whether a line without a target is unusable. If not, its target becomes "".
+        source_column: the column or key of the source sentence, if it has another name; or its number from 1 in a table
+            without a header.
+        target_column: the same for the translation.
+        source_lang: the language of the source sentences, in a TMX or a "translation"; None for a TMX's own.
+        target_lang: the same for the translations; None for the only other language of a TMX.
 
     Returns:
         The pairs, and one sentence with the line's number for each line that cannot be used.
@@ -126,7 +149,7 @@ def read_pairs_file(paths: Paths, needs_target: bool = True) -> tuple[list[Pair]
     Raises:
         InputError: a file cannot be read, two files differ in their number of lines, or no line can be used.
     """
-    rows = read_lines(paths, needs_target)
+    rows = read_lines(paths, needs_target, PairColumns(source_column, target_column, source_lang, target_lang))
     pairs = [row for row in rows if isinstance(row, Pair)]
     problems = [str(row) for row in rows if not isinstance(row, Pair)]
     if not pairs:
@@ -136,104 +159,49 @@ def read_pairs_file(paths: Paths, needs_target: bool = True) -> tuple[list[Pair]
     return pairs, problems
 
 
-def read_lines(paths: Paths, needs_target: bool = True) -> list[Pair | InputError]:
+def read_lines(paths: Paths, needs_target: bool = True, columns: PairColumns | None = None) -> list[Pair | InputError]:
     """Return, for each line of the files, its pair, or the error if the line is bad. Paths are as in `read_pairs_file`.
+
+    Blank lines are left out, or, if no target is needed, become pairs with an empty source.
 
     Raises:
         InputError: a file cannot be read, or two files differ in their number of lines.
     """
-    files = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
-    if len(files) == 2:
-        lines, row = _two_files(*files)
-    elif len(files) == 1:
-        lines, row = (_tsv if files[0].suffix.lower() == ".tsv" else _jsonl)(files[0])
-    else:
+    files = [user_path(paths)] if isinstance(paths, (str, Path)) else [user_path(path) for path in paths]
+    if len(files) not in (1, 2):
         raise InputError(
             f"Expected one file of sentence pairs, or two text files (source, target); got {len(files)} files."
         )
-    rows: list[Pair | InputError] = []
-    for where, line in lines:
+    for path in files:
+        problem = file_problem(path)
+        if problem is not None:
+            raise InputError(
+                f"{problem[0].upper()}{problem[1:]}. Expected sentence pairs: JSON lines, CSV, TSV, TMX, or a list of "
+                "two text files."
+            )
+    one = len(files) == 1
+    rows = pair_rows(files[0], columns or PairColumns(), needs_target) if one else two_file_rows(*files)
+    pairs: list[Pair | InputError] = []
+    for row in rows:
         try:
-            rows.append(_pair(row(line, where), where, needs_target))
+            pairs.append(row if isinstance(row, InputError) else _pair(row.values, row.where, needs_target))
         except InputError as error:
-            rows.append(error)
-    return rows
+            pairs.append(error)
+    return pairs
 
 
 def write_pairs(path: Path | str, pairs: Iterable[Pair]) -> None:
     """Write pairs as JSONL, atomically."""
-    with atomic(path) as part, open(part, "w", encoding="utf-8") as file:
+    with atomic(path) as part, open(part, "w", encoding="utf-8", errors="backslashreplace") as file:
         for pair in pairs:
             row = {"id": pair.id, "source": pair.source, "target": pair.target or None, "domain": pair.domain}
             row = {key: value for key, value in {**row, **pair.extra}.items() if value is not None}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-# The lines of a file, each with its place, and a function that parses a line or raises InputError.
-Lines = tuple[list[tuple[str, Any]], Callable[[Any, str], Mapping[str, Any]]]
-
-
-def _jsonl(path: Path) -> Lines:
-    return _lines(path), _json_row
-
-
-def _json_row(line: str, where: str) -> Mapping[str, Any]:
-    return json_row(line, where, "'source' and 'target'")
-
-
-def _tsv(path: Path) -> Lines:
-    lines = _lines(path)
-    columns = [column.strip() for column in lines[0][1].split("\t")] if lines else []
-    if "source" not in columns or len(set(columns)) < len(columns):
-        raise InputError(
-            f"{path}:1: expected a header line with tab-separated, distinct column names, among them 'source' and "
-            f"'target'; got {', '.join(columns)[:80] or 'nothing'}."
-        )
-    return lines[1:], partial(_tsv_row, columns)
-
-
-def _tsv_row(columns: Sequence[str], line: str, where: str) -> Mapping[str, Any]:
-    cells = line.split("\t")
-    if len(cells) != len(columns):
-        raise InputError(f"{where}: expected {len(columns)} tab-separated columns, got {len(cells)}.")
-    return {key: cell for key, cell in zip(columns, cells, strict=True) if cell}  # an empty cell is a missing value
-
-
-def _two_files(source: Path, target: Path) -> Lines:
-    sources, targets = _lines(source), _lines(target)
-    if len(sources) != len(targets):
-        raise InputError(
-            f"'{source}' has {len(sources)} lines and '{target}' has {len(targets)}. Line n of one must be the "
-            "translation of line n of the other."
-        )
-    pairs = zip(sources, targets, strict=True)
-    return [(where, (text, other, translation)) for (where, text), (other, translation) in pairs], _two_row
-
-
-def _two_row(line: tuple[str, str, str], where: str) -> Mapping[str, Any]:
-    source, target_where, target = line
-    for empty, other, text in ((where, target_where, source), (target_where, where, target)):
-        if not text.strip():
-            raise InputError(f"{empty}: the line is empty. Delete it together with {other}, or fill it in.")
-    return {"source": source, "target": target}
-
-
-def _lines(path: Path) -> list[tuple[str, str]]:
-    """Return the lines of a file, each with its place, FILE:NUMBER."""
-    if not path.is_file():
-        raise InputError(
-            f"There is no file '{path}'. Expected sentence pairs: JSONL, TSV, or a list of two text files."
-        )
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"The file '{path}' is not UTF-8 text ({error.reason} at byte {error.start}).") from None
-    # read_text() and splitlines() would also break at characters that may be part of a sentence.
-    lines = text.removesuffix("\n").split("\n") if text else []
-    return [(f"{path}:{number}", line.removesuffix("\r")) for number, line in enumerate(lines, start=1)]
-
-
 def _pair(row: Mapping[str, Any], where: str, needs_target: bool) -> Pair:
+    if not row and not needs_target:
+        return Pair("", where=where)
     for key in ("source", "target"):
         value = row.get(key)
         if key == "target" and not needs_target and value in (None, ""):
@@ -241,8 +209,6 @@ def _pair(row: Mapping[str, Any], where: str, needs_target: bool) -> Pair:
         if not isinstance(value, str) or not value.strip():
             has = ", ".join(sorted(row)) or "none"
             raise InputError(f"{where}: needs '{key}' with a non-empty text. It has: {has}.")
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise InputError(f"{where}: '{key}' contains half of a character (a lone escape such as \\ud83d).")
     return Pair(
         source=row["source"].strip(),
         target=(row.get("target") or "").strip(),

@@ -16,6 +16,7 @@ from adapt.data.pairs import Pair
 from adapt.data.recording import Recording
 from adapt.data.text import strip_punctuation
 from adapt.errors import InputError
+from adapt.files import resolved
 from adapt.progress import track
 
 OnError = Literal["stop", "skip"]
@@ -44,16 +45,22 @@ def read_splits(
     source_test: Path | str | None = None,
     source_train: Path | str | None = None,
     normalise: bool = False,
+    audio_column: str | None = None,
+    text_column: str | None = None,
+    audio_folder: Path | str | None = None,
 ) -> Splits:
-    """Read splits from manifests (`adapt.data.manifest`).
+    """Read splits of speech data in any format that `adapt.data.manifest.read_manifest` reads.
 
     Args:
-        train: a manifest, or None. The other arguments take the same.
+        train: a file or folder, or None. The other arguments take the same.
         validation: recordings of the target on which the best epoch is selected.
         test: test recordings of the target.
         source_test: test recordings of the source, which the model should not forget.
         source_train: further recordings of the source, for replay and for comparing neurons.
         normalise: whether to remove punctuation from the transcripts and lower-case them.
+        audio_column: the column or key of the audio file, if it has none of the usual names or several could be it.
+        text_column: the same for the text.
+        audio_folder: the folder at which relative audio paths start; None for that of each file.
 
     Returns:
         The splits, with one sentence in `problems` for each line that cannot be used.
@@ -66,7 +73,8 @@ def read_splits(
     parts: dict[str, Any] = {}
     problems: list[str] = []
     for name, path in paths.items():
-        utterances, bad_lines = read_manifest(path) if path is not None else ([], [])
+        chosen = audio_column, text_column, audio_folder
+        utterances, bad_lines = read_manifest(path, True, *chosen) if path is not None else ([], [])
         problems += bad_lines
         if normalise:
             utterances = [replace(u, text=strip_punctuation(u.text)) for u in utterances]
@@ -80,9 +88,9 @@ def read_splits(
 def _check_overlap(training: Sequence[Utterance], held_out: Sequence[Utterance]) -> None:
     by_file: dict[Path, list[Utterance]] = {}
     for utterance in training:
-        by_file.setdefault(utterance.audio_filepath.resolve(), []).append(utterance)
+        by_file.setdefault(resolved(utterance.audio_filepath), []).append(utterance)
     for utterance in held_out:
-        for other in by_file.get(utterance.audio_filepath.resolve(), ()):
+        for other in by_file.get(resolved(utterance.audio_filepath), ()):
             if utterance.offset < _end(other) and other.offset < _end(utterance):
                 raise InputError(
                     f"{utterance.where}: '{utterance.audio_filepath}' is also in the training data ({other.where}). "

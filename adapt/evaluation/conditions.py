@@ -16,6 +16,7 @@ from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
+from adapt.files import user_path
 from adapt.introspect.activations import read_activations
 from adapt.models.loaded import Loaded
 from adapt.tuning.selection import score
@@ -83,7 +84,7 @@ def saved(
     found: list[tuple[str, Intervention]] = []
     for file in paths:
         try:
-            found += load(Path(file).expanduser(), loaded.fingerprint, any_model).items()
+            found += load(user_path(file), loaded.fingerprint, any_model).items()
         except FileError as error:
             raise InputError(str(error)) from None
     known = list(dict.fromkeys(name for name, _ in found))

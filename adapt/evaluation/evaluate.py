@@ -15,7 +15,7 @@ from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from adapt.evaluation.conditions import Condition
 from adapt.evaluation.sweep import SweepPoint, measure
-from adapt.files import write_json, write_text
+from adapt.files import read_json, write_json, write_text
 from adapt.metrics import Metric, TextScores
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
@@ -80,7 +80,7 @@ class EvaluationResult:
             InputError: The folder does not contain the result of an evaluation.
         """
         try:
-            values = json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
+            values = read_json(Path(folder) / "metrics.json")
             lines = (Path(folder) / TRANSCRIPTS).read_text(encoding="utf-8").splitlines()
             sets = {name: values[name] for name in ("target", "source") if name in values}
             return cls(

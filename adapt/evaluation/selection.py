@@ -1,6 +1,5 @@
 """Select neurons by one or more measures, and compare the selections."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
-from adapt.files import write_json
+from adapt.files import read_json, write_json
 from adapt.models.loaded import Loaded
 from adapt.tuning.overlap import chance_overlap, overlap, rank_correlation
 from adapt.tuning.selection import best_neurons, neuron_weights, score, select
@@ -110,7 +109,7 @@ class SelectionResult:
         """
         folder = Path(folder)
         try:
-            values = json.loads((folder / "selection.json").read_text(encoding="utf-8"))
+            values = read_json(folder / "selection.json")
             measures = []
             for number, (name, described) in enumerate(values["measures"].items()):
                 scores = Scores.load(folder / _scores_file(name, number))

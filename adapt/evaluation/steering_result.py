@@ -1,6 +1,5 @@
 """The result of steering: the vectors, their effect on both groups, and the setting chosen on validation data."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from adapt.comparison.results import signatures
 from adapt.errors import InputError
 from adapt.evaluation.sweep import SweepPoint
-from adapt.files import write_json
+from adapt.files import read_json, write_json
 from adapt.metrics import Metric
 from interventions.steer import Steer
 from interventions.store import describe, load, save
@@ -101,7 +100,7 @@ class SteeringResult:
         """
         folder = Path(folder)
         try:
-            values = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+            values = read_json(folder / "metrics.json")
             described = describe(folder / "vectors.safetensors")
             fingerprint = described["model"]["fingerprint"]
             steers = {

@@ -1,9 +1,9 @@
 """Read the JSON files of results."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from adapt.files import is_file, read_json
 from interventions.files import FileError
 
 
@@ -13,11 +13,11 @@ def read_result(path: Path, newest: int) -> dict[str, Any]:
     Raises:
         FileError: The file is missing, damaged, or of a format newer than `newest`.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise FileError(f"There is no file '{path}'.")
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        stored = read_json(path)
+    except (OSError, ValueError) as error:
         raise FileError(f"'{path}' is not a complete JSON file ({error}). Measure again.") from None
     if not isinstance(stored, dict):
         raise FileError(f"'{path}' does not hold a result.")

@@ -4,7 +4,6 @@ If a tensor differs in a few rows only, just these rows are stored. If low-rank 
 are stored instead of the weight (`adapt/models/factor_files.py`).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from adapt.errors import InputError
-from adapt.files import atomic, write_json
+from adapt.files import atomic, read_json, write_json
 from adapt.models.factor_files import factor_facts, factor_tensors, load_factors, with_factors
 from adapt.models.factors import Factors
 from adapt.models.loaded import Loaded
@@ -138,13 +137,13 @@ def adapted_fingerprint(path: Path, facts: Mapping[str, Any], model: Model, exac
 def read_facts(path: Path) -> dict[str, Any]:
     """Return the content of an adaptation.json. Raises InputError if it is damaged or of a newer format."""
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = read_json(path)
         texts = (facts["base"]["reference"], facts["base"]["fingerprint"], facts["fingerprint"])
         if not all(isinstance(text, str) for text in texts) or not isinstance(facts["model"], dict):
             raise TypeError("a value has the wrong type")
         if "model" not in facts["base"]:
             raise KeyError("model")
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"'{path}' is not a valid adaptation.json ({type(error).__name__}: {error}).") from None
     if facts.get("format") not in FORMATS:
         raise InputError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt.errors import InputError
+from adapt.files import exists, is_file, resolved
 from adapt.models import hf
 from adapt.models.adaptation_files import adapted_fingerprint, adapted_tensors, read_facts
 from adapt.models.loaded import Loaded
@@ -54,9 +55,9 @@ def _load(pretrained: str, base: str | None, base_header: Any, visited: frozense
     if path.name == "config.json":
         return _load_transformers_folder(path, pretrained)
     if path.name == "adaptation.json":
-        if path.resolve() in visited:
+        if resolved(path) in visited:
             raise InputError(f"'{path}' names itself as its base.")
-        return _load_adaptation(path, pretrained, base, visited | {path.resolve()})
+        return _load_adaptation(path, pretrained, base, visited | {resolved(path)})
     header, state = read_safetensors(path)
     header = header or base_header
     if not header:
@@ -75,7 +76,7 @@ def _load(pretrained: str, base: str | None, base_header: Any, visited: frozense
 def _load_transformers_folder(path: Path, reference: str) -> Loaded:
     loaded = load_transformers(str(path.parent.absolute()))
     file = path.with_name("model.safetensors")
-    header = read_header(file) if file.is_file() else {}
+    header = read_header(file) if is_file(file) else {}
     if header.get("fingerprint", loaded.fingerprint) != loaded.fingerprint:
         raise damaged(f"in '{file}'")
     if "family" in header:  # saved by innertune: the header also has the options that the model is used with
@@ -111,7 +112,7 @@ def _moved_base(path: Path, named: str) -> str:
     """Return where an adaptation's base is: as named, or next to the run if both were moved together."""
     run = path.parent.parent
     sibling = run.parent / Path(named).name
-    moved = not Path(named).exists() and sibling.exists() and sibling.resolve() != run.resolve()
+    moved = not exists(named) and exists(sibling) and resolved(sibling) != resolved(run)
     return str(sibling) if moved else named
 
 
@@ -122,7 +123,7 @@ def _build(header: Mapping[str, Any], path: Path) -> Model:
         raise InputError(
             f"'{path}' has model family {family!r} and format {header.get('format')}, which this version cannot read."
         )
-    if not (Path(__file__).parent / f"{family}.py").is_file():
+    if not is_file(Path(__file__).parent / f"{family}.py"):
         raise InputError(f"'{path}' has model family {family!r}, which this version does not have.")
     module = _family_module(family)
     if not hasattr(module, "from_header"):

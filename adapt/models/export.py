@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from adapt.errors import InputError
-from adapt.files import write_json
+from adapt.files import exists, is_folder, write_json
 from adapt.models.checkpoint import load_transformers
 from adapt.models.model import DecoderModel, Model
 from interventions.fold import fold, unfold
@@ -72,9 +72,9 @@ def export(
 
 def _check_folder(folder: Path) -> None:
     for place in (folder, *folder.parents):
-        if place.exists() and not place.is_dir():
+        if exists(place) and not is_folder(place):
             raise InputError(f"folder={folder}: '{place}' is a file. Give a new folder.")
-    if folder.exists() and any(folder.iterdir()):
+    if exists(folder) and any(folder.iterdir()):
         raise InputError(f"The folder '{folder}' is not empty. Give a new folder.")
 
 

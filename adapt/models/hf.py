@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from adapt.errors import InputError
-from adapt.files import atomic
+from adapt.files import atomic, is_folder
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from interventions.sites import Layer, find_sites
@@ -72,7 +72,7 @@ def read(auto: str, reference: str, **options: Any) -> Any:
             return getattr(transformers, auto).from_pretrained(reference, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
         message = " ".join(str(error).split())[:300]
-        if Path(reference).is_dir():
+        if is_folder(reference):
             raise InputError(
                 f"The folder '{reference}' cannot be read as a transformers model ({message}). Expected config.json, "
                 "model.safetensors (not a pickle: save the model again by save_pretrained), and the files of its "

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from adapt.data.kinds import unexpected
 from adapt.data.pairs import Pair
 from adapt.errors import InputError
+from adapt.files import exists
 from adapt.models import hf
 from adapt.models.checkpoint import load_model
 from adapt.models.cut import Cut, decoder_cuts, lengths_of, stack_cuts, tokens_of
@@ -399,7 +400,7 @@ def hf_translation(
                 "train a new model, give config= (a folder with config.json and the files of a tokenizer)."
             )
         embedded = EMBEDDED / config
-        if is_transformers_folder(embedded) and not Path(config).exists():
+        if is_transformers_folder(embedded) and not exists(config):
             config = str(embedded)
         net = hf.new_network("AutoModelForSeq2SeqLM", config)
         net.generation_config = hf.read("GenerationConfig", config)

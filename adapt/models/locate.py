@@ -1,10 +1,10 @@
 """Find the file that a reference to a model stands for."""
 
-import json
 import re
 from pathlib import Path
 
 from adapt.errors import InputError
+from adapt.files import exists, is_file, is_folder, read_json, user_path
 
 EMBEDDED = Path(__file__).parent / "embedded"
 
@@ -17,19 +17,19 @@ def locate(reference: str) -> Path:
     Raises:
         InputError: there is no such model, or its training was not finished.
     """
-    path = Path(reference).expanduser()
+    path = user_path(reference)
     candidates = [path / "adaptation" / "adaptation.json", path / "adaptation.json"]
     if is_transformers_folder(path):
         candidates.append(path / "config.json")
     candidates.append(path / "model.safetensors")
-    if path.is_file():
+    if is_file(path):
         candidates.insert(0, path)
     if re.fullmatch(r"[\w-]+", reference):
         candidates += [EMBEDDED / f"{reference}.safetensors", EMBEDDED / reference / "config.json"]
     for candidate in candidates:
-        if candidate.is_file():
+        if is_file(candidate):
             return candidate
-    if path.is_dir() and (path / "checkpoints").is_dir():
+    if is_folder(path) and is_folder(path / "checkpoints"):
         raise InputError(f"The run in '{path}' was not finished. To continue it, repeat its command with resume=true.")
     names = ", ".join(embedded_models()) or "none"
     raise InputError(
@@ -47,7 +47,7 @@ def embedded_models() -> list[str]:
 def is_transformers_folder(path: Path) -> bool:
     """Return whether a folder holds a model in the transformers format."""
     try:
-        return "model_type" in json.loads((path / "config.json").read_text(encoding="utf-8"))
+        return "model_type" in read_json(path / "config.json")
     except (OSError, ValueError, TypeError):
         return False
 
@@ -55,11 +55,11 @@ def is_transformers_folder(path: Path) -> bool:
 def is_hub_id(reference: str) -> bool:
     """Return whether a reference has the form OWNER/NAME of the Hugging Face hub, and no such path exists."""
     return re.fullmatch(r"[A-Za-z0-9][\w-]*/[A-Za-z0-9][\w.-]*", reference) is not None and not (
-        Path(reference).exists() or Path(reference).suffix in (".safetensors", ".json")
+        exists(reference) or Path(reference).suffix in (".safetensors", ".json")
     )
 
 
 def absolute(reference: str) -> str:
     """Return the absolute path of a reference that is a path; other references stay as they are."""
-    path = Path(reference).expanduser()
-    return str(path.absolute()) if path.exists() else reference
+    path = user_path(reference)
+    return str(path.absolute()) if exists(path) else reference

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from adapt.errors import InputError
-from adapt.files import atomic
+from adapt.files import atomic, is_file, read_json
 from adapt.models.model import Model
 from adapt.models.state import weights
 from interventions.bits import fingerprint
@@ -85,7 +85,7 @@ def damaged(location: str) -> InputError:
 
 def _exported_header(path: Path) -> dict[str, Any]:
     try:
-        header = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        header = read_json(path) if is_file(path) else {}
     except ValueError as error:
         raise InputError(f"'{path}' is not valid JSON ({error}).") from None
     return header if isinstance(header, dict) and {"class", "family"} <= header.keys() else {}

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from torch import Tensor, nn
 
 from adapt.errors import InputError
-from adapt.files import atomic
+from adapt.files import atomic, is_file, is_folder, user_path
 from adapt.models.adaptation_files import adapted_fingerprint, adapted_tensors, read_adaptation
 from adapt.models.checkpoint import load_model
 from adapt.models.loaded import Loaded
@@ -102,11 +102,11 @@ def remove_from_file(model: str, adaptation: str | None = None) -> Level:
 
 
 def _weights_file(model: str) -> Path:
-    path = Path(model).expanduser()
-    if (path / "model.safetensors.index.json").is_file():
+    path = user_path(model)
+    if is_file(path / "model.safetensors.index.json"):
         raise InputError(f"The weights in '{model}' are split into several files. Merge them: innertune export.")
-    file = path / "model.safetensors" if path.is_dir() else path
-    if file.suffix != ".safetensors" or not file.is_file():
+    file = path / "model.safetensors" if is_folder(path) else path
+    if file.suffix != ".safetensors" or not is_file(file):
         raise InputError(
             f"'{model}' has no weights file that can be changed. Give a folder with model.safetensors, or a "
             ".safetensors file. For an adaptation or an embedded model, first run innertune export."
@@ -144,7 +144,7 @@ def _write(file: Path, model: str, tensors: Mapping[str, Tensor], metadata: dict
 
     with atomic(file) as part:
         save_file(dict(tensors), part, metadata=metadata)
-        actual = _load_part(part, file, Path(model).expanduser()).fingerprint
+        actual = _load_part(part, file, user_path(model)).fingerprint
         if actual != expected:
             raise InputError(
                 f"'{file}' was left unchanged: with these tensors, the model would have fingerprint {actual[:12]} "
@@ -157,12 +157,12 @@ def _load_part(part: Path, file: Path, model: Path) -> Loaded:
     with TemporaryDirectory() as folder:
         preview = Path(folder)
         (preview / file.name).symlink_to(part.absolute())
-        if not model.is_dir():
-            if file.with_name("model.json").is_file():  # an export's description of the weights
+        if not is_folder(model):
+            if is_file(file.with_name("model.json")):  # an export's description of the weights
                 (preview / "model.json").symlink_to(file.with_name("model.json").absolute())
             return load_model(str(preview / file.name))
         for other in model.iterdir():
-            if other.is_file() and other.suffix != ".safetensors" and not other.name.startswith("."):
+            if is_file(other) and other.suffix != ".safetensors" and not other.name.startswith("."):
                 (preview / other.name).symlink_to(other.absolute())
         return load_model(str(preview))
 
@@ -173,7 +173,7 @@ def _levels(file: Path, actual: str) -> tuple[list[Level], dict[str, Tensor]]:
     `actual` is the fingerprint of the model in the file.
     """
     path = _replaced_file(file)
-    if not path.is_file():
+    if not is_file(path):
         return [], {}
     try:
         header, tensors = read_tensors(path, _KIND)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from adapt.data.audio import AudioReader
 from adapt.data.manifest import Utterance
 from adapt.errors import InputError
+from adapt.files import user_path
 from adapt.models.checkpoint import has_header, load_model
 from adapt.models.ctc import Emissions, ctc_rejection_reason
 from adapt.models.cut import CachedOutput, Cut, Stub
@@ -344,7 +345,7 @@ def _wav2letter(
     if labels is not None and not has_header(pretrained):
         # A plain state dict, as saved with torchaudio's model, has no header: the arguments describe the network.
         model = Wav2LetterCTC(Wav2LetterShape(**{**(defaults or {}), **options}), Labels.of(labels))
-        path = Path(pretrained).expanduser()
+        path = user_path(pretrained)
         load_weights(model, read_safetensors(path)[1], path)
         return Loaded(model, str(path.absolute()), model_fingerprint(model), model.header())
     loaded = load_model(pretrained, base)

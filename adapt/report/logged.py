@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.loggers import Logger, WandbLogger
 
+from adapt.files import is_file
+
 if TYPE_CHECKING:
     from adapt.comparison.results import Comparison
 
@@ -28,7 +30,7 @@ def log_result(
     names += ("model.safetensors",)
     files = [*(folder / name for name in names), *sorted((folder / "adaptation").glob("*"))]
     media = None if comparison is None else partial(_media, comparison)
-    _log(logger, folder, config, metrics, "adaptation", [path for path in files if path.is_file()], media)
+    _log(logger, folder, config, metrics, "adaptation", [path for path in files if is_file(path)], media)
 
 
 def log_measure(logger: Logger, folder: Path, config: Any, metrics: dict[str, Any], files: Sequence[Path]) -> None:

@@ -16,6 +16,7 @@ from adapt.checks import check_count, check_flag, check_number, check_type
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
+from adapt.files import is_file, user_path
 from adapt.models.loaded import Loaded
 from adapt.training.adapted import Adapted
 from adapt.training.prefix_cache import Cache
@@ -145,8 +146,8 @@ def _train(
             f"{', '.join(sorted(known - {'resume_from'}))}."
         )
     pl.seed_everything(seed, verbose=False)
-    place = None if folder is None else Path(folder).expanduser()
-    interrupted = place is not None and (place / "checkpoints" / "last.ckpt").is_file()
+    place = None if folder is None else user_path(folder)
+    interrupted = place is not None and is_file(place / "checkpoints" / "last.ckpt")
     if interrupted and not resume:
         raise InputError(f"'{place}' holds a run already. Give resume=True to continue it, or another folder.")
     options = {"trainer": cpu_trainer(epochs), "resume_from": place if interrupted else None, **options}

@@ -22,7 +22,7 @@ from adapt.data.manifest import Splits
 from adapt.data.replay import Replay
 from adapt.distributed import ending_together, is_first
 from adapt.errors import InputError
-from adapt.files import atomic
+from adapt.files import atomic, is_file, resolved
 from adapt.formatting import amount
 from adapt.metrics import Metric
 from adapt.progress import track
@@ -96,11 +96,11 @@ def fit(
     )
     _prepare_ddp(trainer, module)
     last = folder / "last.ckpt"
-    if last.is_file():
+    if is_file(last):
         log.info("Continuing from %s", last)
         history.load_state_dict(_state(last, "_History"))
     # A run that was killed after early stopping must not train on; the callback alone would let it.
-    if patience is None or not last.is_file() or _state(last, "EarlyStopping").get("wait_count", 0) < patience:
+    if patience is None or not is_file(last) or _state(last, "EarlyStopping").get("wait_count", 0) < patience:
         module.train()  # Lightning keeps the train and eval modes as they are, and frozen parts must be in eval mode
         # weights_only: a checkpoint holds tensors and plain values, and is never unpickled.
         cached = folder / "prefix"
@@ -109,7 +109,7 @@ def fit(
                 trainer.fit(
                     module,
                     datamodule=_Data(splits, loader, module, replay, cache or Cache("off"), cached),
-                    ckpt_path=str(last) if last.is_file() else None,
+                    ckpt_path=str(last) if is_file(last) else None,
                     weights_only=True,
                 )
         finally:
@@ -117,7 +117,7 @@ def fit(
             if is_first():
                 shutil.rmtree(cached, ignore_errors=True)
     best = folder / "best.ckpt"
-    if splits.validation and best.is_file():
+    if splits.validation and is_file(best):
         module.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
     return history.rows
 
@@ -128,7 +128,7 @@ def spent(folder: Path) -> float:
     Time after the last checkpoint does not count. The result is 0 if there is no checkpoint.
     """
     last = folder / "last.ckpt"
-    return _state(last, "_History").get("spent", 0.0) if last.is_file() else 0.0
+    return _state(last, "_History").get("spent", 0.0) if is_file(last) else 0.0
 
 
 def watch(metrics: Sequence[Metric], monitor: str | None, patience: int | None) -> dict[str, str]:
@@ -246,7 +246,7 @@ class _AtomicCheckpoints(TorchCheckpointIO):
     def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
         # If the folder was moved, Lightning forgets the best epoch, and a worse one would replace it.
         checkpoint = super().load_checkpoint(path, *args, **options)
-        folder = Path(path).resolve().parent
+        folder = resolved(path).parent
         for state in checkpoint["callbacks"].values():
             if "best_k_models" in state:
                 moved = {name: str(folder / Path(state[name]).name) for name in _CHECKPOINT_PATHS if state[name]}

@@ -1,7 +1,6 @@
 """Prepare a training run: check everything that can be checked, and choose what trains. `Run.fit` then trains."""
 
 import copy
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ from adapt.data.splits import OnError, check_splits
 from adapt.data.tuning_data import TuningData
 from adapt.distributed import is_first
 from adapt.errors import InputError
-from adapt.files import write_json
+from adapt.files import is_file, read_json, write_json
 from adapt.introspect.topography.cells import cells_of_model, cells_to_text
 from adapt.models.factors import merge_factors
 from adapt.models.loaded import Loaded
@@ -260,6 +259,6 @@ def prepare(
 def _measured_rates(model: Model, data: TuningData, resume_from: Path | None) -> Mapping[str, float]:
     for name in _RATES if resume_from is not None else ():
         path = Path(str(resume_from)) / name
-        if path.is_file():
-            return json.loads(path.read_text(encoding="utf-8"))
+        if is_file(path):
+            return read_json(path)
     return auto_rgn(model, data)

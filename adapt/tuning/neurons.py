@@ -5,6 +5,7 @@ from pathlib import Path
 
 from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
+from adapt.files import user_path
 from adapt.models.model import Model
 from adapt.tuning.layers import trainable_names
 from adapt.tuning.selection import best_neurons, score, select
@@ -73,6 +74,6 @@ def neurons(
 def _given(neurons: Neurons | str | Path, sites: str | Sequence[str]) -> tuple[Neurons, str]:
     if isinstance(neurons, Neurons):
         return Neurons({site: neurons[site] for site in choose_sites(neurons.sites, sites)}), "by name"
-    path = Path(neurons).expanduser()
+    path = user_path(neurons)
     saved = Neurons.load(path)
     return Neurons({site: saved[site] for site in choose_sites(saved.sites, sites)}), f"by the file '{path.name}'"

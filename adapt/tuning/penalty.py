@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from adapt.checks import check_count, check_number
 from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
+from adapt.files import is_file
 from adapt.models.inference import eval_mode
 from adapt.models.model import Model
 from adapt.progress import track
@@ -124,7 +125,7 @@ class EWC(Penalty):
 
     def prepare(self, folder: Path) -> None:
         path = folder / "fisher.safetensors"
-        if path.is_file():
+        if is_file(path):
             try:
                 measured = read_tensors(path, _KIND)[1]
                 fisher = [measured[name] for name in self.anchored.names]

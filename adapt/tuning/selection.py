@@ -11,6 +11,7 @@ import adapt.introspect.scores as measures
 from adapt.data.selection import Selection
 from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
+from adapt.files import exists, is_file, user_path
 from adapt.models.checkpoint import load_model
 from adapt.models.model import Model
 from interventions.neurons import Neurons, Scores
@@ -64,16 +65,16 @@ def score(
     """
     if not isinstance(choose, (str, Path)):
         raise InputError(f"choose must be a measure, a file of scores or an earlier run's folder; got {choose!r}.")
-    path = Path(choose).expanduser()
+    path = user_path(choose)
     if choose == "random":
         return measures.random(tunable(model, sites), seed), f"at random (seed {seed})"
     if choose in measures.MEASURES:
         return _measured(model, str(choose), data, tunable(model, sites), examples)
-    if path.is_file() and not path.name.endswith(".json"):
+    if is_file(path) and not path.name.endswith(".json"):
         saved = Scores.load(path)
         chosen = Scores({site: saved[site] for site in choose_sites(saved.sites, sites)})
         return chosen, f"by the scores in '{path.name}'"
-    if not path.exists():
+    if not exists(path):
         known = ", ".join(["random", *measures.MEASURES])
         raise InputError(
             f"choose={choose}: there is no such measure, file or folder. The measures are {known}. A file must hold "

@@ -7,7 +7,6 @@ the grid each unit is; units never move to another cell. The cells are saved wit
 header of its file or in `adaptation.json`.
 """
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from adapt.checks import check_choice, check_number
 from adapt.errors import InputError
-from adapt.files import write_json
+from adapt.files import is_file, read_json, write_json
 from adapt.introspect.topography.cells import cells_by_weight, cells_from_text, cells_to_text
 from adapt.introspect.topography.loss import TopographicLoss
 from adapt.models.factors import factor_method
@@ -54,8 +53,8 @@ class Topographic:
     def prepare(self, folder: Path) -> None:
         """Assign each unit a cell, or read from `folder` the cells that an interrupted run assigned."""
         path = folder / "topographic.json"
-        if path.is_file():
-            cells = cells_from_text(json.loads(path.read_text(encoding="utf-8")), path)
+        if is_file(path):
+            cells = cells_from_text(read_json(path), path)
         else:
             cells = {site.name: self.learned.get(site.name) or self._start(site) for site in self.sites}
             write_json(path, cells_to_text(cells))

@@ -64,4 +64,4 @@ def reading(database: sqlite3.Connection) -> Generator[None, None, None]:
 
 def _has_log(path: Path) -> bool:
     log = path.with_name(f"{path.name}-wal")
-    return log.is_file() and log.stat().st_size > 0
+    return os.path.isfile(log) and log.stat().st_size > 0

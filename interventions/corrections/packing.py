@@ -104,7 +104,7 @@ def unpack(blob: bytes) -> dict[str, Tensor]:
 
 def to_json(facts: Mapping[str, Any]) -> str:
     """Return facts as JSON text for a store."""
-    return json.dumps(facts, ensure_ascii=False)
+    return json.dumps(facts, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ belongs to one model, identified by its fingerprint. Numbers are never reused.
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -105,7 +106,7 @@ class CorrectionStore:
     def exists(path: Path | str) -> bool:
         """Return whether there is a file at `path`, not counting the empty one that an interrupted `create` leaves."""
         path = Path(path)
-        if not path.is_file() or not path.stat().st_size:
+        if not os.path.isfile(path) or not path.stat().st_size:
             return False
         try:
             with connected(path) as database:

@@ -16,6 +16,7 @@ from adapt.checks import check_count, check_share
 from adapt.data.manifest import Splits, Utterance
 from adapt.data.text import strip_punctuation
 from adapt.errors import InputError
+from adapt.files import is_file, matching, user_path
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ def download_common_voice(folder: Path | str, lang: str = "en") -> Path:
     Raises:
         InputError: the corpus is not there. The message says where to download it, and where to unpack it.
     """
-    return _find(Path(folder).expanduser(), lang)
+    return _find(user_path(folder), lang)
 
 
 def prepare_common_voice(
@@ -78,7 +79,7 @@ def prepare_common_voice(
     check_count("source_train", source_train)
     if source_train and source is None:
         raise InputError(f"source_train={source_train} needs a source accent, but source is None.")
-    path = _find(Path(folder).expanduser(), lang) / "validated.tsv"
+    path = _find(user_path(folder), lang) / "validated.tsv"
     problems: list[str] = []
     labels: Counter[str] = Counter()
     targets, sources = [], []
@@ -125,8 +126,8 @@ def prepare_common_voice(
 
 
 def _find(folder: Path, lang: str) -> Path:
-    roots = [folder, folder / lang, *sorted(folder.glob(f"cv-corpus-*/{lang}"))]
-    existing = [root for root in roots if (root / "validated.tsv").is_file()]
+    roots = [folder, folder / lang, *matching(folder, f"cv-corpus-*/{lang}")]
+    existing = [root for root in roots if is_file(root / "validated.tsv")]
     if len(existing) == 1:
         return existing[0]
     if existing:
@@ -174,7 +175,7 @@ def _usable(utterances: Iterable[Utterance], problems: list[str]) -> Iterator[Ut
     for utterance in utterances:
         if not utterance.text:
             problems.append(f"{utterance.where}: the sentence has no word.")
-        elif not utterance.audio_filepath.is_file():
+        elif not is_file(utterance.audio_filepath):
             problems.append(f"{utterance.where}: there is no clip '{utterance.audio_filepath}'.")
         else:
             yield utterance

@@ -15,6 +15,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from adapt.errors import InputError
+from adapt.files import is_file, is_folder, user_path
 
 _BLOCK = 1 << 20  # bytes
 _TIMEOUT = 60.0  # seconds without data before a download fails
@@ -39,8 +40,8 @@ def download_archive(url: str, place: Path | str, inside: str = "", checksum: st
     Raises:
         InputError: the download failed, the checksum differs, or the archive is damaged or unsafe.
     """
-    place = Path(place).expanduser()
-    if place.is_dir() and any(place.iterdir()):
+    place = user_path(place)
+    if is_folder(place) and any(place.iterdir()):
         return place
     archive = fetch(url, place.parent / PurePosixPath(url).name, checksum)
     unpack(archive, place, inside)
@@ -56,9 +57,9 @@ def fetch(url: str, path: Path | str, checksum: str | None = None) -> Path:
     Raises:
         InputError: the download failed or was interrupted, or the checksum differs.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_file():
+    if is_file(path):
         _verify(path, url, checksum)
         return path
     part = path.with_name(path.name + ".part")
@@ -93,7 +94,7 @@ def unpack(archive: Path | str, place: Path | str, inside: str = "") -> Path:
         else:
             with tarfile.open(archive) as file:
                 file.extractall(staging, filter="data")
-        if not (staging / inside).is_dir():
+        if not is_folder(staging / inside):
             has = ", ".join(sorted(entry.name for entry in staging.iterdir())) or "nothing"
             raise InputError(f"'{archive}' has no folder '{inside}'. Its top level has: {has}.")
         (staging / inside).replace(place)
@@ -110,7 +111,7 @@ def _stream(url: str, part: Path) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    have = part.stat().st_size if part.is_file() else 0
+    have = part.stat().st_size if is_file(part) else 0
     headers = {"User-Agent": "innertune", "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)

@@ -13,6 +13,7 @@ from adapt.checks import check_count, check_counts
 from adapt.data.corpora.download import download_archive
 from adapt.data.manifest import Splits, Utterance, read_manifest
 from adapt.errors import InputError
+from adapt.files import matching, user_path
 
 _NAME = "free-spoken-digit-dataset"
 _URL = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.tar.gz"
@@ -75,7 +76,7 @@ def prepare_fsdd(
         raise InputError("Without a target there must be source speakers, such as source: [jackson, theo].")
     check_count("utterances", utterances, 1)
     check_counts(0, validation=validation, source_train=source_train)
-    takes = _takes(Path(folder).expanduser())
+    takes = _takes(user_path(folder))
     for speaker in [*source, *([target] if target is not None else [])]:
         if speaker not in takes:
             raise InputError(f"'{folder}' has no recordings of '{speaker}'. Its speakers: {', '.join(sorted(takes))}.")
@@ -138,10 +139,10 @@ def _takes(folder: Path) -> dict[str, _Takes]:
 
 def _recordings(folder: Path) -> list[Utterance]:
     for root in (folder, folder / _NAME):
-        files = [path for path in (root / "recordings").glob("*.wav") if _STEM.fullmatch(path.stem)]
+        files = [path for path in matching(root / "recordings", "*.wav") if _STEM.fullmatch(path.stem)]
         if files:
             return [Utterance(path, text=_WORDS[int(path.stem[0])], where=str(path)) for path in files]
-        manifests = [*root.glob("*_train.jsonl"), *root.glob("*_test.jsonl")]
+        manifests = [*matching(root, "*_train.jsonl"), *matching(root, "*_test.jsonl")]
         if manifests:
             return [utterance for path in manifests for utterance in _manifest(path)]
     raise InputError(

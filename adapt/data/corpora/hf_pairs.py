@@ -3,12 +3,12 @@
 Needs the extra innertune[datasets]. Only data files (Parquet, JSON, CSV, Arrow) are read; scripts are never run.
 """
 
-from pathlib import Path
 from typing import Any
 
 from adapt.data.manifest import Splits
 from adapt.data.pairs import Pair, without_trained
 from adapt.errors import InputError
+from adapt.files import exists, is_file, is_folder, user_path
 
 _FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
 
@@ -77,23 +77,23 @@ def _load(path: str, name: str | None, split: str) -> Any:
     import datasets
     from datasets.exceptions import DatasetsError
 
-    local = Path(path).expanduser()
+    local = user_path(path)
     try:
-        if (local / "dataset_dict.json").is_file():
+        if is_file(local / "dataset_dict.json"):
             saved: Any = datasets.load_from_disk(str(local))
             if split not in saved:
                 raise ValueError(f"Unknown split '{split}'. It has {', '.join(saved)}.")
             return saved[split]
-        if (local / "state.json").is_file():
+        if is_file(local / "state.json"):
             raise ValueError("It is a single split. Save all splits with DatasetDict.save_to_disk.")
-        if local.is_file():
+        if is_file(local):
             if local.suffix not in _FORMATS:
                 raise ValueError(f"Expected a file in {', '.join(_FORMATS)}.")
             return datasets.load_dataset(_FORMATS[local.suffix], data_files=str(local), split=split)
-        return datasets.load_dataset(str(local) if local.is_dir() else path, name, split=split)
+        return datasets.load_dataset(str(local) if is_folder(local) else path, name, split=split)
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         reason = " ".join(str(error).split())[:300].rstrip(".")
-        if local.exists():
+        if exists(local):
             raise InputError(
                 f"The dataset '{path}' cannot be read ({reason}). Expected Parquet, JSON, CSV or Arrow files, or a "
                 "folder written by save_to_disk, and the name of one of its splits."

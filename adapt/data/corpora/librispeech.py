@@ -11,6 +11,7 @@ from adapt.data.corpora.download import download_archive
 from adapt.data.manifest import Splits, Utterance
 from adapt.data.text import strip_punctuation
 from adapt.errors import InputError
+from adapt.files import is_file, is_folder, matching, user_path
 
 _URL = "https://www.openslr.org/resources/12/{part}.tar.gz"
 _MD5 = {  # from the publisher's md5sum.txt
@@ -38,7 +39,7 @@ def download_librispeech(
     for part in parts:
         if part not in _MD5:
             raise InputError(f"LibriSpeech has no part '{part}'. Its parts: {', '.join(_MD5)}.")
-    root = Path(folder).expanduser() / "LibriSpeech"
+    root = user_path(folder) / "LibriSpeech"
     for part in parts:
         download_archive(_URL.format(part=part), root / part, f"LibriSpeech/{part}", f"md5:{_MD5[part]}")
     return root
@@ -72,8 +73,8 @@ def prepare_librispeech(
     Raises:
         InputError: a part is missing or in two splits, a line has no transcript, or a recording is missing.
     """
-    folder = Path(folder).expanduser()
-    root = folder / "LibriSpeech" if (folder / "LibriSpeech").is_dir() else folder
+    folder = user_path(folder)
+    root = folder / "LibriSpeech" if is_folder(folder / "LibriSpeech") else folder
     splits = {"train": train, "validation": validation, "test": test, "source_test": source_test}
     splits |= {"source_train": source_train}
     splits = {name: [parts] if isinstance(parts, str) else list(parts) for name, parts in splits.items()}
@@ -81,8 +82,8 @@ def prepare_librispeech(
     for part in wanted:
         if wanted.count(part) > 1:
             raise InputError(f"The part '{part}' is used twice. Splits must not share utterances: {splits}.")
-        if not (root / part).is_dir():
-            existing = ", ".join(sorted(path.name for path in root.glob("*-*") if path.is_dir())) or "none"
+        if not is_folder(root / part):
+            existing = ", ".join(path.name for path in matching(root, "*-*") if is_folder(path)) or "none"
             raise InputError(
                 f"'{root}' has no folder '{part}'. It has: {existing}. Expected LibriSpeech/{part}/SPEAKER/CHAPTER/. "
                 f"`adapt.data.corpora.librispeech.download_librispeech(folder, ['{part}'])` downloads it."
@@ -104,7 +105,7 @@ def _read(part: Path) -> Iterator[Utterance]:
             audio, text, where = path.parent / f"{name}.flac", strip_punctuation(words), f"{path}:{number}"
             if not text:
                 raise InputError(f"{where}: expected SPEAKER-CHAPTER-NUMBER and a transcript, got '{line[:60]}'.")
-            if not audio.is_file():
+            if not is_file(audio):
                 raise InputError(
                     f"{where}: there is no '{audio.name}' next to it. Unpack the part '{part.name}' again."
                 )

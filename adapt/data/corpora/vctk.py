@@ -13,6 +13,7 @@ from adapt.data.corpora.download import download_archive
 from adapt.data.manifest import Splits, Utterance
 from adapt.data.text import strip_punctuation
 from adapt.errors import InputError
+from adapt.files import exists, is_file, user_path
 
 _NAME = "VCTK-Corpus-0.92"
 _URL = "https://datashare.ed.ac.uk/bitstream/handle/10283/3443/VCTK-Corpus-0.92.zip"
@@ -76,7 +77,7 @@ def prepare_vctk(
         raise InputError(f"source_train={source_train} needs a source accent, but source is None.")
     if source is not None and source.casefold() == target.casefold():
         raise InputError(f"Source and target are both '{target}'. Choose two accents, or set source to None.")
-    root = _find(Path(folder).expanduser())
+    root = _find(user_path(folder))
     accents = _accents(root / "speaker-info.txt")
     rng = random.Random(seed)
     problems: list[str] = []
@@ -109,7 +110,7 @@ def prepare_vctk(
 
 def _find(folder: Path) -> Path:
     for root in (folder, folder / _NAME):
-        if all((root / name).exists() for name in ("speaker-info.txt", "txt", "wav48_silence_trimmed")):
+        if all(exists(root / name) for name in ("speaker-info.txt", "txt", "wav48_silence_trimmed")):
             return root
     raise InputError(
         f"'{folder}' is not VCTK 0.92. Expected speaker-info.txt, txt/p225/p225_001.txt and "
@@ -170,7 +171,7 @@ def _read(root: Path, speaker: str, accent: str, gender: str, mic: int, problems
         text = strip_punctuation(path.read_text(encoding="utf-8"))
         if not text:
             problems.append(f"{path}: the text has no word.")
-        elif not audio.is_file():
+        elif not is_file(audio):
             problems.append(f"{path}: there is no recording '{audio}'.")
         else:
             extra = {"gender": gender}

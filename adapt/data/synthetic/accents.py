@@ -17,6 +17,7 @@ from adapt.checks import check_counts
 from adapt.data.manifest import Splits, Utterance, read_manifest, write_manifest
 from adapt.data.synthetic import espeak, sentences
 from adapt.errors import InputError
+from adapt.files import is_file, user_path
 from adapt.progress import track
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def accents(
     for voice in (source, target):
         _grammar(voice)
     base = cache or os.environ.get("INNERTUNE_CACHE") or Path.home() / ".cache" / "innertune"
-    folder = Path(base).expanduser().absolute()
+    folder = user_path(base).absolute()
     return Splits(
         train=_utterances(folder, target, "train", train, seed),
         validation=_utterances(folder, target, "validation", validation, seed),
@@ -101,7 +102,7 @@ def _utterances(cache: Path, voice: str, part: str, count: int, seed: int) -> tu
     folder = cache / "accents" / f"{voice}-{_fingerprint(voice, seed)}"
     manifest = folder / f"{part}.jsonl"
     # The manifest is written after its audio, so the audio of all its utterances is complete. The rest is made again.
-    done = read_manifest(manifest)[0] if manifest.is_file() else []
+    done = read_manifest(manifest)[0] if is_file(manifest) else []
     if len(done) < count:
         done = _synthesise(list(islice(_plan(voice, part, seed), count)), folder, manifest, done)
     return tuple(done[:count])

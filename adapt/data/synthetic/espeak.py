@@ -18,6 +18,7 @@ import numpy as np
 
 from adapt.data.example import Phoneme
 from adapt.errors import InputError
+from adapt.files import is_file
 
 SAMPLE_RATE = 22_050  # Hz, of all voices of espeak-ng
 
@@ -235,7 +236,7 @@ def _voice_files() -> Mapping[str, str]:
     files = {}
     folder = _data() / "lang"
     for path in sorted(folder.rglob("*")):
-        if path.is_file():
+        if is_file(path):
             for line in path.read_text(encoding="utf-8").splitlines():
                 if line.startswith("language"):
                     files.setdefault(line.split()[1].lower(), path.relative_to(folder).as_posix())

@@ -1,6 +1,5 @@
 """Probe a model: fit a classifier of a target at each site, compare it with a control task, and rank the units."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from inspect import signature
@@ -14,7 +13,7 @@ from torch import Tensor
 from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.errors import InputError
-from adapt.files import write_json
+from adapt.files import read_json, write_json
 from adapt.introspect.probes.fitted import FittedProbe
 from adapt.introspect.probes.gaussian import gaussian
 from adapt.introspect.probes.held_out import accuracy_interval, count_correct, mean_accuracy, split_rows, standardise
@@ -135,7 +134,7 @@ class Probe:
         }
         path = folder / "probe.json"
         try:
-            table = json.loads(path.read_text(encoding="utf-8"))
+            table = read_json(path)
             rows = tuple(
                 ProbeRow(row["site"], row["accuracy"], tuple(row["interval"]), row["control"]) for row in table["rows"]
             )

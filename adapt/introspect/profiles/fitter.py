@@ -168,4 +168,4 @@ class ProfilesFitter:
 
 def fold_of(example: Example, folds: int = FOLDS) -> int:
     """Return the fold of an example. It depends on its name and text only, so it never changes between runs."""
-    return crc32(f"{Path(example.name).name}|{example.text}".encode()) % folds
+    return crc32(f"{Path(example.name).name}|{example.text}".encode("utf-8", "backslashreplace")) % folds

@@ -7,7 +7,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from adapt.files import write_json
+from adapt.files import is_file, write_json
 from adapt.introspect.stored import read_result
 from adapt.introspect.topography.maps import TopographicMap
 from adapt.introspect.topography.quality import quality
@@ -83,7 +83,7 @@ class MapsResult:
         folder = Path(folder)
         table = folder / "topography.json"
         # Version 1 wrote these figures to `metrics.json` only.
-        stored = read_result(table if table.is_file() else folder / "metrics.json", FORMAT)
+        stored = read_result(table if is_file(table) else folder / "metrics.json", FORMAT)
         maps = tuple(TopographicMap.load(folder / "maps" / f"{name}.safetensors") for name in stored["quality"])
         reference = stored["against" if stored["format"] == 1 else "reference_model"]
         return cls(stored["groups"], stored["examples"], maps, reference, stored["layout"])

@@ -1,6 +1,5 @@
 """Measure weight changes: size, rank and directions by parameter, and size by neuron compared with chance."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapt.files import write_json
+from adapt.files import is_file, read_json, write_json
 from adapt.introspect.weights.change import align_parameters, incoming_weights, relative_change, vector_change
 from adapt.introspect.weights.readers import readers
 from adapt.models.model import Model
@@ -118,16 +117,16 @@ class WeightMeasures:
         """Read what `save` wrote. Raises FileError if a file is missing or damaged, or is something else."""
         path = Path(folder) / FILE
         try:
-            rows = json.loads(path.read_text(encoding="utf-8"))["parameters"]
+            rows = read_json(path)["parameters"]
             parameters = tuple(ParameterChange(**row | {"shape": tuple(row["shape"])}) for row in rows)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise FileError(f"'{path}' is not a table of changed weights ({error}).") from None
         scores = {}
         for name in _SCORES:
             file = _path(folder, name)
-            if not file.is_file() and name in _OLD_NAMES:
+            if not is_file(file) and name in _OLD_NAMES:
                 file = _path(folder, _OLD_NAMES[name])
-            if file.is_file() or name not in _OPTIONAL:
+            if is_file(file) or name not in _OPTIONAL:
                 scores[name] = Scores.load(file)
         return cls(parameters, **scores)
 

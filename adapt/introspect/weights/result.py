@@ -1,11 +1,11 @@
 """The result of the measure `weights`."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adapt.files import read_json
 from adapt.introspect.weights.measures import FILE, WeightMeasures
 from interventions.files import FileError
 
@@ -80,7 +80,7 @@ class WeightsResult:
         """Read what `save` wrote. Raises FileError if a file is missing or damaged."""
         measures = WeightMeasures.load(folder)
         path = Path(folder) / FILE
-        header = json.loads(path.read_text(encoding="utf-8"))
+        header = read_json(path)
         if "before" not in header or "level" not in header:
             raise FileError(f"'{path}' does not name the model before training. Measure again.")
         return cls(measures, header["before"], header["level"])

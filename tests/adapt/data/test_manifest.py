@@ -92,8 +92,6 @@ def test_unknown_keys_are_kept_and_group(tmp_path):
 
 
 MALFORMED = {
-    "empty": "",
-    "blank": "  \t",
     "no JSON": "{audio_filepath: a.wav}",
     "cut off": row()[:-5],
     "two objects": row() + row(),
@@ -132,10 +130,16 @@ def test_a_malformed_line_is_a_problem_with_its_number(tmp_path, line):
 
 
 def test_all_problems_are_collected(tmp_path):
-    path = write(tmp_path, "", "[]", row(), "{")
+    path = write(tmp_path, "3", "[]", row(), "{")
     found, problems = read_manifest(path)
     assert len(found) == 1
     assert [problem.split(" ")[0] for problem in problems] == [f"{path}:{n}:" for n in (1, 2, 4)]
+
+
+def test_blank_lines_are_skipped(tmp_path):
+    path = write(tmp_path, "", row(), "  \t", row(text="two"), "")
+    found, problems = read_manifest(path)
+    assert [(u.text, u.where) for u in found] == [("hello", f"{path}:2"), ("two", f"{path}:4")] and problems == []
 
 
 def test_line_ends_of_windows_and_a_last_line_without_one(tmp_path):
@@ -164,17 +168,64 @@ def test_an_empty_manifest_is_called_empty(tmp_path):
         read_manifest(write(tmp_path))
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
-def test_another_encoding_is_an_input_error(tmp_path, encoding):
-    (tmp_path / "m.jsonl").write_bytes('{"audio_filepath": "a.wav", "text": "caf\u00e9"}'.encode(encoding))
-    with pytest.raises(InputError, match="not UTF-8"):
-        read_manifest(tmp_path / "m.jsonl")
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16", "utf-16-le", "utf-16-be"])
+def test_another_encoding_is_read_with_a_warning_that_names_the_file(tmp_path, encoding, caplog):
+    path = tmp_path / f"{encoding}.jsonl"
+    path.write_bytes('{"audio_filepath": "a.wav", "text": "caf\u00e9"}'.encode(encoding))
+    (found,), problems = read_manifest(path)
+    assert found.text == "caf\u00e9" and problems == []
+    assert str(path) in caplog.text and "UTF-8" in caplog.text
+
+
+def test_one_damaged_line_of_utf_8_is_a_problem(tmp_path):
+    good = json.dumps({"audio_filepath": "a.wav", "text": "caf\u00e9 na\u00efve"}, ensure_ascii=False).encode()
+    (tmp_path / "m.jsonl").write_bytes(b"\n".join([good, row(text="x").encode()[:-2] + b'\xff"}', good]))
+    found, problems = read_manifest(tmp_path / "m.jsonl")
+    assert len(found) == 2 and problems == [
+        f"{tmp_path / 'm.jsonl'}:2: the line is not UTF-8 text. Correct it, or save it as UTF-8."
+    ]
 
 
 def test_a_missing_manifest_and_a_folder_are_input_errors(tmp_path):
     for path in (tmp_path / "missing.jsonl", tmp_path):
         with pytest.raises(InputError, match="There is no manifest"):
             read_manifest(path)
+
+
+HUGE = "9" * 5000
+STRANGE = {
+    "half a character": r'{"audio_filepath": "a.wav", "text": "x", "speaker": "anna \ud83d"}',
+    "half a character deep inside": r'{"audio_filepath": "a.wav", "text": "x", "tags": [{"a": ["\udc00"]}]}',
+    "half a character in a key": r'{"audio_filepath": "a.wav", "text": "x", "\ud83d": 1}',
+    "half a character in a path": r'{"audio_filepath": "a\ud83d.wav", "text": "x"}',
+    "deep lists": row()[:-1] + ', "deep": ' + "[" * 5000 + "]" * 5000 + "}",
+    "deep enough to break what writes it": row()[:-1] + ', "deep": ' + "[" * 200 + "]" * 200 + "}",
+    "deep objects": '{"a":' * 5000 + "1" + "}" * 5000,
+    "an integer of 5,000 digits": row()[:-1] + f', "age": {HUGE}}}',
+    "a duration of 5,000 digits": row()[:-1] + f', "duration": {HUGE}}}',
+    "NaN": row()[:-1] + ', "age": NaN}',
+    "infinity": row()[:-1] + ', "age": -Infinity}',
+    "a number that overflows": row()[:-1] + ', "age": [1e999]}',
+    "a key twice": row()[:-1] + ', "text": "other"}',
+    "a path with NUL": r'{"audio_filepath": "a\u0000.wav", "text": "x"}',
+    "a name of 300 characters": row(audio_filepath="x" * 300 + ".wav"),
+    "a path of 5,000 characters": row(audio_filepath="x/" * 2500 + ".wav"),
+    "an address": row(audio_filepath="https://example.org/a.wav"),
+    "start and offset": row(start=1, offset=2),
+    "an end before the start": row(start=3, end=2),
+    "a duration that contradicts the end": row(start=1, end=2, duration=5),
+    "a long line": row(text="x" * ((1 << 24) + 1)),
+}
+
+
+@pytest.mark.parametrize("line", STRANGE.values(), ids=STRANGE.keys())
+def test_a_strange_line_is_a_problem_with_its_number(tmp_path, line):
+    """What Python's json accepts or crashes on, and later steps cannot write."""
+    path = write(tmp_path, row(text="one"), line, row(text="three"))
+    found, problems = read_manifest(path)
+    assert [u.where for u in found] == [f"{path}:1", f"{path}:3"]
+    assert len(problems) == 1 and problems[0].startswith(f"{path}:2: ") and len(problems[0]) < 500
+    problems[0].encode()
 
 
 def test_without_texts(tmp_path):

@@ -100,15 +100,15 @@ def test_columns_of_a_tsv(tmp_path):
     assert problems == [f"{path}:4: expected 5 tab-separated columns, got 3."]
 
 
-@pytest.mark.parametrize("header", ["", "target\tdomain", "source\ttarget\tsource", "a cold\teine Erkältung"])
-def test_a_tsv_needs_a_header(tmp_path, header):
+@pytest.mark.parametrize("header", ["target\tdomain", "source\ttarget\tsource", "en\tde", "a\tb\tc"])
+def test_a_header_that_is_unclear_is_refused(tmp_path, header):
     with pytest.raises(InputError, match="p.tsv:1: expected a header line"):
         read_pairs_file(write(tmp_path, "p.tsv", header, "a\tb"))
 
 
 MALFORMED = {
-    "empty": "",
-    "blank": "  ",
+    "half a character": r'{"source": "a", "target": "b", "domain": "x \ud83d"}',
+    "a key twice": '{"source": "a", "target": "b", "source": "c"}',
     "no JSON": "{source: a}",
     "cut off": row()[:-5],
     "two objects": row() + row(),
@@ -159,11 +159,8 @@ def test_an_empty_line_of_two_files_is_a_problem_with_its_number(tmp_path):
 def test_files_that_cannot_be_used_are_input_errors(tmp_path):
     with pytest.raises(InputError, match="There is no file"):
         read_pairs_file(tmp_path / "missing.jsonl")
-    with pytest.raises(InputError, match="There is no file"):
+    with pytest.raises(InputError, match="is a folder, not a file"):
         read_pairs_file(tmp_path)
-    (tmp_path / "latin.jsonl").write_bytes(row().encode("latin-1"))
-    with pytest.raises(InputError, match="not UTF-8"):
-        read_pairs_file(tmp_path / "latin.jsonl")
     with pytest.raises(InputError, match="no usable sentence pair.*It is empty"):
         read_pairs_file(write(tmp_path, "empty.jsonl"))
     with pytest.raises(InputError, match="no usable sentence pair.*The first problem: .*:1: "):
