@@ -25,7 +25,7 @@ PIECES = (
 
 
 def damaged(data: bytes, draw: random.Random) -> bytes:
-    """Return the bytes with a few random changes: pieces put in, taken out, replaced or repeated, or the end cut off."""
+    """Return the bytes with a few random changes: pieces inserted, deleted, replaced, repeated, or cut off."""
     for _ in range(draw.choice([1, 1, 2, 4, 8])):
         place, kind = draw.randrange(len(data) + 1), draw.random()
         if kind < 0.4:

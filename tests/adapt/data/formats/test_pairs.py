@@ -63,6 +63,7 @@ def test_languages_that_are_unclear_are_refused(tmp_path):
     with pytest.raises(InputError, match="no text in 'en-GB'. It has de-AT, en-US. Choose with data.source_lang=LANG"):
         read_pairs_file(path)
     assert len(read_pairs_file(path, source_lang="en", target_lang="de")[0]) == 2
+    assert read_pairs_file(path, source_column="de", target_column="en")[0][0].target == "a cold"
     path.write_text(TMX.replace("en-US", "*all*", 1), encoding="utf-8")
     with pytest.raises(InputError, match="does not say which language"):
         read_pairs_file(path)

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import tarfile
+from pathlib import Path
 
 import pytest
 from adapt_formats import (
@@ -109,6 +110,29 @@ def test_start_and_end_are_offset_and_duration(tmp_path):
     found, problems = read_manifest(path)
     assert [(u.offset, u.duration) for u in found] == [(0.5, 1.75), (2.5, 0.5)]
     assert problems == [f"{path}:4: 'end' must be after the start; got 2."]
+
+
+@pytest.mark.parametrize("column", ["start_ms", "segment-end", "Begin (s) offset", "onset"])
+def test_other_times_are_not_ignored(tmp_path, column):
+    path = write(tmp_path / "d.csv", f"audio,text,{column},n\na.wav,x,500,3\nb.wav,y,0,3\n")
+    found, problems = read_manifest(path)
+    assert [u.text for u in found] == ["y"]
+    assert problems[0].startswith(f"{path}:2: '{column}' (500) seems to say which part")
+
+
+def test_a_long_document_on_one_line(tmp_path):
+    rows = [{"audio": f"{number}.wav", "text": "x" * 10_000} for number in range(1800)]
+    found, problems = read_manifest(write(tmp_path / "d.json", json.dumps(rows)))
+    assert len(found) == 1800 and problems == []
+    named = {f"u{number}": {"wav": row["audio"], "words": row["text"]} for number, row in enumerate(rows)}
+    assert len(read_manifest(write(tmp_path / "e.json", json.dumps(named)))[0]) == 1800
+
+
+def test_options_for_columns_are_not_ignored_where_there_are_none(tmp_path):
+    path, _ = kaldi(tmp_path)
+    with pytest.raises(InputError, match="data.text_column is for lists of audio files"):
+        read_manifest(path, text_column="x")
+    assert read_manifest(path, audio_folder="/elsewhere")[0][0].audio_filepath == Path("/elsewhere/a.wav")
 
 
 @pytest.mark.parametrize(
