@@ -107,7 +107,7 @@ def file_problem(path: Path | str, what: str = "file") -> str | None:
         return _stat_problem(path, error, what)
     for is_kind, kind in _KINDS:
         if is_kind(mode):
-            return f"{shown(path)} is {kind}, not a {what}"
+            return f"there is no {what} {shown(path)}: it is {kind}"
     return None if os.access(path, os.R_OK) else f"{shown(path)} cannot be read: permission denied"
 
 

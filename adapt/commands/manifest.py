@@ -7,10 +7,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from adapt.checks import check_count, check_flag
+from adapt.checks import check_choice, check_count, check_flag
 from adapt.data.describe import manifest
 from adapt.data.manifest import Utterance, manifest_line, write_manifest
-from adapt.data.parts import sizes, split_data
+from adapt.data.parts import check_shares, sizes, split_data
 from adapt.data.splits import stop_or_skip
 from adapt.errors import InputError, as_input_errors
 from adapt.files import exists, folder_problem, user_path
@@ -23,7 +23,10 @@ def main(cfg: DictConfig) -> None:
     _log_to_standard_error()
     check_count("seed", cfg.seed)
     check_flag("overwrite", cfg.overwrite)
-    split = cfg.split
+    split = list(cfg.split) if OmegaConf.is_list(cfg.split) else cfg.split
+    if split is not None:
+        check_shares(split)
+        check_choice("split_by", cfg.split_by, ("speaker", "utterance"))
     output = None if cfg.output is None else user_path(str(cfg.output))
     _check_output(output, split is not None, cfg.overwrite)
     options = {str(key): value for key, value in cfg.data.items() if key != "on_error"}
@@ -37,8 +40,7 @@ def main(cfg: DictConfig) -> None:
         _write(output, data.utterances)
         return
     assert output is not None
-    shares = list(split) if OmegaConf.is_list(split) else split
-    parts = split_data(data, shares, cfg.split_by, cfg.seed)
+    parts = split_data(data, split, cfg.split_by, cfg.seed)
     for name, utterances in parts.items():
         _write(output / f"{name}.jsonl", utterances)
     log.info("%s", sizes(parts))

@@ -9,7 +9,7 @@ from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.pairs import Pair, read_pairs_file
 from adapt.data.splits import check_examples, stop_or_skip
 from adapt.errors import InputError
-from adapt.files import is_file, user_path
+from adapt.files import file_problem, user_path
 from adapt.models.model import Model
 
 
@@ -37,8 +37,9 @@ def correction(model: Model, source: Path | str, text: str) -> Example:
     if not model.reads_audio:
         return Pair(str(source), text)
     audio = user_path(source)
-    if not is_file(audio):
-        raise InputError(f"There is no audio file '{audio}'.")
+    problem = file_problem(audio, "audio file")
+    if problem is not None:
+        raise InputError(f"{problem[0].upper()}{problem[1:]}.")
     return Utterance(audio, text)
 
 

@@ -34,7 +34,7 @@ def split_data(
     Raises:
         InputError: the shares are wrong, or there are too few speakers, or utterances without one.
     """
-    shares = _shares(split)
+    shares = check_shares(split)
     check_choice("split_by", split_by, ("speaker", "utterance"))
     groups = _groups(data, split_by)
     if len(groups) < len(shares):
@@ -53,7 +53,8 @@ def split_data(
     }
 
 
-def _shares(split: Any) -> dict[str, float]:
+def check_shares(split: Any) -> dict[str, float]:
+    """Return the share of each part by its name. Raises InputError if they are not shares of two or three parts."""
     names = {2: ("train", "test"), 3: ("train", "validation", "test")}
     values = list(split) if isinstance(split, Sequence) and not isinstance(split, str) else []
     right = len(values) in names and all(is_number(value) and 0 < value < 1 for value in values)

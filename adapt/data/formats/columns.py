@@ -25,6 +25,7 @@ _NAMES = {
 _START, _END = ("start", "start_time", "begin"), ("end", "end_time", "stop")
 _TIMES = ("duration", "offset", *_START, *_END)
 KNOWN = frozenset((*AUDIO, *TEXT, *_LATE_TEXT, *_TIMES, *(name for names in _NAMES.values() for name in names)))
+_TIME_WORDS = {"start", "begin", "end", "stop", "onset", "offset", "tmin", "tmax"}
 _PLACEHOLDER = re.compile(r"(\{\w+\}|\$\w+|\$\{\w+\}|<\w+>)[/\\]")
 _ADDRESS = re.compile(r"\w{2,}://")
 _TOLERANCE = 0.05  # seconds between a duration and the difference of start and end
@@ -73,6 +74,8 @@ class Columns:
             if key is not None and key in values:  # another name stays as well, because results can be grouped by it
                 found[name] = values.pop(key) if key == name else values[key]
         found |= _times(values, plain, row.where, cells)
+        if not both:
+            _refuse_other_times(values, row.where)
         return Row({**found, **{key: value for key, value in values.items() if key not in found}}, row.where)
 
     def _choose(
@@ -152,6 +155,19 @@ def _times(values: dict[str, Any], plain: Mapping[str, str], where: str, cells: 
             "one of them, in seconds."
         )
     return found
+
+
+def _refuse_other_times(values: Mapping[str, Any], where: str) -> None:
+    """Raise InputError if a further column seems to say which part of the file is meant, such as start_ms."""
+    for key, value in values.items():
+        words = set(plain_name(key).split("_"))
+        text = str(value).replace(",", ".", 1)
+        number = not isinstance(value, bool) and text.replace(".", "", 1).removeprefix("-").isdigit()
+        if number and words & _TIME_WORDS and float(text) != 0:
+            raise InputError(
+                f"{where}: '{key}' ({value}) seems to say which part of the file is meant. Rename it to start, end, "
+                "offset or duration, in seconds, or delete the column."
+            )
 
 
 def _seconds(given: Any, key: str, where: str, cells: bool) -> float:

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from adapt.data.formats.json_values import parse_at, skip_at
-from adapt.data.formats.lines import read_lines
+from adapt.data.formats.lines import read_text
 from adapt.data.formats.rows import Row, Rows
 from adapt.errors import InputError
-from adapt.files import shown
 
-_LARGEST = 1 << 30  # bytes; JSON lines have no such limit
 _SPACE = re.compile(r"\s*")
 
 
@@ -19,7 +17,7 @@ def array_rows(path: Path) -> Rows:
     """Yield the objects of a JSON array.
 
     Raises:
-        InputError: the file cannot be read, or is larger than a gigabyte.
+        InputError: the file cannot be read, or is too large.
     """
     return _rows(_Document(path), "[", "]", with_keys=False)
 
@@ -28,7 +26,7 @@ def object_rows(path: Path) -> Rows:
     """Yield the values of a JSON object, each an object, with its key as "id", as SpeechBrain writes its data.
 
     Raises:
-        InputError: the file cannot be read, or is larger than a gigabyte.
+        InputError: the file cannot be read, or is too large.
     """
     return _rows(_Document(path), "{", "}", with_keys=True)
 
@@ -37,17 +35,7 @@ class _Document:
     """A text with a position, which only moves forward."""
 
     def __init__(self, path: Path) -> None:
-        if path.stat().st_size > _LARGEST:
-            raise InputError(
-                f"{shown(path)} is a JSON document of more than a gigabyte. Write it as JSON lines: one object per "
-                "line."
-            )
-        lines = []
-        for _, line in read_lines(path):
-            if isinstance(line, InputError):
-                raise line
-            lines.append(line)
-        self.path, self.text, self.position = path, "\n".join(lines), 0
+        self.path, self.text, self.position = path, read_text(path), 0
         self._line, self._counted = 1, 0
 
     def where(self) -> str:

@@ -12,13 +12,12 @@ from adapt.files import exists, is_file
 _PER_UTTERANCE = {"utt2spk": "speaker", "utt2lang": "lang", "utt2accent": "accent"}
 
 
-def kaldi_rows(folder: Path, needs_text: bool = True) -> Rows:
+def kaldi_rows(folder: Path, audio_folder: Path, needs_text: bool = True) -> Rows:
     """Yield the utterances of a Kaldi folder: one for each line of segments, or of wav.scp if there are no segments.
-
-    Relative audio paths start at the folder or, as in Kaldi's recipes, at the working folder.
 
     Args:
         folder: the folder.
+        audio_folder: where relative audio paths start, or, as in Kaldi's recipes, at the working folder.
         needs_text: whether an utterance without a line in `text` is unusable.
 
     Raises:
@@ -31,7 +30,7 @@ def kaldi_rows(folder: Path, needs_text: bool = True) -> Rows:
     if needs_text and "text" not in facts:
         raise InputError(f"The Kaldi folder '{folder}' has no file 'text' with the transcripts.")
     unused = {name: where for name, (_, where) in facts.get("text", {}).items()}
-    for row in _segments(folder) if is_file(folder / "segments") else _recordings(folder):
+    for row in _segments(folder, audio_folder) if is_file(folder / "segments") else _recordings(folder, audio_folder):
         if isinstance(row, InputError):
             yield row
             continue
@@ -46,18 +45,18 @@ def kaldi_rows(folder: Path, needs_text: bool = True) -> Rows:
         yield InputError(f"{where}: the utterance '{name}' has no audio in '{folder}'.")
 
 
-def _recordings(folder: Path) -> Rows:
+def _recordings(folder: Path, audio_folder: Path) -> Rows:
     for name, rest, where in _lines(folder / "wav.scp"):
         problem = _audio_problem(rest)
         if problem is not None:
             yield InputError(f"{where}: {problem}")
         else:
-            yield Row({"audio_filepath": _audio(folder, rest), "id": name}, where)
+            yield Row({"audio_filepath": _audio(audio_folder, rest), "id": name}, where)
 
 
-def _segments(folder: Path) -> Rows:
+def _segments(folder: Path, audio_folder: Path) -> Rows:
     recordings: dict[str, Row] = {}
-    for row in _recordings(folder):
+    for row in _recordings(folder, audio_folder):
         if isinstance(row, InputError):
             yield row
         else:

@@ -17,6 +17,7 @@ from adapt.files import file_problem, shown
 log = logging.getLogger(__name__)
 
 LONGEST = 1 << 24  # characters of a line
+LARGEST = 1 << 30  # characters of a JSON document; JSON lines have no such limit
 _BLOCK = 1 << 20  # bytes
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"))
 _MARKS += ((codecs.BOM_UTF16_BE, "utf-16"),)
@@ -54,6 +55,31 @@ def read_lines(path: Path, what: str = "file") -> Iterator[tuple[int, str | Inpu
             yield number, InputError(f"{path}:{number}: the line is not UTF-8 text. Correct it, or save it as UTF-8.")
         else:
             yield number, line
+
+
+def read_text(path: Path, what: str = "file", most: int | None = None) -> str:
+    """Return the text of a file, or its first `most` characters.
+
+    Raises:
+        InputError: the file cannot be read, is not text, or has more than `LARGEST` characters.
+    """
+    encoding, _ = _encoding(path, what)
+    size = LARGEST if most is None else most
+    try:
+        with io.TextIOWrapper(
+            cast(IO[bytes], open_bytes(path)), encoding=encoding, errors="surrogateescape", newline=""
+        ) as file:
+            text = file.read(size)
+            if most is None and file.read(1):
+                raise InputError(
+                    f"{shown(path)} is a JSON document of more than {LARGEST:,} characters. Write it as JSON "
+                    "lines: one object per line."
+                )
+    except UnicodeDecodeError as error:
+        raise InputError(f"The file {shown(path)} is not {encoding} text ({error.reason}). Save it as UTF-8.") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise _damaged(path, error) from None
+    return text.replace("\r\n", "\n")
 
 
 def read_head(path: Path, what: str = "file", size: int = 1 << 16) -> bytes:

@@ -126,8 +126,11 @@ def pair_rows(path: Path, columns: PairColumns, needs_target: bool = True) -> Ro
     """
     found = recognise(path)
     if found.format == "TMX":
-        rows = tmx_rows(path, columns.source_lang, columns.target_lang)
-        return checked(rows)
+        languages = [  # a TMX has no columns, so a column's name can only be a language
+            lang or (None if column is None else str(column))
+            for lang, column in ((columns.source_lang, columns.source), (columns.target_lang, columns.target))
+        ]
+        return checked(tmx_rows(path, *languages))
     if found.format == "JSON lines":
         rows = json_line_rows(path, "'source' and 'target'", blank=not needs_target)
     elif found.format == "JSON array":

@@ -1,8 +1,8 @@
 """Recognise the format of a file or folder by looking at it, not only at the ending of its name."""
 
-import itertools
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, Literal
 from adapt.data.formats import lhotse
 from adapt.data.formats.columns import AUDIO, KNOWN
 from adapt.data.formats.folders import holds_texts
-from adapt.data.formats.lines import read_head, read_lines
+from adapt.data.formats.lines import read_head, read_text
 from adapt.data.formats.table import best_delimiter, plain_name, split_tabs
 from adapt.errors import InputError
 from adapt.files import file_problem, is_file, is_folder, shown, user_path
@@ -23,6 +23,8 @@ Format = Literal[
 PAIR_KEYS = frozenset(("source", "target", "src", "tgt", "translation", "source_text", "target_text"))
 _METADATA = ("metadata.jsonl", "metadata.csv", "metadata.tsv")
 _LOOK = 20  # lines
+_HEAD = 1 << 20  # characters
+_OBJECT = re.compile(r'\s*\{\s*"[^"]*"\s*:\s*\{')
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def _folder(path: Path) -> Recognised:
 
 def _json(path: Path, lines: Sequence[str]) -> Recognised:
     rows = [row for line in lines if (row := _parsed(line, dict)) is not None]
-    if not rows and lines and lines[0].rstrip().endswith(("{", ",")):  # an object over several lines
+    if not rows and lines and (lines[0].rstrip().endswith(("{", ",")) or _OBJECT.match(lines[0]) and len(lines) == 1):
         return Recognised("JSON object", path, _object_keys("\n".join(lines)))
     if len(rows) == len(lines) == 1 and rows[0] and all(isinstance(value, dict) for value in rows[0].values()):
         inner = frozenset(plain_name(str(key)) for value in rows[0].values() for key in value)
@@ -149,9 +151,10 @@ def _has_audio(path: Path) -> bool:
 
 
 def _first_lines(path: Path) -> list[str]:
-    """Return the first lines with text, up to `_LOOK` of them."""
-    texts = (line for _, line in read_lines(path, "manifest") if isinstance(line, str) and line.strip())
-    return list(itertools.islice(texts, _LOOK))
+    """Return the first lines with text, up to `_LOOK` of them. A single line may be cut short."""
+    lines = read_text(path, "manifest", _HEAD).split("\n")
+    whole = lines[:-1] if len(lines) > _LOOK else lines
+    return [line for line in whole if line.strip()][:_LOOK]
 
 
 def _columns(lines: Sequence[str]) -> frozenset[str]:

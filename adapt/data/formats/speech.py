@@ -34,12 +34,14 @@ def speech_rows(path: Path, columns: Columns, needs_text: bool = True) -> tuple[
     """
     found = recognise(path)
     file, base = found.path, found.path.parent
+    if found.format in ("Kaldi folder", "audio with texts", "lhotse cuts"):
+        _refuse_columns(columns, found.format, path)
     if found.format == "Kaldi folder":
-        rows, base = kaldi_rows(path, needs_text), path
+        rows, base = kaldi_rows(path, columns.folder or path, needs_text), path
     elif found.format == "audio with texts":
         rows, base = text_rows(path), path
     elif found.format == "lhotse cuts":
-        rows = cut_rows(json_line_rows(file), base, needs_text)
+        rows = cut_rows(json_line_rows(file), columns.folder or base, needs_text)
     elif found.format == "dataset":
         rows = dataset_rows(file, columns.audio)
         rows = _mapped(rows, lambda row: Columns("audio_filepath", columns.text).canonical(row, base, needs_text))
@@ -58,6 +60,24 @@ def speech_rows(path: Path, columns: Columns, needs_text: bool = True) -> tuple[
         cells = table_rows(file, columns.known())
         rows = _mapped(cells, lambda row: columns.canonical(row, base, needs_text, cells=True))
     return checked(rows), base
+
+
+def _refuse_columns(columns: Columns, kind: str, path: Path) -> None:
+    given = {"audio_column": columns.audio, "text_column": columns.text}
+    if kind == "audio with texts":
+        given["audio_folder"] = columns.folder
+    wrong = next((name for name, value in given.items() if value is not None), None)
+    if wrong is not None:
+        raise InputError(
+            f"data.{wrong} is for lists of audio files with columns, and '{path}' is {_A[kind]}. Leave it out."
+        )
+
+
+_A = {
+    "Kaldi folder": "a Kaldi folder",
+    "audio with texts": "a folder of audio with texts",
+    "lhotse cuts": "lhotse's cuts",
+}
 
 
 def json_line_rows(path: Path, keys: str = "'audio_filepath' and 'text'", blank: bool = False) -> Rows:

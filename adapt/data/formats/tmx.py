@@ -2,6 +2,7 @@
 
 import logging
 import xml.parsers.expat
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,6 +89,8 @@ def _units(path: Path) -> Iterator[tuple[str, dict[str, str]] | InputError]:
     except InputError as error:
         yield from reader.take()
         yield error
+    except (LookupError, ValueError, OSError, EOFError, zlib.error) as error:  # an unknown encoding, damaged gzip
+        yield InputError(f"{shown(path)} cannot be read ({error}). Save it as UTF-8.")
 
 
 class _Reader:

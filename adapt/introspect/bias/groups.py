@@ -154,6 +154,8 @@ def folds_of(group_of: Sequence[int], unit_of: Sequence[int]) -> list[int]:
     count = min(FOLDS, *map(len, units_of.values()))
     fold_of = {}
     for units in units_of.values():
-        for place, unit in enumerate(sorted(units, key=lambda unit: (crc32(str(unit).encode()), unit))):
+        for place, unit in enumerate(
+            sorted(units, key=lambda unit: (crc32(str(unit).encode("utf-8", "backslashreplace")), unit))
+        ):
             fold_of[unit] = place % count
     return [fold_of[unit] for unit in unit_of]

@@ -159,7 +159,7 @@ def test_an_empty_line_of_two_files_is_a_problem_with_its_number(tmp_path):
 def test_files_that_cannot_be_used_are_input_errors(tmp_path):
     with pytest.raises(InputError, match="There is no file"):
         read_pairs_file(tmp_path / "missing.jsonl")
-    with pytest.raises(InputError, match="is a folder, not a file"):
+    with pytest.raises(InputError, match="There is no file .*: it is a folder"):
         read_pairs_file(tmp_path)
     with pytest.raises(InputError, match="no usable sentence pair.*It is empty"):
         read_pairs_file(write(tmp_path, "empty.jsonl"))

@@ -1,51 +1,18 @@
 """Sentence pairs in the formats that people have: each is read with the same result, and a broken line is named."""
 
-import json
-
 import pytest
+from adapt_formats import PAIR_FILES, PAIRS, TMX
 
 from adapt.data.formats import kind_of
 from adapt.data.inputs import read_sources
 from adapt.data.pairs import read_pairs, read_pairs_file
 from adapt.errors import InputError
 
-PAIRS = [("a cold", "eine Erkältung"), ('say "ah", please', "bitte A")]
 
-TMX = """<?xml version="1.0" encoding="UTF-8"?>
-<!DOCTYPE tmx SYSTEM "tmx14.dtd">
-<tmx version="1.4"><header srclang="en-US" datatype="plaintext"/><body>
-<tu><tuv xml:lang="en-US"><seg>a <bpt i="1">&lt;b></bpt><hi>cold</hi><ept i="1">&lt;/b></ept></seg></tuv>
-<tuv xml:lang="de"><seg>eine
-  Erkältung</seg></tuv></tu>
-<tu><tuv xml:lang="de"><seg>bitte A</seg></tuv><tuv xml:lang="en-US"><seg>say "ah", please</seg></tuv></tu>
-<tu><tuv xml:lang="en-US"><seg>alone</seg></tuv></tu>
-</body></tmx>
-"""
-
-# The content of each, the broken line, and the options that it is read with.
-FORMATS = {
-    "csv": ('source,target\na cold,eine Erkältung\n"say ""ah"", please",bitte A\nonly\n', 4, {}),
-    "excel": ('\ufeffEN;DE\r\na cold;eine Erkältung\r\n"say ""ah"", please";bitte A\r\nx;\r\n', 4,
-              {"source_column": "en", "target_column": "de"}),
-    "tsv": ('target\tsource\neine Erkältung\ta cold\nbitte A\tsay "ah", please\nx\n', 4, {}),
-    "tsv without a header": ('a cold\teine Erkältung\nsay "ah", please\tbitte A\nx\ty\tz\n', 3, {}),
-    "tsv with numbers": ('1\teine Erkältung\ta cold\n2\tbitte A\tsay "ah", please\n3\tx\n', 3,
-                         {"source_column": 3, "target_column": 2}),
-    "languages": ('de\ten\tid\neine Erkältung\ta cold\t1\nbitte A\tsay "ah", please\t2\nx\ty\n', 4,
-                  {"source_lang": "en", "target_lang": "de"}),
-    "jsonl": ("".join(json.dumps({"src": s, "tgt": t}) + "\n\n" for s, t in PAIRS) + '{"src": "x"}', 5, {}),
-    "hugging face": ("".join(json.dumps({"translation": {"en": s, "de": t}}) + "\n" for s, t in PAIRS)
-                     + '{"translation": {"en": "x"}}', 3, {"source_lang": "en", "target_lang": "de"}),
-    "array": (json.dumps([{"source": s, "target": t} for s, t in PAIRS] + [{"source": "x"}], indent=1), 10, {}),
-    "tmx": (TMX, 8, {}),
-    "tmx with languages": (TMX, 8, {"source_lang": "en", "target_lang": "DE"}),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", PAIR_FILES)
 @pytest.mark.parametrize("ending", ["x", "csv"])
 def test_every_format_has_the_same_pairs_and_names_its_broken_line(tmp_path, name, ending):
-    content, broken, options = FORMATS[name]
+    content, broken, options = PAIR_FILES[name]
     path = tmp_path / f"pairs.{ending}"
     path.write_bytes(content.encode())
     found, problems = read_pairs_file(path, **options)
@@ -96,6 +63,7 @@ def test_languages_that_are_unclear_are_refused(tmp_path):
     with pytest.raises(InputError, match="no text in 'en-GB'. It has de-AT, en-US. Choose with data.source_lang=LANG"):
         read_pairs_file(path)
     assert len(read_pairs_file(path, source_lang="en", target_lang="de")[0]) == 2
+    assert read_pairs_file(path, source_column="de", target_column="en")[0][0].target == "a cold"
     path.write_text(TMX.replace("en-US", "*all*", 1), encoding="utf-8")
     with pytest.raises(InputError, match="does not say which language"):
         read_pairs_file(path)
