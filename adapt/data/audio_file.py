@@ -10,12 +10,6 @@ import numpy as np
 
 from adapt.errors import InputError
 
-# By these suffixes, folders are searched for audio. Any file that can be read may have another suffix.
-AUDIO_SUFFIXES = (
-    ".3g2", ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".avi", ".caf", ".flac", ".flv",
-    ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpeg", ".mpg", ".oga", ".ogg", ".ogv",
-    ".opus", ".rf64", ".snd", ".sph", ".spx", ".tta", ".voc", ".w64", ".wav", ".webm", ".wma", ".wmv", ".wv",
-)  # fmt: skip
 RATES = (1_000, 1_000_000)  # Hz; a rate outside of it does not belong to speech, or the header is damaged
 BLOCK = 1 << 23  # samples that are read at once, of all channels together: 32 MiB
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from adapt.data.audio_file import AUDIO_SUFFIXES
+from adapt.data.formats.folders import AUDIO_SUFFIXES
 from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.pairs import Pair, read_lines
 from adapt.data.recording import Recording

@@ -4,7 +4,6 @@ import logging
 import os
 from pathlib import Path
 
-from adapt.data.audio_file import AUDIO_SUFFIXES
 from adapt.data.formats.lines import read_lines
 from adapt.data.formats.rows import Row, Rows
 from adapt.errors import InputError
@@ -12,6 +11,12 @@ from adapt.files import is_file, name_problem, shown
 
 log = logging.getLogger(__name__)
 
+# By these suffixes, folders are searched for audio. Any file that can be read may have another suffix.
+AUDIO_SUFFIXES = (
+    ".3g2", ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".avi", ".caf", ".flac", ".flv",
+    ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpeg", ".mpg", ".oga", ".ogg", ".ogv",
+    ".opus", ".rf64", ".snd", ".sph", ".spx", ".tta", ".voc", ".w64", ".wav", ".webm", ".wma", ".wmv", ".wv",
+)  # fmt: skip
 _LONGEST = 1 << 16  # bytes of a text beside an audio file
 
 
