@@ -28,6 +28,6 @@ def decode_sets(model: Model, sets: Mapping[str, Sequence[Example]], loader: Loa
     hypotheses = {}
     for name, examples in sets.items():
         hypotheses[name] = decode_examples(model, model.task, examples, loader, name)
-        scores = model.task.evaluate([example.text for example in examples], hypotheses[name])
+        scores = model.task.score(examples, hypotheses[name])
         log.info("  %s: %s (%d %ss)", name, scores, len(scores), model.task.example_name)
     return hypotheses

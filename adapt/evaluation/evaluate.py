@@ -128,7 +128,7 @@ def evaluate(
     points: list[SweepPoint] = []
     for name, examples in sets.items():
         texts = decode_examples(model, task, examples, loader, name)
-        unmodified = task.evaluate([example.text for example in examples], texts)
+        unmodified = task.score(examples, texts)
         scores[name] = unmodified.as_dict() | {"groups": _groups(name, examples, unmodified, group_by, task)}
         transcripts += _transcripts(examples, texts, set=name)
         for condition in interventions:

@@ -164,7 +164,7 @@ def _rows(path: Path, lang: str, accents: list[str], labels: Counter[str], probl
 
 def _utterance(row: dict[str, str], accent: str, clips: Path, lang: str, where: str) -> Utterance:
     extra = {"gender": row["gender"]} if row.get("gender") else {}
-    text = strip_punctuation(row["sentence"])
+    text = strip_punctuation(row["sentence"], language=lang)
     return Utterance(
         clips / row["path"], text, speaker=row["client_id"], accent=accent, lang=lang, extra=extra, where=where
     )

@@ -160,7 +160,7 @@ def tokens(model: Model, examples: Sequence[Example]) -> Target:
     rows, vocabulary, always = [], model.vocabulary, set(model.encode(""))
     for number, example in enumerate(examples):
         before = ""
-        for place, token in enumerate(model.encode(example.text)):
+        for place, token in enumerate(model.target(example)):
             if token not in always:
                 rows.append((vocabulary[token], number, float(place), before))
             before = vocabulary[token]

@@ -117,7 +117,7 @@ def _by_token(model: DecoderModel, examples: Sequence[Example], key: str, max_gr
     target, source = model.vocabulary, _source_tokens(model) if key == "token" else None
     count: Counter[str] = Counter()
     for example in examples:
-        count.update(target[unit] for unit in model.encode(example.text))
+        count.update(target[unit] for unit in model.target(example))
         if source is not None:
             count.update(source[unit] for unit in model.reader.read(example).tolist())
     names = _most_frequent(count, max_groups)
