@@ -44,9 +44,10 @@ def is_turkic(language: str | None) -> bool:
 
 
 def language_of_alphabet(letters: str) -> str | None:
-    """Return "tr" for an alphabet with a dotless i and no letters of other than Turkic languages, else None."""
+    """Return "tr" for an alphabet with both kinds of i and no letters but those of Turkic languages, else None."""
     written = {lower_case(letter) for letter in letters if letter.isalpha()}
-    return "tr" if _DOTLESS_I in written and written <= _TURKIC_ALPHABET else None
+    both = _DOTLESS_I in letters or _DOTTED_I in letters
+    return "tr" if both and written <= _TURKIC_ALPHABET else None
 
 
 def strip_punctuation(text: str, keep: str = "'", language: str | None = None) -> str:

@@ -77,10 +77,11 @@ class HFCTC(CTCModel):
         self.reader = AudioReader(self.sample_rate)
         self.normalises: bool = extractor.do_normalize
         self._tokens = hf.vocabulary(tokenizer, net.lm_head.out_features)
-        self.characters = _characters(tokenizer, self._tokens)
+        alphabet = "".join(token for token in self._tokens if len(token) == 1)
+        self.language: str | None = tokenizer.target_lang or language_of_alphabet(alphabet)
+        self.characters = _characters(tokenizer, self._tokens, self.language)
         self.units = _units(self._tokens, self.characters)
         self.spelling = Spelling(self.units)
-        self.language: str | None = tokenizer.target_lang or language_of_alphabet("".join(self.characters))
         self.task = in_language(recognition, self.language)
         self.norms = mask_group_norms(self._body.feature_extractor)
         self.adapter = mask_adapter(self._body)
@@ -353,10 +354,9 @@ def load(reference: str) -> Loaded:
     return Loaded(model, reference, model_fingerprint(model), model.header())
 
 
-def _characters(tokenizer: Any, tokens: Sequence[str]) -> tuple[str, ...]:
+def _characters(tokenizer: Any, tokens: Sequence[str], language: str | None) -> tuple[str, ...]:
     # The character of each output unit: a space for the word delimiter, "" for special tokens.
     special = {*tokenizer.all_special_tokens} - {tokenizer.word_delimiter_token}
-    language = language_of_alphabet("".join(token for token in tokens if len(token) == 1))
     return tuple(
         " " if token == tokenizer.word_delimiter_token else "" if token in special else lower_letters(token, language)
         for token in tokens

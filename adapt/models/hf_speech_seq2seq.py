@@ -50,7 +50,6 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
 
     task = dictation
     net: Any
-    language: str | None  # the code of the default language; None if it is detected
 
     def __init__(self, net: Any, processor: Any, options: GenerationOptions | None = None) -> None:
         super().__init__()
@@ -73,9 +72,9 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
             raise InputError(f"task must be transcribe or translate, got {options.task!r}.")
         if not self.multilingual and (options.language is not None or options.task != "transcribe"):
             raise InputError("This model has only one language. Leave out language and task.")
-        self.language = None if options.language is None else language_code(options.language, known)
-        self.generation_options, self.task = options, in_language(dictation, self.language)
-        self.prefix = self._prompt(self.language)
+        language = None if options.language is None else language_code(options.language, known)
+        self.generation_options, self.task = options, in_language(dictation, language)
+        self.prefix = self._prompt(language)
 
     def _prompt(self, language: str | None) -> list[int]:
         # The prompt tokens of `generate`, which training must start with too. The tokenizer's own prefix is not used:
@@ -91,7 +90,8 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
         Raises:
             InputError: the model does not have the language.
         """
-        return self.language if language is None else language_code(language, self.net.generation_config)
+        own = self.generation_options.language if language is None else language
+        return None if own is None else language_code(own, self.net.generation_config)
 
     def forward(self, inputs: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
         config = self.net.config

@@ -20,7 +20,7 @@ from adapt.models.locate import EMBEDDED, is_transformers_folder
 from adapt.models.model import DecoderModel, InputKind
 from adapt.models.seq2seq import decoder_steps, dummy_batch, shifted
 from adapt.models.state import model_fingerprint
-from adapt.models.target_text import as_text, suppressed_tokens, unwritable_parts, unwritable_reason
+from adapt.models.target_text import framed_tokens, suppressed_tokens, unwritable_parts, unwritable_reason
 from adapt.models.task import Task, translation
 from interventions.sites import TOKEN, Layer, Part, Site, find_sites, length_mask
 
@@ -89,8 +89,7 @@ class TextReader:
         if (side, text) not in self._cache:
             if len(self._cache) >= _CACHED_TEXTS:
                 self._cache.clear()
-            options = as_text(self.tokenizer, text.removeprefix(self.prefix if side == "text" else ""))
-            self._cache[side, text] = self.tokenizer(**{side: text}, **options).input_ids
+            self._cache[side, text] = framed_tokens(self.tokenizer, text, side)
         return self._cache[side, text]
 
 

@@ -15,6 +15,7 @@ from adapt.models.ctc import Emissions
 from adapt.models.cut import Cut
 from adapt.models.generation import GenerationOptions
 from adapt.models.labels import Labels
+from adapt.models.target_text import is_control
 from adapt.models.task import Task
 from interventions.sites import Layer, Site
 
@@ -204,6 +205,12 @@ class DecoderModel(Model):
     """A model with an encoder, and a decoder that writes one token after another."""
 
     tokenizer: Any
+
+    @property
+    def special_units(self) -> frozenset[int]:
+        """The output units that are no text: the start and end, languages, tasks and times."""
+        control = (unit for unit, token in enumerate(self.vocabulary) if is_control(token))
+        return frozenset((*self.tokenizer.all_special_ids, *self.encode(""), *control))
 
     @abstractmethod
     def forward(self, inputs: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:

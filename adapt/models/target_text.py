@@ -8,15 +8,42 @@ _CONTROL = re.compile(r"<\|.*\|>|>>.+<<")  # Whisper's tokens, and Marian's lang
 _NAMED = 8  # how many characters a message names at most
 
 
-def text_tokens(tokenizer: Any, text: str) -> list[int]:
-    """Return the tokens of a text without special tokens. A text such as "</s>" is not read as that token."""
-    return tokenizer.encode(text, add_special_tokens=False, **as_text(tokenizer, text))
+def is_control(token: str) -> bool:
+    """Return whether a token is a control token by its form, such as "<|en|>" or ">>deu<<"."""
+    return _CONTROL.fullmatch(token) is not None
 
 
-def as_text(tokenizer: Any, text: str) -> dict[str, bool]:
-    """Return the options with which a tokenizer reads names of special tokens in a text as text."""
-    # Only then, because the option may switch off more, such as tokens that a user added.
-    return {"split_special_tokens": True} if any(token in text for token in tokenizer.all_special_tokens) else {}
+def text_tokens(tokenizer: Any, text: str, side: str = "text") -> list[int]:
+    """Return the tokens of a text without special tokens. A text such as "</s>" is not read as that token.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        text: The text.
+        side: "text", or "text_target" for the target side of a translation.
+    """
+    if not has_special(tokenizer, text):
+        return tokenizer(**{side: text}, add_special_tokens=False).input_ids
+    units = tokenizer(**{side: text}, add_special_tokens=False, split_special_tokens=True).input_ids
+    # Some tokenizers look the text up in the vocabulary nevertheless, if they have no other tokens for it.
+    unknown = tokenizer.unk_token_id
+    special = {*tokenizer.all_special_ids} - {unknown}
+    return [unknown if unit in special and unknown is not None else unit for unit in units]
+
+
+def framed_tokens(tokenizer: Any, text: str, side: str) -> list[int]:
+    """Return the tokens of a text with the special tokens that frame it. See `text_tokens` for the arguments."""
+    if not has_special(tokenizer, text):
+        return tokenizer(**{side: text}).input_ids
+    framed = tokenizer(**{side: text}, split_special_tokens=True).input_ids
+    inside = tokenizer(**{side: text}, split_special_tokens=True, add_special_tokens=False).input_ids
+    places = range(len(framed) - len(inside) + 1)
+    start = next(place for place in places if framed[place : place + len(inside)] == inside)
+    return [*framed[:start], *text_tokens(tokenizer, text, side), *framed[start + len(inside) :]]
+
+
+def has_special(tokenizer: Any, text: str) -> bool:
+    """Return whether a text contains the name of a special token."""
+    return any(token in text for token in tokenizer.all_special_tokens)
 
 
 def suppressed_tokens(net: Any) -> tuple[frozenset[int], frozenset[int]]:
@@ -52,9 +79,9 @@ def unwritable_parts(
     bad: list[str] = []
     for place, unit in enumerate(units):
         token = str(tokenizer.convert_ids_to_tokens(unit))
-        if unit == unknown:
-            bad += _unknown_characters(text, unknown, encode)
-        elif unit in special or _CONTROL.fullmatch(token):
+        if unit == unknown or token == tokenizer.unk_token:
+            bad += _unknown_characters(text, unit, encode)
+        elif unit in special or is_control(token):
             bad.append(token)
         elif unit in never or unit >= outputs or (place == 0 and unit in first):
             written = tokenizer.decode([unit]).strip()

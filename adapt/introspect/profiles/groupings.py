@@ -103,7 +103,8 @@ def _by_letter(model: CTCModel, key: str) -> ByUnit:
 
 
 def _by_token_class(model: DecoderModel) -> ByUnit:
-    special = set(model.tokenizer.all_special_tokens)
+    special = {model.vocabulary[unit] for unit in model.special_units if unit < len(model.vocabulary)}
+    special |= {*model.tokenizer.all_special_tokens}
 
     def number(token: str) -> int:
         return TOKEN_CLASSES.index(token_class(token, token in special))
