@@ -11,7 +11,7 @@ from adapt.data.text import normalise
 from adapt.formatting import amount
 
 RESAMPLES = 1000
-_ASIAN = ("zh", "ja-mecab", "ko-mecab")  # tokenizers of sacrebleu
+_ASIAN = ("zh", "ja-mecab", "ko-mecab", "char")  # tokenizers of sacrebleu
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,7 @@ def translation_metrics(tokenize: str = "13a") -> tuple[Metric, ...]:
     """Return sacrebleu's (Post 2018) BLEU (Papineni et al. 2002), chrF (Popović 2015) and TER (Snover et al. 2006).
 
     `tokenize` is sacrebleu's tokenizer for BLEU: 13a for languages with spaces, or zh, ja-mecab, ko-mecab, char, ...
+    With one of these four, TER splits Chinese and Japanese characters and punctuation, as its signature says.
 
     Raises:
         ValueError: sacrebleu has no such tokenizer, or the tokenizer needs a library that is not installed.

@@ -209,6 +209,7 @@ def test_how_values_are_shown():
             "\ub098\ub294 \uc9d1\uc5d0 \uac04\ub2e4.",
             100 / 4,
         ),
+        ("char", "\u4eca\u65e5\u6771\u4eac\u99c5\u524d", "\u660e\u65e5\u6771\u4eac\u99c5\u524d", 100 / 6),
         ("13a", "we go home.", "we go house.", 100 / 3),
     ],
 )

@@ -66,7 +66,8 @@ def test_languages_without_spaces(several):
     for text in ("\u4f60\u597d", "AI"):
         units = model.encode(text)[len(model.prefix) : -1]
         assert units == model.tokenizer.encode(text, add_special_tokens=False)
-    assert len(model.encode("the", "en")) < len(model.encode("the"))  # " the" is one token of the vocabulary
+    spaced, plain = (model.encode("the", language)[len(model.prefix) :] for language in ("en", None))
+    assert [model.tokenizer.decode(units[:-1]) for units in (spaced, plain)] == [" the", "the"] and spaced != plain
     assert starts_with_space("AI", None) and not starts_with_space("\u3042", None) and not starts_with_space("", "en")
 
 
