@@ -12,6 +12,7 @@ from adapt.formatting import amount
 
 RESAMPLES = 1000
 EDITS = ("substitutions", "deletions", "insertions")
+_ASIAN = ("zh", "ja-mecab", "ko-mecab", "char")  # tokenizers of sacrebleu
 
 
 @dataclass(frozen=True)
@@ -108,17 +109,18 @@ class TextScores:
         return rows | {"examples": len(self)}
 
 
-def error_rates(references: Sequence[str], hypotheses: Sequence[str]) -> TextScores:
+def error_rates(references: Sequence[str], hypotheses: Sequence[str], language: str | None = None) -> TextScores:
     """Return word and character error rates of normalised texts (lower case, NFC, single spaces).
 
-    A rate is the number of edits divided by the length of all references. It can exceed 1.
+    A rate is the number of edits divided by the length of all references. It can exceed 1. `language` is a code such as
+    "tr", whose rule for lower case is used.
 
     Raises:
         ValueError: a reference has no word.
     """
     import jiwer
 
-    references, hypotheses = [normalise(text) for text in references], [normalise(text) for text in hypotheses]
+    references, hypotheses = ([normalise(text, language) for text in texts] for texts in (references, hypotheses))
     if not all(references):
         raise ValueError("A reference without words has no error rate.")
     characters = jiwer.process_characters(references, hypotheses)
@@ -138,6 +140,7 @@ def translation_metrics(tokenize: str = "13a") -> tuple[Metric, ...]:
     """Return sacrebleu's (Post 2018) BLEU (Papineni et al. 2002), chrF (Popović 2015) and TER (Snover et al. 2006).
 
     `tokenize` is sacrebleu's tokenizer for BLEU: 13a for languages with spaces, or zh, ja-mecab, ko-mecab, char, ...
+    With one of these four, TER splits Chinese and Japanese characters and punctuation, as its signature says.
 
     Raises:
         ValueError: sacrebleu has no such tokenizer, or the tokenizer needs a library that is not installed.
@@ -181,7 +184,10 @@ def _sacrebleu(tokenize: str) -> tuple[Any, ...]:
     except (RuntimeError, ImportError, OSError) as error:  # a missing library, or a file that cannot be downloaded
         reason = " ".join(str(error).split())
         raise ValueError(f"sacrebleu's tokenizer {tokenize!r} is not available here ({reason}).") from None
-    return bleu, CHRF(), TER()
+    # TER counts words, which these languages do not separate: it must split their characters, as BLEU does. sacrebleu
+    # splits them only together with its other normalisation.
+    asian = tokenize in _ASIAN
+    return bleu, CHRF(), TER(normalized=asian, asian_support=asian)
 
 
 def _signature(metric: Any) -> str:

@@ -14,17 +14,26 @@ SIZES = {
 }  # fmt: skip
 
 
-def save_ctc(folder: Path, kind: str = "Wav2Vec2", do_normalize: bool = True, seed: int = 0, **options: Any) -> Path:
-    """A CTC model of some 40 k weights; one step is 10 ms."""
+def save_ctc(
+    folder: Path,
+    kind: str = "Wav2Vec2",
+    do_normalize: bool = True,
+    seed: int = 0,
+    letters: str = LETTERS,
+    gap: int = 0,
+    **options: Any,
+) -> Path:
+    """A CTC model of some 40 k weights; one step is 10 ms. The ids have a `gap` before the last letter."""
     import transformers
 
     folder.mkdir(parents=True)
-    vocabulary = ["<pad>", "<s>", "</s>", "<unk>", "|", *LETTERS]
-    (folder / "vocab.json").write_text(json.dumps({token: unit for unit, token in enumerate(vocabulary)}))
+    vocabulary = {token: unit for unit, token in enumerate(["<pad>", "<s>", "</s>", "<unk>", "|", *letters])}
+    vocabulary[letters[-1]] += gap
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
     tokenizer = transformers.Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))
     extractor = transformers.Wav2Vec2FeatureExtractor(do_normalize=do_normalize, return_attention_mask=True)
     torch.manual_seed(seed)
-    sizes = {**SIZES, "vocab_size": len(vocabulary), "pad_token_id": 0, "ctc_loss_reduction": "mean", **options}
+    sizes = {**SIZES, "vocab_size": len(vocabulary) + gap, "pad_token_id": 0, "ctc_loss_reduction": "mean", **options}
     config = getattr(transformers, f"{kind}Config")(**sizes)
     net = getattr(transformers, f"{kind}ForCTC")(config)
     with torch.no_grad():  # with small weights, a random network has the same output for every input
@@ -34,18 +43,36 @@ def save_ctc(folder: Path, kind: str = "Wav2Vec2", do_normalize: bool = True, se
     return folder
 
 
-def save_whisper(folder: Path, languages: tuple[str, ...] = ("en", "de"), seconds: int = 2, **options: Any) -> Path:
-    """A Whisper of some 40 k weights with windows of `seconds`; without languages it is like the English-only ones."""
+def save_whisper(
+    folder: Path,
+    languages: tuple[str, ...] = ("en", "de"),
+    seconds: int = 2,
+    texts: tuple[str, ...] = (),
+    **options: Any,
+) -> Path:
+    """A Whisper of some 40 k weights with windows of `seconds`; without languages it is like the English-only ones.
+
+    It has a token for each byte, and writes a few letters and spaces. With `texts`, it has further tokens that are
+    learned from these, and writes all of them but brackets, as published models do.
+    """
     import transformers
-    from tokenizers import pre_tokenizers
+    from tokenizers import ByteLevelBPETokenizer, pre_tokenizers
 
     folder.mkdir(parents=True)
     vocabulary = {letter: unit for unit, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    merges: list[tuple[str, str]] = []
+    if texts:
+        learned = ByteLevelBPETokenizer()
+        learned.train_from_iterator(
+            [f" {text}" for text in texts], vocab_size=400, min_frequency=1, show_progress=False
+        )
+        model = json.loads(learned.to_str())["model"]
+        vocabulary, merges = model["vocab"], [tuple(pair) for pair in model["merges"]]
     special = ["<|endoftext|>", "<|startoftranscript|>", *[f"<|{language}|>" for language in languages]]
     special += ["<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nocaptions|>"]
     special += ["<|notimestamps|>"]
     units = {token: len(vocabulary) + number for number, token in enumerate(special)}
-    tokenizer = transformers.WhisperTokenizerFast(vocab={**vocabulary, special[0]: units[special[0]]}, merges=[])
+    tokenizer = transformers.WhisperTokenizerFast(vocab={**vocabulary, special[0]: units[special[0]]}, merges=merges)
     tokenizer.add_special_tokens({"additional_special_tokens": special[1:]})
     assert {token: tokenizer.convert_tokens_to_ids(token) for token in special} == units
     extractor = transformers.WhisperFeatureExtractor(feature_size=20, chunk_length=seconds)
@@ -63,9 +90,15 @@ def save_whisper(folder: Path, languages: tuple[str, ...] = ("en", "de"), second
     known._from_model_config = False  # otherwise it is not loaded again
     net.generation_config = known
     known.max_length, known.no_timestamps_token_id = 16, units["<|notimestamps|>"]
-    written = (*LETTERS.lower(), special[0])
+    written = (*LETTERS.lower(), "\u0120", special[0])  # \u0120 is the space
     known.is_multilingual = bool(languages)
     known.suppress_tokens = [unit for letter, unit in {**vocabulary, **units}.items() if letter not in written]
+    if texts:
+        known.suppress_tokens = [unit for token, unit in vocabulary.items() if {*token} & {*"()[]<>|"}]
+    known.begin_suppress_tokens = [vocabulary["\u0120"]]
+    with torch.no_grad():  # a random network would otherwise write little but spaces
+        for layer in {net.model.decoder.embed_tokens, net.proj_out}:
+            layer.weight[vocabulary["\u0120"]] = 0
     if languages:
         known.lang_to_id = {f"<|{language}|>": units[f"<|{language}|>"] for language in languages}
         known.task_to_id = {task: units[f"<|{task}|>"] for task in ("translate", "transcribe")}

@@ -36,7 +36,7 @@ def decode_sets(
     hypotheses = {}
     for name, examples in sets.items():
         hypotheses[name] = decode_examples(model, model.task, examples, loader, name)
-        scores = model.task.evaluate([example.text for example in examples], hypotheses[name])
+        scores = model.task.score(examples, hypotheses[name])
         log.info("  %s: %s (%d %ss)", name, scores, len(scores), model.task.example_name)
         metric, values = model.task.metrics[0], scores.values()
         if warn_of is not None and wording.reads_nothing(values[metric.key], metric):

@@ -70,7 +70,7 @@ def evaluated(run: Run, model: Any) -> dict[str, Any]:
     for name, examples in (("target", splits.test), ("source", splits.source_test)):
         if examples:
             hypotheses = decode_examples(model, model.task, examples, run.loader)
-            scores = model.task.evaluate([example.text for example in examples], hypotheses)
+            scores = model.task.score(examples, hypotheses)
             metrics[name] = {"after": scores.as_dict()}
             log.info("%s test: %s (%d %ss)", name, scores, len(scores), model.task.example_name)
     measured = splits.test or splits.validation

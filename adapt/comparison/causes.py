@@ -122,9 +122,7 @@ def find_causes(
 
     def evaluate() -> dict[str, TextScores]:
         return {
-            name: model.task.evaluate(
-                [example.text for example in examples], decode_examples(model, model.task, examples, loader, "")
-            )
+            name: model.task.score(examples, decode_examples(model, model.task, examples, loader, ""))
             for name, examples in sets.items()
         }
 

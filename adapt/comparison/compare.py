@@ -209,7 +209,7 @@ def _matched_pairs(
     task: Task, examples: Sequence[Example], before: Sequence[str], after: Sequence[str]
 ) -> MatchedPairs:
     texts = ([example.text for example in examples], before, after)
-    references, first, second = ([task.normalise(text) for text in each] for each in texts)
+    references, first, second = ([task.normalise(text) for text in task.comparable(examples, each)] for each in texts)
     return matched_pairs(references, first, second)
 
 

@@ -37,8 +37,7 @@ def score_hypotheses(
     """
     results, groups, transcripts = {}, [], []
     for name, examples in sets.items():
-        references = [example.text for example in examples]
-        old, new = task.evaluate(references, before[name]), task.evaluate(references, after[name])
+        old, new = task.score(examples, before[name]), task.score(examples, after[name])
         results[name] = SetResult(old.as_dict(), new.as_dict(), paired_intervals(old, new))
         for key in group_by:
             chosen = by_group(examples, key)
@@ -54,8 +53,10 @@ def score_hypotheses(
 def _most_changed(
     name: str, examples: Sequence[Example], before: Sequence[str], after: Sequence[str], task: Task
 ) -> list[Transcript]:
-    references = [task.normalise(example.text) for example in examples]
-    before, after = [task.normalise(text) for text in before], [task.normalise(text) for text in after]
+    references, before, after = (
+        [task.normalise(text) for text in task.comparable(examples, texts)]
+        for texts in ([example.text for example in examples], before, after)
+    )
     improvement = word_edits(references, before) - word_edits(references, after)
     # As many of the most worsened transcripts as of the most improved: improvements alone would be misleading.
     order = np.argsort(-improvement, kind="stable")

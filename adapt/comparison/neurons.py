@@ -193,7 +193,7 @@ def _long_enough(model: Model, sites: Sequence[Site], examples: Sequence[Example
     kept = []
     for example in examples:
         length = torch.tensor([len(model.reader.read(example))])
-        tokens = torch.tensor([len(model.encode(example.text))]) if isinstance(model, DecoderModel) else None
+        tokens = torch.tensor([len(model.target(example))]) if isinstance(model, DecoderModel) else None
         missing = next((site for site in sites if int(model.valid_lengths(site, length, tokens)) < 1), None)
         if missing is None:
             kept.append(example)

@@ -126,7 +126,7 @@ def sweep_layers(
     unmodified = decode_examples(model, task, held_out, loader, "protected")
 
     def score(texts: Sequence[str]) -> float:
-        return task.evaluate([example.text for example in others], texts).values()[metric.key]
+        return task.score(others, texts).values()[metric.key]
 
     before = score(decode_examples(model, task, others, loader, "the other half"))
     trials: list[LayerTrial] = []

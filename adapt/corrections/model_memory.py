@@ -220,7 +220,9 @@ class ModelMemory:
         if refused or result is None or result.entry is None:
             return outcome
         touched = int(result.change.touched.sum())
-        return replace(outcome, touched=touched, steps=len(result.entry.values), size=result.size)
+        step = self.memory.sites[0].step
+        unit = step.unit if step is not None else "s"
+        return replace(outcome, touched=touched, steps=len(result.entry.values), size=result.size, unit=unit)
 
     def _attempt(
         self, example: Example, batch: Batch, before: str, text: str, search: Search | None

@@ -22,6 +22,7 @@ class Outcome:
         touched: number of frames (or decoder positions) whose activations the correction changes.
         steps: number of frames (or decoder positions) of the input.
         size: root mean square of the change over the touched steps, relative to the scale of the layer's outputs.
+        unit: "s" if the steps are frames of audio, "token" if they are positions of the source or of the answer.
         changed: number of the checked protected examples whose answer changed.
         checked: number of protected examples that were checked.
         seconds: time taken to find and store the correction.
@@ -37,6 +38,7 @@ class Outcome:
     touched: int = 0
     steps: int = 0
     size: float = 0.0
+    unit: str = "s"
     changed: int = 0
     checked: int = 0
     seconds: float = 0.0
@@ -65,7 +67,7 @@ def format_outcome(outcome: Outcome, example: Example, example_name: str) -> str
         kind = "stored as an output override"
     lines = [f"Correction {outcome.number}: {kind}.", f"  before   {outcome.before}", f"  now      {outcome.after}"]
     if not outcome.override:
-        steps = "positions" if isinstance(example, Pair) else "frames"
+        steps = "positions" if isinstance(example, Pair) or outcome.unit == "token" else "frames"
         size = f"{outcome.size:.2f} of the layer's output scale"
         lines.append(f"  changed  {outcome.touched} of {outcome.steps} {steps}, by {size}")
     if outcome.checked:

@@ -43,3 +43,9 @@ class Example(Protocol):
     def group(self, key: str) -> str:
         """Return the value of `key` ("accent", "domain", ...) as text, or "unknown" if the example has none."""
         ...
+
+
+def language_of(example: Example) -> str | None:
+    """Return the language of an example, the value of its key "lang"; None if it has none."""
+    language = example.group("lang")
+    return None if language == "unknown" else language

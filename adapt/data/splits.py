@@ -77,7 +77,7 @@ def read_splits(
         utterances, bad_lines = read_manifest(path, True, *chosen) if path is not None else ([], [])
         problems += bad_lines
         if normalise:
-            utterances = [replace(u, text=strip_punctuation(u.text)) for u in utterances]
+            utterances = [replace(u, text=strip_punctuation(u.text, language=u.lang)) for u in utterances]
             problems += [f"{u.where}: without punctuation the text is empty." for u in utterances if not u.text]
         parts[name] = tuple(u for u in utterances if u.text)
     held_out = (*parts["test"], *parts["source_test"], *parts["validation"])

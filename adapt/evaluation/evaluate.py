@@ -19,6 +19,7 @@ from adapt.files import read_json, write_json, write_text
 from adapt.metrics import Metric, TextScores
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
+from adapt.models.model import Model
 from adapt.models.task import Task
 
 log = logging.getLogger(__name__)
@@ -128,8 +129,12 @@ def evaluate(
     points: list[SweepPoint] = []
     for name, examples in sets.items():
         texts = decode_examples(model, task, examples, loader, name)
-        unmodified = task.evaluate([example.text for example in examples], texts)
-        scores[name] = unmodified.as_dict() | {"groups": _groups(name, examples, unmodified, group_by, task)}
+        unmodified = task.score(examples, texts)
+        scores[name] = (
+            unmodified.as_dict()
+            | _unwritable(name, model, examples)
+            | {"groups": _groups(name, examples, unmodified, group_by, task)}
+        )
         transcripts += _transcripts(examples, texts, set=name)
         for condition in interventions:
             setting = (name, condition.line, condition.value, condition.control)
@@ -139,6 +144,20 @@ def evaluate(
                 examples, texts, set=name, intervention=f"{condition.line}, {condition.value:g}"
             )
     return EvaluationResult(loaded.reference, tuple(task.metrics), task.example_name, scores, transcripts, points)
+
+
+def _unwritable(name: str, model: Model, examples: Sequence[Example]) -> dict[str, int]:
+    """Return the number of examples whose text the model can never write, as "unwritable"; nothing if it is 0."""
+    found = [(example, parts) for example in examples if (parts := model.unwritable(example))]
+    if not found:
+        return {}
+    example, parts = found[0]
+    log.warning(
+        "%s: the model can never write the text of %d of %d %ss. The first: %s, with %s.",
+        name, len(found), len(examples), model.task.example_name, example.where or example.name,
+        ", ".join(map(repr, parts[:8])),
+    )  # fmt: skip
+    return {"unwritable": len(found)}
 
 
 def _groups(

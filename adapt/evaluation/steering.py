@@ -165,7 +165,7 @@ def _evaluate(
     unmodified = {}
     for name, examples in plan.test.items():
         texts = decode_examples(model, model.task, examples, loader, name)
-        unmodified[name] = model.task.evaluate([example.text for example in examples], texts)
+        unmodified[name] = model.task.score(examples, texts)
         log.info("  %s, unmodified: %s", name, unmodified[name])
     random = {f"{CONTROL}{seed}": vectors.random(seed) for seed in range(controls)}
     points = []
@@ -189,8 +189,7 @@ def _choose(model: Model, vectors: SteeringVectors, plan: SteeringPlan, loader: 
 
     def score(what: str) -> float:
         texts = decode_examples(model, model.task, plan.validation, loader, what)
-        references = [example.text for example in plan.validation]
-        return sign * model.task.evaluate(references, texts).values()[metric.key]
+        return sign * model.task.score(plan.validation, texts).values()[metric.key]
 
     unmodified, found = score("validation"), {}
     for site, coefficient in _settings(vectors, plan):

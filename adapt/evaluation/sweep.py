@@ -82,7 +82,7 @@ def measure(
             texts = decode_examples(model, model.task, examples, loader, f"{line} {value:g}")
     except ValueError as error:
         raise InputError(f"{line}, {value:g}: {error}") from None
-    scores = model.task.evaluate([example.text for example in examples], texts)
+    scores = model.task.score(examples, texts)
     difference = paired_intervals(unmodified, scores)
     return SweepPoint(chart, line, value, scores.as_dict(), unmodified.as_dict(), difference, control), texts
 

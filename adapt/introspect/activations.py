@@ -137,6 +137,6 @@ def valid_lengths(model: Model, batch: Batch) -> Callable[[Site], Tensor]:
     """Return a function from a site to the number of valid steps of each example, `(batch,)`."""
     tokens = None
     if isinstance(model, DecoderModel):
-        counts = [len(model.encode(example.text)) for example in batch.examples]
+        counts = [len(model.target(example)) for example in batch.examples]
         tokens = torch.tensor(counts, device=batch.lengths.device)
     return lambda site: model.valid_lengths(site, batch.lengths, tokens)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from adapt.data.example import Example
 from adapt.data.loader import Batch
 
 
@@ -24,9 +25,9 @@ class CTC(Protocol):
 
     def __call__(self, audio: Tensor, lengths: Tensor, /) -> Emissions: ...
 
-    def missing(self, text: str) -> list[str]: ...
+    def unwritable(self, example: Example, /) -> list[str]: ...
 
-    def encode(self, text: str) -> list[int]: ...
+    def target(self, example: Example, /) -> list[int]: ...
 
     def decode(self, path: list[int], /) -> str: ...
 
@@ -34,7 +35,7 @@ class CTC(Protocol):
 def ctc_loss(model: CTC, batch: Batch) -> Tensor:
     """Return the mean CTC loss of a batch in nats; each utterance's loss is divided by its number of characters."""
     emissions = model(batch.inputs, batch.lengths)
-    targets = [model.encode(example.text) for example in batch.examples]
+    targets = [model.target(example) for example in batch.examples]
     return nn.functional.ctc_loss(
         emissions.log_probs.transpose(0, 1),
         torch.tensor([unit for target in targets for unit in target], device=emissions.log_probs.device),
@@ -60,7 +61,7 @@ def ctc_greedy_loss(model: CTC, batch: Batch, margin: float = 0.5) -> Tensor:
     """
     emissions = model(batch.inputs, batch.lengths)
     log_probs = emissions.log_probs[0, : int(emissions.lengths[0])]
-    target = model.encode(batch.examples[0].text)
+    target = model.target(batch.examples[0])
     loss = nn.functional.ctc_loss(
         log_probs, torch.tensor(target), torch.tensor(len(log_probs)), torch.tensor(len(target)), blank=model.blank
     )
@@ -110,22 +111,24 @@ def ctc_steps(target: list[int]) -> int:
     return len(target) + sum(left == right for left, right in zip(target, target[1:], strict=False))
 
 
-def ctc_rejection_reason(model: CTC, text: str, steps: int, seconds: float, alphabet: str, remedy: str) -> str | None:
+def ctc_rejection_reason(
+    model: CTC, example: Example, steps: int, seconds: float, alphabet: str, remedy: str
+) -> str | None:
     """Return why a text cannot be learned from an utterance; None if it can.
 
     Args:
         model: The model to train.
-        text: The transcript.
+        example: The utterance, with its transcript.
         steps: The number of output steps of the utterance.
         seconds: The duration of the utterance.
         alphabet: The characters that the model can write, for the message.
         remedy: What to do about missing characters, for the message.
     """
-    missing = model.missing(text)
+    missing = model.unwritable(example)
     if missing:
         named = ", ".join(map(repr, missing))
         return f"the text contains {named}, outside the model's alphabet '{alphabet}'. {remedy}"
-    needed = ctc_steps(model.encode(text))
+    needed = ctc_steps(model.target(example))
     if needed > steps:
         return (
             f"the text needs {needed} output steps, but {seconds:.2f} s of audio give {steps} (CTC writes at most one "

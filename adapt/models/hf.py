@@ -142,9 +142,17 @@ def save_files(folder: Path, *parts: Any) -> None:
 
 
 def vocabulary(tokenizer: Any, units: int) -> tuple[str, ...]:
-    """Return the token of each output unit; "" for units beyond the tokenizer's tokens, which some networks have."""
-    tokens = tokenizer.convert_ids_to_tokens(range(min(units, len(tokenizer))))
-    return (*(token or "" for token in tokens), *[""] * (units - len(tokens)))
+    """Return the token of each output unit; "" for units without a token, which some networks have.
+
+    The ids of a vocabulary may have gaps, so their number says nothing about the highest one. An added token may then
+    have got the id of another token, which stays that of the other one.
+    """
+    tokens: dict[int, str] = {}
+    # Some Marians have a vocabulary for each language.
+    separate = getattr(tokenizer, "separate_vocabs", False)
+    for token, unit in (tokenizer.target_encoder if separate else tokenizer.get_vocab()).items():
+        tokens.setdefault(unit, token)
+    return tuple(tokens.get(unit, "") for unit in range(units))
 
 
 def make_layers(model: Model, groups: Mapping[str, Iterable[str]]) -> list[Layer]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from adapt.checks import check_share
 from adapt.data.audio import AudioReader
 from adapt.data.manifest import Utterance
-from adapt.data.text import normalise
+from adapt.data.text import language_of_alphabet, lower_letters, normalise
 from adapt.errors import InputError
 from adapt.models import hf
 from adapt.models.checkpoint import load_model
@@ -21,9 +21,10 @@ from adapt.models.cut import Cut
 from adapt.models.labels import spelled
 from adapt.models.loaded import Loaded
 from adapt.models.model import CTCModel
+from adapt.models.spelling import Spelling
 from adapt.models.state import model_fingerprint
 from adapt.models.steps import Window, step_after, steps_after, window
-from adapt.models.task import recognition
+from adapt.models.task import in_language, recognition
 from adapt.models.waveform_encoders import (
     BATCHED,
     NO_SITES,
@@ -39,10 +40,12 @@ from interventions.sites import Layer, Site, find_sites
 class HFCTC(CTCModel):
     """A transformers model for CTC with its processor: it maps waveforms to log-probabilities of characters.
 
-    The vocabulary is that of the tokenizer. Texts are normalised (`adapt.data.text.normalise`): the word delimiter is a
-    space, and letters are lower-case, whatever their case in the vocabulary. While training, SpecAugment (on hidden
-    states) and LayerDrop are on as in the model's config, unless `configure` changes them; frozen layers have neither,
-    and no dropout (`hf.eval_frozen_layers`).
+    The vocabulary is that of the tokenizer. Texts are spelled as the vocabulary spells them (`adapt.models.spelling`):
+    the word delimiter is a space, and letters are lower-case, whatever their case in the vocabulary. Answers are in
+    Unicode's NFC form. The language, whose rule for lower case is used, is that of the example, of the tokenizer, or of
+    the alphabet if that is Turkish. While training, SpecAugment (on hidden states) and LayerDrop are on as in the
+    model's config, unless `configure` changes them; frozen layers have neither, and no dropout
+    (`hf.eval_frozen_layers`).
 
     Args:
         net: A network such as Wav2Vec2ForCTC.
@@ -73,8 +76,13 @@ class HFCTC(CTCModel):
         self.sample_rate: int = extractor.sampling_rate
         self.reader = AudioReader(self.sample_rate)
         self.normalises: bool = extractor.do_normalize
-        self.characters = _characters(tokenizer, net.lm_head.out_features)
-        self.units = _units(tokenizer, self.characters)
+        self._tokens = hf.vocabulary(tokenizer, net.lm_head.out_features)
+        alphabet = "".join(token for token in self._tokens if len(token) == 1)
+        self.language: str | None = tokenizer.target_lang or language_of_alphabet(alphabet)
+        self.characters = _characters(tokenizer, self._tokens, self.language)
+        self.units = _units(self._tokens, self.characters)
+        self.spelling = Spelling(self.units)
+        self.task = in_language(recognition, self.language)
         self.norms = mask_group_norms(self._body.feature_extractor)
         self.adapter = mask_adapter(self._body)
 
@@ -161,10 +169,10 @@ class HFCTC(CTCModel):
         if not training:
             return None
         remedy = "Change the transcript."
-        return ctc_rejection_reason(self, example.text, steps, seconds, "".join(self.characters), remedy)
+        return ctc_rejection_reason(self, example, steps, seconds, "".join(self.characters), remedy)
 
     def missing(self, text: str) -> list[str]:
-        return sorted(set(normalise(text)) - self.units.keys())
+        return self.spelling.missing(text, self.language)
 
     def encode(self, text: str) -> list[int]:
         missing = self.missing(text)
@@ -172,10 +180,10 @@ class HFCTC(CTCModel):
             raise InputError(
                 f"{text!r} contains {', '.join(map(repr, missing))}, outside the vocabulary '{''.join(self.units)}'."
             )
-        return [self.units[character] for character in normalise(text)]
+        return [self.units[character] for character in self.spelling.spell(text, self.language)]
 
     def decode(self, path: Sequence[int]) -> str:
-        return normalise("".join(self.characters[unit] for unit in spelled(path, self.blank)))
+        return normalise("".join(self.characters[unit] for unit in spelled(path, self.blank)), self.language)
 
     def train(self, mode: bool = True) -> "HFCTC":
         """Set train or eval mode; frozen layers stay in eval mode."""
@@ -276,8 +284,7 @@ class HFCTC(CTCModel):
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        tokens = self.processor.tokenizer.convert_ids_to_tokens(range(len(self.processor.tokenizer)))
-        return tuple(tokens[: len(self.characters)]) + ("",) * (len(self.characters) - len(tokens))
+        return self._tokens
 
     @property
     def never_trained(self) -> frozenset[str]:
@@ -347,21 +354,20 @@ def load(reference: str) -> Loaded:
     return Loaded(model, reference, model_fingerprint(model), model.header())
 
 
-def _characters(tokenizer: Any, units: int) -> tuple[str, ...]:
+def _characters(tokenizer: Any, tokens: Sequence[str], language: str | None) -> tuple[str, ...]:
     # The character of each output unit: a space for the word delimiter, "" for special tokens.
-    special = set(tokenizer.all_special_tokens)
-    written = []
-    for token in tokenizer.convert_ids_to_tokens(range(min(units, len(tokenizer)))):
-        space = token == tokenizer.word_delimiter_token
-        written.append(" " if space else "" if token is None or token in special else token.lower())
-    return (*written, *[""] * (units - len(written)))
+    special = {*tokenizer.all_special_tokens} - {tokenizer.word_delimiter_token}
+    return tuple(
+        " " if token == tokenizer.word_delimiter_token else "" if token in special else lower_letters(token, language)
+        for token in tokens
+    )
 
 
-def _units(tokenizer: Any, characters: Sequence[str]) -> dict[str, int]:
+def _units(tokens: Sequence[str], characters: Sequence[str]) -> dict[str, int]:
     # If the vocabulary has a letter in both cases, the lower-case unit is used.
     units: dict[str, int] = {}
     for unit, character in enumerate(characters):
-        if len(character) == 1 and (character not in units or tokenizer.convert_ids_to_tokens(unit) == character):
+        if len(character) == 1 and (character not in units or tokens[unit] == character):
             units[character] = unit
     if not units:
         raise InputError("The tokenizer has no single characters. Expected a Wav2Vec2CTCTokenizer over letters.")

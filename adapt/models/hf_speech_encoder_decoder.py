@@ -1,25 +1,29 @@
 """Speech encoder-decoders for audio of any length: Speech2Text, Moonshine and SpeechEncoderDecoderModel."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from adapt.data.audio import AudioReader
+from adapt.data.example import Example, language_of
 from adapt.data.manifest import Utterance
 from adapt.errors import InputError
 from adapt.models import hf
 from adapt.models.cut import Cut, decoder_cuts, stack_cuts, tokens_of
-from adapt.models.generation import GenerationOptions
+from adapt.models.generation import FirstTokens, GenerationOptions
 from adapt.models.hf_speech_encoders import ENCODERS
 from adapt.models.model import SpeechDecoderModel
 from adapt.models.seq2seq import decoder_steps, dummy_batch, shifted
 from adapt.models.steps import min_samples, step_after, steps_after
-from adapt.models.task import dictation
+from adapt.models.target_text import suppressed_tokens, text_tokens, unwritable_parts, unwritable_reason
+from adapt.models.task import dictation, in_language
 from interventions.sites import TOKEN, Layer, Part, Site, Step, find_sites
 
 MAX_TOKENS = 256  # the maximum length of an output, if the model's files set none
@@ -122,13 +126,16 @@ class HFSpeechEncoderDecoder(SpeechDecoderModel):
                 f"task={options.task} is for Whisper only. This model transcribes or translates as it was trained to. "
                 "Leave it out."
             )
-        languages = getattr(self.tokenizer, "lang_code_to_id", None) or {}
-        if options.language is not None and options.language not in languages:
-            known = f"It has {', '.join(sorted(languages))}." if languages else "It has no languages. Leave it out."
-            raise InputError(f"language={options.language} is not a language of this model. {known}")
+        languages: dict[str, int] = getattr(self.tokenizer, "lang_code_to_id", None) or {}
+        if options.language is not None and not languages:
+            raise InputError(
+                f"language={options.language} is not a language of this model. It has no languages. Leave it out."
+            )
+        self.languages = languages
         forced = self.net.generation_config.forced_bos_token_id
         default = next((code for code, unit in languages.items() if unit == forced), None)
-        language = options.language or default
+        self.language = default
+        language = default if options.language is None else self._language_for(options.language)
         # The prompt tokens of `generate`, which training must start with too.
         if language is not None:
             self.prefix = [languages[language]]
@@ -137,16 +144,41 @@ class HFSpeechEncoderDecoder(SpeechDecoderModel):
         else:
             before = takewhile(lambda unit: unit != self.end, [] if languages else self.tokenizer("").input_ids)
             self.prefix = [unit for unit in before if unit != self.start]
-        self.generation_options, self.language, self.languages = options, language, tuple(languages)
+        self.generation_options, self.language = options, language
+        self.task = in_language(dictation, language)
+
+    def _language_for(self, language: str | None) -> str | None:
+        """Return the code of an example's language, given the value of its key "lang", or that of the options.
+
+        Raises InputError if the model has several languages, but not this one.
+        """
+        if language is None or not self.languages:
+            return self.language
+        for code in (language, re.split("[-_]", language.lower())[0]):
+            if code in self.languages:
+                return code
+        known = ", ".join(sorted(self.languages))
+        raise InputError(f"language={language} is not a language of this model. It has {known}.")
+
+    def _prefix_for(self, language: str | None) -> list[int]:
+        code = self._language_for(language)
+        return self.prefix if code is None else [self.languages[code]]
 
     def forward(self, inputs: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
         before = shifted(targets, self.start, self.padding)
         with self.encoder.prepared(lengths):
             return self.net(**self.encoder.inputs(inputs, lengths), decoder_input_ids=before, use_cache=False).logits
 
-    def generate(self, inputs: Tensor, lengths: Tensor) -> list[str]:
-        tokens = self.net.generate(**self.encoder.inputs(inputs, lengths), **self.generation_arguments)
-        return self.generation_options.texts(self.tokenizer, tokens)
+    def generate(self, inputs: Tensor, lengths: Tensor, languages: Sequence[str | None] | None = None) -> list[str]:
+        arguments, known = self.generation_arguments, languages or [None] * len(lengths)
+        first = [self._prefix_for(language)[0] for language in known] if self.languages and self.prefix else []
+        if len({*first}) > 1:
+            del arguments["forced_bos_token_id"]
+            arguments["logits_processor"] = [FirstTokens(first)]
+        elif first:
+            arguments["forced_bos_token_id"] = first[0]
+        tokens = self.net.generate(**self.encoder.inputs(inputs, lengths), **arguments)
+        return self.generation_options.texts(self.tokenizer, tokens, known if any(known) else None)
 
     @property
     def generation_arguments(self) -> dict[str, Any]:
@@ -158,8 +190,17 @@ class HFSpeechEncoderDecoder(SpeechDecoderModel):
             arguments["forced_bos_token_id"] = self.prefix[0]
         return arguments
 
-    def encode(self, text: str) -> list[int]:
-        return [*self.prefix, *self.tokenizer.encode(text.strip(), add_special_tokens=False), self.end]
+    def encode(self, text: str, language: str | None = None) -> list[int]:
+        return [*self._prefix_for(language), *text_tokens(self.tokenizer, text.strip()), self.end]
+
+    def target(self, example: Example) -> list[int]:
+        return self.encode(example.text, language_of(example))
+
+    def unwritable(self, example: Example) -> list[str]:
+        tokenizer, text, output = self.tokenizer, example.text.strip(), self.get_submodule(self.output)
+        outputs, units = len(cast(Tensor, output.weight)), text_tokens(tokenizer, text)
+        encode = partial(text_tokens, tokenizer)
+        return unwritable_parts(tokenizer, text, units, outputs, *suppressed_tokens(self.net), encode)
 
     def rejection_reason(self, example: Utterance, length: int, training: bool) -> str | None:
         needed = min_samples(self.encoder.windows())
@@ -168,19 +209,19 @@ class HFSpeechEncoderDecoder(SpeechDecoderModel):
                 f"lasts {length / self.sample_rate:.3f} s, shorter than the {needed / self.sample_rate:.3f} s that the "
                 "network needs."
             )
-        if self.languages and self.language is None:
-            return "the model has several languages: set the option language of the model."
+        try:
+            language = self._language_for(language_of(example))
+        except InputError as error:
+            return str(error)
+        if self.languages and language is None:
+            return "the model has several languages: set the option language of the model, or give the key 'lang'."
         if not training:
             return None
-        units = self.encode(example.text)
+        units = self.target(example)
         if self.max_tokens is not None and len(units) > self.max_tokens:
             return f"the text needs {len(units)} tokens, but the network writes at most {self.max_tokens}."
-        if self.tokenizer.unk_token_id in units[len(self.prefix) : -1]:
-            return (
-                "the text contains characters for which the model has no tokens. Change the transcript, or set the "
-                "option normalise of the data, which removes punctuation."
-            )
-        return None
+        remedy = "Change the transcript, or set the option normalise of the data, which removes punctuation."
+        return unwritable_reason(self.unwritable(example), remedy)
 
     def train(self, mode: bool = True) -> "HFSpeechEncoderDecoder":
         """Set train or eval mode; frozen layers stay in eval mode."""

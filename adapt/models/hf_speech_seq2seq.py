@@ -1,6 +1,6 @@
 """Whisper, and the function that builds any speech encoder-decoder of transformers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adapt.data.audio import AudioReader
+from adapt.data.example import Example, language_of
 from adapt.data.manifest import Utterance
 from adapt.errors import InputError
 from adapt.models import hf
@@ -22,7 +23,9 @@ from adapt.models.model import SpeechDecoderModel
 from adapt.models.seq2seq import decoder_steps, dummy_batch, shifted
 from adapt.models.state import model_fingerprint
 from adapt.models.steps import Window, step_after, steps_after, window
-from adapt.models.task import dictation
+from adapt.models.target_text import suppressed_tokens, text_tokens, unwritable_parts, unwritable_reason
+from adapt.models.task import dictation, in_language
+from adapt.models.whisper_prompt import complete_generation_config, language_code, starts_with_space
 from interventions.sites import TOKEN, Layer, Part, Site, Step, find_sites
 
 ENCODER, DECODER = "net.model.encoder", "net.model.decoder"
@@ -32,7 +35,8 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
     """A Whisper model with its processor. It maps waveforms to text, one token after another.
 
     Every utterance is padded to one 30 s window, even if it is alone in its batch, so padding never changes a result.
-    Longer utterances are rejected. While training, SpecAugment and LayerDrop are on as in the model's config; frozen
+    Longer utterances are rejected. The key "lang" of an example says its language; examples without it have the
+    language of the options. While training, SpecAugment and LayerDrop are on as in the model's config; frozen
     layers have neither LayerDrop nor dropout (`hf.eval_frozen_layers`).
 
     Args:
@@ -58,31 +62,62 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
         self.net, self.processor, self.tokenizer = net, processor, processor.tokenizer
         self.sample_rate: int = extractor.sampling_rate
         self.reader = AudioReader(self.sample_rate)
+        complete_generation_config(net, self.tokenizer)
+        self.multilingual = hasattr(net.generation_config, "lang_to_id")
         self.set_generation(options or GenerationOptions())
 
     def set_generation(self, options: GenerationOptions) -> None:
         known = self.net.generation_config
-        multilingual = hasattr(known, "lang_to_id")
         if options.task not in ("transcribe", "translate"):
             raise InputError(f"task must be transcribe or translate, got {options.task!r}.")
-        if not multilingual and (options.language is not None or options.task != "transcribe"):
+        if not self.multilingual and (options.language is not None or options.task != "transcribe"):
             raise InputError("This model has only one language. Leave out language and task.")
+        language = None if options.language is None else language_code(options.language, known)
+        self.generation_options, self.task = options, in_language(dictation, language)
+        self.prefix = self._prompt(language)
+
+    def _prompt(self, language: str | None) -> list[int]:
         # The prompt tokens of `generate`, which training must start with too. The tokenizer's own prefix is not used:
         # it looks a language up by its position among all of Whisper's languages.
-        prefix = [known.lang_to_id[_language_token(options.language, known)]] if options.language is not None else []
-        prefix += [known.task_to_id[options.task]] if multilingual else []
-        prefix += [unit for unit in (getattr(known, "no_timestamps_token_id", None),) if unit is not None]
-        self.generation_options, self.multilingual, self.prefix = options, multilingual, prefix
+        known = self.net.generation_config
+        prefix = [known.lang_to_id[f"<|{language}|>"]] if self.multilingual and language is not None else []
+        prefix += [known.task_to_id[self.generation_options.task]] if self.multilingual else []
+        return [*prefix, known.no_timestamps_token_id]
+
+    def language_for(self, language: str | None) -> str | None:
+        """Return the code of an example's language, given the value of its key "lang"; None if it is to be detected.
+
+        Raises:
+            InputError: the model does not have the language.
+        """
+        own = self.generation_options.language if language is None else language
+        return None if own is None else language_code(own, self.net.generation_config)
 
     def forward(self, inputs: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
         config = self.net.config
         before = shifted(targets, config.decoder_start_token_id, config.pad_token_id)
         return self.net(**self._features(inputs, lengths), decoder_input_ids=before, use_cache=False).logits
 
-    def generate(self, inputs: Tensor, lengths: Tensor) -> list[str]:
+    def generate(self, inputs: Tensor, lengths: Tensor, languages: Sequence[str | None] | None = None) -> list[str]:
         features = self._features(inputs, lengths)["input_features"]
-        tokens = self.net.generate(features, **self.generation_arguments)
-        return self.generation_options.texts(self.processor.tokenizer, tokens)
+        codes = [self.language_for(language) for language in languages or [None] * len(lengths)]
+        if not self.multilingual or len({*codes}) <= 1:
+            return self._generate(features, codes if self.multilingual else None)
+        texts = [""] * len(codes)
+        for detected in (True, False):
+            rows = [row for row, code in enumerate(codes) if (code is None) == detected]
+            for row, text in zip(rows, self._generate(features[rows], [codes[row] for row in rows]), strict=True):
+                texts[row] = text
+        return texts
+
+    def _generate(self, features: Tensor, codes: list[str | None] | None) -> list[str]:
+        if not len(features):
+            return []
+        arguments = self.generation_arguments
+        if codes is not None:  # a list with one language for each example, or no language at all
+            arguments["language"] = None if codes[0] is None else codes
+        tokens = self.net.generate(features, **arguments)
+        return self.generation_options.texts(self.processor.tokenizer, tokens, codes)
 
     @property
     def generation_arguments(self) -> dict[str, Any]:
@@ -111,9 +146,27 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
         )
         return {name: features[name].to(audio.device) for name in ("input_features", "attention_mask")}
 
-    def encode(self, text: str) -> list[int]:
-        tokenizer = self.processor.tokenizer
-        return [*self.prefix, *tokenizer.encode(text.strip(), add_special_tokens=False), tokenizer.eos_token_id]
+    def encode(self, text: str, language: str | None = None) -> list[int]:
+        code = self.language_for(language)
+        return [*self._prompt(code), *self._text_tokens(text.strip(), code), self.processor.tokenizer.eos_token_id]
+
+    def _text_tokens(self, text: str, language: str | None) -> list[int]:
+        # Whisper begins what it writes with a space, which is cut off where texts are shown. The tokens of a target
+        # must be those that `generate` writes: without the space, the first word has other tokens.
+        if starts_with_space(text, language):
+            never, first = suppressed_tokens(self.net)
+            spaced = text_tokens(self.processor.tokenizer, f" {text}")
+            if spaced[0] not in never | first:  # a space of its own is one that this model cannot write
+                return spaced
+        return text_tokens(self.processor.tokenizer, text)
+
+    def target(self, example: Example) -> list[int]:
+        return self.encode(example.text, language_of(example))
+
+    def unwritable(self, example: Example) -> list[str]:
+        tokenizer, text, outputs = self.tokenizer, example.text.strip(), self.net.proj_out.out_features
+        units = self._text_tokens(text, self.language_for(language_of(example)))
+        return unwritable_parts(tokenizer, text, units, outputs, *suppressed_tokens(self.net), self.encode)
 
     def rejection_reason(self, example: Utterance, length: int, training: bool) -> str | None:
         window = self.processor.feature_extractor.n_samples
@@ -122,13 +175,21 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
                 f"lasts {length / self.sample_rate:.2f} s, longer than the {window / self.sample_rate:g} s window "
                 "of the network. Split the file, or give segments by offset and duration."
             )
+        try:
+            language = self.language_for(language_of(example))
+        except InputError as error:
+            return str(error)
         if not training:
             return None
-        if self.multilingual and self.generation_options.language is None:
+        if self.multilingual and language is None:
             return (
-                "the model is multilingual and must be trained in one language: set the option language of the model."
+                "the model is multilingual and must know the language of what it is trained on: set the option "
+                "language of the model, or give the key 'lang'."
             )
-        needed, limit = len(self.encode(example.text)), self.net.config.max_target_positions
+        reason = unwritable_reason(self.unwritable(example), "Change the transcript.")
+        if reason is not None:
+            return reason
+        needed, limit = len(self.target(example)), self.net.config.max_target_positions
         return f"the text needs {needed} tokens, but the network writes at most {limit}." if needed > limit else None
 
     def train(self, mode: bool = True) -> "HFSpeechSeq2Seq":
@@ -297,17 +358,6 @@ def hf_speech_seq2seq(
     model.set_generation(replace(model.generation_options, **changed))
     hf.set_checkpointing(model.net, gradient_checkpointing)
     return replace(loaded, header={**loaded.header, **model.header()})
-
-
-def _language_token(language: str, known: Any) -> str:
-    from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
-
-    name = str(language).lower()
-    token = f"<|{TO_LANGUAGE_CODE.get(name, name)}|>"
-    if token not in known.lang_to_id:
-        languages = ", ".join(sorted(token.strip("<|>") for token in known.lang_to_id))
-        raise InputError(f"language={language} is not a language of this model. It has {languages}.")
-    return token
 
 
 def load(reference: str) -> Loaded:

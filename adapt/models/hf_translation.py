@@ -1,9 +1,10 @@
 """Translation models of transformers: Marian, NLLB and M2M100, T5, mBART, and similar ones."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +21,13 @@ from adapt.models.locate import EMBEDDED, is_transformers_folder
 from adapt.models.model import DecoderModel, InputKind
 from adapt.models.seq2seq import decoder_steps, dummy_batch, shifted
 from adapt.models.state import model_fingerprint
+from adapt.models.target_text import framed_tokens, suppressed_tokens, unwritable_parts, unwritable_reason
 from adapt.models.task import Task, translation
 from interventions.sites import TOKEN, Layer, Part, Site, find_sites, length_mask
 
 _CACHED_TEXTS = 200_000
 MAX_TOKENS = 256  # the maximum length of a translation, if neither the user nor the model's files set one
+_LANGUAGE_CODE = re.compile(r">>.*?<<")
 _KEYS_AND_VALUES = ("k_proj", "v_proj", "EncDecAttention.k", "EncDecAttention.v")
 
 
@@ -73,6 +76,12 @@ class TextReader:
             raise unexpected(pair, "text")
         return self._tokens("text", f"{self.prefix}{pair.source}")
 
+    def language_code(self, pair: Pair) -> str | None:
+        """Return the ">>deu<<" at the start of a source, which a Marian reads as a code; None if there is none."""
+        code = _LANGUAGE_CODE.match(self.prefix + pair.source)
+        marian = hasattr(self.tokenizer, "remove_language_code")
+        return code[0] if marian and code is not None and not self.prefix.startswith(">>") else None
+
     def target(self, text: str) -> list[int]:
         """Return the tokens of a target text."""
         return self._tokens("text_target", text)
@@ -81,7 +90,7 @@ class TextReader:
         if (side, text) not in self._cache:
             if len(self._cache) >= _CACHED_TEXTS:
                 self._cache.clear()
-            self._cache[side, text] = self.tokenizer(**{side: text}).input_ids
+            self._cache[side, text] = framed_tokens(self.tokenizer, text, side)
         return self._cache[side, text]
 
 
@@ -160,7 +169,7 @@ class HFTranslation(DecoderModel):
         before = prepare(targets) if prepare else shifted(targets, config.decoder_start_token_id, config.pad_token_id)
         return self.net(**self._sources(inputs, lengths), decoder_input_ids=before, use_cache=False).logits
 
-    def generate(self, inputs: Tensor, lengths: Tensor) -> list[str]:
+    def generate(self, inputs: Tensor, lengths: Tensor, languages: Sequence[str | None] | None = None) -> list[str]:
         tokens = self.net.generate(**self._sources(inputs, lengths), **self.generation_arguments)
         return [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
@@ -188,8 +197,17 @@ class HFTranslation(DecoderModel):
             "attention_mask": mask.to(inputs.dtype),
         }
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, language: str | None = None) -> list[int]:
         return self._text_reader.target(text)
+
+    def target(self, example: Pair) -> list[int]:
+        return self.encode(example.target)
+
+    def unwritable(self, example: Pair) -> list[str]:
+        tokenizer, text, output = self.tokenizer, example.target, self.get_submodule(self.output)
+        frame, outputs = self.encode(""), len(cast(Tensor, output.weight))
+        units = [unit for unit in self.encode(text) if unit not in frame]
+        return unwritable_parts(tokenizer, text, units, outputs, *suppressed_tokens(self.net), self.encode)
 
     def _language_token(self, name: str, code: str) -> int:
         known = getattr(self.tokenizer, "lang_code_to_id", {})
@@ -208,16 +226,20 @@ class HFTranslation(DecoderModel):
                 "the model translates between many languages: set source_lang and target_lang of the model "
                 "(model=hf_translation)."
             )
-        limit = self._positions
+        code, limit = self._text_reader.language_code(example), self._positions
+        if code is not None:
+            return (
+                f"the source starts with '{code}', which the model reads as the language to translate to. Set "
+                f"prefix='{code} ' of the model, or remove it."
+            )
         if limit is not None and length > limit:
             return f"the source has {length} tokens, but the network reads at most {limit}. Split it into sentences."
-        if training and limit is not None:
-            needed = len(self.encode(example.target))
-            if needed > limit:
-                return (
-                    f"the target has {needed} tokens, but the network writes at most {limit}. Split it into sentences."
-                )
-        return None
+        if not training:
+            return None
+        needed = len(self.encode(example.target))
+        if limit is not None and needed > limit:
+            return f"the target has {needed} tokens, but the network writes at most {limit}. Split it into sentences."
+        return unwritable_reason(self.unwritable(example), "Change the translation.")
 
     @property
     def _positions(self) -> int | None:

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from adapt.data.text import normalise
+from adapt.data.text import lower_letters, normalise
 from adapt.errors import InputError
+from adapt.models.spelling import Spelling, spelling_of
 
 ENGLISH = " 'abcdefghijklmnopqrstuvwxyz"
 
@@ -15,7 +16,7 @@ class Labels:
 
     Raises:
         InputError: there is no "" at index `blank`, there is no other label, a label occurs twice, or a label is not a
-            single character in the form that `normalise` returns (lower case, composed, a plain space).
+            single character in lower case, or is white space other than a plain space.
     """
 
     characters: tuple[str, ...]
@@ -27,7 +28,11 @@ class Labels:
         written = [character for unit, character in enumerate(self.characters) if unit != self.blank]
         repeated = sorted({character for character in written if written.count(character) > 1})
         invalid = [
-            character for character in written if len(character) != 1 or normalise(f"a{character}a") != f"a{character}a"
+            character
+            for character in written
+            if len(character) != 1
+            or lower_letters(character) != character
+            or " ".join(f"a{character}a".split()) != f"a{character}a"
         ]
         if not written:
             raise InputError("There must be at least one label besides the blank, got none.")
@@ -46,7 +51,7 @@ class Labels:
 
     def missing(self, text: str) -> list[str]:
         """Return the characters of `text` that the alphabet lacks, sorted and without repetition."""
-        return sorted(set(normalise(text)) - set(self.characters))
+        return self._spelling.missing(text)
 
     def extended(self, texts: Iterable[str]) -> "Labels":
         """Return these labels followed by the new characters of `texts`, sorted."""
@@ -61,7 +66,11 @@ class Labels:
                 f"{text!r} contains {_quoted(missing)}, outside the model's alphabet {_quoted(self.characters)}."
             )
         units = {character: unit for unit, character in enumerate(self.characters) if unit != self.blank}
-        return [units[character] for character in normalise(text)]
+        return [units[character] for character in self._spelling.spell(text)]
+
+    @property
+    def _spelling(self) -> Spelling:
+        return spelling_of(self.characters)
 
     def decode(self, units: Sequence[int]) -> str:
         """Return the text of a CTC path, one unit per frame (Graves et al. 2006): merge repeats, then drop blanks."""

@@ -7,12 +7,15 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from adapt.data.example import Example, language_of
 from adapt.data.loader import Reader
+from adapt.data.text import lower_letters
 from adapt.errors import InputError
 from adapt.models.ctc import Emissions
 from adapt.models.cut import Cut
 from adapt.models.generation import GenerationOptions
 from adapt.models.labels import Labels
+from adapt.models.target_text import is_control
 from adapt.models.task import Task
 from interventions.sites import Layer, Site
 
@@ -114,6 +117,17 @@ class Model(nn.Module, ABC):
         """Return why an example of `length` samples or tokens cannot be read or trained on; None if it can."""
 
     @abstractmethod
+    def target(self, example: Any) -> list[int]:
+        """Return the output units of an example's text, in the language of the example, as training needs them.
+
+        Raises InputError if the model has no output units for it.
+        """
+
+    @abstractmethod
+    def unwritable(self, example: Any) -> list[str]:
+        """Return the characters or tokens of an example's text that the model can never write."""
+
+    @abstractmethod
     def set_augment(self, augment: nn.Module) -> None:
         """Augment features `(batch, features, time)` while training. Raises InputError if the model has none."""
 
@@ -131,6 +145,12 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def save_files(self, folder: Path) -> None:
         """Write the files that are needed besides the weights to load the model."""
+
+
+def _lowered(example: Example) -> str:
+    # An example's own language is only known here. What is in lower case stays so in any language.
+    language = language_of(example)
+    return example.text if language is None else lower_letters(example.text, language)
 
 
 class CTCModel(Model):
@@ -158,6 +178,12 @@ class CTCModel(Model):
             The log-probabilities of the output units.
         """
 
+    def target(self, example: Any) -> list[int]:
+        return self.encode(_lowered(example))
+
+    def unwritable(self, example: Any) -> list[str]:
+        return self.missing(_lowered(example))
+
     @abstractmethod
     def missing(self, text: str) -> list[str]:
         """Return the characters of `text` that the model cannot write, sorted."""
@@ -180,6 +206,12 @@ class DecoderModel(Model):
 
     tokenizer: Any
 
+    @property
+    def special_units(self) -> frozenset[int]:
+        """The output units that are no text: the start and end, languages, tasks and times."""
+        control = (unit for unit, token in enumerate(self.vocabulary) if is_control(token))
+        return frozenset((*self.tokenizer.all_special_ids, *self.encode(""), *control))
+
     @abstractmethod
     def forward(self, inputs: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
         """Run the network with teacher forcing: each target token is predicted from the reference tokens before it.
@@ -194,12 +226,19 @@ class DecoderModel(Model):
         """
 
     @abstractmethod
-    def encode(self, text: str) -> list[int]:
-        """Return the target tokens of a text, from the language token (if any) to the end token."""
+    def encode(self, text: str, language: str | None = None) -> list[int]:
+        """Return the target tokens of a text, from the language token (if any) to the end token.
+
+        The tokens are those that `generate` writes for this text. `language` is that of the text, if the model has
+        several; None for the model's own.
+        """
 
     @abstractmethod
-    def generate(self, inputs: Tensor, lengths: Tensor) -> list[str]:
-        """Decode without a reference, greedily or with beams. Return one text per example."""
+    def generate(self, inputs: Tensor, lengths: Tensor, languages: Sequence[str | None] | None = None) -> list[str]:
+        """Decode without a reference, greedily or with beams. Return one text per example.
+
+        `languages` has the language of each example; None, also for a single example, for the model's own.
+        """
 
     @property
     @abstractmethod

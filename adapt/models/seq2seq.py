@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from adapt.data.example import Example
+from adapt.data.example import Example, language_of
 from adapt.data.loader import Batch
 from adapt.errors import InputError
 from interventions.sites import Site
@@ -19,9 +19,11 @@ class Seq2Seq(Protocol):
 
     def __call__(self, inputs: Tensor, lengths: Tensor, targets: Tensor, /) -> Tensor: ...
 
-    def encode(self, text: str) -> list[int]: ...
+    def target(self, example: Example, /) -> list[int]: ...
 
-    def generate(self, inputs: Tensor, lengths: Tensor, /) -> list[str]: ...
+    def generate(
+        self, inputs: Tensor, lengths: Tensor, languages: Sequence[str | None] | None = None, /
+    ) -> list[str]: ...
 
 
 def seq2seq_loss(model: Seq2Seq, batch: Batch) -> Tensor:
@@ -33,7 +35,7 @@ def seq2seq_loss(model: Seq2Seq, batch: Batch) -> Tensor:
 
 def references(model: Seq2Seq, examples: Sequence[Example]) -> Tensor:
     """Return the target tokens of examples, `(batch, tokens)`, padded with `IGNORED`."""
-    rows = [torch.tensor(model.encode(example.text)) for example in examples]
+    rows = [torch.tensor(model.target(example)) for example in examples]
     return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORED)
 
 
@@ -50,7 +52,7 @@ def shifted(targets: Tensor, start: int, padding: int) -> Tensor:
 
 def seq2seq_decode(model: Seq2Seq, batch: Batch) -> list[str]:
     """Return the hypotheses that the model generates, one per example."""
-    return model.generate(batch.inputs, batch.lengths)
+    return model.generate(batch.inputs, batch.lengths, [language_of(example) for example in batch.examples])
 
 
 def dummy_batch(

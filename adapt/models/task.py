@@ -1,12 +1,13 @@
 """What a model is trained for: its loss, its decoding and its metrics."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from torch import Tensor
 
+from adapt.data.example import Example, language_of
 from adapt.data.loader import Batch
 from adapt.data.text import normalise
 from adapt.metrics import (
@@ -47,9 +48,25 @@ class Task:
     in_order: bool
     example_name: str
 
+    def score(self, examples: Sequence[Example], hypotheses: Sequence[str]) -> TextScores:
+        """Return the scores of hypotheses against the texts of examples, each compared in the example's language."""
+        references = self.comparable(examples, [example.text for example in examples])
+        return self.evaluate(references, self.comparable(examples, hypotheses))
 
-def _normalised_words(text: str) -> list[str]:
-    return normalise(text).split()
+    def comparable(self, examples: Sequence[Example], texts: Sequence[str]) -> list[str]:
+        """Return a text for each example, in lower case if the example has a language whose rule may be a special one.
+
+        Texts of a translation are returned as they are.
+        """
+        languages = [language_of(example) if self.in_order else None for example in examples]
+        return [
+            text if language is None else normalise(text, language)
+            for language, text in zip(languages, texts, strict=True)
+        ]
+
+
+def _normalised_words(text: str, language: str | None = None) -> list[str]:
+    return normalise(text, language).split()
 
 
 def _single_spaces(text: str) -> str:
@@ -58,6 +75,16 @@ def _single_spaces(text: str) -> str:
 
 recognition = Task(ctc_loss, ctc_decode, error_rates, (WER, CER), normalise, _normalised_words, True, "utterance")
 dictation = Task(seq2seq_loss, seq2seq_decode, error_rates, (WER, CER), normalise, _normalised_words, True, "utterance")
+
+
+def in_language(task: Task, language: str | None) -> Task:
+    """Return a recognition or dictation task that compares texts by the rules of a language; None for no language."""
+    return replace(
+        task,
+        evaluate=partial(error_rates, language=language),
+        normalise=partial(normalise, language=language),
+        words=partial(_normalised_words, language=language),
+    )
 
 
 def translation(tokenize: str = "13a") -> Task:

@@ -115,7 +115,7 @@ class Wav2LetterCTC(CTCModel):
         if not training:
             return None
         remedy = "Change the transcript, or add the characters with alphabet=extend."
-        return ctc_rejection_reason(self, example.text, steps, seconds, "".join(self.labels.characters), remedy)
+        return ctc_rejection_reason(self, example, steps, seconds, "".join(self.labels.characters), remedy)
 
     @property
     def blank(self) -> int:

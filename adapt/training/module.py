@@ -119,7 +119,8 @@ class AdaptationModule(pl.LightningModule):
             loss = float(self.task.loss(self.model, batch))
         with self._replayed(batch, generating=True):
             hypotheses = self.task.decode(self.model, batch)
-        self.validated.append((loss, [example.text for example in batch.examples], hypotheses))
+        references = self.task.comparable(batch.examples, [example.text for example in batch.examples])
+        self.validated.append((loss, references, self.task.comparable(batch.examples, hypotheses)))
 
     def _replayed(self, batch: Batch, generating: bool = False) -> AbstractContextManager:
         return nullcontext() if self.prefix is None else self.prefix.replayed(batch.stored, generating)

@@ -201,3 +201,45 @@ def test_kinds_of_errors_add_up_to_the_word_error_rate():
     assert scores[np.array([1])].as_dict()["insertions"] == 1.0
     pooled = scores.pooled([np.array([0, 1])])
     assert pooled.as_dict()["insertions"] == 2 / 6 and len(pooled) == 1
+
+
+@pytest.mark.parametrize(
+    ("tokenize", "reference", "hypothesis", "ter"),
+    [
+        # One character of a sentence without spaces differs.
+        (
+            "zh",
+            "\u6211\u4eec\u4eca\u5929\u53bb\u5317\u4eac\u3002",
+            "\u6211\u4eec\u660e\u5929\u53bb\u5317\u4eac\u3002",
+            100 / 8,
+        ),
+        ("ja-mecab", "\u4eca\u65e5\u6771\u4eac\u99c5\u524d", "\u660e\u65e5\u6771\u4eac\u99c5\u524d", 100 / 6),
+        (
+            "ko-mecab",
+            "\ub098\ub294 \ud559\uad50\uc5d0 \uac04\ub2e4.",
+            "\ub098\ub294 \uc9d1\uc5d0 \uac04\ub2e4.",
+            100 / 4,
+        ),
+        ("char", "\u4eca\u65e5\u6771\u4eac\u99c5\u524d", "\u660e\u65e5\u6771\u4eac\u99c5\u524d", 100 / 6),
+        ("13a", "we go home.", "we go house.", 100 / 3),
+    ],
+)
+def test_ter_splits_characters_where_words_have_no_spaces(tokenize, reference, hypothesis, ter):
+    sacrebleu = pytest.importorskip("sacrebleu")
+    try:
+        scores = translation_scores([reference], [hypothesis], tokenize)
+    except ValueError:
+        pytest.skip(f"needs sacrebleu's tokenizer {tokenize}")
+    assert scores.values()["ter"] == pytest.approx(ter)
+    asian = tokenize != "13a"
+    signature = scores.metrics[2].signature
+    assert ("norm:yes" in signature) == ("asian:yes" in signature) == asian
+    plain = sacrebleu.TER(normalized=asian, asian_support=asian).corpus_score([hypothesis], [[reference]])
+    assert scores.values()["ter"] == pytest.approx(plain.score)
+
+
+def test_error_rates_follow_the_language():
+    assert error_rates(["\u0130stanbul"], ["istanbul"]).values()["wer"] == 0
+    assert error_rates(["ISPARTA"], ["\u0131sparta"], "tr").values() == {"wer": 0, "cer": 0}
+    assert error_rates(["ISPARTA"], ["\u0131sparta"]).values()["wer"] == 1
+    assert error_rates(["\u039f\u0394\u039f\u03a3"], ["\u03bf\u03b4\u03bf\u03c3"]).values()["wer"] == 0

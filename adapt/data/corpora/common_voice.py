@@ -14,7 +14,7 @@ from pathlib import Path
 
 from adapt.checks import check_count, check_share
 from adapt.data.manifest import Splits, Utterance
-from adapt.data.text import strip_punctuation
+from adapt.data.text import lower_case, strip_punctuation
 from adapt.errors import InputError
 from adapt.files import is_file, matching, user_path
 
@@ -84,7 +84,7 @@ def prepare_common_voice(
     labels: Counter[str] = Counter()
     targets, sources = [], []
     for utterance in _rows(path, lang, [target, source or target], labels, problems):
-        (targets if target.casefold() in str(utterance.accent).casefold() else sources).append(utterance)
+        (targets if lower_case(target) in lower_case(str(utterance.accent)) else sources).append(utterance)
 
     rng = random.Random(seed)
     before = len(problems)
@@ -157,7 +157,7 @@ def _rows(path: Path, lang: str, accents: list[str], labels: Counter[str], probl
                     problems.append(f"{where}: expected {len(columns)} tab-separated columns.")
                 elif label := row[column].strip():
                     labels[label] += 1
-                    if any(accent.casefold() in label.casefold() for accent in accents):
+                    if any(lower_case(accent) in lower_case(label) for accent in accents):
                         yield _utterance(row, label, path.parent / "clips", lang, where)
     except UnicodeDecodeError as error:
         raise InputError(f"'{path}' is not UTF-8 text ({error.reason}). Unpack the release again.") from None
@@ -165,7 +165,7 @@ def _rows(path: Path, lang: str, accents: list[str], labels: Counter[str], probl
 
 def _utterance(row: dict[str, str], accent: str, clips: Path, lang: str, where: str) -> Utterance:
     extra = {"gender": row["gender"]} if row.get("gender") else {}
-    text = strip_punctuation(row["sentence"])
+    text = strip_punctuation(row["sentence"], language=lang)
     return Utterance(
         clips / row["path"], text, speaker=row["client_id"], accent=accent, lang=lang, extra=extra, where=where
     )

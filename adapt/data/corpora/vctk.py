@@ -11,7 +11,7 @@ from pathlib import Path
 from adapt.checks import check_choice, check_count, check_counts
 from adapt.data.corpora.download import download_archive
 from adapt.data.manifest import Splits, Utterance
-from adapt.data.text import strip_punctuation
+from adapt.data.text import lower_case, strip_punctuation
 from adapt.errors import InputError
 from adapt.files import exists, is_file, user_path
 
@@ -75,7 +75,7 @@ def prepare_vctk(
     check_choice("mic", mic, (1, 2))
     if source_train and source is None:
         raise InputError(f"source_train={source_train} needs a source accent, but source is None.")
-    if source is not None and source.casefold() == target.casefold():
+    if source is not None and lower_case(source) == lower_case(target):
         raise InputError(f"Source and target are both '{target}'. Choose two accents, or set source to None.")
     root = _find(user_path(folder))
     accents = _accents(root / "speaker-info.txt")
@@ -144,7 +144,7 @@ def _draw(
     problems: list[str],
 ) -> list[list[Utterance]]:
     """Return a list of utterances for each speaker of `accent` who has any, speakers in random order."""
-    named = sorted(speaker for speaker, (label, _) in accents.items() if label.casefold() == accent.casefold())
+    named = sorted(speaker for speaker, (label, _) in accents.items() if lower_case(label) == lower_case(accent))
     if not named:
         known = ", ".join(sorted({label for label, _ in accents.values()})) or "none"
         raise InputError(f"'{root / 'speaker-info.txt'}' has no accent '{accent}'. It has: {known}.")

@@ -1,15 +1,16 @@
 """The words of a model's output, each with the output steps that produced it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from adapt.data.example import Example
+from adapt.data.example import Example, language_of
+from adapt.data.kinds import with_text
 from adapt.data.loader import Batch
-from adapt.introspect.profiles.groups import token_class
+from adapt.introspect.profiles.groups import starts_word, token_class
 from adapt.models.inference import eval_mode
-from adapt.models.model import CTCModel, DecoderModel, Model
+from adapt.models.model import CTCModel, DecoderModel, Model, SpeechDecoderModel
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def output_words(model: Model, example: Example) -> list[Word]:
     batch = single_batch(model, example)
     with eval_mode(model), torch.no_grad():
         if isinstance(model, DecoderModel):
-            return _decoder_words(model, model.encode(model.generate(batch.inputs, batch.lengths)[0]))
+            return _decoder_words(model, _written(model, batch))
         assert isinstance(model, CTCModel)
         return _ctc_words(model, batch)
 
@@ -48,6 +49,20 @@ def single_batch(model: Model, example: Example) -> Batch:
     x = model.reader.read(example)
     device = next(model.parameters()).device
     return Batch(x.unsqueeze(0), torch.tensor([len(x)]), [example]).to(device)
+
+
+def _written(model: DecoderModel, batch: Batch) -> list[int]:
+    """Return the tokens that the model writes for a batch of one example, also if punctuation is removed from them."""
+    (example,) = batch.examples
+    languages = [language_of(example)]
+    if not isinstance(model, SpeechDecoderModel) or not model.generation_options.normalise:
+        return model.target(with_text(example, model.generate(batch.inputs, batch.lengths, languages)[0]))
+    options = model.generation_options
+    model.set_generation(replace(options, normalise=False))
+    try:
+        return model.target(with_text(example, model.generate(batch.inputs, batch.lengths, languages)[0]))
+    finally:
+        model.set_generation(options)
 
 
 def _ctc_words(model: CTCModel, batch: Batch) -> list[Word]:
@@ -73,13 +88,13 @@ def _ctc_words(model: CTCModel, batch: Batch) -> list[Word]:
 
 
 def _decoder_words(model: DecoderModel, tokens: Sequence[int]) -> list[Word]:
-    special = set(model.tokenizer.all_special_ids)
+    special = model.special_units
     words: list[tuple[list[int], list[int]]] = []
     for place, unit in enumerate(tokens):
         kind = token_class(model.vocabulary[unit], unit in special)
         if kind == "special":
             continue
-        if not words or kind == "word start":
+        if not words or starts_word(model.vocabulary[unit]):
             words.append(([], []))
         words[-1][0].append(place)
         words[-1][1].append(unit)

@@ -85,7 +85,7 @@ def bias(
     contents = groupings(model, chosen, _content_keys(model, chosen, content), max_groups=60)
 
     texts = decode_examples(model, model.task, chosen, loader)
-    scores = model.task.evaluate([example.text for example in chosen], texts)
+    scores = model.task.score(chosen, texts)
     errors = GroupErrors(scores, group_of, division.unit_of)
     sums = read_content(model, chosen, loader, contents, group_of, folds, places)
     comparisons = _compare(division.groups, reference, errors, sums, places)

@@ -113,4 +113,4 @@ def _vector(site: Site, units: Sequence[int], values: Tensor) -> Tensor:
 def _decode(model: Model, examples: Sequence[Example], loader: Loader, steer: Steer) -> TextScores:
     with intervene(model, steer):
         texts = decode_examples(model, model.task, examples, loader, f"shifting {steer.site.name}")
-    return model.task.evaluate([example.text for example in examples], texts)
+    return model.task.score(examples, texts)

@@ -148,7 +148,7 @@ def phonemes(examples: Sequence[Example]) -> Target:
 def tokens(model: Model, examples: Sequence[Example]) -> Target:
     """Return a target with a row per token of the references, read at the decoder step that predicts it.
 
-    Tokens that every text has (the end token, a language token) are left out. The control task assigns a class to each
+    Special tokens (the end token, language tokens) are left out. The control task assigns a class to each
     token that the decoder reads at that step: the previous one.
 
     Raises:
@@ -158,11 +158,11 @@ def tokens(model: Model, examples: Sequence[Example]) -> Target:
         raise InputError(
             "target 'token' needs a model with a decoder, and this one has none. Use phoneme, or a key of the data."
         )
-    rows, vocabulary, always = [], model.vocabulary, set(model.encode(""))
+    rows, vocabulary, special = [], model.vocabulary, model.special_units
     for number, example in enumerate(examples):
         before = ""
-        for place, token in enumerate(model.encode(example.text)):
-            if token not in always:
+        for place, token in enumerate(model.target(example)):
+            if token not in special:
                 rows.append((vocabulary[token], number, float(place), before))
             before = vocabulary[token]
     return _of_steps("token", rows, "token")

@@ -103,7 +103,8 @@ def _by_letter(model: CTCModel, key: str) -> ByUnit:
 
 
 def _by_token_class(model: DecoderModel) -> ByUnit:
-    special = set(model.tokenizer.all_special_tokens)
+    special = {model.vocabulary[unit] for unit in model.special_units if unit < len(model.vocabulary)}
+    special |= {*model.tokenizer.all_special_tokens}
 
     def number(token: str) -> int:
         return TOKEN_CLASSES.index(token_class(token, token in special))
@@ -117,7 +118,7 @@ def _by_token(model: DecoderModel, examples: Sequence[Example], key: str, max_gr
     target, source = model.vocabulary, _source_tokens(model) if key == "token" else None
     count: Counter[str] = Counter()
     for example in examples:
-        count.update(target[unit] for unit in model.encode(example.text))
+        count.update(target[unit] for unit in model.target(example))
         if source is not None:
             count.update(source[unit] for unit in model.reader.read(example).tolist())
     names = _most_frequent(count, max_groups)

@@ -152,6 +152,11 @@ TOKEN_CLASSES = ("word start", "word continued", "digits", "punctuation", "speci
 _WORD_MARKS = "\u2581\u0120"  # mark the start of a word in SentencePiece and in byte-level vocabularies
 
 
+def starts_word(token: str) -> bool:
+    """Return whether a token starts a word, as nearly all vocabularies mark it; it may also be a number or a sign."""
+    return token.startswith(tuple(_WORD_MARKS))
+
+
 def token_class(token: str, special: bool) -> str:
     """Return which of `TOKEN_CLASSES` a token belongs to. Nearly all vocabularies mark tokens that start a word."""
     text = token.strip(_WORD_MARKS)

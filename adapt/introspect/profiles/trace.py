@@ -71,7 +71,7 @@ class ForwardTrace:
         texts: list[list[int] | None] = []
         for example in self.batch.examples:
             try:
-                texts.append(model.encode(example.text))
+                texts.append(model.target(example))
             except InputError:
                 texts.append(None)
         return texts

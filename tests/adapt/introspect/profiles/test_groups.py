@@ -36,7 +36,7 @@ def trace(path, text="", log_probs=None, phonemes=(), seconds=1.0):
     """The trace of one utterance of a second; the units are 0 (the blank), a, b, c."""
     model = SimpleNamespace(
         blank=0, sample_rate=1000, sites=[Site("out", -1, 4, (), "encoder", Step(0.1, "s"))],
-        encode=encode,
+        target=lambda example: encode(example.text),
     )  # fmt: skip
     example = Utterance("a.wav", text, phonemes=tuple(phonemes))
     batch = Batch(torch.zeros(1, int(1000 * seconds)), torch.tensor([int(1000 * seconds)]), [example])
