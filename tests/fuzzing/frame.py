@@ -15,9 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from fuzzing import kinds
-
 from adapt.errors import InputError
+from fuzzing import kinds
 from interventions.files import FileError
 
 OUTCOMES = ("accepted", "refused", "wrong", "traceback", "hang")

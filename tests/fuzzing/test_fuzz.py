@@ -1,9 +1,9 @@
 """A few inputs of each kind; `scripts/fuzz` tries many."""
 
 import pytest
-from fuzzing.frame import Case, Wrong, all_kinds, attempt, fuzz
 
 from adapt.errors import InputError
+from fuzzing.frame import Case, Wrong, all_kinds, attempt, fuzz
 
 COUNT = 20
 

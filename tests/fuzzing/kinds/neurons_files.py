@@ -5,9 +5,9 @@ import random
 from pathlib import Path
 
 import torch
+
 from fuzzing.damage import damage_safetensors, safetensors_bytes
 from fuzzing.frame import Case, Make
-
 from interventions.neurons import Neurons, Scores
 from interventions.sites import Site
 
