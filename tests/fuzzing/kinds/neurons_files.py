@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from adapt.data.selection import Selection
 from fuzzing.damage import damage_safetensors, safetensors_bytes
 from fuzzing.frame import Case, Make
 from interventions.neurons import Neurons, Scores
@@ -32,7 +33,7 @@ def prepare(work: Path) -> Make:
     """Write a file of neurons and one of scores at two sites."""
     sites = [Site("net.one", 1, 8, ("net.one.weight",)), Site("net.two", -1, 5, ())]
     paths = {Neurons: work / "neurons.safetensors", Scores: work / "scores.safetensors"}
-    Neurons({sites[0]: [1, 3], sites[1]: [0]}).save(paths[Neurons], summary="by hand")
+    Neurons({sites[0]: [1, 3], sites[1]: [0]}).save(paths[Neurons], summary="by hand", layers=["net.one"])
     Scores({site: torch.arange(site.units).float() for site in sites}).save(paths[Scores])
 
     def make(draw: random.Random, folder: Path) -> Case:
@@ -45,7 +46,8 @@ def prepare(work: Path) -> Make:
             what, data = damage_safetensors(draw, data)
         path = folder / "chosen.safetensors"
         path.write_bytes(data)
-        return Case(f"{kind.__name__}: {what}", lambda: kind.load(path))
+        read = draw.choice([kind.load, Selection.load]) if kind is Neurons else kind.load
+        return Case(f"{kind.__name__}: {what}", lambda: read(path))
 
     return make
 
