@@ -280,7 +280,7 @@ def _read(path: Path | str, kind: str) -> list[tuple[Site, Tensor]]:
 
 
 def _unit_numbers(site: Site, units: Tensor) -> list[int]:
-    """Return the unit numbers that a file has for a site. Raises ValueError unless they are as `Neurons.save` writes."""
+    """Return the unit numbers of a file for a site. Raises ValueError unless they are as `Neurons.save` writes them."""
     if units.dtype != torch.int64 or units.dim() != 1 or (units.diff() <= 0).any():
         kind = f"{units.dtype} of shape {tuple(units.shape)}"
         raise ValueError(f"The units at '{site.name}' must be different ascending whole numbers; got {kind}.")
