@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from adapt.data.example import Example
 from adapt.data.loader import Batch
 
 
@@ -42,6 +43,11 @@ def ctc_loss(model: CTC, batch: Batch) -> Tensor:
         torch.tensor([len(target) for target in targets], device=emissions.log_probs.device),
         blank=model.blank,
     )
+
+
+def ctc_terms(model: CTC, example: Example) -> int:
+    """Return how many terms an utterance has in the mean that `ctc_loss` returns: one."""
+    return 1
 
 
 def ctc_decode(model: CTC, batch: Batch) -> list[str]:

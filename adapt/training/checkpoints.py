@@ -6,7 +6,6 @@ the old one, and names both, so that a process may be killed between the two.
 
 import hashlib
 import logging
-import pickle
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -71,12 +70,12 @@ def read_checkpoint(path: Path, whole: bool = True) -> dict[str, Any]:
         content = torch.load(path, weights_only=True, map_location="cpu")
     except InputError:
         raise
-    except pickle.UnpicklingError:
-        raise InputError(
-            f"'{path}' holds more than tensors and plain values, or is damaged. It may be the checkpoint of another "
-            f"program; such a file could run code, and is not read. {advice}"
-        ) from None
     except Exception as error:  # torch.load has no list of the errors that damaged files raise
+        if type(error).__name__ == "UnpicklingError":
+            raise InputError(
+                f"'{path}' holds more than tensors and plain values, or is damaged. It may be the checkpoint of "
+                f"another program; such a file could run code, and is not read. {advice}"
+            ) from None
         message = " ".join(str(error).split())[:200]
         raise InputError(
             f"'{path}' is not a complete checkpoint ({type(error).__name__}: {message}). {advice}"
