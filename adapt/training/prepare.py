@@ -42,7 +42,7 @@ from adapt.tuning.surgical import auto_rgn
 from adapt.tuning.topographic import Topographic
 from adapt.tuning.tuned import Tuned, Tuning
 from adapt.tuning.unfreeze import Unfreeze, gradual
-from interventions.freeze import freeze_all_but
+from interventions.freeze import freeze_all_but, updated_norms
 from interventions.rows import merge_rows
 
 log = logging.getLogger(__name__)
@@ -146,6 +146,9 @@ class Run:
             f"{trains:,}", f"{total:,}", 100 * trains / total, len(self.splits.train),
             self.module.task.example_name, f", and {again} of the source in each epoch" if again else "",
         )  # fmt: skip
+        norms = updated_norms(self.module.model)
+        if norms:
+            log.info("Training also updates the running statistics of %d batch norms.", len(norms))
         unfreeze, epochs = self.module.unfreeze, getattr(self.trainer, "keywords", {}).get("max_epochs")
         if isinstance(unfreeze, Unfreeze) and epochs is not None and unfreeze.epochs > epochs:
             log.info("All layers would train from epoch %d on, but there are only %d.", unfreeze.epochs, epochs)

@@ -117,7 +117,7 @@ def test_each_step_follows_the_mean_over_its_examples(family, window, replay, tm
         (model.task.loss(model, large) + module.penalty()).backward()
         expected = [own.grad for own in model.parameters() if own.grad is not None]
         found, right = (torch.cat([own.flatten().double() for own in one]) for one in (gradients, expected))
-        assert len(found) == len(right) and float((found - right).norm()) < 1e-5 * float(right.norm())
+        assert len(found) == len(right) and float((found - right).norm()) < 5e-5 * float(right.norm())
 
 
 class Weight(torch.nn.Module):
