@@ -144,7 +144,7 @@ def read_facts(path: Path) -> dict[str, Any]:
             raise TypeError("a value has the wrong type")
         if "model" not in facts["base"]:
             raise KeyError("model")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"'{path}' is not a valid adaptation.json ({type(error).__name__}: {error}).") from None
     if facts.get("format") not in FORMATS:
         raise InputError(

@@ -48,7 +48,7 @@ def is_transformers_folder(path: Path) -> bool:
     """Return whether a folder holds a model in the transformers format."""
     try:
         return "model_type" in json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return False
 
 
