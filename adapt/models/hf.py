@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from adapt.errors import InputError
 from adapt.files import atomic
-from adapt.models.hf_files import check_files, reading
+from adapt.models.hf_files import check_files, check_tokens, reading
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from interventions.sites import Layer, find_sites
@@ -79,6 +79,8 @@ def read_network(auto: str, reference: str) -> Any:
         InputError: the files cannot be read (see `read`), or have no weights for a part of the network.
     """
     net, info = read(auto, reference, use_safetensors=True, dtype=torch.float32, output_loading_info=True)
+    if net.config.is_encoder_decoder:
+        check_tokens(net.config, reference)
     missing = sorted(info["missing_keys"])
     # Published models that were trained without masking lack this embedding. Draw it with a fixed seed, or the
     # fingerprint would differ each time.

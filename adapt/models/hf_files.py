@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from adapt.checks import is_number
 from adapt.errors import InputError
 
 _INDEX = "model.safetensors.index.json"
@@ -59,22 +58,35 @@ def check_files(reference: str) -> None:
         _check_index(index, Path(reference) if Path(reference).is_dir() else None)
 
 
+def check_tokens(config: Any, reference: str) -> None:
+    """Check that the tokens with which a decoder starts and pads are among its tokens.
+
+    Args:
+        config: The config of an encoder-decoder, as transformers has read it, with the defaults for what it lacks.
+        reference: The model, for the message.
+
+    Raises:
+        InputError: a token is not in the vocabulary.
+    """
+    decoder = getattr(config, "decoder", config)
+    units = getattr(decoder, "decoder_vocab_size", None) or getattr(decoder, "vocab_size", None)
+    for key in ("decoder_start_token_id", "pad_token_id"):
+        value = getattr(config, key, None)
+        if type(units) is int and type(value) is int and not 0 <= value < units:
+            raise InputError(f"The config.json of '{reference}' has {key}={value}, but {units} tokens. Correct it.")
+
+
 def _check_config(path: Path) -> None:
-    config = _read(path)
-    for key, value in _walk(config):
+    for key, value in _walk(_read(path)):
         problem = ""
         if type(value) is int and abs(value) > _LARGEST:
             problem = "a number beyond the sizes of any model"
-        elif ("dropout" in key or "layerdrop" in key) and is_number(value) and not 0 <= value <= 1:
+        elif "drop" in key and type(value) in (int, float) and not 0 <= value <= 1:
             problem = "no probability"
         elif "attn_implementation" in key and isinstance(value, str) and "/" in value:
             problem = "code for attention from the hub, which innertune does not run"
         if problem:
             raise InputError(f"'{path}' has {key}={str(value)[:40]}: {problem}. Correct the file.")
-    units = config.get("decoder_vocab_size") or config.get("vocab_size")
-    for key in ("decoder_start_token_id", "pad_token_id"):
-        if type(units) is int and type(value := config.get(key)) is int and not 0 <= value < units:
-            raise InputError(f"'{path}' has {key}={value}, but {units} tokens. Correct the file.")
 
 
 def _check_index(path: Path, folder: Path | None) -> None:
