@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.strategies import DDPStrategy
 from torch.utils.data import DataLoader
@@ -29,6 +28,7 @@ from adapt.training.checkpoints import AtomicCheckpoints, callback_state, check_
 from adapt.training.module import AdaptationModule
 from adapt.training.prefix_cache import Cache, cache_prefix
 from adapt.training.prefix_store import Processes, Stored
+from adapt.training.trainer import made_trainer
 
 log = logging.getLogger(__name__)
 
@@ -75,13 +75,11 @@ def fit(
     metrics = module.task.metrics
     watched = watch(metrics, monitor, patience)
     watched = watched if splits.validation else None
-    for name in ("pytorch_lightning", "lightning_fabric"):  # importing them resets the log level
-        logging.getLogger(name).setLevel(logging.WARNING)
     history = _History(metrics, time.perf_counter() if started is None else started, spent(folder))
     callbacks: list[Callback] = [_EpochBar(), history, *_checkpoints(folder, watched)]
     if patience is not None and watched is not None:
         callbacks.append(EarlyStopping(watched["monitor"], mode=watched["mode"], patience=patience))
-    trainer = _trainer(
+    trainer = made_trainer(
         make_trainer,
         callbacks=callbacks,
         logger=logger,
@@ -163,20 +161,6 @@ def watch(metrics: Sequence[Metric], monitor: str | None, patience: int | None) 
     if not isinstance(monitor, str) or monitor not in better:
         raise InputError(f"monitor={monitor} is not measured in training. Give one of {', '.join(better)}.")
     return {"monitor": monitor, "mode": better[monitor]}
-
-
-def _trainer(make_trainer: Callable[..., pl.Trainer], **options: Any) -> pl.Trainer:
-    try:
-        trainer = make_trainer(**options)
-        epochs, steps = trainer.max_epochs, trainer.max_steps
-        if any(not isinstance(n, int) for n in (epochs or 0, steps)) or (epochs == -1 == steps):
-            # The learning rate's schedule needs the number of steps.
-            raise ValueError(f"max_epochs must be a number of epochs of at least 0; got {epochs!r}")
-    except (TypeError, ValueError, MisconfigurationException) as error:
-        raise InputError(
-            f"trainer: {' '.join(str(error).split())}. `innertune adapt --cfg job` shows the options."
-        ) from None
-    return trainer
 
 
 def _checkpoints(folder: Path, watched: dict[str, str] | None) -> list[Callback]:

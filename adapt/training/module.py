@@ -9,7 +9,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
@@ -18,13 +17,14 @@ from adapt.data.loader import Batch, BatchesByLength
 from adapt.errors import InputError
 from adapt.models.model import Model
 from adapt.models.task import Task
+from adapt.training.optimizers import MakeOptimizer, parameter_groups
 from adapt.training.prefix import Prefix
+from adapt.training.single_values import single_values_in_eval
 from adapt.training.windows import window_weights
 from adapt.tuning.penalty import Penalty
 from interventions.freeze import eval_frozen
 
 Schedule = Literal["constant", "linear", "cosine"]
-MakeOptimizer = Callable[..., Optimizer]  # takes parameters, or groups of parameters
 
 
 class AdaptationModule(pl.LightningModule):
@@ -114,7 +114,7 @@ class AdaptationModule(pl.LightningModule):
         return window_weights(counts, window, ranks, trainer.global_rank, int(trainer.num_training_batches))
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
-        with self._replayed(batch):
+        with self._replayed(batch), single_values_in_eval(self.model):
             loss = self.task.loss(self.model, batch)
         if not torch.isfinite(loss):
             files = ", ".join(example.where or example.name for example in batch.examples[:3])
@@ -162,26 +162,13 @@ class AdaptationModule(pl.LightningModule):
 
     def configure_optimizers(self) -> dict[str, object]:
         # Includes parameters that are unfrozen later: while they have no gradient, the optimizer does not change them.
-        groups: dict[float, list[nn.Parameter]] = {}
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                groups.setdefault(self.rates.get(name, 1.0), []).append(parameter)
+        groups = parameter_groups(self.model, self.rates)
         optimizer = self.make_optimizer([{"params": parameters} for parameters in groups.values()])
         for group, factor in zip(optimizer.param_groups, groups, strict=True):
             group["lr"] *= factor
         steps = int(self.trainer.estimated_stepping_batches)
         rate = LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps, self.schedule, self.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
-
-
-def checked_optimizer(make: MakeOptimizer) -> MakeOptimizer:
-    """Return `make` after trying it on a parameter. Raises InputError if the optimizer rejects an option."""
-    try:
-        make([{"params": [nn.Parameter(torch.zeros(1))]}])
-    except (TypeError, ValueError) as error:
-        message = " ".join(str(error).split())
-        raise InputError(f"optimizer: {message}. Its options are given as in optimizer.lr=0.001.") from None
-    return make
 
 
 def learning_rate_factor(step: int, steps: int, schedule: Schedule, warmup: float) -> float:

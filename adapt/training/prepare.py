@@ -31,9 +31,11 @@ from adapt.training.alphabet import with_alphabet
 from adapt.training.checkpoints import spent
 from adapt.training.dry_run import Cost, Setup, dry_run
 from adapt.training.fit import fit, watch
-from adapt.training.module import AdaptationModule, MakeOptimizer, Schedule, checked_optimizer
+from adapt.training.module import AdaptationModule, MakeOptimizer, Schedule
+from adapt.training.optimizers import check_steps, checked_optimizer
 from adapt.training.prefix_cache import Cache
 from adapt.training.start import Start, loader_options, plain
+from adapt.training.trainer import bare_trainer
 from adapt.training.unchanged import check_frozen, frozen_buffers
 from adapt.tuning.layers import full
 from adapt.tuning.penalty import Penalty
@@ -122,11 +124,7 @@ class Run:
 
     def dry_run(self) -> list[Cost]:
         """Measure what a training step costs, compared with full fine-tuning and LoRA. Nothing is trained."""
-        for name in ("pytorch_lightning", "lightning_fabric"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        trainer = self.trainer(
-            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
-        )
+        trainer = bare_trainer(self.trainer)
         plain = copy.deepcopy(self.unmodified)
         plain.set_augment(self.augment)
         setup = Setup(
@@ -241,6 +239,8 @@ def prepare(
     Raises:
         InputError: an option is out of range, or the model and the data do not fit each other.
     """
+    device = bare_trainer(trainer).strategy.root_device
+    make_optimizer = checked_optimizer(optimizer)
     texts = (example.text for example in (*splits.train, *splits.validation))
     unmodified = with_alphabet(base.model, alphabet, texts)
     skipped: list[str] = []
@@ -250,7 +250,6 @@ def prepare(
         raise InputError("There is nothing to train on: give data.train=...")
     replay_count(replay, len(splits.train), len(splits.source_train))
     model = copy.deepcopy(unmodified)
-    make_optimizer = checked_optimizer(optimizer)
     selections = {} if resume_from is None else load_selections(resume_from)
     data = TuningData(splits.train, splits.source_train, loader, selections)
     measured = _measured_rates(model, data, resume_from) if rates == "auto" else None
@@ -263,6 +262,7 @@ def prepare(
     grids = None if topographic is None else topographic(model, learned=learned)
     given = None if isinstance(rates, str) and rates == "auto" else cast(Mapping[str | int, float] | None, rates)
     factors = layer_rates(model, tuned.names, layer_decay, given, measured)
+    check_steps(make_optimizer, model, factors, device)
     schedule_of_layers = None if unfreeze is None else gradual(model, tuned.names, unfreeze)
     module = AdaptationModule(
         model, model.task, make_optimizer, schedule, warmup, seed, factors, made_penalty, schedule_of_layers, grids
