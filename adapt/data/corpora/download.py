@@ -3,11 +3,13 @@
 Interrupted downloads resume, checksums are verified, and an unpacked folder appears only when it is complete.
 """
 
+import errno
 import hashlib
 import http.client
 import lzma
 import shutil
 import ssl
+import struct
 import tarfile
 import urllib.error
 import urllib.request
@@ -20,6 +22,8 @@ from adapt.errors import InputError
 
 _BLOCK = 1 << 20  # bytes
 _TIMEOUT = 60.0  # seconds without data before a download fails
+# What tarfile and zipfile raise besides their own errors when they parse damaged headers.
+_PARSING = (ValueError, LookupError, OverflowError, struct.error)
 _NETWORK = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
 
 
@@ -108,10 +112,11 @@ def unpack(archive: Path | str, place: Path | str, inside: str = "") -> Path:
         raise InputError(
             f"'{archive}' cannot be unpacked ({error}). Unpack it with another program, or download it again."
         ) from None
-    except (tarfile.ReadError, zipfile.BadZipFile, zlib.error, EOFError, lzma.LZMAError, ValueError) as error:
+    except (tarfile.ReadError, zipfile.BadZipFile, zlib.error, EOFError, lzma.LZMAError, *_PARSING) as error:
         raise _damaged(archive, error) from None
     except OSError as error:
-        if error.errno is not None:  # a full disk and the like; errors in gzip and bzip2 data have no number
+        # A full disk and the like. Errors in gzip and bzip2 data have no number, and wrong offsets in a zip are EINVAL.
+        if error.errno not in (None, errno.EINVAL):
             raise
         raise _damaged(archive, error) from None
     finally:
