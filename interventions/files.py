@@ -1,6 +1,7 @@
 """Write files atomically, and store tensors with a JSON header in safetensors files, which cannot contain code."""
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Generator, Mapping
@@ -15,6 +16,7 @@ if TYPE_CHECKING:  # callers that only write text should not wait for torch
 
 FORMAT = 1
 _KEY = "innertune"
+_MAX_UNITS = 2**24  # a damaged file must not make us list more units than any layer has
 
 
 class FileError(ValueError):
@@ -86,7 +88,7 @@ def read_tensors(path: Path | str, kind: str) -> tuple[dict[str, Any], dict[str,
             metadata: dict[str, str] = file.metadata() or {}
             header = json.loads(metadata.get(_KEY, "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+    except (SafetensorError, ValueError, RecursionError, OSError) as error:  # json raises ValueError
         raise FileError(f"'{path}' is not a complete safetensors file ({error}). Write or copy it again.") from None
     if not isinstance(header, dict):
         raise FileError(f"'{path}' was expected to contain {kind}, but innertune did not write it.")
@@ -112,15 +114,31 @@ def site_to_json(site: "Site") -> dict[str, Any]:
     }
 
 
-def site_from_json(data: Mapping[str, Any]) -> "Site":
+def site_from_json(data: Any) -> "Site":
     """Return the site that `site_to_json` represented as JSON data. Raises FileError if the data are not a site."""
     from interventions.sites import Site, Step
 
     try:
-        step = None if data["step"] is None else Step(data["step"][0], data["step"][1])
-        return Site(data["name"], data["unit_axis"], data["units"], tuple(data["rows"]), data["part"], step)
+        name, axis, units, rows, part, step = (
+            data[key] for key in ("name", "unit_axis", "units", "rows", "part", "step")
+        )
+        if not isinstance(name, str) or not isinstance(rows, list):
+            raise TypeError("name must be a text, and rows a list")
+        if not all(isinstance(row, str) for row in cast(list[Any], rows)) or not _is_count(units):
+            raise TypeError(f"rows must be texts, and units a number from 0 to {_MAX_UNITS:,}")
+        if type(axis) is not int or part not in (None, "encoder", "decoder", "cross-attention"):
+            raise TypeError("unit_axis or part is none that a site can have")
+        step = None if step is None else Step(*step)
+        if step is not None and (step.unit not in ("s", "token") or not 0 < step.length < math.inf):
+            raise TypeError("step must be a length above 0 and its unit")
+        return Site(name, axis, units, tuple(cast(list[str], rows)), part, step)
     except (KeyError, TypeError, IndexError) as error:
-        raise FileError(f"{data!r} does not describe a site ({error}).") from None
+        shown = ascii(data)[:200]
+        raise FileError(f"{shown} does not describe a site ({error}).") from None
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _MAX_UNITS
 
 
 def _umask() -> int:

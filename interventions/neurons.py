@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from interventions.files import FileError, read_tensors, site_from_json, site_to_json, write_tensors
 from interventions.sites import Site
+
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -156,7 +158,7 @@ class Neurons:
     @classmethod
     def load(cls, path: Path | str) -> "Neurons":
         """Read a file that `save` wrote. Raises FileError if it is damaged or of another kind."""
-        return cls({site: units.tolist() for site, units in _read(path, "neurons")})
+        return _made(path, lambda: cls({site: _unit_numbers(site, units) for site, units in _read(path, "neurons")}))
 
     def _combine(self, other: "Neurons", combine: Callable[[set[int], set[int]], set[int]]) -> "Neurons":
         if not isinstance(other, Neurons):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -188,6 +190,8 @@ class Scores:
         self._scores: dict[Site, Tensor] = {}
         for site, given in scores.items():
             values = torch.as_tensor(given).detach().cpu()
+            if values.is_complex():
+                raise ValueError(f"The scores at '{site.name}' must be real numbers; got {values.dtype}.")
             values = values if values.dtype == torch.float64 else values.float()
             if values.shape != (site.units,) or values.isnan().any():
                 nan = f", {int(values.isnan().sum())} of them NaN" if values.isnan().any() else ""
@@ -261,15 +265,35 @@ class Scores:
     @classmethod
     def load(cls, path: Path | str) -> "Scores":
         """Read a file that `save` wrote. Raises FileError if it is damaged or of another kind."""
-        return cls(dict(_read(path, "scores")))
+        return _made(path, lambda: cls(dict(_read(path, "scores"))))
 
 
 def _read(path: Path | str, kind: str) -> list[tuple[Site, Tensor]]:
     header, tensors = read_tensors(path, kind)
     try:
-        return [(site_from_json(site), tensors[f"{n}"]) for n, site in enumerate(header["sites"])]
+        read = [(site_from_json(site), tensors[f"{n}"]) for n, site in enumerate(header["sites"])]
     except (KeyError, TypeError) as error:
         raise FileError(f"'{path}' has no {kind} for one of its sites ({error}). Create it again.") from None
+    if len({site for site, _ in read}) < len(read) or len(tensors) > len(read):
+        raise FileError(f"'{path}' has a site twice, or {kind} without a site. Create it again.")
+    return read
+
+
+def _unit_numbers(site: Site, units: Tensor) -> list[int]:
+    """Return the unit numbers of a file for a site. Raises ValueError unless they are as `Neurons.save` writes them."""
+    if units.dtype != torch.int64 or units.dim() != 1 or (units.diff() <= 0).any():
+        kind = f"{units.dtype} of shape {tuple(units.shape)}"
+        raise ValueError(f"The units at '{site.name}' must be different ascending whole numbers; got {kind}.")
+    return units.tolist()
+
+
+def _made(path: Path | str, make: Callable[[], _Made]) -> _Made:
+    try:
+        return make()
+    except FileError:
+        raise
+    except ValueError as error:
+        raise FileError(f"'{path}' is damaged: {error} Create it again.") from None
 
 
 def _name(site: Site | str) -> str:

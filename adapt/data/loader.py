@@ -257,6 +257,14 @@ class BatchesByLength(Sampler[list[tuple[int, int]]]):
             yield [(number, self.epoch) for number in batch]
 
     def _batches(self) -> list[list[int]]:
+        batches = self.every()
+        if self.shared and torch.distributed.is_available() and torch.distributed.is_initialized():
+            rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
+            batches = [batches[i % len(batches)] for i in range(-(-len(batches) // ranks) * ranks)][rank::ranks]
+        return batches
+
+    def every(self) -> list[list[int]]:
+        """Return the example numbers of each batch of the current epoch, over all processes."""
         draw = random.Random(f"{self.seed}/{self.epoch}")
         # Lengths are rounded up to levels. Examples of one level are shuffled, but batch sizes depend on the levels
         # only. So every epoch has the same number of batches, which Lightning needs, as it counts them only once.
@@ -274,9 +282,6 @@ class BatchesByLength(Sampler[list[tuple[int, int]]]):
                 longest = lengths[number]  # the first example of a batch is the longest
         if self.shuffle:
             draw.shuffle(batches)
-        if self.shared and torch.distributed.is_available() and torch.distributed.is_initialized():
-            rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
-            batches = [batches[i % len(batches)] for i in range(-(-len(batches) // ranks) * ranks)][rank::ranks]
         return batches
 
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from interventions.files import read_tensors
+from adapt.errors import as_input_errors
+from interventions.files import FileError, read_tensors
 from interventions.neurons import Neurons
 
 _STEMS = ("selection", "choice")  # the stem of the files' names now, and up to version 0.1
@@ -28,6 +29,8 @@ class Selection:
         header = read_tensors(path, "neurons")[0]
         layers = header.get("layers")
         summary = header.get("summary", header.get("said", ""))
+        if layers is not None and not (isinstance(layers, list) and all(isinstance(name, str) for name in layers)):
+            raise FileError(f"'{path}' is damaged: its layers are not a list of names. Create it again.")
         return cls(Neurons.load(path), str(summary), None if layers is None else tuple(layers))
 
 
@@ -38,10 +41,15 @@ def save_selections(folder: Path, selections: dict[str, Selection]) -> None:
 
 
 def load_selections(folder: Path) -> dict[str, Selection]:
-    """Return the selections that a run saved, by the part of its mix of tunings; empty if the run saved none."""
+    """Return the selections that a run saved, by the part of its mix of tunings; empty if the run saved none.
+
+    Raises:
+        InputError: a file cannot be read or is damaged.
+    """
     found: dict[str, Selection] = {}
     for stem in reversed(_STEMS):
         for path in sorted(folder.glob(f"{stem}*.safetensors")):
             if path.stem == stem or path.stem.startswith(f"{stem}-"):
-                found[path.stem.removeprefix(stem).removeprefix("-")] = Selection.load(path)
+                with as_input_errors():
+                    found[path.stem.removeprefix(stem).removeprefix("-")] = Selection.load(path)
     return found

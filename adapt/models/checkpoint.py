@@ -2,7 +2,8 @@
 
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from adapt.errors import InputError
 from adapt.files import exists, is_file, resolved
 from adapt.models import hf
 from adapt.models.adaptation_files import adapted_fingerprint, adapted_tensors, read_facts
+from adapt.models.hf_files import reading
 from adapt.models.loaded import Loaded
 from adapt.models.locate import EMBEDDED, absolute, is_hub_id, locate
 from adapt.models.model import Model
-from adapt.models.model_files import FORMAT, damaged, read_header, read_safetensors
+from adapt.models.model_files import FORMAT, check_sizes, damaged, read_header, read_safetensors
 from adapt.models.state import load_weights, model_fingerprint, weights
 
 
@@ -44,7 +46,8 @@ def load_transformers(reference: str) -> Loaded:
     Raises:
         InputError: the files cannot be read (see `hf.read`), or the architecture is not supported.
     """
-    return _family_module(hf.family(reference)).load(reference)
+    with reading(reference):
+        return _family_module(hf.family(reference)).load(reference)
 
 
 def _load(pretrained: str, base: str | None, base_header: Any, visited: frozenset[Path]) -> Loaded:
@@ -65,6 +68,7 @@ def _load(pretrained: str, base: str | None, base_header: Any, visited: frozense
             f"'{path}' contains weights without a header, so the architecture is unknown. Name it: model=wav2letter or "
             "another (`innertune show model`), and model.labels='...', the characters in the order of the output units."
         )
+    check_sizes(header, state, path)
     model = _build(header, path)
     load_weights(model, state, path)
     actual = model_fingerprint(model)
@@ -80,7 +84,8 @@ def _load_transformers_folder(path: Path, reference: str) -> Loaded:
     if header.get("fingerprint", loaded.fingerprint) != loaded.fingerprint:
         raise damaged(f"in '{file}'")
     if "family" in header:  # saved by innertune: the header also has the options that the model is used with
-        model = loaded.model.with_header(header)
+        with reading(reference):
+            model = loaded.model.with_header(header)
         grid = {"topographic": header["topographic"]} if "topographic" in header else {}
         loaded = replace(loaded, model=model, header={**loaded.header, **model.header(), **grid})
     return replace(loaded, reference=reference) if path.is_relative_to(EMBEDDED) else loaded
@@ -102,8 +107,11 @@ def _load_adaptation(path: Path, reference: str, base: str | None, visited: froz
             f"('{named}'), but '{place}' has {parent.fingerprint[:12]}. Give the right one: base=..."
         )
     tensors, exact = adapted_tensors(path, facts, parent.model)
-    model = parent.model.with_header(facts["model"])
-    load_weights(model, {**weights(parent.model.net), **tensors}, path.parent / "weights.safetensors")
+    state = {**weights(parent.model.net), **tensors}
+    check_sizes(facts["model"], state, path)
+    with _reading_header(path):
+        model = parent.model.with_header(facts["model"])
+    load_weights(model, state, path.parent / "weights.safetensors")
     actual = adapted_fingerprint(path, facts, model, exact)
     return Loaded(model.eval(), absolute(reference), actual, {**facts["model"], **facts})
 
@@ -114,6 +122,18 @@ def _moved_base(path: Path, named: str) -> str:
     sibling = run.parent / Path(named).name
     moved = not exists(named) and exists(sibling) and resolved(sibling) != resolved(run)
     return str(sibling) if moved else named
+
+
+@contextmanager
+def _reading_header(path: Path) -> Iterator[None]:
+    """Within this context, a header with wrong values raises InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, RuntimeError, MemoryError) as error:
+        message = f"{type(error).__name__}: {str(error)[:200]}"
+        raise InputError(f"'{path}' has a header that describes no model ({message}).") from None
 
 
 def _build(header: Mapping[str, Any], path: Path) -> Model:
@@ -131,7 +151,8 @@ def _build(header: Mapping[str, Any], path: Path) -> Model:
             f"'{path}' has model family {family!r}, which cannot be loaded from a single file. Give the folder with "
             "its config.json."
         )
-    return module.from_header(dict(header))
+    with _reading_header(path):
+        return module.from_header(dict(header))
 
 
 def _family_module(family: str) -> Any:

@@ -45,6 +45,11 @@ def ctc_loss(model: CTC, batch: Batch) -> Tensor:
     )
 
 
+def ctc_terms(model: CTC, example: Example) -> int:
+    """Return how many terms an utterance has in the mean that `ctc_loss` returns: one."""
+    return 1
+
+
 def ctc_decode(model: CTC, batch: Batch) -> list[str]:
     """Decode greedily: take the most likely unit at each time step, merge repeats and drop blanks."""
     emissions = model(batch.inputs, batch.lengths)

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from adapt.errors import InputError
-from adapt.files import atomic, is_folder
+from adapt.files import atomic
+from adapt.models.hf_files import check_files, check_tokens, reading
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from interventions.sites import Layer, find_sites
@@ -61,27 +62,14 @@ def read(auto: str, reference: str, **options: Any) -> Any:
         InputError: there is no such folder or hub id, the hub cannot be reached, or the files cannot be used.
     """
     import transformers
-    from safetensors import SafetensorError
 
     transformers.logging.set_verbosity_error()  # innertune itself reports what a user must know
     transformers.logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            # Marian's tokenizer warns about a normalisation that it does not use.
-            warnings.filterwarnings("ignore", "Recommended: pip install sacremoses")
-            return getattr(transformers, auto).from_pretrained(reference, trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
-        message = " ".join(str(error).split())[:300]
-        if is_folder(reference):
-            raise InputError(
-                f"The folder '{reference}' cannot be read as a transformers model ({message}). Expected config.json, "
-                "model.safetensors (not a pickle: save the model again by save_pretrained), and the files of its "
-                "processor."
-            ) from None
-        raise InputError(
-            f"There is no folder '{reference}', and no model of that name could be downloaded from the Hugging Face "
-            f"hub ({message}). Give a folder, or OWNER/NAME; a model that was downloaded once also loads offline."
-        ) from None
+    check_files(reference)
+    with reading(reference), warnings.catch_warnings():
+        # Marian's tokenizer warns about a normalisation that it does not use.
+        warnings.filterwarnings("ignore", "Recommended: pip install sacremoses")
+        return getattr(transformers, auto).from_pretrained(reference, trust_remote_code=False, **options)
 
 
 def read_network(auto: str, reference: str) -> Any:
@@ -91,6 +79,8 @@ def read_network(auto: str, reference: str) -> Any:
         InputError: the files cannot be read (see `read`), or have no weights for a part of the network.
     """
     net, info = read(auto, reference, use_safetensors=True, dtype=torch.float32, output_loading_info=True)
+    if net.config.is_encoder_decoder:
+        check_tokens(net.config, reference)
     missing = sorted(info["missing_keys"])
     # Published models that were trained without masking lack this embedding. Draw it with a fixed seed, or the
     # fingerprint would differ each time.
@@ -111,7 +101,9 @@ def new_network(auto: str, reference: str) -> Any:
     """Return the network that a folder's config.json describes, with random weights. Raises InputError."""
     import transformers
 
-    return getattr(transformers, auto).from_config(read("AutoConfig", reference)).float()
+    config = read("AutoConfig", reference)
+    with reading(reference):
+        return getattr(transformers, auto).from_config(config).float()
 
 
 def wrong_family(expected: str, pretrained: str, loaded: Loaded) -> InputError:

@@ -1,6 +1,7 @@
 """A whole model in one safetensors file: its tensors, and a JSON header that describes the model. No pickle."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def read_header(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("innertune", "{}"))
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+    except (SafetensorError, ValueError, RecursionError, OSError) as error:  # json raises ValueError
         raise _unreadable(path, error) from None
     if not isinstance(header, dict):
         raise InputError(f"'{path}' has an invalid header: expected a JSON object, got {str(header)[:60]!r}.")
@@ -93,3 +94,18 @@ def _exported_header(path: Path) -> dict[str, Any]:
 
 def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"'{path}' is not a complete safetensors file ({error}).")
+
+
+def check_sizes(header: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Check a header before a network of its sizes is made: no size may exceed those of the tensors.
+
+    Raises:
+        InputError: a size in the header's "shape" is larger than every dimension of the tensors.
+    """
+    shape = header.get("shape")
+    largest = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
+    for name, value in shape.items() if isinstance(shape, Mapping) else ():
+        if isinstance(value, (int, float)) and value > largest:
+            raise InputError(
+                f"'{path}' has a header with {name}={value}, but no tensor of that size: it was changed or damaged."
+            )

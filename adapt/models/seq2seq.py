@@ -33,6 +33,11 @@ def seq2seq_loss(model: Seq2Seq, batch: Batch) -> Tensor:
     return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
 
 
+def seq2seq_terms(model: Seq2Seq, example: Example) -> int:
+    """Return how many terms an example has in the mean that `seq2seq_loss` returns: its target tokens."""
+    return len(model.encode(example.text))
+
+
 def references(model: Seq2Seq, examples: Sequence[Example]) -> Tensor:
     """Return the target tokens of examples, `(batch, tokens)`, padded with `IGNORED`."""
     rows = [torch.tensor(model.target(example)) for example in examples]

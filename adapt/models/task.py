@@ -20,8 +20,8 @@ from adapt.metrics import (
     translation_scores,
     translation_words,
 )
-from adapt.models.ctc import ctc_decode, ctc_loss
-from adapt.models.seq2seq import seq2seq_decode, seq2seq_loss
+from adapt.models.ctc import ctc_decode, ctc_loss, ctc_terms
+from adapt.models.seq2seq import seq2seq_decode, seq2seq_loss, seq2seq_terms
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Task:
         words: Splits a text into the words that are counted.
         in_order: Whether a correct hypothesis has its words in the reference's order.
         example_name: What reports call one example, such as "utterance".
+        terms: `terms(model, example)` returns how many terms an example has in the mean that `loss` returns.
     """
 
     loss: Callable[[Any, Batch], Tensor]
@@ -47,6 +48,7 @@ class Task:
     words: Callable[[str], list[str]]
     in_order: bool
     example_name: str
+    terms: Callable[[Any, Example], int]
 
     def score(self, examples: Sequence[Example], hypotheses: Sequence[str]) -> TextScores:
         """Return the scores of hypotheses against the texts of examples, each compared in the example's language."""
@@ -73,8 +75,9 @@ def _single_spaces(text: str) -> str:
     return " ".join(text.split())
 
 
-recognition = Task(ctc_loss, ctc_decode, error_rates, (WER, CER), normalise, _normalised_words, True, "utterance")
-dictation = Task(seq2seq_loss, seq2seq_decode, error_rates, (WER, CER), normalise, _normalised_words, True, "utterance")
+_SPEECH = (error_rates, (WER, CER), normalise, _normalised_words, True, "utterance")
+recognition = Task(ctc_loss, ctc_decode, *_SPEECH, ctc_terms)
+dictation = Task(seq2seq_loss, seq2seq_decode, *_SPEECH, seq2seq_terms)
 
 
 def in_language(task: Task, language: str | None) -> Task:
@@ -91,4 +94,6 @@ def translation(tokenize: str = "13a") -> Task:
     """Return the translation task; `tokenize` is sacrebleu's tokenizer. Raises ValueError if sacrebleu lacks it."""
     metrics = translation_metrics(tokenize)
     evaluate, words = partial(translation_scores, tokenize=tokenize), partial(translation_words, tokenize=tokenize)
-    return Task(seq2seq_loss, seq2seq_decode, evaluate, metrics, _single_spaces, words, False, "sentence")
+    return Task(
+        seq2seq_loss, seq2seq_decode, evaluate, metrics, _single_spaces, words, False, "sentence", seq2seq_terms
+    )

@@ -25,6 +25,7 @@ from adapt.models.flops import counted_flops
 from adapt.models.model import Model
 from adapt.training.prefix import Prefix, UncachedError, train_mode
 from adapt.training.prefix_cache import Cache, cut_for, free_bytes, plan, size, what_is_read
+from adapt.training.single_values import single_values_in_eval
 from adapt.tuning.layers import full
 from adapt.tuning.lora import lora
 from adapt.tuning.tuned import Tuning
@@ -162,7 +163,7 @@ class _Stepper:
 
     def _loss(self) -> Tensor:
         below = nullcontext() if self.prefix is None else self.prefix.replayed(self.batch.stored)
-        with train_mode(self.model), self.context(), below:
+        with train_mode(self.model), single_values_in_eval(self.model), self.context(), below:
             return self.model.task.loss(self.model, self.batch)
 
     def step(self) -> None:

@@ -3,16 +3,15 @@
 import logging
 import shutil
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
@@ -22,17 +21,17 @@ from adapt.data.manifest import Splits
 from adapt.data.replay import Replay
 from adapt.distributed import ending_together, is_first
 from adapt.errors import InputError
-from adapt.files import atomic, is_file, resolved
+from adapt.files import is_file
 from adapt.formatting import amount
 from adapt.metrics import Metric
 from adapt.progress import track
+from adapt.training.checkpoints import AtomicCheckpoints, callback_state, check_weights, read_checkpoint, spent
 from adapt.training.module import AdaptationModule
 from adapt.training.prefix_cache import Cache, cache_prefix
 from adapt.training.prefix_store import Processes, Stored
+from adapt.training.trainer import made_trainer
 
 log = logging.getLogger(__name__)
-
-_CHECKPOINT_PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 
 
 def fit(
@@ -77,17 +76,15 @@ def fit(
     metrics = module.task.metrics
     watched = watch(metrics, monitor, patience)
     watched = watched if splits.validation else None
-    for name in ("pytorch_lightning", "lightning_fabric"):  # importing them resets the log level
-        logging.getLogger(name).setLevel(logging.WARNING)
     history = _History(metrics, time.perf_counter() if started is None else started, spent(folder))
     callbacks: list[Callback] = [_EpochBar(), history, *_checkpoints(folder, watched)]
     if patience is not None and watched is not None:
         callbacks.append(EarlyStopping(watched["monitor"], mode=watched["mode"], patience=patience))
-    trainer = _trainer(
+    trainer = made_trainer(
         make_trainer,
         callbacks=callbacks,
         logger=logger,
-        plugins=[_AtomicCheckpoints()],
+        plugins=[AtomicCheckpoints()],
         default_root_dir=folder,
         enable_progress_bar=False,  # we show a bar within an epoch, and log a line after it
         enable_model_summary=False,
@@ -95,20 +92,22 @@ def fit(
         use_distributed_sampler=False,  # BatchesByLength distributes batches itself
     )
     _prepare_ddp(trainer, module)
-    last = folder / "last.ckpt"
-    if is_file(last):
+    last, best = folder / "last.ckpt", folder / "best.ckpt"
+    resumed = _resumed(last, best, module) if is_file(last) else None
+    if resumed is not None:
         log.info("Continuing from %s", last)
-        history.load_state_dict(_state(last, "_History"))
+        history.load_state_dict(callback_state(resumed, "_History"))
     # A run that was killed after early stopping must not train on; the callback alone would let it.
-    if patience is None or not is_file(last) or _state(last, "EarlyStopping").get("wait_count", 0) < patience:
+    if patience is None or resumed is None or callback_state(resumed, "EarlyStopping").get("wait_count", 0) < patience:
         module.train()  # Lightning keeps the train and eval modes as they are, and frozen parts must be in eval mode
         # weights_only: a checkpoint holds tensors and plain values, and is never unpickled.
         cached = folder / "prefix"
         try:
-            with ending_together(trainer, folder / "failed"):
+            data = _Data(splits, loader, module, replay, cache or Cache("off"), cached)
+            with ending_together(trainer, folder / "failed"), _restoring(last, data, history):
                 trainer.fit(
                     module,
-                    datamodule=_Data(splits, loader, module, replay, cache or Cache("off"), cached),
+                    datamodule=data,
                     ckpt_path=str(last) if is_file(last) else None,
                     weights_only=True,
                 )
@@ -116,19 +115,38 @@ def fit(
             module.prefix = None
             if is_first():
                 shutil.rmtree(cached, ignore_errors=True)
-    best = folder / "best.ckpt"
     if splits.validation and is_file(best):
-        module.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
+        content = read_checkpoint(best, whole=False)
+        check_weights(best, content, module)
+        module.load_state_dict(content["state_dict"])
     return history.rows
 
 
-def spent(folder: Path) -> float:
-    """Return the seconds that a run had taken at its last checkpoint in `folder`, over all its restarts.
+def _resumed(last: Path, best: Path, module: AdaptationModule) -> dict[str, Any]:
+    """Return the checkpoint to continue from, after checking it and that of the best epoch. Raises InputError."""
+    content = read_checkpoint(last)
+    check_weights(last, content, module)
+    if is_file(best):
+        check_weights(best, read_checkpoint(best, whole=False), module)
+    return content
 
-    Time after the last checkpoint does not count. The result is 0 if there is no checkpoint.
-    """
-    last = folder / "last.ckpt"
-    return _state(last, "_History").get("spent", 0.0) if is_file(last) else 0.0
+
+@contextmanager
+def _restoring(last: Path, data: "_Data", history: "_History") -> Iterator[None]:
+    """Within this context, an error while Lightning restores a checkpoint raises InputError."""
+    resumes = is_file(last)
+    try:
+        yield
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # whatever a checkpoint with other values than ours makes Lightning and torch raise
+        if not resumes or history.began_training or not data.is_ready:
+            raise
+        message = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"Training cannot continue from '{last}' ({type(error).__name__}: {message}). Restore it, or start again "
+            "in another folder."
+        ) from error
 
 
 def watch(metrics: Sequence[Metric], monitor: str | None, patience: int | None) -> dict[str, str]:
@@ -146,20 +164,6 @@ def watch(metrics: Sequence[Metric], monitor: str | None, patience: int | None) 
     return {"monitor": monitor, "mode": better[monitor]}
 
 
-def _trainer(make_trainer: Callable[..., pl.Trainer], **options: Any) -> pl.Trainer:
-    try:
-        trainer = make_trainer(**options)
-        epochs, steps = trainer.max_epochs, trainer.max_steps
-        if any(not isinstance(n, int) for n in (epochs or 0, steps)) or (epochs == -1 == steps):
-            # The learning rate's schedule needs the number of steps.
-            raise ValueError(f"max_epochs must be a number of epochs of at least 0; got {epochs!r}")
-    except (TypeError, ValueError, MisconfigurationException) as error:
-        raise InputError(
-            f"trainer: {' '.join(str(error).split())}. `innertune adapt --cfg job` shows the options."
-        ) from None
-    return trainer
-
-
 def _checkpoints(folder: Path, watched: dict[str, str] | None) -> list[Callback]:
     common = {"dirpath": folder, "enable_version_counter": False, "save_top_k": 1}
     last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **common)
@@ -168,11 +172,6 @@ def _checkpoints(folder: Path, watched: dict[str, str] | None) -> list[Callback]
     best = ModelCheckpoint(filename="best", save_weights_only=True, save_on_train_epoch_end=True, **watched, **common)
     # "best" comes first, so that its new state is in the checkpoint "last".
     return [best, last]
-
-
-def _state(checkpoint: Path, callback: str) -> dict[str, Any]:
-    states = torch.load(checkpoint, weights_only=True, map_location="cpu")["callbacks"]
-    return next((state for key, state in states.items() if key.startswith(callback)), {})
 
 
 def _prepare_ddp(trainer: pl.Trainer, module: AdaptationModule) -> None:
@@ -200,6 +199,7 @@ class _Data(pl.LightningDataModule):
         self.replay: Replay = replay
         self.module, self.cache, self.folder = module, cache, folder
         self.stored: dict[str, Stored] = {}
+        self.is_ready = False
 
     def setup(self, stage: str) -> None:
         trainer = cast(pl.Trainer, self.trainer)
@@ -217,6 +217,7 @@ class _Data(pl.LightningDataModule):
         )  # fmt: skip
         if cached is not None:
             self.module.prefix, self.stored = cached
+        self.is_ready = True
 
     def train_dataloader(self) -> DataLoader:
         return self.loader.training(
@@ -235,24 +236,6 @@ def _gather(own: Any) -> list[Any]:
     every = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(every, own)
     return every
-
-
-class _AtomicCheckpoints(TorchCheckpointIO):
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str, storage_options: Any = None) -> None:
-        # Let Python open the file: if torch does, the error on a full disk is about a wrong file position.
-        with atomic(path) as part, open(part, "wb") as file:
-            torch.save(checkpoint, file)
-
-    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
-        # If the folder was moved, Lightning forgets the best epoch, and a worse one would replace it.
-        checkpoint = super().load_checkpoint(path, *args, **options)
-        folder = resolved(path).parent
-        for state in checkpoint["callbacks"].values():
-            if "best_k_models" in state:
-                moved = {name: str(folder / Path(state[name]).name) for name in _CHECKPOINT_PATHS if state[name]}
-                best = {str(folder / Path(name).name): score for name, score in state["best_k_models"].items()}
-                state.update(moved, best_k_models=best, dirpath=str(folder))
-        return checkpoint
 
 
 class _EpochBar(Callback):
@@ -282,6 +265,7 @@ class _History(Callback):
         self.rows: list[dict[str, float]] = []
         self.started = time.perf_counter()
         self.earlier = 0.0
+        self.began_training = False
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows, "spent": self.spent + time.perf_counter() - self.began}
@@ -292,6 +276,7 @@ class _History(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         self.started = time.perf_counter()
+        self.began_training = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         names = {f"{name}_epoch": name for name in ("train_loss", "penalty_loss", "topographic_loss")}

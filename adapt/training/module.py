@@ -9,20 +9,22 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
 
 from adapt.checks import check_choice, check_share
-from adapt.data.loader import Batch
+from adapt.data.loader import Batch, BatchesByLength
 from adapt.errors import InputError
 from adapt.models.model import Model
 from adapt.models.task import Task
+from adapt.training.optimizers import MakeOptimizer, parameter_groups
 from adapt.training.prefix import Prefix
+from adapt.training.single_values import single_values_in_eval
+from adapt.training.windows import window_weights
 from adapt.tuning.penalty import Penalty
 from interventions.freeze import eval_frozen
 
 Schedule = Literal["constant", "linear", "cosine"]
-MakeOptimizer = Callable[..., Optimizer]  # takes parameters, or groups of parameters
 
 
 class AdaptationModule(pl.LightningModule):
@@ -32,8 +34,9 @@ class AdaptationModule(pl.LightningModule):
     eval mode, so that their batch-norm statistics do not change.
 
     Each epoch starts from a random state that depends on the seed, the epoch and the process alone, so that a resumed
-    run equals an uninterrupted one. With several processes, each takes a share of the batches and gradients are
-    averaged; validation sees every example once, in the batches and the order of a single process.
+    run equals an uninterrupted one. With several processes, each takes a share of the batches. A step follows the mean
+    over all examples (CTC) or target tokens of its batches, those of other processes included. Validation sees every
+    example once, in the batches and the order of a single process.
 
     Args:
         model: The model, with `requires_grad` set as the tuning says.
@@ -77,6 +80,8 @@ class AdaptationModule(pl.LightningModule):
         self.rates, self.penalty, self.unfreeze = dict(rates or {}), penalty, unfreeze
         self.topographic = topographic
         self.prefix: Prefix | None = None  # the prefix whose outputs are cached; None if there is no cache
+        self.weights: list[float] = []  # the factor on the loss of each batch of the epoch; empty if all are 1
+        self._terms: list[int] = []  # of each training example, in the mean that the loss is
         self.validated: list[tuple[float, list[str], list[str]]] = []  # by batch: loss, references, hypotheses
 
     def train(self, mode: bool = True) -> "AdaptationModule":
@@ -94,9 +99,22 @@ class AdaptationModule(pl.LightningModule):
         draw = self.seed * 1_000_003 + self.global_rank * 10_007 + self.current_epoch
         torch.manual_seed(draw)
         np.random.seed(draw % 2**32)  # transformers draws its masks from numpy
+        self.weights = self._window_weights()
+
+    def _window_weights(self) -> list[float]:
+        """Return the factor on the loss of each batch of this epoch (`window_weights`)."""
+        trainer, data = self.trainer, cast(DataLoader, self.trainer.train_dataloader)
+        window, ranks = trainer.accumulate_grad_batches, trainer.world_size
+        if window * ranks == 1:
+            return []
+        if not self._terms:
+            self._terms = [self.task.terms(self.model, example) for example in cast(Any, data.dataset).examples]
+        batches = cast(BatchesByLength, data.batch_sampler).every()
+        counts = [sum(self._terms[number] for number in batch) for batch in batches]
+        return window_weights(counts, window, ranks, trainer.global_rank, int(trainer.num_training_batches))
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
-        with self._replayed(batch):
+        with self._replayed(batch), single_values_in_eval(self.model):
             loss = self.task.loss(self.model, batch)
         if not torch.isfinite(loss):
             files = ", ".join(example.where or example.name for example in batch.examples[:3])
@@ -112,7 +130,8 @@ class AdaptationModule(pl.LightningModule):
                 added = term()
                 self.log(f"{name}_loss", added, **logged)
                 loss = loss + added
-        return loss
+        weight = self.weights[number] if self.weights else 1.0
+        return loss if weight == 1 else weight * loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
         with self._replayed(batch):
@@ -144,26 +163,13 @@ class AdaptationModule(pl.LightningModule):
 
     def configure_optimizers(self) -> dict[str, object]:
         # Includes parameters that are unfrozen later: while they have no gradient, the optimizer does not change them.
-        groups: dict[float, list[nn.Parameter]] = {}
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                groups.setdefault(self.rates.get(name, 1.0), []).append(parameter)
+        groups = parameter_groups(self.model, self.rates)
         optimizer = self.make_optimizer([{"params": parameters} for parameters in groups.values()])
         for group, factor in zip(optimizer.param_groups, groups, strict=True):
             group["lr"] *= factor
         steps = int(self.trainer.estimated_stepping_batches)
         rate = LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps, self.schedule, self.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
-
-
-def checked_optimizer(make: MakeOptimizer) -> MakeOptimizer:
-    """Return `make` after trying it on a parameter. Raises InputError if the optimizer rejects an option."""
-    try:
-        make([{"params": [nn.Parameter(torch.zeros(1))]}])
-    except (TypeError, ValueError) as error:
-        message = " ".join(str(error).split())
-        raise InputError(f"optimizer: {message}. Its options are given as in optimizer.lr=0.001.") from None
-    return make
 
 
 def learning_rate_factor(step: int, steps: int, schedule: Schedule, warmup: float) -> float:

@@ -4,15 +4,27 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
+from zlib import crc32
 
 import torch
 from torch import Tensor
 
 from adapt.data.example import Example
 from adapt.data.loader import BatchesByLength, Loader
+from adapt.errors import InputError
 from adapt.progress import track
 from adapt.training.prefix import Prefix
+
+
+class Place(NamedTuple):
+    """Where an output is: the file's number, the first element, the shape, and a checksum (CRC-32) of the bytes."""
+
+    file: int
+    offset: int
+    steps: int
+    width: int
+    checksum: int
 
 
 @dataclass
@@ -20,18 +32,26 @@ class Stored:
     """The stored outputs of the prefix for a split.
 
     Indexed by `(example number, speed)`, it returns the length of the example in samples or tokens, and the output
-    `(time, units)` of each cached module.
+    `(time, units)` of each cached module. It raises InputError if the file was changed since it was written.
     """
 
     files: list[tuple[Path, torch.dtype, int]] = field(default_factory=list)  # path, type, number of elements
-    places: dict[tuple[int, float], tuple[int, list[tuple[int, int, int, int]]]] = field(default_factory=dict)
+    places: dict[tuple[int, float], tuple[int, list[Place]]] = field(default_factory=dict)
     _maps: dict[int, Tensor] = field(default_factory=dict)
 
     def __getitem__(self, key: tuple[int, float]) -> tuple[int, tuple[Tensor, ...]]:
         length, parts = self.places[key]
-        return length, tuple(
-            self._map(file)[offset : offset + steps * width].view(steps, width) for file, offset, steps, width in parts
-        )
+        return length, tuple(map(self._read, parts))
+
+    def _read(self, place: Place) -> Tensor:
+        first = place.offset
+        output = self._map(place.file)[first : first + place.steps * place.width].view(place.steps, place.width)
+        if _checksum(output) != place.checksum:
+            raise InputError(
+                f"'{self.files[place.file][0]}' was changed or damaged after it was written. Check the disk; "
+                "resume=true continues from the last complete epoch, and cache.use=off trains without such files."
+            )
+        return output
 
     def _map(self, file: int) -> Tensor:
         if file not in self._maps:
@@ -55,7 +75,7 @@ class Stored:
             first = len(files)
             files += part.files
             for key, (length, at) in part.places.items():
-                places[key] = length, [(first + file, *rest) for file, *rest in at]
+                places[key] = length, [place._replace(file=first + place.file) for place in at]
         return Stored(files, places)
 
 
@@ -109,9 +129,13 @@ def store(
                 at = []
                 for n, part in enumerate(parts):
                     files[n].write(part.contiguous().view(torch.uint8).numpy().data)
-                    at.append((n, offsets[n], *part.shape))
+                    at.append(Place(n, offsets[n], *part.shape, _checksum(part)))
                     offsets[n] += part.numel()
                 found.places[next(numbers)] = length, at
     found.files = [(path, dtype, size) for (path, dtype, _), size in zip(found.files, offsets, strict=True)]
     processes.barrier()
     return Stored.joined(processes.gather(found))
+
+
+def _checksum(output: Tensor) -> int:
+    return crc32(output.contiguous().view(torch.uint8).numpy().data) if output.numel() else 0

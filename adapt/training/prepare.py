@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import nn
 
 from adapt.data.loader import Loader
@@ -26,10 +27,15 @@ from adapt.models.model import Model
 from adapt.models.state import model_fingerprint
 from adapt.training.adapted import Adapted
 from adapt.training.alphabet import with_alphabet
+from adapt.training.checkpoints import spent
 from adapt.training.dry_run import Cost, Setup, dry_run
-from adapt.training.fit import fit, spent, watch
-from adapt.training.module import AdaptationModule, MakeOptimizer, Schedule, checked_optimizer
+from adapt.training.fit import fit, watch
+from adapt.training.module import AdaptationModule, MakeOptimizer, Schedule
+from adapt.training.optimizers import check_steps, checked_optimizer
 from adapt.training.prefix_cache import Cache
+from adapt.training.start import Start, loader_options, plain
+from adapt.training.trainer import bare_trainer
+from adapt.training.unchanged import check_frozen, frozen_buffers
 from adapt.tuning.layers import full
 from adapt.tuning.penalty import Penalty
 from adapt.tuning.rates import layer_rates
@@ -37,7 +43,7 @@ from adapt.tuning.surgical import auto_rgn
 from adapt.tuning.topographic import Topographic
 from adapt.tuning.tuned import Tuned, Tuning
 from adapt.tuning.unfreeze import Unfreeze, gradual
-from interventions.freeze import freeze_all_but
+from interventions.freeze import freeze_all_but, updated_norms
 from interventions.rows import merge_rows
 
 log = logging.getLogger(__name__)
@@ -60,6 +66,7 @@ class Run:
         skipped: For each example that cannot be used: a sentence that says why.
         tuned: The parameters that train, and how they were selected.
         topographic: The topographic loss, if any.
+        start: What the run is started with; None in a process that only helps to train.
     """
 
     base: Loaded
@@ -78,6 +85,7 @@ class Run:
     augment: nn.Module
     measured_rates: Mapping[str, float] | None
     learned: dict[str, Any]
+    start: Start | None
 
     def fit(self, folder: Path, logger: Any = False, started: float | None = None) -> Adapted | None:
         """Train, and return the model of the best epoch.
@@ -92,7 +100,9 @@ class Run:
         """
         started = time.perf_counter() if started is None else started
         checkpoints = folder / "checkpoints"
-        if is_first():
+        if self.start is not None:
+            self.start.check(folder)
+            self.start.write(folder, ())
             save_selections(folder, self.tuned.selections)
             if self.measured_rates is not None:
                 write_json(folder / _RATES[0], dict(self.measured_rates))
@@ -100,6 +110,9 @@ class Run:
             self.module.penalty.prepare(checkpoints)
         if self.topographic is not None:
             self.topographic.prepare(checkpoints)
+        if self.start is not None:
+            measured = [checkpoints / name for name in ("fisher.safetensors", "topographic.json")]
+            self.start.write(folder, [*measured, folder / _RATES[0], *folder.glob("selection*.safetensors")])
         self._log_start()
         earlier = spent(checkpoints)
         history = fit(
@@ -110,11 +123,7 @@ class Run:
 
     def dry_run(self) -> list[Cost]:
         """Measure what a training step costs, compared with full fine-tuning and LoRA. Nothing is trained."""
-        for name in ("pytorch_lightning", "lightning_fabric"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        trainer = self.trainer(
-            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
-        )
+        trainer = bare_trainer(self.trainer)
         plain = copy.deepcopy(self.unmodified)
         plain.set_augment(self.augment)
         setup = Setup(
@@ -134,6 +143,9 @@ class Run:
             f"{trains:,}", f"{total:,}", 100 * trains / total, len(self.splits.train),
             self.module.task.example_name, f", and {again} of the source in each epoch" if again else "",
         )  # fmt: skip
+        norms = updated_norms(self.module.model)
+        if norms:
+            log.info("Training also updates the running statistics of %d batch norms.", len(norms))
         unfreeze, epochs = self.module.unfreeze, getattr(self.trainer, "keywords", {}).get("max_epochs")
         if isinstance(unfreeze, Unfreeze) and epochs is not None and unfreeze.epochs > epochs:
             log.info("All layers would train from epoch %d on, but there are only %d.", unfreeze.epochs, epochs)
@@ -144,7 +156,9 @@ class Run:
             # Layers that were not unfrozen before the end count as trained too: the run could have trained them.
             self.module.unfreeze(model, self.module.unfreeze.epochs)
         whole = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
-        rows = {name: len(units) for name, units in merge_rows(model).items()}
+        frozen = frozen_buffers(model)
+        merged_rows = merge_rows(model)
+        rows = {name: len(units) for name, units in merged_rows.items()}
         merged = merge_factors(model)
         # Compared by identity, because the parameters of a module with factors had other names during training.
         trained = tuple(
@@ -152,6 +166,7 @@ class Run:
             for name, parameter in model.named_parameters()
             if id(parameter) in whole or name in rows or name in merged.counts
         )
+        check_frozen(self.unmodified, model, trained, merged_rows, merged, frozen)
         # Sites without a new grid keep that of the base, which is still the best map of their units.
         cells = self.learned | ({} if self.topographic is None else self.topographic.cells)
         grids = {"topographic": cells_to_text(cells)} if cells else {}
@@ -223,6 +238,8 @@ def prepare(
     Raises:
         InputError: an option is out of range, or the model and the data do not fit each other.
     """
+    device = bare_trainer(trainer).strategy.root_device
+    make_optimizer = checked_optimizer(optimizer)
     texts = (example.text for example in (*splits.train, *splits.validation))
     unmodified = with_alphabet(base.model, alphabet, texts)
     skipped: list[str] = []
@@ -232,7 +249,6 @@ def prepare(
         raise InputError("There is nothing to train on: give data.train=...")
     replay_count(replay, len(splits.train), len(splits.source_train))
     model = copy.deepcopy(unmodified)
-    make_optimizer = checked_optimizer(optimizer)
     selections = {} if resume_from is None else load_selections(resume_from)
     data = TuningData(splits.train, splits.source_train, loader, selections)
     measured = _measured_rates(model, data, resume_from) if rates == "auto" else None
@@ -245,15 +261,33 @@ def prepare(
     grids = None if topographic is None else topographic(model, learned=learned)
     given = None if isinstance(rates, str) and rates == "auto" else cast(Mapping[str | int, float] | None, rates)
     factors = layer_rates(model, tuned.names, layer_decay, given, measured)
+    check_steps(make_optimizer, model, factors, device)
     schedule_of_layers = None if unfreeze is None else gradual(model, tuned.names, unfreeze)
     module = AdaptationModule(
         model, model.task, make_optimizer, schedule, warmup, seed, factors, made_penalty, schedule_of_layers, grids
     )
     watch(model.task.metrics, monitor, patience)
+    start = None
+    if is_first():
+        options = {
+            "trainer": getattr(trainer, "keywords", {}), "loader": loader_options(loader), "augment": augment,
+            "optimizer": _optimizer_options(make_optimizer), "penalty": made_penalty, "topographic": grids,
+            "schedule": schedule, "warmup": warmup, "layer_decay": layer_decay, "rates": rates, "unfreeze": unfreeze,
+            "replay": replay, "monitor": monitor, "patience": patience, "seed": seed,
+            "model": dict(model.header()), "trained": sorted(tuned.names),
+        }  # fmt: skip
+        start = Start.of(base, splits, options)
+        if resume_from is not None:
+            start.check(Path(resume_from))
     return Run(
         base, unmodified, module, splits, skipped, tuned, grids, loader, trainer, cache or Cache("off"), replay,
-        monitor, patience, augment, measured, learned,
+        monitor, patience, augment, measured, learned, start,
     )  # fmt: skip
+
+
+def _optimizer_options(make: MakeOptimizer) -> dict[str, Any]:
+    optimizer = make([{"params": [nn.Parameter(torch.zeros(1))]}])
+    return {"type": type(optimizer).__name__, **{name: plain(value) for name, value in optimizer.defaults.items()}}
 
 
 def _measured_rates(model: Model, data: TuningData, resume_from: Path | None) -> Mapping[str, float]:

@@ -22,6 +22,8 @@ def bias(
 ) -> Tuned:
     """Train every bias, those of norms included (BitFit: Ben Zaken et al. 2022).
 
+    The running statistics of batch norms stay as they are, because their weights are frozen.
+
     Args:
         model: The model to train.
         data: Not used.
@@ -47,7 +49,7 @@ def norm(
     sites: str | Sequence[str] = "*",
     layers: str | int | Sequence[str | int] | None = None,
 ) -> Tuned:
-    """Train the weights and biases of batch, layer, group and RMS norms. Statistics of batch norms are updated too.
+    """Train the weights and biases of batch, layer, group and RMS norms, and the running statistics of batch norms.
 
     Args:
         model: The model to train.

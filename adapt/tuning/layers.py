@@ -15,7 +15,7 @@ from interventions.sites import choose_layers, find_sites
 
 
 def full(model: Model, data: TuningData | None = None) -> Tuned:
-    """Train every parameter, except those that the model's authors keep fixed."""
+    """Train every parameter, except those that the model's authors keep fixed, and the statistics of batch norms."""
     return Tuned(trainable_names(model))
 
 
@@ -33,7 +33,7 @@ def layers(
     examples: int | None = 64,
     seed: int = 0,
 ) -> Tuned:
-    """Train the weights, biases and norms of some layers.
+    """Train the weights, biases and norms of some layers, and the running statistics of their batch norms.
 
     Args:
         model: The model to train.

@@ -32,6 +32,8 @@ def lora(
 ) -> Tuned:
     """Train low-rank factors at some sites (LoRA: Hu et al. 2021; DoRA: Liu et al. 2024).
 
+    The running statistics of batch norms stay as they are, as with all of peft's methods.
+
     Args:
         model: The model to train.
         data: Not used.

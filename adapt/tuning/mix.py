@@ -16,7 +16,7 @@ from adapt.tuning.tuned import Tuned, Tuning
 
 
 def mix(model: Model, data: TuningData | None = None, parts: Mapping[str, Tuning] | None = None) -> Tuned:
-    """Train what all the parts train.
+    """Train what all the parts train. A batch norm updates its statistics if the parts train it as a whole.
 
     Several parts may train the same parameter as a whole. A parameter that one part trains by rows or factors may not
     be trained by another part.

@@ -30,6 +30,8 @@ def neurons(
 ) -> Tuned:
     """Train the weight rows of chosen neurons (`interventions.rows.train_rows`; `merge_rows` ends it).
 
+    The running statistics of batch norms stay as they are, except with `freeze`, which trains all norms.
+
     Args:
         model: The model to train.
         data: Training examples, needed by most measures.

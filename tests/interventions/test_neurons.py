@@ -195,3 +195,40 @@ def test_a_file_without_what_it_names_is_told(tmp_path, kind):
     write_tensors(path, said, {"sites": [{**site, "rows": 3}]}, {"0": torch.zeros(SITES[0].units)})
     with pytest.raises(FileError, match="does not describe a site"):
         kind.load(path)
+
+
+@pytest.mark.parametrize(
+    ("units", "said"),
+    [([-1, 2], "units 0 to 7, not -1 to 2"), ([2, 9], "units 0 to 7, not 2 to 9"), ([2, 2], "ascending"),
+     ([3, 1], "ascending"), ([True, False], "torch.bool"), ([0.5], "torch.float32"), ([[1, 2]], r"\(1, 2\)"),
+     ([2**63 - 1], "not 9223372036854775807")],
+)  # fmt: skip
+def test_a_file_with_other_numbers_than_units_is_named(tmp_path, units, said):
+    site = Site("net.one", 1, 8, ())
+    path = tmp_path / "chosen.safetensors"
+    write_tensors(path, "neurons", {"sites": [site_to_json(site)]}, {"0": torch.tensor(units)})
+    with pytest.raises(FileError, match=rf"chosen.safetensors' is damaged: .*{said}"):
+        Neurons.load(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("units", True), ("units", -8), ("units", 2**63), ("units", "8"), ("name", 3), ("rows", "weight"), ("rows", [1]),
+     ("unit_axis", 0.5), ("part", "middle"), ("step", 3), ("step", [0.02]), ("step", [-1.0, "s"])],
+)  # fmt: skip
+def test_a_file_with_something_else_in_place_of_a_site_is_refused(tmp_path, key, value):
+    site = site_to_json(Site("net.one", 1, 8, ())) | {key: value}
+    write_tensors(tmp_path / "x", "neurons", {"sites": [site]}, {"0": torch.tensor([1])})
+    with pytest.raises(FileError, match="does not describe a site"):
+        Neurons.load(tmp_path / "x")
+
+
+def test_a_file_with_scores_that_are_no_numbers_is_refused(tmp_path):
+    site = site_to_json(Site("net.one", 1, 2, ()))
+    for values, said in (([1.0, float("nan")], "1 of them NaN"), ([1j, 2j], "real numbers"), ([1.0], "2 units")):
+        write_tensors(tmp_path / "x", "scores", {"sites": [site]}, {"0": torch.tensor(values)})
+        with pytest.raises(FileError, match=f"is damaged: .*{said}"):
+            Scores.load(tmp_path / "x")
+    write_tensors(tmp_path / "x", "scores", {"sites": [site, site]}, {"0": torch.ones(2), "1": torch.zeros(2)})
+    with pytest.raises(FileError, match="a site twice"):
+        Scores.load(tmp_path / "x")

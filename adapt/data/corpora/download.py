@@ -3,22 +3,28 @@
 Interrupted downloads resume, checksums are verified, and an unpacked folder appears only when it is complete.
 """
 
+import errno
 import hashlib
 import http.client
+import lzma
 import shutil
 import ssl
+import struct
 import tarfile
 import urllib.error
 import urllib.request
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from adapt.errors import InputError
 from adapt.files import is_file, is_folder, user_path
 
 _BLOCK = 1 << 20  # bytes
 _TIMEOUT = 60.0  # seconds without data before a download fails
+# What tarfile and zipfile raise besides their own errors when they parse damaged headers.
+_PARSING = (ValueError, LookupError, OverflowError, struct.error)
 _NETWORK = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
 
 
@@ -79,7 +85,8 @@ def unpack(archive: Path | str, place: Path | str, inside: str = "") -> Path:
     """Unpack the folder `inside` of a tar or zip archive to the folder `place`, which is created by one rename.
 
     Raises:
-        InputError: the archive is damaged, has no such folder, or has an entry that would be written outside `place`.
+        InputError: the archive is damaged, is compressed by a method that Python lacks, has no such folder, or has an
+            entry that would be written outside `place`.
     """
     archive, place = Path(archive), Path(place)
     staging = place.with_name(f".{place.name}.unpacking")
@@ -88,23 +95,65 @@ def unpack(archive: Path | str, place: Path | str, inside: str = "") -> Path:
     try:
         if archive.suffix == ".zip":
             with zipfile.ZipFile(archive) as file:
+                _check_count(archive, len(file.infolist()))
                 for name in file.namelist():
                     _refuse_outside(name, archive)
-                file.extractall(staging)
+                file.extractall(staging)  # checks the CRC of each file
         else:
             with tarfile.open(archive) as file:
                 file.extractall(staging, filter="data")
+                _check_end(file)
         if not is_folder(staging / inside):
             has = ", ".join(sorted(entry.name for entry in staging.iterdir())) or "nothing"
             raise InputError(f"'{archive}' has no folder '{inside}'. Its top level has: {has}.")
         (staging / inside).replace(place)
     except tarfile.FilterError as error:
         raise InputError(f"'{archive}' was not unpacked: an entry is unsafe ({error}). Delete the archive.") from None
-    except (tarfile.ReadError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise InputError(f"'{archive}' is damaged ({error}). Delete it and download it again.") from None
+    except (NotImplementedError, RuntimeError) as error:  # zipfile's, for compression methods and for passwords
+        raise InputError(
+            f"'{archive}' cannot be unpacked ({error}). Unpack it with another program, or download it again."
+        ) from None
+    except (tarfile.ReadError, zipfile.BadZipFile, zlib.error, EOFError, lzma.LZMAError, *_PARSING) as error:
+        raise _damaged(archive, error) from None
+    except OSError as error:
+        # A full disk and the like. Errors in gzip and bzip2 data have no number, and wrong offsets in a zip are EINVAL.
+        if error.errno not in (None, errno.EINVAL):
+            raise
+        raise _damaged(archive, error) from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return place
+
+
+def _check_end(file: tarfile.TarFile) -> None:
+    """Check that a tar archive whose entries were all read ends as it should: with blocks of zeros, and nothing else.
+
+    `tarfile` takes a damaged header for the end of the archive. Raises tarfile.ReadError.
+    """
+    stream: Any = file.fileobj
+    stream.seek(file.offset)  # of the header that was not read
+    end = stream.read(tarfile.BLOCKSIZE)
+    if len(end) < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("it ends before its end mark")
+    while end:
+        if end.count(0) < len(end):
+            raise tarfile.ReadError(f"the header at byte {file.offset:,} is damaged")
+        end = stream.read(_BLOCK)
+
+
+def _check_count(archive: Path, entries: int) -> None:
+    """Check that a zip archive has as many entries as its end record says. Raises zipfile.BadZipFile."""
+    with open(archive, "rb") as file:
+        file.seek(max(0, archive.stat().st_size - (1 << 16) - 22))
+        tail = file.read()
+    record = tail[tail.rfind(b"PK\5\6") :]
+    count = int.from_bytes(record[10:12], "little")
+    if count not in (entries, 0xFFFF):  # the largest number stands for a count in another record (ZIP64)
+        raise zipfile.BadZipFile(f"its end record names {count} entries, but there are {entries}")
+
+
+def _damaged(archive: Path, error: Exception) -> InputError:
+    return InputError(f"'{archive}' is damaged ({error}). Delete it and download it again.")
 
 
 def _stream(url: str, part: Path) -> None:

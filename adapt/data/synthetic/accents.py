@@ -71,20 +71,27 @@ def accents(
 
     Raises:
         InputError: the package `espeakng-loader` is not installed, a voice does not exist, there are no sentences in
-            its language, or more sentences are requested than there are.
+            its language, more sentences are requested than there are, or the cache folder cannot be written.
     """
     check_counts(0, train=train, validation=validation, test=test, source_train=source_train, source_test=source_test)
     for voice in (source, target):
         _grammar(voice)
-    base = cache or os.environ.get("INNERTUNE_CACHE") or Path.home() / ".cache" / "innertune"
-    folder = user_path(base).absolute()
-    return Splits(
-        train=_utterances(folder, target, "train", train, seed),
-        validation=_utterances(folder, target, "validation", validation, seed),
-        test=_utterances(folder, target, "test", test, seed),
-        source_test=_utterances(folder, source, "source_test", source_test, seed),
-        source_train=_utterances(folder, source, "train", source_train, seed),
-    )
+    base = cache or os.environ.get("INNERTUNE_CACHE") or "~/.cache/innertune"
+    try:
+        folder = user_path(base).absolute()
+        return Splits(
+            train=_utterances(folder, target, "train", train, seed),
+            validation=_utterances(folder, target, "validation", validation, seed),
+            test=_utterances(folder, target, "test", test, seed),
+            source_test=_utterances(folder, source, "source_test", source_test, seed),
+            source_train=_utterances(folder, source, "train", source_train, seed),
+        )
+    except OSError as error:
+        reason = f"{error.strerror}: '{error.filename}'"
+        raise InputError(
+            f"The synthetic speech cannot be kept in '{base}' ({reason}). Name a folder that can be written, with "
+            "enough space (about 30 kB for each utterance): INNERTUNE_CACHE=FOLDER."
+        ) from None
 
 
 def _grammar(voice: str) -> sentences.Grammar:

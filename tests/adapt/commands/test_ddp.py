@@ -80,6 +80,22 @@ def test_killed_and_resumed_it_equals_one_process(options, alone, speech, tmp_pa
         assert other["learning_rate"] == row["learning_rate"]
 
 
+def test_with_an_odd_number_of_batches_of_different_sizes_it_equals_one_process(speech, innertune, tmp_path):
+    """The last step used to count the repeated batch, and a batch of one example as much as one of many."""
+    options = [
+        *TINY, "model.normalisation=none", "data=manifest", f"data.train={speech['low_validation']}",
+        f"data.test={speech['low_test']}", "loader.batch_seconds=3.4", "trainer.max_epochs=2", "optimizer.lr=0.01",
+    ]  # fmt: skip
+    loader = Loader(3.4).training(read_manifest(speech["low_validation"])[0], AudioReader(16000))
+    assert len(loader) % 2 == 1 and len({len(batch) for batch in loader.batch_sampler}) > 1
+    innertune("pretrain", *options, "+trainer.accumulate_grad_batches=2", f"output={tmp_path / 'one'}")
+    status, _, err = end(start(tmp_path, "pretrain", "trainer=ddp", *options, f"output={tmp_path / 'two'}"))
+    assert status == 0, err
+    one, two = (load_model(str(tmp_path / name)).model.state_dict() for name in ("one", "two"))
+    for name, weights in one.items():
+        torch.testing.assert_close(two[name], weights, rtol=0, atol=1e-6)
+
+
 def test_a_transformer_with_layerdrop_trains_and_its_frozen_layers_stay(wav2vec2, speech, tmp_path):
     status, out, err = end(start(
         tmp_path, "adapt", *TRAIN_ONLY, "trainer=ddp", "model=hf_ctc", f"model.pretrained={wav2vec2}",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import torch
 
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
-from adapt.training.fit import spent
+from adapt.training.checkpoints import spent
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +59,7 @@ def test_killed_twice_ends_the_same(options, uninterrupted, tmp_path):
             assert history["rows"][-1]["seconds"] < history["spent"] < time.perf_counter() - began
             history["spent"] = 1000.0
             torch.save(kept, last)
+            last.with_name("last.ckpt.sha256").unlink()  # as beside a checkpoint of an earlier version
         assert epoch == 2 or spent(last.parent) > 1000
         with pytest.raises(InputError, match="not finished"):
             load_model(str(folder))
@@ -105,7 +107,10 @@ def test_overwriting_deletes_checkpoints_through_a_link_and_starts_from_the_firs
     first = json.loads((run / "metrics.json").read_text())
     assert set(json.loads((run / "card.json").read_text())["files"]) == {
         f"{path.relative_to(run)}{'/' if path.is_dir() else ''}" for path in run.rglob("*") if not path.is_symlink()
-    } | {"checkpoints/last.ckpt", "checkpoints/best.ckpt"}
+    } | {f"checkpoints/{path.name}" for path in (tmp_path / "disk").iterdir()}
+    assert {"last.ckpt", "last.ckpt.sha256", "best.ckpt", "best.ckpt.sha256", "start.json"} <= {
+        path.name for path in (tmp_path / "disk").iterdir()
+    }
     innertune("adapt", *short, "overwrite=true", "tuning=head")
     second = json.loads((run / "metrics.json").read_text())
     assert second["weights"]["trained"] < first["weights"]["trained"]
@@ -154,3 +159,20 @@ def test_killed_after_stopping_early_does_not_train_on(options, innertune, tmp_p
     innertune("adapt", *options, "resume=true")
     assert load_model(str(folder)).fingerprint == weights
     assert len(json.loads((folder / "metrics.json").read_text())["history"]) == rows
+
+
+def test_a_base_that_apply_changed_is_refused(options, innertune, tmp_path, base):
+    """The run used to continue: its frozen weights were those of neither base."""
+    given = [own for own in options if not own.startswith("model.pretrained")]
+    own_base = shutil.copytree(base, tmp_path / "base")
+    short = [*given, f"model.pretrained={own_base}", "trainer.max_epochs=2", "tuning=head"]
+    other = innertune("adapt", *short, f"output={tmp_path / 'other'}")
+    run = innertune("adapt", *short, f"output={tmp_path / 'run'}")
+    for name in ("metrics.json", "card.json"):
+        (run / name).unlink()
+    innertune("apply", f"adaptation={other}", f"to={own_base}")
+    with pytest.raises(InputError, match=r"base '.*' was changed after the run .* was started: .*`innertune remove`"):
+        innertune("adapt", *short, f"output={run}", "resume=true")
+    innertune("remove", f"from={own_base}")
+    innertune("adapt", *short, f"output={run}", "resume=true")
+    assert load_model(str(run)).fingerprint == load_model(str(other)).fingerprint

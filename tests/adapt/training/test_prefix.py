@@ -341,3 +341,22 @@ def test_processes_store_a_share_each(speech, base, tmp_path):
     for key in pairs:
         (length, (one,)), (other_length, (other,)) = alone[key], both[key]
         assert length == other_length and torch.equal(one, other)
+
+
+def test_a_bit_that_flips_in_a_stored_output_is_noticed(speech, base, tmp_path):
+    model = load_model(str(base)).model
+    freeze_all_but(model, [name for name, _ in model.named_parameters() if name.startswith(model.head)])
+    examples, loader = read_manifest(speech["high_validation"])[0][:3], Loader(2.0)
+    pairs = [(number, 1.0) for number in range(len(examples))]
+    prefix = Prefix(model, find_cut(model), next(iter(loader.once(examples, model.reader, pairs))))
+    stored = store(prefix, examples, pairs, loader, tmp_path, "train")
+    path = next(path for path, _, size in stored.files if size)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    read = 0
+    with pytest.raises(InputError, match="train-0-0' was changed or damaged after it was written"):
+        for pair in pairs:
+            stored[pair]
+            read += 1
+    assert read < len(pairs)

@@ -1,7 +1,10 @@
 """Downloads are complete or resumed; wrong checksums and damaged or unsafe archives are refused."""
 
+import bz2
+import gzip
 import hashlib
 import io
+import lzma
 import subprocess
 import sys
 import tarfile
@@ -202,3 +205,90 @@ def test_recipes_import_nothing_heavy() -> None:
     root = Path(__file__).parents[4]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def five_files(path: Path, mode: str) -> Path:
+    with tarfile.open(path, mode) as archive:
+        for number in range(5):
+            entry = tarfile.TarInfo(f"corpus/{number}.txt")
+            entry.size = 700
+            archive.addfile(entry, io.BytesIO(bytes([65 + number]) * 700))
+    return path
+
+
+def header_of(data: bytes, number: int) -> int:
+    return data.index(f"corpus/{number}.txt".encode())
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
+def test_a_whole_tar_is_unpacked(tmp_path: Path, mode: str) -> None:
+    unpack(five_files(tmp_path / "a.tar", mode), tmp_path / "place", "corpus")
+    assert names(tmp_path / "place") == [f"{number}.txt" for number in range(5)]
+
+
+@pytest.mark.parametrize("way", ["third header", "third header zeroed", "cut at a header", "cut in a file", "no end"])
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
+def test_a_damaged_tar_is_no_whole_folder(tmp_path: Path, way: str, mode: str) -> None:
+    """`tarfile` takes a damaged header for the end: 2 of 5 files used to be unpacked as the whole corpus."""
+    data = five_files(tmp_path / "whole.tar", "w").read_bytes()
+    at = header_of(data, 2)
+    end = header_of(data, 4) + 512 + 1024
+    damaged = {
+        "third header": data[: at + 100] + b"\xff\xff\xff" + data[at + 103 :],
+        "third header zeroed": data[:at] + bytes(512) + data[at + 512 :],
+        "cut at a header": data[:at],
+        "cut in a file": data[: at + 600],
+        "no end": data[:end],
+    }[way]
+    pack = {"w": bytes, "w:gz": gzip.compress, "w:bz2": bz2.compress, "w:xz": lzma.compress}[mode]
+    (tmp_path / "a.tar").write_bytes(pack(damaged))
+    with pytest.raises(InputError, match="a.tar' is damaged .*download it again"):
+        unpack(tmp_path / "a.tar", tmp_path / "place", "corpus")
+    assert names(tmp_path) == ["a.tar", "whole.tar"]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.98])
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+def test_a_flipped_bit_in_a_compressed_tar_is_noticed(tmp_path: Path, mode: str, share: float) -> None:
+    data = bytearray(five_files(tmp_path / "a.tar", mode).read_bytes())
+    data[int(share * len(data))] ^= 8
+    (tmp_path / "a.tar").write_bytes(data)
+    with pytest.raises(InputError, match="a.tar' is damaged"):
+        unpack(tmp_path / "a.tar", tmp_path / "place", "corpus")
+    assert names(tmp_path) == ["a.tar"]
+
+
+def zipped(path: Path, method: int = zipfile.ZIP_DEFLATED) -> bytearray:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for number in range(3):
+            archive.writestr(f"corpus/{number}.txt", "a" * 900)
+    return bytearray(path.read_bytes())
+
+
+def test_a_zip_of_an_unknown_method_is_refused(tmp_path: Path) -> None:
+    data = zipped(tmp_path / "a.zip")
+    for mark, place in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
+        data[data.index(mark) + place] = 99
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(InputError, match="a.zip' cannot be unpacked .*compression method"):
+        unpack(tmp_path / "a.zip", tmp_path / "place", "corpus")
+    data = zipped(tmp_path / "a.zip")
+    for mark, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        data[data.index(mark) + place] |= 1
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(InputError, match="a.zip' cannot be unpacked .*password"):
+        unpack(tmp_path / "a.zip", tmp_path / "place", "corpus")
+    assert names(tmp_path) == ["a.zip"]
+
+
+def test_a_zip_with_fewer_entries_than_it_says_is_refused(tmp_path: Path) -> None:
+    data = zipped(tmp_path / "a.zip")
+    data[data.rindex(b"PK\5\6") + 10] = 4
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(InputError, match="names 4 entries, but there are 3"):
+        unpack(tmp_path / "a.zip", tmp_path / "place", "corpus")
+    data = zipped(tmp_path / "a.zip", zipfile.ZIP_STORED)
+    data[data.index(b"aaa")] ^= 1
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(InputError, match="CRC"):
+        unpack(tmp_path / "a.zip", tmp_path / "place", "corpus")
