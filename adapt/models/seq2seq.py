@@ -35,7 +35,7 @@ def seq2seq_loss(model: Seq2Seq, batch: Batch) -> Tensor:
 
 def seq2seq_terms(model: Seq2Seq, example: Example) -> int:
     """Return how many terms an example has in the mean that `seq2seq_loss` returns: its target tokens."""
-    return len(model.encode(example.text))
+    return len(model.target(example))
 
 
 def references(model: Seq2Seq, examples: Sequence[Example]) -> Tensor:
