@@ -20,6 +20,7 @@ from adapt.corrections.calibrate import calibrate_limits
 from adapt.corrections.collect import collect_protected
 from adapt.corrections.layers import correction_layer
 from adapt.corrections.outcome import Outcome
+from adapt.corrections.overrides import overriding
 from adapt.corrections.paths import default_path, store_path
 from adapt.corrections.support import SupportLimits, unsupported
 from adapt.data.example import Example
@@ -130,22 +131,15 @@ class ModelMemory:
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """Apply the corrections to the model in the block."""
-        model = self.model
+        """Apply the corrections to the model in the block, for the calls of this thread or asyncio task."""
         overrides = {record.facts["before"]: record.facts["text"] for record in self.records() if _is_override(record)}
-        task, is_own = model.task, "task" in vars(model)
-        edits = Edits(model)
+        edits = Edits.of_block(self.model)
         try:
             edits.add(self.memory)
-            if overrides:
-                model.task = replace(task, decode=lambda model, batch: _override(task.decode(model, batch), overrides))
-            yield
+            with overriding(self.model, overrides):
+                yield
         finally:
-            edits.clear()
-            if is_own:
-                model.task = task
-            else:
-                vars(model).pop("task", None)
+            edits.close()
 
     def records(self) -> list[Record]:
         """Return the stored corrections, the oldest first."""
@@ -279,6 +273,3 @@ class ModelMemory:
 def _is_override(record: Record) -> bool:
     return bool(record.facts.get("override") or record.facts.get("hint"))  # "hint" in stores of version 0.1
 
-
-def _override(texts: Sequence[str], overrides: Mapping[str, str]) -> list[str]:
-    return [overrides.get(" ".join(text.split()), text) for text in texts]
