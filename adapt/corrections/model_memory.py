@@ -22,7 +22,9 @@ from adapt.corrections.layers import correction_layer
 from adapt.corrections.outcome import Outcome
 from adapt.corrections.overrides import overriding
 from adapt.corrections.paths import default_path, store_path
+from adapt.corrections.stored import check_records, protected_rows
 from adapt.corrections.support import SupportLimits, unsupported
+from adapt.corrections.verify import check_layer
 from adapt.data.example import Example
 from adapt.data.kinds import from_row, input_exists, to_row, with_text
 from adapt.data.loader import Batch, Loader, collate
@@ -67,11 +69,13 @@ class ModelMemory:
     def __init__(self, loaded: Loaded, store: CorrectionStore) -> None:
         self.model: Model = loaded.model
         self.store = store
+        check_layer(self.model, store.layer, store.path)
         self.memory: Memory = store.memory()
         facts = store.facts
         self.limits = SupportLimits.from_facts(facts)
         self._device = next(self.model.parameters()).device
-        self._protected = [from_row(row) for row in facts["protected"]]
+        checked, _ = protected_rows(facts, store.path)
+        self._protected = [from_row(row) for row in checked]
 
     @classmethod
     def open(cls, loaded: Loaded, path: Path | None = None) -> "ModelMemory":
@@ -114,8 +118,7 @@ class ModelMemory:
             limits = calibrate_limits(model, statistics, strength, examples)
         facts: dict[str, Any] = {
             "model": loaded.reference,
-            "protected": [to_row(one) for one in examples[:: max(1, len(examples) // CHECKED)][:CHECKED]],
-            "examples": len(examples),
+            **protected_facts(examples),
         }
         if limits is not None:
             facts["limits"] = limits.as_dict()
@@ -144,7 +147,7 @@ class ModelMemory:
     def records(self) -> list[Record]:
         """Return the stored corrections, the oldest first."""
         with as_input_errors():
-            return self.store.records()
+            return check_records(self.store.records(), self.store.path)
 
     def undo(self, number: int) -> Record:
         """Remove a correction, and return its record. Raises InputError if no correction has this number."""
@@ -239,7 +242,8 @@ class ModelMemory:
         """Return a message if another correction has the same input, since only one of them can hold; otherwise ""."""
         row = to_row(with_text(example, ""))
         for record in self.records():
-            if record.bytes and to_row(with_text(from_row(record.facts["example"]), "")) == row:
+            known = record.facts.get("example") if record.bytes else None
+            if known is not None and to_row(with_text(from_row(known), "")) == row:
                 return (
                     f"correction {record.number} of the same input gives '{record.facts['text']}', and only one of "
                     f"them can hold. Remove it first: innertune corrections undo {record.number}."
@@ -268,6 +272,16 @@ class ModelMemory:
     def protected_examples(self) -> list[Example]:
         """Return the stored protected examples whose audio still exists."""
         return [example for example in self._protected if input_exists(example)]
+
+
+def protected_facts(examples: Sequence[Example]) -> dict[str, Any]:
+    """Return what a store keeps of protected examples: those to check after each correction, and the others."""
+    checked = range(0, len(examples), max(1, len(examples) // CHECKED))[:CHECKED]
+    return {
+        "protected": [to_row(examples[number]) for number in checked],
+        "others": [to_row(one) for number, one in enumerate(examples) if number not in checked],
+        "examples": len(examples),
+    }
 
 
 def _is_override(record: Record) -> bool:

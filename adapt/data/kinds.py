@@ -38,7 +38,8 @@ def to_row(example: Example) -> dict[str, Any]:
         return {"source": example.source, "target": example.target}
     if isinstance(example, Utterance):
         audio = str(example.audio_filepath.absolute())
-        return {"audio": audio, "text": example.text, "offset": example.offset, "duration": example.duration}
+        row = {"audio": audio, "text": example.text, "offset": example.offset, "duration": example.duration}
+        return row if example.speaker is None else {**row, "speaker": example.speaker}
     raise InputError(f"{example.name}: audio in memory cannot be stored. Write it to a file and pass the file.")
 
 
@@ -46,4 +47,5 @@ def from_row(row: Mapping[str, Any]) -> Example:
     """Return the example for a row that `to_row` made."""
     if "source" in row:
         return Pair(row["source"], row["target"])
-    return Utterance(Path(row["audio"]), row["text"], offset=row["offset"], duration=row["duration"])
+    times = {"offset": row["offset"], "duration": row["duration"]}
+    return Utterance(Path(row["audio"]), row["text"], speaker=row.get("speaker"), **times)
