@@ -69,8 +69,7 @@ def _examples(cfg: DictConfig, loaded: Loaded) -> list[Example]:
         given, other, usage = sentence, speech, "translates: give source=... and target=..."
     if None in given or other != (None, None):
         raise InputError(f"'{loaded.reference}' {usage}, as it should be, or file=FILE.jsonl with many corrections.")
-    speaker = None if cfg.speaker is None else str(cfg.speaker)
-    return [correction(loaded.model, str(given[0]), str(given[1]), speaker)]
+    return [correction(loaded.model, str(given[0]), str(given[1]), None if cfg.speaker is None else str(cfg.speaker))]
 
 
 def _strength(cfg: DictConfig) -> float | None:

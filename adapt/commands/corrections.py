@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from adapt.build import build
 from adapt.corrections import manage
-from adapt.corrections.evaluate import evaluate_memory
+from adapt.corrections.evaluate import evaluate_memory, format_evaluation
 from adapt.corrections.forget import forget
 from adapt.corrections.paths import store_path
 from adapt.errors import InputError
@@ -56,7 +56,8 @@ def main(cfg: DictConfig) -> None:
                 "still be removed there.", count, folder.absolute(),
             )  # fmt: skip
         case "evaluate":
-            _evaluate(loaded, path)
+            for line in format_evaluation(evaluate_memory(manage.open_memory(loaded, path))):
+                log.info("%s", line)
         case _:
             raise InputError(f"action={cfg.action}: expected one of {', '.join(ACTIONS)}.")
 
@@ -81,16 +82,6 @@ def _list(loaded: Loaded, path: Path) -> None:
         print_corrections(records, f"{loaded.reference}: corrections in {path}")
     else:
         log.info("%s: no corrections in %s.", loaded.reference, path)
-
-
-def _evaluate(loaded: Loaded, path: Path) -> None:
-    found = evaluate_memory(manage.open_memory(loaded, path))
-    for held, how in ((found.held, "alone"), (found.held_in_batches, "in batches")):
-        lost = [number for number, holds in zip(found.numbers, held, strict=True) if not holds]
-        more = f"; lost: {', '.join(map(str, lost))}" if lost else ""
-        log.info("%d of %d corrections hold, decoded %s%s.", sum(held), len(held), how, more)
-    if found.protected:
-        log.info("%d of %d protected answers are unchanged.", found.protected_unchanged, found.protected)
 
 
 def _number(cfg: DictConfig) -> int:

@@ -40,7 +40,7 @@ def evaluate_memory(memory: ModelMemory) -> MemoryEvaluation:
     known = [(record, example_of(record.facts)) for record in memory.records()]
     records = [record for record, example in known if example is not None]
     if not records:
-        raise InputError("There is no correction whose input is known and still exists.")
+        raise InputError("There is no correction whose input still exists.")
     examples = [example for _, example in known if example is not None]
     texts = [record.facts["text"] for record in records]
     protected = memory.protected_examples()
@@ -60,3 +60,15 @@ def evaluate_memory(memory: ModelMemory) -> MemoryEvaluation:
         protected=len(protected),
         protected_unchanged=sum(one == other for one, other in zip(answers, unmodified, strict=True)),
     )
+
+
+def format_evaluation(found: MemoryEvaluation) -> list[str]:
+    """Describe an evaluation, a sentence per line."""
+    lines: list[str] = []
+    for held, how in ((found.held, "alone"), (found.held_in_batches, "in batches")):
+        lost = [number for number, holds in zip(found.numbers, held, strict=True) if not holds]
+        more = f"; lost: {', '.join(map(str, lost))}" if lost else ""
+        lines.append(f"{sum(held)} of {len(held)} corrections hold, decoded {how}{more}.")
+    if found.protected:
+        lines.append(f"{found.protected_unchanged} of {found.protected} protected answers are unchanged.")
+    return lines

@@ -84,7 +84,7 @@ def forget(
 
 
 def _matches(row: Facts | None, speaker: str | None, file: Path | str | None) -> bool:
-    if row is None:
+    if not row:
         return False
     if speaker is not None and row.get("speaker") == speaker:
         return True

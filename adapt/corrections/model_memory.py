@@ -243,7 +243,7 @@ class ModelMemory:
         row = to_row(with_text(example, ""))
         for record in self.records():
             known = record.facts.get("example") if record.bytes else None
-            if known is not None and to_row(with_text(from_row(known), "")) == row:
+            if known and to_row(with_text(from_row(known), "")) == row:
                 return (
                     f"correction {record.number} of the same input gives '{record.facts['text']}', and only one of "
                     f"them can hold. Remove it first: innertune corrections undo {record.number}."

@@ -46,7 +46,7 @@ def protected_rows(facts: Facts, place: Path | str) -> tuple[list[Facts], list[F
 def example_of(facts: Facts) -> Example | None:
     """Return the corrected example, without its text; None if the store does not know it, or its file is missing."""
     row = facts.get("example")
-    example = None if row is None else from_row(row)
+    example = from_row(row) if row else None
     return example if example is not None and input_exists(example) else None
 
 
@@ -56,7 +56,7 @@ def without_names(facts: Facts) -> Facts:
     Texts stay: those that the model gives, and the sentences that it translates.
     """
     kept = {name: value for name, value in facts.items() if name in _KEPT}
-    if "example" in facts:
+    if facts.get("example"):
         kept |= {"example": row for row in [_text_only(facts["example"])] if row}
     if "protected" in facts:
         kept["protected"] = [row for row in map(_text_only, facts["protected"]) if row]
@@ -71,7 +71,7 @@ def _problem(facts: Facts) -> str:
     for name in ("before", "text"):
         if not isinstance(facts.get(name), str):
             return f"it has no {name}"
-    return _row_problem(facts["example"]) if "example" in facts else ""
+    return _row_problem(facts["example"]) if facts.get("example") else ""
 
 
 def _row_problem(row: Any) -> str:

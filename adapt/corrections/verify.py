@@ -1,6 +1,6 @@
 """Verify corrections that come from a file, before they are stored: the model must give what they say."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -62,13 +62,13 @@ def verify(loaded: Loaded, contents: Contents, place: Path | str) -> None:
         if one.entry is None or example is None:
             continue
         text = one.facts["text"]
-        answers = [_answers(model, memory, [example])[0] for memory in (together,)]
-        if answers[0] != text:
-            answers += _answers(model, _memory(contents, {one.number: one.entry}), [example])
-        if answers[-1] != text:
+        answer = _answer(model, together, example)
+        if answer != text:
+            answer = _answer(model, _memory(contents, {one.number: one.entry}), example)
+        if answer != text:
             raise InputError(
                 f"Nothing was imported: correction {one.number} in '{place}' does not give its text '{text}', but "
-                f"'{answers[-1]}'. The file is damaged, or was changed."
+                f"'{answer}'. The file is damaged, or was changed."
             )
     protected = [one for one in map(from_row, checked) if input_exists(one)]
     if entries and len(protected) >= _FEWEST:
@@ -91,7 +91,6 @@ def _memory(contents: Contents, entries: Mapping[int, Entry]) -> Memory:
     return memory
 
 
-def _answers(model: Model, memory: Memory, examples: Sequence[Example]) -> list[str]:
+def _answer(model: Model, memory: Memory, example: Example) -> str:
     with intervene(model, memory):
-        answers = decode_examples(model, model.task, examples, _ALONE)
-    return [model.task.normalise(text) for text in answers]
+        return model.task.normalise(decode_examples(model, model.task, [example], _ALONE)[0])

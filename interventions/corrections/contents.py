@@ -152,13 +152,19 @@ def _contents(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Conte
         number = checked_number(row["number"])
         stored = prefixes.get(str(number))
         entry = None if stored is None else entry_from(stored, memory.protected)
-        corrections.append(Correction(number, *checked_texts(row["made"], row["author"]), row["facts"], entry))
-        to_json(dict(row["facts"]))
+        made, author = checked_texts(row["made"], row["author"])
+        corrections.append(Correction(number, made, author, _checked_facts(row["facts"]), entry))
     if len({one.number for one in corrections}) < len(corrections):
         raise ValueError("two corrections have the same number")
-    facts = dict(header["memory"]["facts"])
-    to_json(facts)
+    facts = _checked_facts(header["memory"]["facts"])
     return Contents(header["fingerprint"], memory, facts, tuple(corrections), "checksum" in header)
+
+
+def _checked_facts(facts: Any) -> Facts:
+    if not isinstance(facts, dict):
+        raise TypeError(f"expected facts as a JSON object, got {type(facts).__name__}")
+    to_json(cast(Facts, facts))
+    return cast(Facts, facts)
 
 
 def checked_number(number: Any) -> int:

@@ -25,7 +25,7 @@ from interventions.files import FileError, site_from_json, site_to_json
 _XZ = b"\xfd7zXZ"  # the first bytes of lzma's output
 _DICTIONARY = 256 << 20  # bytes of memory that lzma may take
 LARGEST_ENTRY = 64 << 20  # bytes of an unpacked correction: about an hour of speech at a small layer
-_LARGEST_SAMPLE = 256 << 20  # bytes of a memory's tensors other than the second moments
+_LARGEST_SAMPLE = 64 << 20  # bytes of a memory's tensors other than the second moments
 _OLD_LEVELS = 256  # quantisation levels of formats 1 and 2
 _PROTECTED = ("input_step", "value_step", "second", "projection", "offset", "sample")
 ENTRY = ("inputs", "values", "targets", "radii")
