@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from interventions.ablate import Ablate
     from interventions.bits import changed_bits, fingerprint
+    from interventions.blocks import OtherThreadError
     from interventions.capture import Activations, capture
     from interventions.clamp import Clamp, Scale, Set
     from interventions.erase import Erase, EraseFitter
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "ablate": ("Ablate",),
     "bits": ("changed_bits", "fingerprint"),
+    "blocks": ("OtherThreadError",),
     "capture": ("Activations", "capture"),
     "clamp": ("Clamp", "Scale", "Set"),
     "erase": ("Erase", "EraseFitter"),
@@ -106,6 +108,7 @@ __all__ = [
     "MeanDifference",
     "Neurons",
     "NeverRanError",
+    "OtherThreadError",
     "PROMPT",
     "PairPCA",
     "Patch",

@@ -5,12 +5,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
+from interventions.blocks import hooked
 from interventions.hooks import (
     Lengths,
     NeverRanError,
-    forget_compiled,
     hidden_state,
     module_at,
     units_last,
@@ -31,6 +30,8 @@ def capture(
 ) -> Generator["Activations", None, None]:
     """Capture the activations of sites while the model runs in the block, units last: `(batch, time, units)`.
 
+    The block captures the calls of the thread or asyncio task that opened it, as `intervene` edits them.
+
     Args:
         model: the model that runs in the block.
         sites: one site, or several.
@@ -47,24 +48,18 @@ def capture(
     Raises:
         ValueError: If a site is not in the model, or its activations do not have the shape that the site declares.
         NeverRanError: If the block ended without an error and a site never ran.
+        OtherThreadError: In a thread that calls the model without a block of its own.
     """
     sites = [sites] if isinstance(sites, Site) else list(sites)
     activations = Activations(sites)
     ran: set[str] = set()
     modules = [(module_at(model, site), site) for site in sites]
-    handles: list[RemovableHandle] = []
-    forget_compiled()
-    try:
-        for module, site in modules:
-            store = reduce or activations.add
-            handles.append(module.register_forward_hook(_hook(site, store, ran, lengths, grad, reduce is None)))
+    store, copy = reduce or activations.add, reduce is None
+    with hooked(model, "capture", [(module, _hook(site, store, ran, lengths, grad, copy)) for module, site in modules]):
         yield activations
         silent = [site.name for site in sites if site.name not in ran]
         if silent:
             raise NeverRanError(f"Nothing was captured at '{silent[0]}': the model did not call it within the block.")
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class Activations:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -24,11 +25,15 @@ class FileError(ValueError):
 
 
 @contextmanager
-def atomic(path: Path | str) -> Generator[Path, None, None]:
+def atomic(path: Path | str, private: bool = False) -> Generator[Path, None, None]:
     """Yield a temporary path next to `path`, and rename it to `path` if the block succeeds.
 
     Even if the process is killed, `path` is either the complete old file or the complete new one. A file named
     `.NAME.XXXX.part` may then remain, which nothing reads.
+
+    Args:
+        path: the file to write.
+        private: let only the owner read the file (0600).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,11 +45,45 @@ def atomic(path: Path | str) -> Generator[Path, None, None]:
         yield part
         with open(part, "rb+") as file:
             os.fsync(file.fileno())
-        part.chmod(0o666 & ~_umask())  # mkstemp creates files that only their owner can read
+        if not private:
+            part.chmod(0o666 & ~_umask())  # mkstemp creates files that only their owner can read
         part.replace(path)
-        _sync_folder(path.parent)
+        _sync(path.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path | str, private: bool = False) -> Generator[Path, None, None]:
+    """Yield a temporary folder next to `path`, and rename it to `path` if the block succeeds.
+
+    Even if the process is killed, `path` is either missing or complete. A folder named `.NAME.XXXX.part`, which only
+    its owner can read, may then remain.
+
+    Args:
+        path: a folder that does not exist, or is empty.
+        private: let only the owner read the folder (0700).
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    try:
+        yield part
+        for place in (*part.rglob("*"), part):
+            _sync(place)
+        if not private:
+            part.chmod(0o777 & ~_umask())  # mkdtemp creates folders that only their owner can read
+        part.replace(path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def private_folder(path: Path) -> None:
+    """Create a folder, and those above it, that only their owner can read (0700). Existing ones stay as they are."""
+    if not path.is_dir():
+        private_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
 
 
 def write_tensors(path: Path | str, kind: str, header: Mapping[str, Any], tensors: Mapping[str, "Tensor"]) -> None:
@@ -61,15 +100,20 @@ def write_tensors(path: Path | str, kind: str, header: Mapping[str, Any], tensor
     """
     from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 
-    try:
-        metadata = json.dumps({**header, "format": FORMAT, "kind": kind}, ensure_ascii=False, allow_nan=False)
-        metadata = metadata.encode("utf-8", "backslashreplace").decode()  # a path may hold what UTF-8 lacks
-    except TypeError as error:
-        raise ValueError(f"JSON cannot represent the header of {kind}: {error}.") from None
+    metadata = metadata_of(kind, header)
     # safetensors refuses views and tensors that share memory.
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic(path) as part:
-        save_file(copies, part, metadata={_KEY: metadata})
+        save_file(copies, part, metadata=metadata)
+
+
+def metadata_of(kind: str, header: Mapping[str, Any]) -> dict[str, str]:
+    """Return the metadata of a safetensors file with a header. Raises ValueError if JSON cannot represent it."""
+    try:
+        text = json.dumps({**header, "format": FORMAT, "kind": kind}, ensure_ascii=False, allow_nan=False)
+    except TypeError as error:
+        raise ValueError(f"JSON cannot represent the header of {kind}: {error}.") from None
+    return {_KEY: text.encode("utf-8", "backslashreplace").decode()}  # a path may hold what UTF-8 lacks
 
 
 def read_tensors(path: Path | str, kind: str) -> tuple[dict[str, Any], dict[str, "Tensor"]]:
@@ -88,7 +132,7 @@ def read_tensors(path: Path | str, kind: str) -> tuple[dict[str, Any], dict[str,
             metadata: dict[str, str] = file.metadata() or {}
             header = json.loads(metadata.get(_KEY, "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, ValueError, RecursionError, OSError) as error:  # json raises ValueError
+    except (SafetensorError, ValueError, RecursionError, OSError) as error:
         raise FileError(f"'{path}' is not a complete safetensors file ({error}). Write or copy it again.") from None
     if not isinstance(header, dict):
         raise FileError(f"'{path}' was expected to contain {kind}, but innertune did not write it.")
@@ -147,8 +191,8 @@ def _umask() -> int:
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from interventions.hooks import NeverRanError, forget_compiled, hidden_state, module_at, units_last, with_hidden
+from interventions.blocks import hooked
+from interventions.hooks import NeverRanError, hidden_state, module_at, units_last, with_hidden
 from interventions.sites import Site
 
 ReduceGradient = Callable[[Site, Tensor, Tensor], None]
@@ -41,14 +41,11 @@ def capture_gradients(
     waiting: dict[str, Tensor] = {}
     ran: set[str] = set()
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    handles: list[RemovableHandle] = []
-    forget_compiled()
+    hooks = [(module, _hook(site, waiting, ran, reduce)) for module, site in modules]
     try:
         for parameter in trainable:
             parameter.requires_grad_(False)
-        for module, site in modules:
-            handles.append(module.register_forward_hook(_hook(site, waiting, ran, reduce)))
-        with torch.enable_grad():
+        with hooked(model, "capture_gradients", hooks), torch.enable_grad():
             yield
         silent = [site.name for site in sites if site.name not in ran]
         if silent:
@@ -58,8 +55,6 @@ def capture_gradients(
                 x = waiting.pop(site.name)
                 reduce(site, x, torch.zeros_like(x))
     finally:
-        for handle in handles:
-            handle.remove()
         for parameter in trainable:
             parameter.requires_grad_(True)
 

@@ -10,17 +10,31 @@
 
 Both register forward hooks: at the sites' modules, and at the model to check that everything ran. Parameters, modes and
 other hooks are left alone. Existing hooks run first, so blocks nest: an inner block sees the results of the outer one.
+
+A block edits the calls of the thread or asyncio task that opened it (`interventions/blocks.py`), so threads can each
+open a block on one model. `Edits` edit the calls of all threads; change them while no other thread calls the model.
+Copies of a model (`copy.deepcopy`) are without interventions, and a model with interventions cannot be pickled.
 """
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_dynamo_compiling
 from torch.utils.hooks import RemovableHandle
 
+from interventions.blocks import (
+    Block,
+    open_blocks,
+    refuse_pickling,
+    registering,
+    remove_after_copying,
+    temporary,
+)
 from interventions.hooks import (
     Lengths,
     NeverRanError,
@@ -38,6 +52,7 @@ from interventions.sites import Site
 
 # LayerDrop skips layers at random in training; at usual rates it never skips a layer this many times in a row.
 _PATIENCE = 30
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @contextmanager
@@ -46,7 +61,9 @@ def intervene(
 ) -> Generator["Edits", None, None]:
     """Apply interventions to everything that the model computes in the block, and yield them as `Edits`.
 
-    Several interventions at one site apply in the order given, each to the result of the one before.
+    Several interventions at one site apply in the order given, each to the result of the one before. The block edits
+    the calls of the thread or asyncio task that opened it. Another thread that calls the model must open a block of its
+    own; `with intervene(model):` is the model as it is.
 
     Args:
         model: the model to edit.
@@ -57,14 +74,15 @@ def intervene(
     Raises:
         ValueError: If a site is not in the model, or its activations do not have the shape that the site declares.
         NeverRanError: If the model, or the whole block, ran without an intervention being applied.
+        OtherThreadError: In a thread that calls the model without a block of its own.
     """
-    edits = Edits(model, lengths)
+    edits = Edits.of_block(model, lengths)
     try:
         edits.add_all({str(number): intervention for number, intervention in enumerate(interventions)})
         yield edits
         edits.check()
     finally:
-        edits.clear()
+        edits.close()
 
 
 class Edits:
@@ -81,7 +99,22 @@ class Edits:
         self._entry = _entry_module(model)
         self._active: dict[str, ActiveIntervention] = {}
         self._context = StepContext()
+        self._block: Block | None = None  # None: in all threads
         self._handles: list[RemovableHandle] = []
+
+    @classmethod
+    def of_block(cls, model: nn.Module, lengths: Lengths | None = None) -> "Edits":
+        """Return `Edits` for the calls of this thread or asyncio task only, until they are closed."""
+        edits = cls(model, lengths)
+        edits._block = Block(model, "intervene")
+        edits._block.open()
+        return edits
+
+    def close(self) -> None:
+        """Remove all interventions. The thread that called `of_block` calls this too."""
+        self.clear()
+        if self._block is not None:
+            self._block.close()
 
     @property
     def interventions(self) -> dict[str, Intervention]:
@@ -143,22 +176,23 @@ class Edits:
         after = ActiveIntervention(self._model, replace(before.intervention, strength=float(strength)), self._lengths)
         after.enabled = before.enabled
         for status, old in zip(after.statuses, before.statuses, strict=True):
-            status.ran, status.edited = old.ran or old.reached, status.edited or old.edited
+            status.ran, status.edited = old.ran, status.edited or old.edited
         self._active[name] = after
         self._attach()
 
     def clear(self) -> None:
         """Remove all interventions, which restores the model."""
         self._active = {}
-        self._attach()
+        while self._handles:
+            self._handles.pop().remove()
 
     def check(self) -> None:
         """Raise NeverRanError if an enabled intervention has not edited anything since it was added."""
         for status in self._statuses():
-            if not (status.ran or status.reached):
+            if not status.ran:
                 raise NeverRanError(
                     f"{status.kind} never ran: the model did not call '{status.site.name}' while the intervention was "
-                    "attached. Call the model, or choose a site that it calls."
+                    "attached. Call the model in this thread, or choose a site that it calls."
                 )
             if not status.edited:
                 raise NeverRanError(
@@ -178,6 +212,11 @@ class Edits:
         """Replace our hooks by those of the interventions that are enabled now."""
         while self._handles:
             self._handles.pop().remove()
+        if self._active:
+            with registering:
+                self._register()
+
+    def _register(self) -> None:
         enabled = [active for active in self._active.values() if active.enabled]
         chains: dict[str, list[tuple[Edit, RunStatus]]] = {}
         for active in enabled:
@@ -193,14 +232,16 @@ class Edits:
         if not chains:
             return
         forget_compiled()
+        context, entry = self._context, self._entry
         for chain in chains.values():
-            site, module = chain[0][1].site, chain[0][1].module
-            self._handles.append(module.register_forward_hook(_edit_hook(site, tuple(chain), self._context)))
+            hook = _EditHook(tuple(chain), context, self._block)
+            self._handles.append(chain[0][1].module.register_forward_hook(hook.run))
         if any(active.intervention.timed for active in enabled):
-            begin, end = _step_hooks(self._context)
-            self._handles.append(self._entry.register_forward_pre_hook(begin, with_kwargs=True))
-            self._handles.append(self._entry.register_forward_hook(end, always_call=True))
-        self._handles.append(self._entry.register_forward_hook(_check_hook(self._statuses()), with_kwargs=True))
+            begin, end = (temporary(entry, hook) for hook in _step_hooks(context))
+            self._handles.append(entry.register_forward_pre_hook(begin, with_kwargs=True))
+            self._handles.append(entry.register_forward_hook(end, always_call=True))
+        check = temporary(entry, _check_hook(self._statuses(), context, self._block))
+        self._handles.append(entry.register_forward_hook(check, with_kwargs=True))
 
 
 class ActiveIntervention:
@@ -217,8 +258,8 @@ class ActiveIntervention:
 class RunStatus:
     """Whether an intervention ran at a site.
 
-    `reached`: the site has run since the last check. `ran`: it had run before that check. `edited`: it has run within
-    the scope.
+    `reached`: the site has run since the last check, in compiled code; `StepContext.reached` says so for other calls,
+    by thread. `ran`: it has run. `edited`: it has run within the scope.
     """
 
     __slots__ = ("kind", "site", "module", "scope", "reads_inputs", "ran", "reached", "edited", "missed")
@@ -231,25 +272,46 @@ class RunStatus:
         self.missed = 0
 
 
-def _edit_hook(site: Site, chain: tuple[tuple[Edit, RunStatus], ...], context: StepContext) -> Callable[..., Any]:
-    """Return the hook that edits the activation of a site. It runs in every call, so it does as little as possible."""
-    axis = site.unit_axis
-    reads_inputs = any(status.reads_inputs for _, status in chain)
+class _EditHook:
+    """The hook that edits the activation of a site. It runs in every call, so it does as little as possible."""
 
-    def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
+    __slots__ = ("_chain", "_context", "_block", "_site", "_statuses", "_reads_inputs", "_copied")
+
+    def __init__(
+        self, chain: tuple[tuple[Edit, RunStatus], ...], context: StepContext, block: Block | None, copied: bool = False
+    ) -> None:
+        self._chain, self._context, self._block, self._copied = chain, context, block, copied
+        self._statuses = tuple(status for _, status in chain)
+        self._site = self._statuses[0].site
+        self._reads_inputs = any(status.reads_inputs for status in self._statuses)
+
+    def run(self, module: nn.Module, inputs: Any, output: Any) -> Any:
+        """Return the output with the edited activation, or None to change nothing."""
+        block, context, site = self._block, self._context, self._site
+        if is_dynamo_compiling():  # compiled code cannot tell threads apart
+            for status in self._statuses:
+                status.reached = status.ran = True
+        else:
+            if self._copied or (
+                block is not None and block not in open_blocks.get() and not block.applies_elsewhere(module)
+            ):
+                return None
+            context.reached.update(self._statuses)
+            for status in self._statuses:
+                status.ran = True
+        axis = site.unit_axis
         hidden = output if isinstance(output, Tensor) else hidden_state(output, site)
         x = original = units_last(hidden, site)
-        if reads_inputs:
+        if self._reads_inputs:
             context.inputs = inputs
-        for edit, status in chain:
-            status.reached = True
+        for edit, _ in self._chain:
             x = edit(x, context)
-        if reads_inputs:
+        if self._reads_inputs:
             context.inputs = None  # free their memory
         if x is original:
             return None
         if x.shape != original.shape or x.dtype != original.dtype:
-            kinds = " and ".join(status.kind for _, status in chain)
+            kinds = " and ".join(status.kind for status in self._statuses)
             raise ValueError(
                 f"{kinds} returned {tuple(x.shape)} {x.dtype} for '{site.name}', whose output is "
                 f"{tuple(original.shape)} {original.dtype}, units last. An edit must keep shape and dtype."
@@ -258,7 +320,13 @@ def _edit_hook(site: Site, chain: tuple[tuple[Edit, RunStatus], ...], context: S
             x = x.mT if axis == 1 and x.dim() == 3 else x.movedim(-1, axis)
         return x if hidden is output else with_hidden(output, hidden, x)
 
-    return hook
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_EditHook":
+        copied = _EditHook(self._chain, self._context, self._block, copied=True)
+        remove_after_copying(self._statuses[0].module, copied, memo)
+        return copied
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        refuse_pickling()
 
 
 def _scoped_edit(intervention: Intervention, status: RunStatus, lengths: Lengths | None) -> Edit:
@@ -296,17 +364,17 @@ def _identity(x: Tensor, context: StepContext) -> Tensor:
 
 def _step_hooks(context: StepContext) -> tuple[Callable[..., None], Callable[..., None]]:
     """Return hooks that update the step and position, for the module that `generate` calls at each step."""
-    step = 0
-    before: Tensor | None = None
 
-    def begin(module: nn.Module, inputs: Any, kwargs: Mapping[str, Any]) -> None:
-        nonlocal step, before
+    # A call may have begun with a hook that another thread removes in the meantime, and then passes no keyword
+    # arguments to it.
+    def begin(module: nn.Module, inputs: Any, kwargs: Mapping[str, Any] = _NOTHING) -> None:
         cached, use_cache = _cached_positions(kwargs), kwargs.get("use_cache")
-        step = step + 1 if cached else 0
+        step = context.calls = context.calls + 1 if cached else 0
         # Without a cache, each call of a generation reads one token more than the call before.
         tokens = kwargs.get("decoder_input_ids", kwargs.get("input_ids")) if use_cache is False else None
+        before = context.tokens
         unknown = before is not None and tokens is not None and _continues(before, tokens, kwargs)
-        before = tokens
+        context.tokens = tokens
         # MusicGen's first call creates the cache that later calls receive.
         context.set(None if unknown else step, cached or 0, cached is not None or use_cache is True)
 
@@ -323,13 +391,20 @@ def _continues(before: Tensor, tokens: Tensor, kwargs: Mapping[str, Any]) -> boo
     return kwargs.get("encoder_outputs") is not None or torch.equal(tokens[:, :-1], before)
 
 
-def _check_hook(statuses: tuple[RunStatus, ...]) -> Callable[..., None]:
+def _check_hook(statuses: tuple[RunStatus, ...], context: StepContext, block: Block | None) -> Callable[..., None]:
     """Return the hook that checks, after a call of the model, that every intervention ran or did not have to run."""
 
-    def check(module: nn.Module, inputs: Any, kwargs: Mapping[str, Any], output: Any) -> None:
+    def check(module: nn.Module, inputs: Any, *rest: Any) -> None:
+        if len(rest) < 2:  # another thread has removed the hook
+            return
+        kwargs: Mapping[str, Any] = rest[0]
+        compiling = is_dynamo_compiling()
+        if block is not None and not compiling and block not in open_blocks.get():
+            return
+        reached: Any = () if compiling else context.reached
         for status in statuses:
-            if status.reached:
-                status.reached, status.ran, status.missed = False, True, 0
+            if status.reached or status in reached:
+                status.reached, status.missed = False, 0
             elif status.ran and (_cached_positions(kwargs) or kwargs.get("encoder_outputs") is not None):
                 continue
             elif not module.training or status.missed == _PATIENCE - 1:
@@ -339,6 +414,8 @@ def _check_hook(statuses: tuple[RunStatus, ...]) -> Callable[..., None]:
                 )
             else:
                 status.missed += 1
+        if reached:
+            reached.clear()
 
     return check
 
@@ -351,11 +428,12 @@ def _cached_positions(kwargs: Mapping[str, Any]) -> int | None:
 
 def _entry_module(model: nn.Module) -> nn.Module:
     """Return the module that `generate` calls at each step: a transformers model, or `model` if there is none."""
-    queue = [(model, 0)]
-    for module, depth in queue:
-        kind = type(module)  # looking up attributes of the class is faster than those of a module
-        if hasattr(kind, "prepare_inputs_for_generation") and hasattr(kind, "generate"):
-            return module
-        if depth < 2:
-            queue.extend((child, depth + 1) for child in module.children())
+    level = [model]
+    for _ in range(3):
+        for module in level:
+            kind = type(module)  # looking up attributes of the class is faster than those of a module
+            if hasattr(kind, "prepare_inputs_for_generation") and hasattr(kind, "generate"):
+                return module
+        # Reading `_modules` is faster than `children`, which performs more checks.
+        level = [child for module in level for child in module._modules.values() if child is not None]  # pyright: ignore[reportPrivateUsage]
     return model

@@ -1,6 +1,7 @@
 """Scopes: the generation steps, positions, seconds and examples of a batch that an intervention edits."""
 
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,8 @@ PROMPT = (0, 1)  # the call of `generate` that reads the prompt
 GENERATED = (1, None)  # the calls that read generated tokens
 
 
-class StepContext:
-    """The generation step and position of a call, which the hooks keep up to date.
+class StepContext(threading.local):
+    """The generation step and position of a call, which the hooks keep up to date, in each thread on its own.
 
     Attributes:
         step: 0 in a plain forward pass and in the call of `generate` that reads the prompt, then 1, 2, ... in later
@@ -24,15 +25,22 @@ class StepContext:
         position: position in the sequence of the call's first time step, which equals the length of the cache.
         cached: whether there is a cache, so that a call sees only a part of the sequence.
         inputs: the arguments of the site's module, for interventions with `reads_inputs`; otherwise None.
+        reached: the sites that have run in this call, for the hooks.
+        calls, tokens: the step and the tokens of the call before, for the hooks.
 
     An encoder, which runs once, has step 0 and position 0.
     """
 
-    __slots__ = ("_step", "position", "cached", "inputs")
+    # The values in a thread that has not set others.
+    _step: int | None = 0
+    position: int = 0
+    cached: bool = False
+    inputs: Any = None
+    calls: int = 0
+    tokens: Tensor | None = None
 
-    def __init__(self) -> None:
-        self.inputs: Any = None
-        self.set(0, 0, False)
+    def __init__(self) -> None:  # called in each thread
+        self.reached: set[Any] = set()
 
     def set(self, step: int | None, position: int, cached: bool) -> None:
         """Set the state for the next call. A step of None means that it is unknown."""

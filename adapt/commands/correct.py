@@ -58,6 +58,8 @@ def main(cfg: DictConfig) -> None:
 
 
 def _examples(cfg: DictConfig, loaded: Loaded) -> list[Example]:
+    if cfg.speaker is not None and cfg.audio is None:
+        raise InputError("speaker=... says who speaks in audio=... In a file, each line has its own speaker.")
     if cfg.file is not None:
         return read_corrections(loaded.model, str(cfg.file))
     speech, sentence = (cfg.audio, cfg.text), (cfg.source, cfg.target)
@@ -67,7 +69,7 @@ def _examples(cfg: DictConfig, loaded: Loaded) -> list[Example]:
         given, other, usage = sentence, speech, "translates: give source=... and target=..."
     if None in given or other != (None, None):
         raise InputError(f"'{loaded.reference}' {usage}, as it should be, or file=FILE.jsonl with many corrections.")
-    return [correction(loaded.model, str(given[0]), str(given[1]))]
+    return [correction(loaded.model, str(given[0]), str(given[1]), None if cfg.speaker is None else str(cfg.speaker))]
 
 
 def _strength(cfg: DictConfig) -> float | None:

@@ -1,4 +1,4 @@
-"""List, show, remove, export, import, fold and evaluate the corrections of a model."""
+"""List, show, remove, forget, export, import, fold and evaluate the corrections of a model."""
 
 import json
 import logging
@@ -8,14 +8,15 @@ from omegaconf import DictConfig
 
 from adapt.build import build
 from adapt.corrections import manage
-from adapt.corrections.evaluate import evaluate_memory
+from adapt.corrections.evaluate import evaluate_memory, format_evaluation
+from adapt.corrections.forget import forget
 from adapt.corrections.paths import store_path
 from adapt.errors import InputError
 from adapt.files import user_path
 from adapt.models.loaded import Loaded
 
 log = logging.getLogger(__name__)
-ACTIONS = ("list", "show", "undo", "export", "import", "fold", "evaluate")
+ACTIONS = ("list", "show", "undo", "forget", "export", "import", "fold", "evaluate")
 
 
 def main(cfg: DictConfig) -> None:
@@ -24,6 +25,7 @@ def main(cfg: DictConfig) -> None:
     path = store_path(loaded, str(cfg.corrections))
     if path is None:
         raise InputError("corrections=off selects no corrections. Leave it out, or give a file.")
+    _check_options(cfg)
     match cfg.action:
         case "list":
             _list(loaded, path)
@@ -33,10 +35,15 @@ def main(cfg: DictConfig) -> None:
             print(json.dumps({**shown, "bytes": record.bytes}, indent=2, ensure_ascii=False))
         case "undo":
             record = manage.undo_correction(loaded, _number(cfg), path)
-            log.info("Removed correction %d, '%s'.", record.number, record.facts["text"])
+            log.info("Removed correction %d, '%s'.", record.number, record.facts.get("text", ""))
+        case "forget":
+            numbers = [] if cfg.target is None else [_number(cfg)]
+            forgotten = forget(loaded, path, numbers, cfg.speaker, cfg.file)
+            log.info("Forgot corrections: %s; and %d protected examples. Nothing of them is left in '%s'.",
+                     ", ".join(map(str, forgotten.numbers)) or "none", forgotten.protected, path)  # fmt: skip
         case "export":
             file = _target(cfg, "export FILE.safetensors")
-            log.info("%d corrections: %s", len(manage.export_corrections(loaded, file, path)), file)
+            log.info("%d corrections: %s", len(manage.export_corrections(loaded, file, path, cfg.names)), file)
         case "import":
             file = _target(cfg, "import FILE.safetensors")
             numbers = ", ".join(map(str, manage.import_corrections(loaded, file, path)))
@@ -44,15 +51,28 @@ def main(cfg: DictConfig) -> None:
             log.info("%s", f"Imported corrections: {numbers}." if numbers else present)
         case "fold":
             folder = _target(cfg, "fold FOLDER")
-            count = len(manage.fold_corrections(loaded, folder, path))
+            count = len(manage.fold_corrections(loaded, folder, path, cfg.names))
             log.info(
                 "Folded %d corrections into the weights of the adaptation in %s. Its store has them too, and each can "
                 "still be removed there.", count, folder.absolute(),
             )  # fmt: skip
         case "evaluate":
-            _evaluate(loaded, path)
+            for line in format_evaluation(evaluate_memory(manage.open_memory(loaded, path))):
+                log.info("%s", line)
         case _:
             raise InputError(f"action={cfg.action}: expected one of {', '.join(ACTIONS)}.")
+
+
+def _check_options(cfg: DictConfig) -> None:
+    if not isinstance(cfg.names, bool):
+        raise InputError(f"names must be true or false, got {cfg.names!r}.")
+    if cfg.names and cfg.action not in ("export", "fold"):
+        raise InputError(f"names=true belongs to export and fold, not to {cfg.action}.")
+    given = [key for key in ("speaker", "file") if cfg[key] is not None]
+    if given and cfg.action != "forget":
+        raise InputError(f"{given[0]}=... belongs to forget, not to {cfg.action}.")
+    if cfg.action == "forget" and not given and cfg.target is None:
+        raise InputError("Say what to forget: innertune corrections forget NUMBER, speaker=NAME or file=AUDIO.")
 
 
 def _list(loaded: Loaded, path: Path) -> None:
@@ -63,16 +83,6 @@ def _list(loaded: Loaded, path: Path) -> None:
         print_corrections(records, f"{loaded.reference}: corrections in {path}")
     else:
         log.info("%s: no corrections in %s.", loaded.reference, path)
-
-
-def _evaluate(loaded: Loaded, path: Path) -> None:
-    found = evaluate_memory(manage.open_memory(loaded, path))
-    for held, how in ((found.held, "alone"), (found.held_in_batches, "in batches")):
-        lost = [number for number, holds in zip(found.numbers, held, strict=True) if not holds]
-        more = f"; lost: {', '.join(map(str, lost))}" if lost else ""
-        log.info("%d of %d corrections hold, decoded %s%s.", sum(held), len(held), how, more)
-    if found.protected:
-        log.info("%d of %d protected answers are unchanged.", found.protected_unchanged, found.protected)
 
 
 def _number(cfg: DictConfig) -> int:

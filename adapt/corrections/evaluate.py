@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from adapt.corrections.model_memory import ModelMemory
-from adapt.data.kinds import from_row, input_exists
+from adapt.corrections.stored import example_of
 from adapt.data.loader import Loader
 from adapt.errors import InputError
 from adapt.models.inference import decode_examples
@@ -31,16 +31,17 @@ class MemoryEvaluation:
 def evaluate_memory(memory: ModelMemory) -> MemoryEvaluation:
     """Decode the inputs of all corrections with the corrections, and the protected examples with and without them.
 
-    Inputs whose audio no longer exists are skipped.
+    Inputs whose audio no longer exists, or which a store without names and paths does not know, are skipped.
 
     Raises:
         InputError: If no correction has an input that still exists.
     """
     model = memory.model
-    records = [record for record in memory.records() if input_exists(from_row(record.facts["example"]))]
+    known = [(record, example_of(record.facts)) for record in memory.records()]
+    records = [record for record, example in known if example is not None]
     if not records:
         raise InputError("There is no correction whose input still exists.")
-    examples = [from_row(record.facts["example"]) for record in records]
+    examples = [example for _, example in known if example is not None]
     texts = [record.facts["text"] for record in records]
     protected = memory.protected_examples()
 
@@ -59,3 +60,15 @@ def evaluate_memory(memory: ModelMemory) -> MemoryEvaluation:
         protected=len(protected),
         protected_unchanged=sum(one == other for one, other in zip(answers, unmodified, strict=True)),
     )
+
+
+def format_evaluation(found: MemoryEvaluation) -> list[str]:
+    """Describe an evaluation, a sentence per line."""
+    lines: list[str] = []
+    for held, how in ((found.held, "alone"), (found.held_in_batches, "in batches")):
+        lost = [number for number, holds in zip(found.numbers, held, strict=True) if not holds]
+        more = f"; lost: {', '.join(map(str, lost))}" if lost else ""
+        lines.append(f"{sum(held)} of {len(held)} corrections hold, decoded {how}{more}.")
+    if found.protected:
+        lines.append(f"{found.protected_unchanged} of {found.protected} protected answers are unchanged.")
+    return lines

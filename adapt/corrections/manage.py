@@ -1,6 +1,7 @@
 """List, remove, export, import and fold the corrections of a model."""
 
 import copy
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +10,19 @@ import torch
 
 from adapt.corrections.model_memory import ModelMemory
 from adapt.corrections.paths import store_path
+from adapt.corrections.stored import check_records, without_names
+from adapt.corrections.verify import verify
 from adapt.errors import InputError, as_input_errors
-from adapt.files import exists
+from adapt.files import exists, is_folder
 from adapt.models.adaptation_files import save_adaptation
 from adapt.models.loaded import Loaded
 from adapt.models.state import model_fingerprint
+from interventions.corrections.contents import read_export
 from interventions.corrections.store import CorrectionStore, Record
+from interventions.files import atomic_folder, private_folder
 from interventions.fold import fold
+
+log = logging.getLogger(__name__)
 
 
 def open_store(loaded: Loaded, path: Path | None = None) -> CorrectionStore:
@@ -35,9 +42,14 @@ def open_store(loaded: Loaded, path: Path | None = None) -> CorrectionStore:
 
 
 def list_corrections(loaded: Loaded, path: Path | None = None) -> list[Record]:
-    """Return the records of a model's corrections, the oldest first. Raises InputError as `open_store` does."""
+    """Return the records of a model's corrections, the oldest first.
+
+    Raises:
+        InputError: As `open_store`, or if a correction is damaged.
+    """
     with as_input_errors():
-        return open_store(loaded, path).records()
+        store = open_store(loaded, path)
+        return check_records(store.records(), store.path)
 
 
 def get_correction(loaded: Loaded, number: int, path: Path | None = None) -> Record:
@@ -52,34 +64,49 @@ def undo_correction(loaded: Loaded, number: int, path: Path | None = None) -> Re
         return open_store(loaded, path).remove(number)
 
 
-def export_corrections(loaded: Loaded, file: Path, path: Path | None = None) -> list[Record]:
-    """Write all corrections to a safetensors file, and return their records.
+def export_corrections(loaded: Loaded, file: Path, path: Path | None = None, names: bool = False) -> list[Record]:
+    """Write all corrections to a safetensors file that only its owner can read, and return their records.
+
+    Args:
+        loaded: the model.
+        file: the file to write.
+        path: path of the correction store; None: the default of `store_path`.
+        names: also export who made the corrections, who speaks, and the paths of the audio. With the audio at hand, a
+            correction can be checked when it is imported.
 
     Raises:
         InputError: As `open_store`, or if the file cannot be written.
     """
     with as_input_errors():
         store = open_store(loaded, path)
-        store.export(file)
-        return store.records()
+        records = check_records(store.records(), store.path)
+        store.export(file, None if names else without_names)
+        return records
 
 
 def import_corrections(loaded: Loaded, file: Path, path: Path | None = None) -> list[int]:
     """Import a file that `export_corrections` wrote, and return the numbers of the corrections that are new.
 
+    All of it is imported or nothing. The file must match its checksum, its values must be those of a memory of this
+    model, and each correction whose input exists must give its text.
+
     Raises:
-        InputError: If the file is damaged or belongs to another model, or the store has another layer or other
-            protected inputs.
+        InputError: If the file is damaged, was changed, or belongs to another model, or the store has another layer or
+            other protected inputs.
     """
     path = path or store_path(loaded)
     assert path is not None  # the default path is never "off"
     with as_input_errors():
-        _, numbers = CorrectionStore.load(path, file, loaded.fingerprint)
+        contents = read_export(file, loaded.fingerprint)
+        if not contents.has_checksum:
+            log.info("'%s' has no checksum, because version 0.1 wrote it. Its values were checked.", file)
+        verify(loaded, contents, file)
+        _, numbers = CorrectionStore.insert(path, contents)
     return numbers
 
 
-def fold_corrections(loaded: Loaded, folder: Path, path: Path | None = None) -> Sequence[int]:
-    """Write an adaptation whose weights include the ridge map of all corrections.
+def fold_corrections(loaded: Loaded, folder: Path, path: Path | None = None, names: bool = False) -> Sequence[int]:
+    """Write an adaptation whose weights include the ridge map of all corrections, completely or not at all.
 
     The adaptation gets a copy of the store, so the codebook still applies and each correction can still be removed. A
     folded map has no gate.
@@ -88,6 +115,7 @@ def fold_corrections(loaded: Loaded, folder: Path, path: Path | None = None) -> 
         loaded: the model, which is left unchanged.
         folder: where to write the adaptation.
         path: path of the correction store; None: the default of `store_path`.
+        names: also copy who made the corrections, who speaks, and the paths of the audio.
 
     Returns:
         The numbers of the corrections that were folded.
@@ -96,8 +124,11 @@ def fold_corrections(loaded: Loaded, folder: Path, path: Path | None = None) -> 
         InputError: If the folder has an adaptation already, no correction edits the model, or the layer cannot be
             folded.
     """
-    if exists(folder / "adaptation"):
+    target = folder / "adaptation"
+    if exists(target / "adaptation.json"):
         raise InputError(f"'{folder}' has an adaptation already. Choose another folder.")
+    if exists(target) and (not is_folder(target) or any(target.iterdir())):
+        raise InputError(f"'{target}' exists, but is no adaptation. Choose another folder, or delete it.")
     with as_input_errors():
         store = open_store(loaded, path)
         memory = store.memory(gated=False)
@@ -110,8 +141,11 @@ def fold_corrections(loaded: Loaded, folder: Path, path: Path | None = None) -> 
             raise InputError(str(error)) from None
         fit = memory.corrections.fitted()
         folded = torch.cat([fit.weight, fit.bias[:, None]], 1)
-        store.copy(folder / "adaptation" / "corrections.db", model_fingerprint(model), folded)
-        save_adaptation(folder / "adaptation", loaded, model, corrections=sorted(memory.entries))
+        private_folder(folder)
+        with atomic_folder(target, private=True) as part:
+            strip = None if names else without_names
+            store.copy(part / "corrections.db", model_fingerprint(model), folded, strip)
+            save_adaptation(part, loaded, model, corrections=sorted(memory.entries))
     return sorted(memory.entries)
 
 

@@ -20,8 +20,11 @@ from adapt.corrections.calibrate import calibrate_limits
 from adapt.corrections.collect import collect_protected
 from adapt.corrections.layers import correction_layer
 from adapt.corrections.outcome import Outcome
+from adapt.corrections.overrides import overriding
 from adapt.corrections.paths import default_path, store_path
+from adapt.corrections.stored import check_records, protected_rows
 from adapt.corrections.support import SupportLimits, unsupported
+from adapt.corrections.verify import check_layer
 from adapt.data.example import Example
 from adapt.data.kinds import from_row, input_exists, to_row, with_text
 from adapt.data.loader import Batch, Loader, collate
@@ -66,11 +69,13 @@ class ModelMemory:
     def __init__(self, loaded: Loaded, store: CorrectionStore) -> None:
         self.model: Model = loaded.model
         self.store = store
+        check_layer(self.model, store.layer, store.path)
         self.memory: Memory = store.memory()
         facts = store.facts
         self.limits = SupportLimits.from_facts(facts)
         self._device = next(self.model.parameters()).device
-        self._protected = [from_row(row) for row in facts["protected"]]
+        checked, _ = protected_rows(facts, store.path)
+        self._protected = [from_row(row) for row in checked]
 
     @classmethod
     def open(cls, loaded: Loaded, path: Path | None = None) -> "ModelMemory":
@@ -113,8 +118,7 @@ class ModelMemory:
             limits = calibrate_limits(model, statistics, strength, examples)
         facts: dict[str, Any] = {
             "model": loaded.reference,
-            "protected": [to_row(one) for one in examples[:: max(1, len(examples) // CHECKED)][:CHECKED]],
-            "examples": len(examples),
+            **protected_facts(examples),
         }
         if limits is not None:
             facts["limits"] = limits.as_dict()
@@ -130,27 +134,20 @@ class ModelMemory:
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """Apply the corrections to the model in the block."""
-        model = self.model
+        """Apply the corrections to the model in the block, for the calls of this thread or asyncio task."""
         overrides = {record.facts["before"]: record.facts["text"] for record in self.records() if _is_override(record)}
-        task, is_own = model.task, "task" in vars(model)
-        edits = Edits(model)
+        edits = Edits.of_block(self.model)
         try:
             edits.add(self.memory)
-            if overrides:
-                model.task = replace(task, decode=lambda model, batch: _override(task.decode(model, batch), overrides))
-            yield
+            with overriding(self.model, overrides):
+                yield
         finally:
-            edits.clear()
-            if is_own:
-                model.task = task
-            else:
-                vars(model).pop("task", None)
+            edits.close()
 
     def records(self) -> list[Record]:
         """Return the stored corrections, the oldest first."""
         with as_input_errors():
-            return self.store.records()
+            return check_records(self.store.records(), self.store.path)
 
     def undo(self, number: int) -> Record:
         """Remove a correction, and return its record. Raises InputError if no correction has this number."""
@@ -247,7 +244,8 @@ class ModelMemory:
         """Return a message if another correction has the same input, since only one of them can hold; otherwise ""."""
         row = to_row(with_text(example, ""))
         for record in self.records():
-            if record.bytes and to_row(with_text(from_row(record.facts["example"]), "")) == row:
+            known = record.facts.get("example") if record.bytes else None
+            if known and to_row(with_text(from_row(known), "")) == row:
                 return (
                     f"correction {record.number} of the same input gives '{record.facts['text']}', and only one of "
                     f"them can hold. Remove it first: innertune corrections undo {record.number}."
@@ -278,9 +276,15 @@ class ModelMemory:
         return [example for example in self._protected if input_exists(example)]
 
 
+def protected_facts(examples: Sequence[Example]) -> dict[str, Any]:
+    """Return what a store keeps of protected examples: those to check after each correction, and the others."""
+    checked = range(0, len(examples), max(1, len(examples) // CHECKED))[:CHECKED]
+    return {
+        "protected": [to_row(examples[number]) for number in checked],
+        "others": [to_row(one) for number, one in enumerate(examples) if number not in checked],
+        "examples": len(examples),
+    }
+
+
 def _is_override(record: Record) -> bool:
     return bool(record.facts.get("override") or record.facts.get("hint"))  # "hint" in stores of version 0.1
-
-
-def _override(texts: Sequence[str], overrides: Mapping[str, str]) -> list[str]:
-    return [overrides.get(" ".join(text.split()), text) for text in texts]

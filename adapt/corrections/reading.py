@@ -28,8 +28,14 @@ def read_corrections(model: Model, file: Path | str) -> list[Example]:
     return list(pairs)
 
 
-def correction(model: Model, source: Path | str, text: str) -> Example:
+def correction(model: Model, source: Path | str, text: str, speaker: str | None = None) -> Example:
     """Return one correction as an example: an audio file with its transcript, or a sentence with its translation.
+
+    Args:
+        model: the model.
+        source: the audio file or the sentence.
+        text: what the model should answer.
+        speaker: who speaks in the audio.
 
     Raises:
         InputError: If the audio file does not exist.
@@ -40,7 +46,7 @@ def correction(model: Model, source: Path | str, text: str) -> Example:
     problem = file_problem(audio, "audio file")
     if problem is not None:
         raise InputError(f"{problem[0].upper()}{problem[1:]}.")
-    return Utterance(audio, text)
+    return Utterance(audio, text, speaker=speaker)
 
 
 def read_protected(model: Model, places: Sequence[Path | str]) -> list[Example]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from difflib import SequenceMatcher
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from adapt.data.example import Example
 from adapt.data.kinds import input_exists, with_text
 from adapt.data.loader import Batch, collate
 from adapt.data.pairs import Pair
+from adapt.errors import InputError
 from adapt.models.model import CTCModel, Model
 
 
@@ -35,7 +36,11 @@ class SupportLimits:
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> "SupportLimits":
         """Return the limits among a store's facts, or the defaults for stores of older versions, which have none."""
-        return cls(**facts.get("limits", {}))
+        limits = facts.get("limits", {})
+        known = {name: limits[name] for name in ("cost", "size") if name in limits} if isinstance(limits, dict) else {}
+        if not all(isinstance(one, (int, float)) and 0 < one < inf for one in known.values()):
+            raise InputError(f"The limits of these corrections are {limits}: expected numbers above 0.")
+        return cls(**known)
 
 
 @torch.no_grad()

@@ -40,7 +40,8 @@ def to_row(example: Example) -> dict[str, Any]:
     if isinstance(example, Utterance):
         audio = str(example.audio_filepath.absolute())
         row = {"audio": audio, "text": example.text, "offset": example.offset, "duration": example.duration}
-        return row if example.lang is None else {**row, "lang": example.lang}
+        known = {"lang": example.lang, "speaker": example.speaker}
+        return row | {key: value for key, value in known.items() if value is not None}
     raise InputError(f"{example.name}: audio in memory cannot be stored. Write it to a file and pass the file.")
 
 
@@ -48,5 +49,6 @@ def from_row(row: Mapping[str, Any]) -> Example:
     """Return the example for a row that `to_row` made."""
     if "source" in row:
         return Pair(row["source"], row["target"])
-    where = {"offset": row["offset"], "duration": row["duration"]}
-    return Utterance(Path(row["audio"]), row["text"], lang=row.get("lang"), **where)
+    times = {"offset": row["offset"], "duration": row["duration"]}
+    who = {"lang": row.get("lang"), "speaker": row.get("speaker")}
+    return Utterance(Path(row["audio"]), row["text"], **times, **who)

@@ -29,6 +29,8 @@ _ROWS = ":rows"  # the tensor of row numbers, concatenated in the order of the n
 def save_adaptation(folder: Path, base: Loaded, model: Model, factors: Sequence[Factors] = (), **facts: Any) -> None:
     """Write what differs from the base: `weights.safetensors`, and last `adaptation.json`.
 
+    If the process is killed, there is the whole adaptation, or no `adaptation.json` and this can be done again.
+
     Args:
         folder: The folder to write to.
         base: The base model, before it was adapted.
@@ -45,6 +47,7 @@ def save_adaptation(folder: Path, base: Loaded, model: Model, factors: Sequence[
     changed, rows = _differences({**weights(base.model.net), **merged}, weights(model.net))
     index = {_ROWS: torch.cat(list(rows.values()))} if rows else {}
     stored = {**changed, **index, **factor_tensors(factors)}
+    (folder / "adaptation.json").unlink(missing_ok=True)  # it would not describe the new weights
     with atomic(folder / "weights.safetensors") as part:
         save_file(stored, part)
     write_json(

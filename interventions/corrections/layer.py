@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from interventions.blocks import temporary
 from interventions.hooks import module_at
 from interventions.sites import Site
 
@@ -119,7 +120,8 @@ def layer_inputs(model: nn.Module, layer: AffineLayer) -> Generator[list[Tensor]
         # A copy, because in-place operations may overwrite the inputs.
         collected.append(layer.inputs_last(inputs[0].detach()).clone())
 
-    handle = module_at(model, layer.site).register_forward_pre_hook(hook)
+    module = module_at(model, layer.site)
+    handle = module.register_forward_pre_hook(temporary(module, hook))
     try:
         yield collected
     finally:

@@ -10,10 +10,11 @@ import zlib
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NoReturn, cast
 
 from torch import Tensor
 
+from interventions.corrections.checks import check_entry, check_layer, check_memory
 from interventions.corrections.collection import Entry
 from interventions.corrections.gate import BackgroundStatistics
 from interventions.corrections.layer import AffineLayer
@@ -22,9 +23,12 @@ from interventions.corrections.protect import Protected
 from interventions.files import FileError, site_from_json, site_to_json
 
 _XZ = b"\xfd7zXZ"  # the first bytes of lzma's output
+_DICTIONARY = 256 << 20  # bytes of memory that lzma may take
+LARGEST_ENTRY = 64 << 20  # bytes of an unpacked correction: about an hour of speech at a small layer
+_LARGEST_SAMPLE = 64 << 20  # bytes of a memory's tensors other than the second moments
 _OLD_LEVELS = 256  # quantisation levels of formats 1 and 2
 _PROTECTED = ("input_step", "value_step", "second", "projection", "offset", "sample")
-_ENTRY = ("inputs", "values", "targets", "radii")
+ENTRY = ("inputs", "values", "targets", "radii")
 _OLD_NAMES = {"targets": "pulls"}  # in format 3
 _BACKGROUND = ("axes", "centre", "mean", "deviation", "rows")  # stored as gate.NAME, if the layer can have a gate
 
@@ -45,6 +49,13 @@ def memory_tensors(protected: Protected) -> dict[str, Tensor]:
     return tensors
 
 
+def layer_from(header: Mapping[str, Any]) -> AffineLayer:
+    """Return the layer of a memory. Raises KeyError, TypeError or ValueError if the header does not describe one."""
+    layer = AffineLayer(**header["layer"] | {"site": site_from_json(header["layer"]["site"])})
+    check_layer(layer)
+    return layer
+
+
 def memory_from(
     header: Mapping[str, Any], tensors: Mapping[str, Tensor], folded: Tensor | None, gated: bool = True
 ) -> Memory:
@@ -55,8 +66,11 @@ def memory_from(
         tensors: the tensors by name.
         folded: see `Memory`.
         gated: see `Memory.new`.
+
+    Raises:
+        KeyError, TypeError, ValueError: If the data do not describe a memory.
     """
-    layer = AffineLayer(**header["layer"] | {"site": site_from_json(header["layer"]["site"])})
+    layer = layer_from(header)
     background = None
     if f"gate.{_BACKGROUND[0]}" in tensors:
         background = BackgroundStatistics(*(tensors[f"gate.{name}"] for name in _BACKGROUND))
@@ -64,30 +78,35 @@ def memory_from(
     protected = Protected(
         layer, **{name: tensors[name] for name in _PROTECTED}, background=background, quantisation_levels=levels
     )
+    check_memory(protected, header["strength"], folded)
     return Memory.new(protected, header["strength"], folded, gated)
+
+
+def memory_bytes(layer: AffineLayer) -> int:
+    """Return the largest plausible size in bytes of the unpacked tensors of a memory at a layer."""
+    return 4 * (layer.width + 1) ** 2 + _LARGEST_SAMPLE
 
 
 def pack_entry(entry: Entry) -> bytes:
     """Return a correction as compressed safetensors (compressed with zlib in formats 1 and 2)."""
-    return lzma.compress(_serialise({name: getattr(entry, name) for name in _ENTRY}))
+    return lzma.compress(_serialise({name: getattr(entry, name) for name in ENTRY}))
 
 
-def entry_from(tensors: Mapping[str, Tensor]) -> Entry:
-    """Return the correction that these tensors describe, in any format."""
-    named = {name: tensors.get(name, tensors.get(_OLD_NAMES.get(name, name))) for name in _ENTRY}
+def entry_from(tensors: Mapping[str, Tensor], protected: Protected) -> Entry:
+    """Return the correction that these tensors describe, in any format.
+
+    Raises:
+        KeyError, ValueError: If the tensors are not those of a correction of this memory.
+    """
+    named = {name: tensors.get(name, tensors.get(_OLD_NAMES.get(name, name))) for name in ENTRY}
     if named["targets"] is None and named["values"] is not None:
         named["targets"] = named["values"].clone()
     missing = [name for name, tensor in named.items() if tensor is None]
     if missing:
         raise KeyError(missing[0])
-    return Entry(**{name: tensor for name, tensor in named.items() if tensor is not None})
-
-
-def exported_entry(number: int, tensors: Mapping[str, Tensor]) -> Entry | None:
-    """Return a correction from the tensors of an export, or None if it has no tensors."""
-    prefix = f"{number}."
-    found = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    return entry_from(found) if found else None
+    entry = Entry(**{name: tensor for name, tensor in named.items() if tensor is not None})
+    check_entry(entry, protected)
+    return entry
 
 
 def pack(tensors: Mapping[str, Tensor]) -> bytes:
@@ -95,16 +114,47 @@ def pack(tensors: Mapping[str, Tensor]) -> bytes:
     return zlib.compress(_serialise(tensors), 6)
 
 
-def unpack(blob: bytes) -> dict[str, Tensor]:
-    """Return the tensors that `pack` or `pack_entry` wrote."""
+def unpack(blob: bytes, largest: int = LARGEST_ENTRY) -> dict[str, Tensor]:
+    """Return the tensors that `pack` or `pack_entry` wrote. Raises ValueError beyond `largest` bytes."""
     from safetensors.torch import load
 
-    return load(lzma.decompress(blob) if blob.startswith(_XZ) else zlib.decompress(blob))
+    if not isinstance(cast(Any, blob), bytes):
+        raise TypeError(f"expected bytes, got {type(blob).__name__}")
+    if blob.startswith(_XZ):
+        decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_DICTIONARY)
+        data = decoder.decompress(blob, largest + 1)
+    else:
+        decoder = zlib.decompressobj()
+        data = decoder.decompress(blob, largest + 1)
+    if len(data) > largest:
+        raise ValueError(f"its {len(blob):,} bytes unpack to more than {largest:,}")
+    if not decoder.eof:
+        raise ValueError("its end is missing")
+    return load(data)
 
 
 def to_json(facts: Mapping[str, Any]) -> str:
-    """Return facts as JSON text for a store."""
-    return json.dumps(facts, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+    """Return facts as JSON text for a store. Raises ValueError if they are not JSON, or contain half a character."""
+    try:
+        text = json.dumps(facts, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, UnicodeEncodeError) as error:
+        raise ValueError(f"The facts of a correction cannot be stored as JSON: {error}.") from None
+    return text
+
+
+def from_json(text: str) -> dict[str, Any]:
+    """Return facts that `to_json` wrote. Raises TypeError or ValueError for anything else."""
+    if not isinstance(cast(Any, text), str):
+        raise TypeError(f"expected JSON text, got {type(text).__name__}")
+    facts = json.loads(text, parse_constant=_no_constant)
+    if not isinstance(facts, dict):
+        raise TypeError(f"expected a JSON object, got {text[:40]!r}")
+    return cast(dict[str, Any], facts)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
 
 
 @contextmanager
@@ -114,7 +164,9 @@ def damage(what: str, advice: str) -> Generator[None, None, None]:
 
     try:
         yield
-    except (zlib.error, lzma.LZMAError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, OverflowError, AttributeError, RuntimeError) as error:
+        raise FileError(f"{what} is damaged ({type(error).__name__}: {error}). {advice}") from None
+    except (zlib.error, lzma.LZMAError, SafetensorError, EOFError) as error:
         raise FileError(f"{what} is damaged ({error}). {advice}") from None
 
 

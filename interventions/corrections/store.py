@@ -5,26 +5,46 @@ at each commit), and no correction is ever stored in part. Several processes can
 belongs to one model, identified by its fingerprint. Numbers are never reused.
 """
 
-import json
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from interventions.corrections.collection import Entry
-from interventions.corrections.database import connected, opened, reading, writing
+from interventions.corrections.contents import (
+    Contents,
+    Correction,
+    Facts,
+    checked_number,
+    checked_texts,
+    read_export,
+    write_export,
+)
+from interventions.corrections.database import (
+    TABLES,
+    connected,
+    empty_log,
+    has_tables,
+    opened,
+    purge,
+    reading,
+    writing,
+)
+from interventions.corrections.layer import AffineLayer
 from interventions.corrections.memory import Memory
 from interventions.corrections.packing import (
     damage,
     entry_from,
-    exported_entry,
+    from_json,
+    layer_from,
+    memory_bytes,
     memory_from,
     memory_tensors,
     memory_to_json,
@@ -33,27 +53,12 @@ from interventions.corrections.packing import (
     to_json,
     unpack,
 )
-from interventions.files import FileError, atomic, read_tensors, write_tensors
+from interventions.corrections.protect import Protected
+from interventions.files import FileError, atomic
 
 FORMAT = 4  # formats 1 to 3 can be read (packing.py)
-_KIND = "corrections"
-_TABLES = """
-CREATE TABLE memory (
-    one INTEGER PRIMARY KEY CHECK (one = 1),
-    format INTEGER NOT NULL,
-    fingerprint TEXT NOT NULL,
-    header TEXT NOT NULL,
-    tensors BLOB NOT NULL,
-    folded BLOB
-);
-CREATE TABLE corrections (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    made TEXT NOT NULL,
-    author TEXT NOT NULL,
-    facts TEXT NOT NULL,
-    tensors BLOB
-);
-"""
+_LARGEST = 2 << 30  # bytes of all unpacked corrections
+_RESTORE = "Restore the file from a backup, or start another store."
 # Adding to a store of an older format upgrades the store, because older versions could not read the new correction.
 _UPGRADE = f"UPDATE memory SET format = {FORMAT} WHERE format < {FORMAT}"
 
@@ -91,14 +96,14 @@ class CorrectionStore:
             raise FileError(f"There are no corrections at '{self.path}'.")
         with self._open() as database:
             row = database.execute("SELECT format, fingerprint FROM memory").fetchone()
-        if row is None or not 1 <= row[0] <= FORMAT:
-            content = "no memory" if row is None else f"format {row[0]}"
+        if row is None or not isinstance(row[0], int) or not 1 <= row[0] <= FORMAT:
+            content = "no memory" if row is None else f"format {str(row[0])[:40]}"
             raise FileError(
                 f"'{self.path}' has {content}, and this version reads formats 1 to {FORMAT}. Update innertune."
             )
         if row[1] != fingerprint:
             raise FileError(
-                f"The corrections in '{self.path}' belong to another model, with fingerprint {row[1][:12]}.... This "
+                f"The corrections in '{self.path}' belong to another model, with fingerprint {str(row[1])[:12]}.... This "
                 f"model has fingerprint {fingerprint[:12]}..., and cannot use them."
             )
 
@@ -110,7 +115,7 @@ class CorrectionStore:
             return False
         try:
             with connected(path) as database:
-                return database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] > 0
+                return has_tables(database)
         except sqlite3.DatabaseError:  # not an SQLite file; opening the store reports it
             return True
 
@@ -128,35 +133,30 @@ class CorrectionStore:
             FileError: If the file cannot be written.
         """
         path = Path(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError(f"'{path}' cannot be created ({error.strerror}). Choose another path.") from None
-        header = to_json({**memory_to_json(memory), "facts": facts})
-        tensors = pack(memory_tensors(memory.protected))
-        folded = None if memory.folded is None else pack({"folded": memory.folded})
         with opened(path, create=True) as database, writing(database):
-            if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'memory'").fetchone() is None:
-                for statement in _TABLES.split(";"):
-                    database.execute(statement)
-                row = (FORMAT, fingerprint, header, tensors, folded)
-                database.execute("INSERT INTO memory VALUES (1, ?, ?, ?, ?, ?)", row)
+            _write_memory(database, fingerprint, memory, facts)
         return cls(path, fingerprint)
 
     @property
     def facts(self) -> dict[str, Any]:
         """The facts that `create` stored."""
-        with self._open() as database:
-            return json.loads(database.execute("SELECT header FROM memory").fetchone()[0])["facts"]
+        facts = self._header()["facts"]
+        if not isinstance(facts, dict):
+            raise FileError(f"The memory in '{self.path}' is damaged (it has no facts). {_RESTORE}")
+        return cast(dict[str, Any], facts)
+
+    @property
+    def layer(self) -> AffineLayer:
+        """The layer that holds the corrections."""
+        header = self._header()
+        with damage(f"The memory in '{self.path}'", _RESTORE):
+            return layer_from(header)
 
     @torch.inference_mode(False)
     def memory(self, gated: bool = True) -> Memory:
         """Return the memory with all corrections in the store; `gated` as in `Memory.new`."""
         with self._open() as database:
-            header, tensors, folded = database.execute("SELECT header, tensors, folded FROM memory").fetchone()
-        with damage(f"The memory in '{self.path}'", "Restore the file from a backup, or start another store."):
-            in_weights = unpack(folded).get("folded") if folded else None
-            memory = memory_from(json.loads(header), unpack(tensors), in_weights, gated)
+            memory = self._empty_memory(database, gated)
         self.refresh(memory)
         return memory
 
@@ -168,16 +168,13 @@ class CorrectionStore:
             stored = {int(number) for (number,) in database.execute(query)}
             new = sorted(stored - memory.entries.keys())
             query = "SELECT tensors FROM corrections WHERE number = ?"
-            rows = [database.execute(query, (number,)).fetchone() for number in new]
+            blobs = [(number, database.execute(query, (number,)).fetchone()) for number in new]
         gone = sorted(memory.entries.keys() - stored)
         for number in gone:
             memory.remove(number)
-        for number, row in zip(new, rows, strict=True):
-            if row is None:  # another process removed it in the meantime
-                continue
-            advice = f"Remove it (undo {number}), or restore the file from a backup."
-            with damage(f"Correction {number} in '{self.path}'", advice):
-                entry = entry_from(unpack(row[0]))
+        # A row is None if another process removed it in the meantime.
+        unpacked = self._entries(((number, row[0]) for number, row in blobs if row is not None), memory.protected)
+        for number, entry in unpacked:
             memory.add(number, entry)
         return bool(new or gone)
 
@@ -198,129 +195,218 @@ class CorrectionStore:
             return _inserted(database.execute(query, row))
 
     def remove(self, number: int) -> Record:
-        """Remove a correction, and return its record. Raises FileError if no correction has this number."""
-        record = self.record(number)
-        with self._open() as database, writing(database):
-            if not database.execute("DELETE FROM corrections WHERE number = ?", (number,)).rowcount:
-                raise self._unknown(number)
-        return record
+        """Remove a correction, and return its record. Raises FileError if no correction has this number.
+
+        A damaged correction can be removed too; its record is then empty.
+        """
+        query = "SELECT number, made, author, facts, ifnull(length(tensors), 0) FROM corrections WHERE number = ?"
+        with self._open() as database:
+            with writing(database):
+                row = database.execute(query, (number,)).fetchone()
+                if row is None:
+                    raise self._unknown(database, number)
+                database.execute("DELETE FROM corrections WHERE number = ?", (number,))
+            empty_log(database)
+        try:
+            return self._record(row)
+        except FileError:
+            return Record(number, "", "", {}, 0)
+
+    def forget(self, numbers: Iterable[int], facts: Facts | None = None, memory: Memory | None = None) -> None:
+        """Remove corrections so that nothing of them is left in the file or its log.
+
+        Args:
+            numbers: the numbers of the corrections.
+            facts: what replaces the facts that `create` stored; None: they stay.
+            memory: what replaces the memory, with all remaining corrections; None: it stays.
+
+        Raises:
+            FileError: If another process holds the store.
+        """
+        with self._open() as database:
+            with writing(database):
+                database.executemany("DELETE FROM corrections WHERE number = ?", [(number,) for number in numbers])
+                if facts is not None:
+                    kept = self._empty_memory(database)
+                    database.execute("UPDATE memory SET header = ?", (_header(memory or kept, facts),))
+                if memory is not None:
+                    database.execute("UPDATE memory SET tensors = ?", (pack(memory_tensors(memory.protected)),))
+                    rows = [(pack_entry(entry), number) for number, entry in memory.entries.items()]
+                    database.executemany("UPDATE corrections SET tensors = ? WHERE number = ?", rows)
+                    database.execute(_UPGRADE)
+            purge(database, self.path)
 
     def records(self) -> list[Record]:
-        """Return the records of all corrections, the oldest first."""
+        """Return the records of all corrections, the oldest first. Raises FileError if one is damaged."""
         query = "SELECT number, made, author, facts, ifnull(length(tensors), 0) FROM corrections ORDER BY number"
         with self._open() as database:
             rows = database.execute(query).fetchall()
-        return [Record(number, made, author, json.loads(facts), size) for number, made, author, facts, size in rows]
+        return [self._record(row) for row in rows]
 
     def record(self, number: int) -> Record:
         """Return the record of a correction. Raises FileError if no correction has this number."""
-        for record in self.records():
-            if record.number == number:
-                return record
-        raise self._unknown(number)
+        query = "SELECT number, made, author, facts, ifnull(length(tensors), 0) FROM corrections WHERE number = ?"
+        with self._open() as database:
+            row = database.execute(query, (number,)).fetchone()
+            if row is None:
+                raise self._unknown(database, number)
+        return self._record(row)
 
-    def export(self, path: Path | str) -> None:
-        """Write the whole store to a safetensors file, atomically."""
+    @torch.inference_mode(False)
+    def contents(self) -> Contents:
+        """Return everything in the store. Raises FileError if anything is damaged."""
         with self._open() as database, reading(database):
-            header, tensors, folded = database.execute("SELECT header, tensors, folded FROM memory").fetchone()
-            query = "SELECT number, made, author, facts, tensors FROM corrections ORDER BY number"
-            rows = database.execute(query).fetchall()
-        entries: list[dict[str, Any]] = []
-        advice = "Remove the damaged correction (commands that use it report its number), or restore the file."
-        with damage(f"'{self.path}'", advice):
-            exported = unpack(tensors) | (unpack(folded) if folded else {})
-            for number, made, author, facts, blob in rows:
-                entries.append({"number": number, "made": made, "author": author, "facts": json.loads(facts)})
-                if blob is not None:
-                    exported |= {f"{number}.{name}": tensor for name, tensor in unpack(blob).items()}
-        content = {"fingerprint": self.fingerprint, "memory": json.loads(header), "corrections": entries}
-        write_tensors(path, _KIND, content, exported)
+            memory = self._empty_memory(database)
+            query = "SELECT number, made, author, facts, 0 FROM corrections ORDER BY number"
+            records = [self._record(row) for row in database.execute(query)]
+            rows = database.execute("SELECT number, tensors FROM corrections WHERE tensors NOT NULL").fetchall()
+        entries = dict(self._entries(rows, memory.protected))
+        corrections = [Correction(one.number, one.made, one.author, one.facts, entries.get(one.number))
+                       for one in records]  # fmt: skip
+        return Contents(self.fingerprint, memory, self.facts, tuple(corrections))
+
+    def export(self, path: Path | str, strip: Callable[[Facts], Facts] | None = None) -> None:
+        """Write the whole store to a safetensors file, atomically.
+
+        Args:
+            path: the file to write.
+            strip: leave out the authors, and all facts but those that this function returns; None: write everything.
+        """
+        contents = self.contents()
+        write_export(path, contents if strip is None else contents.without_names(strip))
 
     @classmethod
     def load(cls, path: Path | str, exported: Path | str, fingerprint: str) -> tuple["CorrectionStore", list[int]]:
-        """Import an export, completely or not at all, into the store at `path`, which is created if it does not exist.
+        """Import a file that `export` wrote: read it with `read_export`, and `insert` it."""
+        return cls.insert(path, read_export(exported, fingerprint))
 
-        An empty store keeps the numbers of the export; otherwise corrections get new numbers. Corrections that the
-        store already has, with the same text, author and time, are skipped.
+    @classmethod
+    def insert(cls, path: Path | str, contents: Contents) -> tuple["CorrectionStore", list[int]]:
+        """Add contents, completely or not at all, to the store at `path`, which is created if it does not exist.
+
+        An empty store keeps the numbers; otherwise corrections get new numbers. Corrections that the store already has
+        are skipped.
 
         Args:
             path: the file of the store.
-            exported: the file that `export` wrote.
-            fingerprint: fingerprint of the model.
+            contents: the contents, for the same model.
 
         Returns:
-            The store, and the numbers of the corrections that were imported.
+            The store, and the numbers of the corrections that were added.
 
         Raises:
-            FileError: If the export is damaged or belongs to another model, or the store has another layer or other
-                protected inputs.
+            FileError: If the store belongs to another model, or has another layer or other protected inputs.
         """
-        content, tensors = read_tensors(exported, _KIND)
-        try:
-            given, header, entries = content["fingerprint"], content["memory"], content["corrections"]
-            facts = dict(header["facts"])
-            memory = memory_from(header, tensors, tensors.get("folded"))
-            rows = [_row(entry, tensors) for entry in entries]
-        except (KeyError, TypeError, ValueError) as error:
-            raise FileError(f"'{exported}' does not describe corrections: {error}") from None
-        if given != fingerprint:
-            raise FileError(
-                f"The corrections in '{exported}' belong to another model, with fingerprint {str(given)[:12]}.... This "
-                f"model has fingerprint {fingerprint[:12]}...."
-            )
-        store = cls.create(path, fingerprint, memory, **facts)
-        with store._open() as database, writing(database):
-            known, blob = database.execute("SELECT header, tensors FROM memory").fetchone()
-            if not _same_memory(memory, memory_from(json.loads(known), unpack(blob), None)):
-                raise FileError(
-                    f"'{exported}' and '{store.path}' have corrections of the same model, but for another layer or "
-                    "with other protected inputs. Import into a new store."
-                )
+        path, fingerprint = Path(path), contents.fingerprint
+        store = cls(path, fingerprint) if cls.exists(path) else None
+        with opened(path, create=True) as database, writing(database):
+            _write_memory(database, fingerprint, contents.memory, contents.facts)
+            present = set[tuple[str, str, str]]()
+            if store is not None:
+                if not _same_memory(contents.memory, store._empty_memory(database)):
+                    raise FileError(
+                        f"'{path}' has corrections of the same model, but for another layer or with other protected "
+                        "inputs. Import into a new store."
+                    )
+                present = {one.identity for one in store.contents().corrections}
             database.execute(_UPGRADE)
-            present = set(database.execute("SELECT made, author, facts FROM corrections"))
-            empty = not present
-            numbers: list[int] = []
-            query = "INSERT INTO corrections (number, made, author, facts, tensors) VALUES (?, ?, ?, ?, ?)"
-            for entry, row in zip(entries, rows, strict=True):
-                if row[:3] not in present:
-                    numbers.append(_inserted(database.execute(query, (int(entry["number"]) if empty else None, *row))))
-        return store, numbers
+            empty = database.execute("SELECT 1 FROM corrections LIMIT 1").fetchone() is None
+            new = [one for one in contents.corrections if one.identity not in present]
+            numbers = [_insert(database, one, one.number if empty else None) for one in new]
+        return cls(path, fingerprint), numbers
 
-    def copy(self, path: Path | str, fingerprint: str, folded: Tensor) -> None:
+    def copy(
+        self, path: Path | str, fingerprint: str, folded: Tensor, strip: Callable[[Facts], Facts] | None = None
+    ) -> None:
         """Write a copy of the store for another model: the one with the ridge map folded into its weights.
+
+        Nothing is copied that was removed.
 
         Args:
             path: the file to write.
             fingerprint: fingerprint of the other model.
             folded: `(units, width + 1)`, the ridge map; see `Memory`.
+            strip: see `export`.
         """
-        with atomic(path) as part, self._open() as database:
-            other = sqlite3.connect(part, isolation_level=None)
-            try:
-                database.backup(other)
-                row = (fingerprint, pack({"folded": folded}))
-                other.execute("UPDATE memory SET fingerprint = ?, folded = ?", row)
-                other.execute("PRAGMA journal_mode = DELETE")  # move everything into the one file
-            finally:
-                other.close()
+        contents = self.contents()
+        contents = contents if strip is None else contents.without_names(strip)
+        memory = Memory(contents.memory.protected, contents.memory.corrections, folded=folded)
+        with atomic(path, private=True) as part, opened(part, create=True) as database:
+            with writing(database):
+                _write_memory(database, fingerprint, memory, contents.facts)
+                for one in contents.corrections:
+                    _insert(database, one, one.number)
+            database.execute("PRAGMA journal_mode = DELETE")  # move everything into the one file
 
-    def _unknown(self, number: int) -> FileError:
-        numbers = ", ".join(str(record.number) for record in self.records())
-        return FileError(f"There is no correction {number}. There are: {numbers or 'none'}.")
+    def _header(self) -> dict[str, Any]:
+        with self._open() as database:
+            row = database.execute("SELECT header FROM memory").fetchone()
+        with damage(f"The memory in '{self.path}'", _RESTORE):
+            return from_json(row[0])
+
+    def _empty_memory(self, database: sqlite3.Connection, gated: bool = True) -> Memory:
+        row = database.execute("SELECT header, tensors, folded FROM memory").fetchone()
+        with damage(f"The memory in '{self.path}'", _RESTORE):
+            header, tensors, folded = row
+            header = from_json(header)
+            largest = memory_bytes(layer_from(header))
+            in_weights = unpack(folded, largest)["folded"] if folded is not None else None
+            return memory_from(header, unpack(tensors, largest), in_weights, gated)
+
+    def _entries(self, blobs: Iterable[tuple[int, bytes]], protected: Protected) -> Iterator[tuple[int, Entry]]:
+        total = 0
+        for number, blob in blobs:
+            with damage(
+                f"Correction {number} in '{self.path}'",
+                f"Remove it (undo {number}), or restore the file from a backup.",
+            ):
+                entry = entry_from(unpack(blob), protected)
+            total += entry.inputs.nbytes + entry.values.nbytes + entry.targets.nbytes
+            if total > _LARGEST:
+                raise FileError(f"The corrections in '{self.path}' unpack to more than {_LARGEST >> 20} MiB.")
+            yield number, entry
+
+    def _record(self, row: tuple[Any, ...]) -> Record:
+        number, made, author, facts, size = row
+        advice = f"Remove it (undo {number}), or restore the file from a backup."
+        with damage(f"Correction {number} in '{self.path}'", advice):
+            return Record(checked_number(number), *checked_texts(made, author), from_json(facts), size)
+
+    def _unknown(self, database: sqlite3.Connection, number: int) -> FileError:
+        rows = database.execute("SELECT number FROM corrections ORDER BY number LIMIT 1000")
+        return FileError(
+            f"There is no correction {number}. There are: {', '.join(str(one) for (one,) in rows) or 'none'}."
+        )
 
     def _open(self) -> AbstractContextManager[sqlite3.Connection]:
         return opened(self.path)
 
 
+def _header(memory: Memory, facts: Facts) -> str:
+    return to_json({**memory_to_json(memory), "facts": facts})
+
+
+def _write_memory(database: sqlite3.Connection, fingerprint: str, memory: Memory, facts: Facts) -> None:
+    """Create the tables, if another process has not yet."""
+    if has_tables(database):
+        return
+    for statement in TABLES.split(";"):
+        database.execute(statement)
+    folded = None if memory.folded is None else pack({"folded": memory.folded})
+    row = (FORMAT, fingerprint, _header(memory, facts), pack(memory_tensors(memory.protected)), folded)
+    database.execute("INSERT INTO memory VALUES (1, ?, ?, ?, ?, ?)", row)
+
+
+def _insert(database: sqlite3.Connection, correction: Correction, number: int | None) -> int:
+    blob = None if correction.entry is None else pack_entry(correction.entry)
+    row = (number, correction.made, correction.author, to_json(correction.facts), blob)
+    query = "INSERT INTO corrections (number, made, author, facts, tensors) VALUES (?, ?, ?, ?, ?)"
+    return _inserted(database.execute(query, row))
+
+
 def _inserted(cursor: sqlite3.Cursor) -> int:
     assert cursor.lastrowid is not None  # the statement was an INSERT
     return cursor.lastrowid
-
-
-def _row(entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[str, str, str, bytes | None]:
-    correction = exported_entry(entry["number"], tensors)
-    blob = None if correction is None else pack_entry(correction)
-    return str(entry["made"]), str(entry["author"]), to_json(entry["facts"]), blob
 
 
 def _same_memory(one: Memory, other: Memory) -> bool:
