@@ -36,6 +36,7 @@ nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_execution_in_temp = True
 nb_merge_streams = True
+nb_output_stderr = "remove"  # progress and advice of libraries, with paths of the machine that builds
 nb_ipywidgets_js = {}  # these would be fetched from another site
 
 autodoc_typehints = "description"

@@ -16,7 +16,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 CONF = Path(__file__).resolve().parent.parent.parent / "conf"
-_LINE = re.compile(r"^(?P<indent> *)(?P<key>[^\s#:][^:#]*):(?: (?P<value>.*?))?(?:\s+# (?P<comment>.*))?$")
+_LINE = re.compile(r"^(?P<indent> *)(?P<key>[^\s#:][^:#]*):(?: (?P<value>[^#].*?)?)??(?:\s+# (?P<comment>.*))?$")
 _HIDDEN = ("_target_", "_partial_", "defaults", "hydra", "page")
 
 

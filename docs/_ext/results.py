@@ -40,7 +40,12 @@ def as_markdown(found: dict[str, Any]) -> str:
 
 
 def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(_keep_together(cell.replace("|", "\\|")) for cell in cells) + " |"
+
+
+def _keep_together(cell: str) -> str:
+    """Keep a number on one line with its unit and its interval."""
+    return cell.replace(" %", "\u00a0%").replace(" ± ", "\u00a0±\u00a0")
 
 
 def _source(found: dict[str, Any]) -> list[str]:
