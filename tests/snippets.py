@@ -92,5 +92,6 @@ def small(line: str) -> list[str]:
 def small_python(text: str) -> str:
     """Return Python with small numbers of examples and epochs."""
     text = re.sub(r"\b(train|validation|test|source_test)=([1-9]\d\d?)\b", r"\1=12", text)
-    return text.replace("epochs=2", "epochs=1").replace("compare(base, adapted, splits)",
-                                                        "compare(base, adapted, splits, causes=2, compare_neurons=0)")
+    return text.replace("epochs=2", "epochs=1").replace(
+        "compare(base, adapted, splits)", "compare(base, adapted, splits, causes=2, compare_neurons=0)"
+    )

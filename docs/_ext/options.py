@@ -1,9 +1,9 @@
 """The directives `options` and `choices`: what the YAML files in conf/ say about a command, or about a group.
 
-    ```{options} adapt
-    ```
-    ```{choices} tuning
-    ```
+```{options} adapt
+```
+```{choices} tuning
+```
 """
 
 import re

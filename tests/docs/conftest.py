@@ -12,7 +12,7 @@ from adapt.data.manifest import Utterance, read_manifest, write_manifest
 
 def _speech(folder: Path) -> None:
     """Recordings of tones, by two speakers with two accents, with their manifests."""
-    counts = {"train": (4, 1), "validation": (2, 2), "test": (4, 3), "source": (2, 4)}
+    counts = {"train": (4, 1), "validation": (2, 2), "test": (8, 3), "source": (2, 4)}
     for name, (count, seed) in counts.items():
         both: list[Utterance] = []
         for speaker, accent in (("ann", "Glasgow"), ("bob", "London")):
@@ -72,7 +72,7 @@ def _digits(folder: Path) -> None:
     noise = np.random.default_rng(0)
     for speaker in ("jackson", "theo", "nicolas"):
         for digit in range(10):
-            for take in range(15):
+            for take in range(18):
                 path = folder / "recordings" / f"{digit}_{speaker}_{take}.wav"
                 soundfile.write(path, noise.normal(0, 0.1, 5_000), 8_000)
 
@@ -85,7 +85,7 @@ def _common_voice(folder: Path) -> None:
     (language / "clips").mkdir(parents=True)
     lines = ["client_id\tpath\tsentence\taccents"]
     noise = np.random.default_rng(0)
-    words = ["abba", "babe", "cabbed", "decade", "added", "faded", "bead", "dead", "cab", "dab", "bad", "ace"]
+    words = ["abba", "babe", "cabbed", "decade", "added", "accede", "bead", "dead", "cab", "dab", "bad", "ace"]
     for number in range(60):
         name = f"clip_{number}.mp3"
         soundfile.write(language / "clips" / name, noise.normal(0, 0.1, 16_000), 16_000)
