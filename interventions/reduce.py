@@ -11,6 +11,8 @@ from interventions.sites import Site
 class Mean:
     """The mean activation of each unit, over all time steps of all examples.
 
+    For example::
+
         mean = Mean()
         with capture(model, sites, reduce=mean, lengths=...):
             for batch in batches: model(batch)

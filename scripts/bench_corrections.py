@@ -29,8 +29,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
+from result_table import add_results_option, write_table
 from torch import Tensor, nn
 
 from interventions.capture import capture
@@ -225,6 +227,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="also write all rows to this file")
+    add_results_option(parser)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -240,6 +243,8 @@ def main() -> None:
         rows += found
     if args.json:
         args.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    if args.results:
+        write_table(args.results, __doc__ or "", [asdict(row) for row in rows], str(args.seed))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from result_table import add_results_option, write_table
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
@@ -483,6 +487,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="also write all rows to this file")
+    add_results_option(parser)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -510,9 +515,11 @@ def main() -> None:
                 found = measure(case, task, rounds, calls, tiny, args.seed, {way: WAYS[way] for way in args.ways})
             show(found)
             rows += found
+    named = [{field: getattr(row, field) for field in Row.__dataclass_fields__} for row in rows]
     if args.json:
-        named = [{field: getattr(row, field) for field in Row.__dataclass_fields__} for row in rows]
         args.json.write_text(json.dumps({"versions": versions, "threads": args.threads, "rows": named}, indent=1))
+    if args.results:
+        write_table(args.results, __doc__ or "", named, str(args.seed))
 
 
 if __name__ == "__main__":

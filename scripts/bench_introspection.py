@@ -40,6 +40,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from result_table import add_results_option, write_table
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
@@ -313,6 +317,7 @@ def main() -> None:
     parser.add_argument("--conductance", action="store_true", help="also time the conductance of every layer")
     parser.add_argument("--memory", action="store_true", help="also measure how the peak memory grows with the corpus")
     parser.add_argument("--json", type=Path, help="also write all rows to this file")
+    add_results_option(parser)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(args.threads)
@@ -344,6 +349,8 @@ def main() -> None:
         )
     if args.json:
         args.json.write_text(json.dumps(results, indent=1))
+    if args.results:
+        write_table(args.results, __doc__ or "", [asdict(row) for row in rows], str(args.seed))
 
 
 if __name__ == "__main__":

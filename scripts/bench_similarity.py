@@ -29,9 +29,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 import torch
+from result_table import add_results_option, write_table
 from torch import Tensor, nn
 
 from adapt.introspect.probes.linear import linear
@@ -203,6 +205,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="also write all rows to this file")
+    add_results_option(parser)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -227,6 +230,8 @@ def main() -> None:
         results["probe"] = [asdict(row) for row in rows]
     if args.json:
         args.json.write_text(json.dumps(results, indent=1))
+    if args.results:
+        write_table(args.results, __doc__ or "", [row for rows in results.values() for row in rows], str(args.seed))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from result_table import add_results_option, write_table
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
@@ -307,6 +311,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="file with the profiles: read if it exists, otherwise written")
     parser.add_argument("--json", type=Path, help="also write all rows to this file")
+    add_results_option(parser)
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.learned:
@@ -338,6 +343,8 @@ def main() -> None:
         print(f"{seconds:9.4f}  {name}")
     if args.json:
         args.json.write_text(json.dumps({"rows": [asdict(row) for row in rows], "others": rest}, indent=1))
+    if args.results:
+        write_table(args.results, __doc__ or "", [asdict(row) for row in rows], str(args.seed))
 
 
 if __name__ == "__main__":

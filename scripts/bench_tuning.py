@@ -43,6 +43,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from result_table import add_results_option, write_table
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
@@ -432,6 +436,7 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true", help="also measure peak memory, each in its own process")
     parser.add_argument("--child", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, help="also write all rows to this file")
+    add_results_option(parser)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -467,6 +472,8 @@ def main() -> None:
             "rows": [asdict(row) for row in rows],
         }
         args.json.write_text(json.dumps(results, indent=1))
+    if args.results:
+        write_table(args.results, __doc__ or "", [asdict(row) for row in rows], str(args.seed))
 
 
 if __name__ == "__main__":

@@ -46,8 +46,10 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
+from result_table import add_results_option, write_table
 from torch import Tensor
 
 from adapt.corrections.attempt import SEARCHES, STRENGTH
@@ -646,6 +648,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=200, help="examples of each test set")
     parser.add_argument("--protected", type=int, default=200)
     parser.add_argument("--json", type=Path, help="also write all rows to this file")
+    add_results_option(parser)
     args = parser.parse_args()
     if args.data == "fsdd" and not args.folder:
         parser.error("fsdd needs --folder")
@@ -669,6 +672,8 @@ def main() -> None:
             rows += own
     if args.json:
         args.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    if args.results:
+        write_table(args.results, __doc__ or "", [asdict(row) for row in rows], f"{args.seeds} streams")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from result_table import add_results_option, write_table
 from studies import best_rates, drop_checkpoints, format_mean, innertune, mean_interval, report_failure, write_results
 
 MEASURES = ("random", "weight", "rgn", "fisher", "activation_gap", "gradient_gap", "ablation")
@@ -268,6 +269,7 @@ def main() -> None:
     parser.add_argument("--options", nargs="+", default=[], help="further options of every `innertune adapt`")
     parser.add_argument("--base-options", nargs="+", default=[], help="options of `innertune pretrain` for fsdd")
     parser.add_argument("--estimate", action="store_true", help="only print the estimated time")
+    add_results_option(parser)
     args = parser.parse_args()
     args.folder, args.fsdd = args.folder.absolute(), args.fsdd and args.fsdd.absolute()
     data = args.data or ["accents", *(["fsdd"] if args.fsdd else [])]
@@ -297,6 +299,8 @@ def main() -> None:
                   f"{100 * found['trained']:.1f} % trained; {rest:.0f} minutes left", flush=True)  # fmt: skip
         write_results(args.json or args.folder / "result.json", summary(results), results)
     print(table(summary(results), results))
+    if args.results:
+        write_table(args.results, __doc__ or "", summary(results), f"{args.seeds} seeds")
     print(
         f"\n{new} runs in {(time.perf_counter() - began) / 60:.0f} minutes; {args.json or args.folder / 'result.json'}"
     )

@@ -24,6 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from result_table import add_results_option, write_table
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -98,6 +103,7 @@ def main() -> None:
     parser.add_argument("--strengths", nargs="+", type=float, default=[0, 0.3, 1, 3])
     parser.add_argument("--folder", type=Path, default=Path("outputs/study_topographic"))
     parser.add_argument("--options", nargs="+", default=[], help="further options of every run")
+    add_results_option(parser)
     args = parser.parse_args()
     rows = []
     for run in plan(args.strengths):
@@ -106,6 +112,8 @@ def main() -> None:
         print(f"{run.name}: {wer}", flush=True)
         (args.folder / "result.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
     print(table(rows))
+    if args.results:
+        write_table(args.results, __doc__ or "", rows, "0")
 
 
 if __name__ == "__main__":

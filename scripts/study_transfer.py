@@ -42,6 +42,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from result_table import add_results_option, write_table
 from studies import (
     best_rates,
     by,
@@ -320,6 +321,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="default: result.json in the folder")
     parser.add_argument("--options", nargs="+", default=[], help="further options of every `innertune` command")
     parser.add_argument("--estimate", action="store_true", help="only print the estimated time")
+    add_results_option(parser)
     args = parser.parse_args()
     args.folder = args.folder.absolute()
     args.json = args.json or args.folder / "result.json"
@@ -340,6 +342,8 @@ def main() -> None:
                   f"{rest:.0f} minutes left", flush=True)  # fmt: skip
         save(args, results)
     print(table(summary(results), results))
+    if args.results:
+        write_table(args.results, __doc__ or "", summary(results), f"{args.seeds} seeds")
     print(f"\n{new} runs in {(time.perf_counter() - began) / 60:.0f} minutes; {args.json}")
 
 
