@@ -37,7 +37,7 @@ def build(node: Any, path: str | None = None, **extra: Any) -> Any:
     path = _path(node) if path is None else path
     _check_types(node, path)
     try:
-        built = instantiate(node, _convert_="all", **extra)
+        built = instantiate(_literal(node), _convert_="all", **extra)
     except InstantiationException as error:
         located = re.search(r"locating target '([^']*)'", str(error))
         if located is not None:  # the target may be that of a node within this one
@@ -52,6 +52,24 @@ def build(node: Any, path: str | None = None, **extra: Any) -> Any:
             cause = cause.__cause__
         raise
     return _BuiltPartial(built, path) if isinstance(built, partial) else built
+
+
+def _literal(node: Any) -> Any:
+    """Return a node in which `instantiate`, which reads every text twice, leaves an escaped `${` as it is."""
+    from omegaconf import OmegaConf
+
+    resolved = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    if "${" not in str(resolved):
+        return node
+    return OmegaConf.create(_escaped(_escaped(resolved)))
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _escaped(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_escaped(one) for one in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
 
 
 class _BuiltPartial(partial):

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,8 +178,19 @@ def command_line() -> str:
     if not HydraConfig.initialized():
         return ""
     hydra = HydraConfig.get()
-    overrides = [text for text in hydra.overrides.task if text.split("=")[0] not in _FREE]
+    overrides = [_as_given(text) for text in hydra.overrides.task if text.lstrip("+").split("=")[0] not in _FREE]
     return " ".join(["innertune", str(hydra.job.config_name), *(shlex.quote(text) for text in overrides)])
+
+
+def _as_given(override: str) -> str:
+    """Return an override without the double quotes in which the command line puts texts and paths for Hydra."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    key, _, value = override.partition("=")
+    if not (len(value) > 1 and value[0] + value[-1] == '""'):
+        return override
+    text = OverridesParser.create().parse_override(override).value()
+    return f"{key}=" + re.sub(r"(\\*)\1\\\$\{", r"\1${", str(text))
 
 
 def without_free(cfg: DictConfig) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Inputs to transcribe or translate: files, folders, globs, manifests, standard input, arrays and sentences."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,8 @@ def as_pairs(inputs: str | Pair | Iterable[str | Pair]) -> list[Pair]:
     Raises:
         InputError: an input is neither a string nor a `Pair`.
     """
+    if isinstance(inputs, (Mapping, set, bytes)):
+        raise InputError(f"texts must be a sentence, a Pair, or a list of these; got a {type(inputs).__name__}.")
     if isinstance(inputs, (str, Pair)) or not isinstance(inputs, Iterable):
         inputs = [inputs]
     pairs = []

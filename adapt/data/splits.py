@@ -63,6 +63,7 @@ def read_splits(
     parts: dict[str, Any] = {}
     problems: list[str] = []
     for name, path in paths.items():
+        _check_path(name, path)
         utterances, bad_lines = read_manifest(path) if path is not None else ([], [])
         problems += bad_lines
         if normalise:
@@ -72,6 +73,16 @@ def read_splits(
     held_out = (*parts["test"], *parts["source_test"], *parts["validation"])
     _check_overlap((*parts["train"], *parts["source_train"]), held_out)
     return Splits(**parts, problems=tuple(problems))
+
+
+def _check_path(name: str, path: Any) -> None:
+    if not isinstance(path, (str, Path, type(None))):
+        several = isinstance(path, Sequence)
+        advice = " Join the manifests into one file. (Two text files of sentence pairs are for data=pairs.)"
+        raise InputError(
+            f"{name} must be one manifest, a .jsonl file; got {'a list of ' + str(len(path)) if several else repr(path)}."
+            f"{advice if several else ''}"
+        )
 
 
 def _check_overlap(training: Sequence[Utterance], held_out: Sequence[Utterance]) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from adapt.data.loader import Batch
+from adapt.data.text import strip_punctuation
 
 
 class Emissions(NamedTuple):
@@ -124,6 +125,8 @@ def ctc_rejection_reason(model: CTC, text: str, steps: int, seconds: float, alph
     missing = model.missing(text)
     if missing:
         named = ", ".join(map(repr, missing))
+        if len(model.missing(strip_punctuation(text))) < len(missing):
+            remedy = f"To lower-case the texts and remove their punctuation: data.normalise=true. Otherwise: {remedy}"
         return f"the text contains {named}, outside the model's alphabet '{alphabet}'. {remedy}"
     needed = ctc_steps(model.encode(text))
     if needed > steps:
