@@ -79,7 +79,11 @@ class LoadedModel(Loaded):
         return self._decode(as_utterances(audio, sample_rate), corrections, loader)
 
     def translate(
-        self, texts: str | Pair | Iterable[str | Pair], *, corrections: Path | str = "auto", loader: Loader | None = None
+        self,
+        texts: str | Pair | Iterable[str | Pair],
+        *,
+        corrections: Path | str = "auto",
+        loader: Loader | None = None,
     ) -> list[str]:
         """Translate sentences.
 

@@ -93,7 +93,7 @@ def _run(command: str) -> None:
     def run(cfg: DictConfig) -> None:
         _set_up()
         from adapt.errors import InputError
-        from adapt.run import end_run
+        from adapt.run import end_run, which_run
 
         try:
             _check_options(command, cfg)
@@ -101,7 +101,7 @@ def _run(command: str) -> None:
 
             importlib.import_module(f"adapt.commands.{command}").main(cfg)
         except InputError as error:
-            print(f"innertune {command}: {error}", file=sys.stderr)
+            print(f"innertune {command}: {which_run()}{error}", file=sys.stderr)
             raise SystemExit(2) from None
         except KeyboardInterrupt:
             raise SystemExit(130) from None

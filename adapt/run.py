@@ -193,6 +193,16 @@ def _as_given(override: str) -> str:
     return f"{key}=" + re.sub(r"(\\*)\1\\\$\{", r"\1${", str(text))
 
 
+def which_run() -> str:
+    """Return, for messages of a multirun, its number and what is its own; "" for a single run."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not _is_multirun():
+        return ""
+    hydra = HydraConfig.get()
+    return f"run {hydra.job.num} ({' '.join(map(_as_given, hydra.overrides.task))}): "
+
+
 def without_free(cfg: DictConfig) -> dict[str, Any]:
     """Return the resolved options that affect the result."""
     values = OmegaConf.to_container(cfg, resolve=True)
@@ -225,7 +235,10 @@ def _saved(path: Path) -> dict[str, Any]:
     try:
         saved = OmegaConf.load(path)
         if isinstance(saved, DictConfig) and saved:
-            return without_free(saved)
+            # Its interpolations were resolved before it was written: a `${` in it is part of a text.
+            values = OmegaConf.to_container(saved, resolve=False)
+            assert isinstance(values, dict)
+            return {str(key): value for key, value in values.items() if key not in _FREE}
         problem = "it is empty" if not saved else "it holds no options"
     except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
         problem = " ".join(str(error).split())

@@ -153,7 +153,9 @@ def grouping_keys(group_by: str | Sequence[str]) -> tuple[str, ...]:
     if isinstance(group_by, str):
         return (group_by,)
     if not isinstance(group_by, Sequence) or not all(isinstance(key, str) for key in group_by):
-        raise InputError(f"group_by must be a key of the examples, such as 'accent', or a list of keys; got {group_by!r}.")
+        raise InputError(
+            f"group_by must be a key of the examples, such as 'accent', or a list of keys; got {group_by!r}."
+        )
     return tuple(group_by)
 
 

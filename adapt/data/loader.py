@@ -174,7 +174,10 @@ class Loader:
             ranks: the number of processes.
         """
         lengths = [reader.length(examples[number]) / speed for number, speed in pairs]
-        batches = [[pairs[n] for n, _ in batch] for batch in BatchesByLength(lengths, self._bound(reader), False, 0, most=self.batch_size)]
+        batches = [
+            [pairs[n] for n, _ in batch]
+            for batch in BatchesByLength(lengths, self._bound(reader), False, 0, most=self.batch_size)
+        ]
         return self._batches(_AtSpeeds(examples, reader), batches[rank::ranks])
 
     def _loader(
@@ -192,7 +195,9 @@ class Loader:
             speeds = (1.0,)
         # An utterance is longest at the slowest speed, so the bound on batches is applied to that length.
         lengths = [reader.length(example) / min(speeds) for example in examples]
-        batches = BatchesByLength(lengths, self._bound(reader), shuffle, self.seed, shared, source, count, self.batch_size)
+        batches = BatchesByLength(
+            lengths, self._bound(reader), shuffle, self.seed, shared, source, count, self.batch_size
+        )
         return self._batches(_Examples(examples, reader, speeds, self.seed, stored), batches, self.workers > 0)
 
     def _bound(self, reader: Reader) -> float:

@@ -14,6 +14,7 @@ from adapt.options.kinds import kind_of, may_be_null
 from adapt.options.known import accepted, check_nodes, check_top, find, of_all_families, unknown
 from adapt.options.quoting import for_hydra, quoted, split_list
 from adapt.options.words import Option, Words, split_words
+from adapt.renamed import old_keys
 
 _MOST_COMBINATIONS = 32  # of swept choices that are composed to look for unknown options
 
@@ -61,7 +62,13 @@ def _model_word(command: str, option: Option, words: Words, conf: Path, notes: l
     """Turn `model=FOLDER` into `model.pretrained=FOLDER`."""
     value = option.value or ""
     offered = choices("model", conf, words.folder)
-    if option.key != "model" or not _has_group(command, "model", conf) or option.package or {*split_list(value)} & {*offered} or not is_model(value):
+    if (
+        option.key != "model"
+        or not _has_group(command, "model", conf)
+        or option.package
+        or {*split_list(value)} & {*offered}
+        or not is_model(value)
+    ):
         return option
     notes.append(f"model={value} stands for model.pretrained={value}.")
     return Option("model.pretrained", value)
@@ -141,6 +148,8 @@ def _check_configuration(reading: _Reading) -> None:
         return
     ours = list(compose(command, [], conf))
     for composed in reading.composed:
+        if (renamed := old_keys(command, composed, conf)) is not None:
+            raise InputError(renamed)
         check_top(command, composed, ours, conf, words.folder)
         if words.folder is not None:
             check_nodes(command, composed, conf, words.folder)
@@ -152,18 +161,20 @@ def _written(reading: _Reading, option: Option) -> str:
         return option.word
     how = _known(reading, option.key)
     if how is None:
-        lacking = next(one for one in reading.composed if not find(one, option.key)[0] and not accepted(one, option.key, conf))
+        lacking = next(
+            one for one in reading.composed if not find(one, option.key)[0] and not accepted(one, option.key, conf)
+        )
         raise unknown(command, lacking, option.key, conf, words.folder)
     if option.prefix == "~":
         if "." not in option.key and find(reading.composed[0], option.key)[1] is not None:
             raise InputError(f"innertune {command} reads {option.key}, so it cannot be left out. Give a value.")
         return option.word
     value = option.value or ""
-    if value.startswith("{"):
-        _check_mapping(reading, option.key, value)
-        return option.word
     default = find(reading.composed[0], option.key)[1]
     kind = kind_of(command, option.key, default)
+    if kind == "hydra" and value.startswith("{"):
+        _check_mapping(reading, option.key, value)
+        return option.word
     written = for_hydra(option.key, value, kind, may_be_null(option.key, default), words.multirun)
     return replace(option, value=written, prefix=how).word
 
@@ -176,7 +187,11 @@ def _check_mapping(reading: _Reading, key: str, value: str) -> None:
         mapping = OverridesParser.create().parse_override(f"a={value}").value()
     except HydraException:
         return  # Hydra says what is wrong with it
-    if not isinstance(mapping, dict) or "_target_" in mapping or not isinstance(find(reading.composed[0], key)[1], dict):
+    if (
+        not isinstance(mapping, dict)
+        or "_target_" in mapping
+        or not isinstance(find(reading.composed[0], key)[1], dict)
+    ):
         return
     for name in names({str(name): inner for name, inner in mapping.items()}):
         if _known(reading, f"{key}.{name}") is None:
