@@ -124,7 +124,7 @@ class LoadedModel(Loaded):
 
     def correct(
         self,
-        example: AudioInput | str | Pair,
+        example: AudioInput | Pair,
         text: str,
         *,
         protected: Sequence[Example] | None = None,
@@ -150,13 +150,14 @@ class LoadedModel(Loaded):
         """
         check_type("text", text, str, "Give the right text.")
         if isinstance(example, (list, tuple, dict, set)):
-            raise InputError(
-                f"example must be one {self.model.task.example_name}; got a {type(example).__name__} of {len(example)}. "
-                "Call correct() once for each."
-            )
+            one, several = self.model.task.example_name, f"a {type(example).__name__} of {len(example)}"
+            raise InputError(f"example must be one {one}; got {several}. Call correct() once for each.")
         memory = self.memory(store, protected)
-        given = as_utterances(example, sample_rate) if self.model.reads_audio else as_pairs(example)
-        return memory.correct(with_text(given[0], text), force=force)
+        if self.model.reads_audio:
+            (given,) = as_utterances(example, sample_rate)  # pyright: ignore[reportArgumentType]
+        else:
+            (given,) = as_pairs(example)  # pyright: ignore[reportArgumentType]
+        return memory.correct(with_text(given, text), force=force)
 
     def memory(self, store: Path | str | None = None, protected: Sequence[Example] | None = None) -> ModelMemory:
         """Open the corrections of this model, or create them if `protected` examples are given.

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,8 +188,8 @@ def _as_given(override: str) -> str:
     key, _, value = override.partition("=")
     if not (len(value) > 1 and value[0] + value[-1] == '""'):
         return override
-    text = OverridesParser.create().parse_override(override).value()
-    return f"{key}=" + re.sub(r"(\\*)\1\\\$\{", r"\1${", str(text))
+    # A `${` is not escaped any more: OmegaConf took its backslash when it read the override.
+    return f"{key}={OverridesParser.create().parse_override(override).value()}"
 
 
 def which_run() -> str:

@@ -77,11 +77,10 @@ def read_splits(
 
 def _check_path(name: str, path: Any) -> None:
     if not isinstance(path, (str, Path, type(None))):
-        several = isinstance(path, Sequence)
-        advice = " Join the manifests into one file. (Two text files of sentence pairs are for data=pairs.)"
+        given = f"a list of {len(path)}" if isinstance(path, Sequence) else repr(path)
         raise InputError(
-            f"{name} must be one manifest, a .jsonl file; got {'a list of ' + str(len(path)) if several else repr(path)}."
-            f"{advice if several else ''}"
+            f"{name} must be one manifest, a .jsonl file; got {given}. Join several into one file. (Two text files of "
+            "sentence pairs are for data=pairs.)"
         )
 
 

@@ -85,7 +85,9 @@ def kind_of(command: str, key: str, default: Any) -> Kind:
     if isinstance(default, (bool, int, float, list, dict)) or (isinstance(default, str) and default[:3] == "${."):
         return "hydra"
     own = _BY_COMMAND.get(command, {})
-    return own.get(key) or next((kind for name, kind in _KINDS.items() if fnmatchcase(key, name)), "hydra")
+    if key in own:
+        return own[key]
+    return next((kind for name, kind in _KINDS.items() if fnmatchcase(key, name)), "hydra")
 
 
 def may_be_null(key: str, default: Any) -> bool:

@@ -66,7 +66,7 @@ def test_items_of_a_list_may_be_quoted(items):
 
 @given(TEXTS)
 def test_the_command_of_a_card_has_the_words_that_were_given(text):
-    assert _as_given(f"title={quoted(text)}") == f"title={text}"
+    assert _as_given(OmegaConf.create([f"title={quoted(text)}"])[0]) == f"title={text}"
 
 
 PATHS = [
@@ -137,7 +137,8 @@ def test_a_list_is_split_at_commas_outside_quotes_and_brackets():
         ("adapt", "output", "2024"), ("adapt", "title", "a: ${b}, 'c'"), ("translate", "text", "It costs ${5} today."),
         ("transcribe", "audio", "it's (1).flac"), ("correct", "target", "[x]"), ("correct", "text", "1e3"),
         ("correct", "audio", "a=b,c.flac"), ("export", "output", "null"), ("apply", "to", "my model"),
-        ("remove", "from", "a,b"), ("sites", "json", "true"), ("compare", "before", "été"), ("pretrain", "output", "#1"),
+        ("remove", "from", "a,b"), ("sites", "json", "true"), ("compare", "before", "été"),
+        ("pretrain", "output", "#1"),
         ("steer", "title", "it's"), ("choose", "choose", "my scores (1).safetensors"), ("evaluate", "data.test", "1e3"),
         ("corrections", "target", "my file.safetensors"), ("introspect", "title", "50 % {x}"),
     ],
