@@ -100,7 +100,11 @@ class LoadedModel(Loaded):
         """
         if self.model.reads_audio:
             raise InputError(f"'{self.reference}' reads audio, not text. Use transcribe().")
-        return self._decode(as_pairs(texts), corrections, loader)
+        pairs = as_pairs(texts)
+        empty = [number for number, pair in enumerate(pairs, start=1) if not pair.source.strip()]
+        if empty:
+            raise InputError(f"texts: number {empty[0]} of {len(pairs)} is empty. Leave it out.")
+        return self._decode(pairs, corrections, loader)
 
     def evaluate(
         self, data: Splits | Sequence[Example], *, corrections: Path | str = "auto", **options: Any

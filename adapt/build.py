@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
-from inspect import signature, unwrap
+from inspect import Parameter, signature, unwrap
 from traceback import extract_tb
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -109,7 +109,9 @@ def _add_path(error: InputError, called: Any, path: str) -> None:
         parameters = signature(get_object(called) if isinstance(called, str) else called).parameters
     except Exception:  # a function without a signature
         return
-    if name[1] in parameters:
+    # A function that takes any options names one it refuses as `name=value`.
+    open_ended = any(one.kind is Parameter.VAR_KEYWORD for one in parameters.values())
+    if name[1] in parameters or (open_ended and str(error)[name.end()] == "="):
         error.args = (f"{path}.{error}",)
 
 

@@ -15,6 +15,7 @@ from adapt.models.loaded import Loaded
 from adapt.models.locate import EMBEDDED, absolute, is_hub_id, locate
 from adapt.models.model import Model
 from adapt.models.model_files import FORMAT, damaged, read_header, read_safetensors
+from adapt.models.peek import stored_model
 from adapt.models.state import load_weights, model_fingerprint, weights
 
 
@@ -34,17 +35,19 @@ def load_model(pretrained: str, base: str | None = None, **options: Any) -> Load
     """
     if base is not None and (is_hub_id(pretrained) or locate(pretrained).name != "adaptation.json"):
         raise InputError(f"base={base} is for an adaptation whose base was moved; '{pretrained}' is not an adaptation.")
-    loaded = _load(pretrained, base, None, frozenset())
     options = {name: value for name, value in options.items() if value is not None}
-    return _with_options(loaded, pretrained, base, options) if options else loaded
+    if not options:
+        return _load(pretrained, base, None, frozenset())
+    return _load_with_options(pretrained, base, options)
 
 
-def _with_options(loaded: Loaded, pretrained: str, base: str | None, options: Mapping[str, Any]) -> Loaded:
-    name = str(loaded.model.header()["family"])
+def _load_with_options(pretrained: str, base: str | None, options: Mapping[str, Any]) -> Loaded:
+    # Without a header, as of a model on the hub, the family is known only once the model is loaded.
+    header = stored_model(pretrained) or _load(pretrained, base, None, frozenset()).model.header()
+    name = str(header["family"])
     module = _family_module(name)
-    family = getattr(module, name)
-    if name == "wav2letter" and loaded.model.header()["shape"]["inner"] is not None:
-        family = module.wav2letter_small
+    small = name == "wav2letter" and header.get("shape", {}).get("inner") is not None
+    family = module.wav2letter_small if small else getattr(module, name)
     own = [option for option in signature(family).parameters if option not in ("pretrained", "base", "config")]
     for option, value in options.items():
         if option not in own:

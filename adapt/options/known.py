@@ -50,7 +50,8 @@ def accepted(options: Mapping[str, Any], key: str, conf: Path) -> bool:
 
 def of_all_families(options: Mapping[str, Any], conf: Path) -> list[str]:
     """Return the options that a model of any family may have, if the command loads one; else nothing."""
-    if not str(find(options, "model._target_")[1]).endswith(".load_model"):
+    node = options.get("model")
+    if not isinstance(node, Mapping) or not str(node.get("_target_", ".load_model")).endswith(".load_model"):
         return []
     lines = [line for path in sorted((conf / "model").glob("*.yaml")) for line in path.read_text("utf-8").splitlines()]
     leaves = [line.partition(":")[0] for line in lines if line[:1].isalpha()]
