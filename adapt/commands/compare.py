@@ -52,6 +52,10 @@ def with_options(loaded: Loaded, options: Mapping[str, Any]) -> Loaded:
         known, apply = model.translation_options, model.set_translation
     else:
         known, apply = None, None
+    if "language" in given and not isinstance(model, SpeechDecoderModel):
+        raise InputError(
+            f"language={given['language']} is for multilingual recognisers; '{loaded.reference}' is not one."
+        )
     names = [] if known is None else [field.name for field in fields(known)]
     for name in given:
         if name not in names:
