@@ -23,7 +23,7 @@ from adapt.corrections.paths import store_path
 from adapt.data.example import Example
 from adapt.data.inputs import AudioInput, as_pairs, as_utterances
 from adapt.data.kinds import with_text
-from adapt.data.loader import Loader
+from adapt.data.loader import Loader, as_loader
 from adapt.data.manifest import Splits
 from adapt.data.pairs import Pair
 from adapt.data.splits import check_examples
@@ -57,7 +57,7 @@ class LoadedModel(Loaded):
         audio: AudioInput | Iterable[AudioInput],
         *,
         sample_rate: int | None = None,
-        corrections: str = "auto",
+        corrections: Path | str = "auto",
         loader: Loader | None = None,
     ) -> list[str]:
         """Transcribe recordings.
@@ -79,7 +79,11 @@ class LoadedModel(Loaded):
         return self._decode(as_utterances(audio, sample_rate), corrections, loader)
 
     def translate(
-        self, texts: str | Pair | Iterable[str | Pair], *, corrections: str = "auto", loader: Loader | None = None
+        self,
+        texts: str | Pair | Iterable[str | Pair],
+        *,
+        corrections: Path | str = "auto",
+        loader: Loader | None = None,
     ) -> list[str]:
         """Translate sentences.
 
@@ -96,10 +100,14 @@ class LoadedModel(Loaded):
         """
         if self.model.reads_audio:
             raise InputError(f"'{self.reference}' reads audio, not text. Use transcribe().")
-        return self._decode(as_pairs(texts), corrections, loader)
+        pairs = as_pairs(texts)
+        empty = [number for number, pair in enumerate(pairs, start=1) if not pair.source.strip()]
+        if empty:
+            raise InputError(f"texts: number {empty[0]} of {len(pairs)} is empty. Leave it out.")
+        return self._decode(pairs, corrections, loader)
 
     def evaluate(
-        self, data: Splits | Sequence[Example], *, corrections: str = "auto", **options: Any
+        self, data: Splits | Sequence[Example], *, corrections: Path | str = "auto", **options: Any
     ) -> EvaluationResult:
         """Evaluate on test examples.
 
@@ -145,6 +153,9 @@ class LoadedModel(Loaded):
             InputError: the input cannot be read, or `protected` is missing at the first correction.
         """
         check_type("text", text, str, "Give the right text.")
+        if isinstance(example, (list, tuple, dict, set)):
+            one, several = self.model.task.example_name, f"a {type(example).__name__} of {len(example)}"
+            raise InputError(f"example must be one {one}; got {several}. Call correct() once for each.")
         memory = self.memory(store, protected)
         if self.model.reads_audio:
             (given,) = as_utterances(example, sample_rate)  # pyright: ignore[reportArgumentType]
@@ -169,11 +180,12 @@ class LoadedModel(Loaded):
         return ModelMemory.create(self, protected, path)
 
     def _decode(self, examples: Sequence[Example], corrections: str, loader: Loader | None) -> list[str]:
+        loader = as_loader(loader)
         readable, problems = check_examples(examples, self.model, False)
         if problems:
             raise InputError("\n".join(problems))
         with corrected(self, corrections):
-            return decode_examples(self.model, self.model.task, readable, loader or Loader(), "decoding")
+            return decode_examples(self.model, self.model.task, readable, loader, "decoding")
 
 
 @dataclass(frozen=True)
@@ -210,22 +222,27 @@ class Comparison(adapt.comparison.results.Comparison):
             write_report(Path(path), self)
 
 
-def load_model(reference: Path | str, base: str | None = None) -> LoadedModel:
+def load_model(reference: Path | str, base: Path | str | None = None, **options: Any) -> LoadedModel:
     """Load a model in eval mode.
 
     Args:
         reference: A run's folder, an adaptation, a safetensors file, an embedded name ("us-english",
             "weather-en-de"), a folder in the transformers format, or OWNER/NAME on the Hugging Face hub.
         base: Where an adaptation's base is, if it was moved.
+        **options: Options of the model's family, such as `language` and `beams` of Whisper, or `prefix` of a
+            translation model; see `innertune show model`.
 
     Returns:
         The model.
 
     Raises:
-        InputError: there is no such model, a file is damaged, or an adaptation does not belong to its base.
+        InputError: there is no such model, a file is damaged, an adaptation does not belong to its base, or the model's
+            family does not have an option.
     """
     check_type("reference", reference, (str, Path), "Give a folder, a file, or a name.")
-    return LoadedModel(**_values(checkpoint.load_model(str(reference), base)))
+    check_type("base", base, (str, Path, type(None)), "Give a folder, a file, or a name.")
+    base = None if base is None else str(base)
+    return LoadedModel(**_values(checkpoint.load_model(str(reference), base, **options)))
 
 
 def fine_tune(base: Loaded, splits: Splits, tuning: Tuning = full, **options: Any) -> AdaptedModel:

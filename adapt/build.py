@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
-from inspect import signature, unwrap
+from inspect import Parameter, signature, unwrap
 from traceback import extract_tb
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -37,7 +37,7 @@ def build(node: Any, path: str | None = None, **extra: Any) -> Any:
     path = _path(node) if path is None else path
     _check_types(node, path)
     try:
-        built = instantiate(node, _convert_="all", **extra)
+        built = instantiate(_literal(node), _convert_="all", **extra)
     except InstantiationException as error:
         located = re.search(r"locating target '([^']*)'", str(error))
         if located is not None:  # the target may be that of a node within this one
@@ -52,6 +52,24 @@ def build(node: Any, path: str | None = None, **extra: Any) -> Any:
             cause = cause.__cause__
         raise
     return _BuiltPartial(built, path) if isinstance(built, partial) else built
+
+
+def _literal(node: Any) -> Any:
+    """Return a node in which `instantiate`, which reads every text twice, leaves an escaped `${` as it is."""
+    from omegaconf import OmegaConf
+
+    resolved = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    if "${" not in str(resolved):
+        return node
+    return OmegaConf.create(_escaped(_escaped(resolved)))
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _escaped(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_escaped(one) for one in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
 
 
 class _BuiltPartial(partial):
@@ -91,7 +109,9 @@ def _add_path(error: InputError, called: Any, path: str) -> None:
         parameters = signature(get_object(called) if isinstance(called, str) else called).parameters
     except Exception:  # a function without a signature
         return
-    if name[1] in parameters:
+    # A function that takes any options names one it refuses as `name=value`.
+    open_ended = any(one.kind is Parameter.VAR_KEYWORD for one in parameters.values())
+    if name[1] in parameters or (open_ended and str(error)[name.end()] == "="):
         error.args = (f"{path}.{error}",)
 
 

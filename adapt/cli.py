@@ -53,8 +53,9 @@ def main() -> None:
     if renamed is not None:
         print(f"innertune {command}: {renamed}", file=sys.stderr)
         raise SystemExit(2)
-    names = _POSITIONS.get(command)
-    options = _name_words(options, names) if names else [_quote_text(option) for option in options]
+    if not sys.argv[1].startswith("--config-name="):  # a further process gets options that were read already
+        names = _POSITIONS.get(command)
+        options = _read(command, _name_words(options, names) if names else options)
     # argv[0] stays as it is: Lightning starts further processes with it.
     sys.argv = [sys.argv[0], f"--config-name={command}", *options]
     _run(command)
@@ -73,15 +74,18 @@ def _name_words(words: list[str], names: tuple[str, ...]) -> list[str]:
     return [*named, *words[min(count, len(names)) :]]
 
 
-def _quote_text(option: str) -> str:
-    """Quote a text for Hydra, such as `text=It's cold, isn't it?`. A quoted text or a list stays as it is."""
-    key, _, text = option.partition("=")
-    quoted = len(text) > 1 and text[0] + text[-1] in ("''", '""', "[]")
-    if key not in ("text", "source", "target") or quoted or text in ("", "null"):
-        return option
-    # A backslash means itself, unless a quotation mark follows.
-    escaped = re.sub(r"(\\*)('|\Z)", lambda match: match[1] * 2 + match[2].replace("'", "\\'"), text)
-    return f"{key}='{escaped}'"
+def _read(command: str, words: list[str]) -> list[str]:
+    from adapt.errors import InputError
+    from adapt.options.read import read_options
+
+    try:
+        options, notes = read_options(command, words, config_folder())
+    except InputError as error:
+        print(f"innertune {command}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    for note in notes:
+        print(f"innertune {command}: {note}", file=sys.stderr)  # standard output is for texts
+    return options
 
 
 def _run(command: str) -> None:
@@ -92,7 +96,7 @@ def _run(command: str) -> None:
     def run(cfg: DictConfig) -> None:
         _set_up()
         from adapt.errors import InputError
-        from adapt.run import end_run
+        from adapt.run import end_run, which_run
 
         try:
             _check_options(command, cfg)
@@ -100,7 +104,7 @@ def _run(command: str) -> None:
 
             importlib.import_module(f"adapt.commands.{command}").main(cfg)
         except InputError as error:
-            print(f"innertune {command}: {error}", file=sys.stderr)
+            print(f"innertune {command}: {which_run()}{error}", file=sys.stderr)
             raise SystemExit(2) from None
         except KeyboardInterrupt:
             raise SystemExit(130) from None

@@ -178,8 +178,29 @@ def command_line() -> str:
     if not HydraConfig.initialized():
         return ""
     hydra = HydraConfig.get()
-    overrides = [text for text in hydra.overrides.task if text.split("=")[0] not in _FREE]
+    overrides = [_as_given(text) for text in hydra.overrides.task if text.lstrip("+").split("=")[0] not in _FREE]
     return " ".join(["innertune", str(hydra.job.config_name), *(shlex.quote(text) for text in overrides)])
+
+
+def _as_given(override: str) -> str:
+    """Return an override without the double quotes in which the command line puts texts and paths for Hydra."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    key, _, value = override.partition("=")
+    if not (len(value) > 1 and value[0] + value[-1] == '""'):
+        return override
+    # A `${` is not escaped any more: OmegaConf took its backslash when it read the override.
+    return f"{key}={OverridesParser.create().parse_override(override).value()}"
+
+
+def which_run() -> str:
+    """Return, for messages of a multirun, its number and what is its own; "" for a single run."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not _is_multirun():
+        return ""
+    hydra = HydraConfig.get()
+    return f"run {hydra.job.num} ({' '.join(map(_as_given, hydra.overrides.task))}): "
 
 
 def without_free(cfg: DictConfig) -> dict[str, Any]:
@@ -214,7 +235,10 @@ def _saved(path: Path) -> dict[str, Any]:
     try:
         saved = OmegaConf.load(path)
         if isinstance(saved, DictConfig) and saved:
-            return without_free(saved)
+            # Its interpolations were resolved before it was written: a `${` in it is part of a text.
+            values = OmegaConf.to_container(saved, resolve=False)
+            assert isinstance(values, dict)
+            return {str(key): value for key, value in values.items() if key not in _FREE}
         problem = "it is empty" if not saved else "it holds no options"
     except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
         problem = " ".join(str(error).split())

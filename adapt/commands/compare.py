@@ -1,17 +1,21 @@
 """Compare two existing models, and write the report."""
 
 import logging
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits, grouping
 from adapt.checks import check_counts
 from adapt.commands._finish import end_of_run, finish
+from adapt.commands._options import plain
 from adapt.comparison.compare import compare
 from adapt.data.splits import check_splits
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
+from adapt.models.hf_translation import HFTranslation
 from adapt.models.loaded import Loaded
 from adapt.models.model import SpeechDecoderModel
 from adapt.run import check_output, open_run
@@ -27,7 +31,8 @@ def main(cfg: DictConfig) -> None:
     base = after.header.get("base", {})
     if base.get("fingerprint") == before.fingerprint:
         before.model.with_header(base["model"])  # decode as in that run, for example in the same language
-    before, after = (with_language(loaded, cfg.language) for loaded in (before, after))
+    options = {"language": cfg.language, **plain(cfg, "model")["model"]}
+    before, after = (with_options(loaded, options) for loaded in (before, after))
     splits, skipped = check_splits(build_splits(cfg.data), after.model, cfg.data.on_error)
     folder = open_run(cfg)
     comparison = compare(
@@ -38,13 +43,26 @@ def main(cfg: DictConfig) -> None:
     finish(folder, cfg, comparison, after.header, after.fingerprint, build(cfg.logger)(folder))
 
 
-def with_language(loaded: Loaded, language: str | None) -> Loaded:
-    """Set the language of a multilingual recogniser. Raises InputError if the model has none to set."""
-    model = loaded.model
-    if language is not None:
-        if not isinstance(model, SpeechDecoderModel):
-            raise InputError(f"language={language} is for multilingual recognisers; '{loaded.reference}' is not one.")
-        model.set_generation(replace(model.generation_options, language=language))
+def with_options(loaded: Loaded, options: Mapping[str, Any]) -> Loaded:
+    """Set how a model answers: its language, beams, ... Raises InputError if its family does not have an option."""
+    model, given = loaded.model, {name: value for name, value in options.items() if value is not None}
+    if isinstance(model, SpeechDecoderModel):
+        known, apply = model.generation_options, model.set_generation
+    elif isinstance(model, HFTranslation):
+        known, apply = model.translation_options, model.set_translation
+    else:
+        known, apply = None, None
+    if "language" in given and not isinstance(model, SpeechDecoderModel):
+        raise InputError(
+            f"language={given['language']} is for multilingual recognisers; '{loaded.reference}' is not one."
+        )
+    names = [] if known is None else [field.name for field in fields(known)]
+    for name in given:
+        if name not in names:
+            has = f"Its options: {', '.join(names)}." if names else "It has no options for its answers."
+            raise InputError(f"{name}={given[name]}: '{loaded.reference}' has no such option. {has}")
+    if given and known is not None and apply is not None:
+        apply(replace(known, **given))  # pyright: ignore[reportArgumentType]
         return replace(loaded, header={**loaded.header, **model.header()})
     if isinstance(model, SpeechDecoderModel) and model.multilingual and model.generation_options.language is None:
         log.warning(

@@ -17,7 +17,7 @@ from adapt.comparison.recordings import make_audio_clips
 from adapt.comparison.results import Comparison
 from adapt.comparison.words import word_changes
 from adapt.data.example import Example
-from adapt.data.loader import Loader
+from adapt.data.loader import Loader, as_loader
 from adapt.data.manifest import Splits
 from adapt.data.names import model_name, set_names
 from adapt.errors import InputError
@@ -37,7 +37,7 @@ def compare(
     splits: Splits,
     *,
     loader: Loader | None = None,
-    group_by: Sequence[str] = GROUP_BY,
+    group_by: str | Sequence[str] = GROUP_BY,
     causes: int = 40,
     compare_neurons: int = 100,
     audio_clips: int = 6,
@@ -55,7 +55,7 @@ def compare(
         after: The adapted model, of the same task.
         splits: The data; `test` is the target set and `source_test` the source set.
         loader: Makes batches of the examples. None uses the defaults of `Loader`.
-        group_by: The keys of the examples (accent, speaker, ...) by which results are grouped.
+        group_by: The key or keys of the examples (accent, speaker, ...) by which results are grouped.
         causes: The number of examples per set used to measure causes (`find_causes`); 0 skips it.
         compare_neurons: The number of examples per set used to compare neurons; 0 skips it.
         audio_clips: The maximum number of recordings in the report; 0 for none.
@@ -72,7 +72,7 @@ def compare(
     """
     started = time.perf_counter()
     check_counts(0, causes=causes, compare_neurons=compare_neurons, audio_clips=audio_clips)
-    loader = loader or Loader()
+    loader = as_loader(loader)
     metric_before, metric_after = before.model.task.metrics[0], after.model.task.metrics[0]
     if before.model.task.metrics != after.model.task.metrics:
         raise InputError(
@@ -118,7 +118,7 @@ def compare_hypotheses(
     after_hypotheses: Mapping[str, Sequence[str]],
     *,
     loader: Loader | None = None,
-    group_by: Sequence[str] = GROUP_BY,
+    group_by: str | Sequence[str] = GROUP_BY,
     trained: Sequence[str] = (),
     trained_rows: Mapping[str, int] | None = None,
     trained_factors: Mapping[str, int] | None = None,
@@ -146,7 +146,7 @@ def compare_hypotheses(
         before_hypotheses: The original model's outputs for each set, in the order of its examples.
         after_hypotheses: The adapted model's outputs, likewise.
         loader: Makes batches of the examples. None uses the defaults of `Loader`.
-        group_by: The keys of the examples (accent, speaker, ...) by which results are grouped.
+        group_by: The key or keys of the examples (accent, speaker, ...) by which results are grouped.
         trained: The names of the parameters that were trained.
         trained_rows: For each parameter of which only some rows were trained, the number of these rows.
         trained_factors: For each parameter that was trained through low-rank factors, the number of values in these

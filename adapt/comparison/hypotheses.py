@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from adapt.comparison.results import GroupResult, SetResult, by_group
+from adapt.comparison.results import GroupResult, SetResult, by_group, grouping_keys
 from adapt.comparison.words import Transcript, align
 from adapt.data.example import Example
 from adapt.data.pairs import Pair
@@ -20,7 +20,7 @@ def score_hypotheses(
     before: Mapping[str, Sequence[str]],
     after: Mapping[str, Sequence[str]],
     task: Task = recognition,
-    group_by: Sequence[str] = GROUP_BY,
+    group_by: str | Sequence[str] = GROUP_BY,
 ) -> tuple[dict[str, SetResult], list[GroupResult], list[Transcript]]:
     """Evaluate the hypotheses of two models for the same examples.
 
@@ -39,7 +39,7 @@ def score_hypotheses(
     for name, examples in sets.items():
         old, new = task.score(examples, before[name]), task.score(examples, after[name])
         results[name] = SetResult(old.as_dict(), new.as_dict(), paired_intervals(old, new))
-        for key in group_by:
+        for key in grouping_keys(group_by):
             chosen = by_group(examples, key)
             if list(chosen) != ["unknown"]:
                 groups += [

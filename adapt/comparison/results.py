@@ -17,7 +17,8 @@ from adapt.comparison.recordings import AudioClip
 from adapt.comparison.storage import from_json, to_json
 from adapt.comparison.words import Transcript, WordChanges
 from adapt.data.example import Example
-from adapt.files import read_json, write_json
+from adapt.errors import InputError
+from adapt.files import is_folder, read_json, user_path, write_json
 from adapt.introspect.weights.change import WeightChange
 from adapt.metrics import Metric
 from adapt.models.task import recognition
@@ -115,12 +116,13 @@ class Comparison:
 
     @classmethod
     def load(cls, path: Path | str) -> "Comparison":
-        """Read the files that `save` wrote.
+        """Read the files that `save` wrote. For the folder of a run, its comparison is read.
 
         Raises:
             FileError: A file is missing or damaged, or the two files belong to different comparisons.
         """
-        path = Path(path)
+        path = user_path(path)
+        path = path / "comparison.json" if is_folder(path) else path
         tensor_path = path.with_suffix(".safetensors")
         try:
             stored = read_json(path)
@@ -154,6 +156,17 @@ def signatures(metrics: Sequence[Metric]) -> dict[str, dict[str, str]]:
     """Return the metrics' signatures, with which others can reproduce them; empty if no metric has one."""
     by_key = {metric.key: metric.signature for metric in metrics if metric.signature}
     return {"signatures": by_key} if by_key else {}
+
+
+def grouping_keys(group_by: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the keys to group by; a single key may be given as text. Raises InputError for anything else."""
+    if isinstance(group_by, str):
+        return (group_by,)
+    if not isinstance(group_by, Sequence) or not all(isinstance(key, str) for key in group_by):
+        raise InputError(
+            f"group_by must be a key of the examples, such as 'accent', or a list of keys; got {group_by!r}."
+        )
+    return tuple(group_by)
 
 
 def by_group(examples: Sequence[Example], key: str) -> dict[str, np.ndarray]:

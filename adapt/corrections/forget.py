@@ -15,6 +15,7 @@ from adapt.corrections.model_memory import protected_facts
 from adapt.corrections.stored import Facts, check_records, protected_rows
 from adapt.data.kinds import from_row, input_exists
 from adapt.errors import InputError, as_input_errors
+from adapt.files import user_path
 from adapt.models.loaded import Loaded
 from adapt.models.model import CTCModel
 from interventions.corrections.memory import Memory
@@ -88,7 +89,7 @@ def _matches(row: Facts | None, speaker: str | None, file: Path | str | None) ->
         return False
     if speaker is not None and row.get("speaker") == speaker:
         return True
-    return file is not None and row.get("audio") == str(Path(file).expanduser().absolute())
+    return file is not None and row.get("audio") == str(user_path(file).absolute())
 
 
 def _warn(store: CorrectionStore, facts: Facts, rows: Sequence[Facts], by_input: bool) -> None:

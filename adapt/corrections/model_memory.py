@@ -43,7 +43,7 @@ CHECKED = 20  # protected examples whose answers are compared before and after a
 
 
 @contextmanager
-def corrected(loaded: Loaded, corrections: str = "auto") -> Iterator[None]:
+def corrected(loaded: Loaded, corrections: Path | str = "auto") -> Iterator[None]:
     """Apply a model's stored corrections in the block, if there are any; "off" applies none.
 
     Raises:

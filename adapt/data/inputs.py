@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,8 @@ def as_pairs(inputs: str | Pair | Iterable[str | Pair]) -> list[Pair]:
     Raises:
         InputError: an input is neither a string nor a `Pair`.
     """
+    if isinstance(inputs, (Mapping, set, bytes)):
+        raise InputError(f"texts must be a sentence, a Pair, or a list of these; got a {type(inputs).__name__}.")
     if isinstance(inputs, (str, Pair)) or not isinstance(inputs, Iterable):
         inputs = [inputs]
     pairs = []

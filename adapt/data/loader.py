@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from adapt.checks import check_count, check_number, is_number
+from adapt.checks import check_count, check_number, check_type, is_number
 from adapt.data.example import Example
 from adapt.data.manifest import Utterance
 from adapt.data.recording import Recording
@@ -91,6 +91,7 @@ class Loader:
         batch_seconds: the largest padded length of a batch of audio, in seconds. A longer example becomes a batch of
             its own.
         batch_tokens: the same for text, in tokens of the longer side (source or target).
+        batch_size: the largest number of examples of a batch, besides; None for no such bound.
         speeds: the factors of speed perturbation (Ko et al. 2015). In training, one is drawn per utterance and epoch;
             `[1.0]` switches the perturbation off. An utterance that does not fit the model at some of them is drawn
             from the others (`adapt.data.splits.check_examples`).
@@ -103,6 +104,7 @@ class Loader:
 
     batch_seconds: float = 24.0
     batch_tokens: int = 1000
+    batch_size: int | None = None
     speeds: Sequence[float] = (1.0,)
     workers: int = 0
     seed: int = 0
@@ -111,6 +113,8 @@ class Loader:
         check_number("batch_seconds", self.batch_seconds, minimum=0)
         check_number("batch_tokens", self.batch_tokens, minimum=0)
         check_count("workers", self.workers)
+        if self.batch_size is not None:
+            check_count("batch_size", self.batch_size, 1)
         speeds: list[Any] = [self.speeds] if isinstance(self.speeds, (int, float, str)) else list(self.speeds)
         if not speeds or not all(is_number(speed) and SLOWEST <= speed <= FASTEST for speed in speeds):
             raise InputError(
@@ -176,7 +180,10 @@ class Loader:
             ranks: the number of processes.
         """
         lengths = [reader.length(examples[number]) / speed for number, speed in pairs]
-        batches = [[pairs[n] for n, _ in batch] for batch in BatchesByLength(lengths, self._bound(reader), False, 0)]
+        batches = [
+            [pairs[n] for n, _ in batch]
+            for batch in BatchesByLength(lengths, self._bound(reader), False, 0, most=self.batch_size)
+        ]
         return self._batches(_AtSpeeds(examples, reader), batches[rank::ranks])
 
     def _loader(
@@ -194,7 +201,9 @@ class Loader:
             speeds = (1.0,)
         # An utterance is longest at the slowest speed, so the bound on batches is applied to that length.
         lengths = [reader.length(example) / min(speeds) for example in examples]
-        batches = BatchesByLength(lengths, self._bound(reader), shuffle, self.seed, shared, source, count)
+        batches = BatchesByLength(
+            lengths, self._bound(reader), shuffle, self.seed, shared, source, count, self.batch_size
+        )
         return self._batches(_Examples(examples, reader, speeds, self.seed, stored), batches, self.workers > 0)
 
     def _bound(self, reader: Reader) -> float:
@@ -212,6 +221,12 @@ class Loader:
         )
 
 
+def as_loader(loader: Any) -> Loader:
+    """Return a caller's loader, or the default one for None. Raises InputError for anything else."""
+    check_type("loader", loader, (Loader, type(None)), "Give Loader(batch_seconds=24), say, or None for the default.")
+    return loader or Loader()
+
+
 class BatchesByLength(Sampler[list[tuple[int, int]]]):
     """Yields batches of `(example number, epoch)` with examples of similar lengths.
 
@@ -224,6 +239,7 @@ class BatchesByLength(Sampler[list[tuple[int, int]]]):
             for each other; if the batches do not divide evenly, the first ones are repeated.
         source: the number of source examples, for replay, at the end of `lengths`.
         count: how many source examples an epoch reads (`adapt.data.replay.draw_replay`). All other examples come once.
+        most: the largest number of examples of a batch; None for no such bound.
     """
 
     def __init__(
@@ -235,7 +251,9 @@ class BatchesByLength(Sampler[list[tuple[int, int]]]):
         shared: bool = False,
         source: int = 0,
         count: int = 0,
+        most: int | None = None,
     ) -> None:
+        self.most = math.inf if most is None else most
         self.lengths, self.bound, self.shuffle, self.seed = lengths, bound, shuffle, seed
         self.shared, self.source, self.count = shared, source, count
         self.epoch = 0
@@ -275,7 +293,8 @@ class BatchesByLength(Sampler[list[tuple[int, int]]]):
         batches: list[list[int]] = []
         longest = 0.0
         for _, _, number in sorted(keys):
-            if batches and longest * (len(batches[-1]) + 1) <= self.bound:
+            size = len(batches[-1]) + 1 if batches else math.inf
+            if size <= self.most and longest * size <= self.bound:
                 batches[-1].append(number)
             else:
                 batches.append([number])

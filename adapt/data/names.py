@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from adapt.data.example import Example
+from adapt.files import exists
 
 NAMED_BY = ("accent", "domain", "speaker", "lang")
 
@@ -68,4 +69,4 @@ def model_name(reference: str) -> str:
     parts = [part for part in Path(reference).parts if part not in ("adaptation", "checkpoints", "/")]
     if not parts:
         return reference
-    return parts[-1].removesuffix(".safetensors") if Path(reference).exists() else reference
+    return parts[-1].removesuffix(".safetensors") if exists(reference) else reference

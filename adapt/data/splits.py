@@ -73,6 +73,7 @@ def read_splits(
     parts: dict[str, Any] = {}
     problems: list[str] = []
     for name, path in paths.items():
+        _check_path(name, path)
         chosen = audio_column, text_column, audio_folder
         utterances, bad_lines = read_manifest(path, True, *chosen) if path is not None else ([], [])
         problems += bad_lines
@@ -83,6 +84,15 @@ def read_splits(
     held_out = (*parts["test"], *parts["source_test"], *parts["validation"])
     _check_overlap((*parts["train"], *parts["source_train"]), held_out)
     return Splits(**parts, problems=tuple(problems))
+
+
+def _check_path(name: str, path: Any) -> None:
+    if not isinstance(path, (str, Path, type(None))):
+        given = f"a list of {len(path)}" if isinstance(path, Sequence) else repr(path)
+        raise InputError(
+            f"{name} must be one manifest, a .jsonl file; got {given}. Join several into one file. (Two text files of "
+            "sentence pairs are for data=pairs.)"
+        )
 
 
 def _check_overlap(training: Sequence[Utterance], held_out: Sequence[Utterance]) -> None:

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from adapt.comparison.results import by_group, signatures
+from adapt.comparison.hypotheses import GROUP_BY
+from adapt.comparison.results import by_group, grouping_keys, signatures
 from adapt.data.example import Example
-from adapt.data.loader import Loader
+from adapt.data.loader import Loader, as_loader
 from adapt.data.manifest import Splits
 from adapt.data.pairs import Pair
 from adapt.errors import InputError
@@ -101,7 +102,7 @@ def evaluate(
     splits: Splits,
     *,
     loader: Loader | None = None,
-    group_by: Sequence[str] = ("accent", "speaker", "domain"),
+    group_by: str | Sequence[str] = GROUP_BY,
     interventions: Sequence[Condition] = (),
 ) -> EvaluationResult:
     """Measure a model's error rates, or BLEU and chrF, on `splits.test` and `splits.source_test`.
@@ -110,7 +111,8 @@ def evaluate(
         loaded: The model.
         splits: The data; the test sets are called "target" and "source" in the result.
         loader: Batches the data; None uses the default.
-        group_by: Keys of the examples by which results are grouped. Keys that no example has are ignored.
+        group_by: The key or keys of the examples by which results are grouped. Keys that no example has are ignored;
+            this is logged if the keys are not the default ones.
         interventions: Further conditions to evaluate, from the functions of `adapt.evaluation.conditions`.
 
     Returns:
@@ -122,7 +124,7 @@ def evaluate(
     sets = {name: part for name, part in (("target", splits.test), ("source", splits.source_test)) if part}
     if not sets:
         raise InputError("splits has no test examples: expected some in test or source_test.")
-    loader = Loader() if loader is None else loader
+    group_by, loader = grouping_keys(group_by), as_loader(loader)
     model, task = loaded.model, loaded.model.task
     scores: dict[str, dict[str, Any]] = {}
     transcripts: list[dict[str, str]] = []
@@ -165,7 +167,7 @@ def _groups(
 ) -> dict[str, dict[str, Any]]:
     groups = {key: by_group(examples, key) for key in group_by}
     missing = [key for key, values in groups.items() if list(values) == ["unknown"]]
-    if missing:
+    if missing and tuple(group_by) != GROUP_BY:
         log.info("%s: not grouped by %s, because no %s has it.", name, " or ".join(missing), task.example_name)
     return {
         key: {value: scores[chosen].as_dict() for value, chosen in values.items()}

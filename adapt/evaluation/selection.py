@@ -7,7 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from adapt.data.loader import Loader
+from adapt.data.loader import Loader, as_loader
 from adapt.data.manifest import Splits
 from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
@@ -162,7 +162,7 @@ def choose(
     if not isinstance(per_site, bool):
         raise InputError(f"per_site must be true or false, got {per_site!r}.")
     model = loaded.model
-    data = TuningData(splits.train, splits.source_train, Loader() if loader is None else loader)
+    data = TuningData(splits.train, splits.source_train, as_loader(loader))
     scored: list[ScoredMeasure] = []
     seconds: dict[str, float] = {}
     for name, label in zip(names, labels, strict=True):

@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any, get_args
 
 from adapt.data.example import Example
-from adapt.data.loader import Loader
+from adapt.data.loader import Loader, as_loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.evaluation.steering_fit import Method, check_pairs, fit_vectors, two_groups
@@ -70,7 +70,7 @@ def steer(
     )  # fmt: skip
     if not isinstance(unit_length, bool):
         raise InputError(f"unit_length must be true or false, got {unit_length!r}.")
-    loader = Loader() if loader is None else loader
+    loader = as_loader(loader)
     model, task = loaded.model, loaded.model.task
     away, toward = plan.groups
     log.info(

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,47 @@ from adapt.models.loaded import Loaded
 from adapt.models.locate import EMBEDDED, absolute, is_hub_id, locate
 from adapt.models.model import Model
 from adapt.models.model_files import FORMAT, check_sizes, damaged, read_header, read_safetensors
+from adapt.models.peek import stored_model
 from adapt.models.state import load_weights, model_fingerprint, weights
 
 
-def load_model(pretrained: str, base: str | None = None) -> Loaded:
+def load_model(pretrained: str, base: str | None = None, **options: Any) -> Loaded:
     """Load a model, in eval mode.
 
     Args:
         pretrained: A run's folder, an adaptation, a safetensors file, the name of an embedded model (us-english), a
             folder in the transformers format, or OWNER/NAME on the Hugging Face hub.
         base: The base of the adaptation; needed if the base was moved.
+        **options: Options of the model's own family, such as `language` and `beams` of `hf_speech_seq2seq`. None
+            leaves an option as it is in the model's files.
 
     Raises:
-        InputError: there is no such model, the file is damaged or a pickle, or the adaptation has another base.
+        InputError: there is no such model, the file is damaged or a pickle, the adaptation has another base, `base` is
+            given for a model that is no adaptation, or the family does not have an option.
     """
-    return _load(pretrained, base, None, frozenset())
+    if base is not None and (is_hub_id(pretrained) or locate(pretrained).name != "adaptation.json"):
+        raise InputError(f"base={base} is for an adaptation whose base was moved; '{pretrained}' is not an adaptation.")
+    options = {name: value for name, value in options.items() if value is not None}
+    if not options:
+        return _load(pretrained, base, None, frozenset())
+    return _load_with_options(pretrained, base, options)
+
+
+def _load_with_options(pretrained: str, base: str | None, options: Mapping[str, Any]) -> Loaded:
+    # Without a header, as of a model on the hub, the family is known only once the model is loaded.
+    header = stored_model(pretrained) or _load(pretrained, base, None, frozenset()).model.header()
+    name = str(header["family"])
+    module = _family_module(name)
+    small = name == "wav2letter" and header.get("shape", {}).get("inner") is not None
+    family = module.wav2letter_small if small else getattr(module, name)
+    own = [option for option in signature(family).parameters if option not in ("pretrained", "base", "config")]
+    for option, value in options.items():
+        if option not in own:
+            raise InputError(
+                f"{option}={value}: '{pretrained}' is a model of the family {name}, which has no such option. "
+                f"Its options: {', '.join(own)}."
+            )
+    return family(pretrained=pretrained, base=base, **options)
 
 
 def has_header(reference: str) -> bool:

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from adapt.data.example import Example
+from adapt.data.kinds import with_text
 from adapt.data.loader import Batch
+from adapt.data.text import strip_punctuation
 
 
 class Emissions(NamedTuple):
@@ -132,6 +134,9 @@ def ctc_rejection_reason(
     missing = model.unwritable(example)
     if missing:
         named = ", ".join(map(repr, missing))
+        plain = with_text(example, strip_punctuation(example.text))
+        if len(model.unwritable(plain)) < len(missing):
+            remedy = f"To lower-case the texts and remove their punctuation: data.normalise=true. Otherwise: {remedy}"
         return f"the text contains {named}, outside the model's alphabet '{alphabet}'. {remedy}"
     needed = ctc_steps(model.target(example))
     if needed > steps:

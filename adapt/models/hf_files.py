@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt.errors import InputError
-from adapt.files import is_file, is_folder
+from adapt.files import is_file, is_folder, user_path
 
 _INDEX = "model.safetensors.index.json"
 _LARGEST = 2**31 - 1  # of a number in config.json; larger ones take memory before they fail
@@ -127,7 +127,7 @@ def _walk(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _find(reference: str, name: str) -> Path | None:
-    folder = Path(reference).expanduser()
+    folder = user_path(reference)
     if is_folder(folder):
         return folder / name if is_file(folder / name) else None
     from transformers.utils.hub import cached_file

@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from adapt.checks import check_type
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.data.replay import Replay, replay_count
@@ -238,6 +239,11 @@ def prepare(
     Raises:
         InputError: an option is out of range, or the model and the data do not fit each other.
     """
+    check_type("loader", loader, Loader, "Give Loader(batch_seconds=24), say.")
+    for name, made, functions in (("penalty", penalty, "adapt.tuning.penalty"),
+                                  ("topographic", topographic, "adapt.tuning.topographic")):  # fmt: skip
+        if made is not None and not callable(made):
+            raise InputError(f"{name} must be a function of {functions}, or partial() of one, or None; got {made!r}.")
     device = bare_trainer(trainer).strategy.root_device
     make_optimizer = checked_optimizer(optimizer)
     texts = (example.text for example in (*splits.train, *splits.validation))

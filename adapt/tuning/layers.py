@@ -51,6 +51,8 @@ def layers(
     Raises:
         InputError: an item of `layers` matches no layer, the measure fails, or every layer is larger than `top` allows.
     """
+    if isinstance(layers, Sequence) and not layers and choose is None:
+        raise InputError("layers is empty: name at least one layer, such as 'last 2'.")
     selection = None
     try:
         if choose is None:

@@ -200,6 +200,53 @@ def test_tunings_check_their_arguments_where_they_are_given():
     assert tunings.lora.__doc__.startswith("Train low-rank factors")
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda model, _: model.transcribe([], corrections=None), "corrections must be of type str or Path"),
+        (lambda model, _: model.transcribe([], loader=2), "loader must be of type Loader"),
+        (lambda model, splits: model.evaluate(splits, loader=2), "loader must be of type Loader"),
+        (lambda model, splits: model.evaluate(splits, group_by=3), "group_by must be a key"),
+        (lambda model, splits: compare(model, model, splits, loader=2), "loader must be of type Loader"),
+        (lambda model, splits: compare(model, model, splits, group_by=3, causes=0), "group_by must be a key"),
+        (lambda model, splits: fine_tune(model, splits, loader=2), "loader must be of type Loader"),
+        (lambda model, splits: fine_tune(model, splits, penalty="l2"), "penalty must be a function"),
+        (lambda model, splits: fine_tune(model, splits, topographic=1), "topographic must be a function"),
+        (lambda model, splits: fine_tune(model, splits, tunings.layers([])), "layers is empty"),
+        (lambda model, splits: model.correct(list(splits.test), "a"), "example must be one utterance; got a list of"),
+        (lambda *_: load_model("us-english", base="elsewhere"), "base=elsewhere is for an adaptation"),
+        (lambda *_: load_model("us-english", base=3), "base must be of type str or Path"),
+        (lambda *_: load_model("us-english", language="de"), "family wav2letter, which has no such option"),
+        (lambda *_: load_model("weather-en-de").translate({"a": "b"}), "texts must be a sentence"),
+        (lambda *_: load_model("weather-en-de").translate(["a", " "]), "texts: number 2 of 2 is empty"),
+        (lambda *_: load_model("weather-en-de").correct(["a", "b"], "c"), "example must be one sentence"),
+    ],
+)
+def test_wrong_arguments_are_named(model, splits, call, message):
+    with pytest.raises(InputError, match=message):
+        call(model, splits)
+
+
+def test_one_key_to_group_by_may_be_a_text(model, splits):
+    alone, listed = (model.evaluate(splits, group_by=key).sets["target"]["groups"] for key in ("speaker", ["speaker"]))
+    assert alone == listed and list(alone) == ["speaker"]
+    compared = compare(model, model, splits, group_by="speaker", causes=0, compare_neurons=0, audio_clips=0)
+    assert {group.key for group in compared.groups} == {"speaker"}
+
+
+def test_a_comparison_is_read_from_the_folder_of_its_run(model, splits, tmp_path):
+    made = compare(model, model, splits, causes=0, compare_neurons=0, audio_clips=0)
+    made.save(tmp_path / "comparison.json")
+    assert adapt.Comparison.load(tmp_path).sets == made.sets == adapt.Comparison.load(str(tmp_path)).sets
+
+
+def test_options_of_a_family_are_given_to_load_model(whisper, marian):
+    loaded = load_model(whisper, language="de", beams=2, normalise=True)
+    assert (loaded.model.generation_options.language, loaded.model.generation_options.beams) == ("de", 2)
+    assert load_model(marian, prefix=">>deu<< ").model.translation_options.prefix == ">>deu<< "
+    assert load_model(marian, prefix=None).fingerprint == load_model(marian).fingerprint
+
+
 def test_pretrained_from_random_weights(splits):
     torch.manual_seed(0)
     new = wav2letter_small(labels=" abcdefgh", inner=16, big=24, n_features=20)

@@ -1,18 +1,17 @@
 """The command line itself."""
 
 import errno
+import json
 import os
 import resource
+import shlex
 import subprocess
 import sys
 
 import pytest
 import torch
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from adapt.cli import COMMANDS, _quote_text, _refusal, summary
+from adapt.cli import COMMANDS, _refusal, summary
 from adapt.commands.show import config_folder, show
 
 
@@ -69,22 +68,6 @@ def test_what_must_be_given_is_asked_for():
     assert done.stderr.startswith("innertune transcribe: give audio=...") and "Traceback" not in done.stderr
 
 
-@given(st.text("ab'\"\\\\,:;={}()[]$#~!? \tß…-1", min_size=1))
-@example("It's cold, isn't it?")
-@example("a \\' b \\")
-def test_a_text_is_taken_as_it_is(text):
-    """Whatever its characters are, unless it is quoted or a list for Hydra."""
-    if text[0] + text[-1] not in ("''", '""', "[]"):
-        assert OverridesParser.create().parse_override(_quote_text(f"text={text}")).value() == text
-
-
-@pytest.mark.parametrize(
-    "option", ["text='a b'", 'text="a, b"', "text=[a,b c]", "text=null", "text=", "file=a,b", "-m"]
-)
-def test_other_options_are_hydras(option):
-    assert _quote_text(option) == option
-
-
 def test_show_lists_every_choice_of_every_group(capsys):
     groups = [folder for folder in sorted(config_folder().iterdir()) if folder.is_dir()]
     assert show([]) == 0
@@ -111,6 +94,44 @@ def test_several_runs_each_in_a_folder_of_its_own(base, speech, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert {path.parent.name for path in (tmp_path / "runs").glob("*/metrics.json")} == {"0", "1"}
+
+
+@pytest.mark.slow
+def test_multirun_works_as_the_readme_writes_it(speech, tmp_path):
+    """`innertune adapt -m tuning=full,head,layers`, on little data and without an output folder."""
+    small = [f"train={speech['high_validation']}", f"test={speech['high_test']}", "epochs=1", "causes=0"]
+    done = run("adapt", "-m", "tuning=full,head,layers", *small, "compare_neurons=0", "audio_clips=0", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (tmp_path / "outputs" / "adapt").iterdir()
+    changed = [json.loads((sweep / str(n) / "metrics.json").read_text())["weights"]["trained"] for n in range(3)]
+    assert changed[0] > changed[2] > changed[1] > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
+    assert "epochs=1 stands for trainer.max_epochs=1." in done.stderr and "Traceback" not in done.stderr
+    card = json.loads((sweep / "2" / "card.json").read_text())
+    assert "tuning=layers" in card["command"] and '"' not in card["command"]
+
+
+@pytest.mark.slow
+def test_a_multirun_says_which_run_failed(base, speech, tmp_path):
+    done = run("evaluate", "-m", f"model={base}", f"data.test={speech['high_test']}", "seed=0,-1", cwd=tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "run 1 (" in done.stderr and "seed=-1): seed must be a whole number" in done.stderr
+    assert len(list(tmp_path.rglob("metrics.json"))) == 1
+
+
+@pytest.mark.slow
+def test_a_title_with_anything_in_it_is_kept_when_a_run_is_resumed(speech, tmp_path):
+    words = ["adapt", f"train={speech['high_validation']}", f"test={speech['high_test']}", "epochs=1", "output=#1 (a)"]
+    words += ["title=It's ${5}, \\${6}", "causes=0", "compare_neurons=0", "audio_clips=0", "tuning=head"]
+    assert run(*words, cwd=tmp_path).returncode == 0
+    folder = tmp_path / "#1 (a)"
+    assert "It&#39;s ${5}, \\${6}" in (folder / "report.html").read_text()
+    for name in ("metrics.json", "card.json"):
+        (folder / name).unlink()
+    done = run(*words, "resume=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    command = shlex.split(json.loads((folder / "card.json").read_text())["command"])
+    assert "title=It's ${5}, \\${6}" in command
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from adapt.checks import check_counts
-from adapt.data.loader import Loader
+from adapt.data.loader import Loader, as_loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.introspect.probes.probe import Probe, probe
@@ -62,7 +62,7 @@ def probes(
     names = [targets] if isinstance(targets, str) else list(targets) if isinstance(targets, Sequence) else []
     if not names:
         raise InputError(f"targets must name at least one target (accent, phoneme, speaker, ...); got {targets!r}.")
-    loader = loader or Loader()
+    loader = as_loader(loader)
     chosen_sites = select_sites(loaded.model, sites, part)
     chosen, _ = select_examples(loaded.model, splits, examples)
     reference = None

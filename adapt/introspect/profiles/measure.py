@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from adapt.checks import check_counts
-from adapt.data.loader import Loader
+from adapt.data.loader import Loader, as_loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.introspect.profiles.groupings import fitting_keys, groupings
@@ -57,7 +57,7 @@ def profiles(
     check_counts(1, max_groups=max_groups, min_steps=min_steps, folds=folds)
     if window is not None and not (isinstance(window, (int, float)) and window > 0):
         raise InputError(f"window must be a time above 0 in seconds, or null; got {window!r}.")
-    loader = loader or Loader()
+    loader = as_loader(loader)
     keys, pairs = _keys(groups), _pairs(scores)
     chosen, sets = select_examples(model, splits, examples)
     keys = fitting_keys(model, chosen, sets) if keys is None else keys

@@ -71,3 +71,12 @@ def test_a_runs_result_is_read_back(base, speech, innertune, tmp_path):
     for folder in (base, tmp_path):
         with pytest.raises(InputError, match="does not hold the result of an evaluation"):
             EvaluationResult.load(folder)
+
+
+def test_missing_groups_are_named_only_if_they_were_asked_for(innertune, base, speech, tmp_path, caplog):
+    caplog.set_level("INFO")
+    given = ("evaluate", f"model.pretrained={base}", f"data.test={speech['high_test']}")
+    innertune(*given, f"output={tmp_path / 'default'}")
+    assert "not grouped" not in caplog.text
+    innertune(*given, "data.group_by=domain", f"output={tmp_path / 'asked'}")
+    assert "target: not grouped by domain, because no utterance has it." in caplog.text

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from adapt.data.audio import AudioReader, read_audio
 from adapt.data.loader import BatchesByLength, Loader, collate
 from adapt.data.manifest import Utterance
+from adapt.errors import InputError
 
 RATE = 16_000
 SECONDS = [0.1 + 0.013 * n for n in range(14)]
@@ -53,6 +54,20 @@ def test_every_utterance_once_and_no_batch_too_long(seconds, bound, shuffle, see
 def test_an_utterance_longer_than_the_bound_has_a_batch_of_its_own():
     batches = list(BatchesByLength([1.0, 9.0, 1.0, 1.0], 3.0, shuffle=False, seed=0))
     assert batches == [[(1, 0)], [(0, 0), (2, 0), (3, 0)]]
+
+
+def test_a_batch_has_at_most_so_many_examples_and_still_keeps_to_the_bound(utterances):
+    reader = AudioReader(RATE)
+    for most in (1, 3, 100):
+        loader = Loader(batch_seconds=1.5, batch_size=most)
+        plain = texts(Loader(batch_seconds=1.5).evaluation(utterances, reader))
+        for made in (loader.evaluation(utterances, reader), loader.training(utterances, reader)):
+            batches = texts(made)
+            assert max(map(len, batches)) <= most and sorted(sum(batches, [])) == sorted(map(str, range(len(SECONDS))))
+            assert all(max(SECONDS[int(n)] for n in one) * len(one) <= 1.5 for one in batches if len(one) > 1)
+        assert (texts(loader.evaluation(utterances, reader)) == plain) == (most == 100)
+    with pytest.raises(InputError, match="batch_size must be a whole number of at least 1; got 0"):
+        Loader(batch_size=0)
 
 
 def test_batches_depend_on_seed_and_epoch():

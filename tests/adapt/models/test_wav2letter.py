@@ -1,6 +1,7 @@
 """Wav2Letter: results equal those of torchaudio, padding changes nothing, and alphabets can be replaced."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from adapt.data.manifest import Utterance
 from adapt.errors import InputError
+from adapt.models.checkpoint import load_model
 from adapt.models.labels import Labels
 from adapt.models.model_files import save_model
 from adapt.models.wav2letter import (
@@ -415,3 +417,13 @@ def test_sites_of_torchaudios_network_have_the_steps_they_say(full):
     assert_sites_have_the_steps_they_say(full)
     first = [0.01] if full.shape.features == "waveform" else []  # its first convolution has a stride of 10 ms
     assert [site.step.length for site in full.sites] == first + [0.02] * 11
+
+
+def test_punctuation_and_capitals_are_answered_with_normalising_first(base):
+    model = load_model(str(base)).model
+    utterance = Utterance(Path("a.wav"), "A b, c!")
+    reason = model.rejection_reason(utterance, 32000, True)
+    assert "'A', ',', '!'" in reason or all(repr(c) in reason for c in "A,!")
+    assert 0 < reason.index("data.normalise=true") < reason.index("alphabet=extend")
+    other = model.rejection_reason(Utterance(Path("a.wav"), "ä b"), 32000, True)
+    assert "data.normalise" not in other and "alphabet=extend" in other
