@@ -6,11 +6,16 @@ import logging
 import os
 import re
 import sys
+from difflib import get_close_matches
 from pathlib import Path
+from typing import NoReturn
 
-from adapt.commands.show import config_folder, show
+from adapt.commands.show import show
 from adapt.distributed import is_first
+from adapt.errors import InputError
+from adapt.option_texts import config_folder
 from adapt.renamed import old_keys, old_names
+from adapt.terminal import say, set_up_output
 
 _FOLDER = Path(__file__).parent / "commands"
 COMMANDS = tuple(sorted(path.stem for path in _FOLDER.glob("*.py") if not path.name.startswith("_")))
@@ -23,38 +28,62 @@ innertune <command> [option=value ...]
 
 Options are Hydra overrides: tuning=head, trainer.max_epochs=4, output=DIR.
   innertune adapt --cfg job     show the options that a command would use, without running it
-  innertune adapt --help        list a command's options
-  innertune adapt -m tuning=head,full     run several values, one after another
-"""
+  innertune adapt --help        list a command's options; also: innertune help adapt
+  innertune adapt -m tuning=head,full     run several values, one after another"""
 
 
 def main() -> None:
     """Run the command that the first argument names."""
     # Lightning starts further processes with the command line that is set below, with Hydra's option first.
-    command = sys.argv[1].removeprefix("--config-name=") if len(sys.argv) > 1 else "--help"
+    command, options = sys.argv[1].removeprefix("--config-name=") if len(sys.argv) > 1 else "--help", sys.argv[2:]
     if command in ("--help", "-h", "help"):
-        lines = [f"  {name:<13}{summary(name)}" for name in COMMANDS]
-        print(_HELP.format(commands="\n".join(lines)), end="")
+        _help(options)
         return
     if command == "--version":
         from importlib.metadata import version
 
-        print(version("innertune"))
+        say(version("innertune"))
         return
     if command not in COMMANDS:
-        print(f"innertune: there is no command '{command}'. Commands: {', '.join(COMMANDS)}.", file=sys.stderr)
-        raise SystemExit(2)
-    options = sys.argv[2:]
+        _fail("innertune", f"there is no command '{command}'.{_near(command)} Commands: {', '.join(COMMANDS)}.")
+    if {"--help", "-h"} & {*options}:
+        _help([command, *(word for word in options if word not in ("--help", "-h"))])
+        return
     if command == "show":
         raise SystemExit(show(options))
     renamed = old_names(command, options, config_folder())
     if renamed is not None:
-        print(f"innertune {command}: {renamed}", file=sys.stderr)
-        raise SystemExit(2)
+        _fail(f"innertune {command}", renamed)
     options = _name_words(options) if command == "corrections" else [_quote_text(option) for option in options]
     # argv[0] stays as it is: Lightning starts further processes with it.
     sys.argv = [sys.argv[0], f"--config-name={command}", *options]
     _run(command)
+
+
+def _help(words: list[str]) -> None:
+    """Print the list of commands, or the help of the command that the first word names."""
+    if not words:
+        lines = [f"  {name:<13}{summary(name)}" for name in COMMANDS]
+        say(_HELP.format(commands="\n".join(lines)), lines=True)
+        return
+    from adapt.commands._help import print_help
+
+    if words[0] not in COMMANDS:
+        _fail("innertune help", f"there is no command '{words[0]}'.{_near(words[0])} Commands: {', '.join(COMMANDS)}.")
+    try:
+        print_help(words[0], words[1:])
+    except InputError as error:
+        _fail(f"innertune {words[0]}", str(error))
+
+
+def _near(command: str) -> str:
+    near = get_close_matches(command, COMMANDS, 1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def _fail(who: str, problem: str) -> NoReturn:
+    say(f"{who}: {problem}", error=True)
+    raise SystemExit(2)
 
 
 def summary(command: str) -> str:
@@ -97,17 +126,17 @@ def _run(command: str) -> None:
 
             importlib.import_module(f"adapt.commands.{command}").main(cfg)
         except InputError as error:
-            print(f"innertune {command}: {error}", file=sys.stderr)
+            say(f"innertune {command}: {error}", lines=True, error=True)
             raise SystemExit(2) from None
         except KeyboardInterrupt:
             raise SystemExit(130) from None
         except Exception as error:
             if (refusal := _refusal(error)) is None:
                 raise
-            print(
+            say(
                 f"innertune {command}: {refusal}. All files written before are complete. resume=true continues an "
                 "unfinished run.",
-                file=sys.stderr,
+                error=True,
             )
             raise SystemExit(1) from None
         finally:
@@ -148,8 +177,7 @@ def _refusal(error: BaseException | None) -> str | None:
 def _set_up() -> None:
     import warnings
 
-    level = logging.INFO if is_first() else logging.ERROR
-    logging.basicConfig(level=level, format="%(message)s", stream=sys.stdout, force=True)
+    set_up_output(logging.INFO if is_first() else logging.ERROR)
     # These warn about the number of workers and the like. What a user must know is in our own messages.
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torch.utils.data")
     # Marian's tokenizer, even when copied, recommends a library that only a function we do not use needs.

@@ -50,8 +50,24 @@ LAYERS = (
     ("adapt.models",),
     ("adapt.metrics",),
     ("adapt.data",),
-    ("adapt.build", "adapt.run", "adapt.run_files", "adapt.run_lock", "adapt.renamed", "adapt.formatting"),
-    ("adapt.checks", "adapt.errors", "adapt.files", "adapt.progress", "adapt.distributed"),
+    (
+        "adapt.build",
+        "adapt.run",
+        "adapt.run_files",
+        "adapt.run_lock",
+        "adapt.renamed",
+        "adapt.formatting",
+        "adapt.option_texts",
+    ),
+    (
+        "adapt.checks",
+        "adapt.errors",
+        "adapt.files",
+        "adapt.progress",
+        "adapt.distributed",
+        "adapt.terminal",
+        "adapt.signals",
+    ),
     ("interventions",),
 )
 LEVELS = {place: level for level, places in enumerate(LAYERS) for place in places}

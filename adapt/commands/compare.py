@@ -32,7 +32,7 @@ def main(cfg: DictConfig) -> None:
     folder = open_run(cfg)
     comparison = compare(
         before, after, splits, loader=build(cfg.loader), group_by=grouping(cfg.data), causes=cfg.causes,
-        compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips, title=cfg.title, skipped=skipped,
+        compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips, title=str(cfg.title), skipped=skipped,
         config=OmegaConf.to_yaml(cfg, resolve=True),
     )  # fmt: skip
     finish(folder, cfg, comparison, after.header, after.fingerprint, build(cfg.logger)(folder))

@@ -12,6 +12,7 @@ from adapt.corrections.evaluate import evaluate_memory
 from adapt.corrections.paths import store_path
 from adapt.errors import InputError
 from adapt.models.loaded import Loaded
+from adapt.terminal import say
 
 log = logging.getLogger(__name__)
 ACTIONS = ("list", "show", "undo", "export", "import", "fold", "evaluate")
@@ -29,7 +30,7 @@ def main(cfg: DictConfig) -> None:
         case "show":
             record = manage.get_correction(loaded, _number(cfg), path)
             shown = {"number": record.number, "made": record.made, "by": record.author, **record.facts}
-            print(json.dumps({**shown, "bytes": record.bytes}, indent=2, ensure_ascii=False))
+            say(json.dumps({**shown, "bytes": record.bytes}, indent=2, ensure_ascii=False), lines=True)
         case "undo":
             record = manage.undo_correction(loaded, _number(cfg), path)
             log.info("Removed correction %d, '%s'.", record.number, record.facts["text"])

@@ -8,6 +8,7 @@ from adapt.build import build
 from adapt.errors import InputError
 from adapt.models.export import export
 from adapt.models.loaded import Loaded
+from adapt.terminal import say
 from interventions.files import FileError
 from interventions.intervention import Intervention
 from interventions.store import load
@@ -27,4 +28,4 @@ def main(cfg: DictConfig) -> None:
             raise InputError(f"fold={path}: {error}") from None
     folder = Path(str(cfg.output)).expanduser()
     names = export(loaded.model, folder, cfg.dtype, interventions)
-    print(f"Exported '{loaded.reference}' to '{folder}': {', '.join(names)}.")
+    say(f"Exported '{loaded.reference}' to '{folder}': {', '.join(names)}.")

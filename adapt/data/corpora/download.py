@@ -15,6 +15,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from adapt.errors import InputError
+from adapt.terminal import console, label
 
 _BLOCK = 1 << 20  # bytes
 _TIMEOUT = 60.0  # seconds without data before a download fails
@@ -107,7 +108,6 @@ def unpack(archive: Path | str, place: Path | str, inside: str = "") -> Path:
 
 
 def _stream(url: str, part: Path) -> None:
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     have = part.stat().st_size if part.is_file() else 0
@@ -131,8 +131,8 @@ def _stream(url: str, part: Path) -> None:
         have = have if resumed else 0  # a server that ignores the range sends the whole file
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
-        columns = (TextColumn(part.name), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True)) as progress, open(part, "ab" if have else "wb") as file:
+        columns = (TextColumn(label(part.name)), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console(error=True)) as progress, open(part, "ab" if have else "wb") as file:
             task = progress.add_task("", total=total, completed=have)
             while block := response.read(_BLOCK):
                 file.write(block)
