@@ -15,6 +15,7 @@ from adapt.distributed import is_first
 from adapt.errors import InputError
 from adapt.option_texts import config_folder
 from adapt.renamed import old_keys, old_names
+from adapt.signals import Stopped, install, stopped_by
 from adapt.terminal import say, set_up_output
 
 _FOLDER = Path(__file__).parent / "commands"
@@ -66,7 +67,7 @@ def _help(words: list[str]) -> None:
         lines = [f"  {name:<13}{summary(name)}" for name in COMMANDS]
         say(_HELP.format(commands="\n".join(lines)), lines=True)
         return
-    from adapt.commands._help import print_help
+    from adapt.option_help import print_help
 
     if words[0] not in COMMANDS:
         _fail("innertune help", f"there is no command '{words[0]}'.{_near(words[0])} Commands: {', '.join(COMMANDS)}.")
@@ -118,7 +119,7 @@ def _run(command: str) -> None:
     def run(cfg: DictConfig) -> None:
         _set_up()
         from adapt.errors import InputError
-        from adapt.run import end_run
+        from adapt.run import end_run, how_to_continue
 
         try:
             _check_options(command, cfg)
@@ -128,9 +129,15 @@ def _run(command: str) -> None:
         except InputError as error:
             say(f"innertune {command}: {error}", lines=True, error=True)
             raise SystemExit(2) from None
+        except Stopped as stop:
+            _report(command, stop, how_to_continue())
+            raise
         except KeyboardInterrupt:
             raise SystemExit(130) from None
         except Exception as error:
+            if (stop := stopped_by(error)) is not None:
+                _report(command, stop, how_to_continue())
+                raise stop from None
             if (refusal := _refusal(error)) is None:
                 raise
             say(
@@ -142,7 +149,19 @@ def _run(command: str) -> None:
         finally:
             end_run()
 
-    run()
+    install()
+    try:
+        run()
+    except Stopped as stop:
+        _report(command, stop)
+        stop.leave()
+
+
+def _report(command: str, stop: Stopped, advice: str = "") -> None:
+    """Say once, and in the first process only, that a signal has ended the command."""
+    if is_first() and not stop.reported:
+        say(f"innertune {command}: stopped by {stop.name}. {advice}".rstrip(), error=True)
+    stop.reported = True
 
 
 def _check_options(command: str, cfg: object) -> None:

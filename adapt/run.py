@@ -150,6 +150,21 @@ def end_run() -> None:
             run.lock.release()
 
 
+def how_to_continue() -> str:
+    """Return a sentence that says how to continue the unfinished run of this process; "" if there is none."""
+    from hydra.core.hydra_config import HydraConfig
+
+    run = _current
+    if run is None or (run.folder / "metrics.json").is_file():
+        return ""
+    again = f"{command_line()} {shlex.quote(f'output={run.folder}')}"
+    if not HydraConfig.initialized() or HydraConfig.get().job.config_name not in ("adapt", "pretrain"):
+        return f"To start this run again: {again} overwrite=true"
+    if (run.folder / "checkpoints" / "last.ckpt").is_file():
+        return f"All complete epochs are kept. To continue with resume=true: {again} resume=true"
+    return f"No epoch was complete. To start again with resume=true: {again} resume=true"
+
+
 def output_folder(cfg: DictConfig) -> Path:
     """Return where a command writes: `cfg.output`, or in a multirun the job's own folder below it."""
     from hydra.core.hydra_config import HydraConfig

@@ -136,7 +136,7 @@ class _Formatter(logging.Formatter):
 
 
 def set_up_output(level: int) -> None:
-    """Send log messages of at least `level` to standard output, and show warnings and tracebacks without control codes."""
+    """Log messages of at least `level` to standard output, and escape control characters in warnings and tracebacks."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -39,7 +39,7 @@ def test_interventions_know_nothing_of_adapt():
 # From the top down; a place imports from places below it only, in late and type-only imports too.
 # "adapt" is the package's own __init__.py, which names what is public.
 LAYERS = (
-    ("adapt.cli",),
+    ("adapt.cli", "adapt._entry"),
     ("adapt.commands",),
     ("adapt",),
     ("adapt.api", "adapt.measures", "adapt.tunings"),
@@ -58,6 +58,7 @@ LAYERS = (
         "adapt.renamed",
         "adapt.formatting",
         "adapt.option_texts",
+        "adapt.option_help",
     ),
     (
         "adapt.checks",

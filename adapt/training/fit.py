@@ -2,20 +2,25 @@
 
 import logging
 import shutil
+import signal
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
+from adapt import signals
 from adapt.checks import check_count
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
@@ -80,7 +85,7 @@ def fit(
     for name in ("pytorch_lightning", "lightning_fabric"):  # importing them resets the log level
         logging.getLogger(name).setLevel(logging.WARNING)
     history = _History(metrics, time.perf_counter() if started is None else started, spent(folder))
-    callbacks: list[Callback] = [_EpochBar(), history, *_checkpoints(folder, watched)]
+    callbacks: list[Callback] = [_Signals(), _EpochBar(), history, *_checkpoints(folder, watched)]
     if patience is not None and watched is not None:
         callbacks.append(EarlyStopping(watched["monitor"], mode=watched["mode"], patience=patience))
     trainer = _trainer(
@@ -105,7 +110,7 @@ def fit(
         # weights_only: a checkpoint holds tensors and plain values, and is never unpickled.
         cached = folder / "prefix"
         try:
-            with ending_together(trainer, folder / "failed"):
+            with ending_together(trainer, folder / "failed"), _stopping():
                 trainer.fit(
                     module,
                     datamodule=_Data(splits, loader, module, replay, cache or Cache("off"), cached),
@@ -253,6 +258,36 @@ class _AtomicCheckpoints(TorchCheckpointIO):
                 best = {str(folder / Path(name).name): score for name, score in state["best_k_models"].items()}
                 state.update(moved, best_k_models=best, dirpath=str(folder))
         return checkpoint
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """Within this context, SIGTERM raises `Stopped`, also where Lightning handles the signal itself."""
+    ours = signal.getsignal(signal.SIGTERM)
+    if signals.installed() and SLURMEnvironment.detect():
+        # Lightning would call our handler after its own, which on SLURM let the job be requeued first.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    except SIGTERMException:
+        raise signals.Stopped(signal.SIGTERM) from None
+    finally:
+        if signals.installed():
+            signal.signal(signal.SIGTERM, ours)
+
+
+class _Signals(Callback):
+    """Keeps our handler of SIGTERM: Lightning's would end the process with status 0, or wait for other processes."""
+
+    def on_train_start(self, *_: Any) -> None:  # Lightning sets its handler only after `setup` and `on_fit_start`
+        if signals.installed() and not SLURMEnvironment.detect():
+            signals.install()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        signals.check()
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        signals.check()
 
 
 class _EpochBar(Callback):
