@@ -11,7 +11,7 @@ from adapt.terminal import say
 
 _LEFT = 30  # characters of the column with names and defaults
 _WIDTHS = (80, 120)  # the least and the largest width of the page
-_SHOW = """innertune show: list the groups of the configuration, or describe the choices of one
+_SHOW = """innertune show: list the groups of the configuration, or the choices of one
 
   innertune show [GROUP]
 
@@ -39,7 +39,7 @@ def print_help(command: str, words: Sequence[str] = ()) -> None:
     _check(command, [word for word in words if word.partition("=")[0] not in chosen], options)
     shown = [option for option in options if not chosen or option.group in chosen or "experiment" in chosen]
     width = min(max(shutil.get_terminal_size((100, 24)).columns, _WIDTHS[0]), _WIDTHS[1])
-    lines = [*_head(command, bool(chosen)), *_sections(command, shown, width)]
+    lines = [*_head(command, bool(chosen), width), *_sections(command, shown, width)]
     if not chosen:
         lines += [
             "", *textwrap.wrap("The values shown are the defaults; ??? must be given. `innertune show GROUP` describes "
@@ -60,10 +60,11 @@ def _check(command: str, words: Iterable[str], options: list[Option]) -> None:
             raise InputError(f"{command} has no option '{name}'.{f' Did you mean {near[0]}?' if near else ''}")
 
 
-def _head(command: str, brief: bool) -> list[str]:
+def _head(command: str, brief: bool, width: int) -> list[str]:
     if brief:
         return []
-    lines = [first_comment(config_folder() / f"{command}.yaml"), "", f"  innertune {command} [option=value ...]"]
+    about = textwrap.wrap(first_comment(config_folder() / f"{command}.yaml"), width)
+    lines = [*about, "", f"  innertune {command} [option=value ...]"]
     return [*lines, "", "examples", *(f"  {line}" for line in examples(command))]
 
 

@@ -56,11 +56,11 @@ def console(error: bool = False, width: int | None = None) -> "Console":
     return Console(stderr=error, width=width, markup=False, emoji=False, highlight=False)
 
 
-def label(text: object, width: int = 0) -> str:
-    """Return a text for rich's progress columns, which read markup in whatever they show."""
-    from rich.markup import escape
+def description_column() -> Any:
+    """Return the column of a rich progress bar that shows a task's description, which may be any text."""
+    from rich.progress import TextColumn
 
-    return escape(f"{visible(text):>{width}}")
+    return TextColumn("{task.description}", markup=False)
 
 
 @dataclass

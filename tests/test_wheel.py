@@ -50,7 +50,7 @@ def uninstall_toolbox(site):
 
 
 def innertune(site, *arguments, cwd, alone=False):
-    """The console script of an installation in `site`, which comes first in the search path; `alone`: as the only one."""
+    """The console script of an installation in `site`, first in the search path, or `alone` in it."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     code = f"import sys; sys.path.insert(0, {str(site)!r})\nimport innertune_main; innertune_main.main()"
     return subprocess.run(

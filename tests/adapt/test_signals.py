@@ -23,6 +23,7 @@ STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130}
 def handlers():
     before = {number: signal.getsignal(number) for number in STATUS}
     yield
+    signals._state.clear()
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -88,7 +89,7 @@ def test_training_is_stopped_and_continues_to_the_same_bits(training, innertune,
     assert err.startswith(f"innertune adapt: stopped by {number.name}. All complete epochs are kept.")
     assert not (run / "metrics.json").exists()
     assert not list(run.rglob("*.part")) and not (run / ".lock").exists()
-    (advice,) = re.findall(r"To continue with resume=true: innertune adapt (.*) output=.* resume=true$", err, re.M)
+    (advice,) = re.findall(r"To continue with resume=true: innertune adapt (.*) 'output=.*' resume=true$", err, re.M)
     assert "trainer.max_epochs=4" in advice
     status, out, err = end(start(tmp_path, "adapt", *training, place, "resume=true"))
     assert status == 0 and "Continuing from" in out and "epoch  1/4" not in out, err

@@ -15,7 +15,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from adapt.errors import InputError
-from adapt.terminal import console, label
+from adapt.terminal import console, description_column, visible
 
 _BLOCK = 1 << 20  # bytes
 _TIMEOUT = 60.0  # seconds without data before a download fails
@@ -108,7 +108,7 @@ def unpack(archive: Path | str, place: Path | str, inside: str = "") -> Path:
 
 
 def _stream(url: str, part: Path) -> None:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
     have = part.stat().st_size if part.is_file() else 0
     headers = {"User-Agent": "innertune", "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
@@ -131,9 +131,9 @@ def _stream(url: str, part: Path) -> None:
         have = have if resumed else 0  # a server that ignores the range sends the whole file
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
-        columns = (TextColumn(label(part.name)), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        columns = (description_column(), BarColumn(), DownloadColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console(error=True)) as progress, open(part, "ab" if have else "wb") as file:
-            task = progress.add_task("", total=total, completed=have)
+            task = progress.add_task(visible(part.name), total=total, completed=have)
             while block := response.read(_BLOCK):
                 file.write(block)
                 progress.advance(task, len(block))
