@@ -162,15 +162,10 @@ def _walk(node: yaml.MappingNode, lines: list[str], prefix: str, head: int) -> I
         if isinstance(value, yaml.MappingNode) and value.value:
             yield from _walk(value, lines, f"{prefix}{key.value}.", head)
         elif not key.value.startswith("_") or (key.value == "_target_" and text):
-            written = value.start_mark.buffer[value.start_mark.index : value.end_mark.index] if _marked(value) else ""
-            written = written or lines[value.start_mark.line][value.start_mark.column : value.end_mark.column]
+            written = "\n".join(lines)[value.start_mark.index : value.end_mark.index]
             choices, text = _split(text, written)
             name = f"{prefix}{key.value}"
             yield Option(name, written, choices, text, name.partition(".")[0] if prefix else GENERAL)
-
-
-def _marked(node: yaml.Node) -> bool:
-    return node.start_mark.buffer is not None
 
 
 def _comment(lines: list[str], key: yaml.Node, value: yaml.Node, head: int = 0) -> str:

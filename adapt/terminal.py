@@ -10,6 +10,7 @@ import sys
 import traceback
 import warnings
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class _Formatter(logging.Formatter):
 def set_up_output(level: int) -> None:
     """Log messages of at least `level` to standard output, and escape control characters in warnings and tracebacks."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_Formatter("%(message)s"))
