@@ -6,11 +6,17 @@ import logging
 import os
 import re
 import sys
+from difflib import get_close_matches
 from pathlib import Path
+from typing import NoReturn
 
-from adapt.commands.show import config_folder, show
+from adapt.commands.show import show
 from adapt.distributed import is_first
+from adapt.errors import InputError
+from adapt.option_texts import config_folder
 from adapt.renamed import old_keys, old_names
+from adapt.signals import Stopped, install, stopped_by
+from adapt.terminal import say, set_up_output
 
 _FOLDER = Path(__file__).parent / "commands"
 COMMANDS = tuple(sorted(path.stem for path in _FOLDER.glob("*.py") if not path.name.startswith("_")))
@@ -25,40 +31,64 @@ innertune <command> [option=value ...]
 
 Options are Hydra overrides: tuning=head, trainer.max_epochs=4, output=DIR.
   innertune adapt --cfg job     show the options that a command would use, without running it
-  innertune adapt --help        list a command's options
-  innertune adapt -m tuning=head,full     run several values, one after another
-"""
+  innertune adapt --help        list a command's options; also: innertune help adapt
+  innertune adapt -m tuning=head,full     run several values, one after another"""
 
 
 def main() -> None:
     """Run the command that the first argument names."""
     # Lightning starts further processes with the command line that is set below, with Hydra's option first.
-    command = sys.argv[1].removeprefix("--config-name=") if len(sys.argv) > 1 else "--help"
+    command, options = sys.argv[1].removeprefix("--config-name=") if len(sys.argv) > 1 else "--help", sys.argv[2:]
     if command in ("--help", "-h", "help"):
-        lines = [f"  {name:<13}{summary(name)}" for name in COMMANDS]
-        print(_HELP.format(commands="\n".join(lines)), end="")
+        _help(options)
         return
     if command == "--version":
         from importlib.metadata import version
 
-        print(version("innertune"))
+        say(version("innertune"))
         return
     if command not in COMMANDS:
-        print(f"innertune: there is no command '{command}'. Commands: {', '.join(COMMANDS)}.", file=sys.stderr)
-        raise SystemExit(2)
-    options = sys.argv[2:]
+        _fail("innertune", f"there is no command '{command}'.{_near(command)} Commands: {', '.join(COMMANDS)}.")
+    if {"--help", "-h"} & {*options}:
+        _help([command, *(word for word in options if word not in ("--help", "-h"))])
+        return
     if command == "show":
         raise SystemExit(show(options))
     renamed = old_names(command, options, config_folder())
     if renamed is not None:
-        print(f"innertune {command}: {renamed}", file=sys.stderr)
-        raise SystemExit(2)
+        _fail(f"innertune {command}", renamed)
     if not sys.argv[1].startswith("--config-name="):  # a further process gets options that were read already
         names = _POSITIONS.get(command)
         options = _read(command, _name_words(options, names) if names else options)
     # argv[0] stays as it is: Lightning starts further processes with it.
     sys.argv = [sys.argv[0], f"--config-name={command}", *options]
     _run(command)
+
+
+def _help(words: list[str]) -> None:
+    """Print the list of commands, or the help of the command that the first word names."""
+    if not words:
+        lines = [f"  {name:<13}{summary(name)}" for name in COMMANDS]
+        say(_HELP.format(commands="\n".join(lines)), lines=True)
+        return
+    from adapt.option_help import print_help
+
+    if words[0] not in COMMANDS:
+        _fail("innertune help", f"there is no command '{words[0]}'.{_near(words[0])} Commands: {', '.join(COMMANDS)}.")
+    try:
+        print_help(words[0], words[1:])
+    except InputError as error:
+        _fail(f"innertune {words[0]}", str(error))
+
+
+def _near(command: str) -> str:
+    near = get_close_matches(command, COMMANDS, 1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def _fail(who: str, problem: str) -> NoReturn:
+    say(f"{who}: {problem}", error=True)
+    raise SystemExit(2)
 
 
 def summary(command: str) -> str:
@@ -81,10 +111,10 @@ def _read(command: str, words: list[str]) -> list[str]:
     try:
         options, notes = read_options(command, words, config_folder())
     except InputError as error:
-        print(f"innertune {command}: {error}", file=sys.stderr)
+        say(f"innertune {command}: {error}", lines=True, error=True)
         raise SystemExit(2) from None
     for note in notes:
-        print(f"innertune {command}: {note}", file=sys.stderr)  # standard output is for texts
+        say(f"innertune {command}: {note}", error=True)  # standard output is for texts
     return options
 
 
@@ -96,7 +126,7 @@ def _run(command: str) -> None:
     def run(cfg: DictConfig) -> None:
         _set_up()
         from adapt.errors import InputError
-        from adapt.run import end_run, which_run
+        from adapt.run import end_run, how_to_continue, which_run
 
         try:
             _check_options(command, cfg)
@@ -104,23 +134,41 @@ def _run(command: str) -> None:
 
             importlib.import_module(f"adapt.commands.{command}").main(cfg)
         except InputError as error:
-            print(f"innertune {command}: {which_run()}{error}", file=sys.stderr)
+            say(f"innertune {command}: {which_run()}{error}", lines=True, error=True)
             raise SystemExit(2) from None
+        except Stopped as stop:
+            _report(command, stop, how_to_continue())
+            raise
         except KeyboardInterrupt:
             raise SystemExit(130) from None
         except Exception as error:
+            if (stop := stopped_by(error)) is not None:
+                _report(command, stop, how_to_continue())
+                raise stop from None
             if (refusal := _refusal(error)) is None:
                 raise
-            print(
+            say(
                 f"innertune {command}: {refusal}. All files written before are complete. resume=true continues an "
                 "unfinished run.",
-                file=sys.stderr,
+                error=True,
             )
             raise SystemExit(1) from None
         finally:
             end_run()
 
-    run()
+    install()
+    try:
+        run()
+    except Stopped as stop:
+        _report(command, stop)
+        stop.leave()
+
+
+def _report(command: str, stop: Stopped, advice: str = "") -> None:
+    """Say once, and in the first process only, that a signal has ended the command."""
+    if is_first() and not stop.reported:
+        say(f"innertune {command}: stopped by {stop.name}. {advice}".rstrip(), error=True)
+    stop.reported = True
 
 
 def _check_options(command: str, cfg: object) -> None:
@@ -159,8 +207,7 @@ def _refusal(error: BaseException | None) -> str | None:
 def _set_up() -> None:
     import warnings
 
-    level = logging.INFO if is_first() else logging.ERROR
-    logging.basicConfig(level=level, format="%(message)s", stream=sys.stdout, force=True)
+    set_up_output(logging.INFO if is_first() else logging.ERROR)
     # These warn about the number of workers and the like. What a user must know is in our own messages.
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torch.utils.data")
     # Marian's tokenizer, even when copied, recommends a library that only a function we do not use needs.

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adapt.signals import Stopped, stopped_by
+
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
 
@@ -54,14 +56,21 @@ def ending_together(trainer: "Trainer", claim: Path) -> Iterator[None]:
         threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
     try:
         yield
-    except BaseException:
-        failed_first = _create(claim)
+    except BaseException as error:
+        stop = stopped_by(error)
+        number = stop.number if stop is not None else None
+        failed_first = _create(claim, number) or (number is not None and is_first())
+        number = number or (_signal_of(claim) if is_first() else None)
         if is_first():
             _end_others(trainer, 0.0 if failed_first else _PATIENCE)
             claim.unlink(missing_ok=True)
         elif failed_first:
             time.sleep(0.5)  # a killed process closes its connections a moment before its children see that it is gone
             failed_first = os.getppid() == parent
+        if number is not None:  # in the first process also if another one was stopped, which stays silent
+            stop = stop or Stopped(number)
+            stop.at_once = True
+            raise stop from None
         if failed_first:
             raise
         raise SystemExit(1) from None
@@ -76,14 +85,22 @@ def _exit_with(parent: int) -> None:
     os._exit(1)
 
 
-def _create(claim: Path) -> bool:
-    """Create the file; return False if another process has already created it."""
+def _create(claim: Path, number: int | None) -> bool:
+    """Create the file with the number of a signal, if any; return False if another process has already created it."""
     claim.parent.mkdir(parents=True, exist_ok=True)
     try:
-        claim.touch(exist_ok=False)
+        with open(claim, "x") as file:
+            file.write("" if number is None else str(number))
     except FileExistsError:
         return False
     return True
+
+
+def _signal_of(claim: Path) -> int | None:
+    try:
+        return int(claim.read_text())
+    except (OSError, ValueError):  # an error and not a signal
+        return None
 
 
 def _end_others(trainer: "Trainer", patience: float) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterable, Sized
 from typing import TypeVar
 
 from adapt.distributed import is_first
+from adapt.terminal import console, description_column, visible
 
 T = TypeVar("T")
 
@@ -14,12 +15,13 @@ def track(items: Iterable[T], what: str) -> Generator[T, None, None]:
     The bar is shown on standard error if that is a terminal, and only by the first process. It disappears when the
     iterator ends or is closed.
     """
-    from rich.console import Console
-    from rich.progress import track as bar
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
     count = len(items) if isinstance(items, Sized) else None
-    console = Console(stderr=True)
-    if not console.is_terminal or not is_first():
+    shown = console(error=True)
+    if not shown.is_terminal or not is_first():
         yield from items
         return
-    yield from bar(items, f"{what:>24}", total=count, console=console, transient=True)
+    columns = (description_column(), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=shown, transient=True) as progress:
+        yield from progress.track(items, count, description=f"{visible(what):>24}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -151,6 +151,21 @@ def end_run() -> None:
             run.lock.release()
 
 
+def how_to_continue() -> str:
+    """Return a sentence that says how to continue the unfinished run of this process; "" if there is none."""
+    from hydra.core.hydra_config import HydraConfig
+
+    run = _current
+    if run is None or is_file(run.folder / "metrics.json"):
+        return ""
+    again = f"{command_line()} {shlex.quote(f'output={run.folder}')}"
+    if not HydraConfig.initialized() or HydraConfig.get().job.config_name not in ("adapt", "pretrain"):
+        return f"To start this run again: {again} overwrite=true"
+    if is_file(run.folder / "checkpoints" / "last.ckpt"):
+        return f"All complete epochs are kept. To continue with resume=true: {again} resume=true"
+    return f"No epoch was complete. To start again with resume=true: {again} resume=true"
+
+
 def output_folder(cfg: DictConfig) -> Path:
     """Return where a command writes: `cfg.output`, or in a multirun the job's own folder below it."""
     from hydra.core.hydra_config import HydraConfig
@@ -163,9 +178,11 @@ def output_folder(cfg: DictConfig) -> Path:
 
 
 def check_flags(cfg: DictConfig) -> None:
-    """Raise InputError if the seed is not a whole number, or a switch is neither true nor false."""
+    """Raise InputError if the seed is not a whole number, the title not a text, or a switch neither true nor false."""
     if not isinstance(cfg.seed, int) or isinstance(cfg.seed, bool) or not 0 <= cfg.seed < 2**32:
         raise InputError(f"seed must be a whole number from 0 to {2**32 - 1}, got {cfg.seed!r}.")
+    if isinstance(cfg.get("title"), (DictConfig, ListConfig)):
+        raise InputError(f"title must be a text, got {cfg.title}. Put it in quotes: \"title='[draft] Scottish'\".")
     for name in ("resume", "overwrite", "dry_run"):
         if name in cfg and not isinstance(cfg[name], bool):
             raise InputError(f"{name} must be true or false, got {cfg[name]!r}.")

@@ -157,7 +157,48 @@ def test_logger_wandb_offline(step, speech, tmp_path, monkeypatch):
     assert page.read_bytes() == (run / "report.html").read_bytes()
 
 
-@pytest.mark.parametrize("logger", [None, "csv", "wandb"])
+def test_wandb_is_not_told_what_it_no_longer_knows(tmp_path, monkeypatch, capfd):
+    pytest.importorskip("wandb")
+    from adapt.training.loggers import wandb
+
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "waiting"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    logger = wandb(tmp_path)
+    logger.experiment.finish()
+    out, err = capfd.readouterr()
+    assert "anonymous" not in out + err and "innertune" not in err
+
+
+def test_logger_mlflow_offline(step, speech, tmp_path):
+    pytest.importorskip("mlflow")
+    source = f"data.source_test={speech['low_test']}"
+    odd = ["rates={*.bias: 2}", "data.group_by=['accent']"]
+    run = step("adapt", "logger=mlflow", source, *odd, "compare_neurons=12", "causes=2", "audio_clips=2")
+    (found,) = (run / "mlruns").glob("*/*/meta.yaml")
+    assert "status: 3" in found.read_text()  # FINISHED
+    metrics = json.loads((run / "metrics.json").read_text())
+    logged = (found.parent / "metrics" / "target" / "after" / "wer").read_text().split()
+    assert float(logged[1]) == metrics["target"]["after"]["wer"]
+    assert (found.parent / "metrics" / "train_loss_epoch").is_file()
+    assert (found.parent / "params" / "rates" / "_.bias").read_text() == "2"
+    assert (found.parent / "tags" / "mlflow.runName").read_text() == run.name
+    artifacts = found.parent / "artifacts"
+    for name in ("report.html", "metrics.json", "comparison.json", "adaptation/weights.safetensors"):
+        assert (artifacts / name).read_bytes() == (run / name).read_bytes()
+    tables = {path.stem: json.loads(path.read_text()) for path in (artifacts / "tables").iterdir()}
+    assert set(tables) >= {"result", "groups", "words", "transcripts", "layers", "neurons", "causes"}
+    comparison = json.loads((run / "comparison.json").read_text())
+    for values in tables["result"]["data"]:
+        row = dict(zip(tables["result"]["columns"], values, strict=True))
+        assert row["before"] == comparison["sets"][row["set"]]["before"][row["metric"].lower()]
+    heard = re.findall('src="data:audio/mpeg;base64,([^"]*)"', (run / "report.html").read_text())
+    clips = {path.read_bytes() for path in (artifacts / "recordings").glob("*.mp3")}
+    assert len(clips) == 2 and clips == {b64decode(own) for own in heard}
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (artifacts / "maps").glob("*.png"))
+    assert list((artifacts / "maps").iterdir())
+
+
+@pytest.mark.parametrize("logger", [None, "csv", "mlflow", "wandb"])
 def test_a_measure_is_logged(base, speech, innertune, tmp_path, monkeypatch, logger):
     if logger == "wandb":
         pytest.importorskip("wandb")
@@ -175,6 +216,14 @@ def test_a_measure_is_logged(base, speech, innertune, tmp_path, monkeypatch, log
         return
     if logger == "csv":
         assert "false_discovery_rate" in (run / "log" / "version_0" / "metrics.csv").read_text()
+        return
+    if logger == "mlflow":
+        (artifacts,) = (run / "mlruns").glob("*/*/artifacts")
+        assert (artifacts / "bias.html").read_bytes() == (run / "bias.html").read_bytes()
+        assert (artifacts / "scores" / "high.safetensors").is_file()
+        table = json.loads((artifacts / "tables" / "comparisons" / "layers.json").read_text())
+        place = table["columns"].index("distance")
+        assert [row[place] for row in table["data"]] == [own["distance"] for own in told["comparisons"][0]["layers"]]
         return
     recorded = b"".join(path.read_bytes() for path in (run / "wandb").rglob("*.wandb"))
     for name in ("bias.html", "bias.json", "metrics.json", "scores/high.safetensors", "false_discovery_rate"):

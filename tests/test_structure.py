@@ -39,7 +39,7 @@ def test_interventions_know_nothing_of_adapt():
 # From the top down; a place imports from places below it only, in late and type-only imports too.
 # "adapt" is the package's own __init__.py, which names what is public.
 LAYERS = (
-    ("adapt.cli",),
+    ("adapt.cli", "adapt._entry"),
     ("adapt.commands", "adapt.options"),
     ("adapt",),
     ("adapt.api", "adapt.measures", "adapt.tunings"),
@@ -50,8 +50,25 @@ LAYERS = (
     ("adapt.models",),
     ("adapt.metrics",),
     ("adapt.data",),
-    ("adapt.build", "adapt.run", "adapt.run_files", "adapt.run_lock", "adapt.renamed", "adapt.formatting"),
-    ("adapt.checks", "adapt.files", "adapt.memory", "adapt.progress", "adapt.distributed"),
+    (
+        "adapt.build",
+        "adapt.run",
+        "adapt.run_files",
+        "adapt.run_lock",
+        "adapt.renamed",
+        "adapt.formatting",
+        "adapt.option_texts",
+        "adapt.option_help",
+    ),
+    (
+        "adapt.checks",
+        "adapt.files",
+        "adapt.memory",
+        "adapt.progress",
+        "adapt.distributed",
+        "adapt.terminal",
+        "adapt.signals",
+    ),
     ("adapt.errors",),
     ("interventions",),
 )

@@ -14,6 +14,7 @@ from adapt.corrections.paths import store_path
 from adapt.errors import InputError
 from adapt.files import user_path
 from adapt.models.loaded import Loaded
+from adapt.terminal import say
 
 log = logging.getLogger(__name__)
 ACTIONS = ("list", "show", "undo", "forget", "export", "import", "fold", "evaluate")
@@ -32,7 +33,7 @@ def main(cfg: DictConfig) -> None:
         case "show":
             record = manage.get_correction(loaded, _number(cfg), path)
             shown = {"number": record.number, "made": record.made, "by": record.author, **record.facts}
-            print(json.dumps({**shown, "bytes": record.bytes}, indent=2, ensure_ascii=False))
+            say(json.dumps({**shown, "bytes": record.bytes}, indent=2, ensure_ascii=False), lines=True)
         case "undo":
             record = manage.undo_correction(loaded, _number(cfg), path)
             log.info("Removed correction %d, '%s'.", record.number, record.facts.get("text", ""))

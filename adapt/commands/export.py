@@ -7,6 +7,7 @@ from adapt.errors import InputError
 from adapt.files import user_path
 from adapt.models.export import export
 from adapt.models.loaded import Loaded
+from adapt.terminal import say
 from interventions.files import FileError
 from interventions.intervention import Intervention
 from interventions.store import load
@@ -26,4 +27,4 @@ def main(cfg: DictConfig) -> None:
             raise InputError(f"fold={path}: {error}") from None
     folder = user_path(str(cfg.output))
     names = export(loaded.model, folder, cfg.dtype, interventions)
-    print(f"Exported '{loaded.reference}' to '{folder}': {', '.join(names)}.")
+    say(f"Exported '{loaded.reference}' to '{folder}': {', '.join(names)}.")

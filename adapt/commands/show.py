@@ -1,40 +1,36 @@
 """List the configuration groups (show), or the choices in one (show GROUP)."""
 
-import sys
-from pathlib import Path
+from difflib import get_close_matches
 
-from adapt.files import is_folder
-
-
-def config_folder() -> Path:
-    """Return `conf/`: inside the package if it is installed, next to it in a checkout."""
-    package = Path(__file__).parent.parent
-    inside = package / "conf"
-    return inside if is_folder(inside) else package.parent / "conf"
+from adapt.option_texts import config_folder as config_folder
+from adapt.option_texts import first_comment as first_comment
+from adapt.option_texts import groups, members
+from adapt.terminal import say
 
 
 def show(arguments: list[str]) -> int:
     """Print all groups, or one group's choices, each with the first comment of its file. Return the exit status."""
-    folder = config_folder()
-    groups = sorted(path.name for path in folder.iterdir() if is_folder(path))
+    names = groups()
     if not arguments:
-        for group in groups:
-            print(f"{group:<14}{', '.join(path.stem for path in sorted((folder / group).glob('*.yaml')))}")
-        print("\ninnertune show GROUP describes the choices of a group. GROUP=CHOICE on the command line makes one.")
+        for group in names:
+            say(f"{group:<{_width(names)}}{', '.join(name for name, _ in members(group))}")
+        say()
+        say("innertune show GROUP describes the choices of a group. GROUP=CHOICE on the command line makes one.")
         return 0
-    if len(arguments) > 1 or arguments[0] not in groups:
-        print(
-            f"innertune show: there is no group '{' '.join(arguments)}'. Groups: {', '.join(groups)}.", file=sys.stderr
+    if len(arguments) > 1 or arguments[0] not in names:
+        near = get_close_matches(arguments[0], names, 1)
+        suggestion = f" Did you mean {near[0]}?" if near else ""
+        say(
+            f"innertune show: there is no group '{' '.join(arguments)}'.{suggestion} Groups: {', '.join(names)}.",
+            error=True,
         )
         return 2
-    for path in sorted((folder / arguments[0]).glob("*.yaml")):
-        print(f"{path.stem:<20}{first_comment(path)}")
+    choices = members(arguments[0])
+    for name, text in choices:
+        say(f"{name:<{_width([name for name, _ in choices])}}{text}")
     return 0
 
 
-def first_comment(path: Path) -> str:
-    """Return the first comment of a config file, which describes the choice."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith("#") and "@package" not in line:
-            return line.lstrip("# ")
-    return ""
+def _width(names: list[str]) -> int:
+    """Return the width of a column of names: the longest, and two spaces."""
+    return max(map(len, names)) + 2

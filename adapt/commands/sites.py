@@ -1,7 +1,6 @@
 """List the layers that can be read and edited, with shapes, weights and FLOPs."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, ListConfig
 
@@ -10,16 +9,12 @@ from adapt.errors import InputError
 from adapt.files import user_path, write_json
 from adapt.models.costs import SiteCosts, site_costs
 from adapt.models.loaded import Loaded
+from adapt.terminal import Table
 from interventions.sites import Step, choose_sites
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 def main(cfg: DictConfig) -> None:
     """Run `conf/sites.yaml`: print the sites and, if `cfg.json` names a file, write them to it."""
-    from rich.console import Console
-
     loaded: Loaded = build(cfg.model)
     pattern = list(cfg.sites) if isinstance(cfg.sites, ListConfig) else str(cfg.sites)
     try:
@@ -33,25 +28,17 @@ def main(cfg: DictConfig) -> None:
             write_json(path, {"model": loaded.reference, "fingerprint": loaded.fingerprint, **asdict(costs)})
         except OSError as error:
             raise InputError(f"json={path} cannot be written ({error.strerror}). Give a file.") from None
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)  # files and pipes have no width; do not break names into lines
-    console.print(_table(loaded.reference, costs))
+    _table(loaded.reference, costs).show()
 
 
-def _table(reference: str, costs: SiteCosts) -> "Table":
-    from rich.table import Table
-
+def _table(reference: str, costs: SiteCosts) -> Table:
     inputs = [] if costs.seconds is None else [f"{costs.seconds:g} s of audio"]
     if costs.seconds is None or any(row.site.part != "encoder" for row in costs.sites):
         inputs.append(f"{costs.tokens} tokens")
-    table = Table(title=f"{reference}: {', '.join(inputs)}", title_justify="left")
-    table.add_column("site", overflow="fold")
-    table.add_column("part")
-    for column in ("units", "axis", "step", "valid steps", "output shape", "weights", "MFLOPs"):
-        table.add_column(column, justify="right")
+    columns = ("site", "part", "units", "axis", "step", "valid steps", "output shape", "weights", "MFLOPs")
+    table = Table(f"{reference}: {', '.join(inputs)}", columns, left=("part",))
     for row in costs.sites:
-        table.add_row(
+        table.row(
             row.site.name,
             row.site.part,
             f"{row.site.units:,}",
@@ -62,11 +49,11 @@ def _table(reference: str, costs: SiteCosts) -> "Table":
             f"{row.weights:,}",
             f"{row.flops / 1e6:,.3f}",
         )
-    table.add_section()
+    table.rule()
     blank = [""] * 6
     count = "1 site" if len(costs.sites) == 1 else f"{len(costs.sites)} sites"
-    table.add_row(f"[bold]{count}", *blank, f"{costs.weights:,}", f"{costs.flops / 1e6:,.3f}")
-    table.add_row("[bold]whole model", *blank, f"{costs.model_weights:,}", f"{costs.model_flops / 1e6:,.3f}")
+    table.row(count, *blank, f"{costs.weights:,}", f"{costs.flops / 1e6:,.3f}", strong=True)
+    table.row("whole model", *blank, f"{costs.model_weights:,}", f"{costs.model_flops / 1e6:,.3f}", strong=True)
     return table
 
 

@@ -1,7 +1,6 @@
 """Transcribe audio files."""
 
 import logging
-import sys
 
 from omegaconf import DictConfig, ListConfig
 
@@ -11,6 +10,7 @@ from adapt.data.inputs import find_audio
 from adapt.data.splits import check_examples, stop_or_skip
 from adapt.errors import InputError
 from adapt.models.inference import decode_examples
+from adapt.terminal import say
 
 
 def main(cfg: DictConfig) -> None:
@@ -25,8 +25,8 @@ def main(cfg: DictConfig) -> None:
     problems += rejected
     stop_or_skip(problems, cfg.on_error, "on_error")
     for problem in problems:
-        print(f"Skipped: {problem}", file=sys.stderr)
+        say(f"Skipped: {problem}", error=True)  # standard output is for the texts
     with corrected(loaded, str(cfg.corrections)):
         texts = decode_examples(loaded.model, loaded.model.task, usable, build(cfg.loader), "transcribing")
     for utterance, text in zip(usable, texts, strict=True):
-        print(text if len(utterances) == 1 else f"{utterance.name}\t{text}")
+        say(text if len(utterances) == 1 else f"{utterance.name}\t{text}")

@@ -1,7 +1,5 @@
 """Translate sentences."""
 
-import sys
-
 from omegaconf import DictConfig, ListConfig
 
 from adapt.build import build
@@ -10,6 +8,7 @@ from adapt.data.inputs import as_pairs, read_sources
 from adapt.data.splits import check_examples, stop_or_skip
 from adapt.errors import InputError
 from adapt.models.inference import decode_examples
+from adapt.terminal import say
 
 
 def main(cfg: DictConfig) -> None:
@@ -33,9 +32,9 @@ def main(cfg: DictConfig) -> None:
     problems += rejected
     stop_or_skip(problems, cfg.on_error, "on_error")
     for problem in problems:
-        print(f"Skipped: {problem}", file=sys.stderr)  # standard output is for the translations
+        say(f"Skipped: {problem}", error=True)  # standard output is for the translations
     with corrected(loaded, str(cfg.corrections)):
         texts = decode_examples(loaded.model, loaded.model.task, usable, build(cfg.loader), "translating")
     by_pair = {id(pair): text for pair, text in zip(usable, texts, strict=True)}
     for pair in pairs:
-        print(by_pair.get(id(pair), ""))  # an empty line for a skipped one, so line n belongs to line n
+        say(by_pair.get(id(pair), ""))  # an empty line for a skipped one, so line n belongs to line n

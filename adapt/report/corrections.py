@@ -2,19 +2,16 @@
 
 from collections.abc import Sequence
 
+from adapt.terminal import Table
 from interventions.corrections.store import Record
 
 
 def print_corrections(records: Sequence[Record], title: str) -> None:
     """Print a row for each correction: its number, time, author, both texts and size."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for column in ("", "made", "by", "before", "corrected", "kB"):
-        table.add_column(column, justify="right" if column in ("", "kB") else "left", overflow="fold")
+    columns = ("number", "made", "by", "before", "corrected", "kB")
+    table = Table(title, columns, left=columns[1:-1])
     for record in records:
         size = f"{record.bytes / 1000:.1f}" if record.bytes else "override"
         made = record.made.removesuffix("+00:00").replace("T", " ")
-        table.add_row(str(record.number), made, record.author, record.facts["before"], record.facts["text"], size)
-    Console().print(table)
+        table.row(record.number, made, record.author, record.facts["before"], record.facts["text"], size)
+    table.show()

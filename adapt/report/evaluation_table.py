@@ -5,27 +5,23 @@ from typing import Any
 
 from adapt.evaluation.evaluate import EvaluationResult
 from adapt.metrics import Metric
+from adapt.terminal import Table
 
 
 def print_evaluation(result: EvaluationResult) -> None:
     """Print the metrics of each set, each group and each condition."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=result.reference, title_justify="left")
     labels = [f"{metric.label}, %" if metric.percent else metric.label for metric in result.metrics]
-    for column in ("", f"{result.example_name}s", labels[0], "95 % interval", *labels[1:]):
-        table.add_column(column, justify="right" if column else "left")
+    table = Table(result.reference, ("", f"{result.example_name}s", labels[0], "95 % interval", *labels[1:]))
     for name, values in result.sets.items():
-        table.add_row(f"[bold]{name}", *_cells(values, result.metrics))
+        table.row(name, *_cells(values, result.metrics), strong=True)
         for key, groups in values["groups"].items():
             for group, scores in groups.items():
-                table.add_row(f"  {key} {group}", *_cells(scores, result.metrics))
+                table.row(f"  {key} {group}", *_cells(scores, result.metrics))
         for point in result.points:
             if point.chart == name:
-                table.add_row(f"  {point.line}, {point.value:g}", *_cells(point.quality, result.metrics))
-        table.add_section()
-    Console().print(table)
+                table.row(f"  {point.line}, {point.value:g}", *_cells(point.quality, result.metrics))
+        table.rule()
+    table.show()
 
 
 def _cells(scores: Mapping[str, Any], metrics: Sequence[Metric]) -> list[str]:

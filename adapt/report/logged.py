@@ -1,4 +1,4 @@
-"""Log the result of a run with one of Lightning's loggers."""
+"""Log the result of a run with one of Lightning's loggers. `adapt.report.logged_mlflow` has MLflow's own part."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -6,9 +6,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import Logger, MLFlowLogger, WandbLogger
 
 from adapt.files import is_file
+from adapt.report.logged_mlflow import comparison_files, log_to_mlflow, measure_files
 
 if TYPE_CHECKING:
     from adapt.comparison.results import Comparison
@@ -23,22 +24,30 @@ def log_result(
 ) -> None:
     """Log the configuration and the final metrics of a run, and end the logger's run.
 
-    With wandb, also log the files of the run as an artifact, the report as HTML, the comparison as tables (with the
-    report's audio clips), and the maps as images.
+    With wandb and MLflow, also log the files of the run as artifacts, the report as HTML, the comparison as tables
+    (with the report's audio clips), and the maps as images.
     """
     names = ("config.yaml", "metrics.json", "comparison.json", "comparison.safetensors", "card.json", "report.html")
     names += ("model.safetensors",)
     files = [*(folder / name for name in names), *sorted((folder / "adaptation").glob("*"))]
+    files = [path for path in files if is_file(path)]
+    if isinstance(logger, MLFlowLogger):
+        log_to_mlflow(logger, folder, config, _numbers(metrics), files, comparison_files(comparison))
+        return
     media = None if comparison is None else partial(_media, comparison)
-    _log(logger, folder, config, metrics, "adaptation", [path for path in files if is_file(path)], media)
+    _log(logger, folder, config, metrics, "adaptation", files, media)
 
 
 def log_measure(logger: Logger, folder: Path, config: Any, metrics: dict[str, Any], files: Sequence[Path]) -> None:
     """Log the configuration and the key figures (`metrics`) of a measure, and end the logger's run.
 
-    With wandb, also log the measure's `files` as an artifact, its page as HTML, and the lists in its figures as tables.
+    With wandb and MLflow, also log the measure's `files` as artifacts, its page as HTML, and the lists in its figures
+    as tables.
     """
     files = [*(folder / name for name in ("config.yaml", "metrics.json", "card.json")), *files]
+    if isinstance(logger, MLFlowLogger):
+        log_to_mlflow(logger, folder, config, _numbers(metrics), files, measure_files(metrics))
+        return
     _log(logger, folder, config, metrics, "introspection", files, lambda _: _tables(metrics))
 
 

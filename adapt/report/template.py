@@ -5,6 +5,7 @@ from typing import Any
 
 from adapt import formatting
 from adapt.report import wording
+from adapt.terminal import visible
 
 _FILTERS = (
     formatting.amount,
@@ -23,8 +24,15 @@ _FILTERS = (
 
 
 def environment() -> Any:
-    """Return a jinja2 environment that finds the report's templates and formats its numbers."""
+    """Return a jinja2 environment that finds the report's templates and formats its numbers.
+
+    Control characters of users' texts, which would reorder a page or break it, are escapes in the rendered page.
+    """
     import jinja2
+
+    class Page(jinja2.Template):
+        def render(self, *args: Any, **values: Any) -> str:
+            return visible(super().render(*args, **values), lines=True)
 
     jinja = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -34,5 +42,6 @@ def environment() -> Any:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    jinja.template_class = Page
     jinja.filters |= {function.__name__: function for function in _FILTERS}
     return jinja

@@ -23,6 +23,7 @@ from adapt.data.replay import Replay
 from adapt.errors import InputError
 from adapt.models.flops import counted_flops
 from adapt.models.model import Model
+from adapt.terminal import Table
 from adapt.training.prefix import Prefix, UncachedError, train_mode
 from adapt.training.prefix_cache import Cache, cut_for, free_bytes, plan, size, what_is_read
 from adapt.training.single_values import single_values_in_eval
@@ -216,17 +217,17 @@ def _timed(run: Callable[[], Any], device: torch.device) -> tuple[float, Any]:
     return time.perf_counter() - started, result
 
 
-def table(costs: list[Cost]) -> Any:
+def table(costs: list[Cost]) -> Table:
     """Return a table that compares the costs, for a terminal."""
-    from rich.table import Table
-
-    drawn = Table(title="Dry run: one step on a batch of median size; times without validation", title_justify="left")
-    drawn.add_column("")
-    for one in costs:
-        drawn.add_column(one.name, justify="right", overflow="fold")
+    reason = costs[0].prefix.partition(": ")[2]
+    drawn = Table(
+        "Dry run: one step on a batch of median size; times without validation",
+        ("", *(one.name for one in costs)),
+        caption=f"No cached prefix: {reason}." if reason else "",
+    )
 
     def add(name: str, value: Callable[[Cost], str]) -> None:
-        drawn.add_row(name, *map(value, costs))
+        drawn.row(name, *map(value, costs))
 
     full = next(one for one in costs if one.name == "full fine-tuning")
     add("weights trained", lambda one: f"{one.trained:,}")
@@ -242,8 +243,6 @@ def table(costs: list[Cost]) -> Any:
     add("time per epoch", lambda one: duration(one.epoch_seconds))
     add("total time", lambda one: "-" if one.total_seconds is None else duration(one.total_seconds))
     add("cached prefix", lambda one: one.prefix.partition(":")[0])
-    reason = costs[0].prefix.partition(": ")[2]
-    drawn.caption = f"No cached prefix: {reason}." if reason else None
     return drawn
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,10 +12,13 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
+from adapt import signals
 from adapt.checks import check_count
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
@@ -77,7 +81,7 @@ def fit(
     watched = watch(metrics, monitor, patience)
     watched = watched if splits.validation else None
     history = _History(metrics, time.perf_counter() if started is None else started, spent(folder))
-    callbacks: list[Callback] = [_EpochBar(), history, *_checkpoints(folder, watched)]
+    callbacks: list[Callback] = [_Signals(), _EpochBar(), history, *_checkpoints(folder, watched)]
     if patience is not None and watched is not None:
         callbacks.append(EarlyStopping(watched["monitor"], mode=watched["mode"], patience=patience))
     trainer = made_trainer(
@@ -104,7 +108,7 @@ def fit(
         cached = folder / "prefix"
         try:
             data = _Data(splits, loader, module, replay, cache or Cache("off"), cached)
-            with ending_together(trainer, folder / "failed"), _restoring(last, data, history):
+            with ending_together(trainer, folder / "failed"), _restoring(last, data, history), _stopping():
                 trainer.fit(
                     module,
                     datamodule=data,
@@ -236,6 +240,36 @@ def _gather(own: Any) -> list[Any]:
     every = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(every, own)
     return every
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """Within this context, SIGTERM raises `Stopped`, also where Lightning handles the signal itself."""
+    ours = signal.getsignal(signal.SIGTERM)
+    if signals.installed() and SLURMEnvironment.detect():
+        # Lightning would call our handler after its own, which on SLURM let the job be requeued first.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    except SIGTERMException:
+        raise signals.Stopped(signal.SIGTERM) from None
+    finally:
+        if signals.installed():
+            signal.signal(signal.SIGTERM, ours)
+
+
+class _Signals(Callback):
+    """Keeps our handler of SIGTERM: Lightning's would end the process with status 0, or wait for other processes."""
+
+    def on_train_start(self, *_: Any) -> None:  # Lightning sets its handler only after `setup` and `on_fit_start`
+        if signals.installed() and not SLURMEnvironment.detect():
+            signals.install()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        signals.check()
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        signals.check()
 
 
 class _EpochBar(Callback):

@@ -20,6 +20,7 @@ from typing import Any
 
 from adapt.errors import InputError
 from adapt.files import is_file, is_folder, user_path
+from adapt.terminal import console, description_column, visible
 
 _BLOCK = 1 << 20  # bytes
 _TIMEOUT = 60.0  # seconds without data before a download fails
@@ -157,8 +158,7 @@ def _damaged(archive: Path, error: Exception) -> InputError:
 
 
 def _stream(url: str, part: Path) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
     have = part.stat().st_size if is_file(part) else 0
     headers = {"User-Agent": "innertune", "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
@@ -181,9 +181,9 @@ def _stream(url: str, part: Path) -> None:
         have = have if resumed else 0  # a server that ignores the range sends the whole file
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
-        columns = (TextColumn(part.name), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True)) as progress, open(part, "ab" if have else "wb") as file:
-            task = progress.add_task("", total=total, completed=have)
+        columns = (description_column(), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console(error=True)) as progress, open(part, "ab" if have else "wb") as file:
+            task = progress.add_task(visible(part.name), total=total, completed=have)
             while block := response.read(_BLOCK):
                 file.write(block)
                 progress.advance(task, len(block))

@@ -1,0 +1,105 @@
+"""The examples that `--help` shows run, as printed, in a folder that has what they name."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from adapt.cli import COMMANDS
+from adapt.option_texts import examples
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parent.parent
+BASE = ROOT / "adapt" / "models" / "embedded" / "us-english.safetensors"
+TEXTS = ["call a friend", "the red bus is late", "open the window", "it rains in london"]
+# Made small. An option that is given twice has its last value.
+SYNTHETIC = ["data.train=8", "data.validation=2", "data.test=4", "data.source_test=4"]
+TRAINING = ["trainer.max_epochs=1", "loader.batch_seconds=8"]
+SMALL = {
+    "adapt": [*TRAINING, "causes=2", "compare_neurons=4", "audio_clips=1"], "pretrain": TRAINING,
+    "compare": ["causes=2", "compare_neurons=4", "audio_clips=1"], "choose": ["examples=4"],
+    "introspect": [], "steer": ["coefficients=[1]"],
+}  # fmt: skip
+# All in one process, which imports torch once.
+DRIVER = """
+import io, json, sys
+from adapt.cli import main
+failed = []
+for words in json.load(open(sys.argv[1])):
+    if "<" in words:
+        sys.stdin = open(words[words.index("<") + 1])
+        words = words[: words.index("<")] + words[words.index("<") + 2 :]
+    sys.argv = words
+    print("==", *words, flush=True)
+    try:
+        main()
+    except SystemExit as error:
+        if error.code:
+            failed.append(words)
+    except Exception as error:
+        failed.append([*words, repr(error)])
+sys.exit(str(failed) if failed else 0)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Recordings, texts and models under the names that the examples have."""
+    pytest.importorskip("espeakng_loader")
+    from adapt.data.synthetic.espeak import speak
+
+    place = tmp_path_factory.mktemp("examples")
+    (place / "recordings").mkdir()
+    rows = []
+    for number, text in enumerate(TEXTS):
+        speech = speak(text, "en-gb-scotland")
+        soundfile.write(place / "recordings" / f"{number}.wav", speech.samples, speech.sample_rate)
+        row = {"audio_filepath": f"recordings/{number}.wav", "text": text, "speaker": ("anna", "ben")[number % 2]}
+        rows.append(json.dumps(row))
+    shutil.copy(place / "recordings" / "0.wav", place / "take.wav")
+    for name in ("train", "validation", "test", "corrections"):
+        (place / f"{name}.jsonl").write_text("\n".join(rows) + "\n")
+    (place / "lines.txt").write_text("It is cold.\nThe sun is shining.\n")
+    shutil.copy(BASE, place / "us-english.safetensors")
+    (place / "models" / "base").mkdir(parents=True)
+    shutil.copy(BASE, place / "models" / "base" / "model.safetensors")
+    return place
+
+
+def small(command, words):
+    """The example with options that make it quick."""
+    data = command in SMALL and "data=manifest" not in words and "translation" not in " ".join(words)
+    more = [*SMALL.get(command, []), *(SYNTHETIC if data else [])]
+    cut = words.index("<") if "<" in words else len(words)
+    return [*words[:cut], *more, *words[cut:]]
+
+
+def commands():
+    """All examples in an order in which each finds what it needs."""
+    first = ["innertune", "adapt", "tuning=head", *SMALL["adapt"], *SYNTHETIC, "output=outputs/scottish"]
+    every = {
+        command: [small(command, shlex.split(line)) for line in examples(command)]
+        for command in COMMANDS
+        if command != "show"
+    }
+    swaps = [words for pair in zip(every.pop("apply"), every.pop("remove"), strict=True) for words in pair]
+    late = [*every.pop("corrections"), *every.pop("evaluate")]
+    return [first, *(words for own in every.values() for words in own), *late, *swaps]
+
+
+def test_every_example_runs(folder):
+    (folder / "driver.py").write_text(DRIVER)
+    (folder / "commands.json").write_text(json.dumps(commands()))
+    environment = os.environ | {"INNERTUNE_DATA": str(folder / "data")}
+    done = subprocess.run(
+        [sys.executable, "driver.py", "commands.json"], cwd=folder, capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    assert done.stdout.count("== innertune") == 3 * (len(COMMANDS) - 1) + 1
