@@ -149,3 +149,10 @@ def set_up_output(level: int) -> None:
     sys.excepthook = lambda kind, error, trace: say(
         "".join(traceback.format_exception(kind, error, trace)).rstrip(), lines=True, error=True
     )
+
+
+def log_to_stderr() -> None:
+    """Send log messages to standard error from now on, because standard output is for what the command returns."""
+    for handler in logging.getLogger().handlers:
+        if type(handler) is logging.StreamHandler:
+            handler.setStream(sys.stderr)

@@ -14,13 +14,14 @@ from adapt.data.parts import check_shares, sizes, split_data
 from adapt.data.splits import stop_or_skip
 from adapt.errors import InputError, as_input_errors
 from adapt.files import exists, folder_problem, user_path
+from adapt.terminal import log_to_stderr
 
 log = logging.getLogger(__name__)
 
 
 def main(cfg: DictConfig) -> None:
     """Read `cfg.input`, and write one manifest, or with `cfg.split` one for each part. Messages go to stderr."""
-    _log_to_standard_error()
+    log_to_stderr()
     check_count("seed", cfg.seed)
     check_flag("overwrite", cfg.overwrite)
     split = list(cfg.split) if OmegaConf.is_list(cfg.split) else cfg.split
@@ -69,9 +70,3 @@ def _write(path: Path | None, utterances: Sequence[Utterance]) -> None:
     with as_input_errors():
         write_manifest(path, utterances)
     log.info("Wrote %s", path)
-
-
-def _log_to_standard_error() -> None:
-    for handler in logging.getLogger().handlers:
-        if type(handler) is logging.StreamHandler and handler.stream is sys.stdout:
-            handler.setStream(sys.stderr)

@@ -1,7 +1,5 @@
 """Transcribe audio files."""
 
-import logging
-
 from omegaconf import DictConfig, ListConfig
 
 from adapt.build import build
@@ -10,13 +8,12 @@ from adapt.data.inputs import find_audio
 from adapt.data.splits import check_examples, stop_or_skip
 from adapt.errors import InputError
 from adapt.models.inference import decode_examples
-from adapt.terminal import say
+from adapt.terminal import log_to_stderr, say
 
 
 def main(cfg: DictConfig) -> None:
     """Transcribe `cfg.audio`. For one file, print its text; for several, print a line per file: name, tab, text."""
-    # Standard output is for the texts; what is said about the files goes to standard error.
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    log_to_stderr()
     utterances, problems = find_audio(list(cfg.audio) if isinstance(cfg.audio, ListConfig) else [cfg.audio])
     loaded = build(cfg.model)
     if not loaded.model.reads_audio:

@@ -49,6 +49,11 @@ def from_row(row: Mapping[str, Any]) -> Example:
     """Return the example for a row that `to_row` made."""
     if "source" in row:
         return Pair(row["source"], row["target"])
-    times = {"offset": row["offset"], "duration": row["duration"]}
-    who = {"lang": row.get("lang"), "speaker": row.get("speaker")}
-    return Utterance(Path(row["audio"]), row["text"], **times, **who)
+    return Utterance(
+        Path(row["audio"]),
+        row["text"],
+        offset=row["offset"],
+        duration=row["duration"],
+        lang=row.get("lang"),
+        speaker=row.get("speaker"),
+    )
