@@ -126,7 +126,7 @@ def ctc_rejection_reason(model: CTC, text: str, steps: int, seconds: float, alph
     if missing:
         named = ", ".join(map(repr, missing))
         if len(model.missing(strip_punctuation(text))) < len(missing):
-            remedy = f"To lower-case the texts and remove their punctuation: data.normalise=true. Otherwise: {remedy}"
+            remedy = f"Remove punctuation with data.normalise=true. Otherwise: {remedy[:1].lower()}{remedy[1:]}"
         return f"the text contains {named}, outside the model's alphabet '{alphabet}'. {remedy}"
     needed = ctc_steps(model.encode(text))
     if needed > steps:

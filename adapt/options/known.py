@@ -88,9 +88,10 @@ def unknown(command: str, options: Mapping[str, Any], key: str, conf: Path, fold
         return InputError(f"innertune {command} sets {key} itself, so it cannot be given.")
     text = f"There is no option {key}{chosen}."
     others = [name for name in choices(group, conf, folder) if _has_option(conf / group / f"{name}.yaml", leaf)]
-    close = near(key, [*names(options), *of_all_families(options, conf)])
+    leaves = [name for name in names(options) if not isinstance(find(options, name)[1], Mapping)]
+    close = near(key, [*leaves, *of_all_families(options, conf)])
     if leaf and others:
-        text += f" It is an option of {' and '.join(f'{group}={name}' for name in others)}."
+        text += f" It is an option of {group}={', '.join(others)}."
     elif close:
         text += f" Did you mean {' or '.join(close)}?"
     elif has and isinstance(value, Mapping):

@@ -97,7 +97,7 @@ def test_the_near_option_is_named(command, word, near):
 
 
 def test_an_option_of_another_choice_names_the_choice():
-    assert "It is an option of tuning=bias and tuning=layers" in refusal("adapt", "tuning.layers=3")
+    assert "It is an option of tuning=bias, layers, lora, norm, peft." in refusal("adapt", "tuning.layers=3")
     assert "with augment=none. It is an option of augment=spec" in refusal("adapt", "augment.time_masks=3")
     assert refusal("evaluate", "+tuning=head").startswith("There is no option tuning")
     assert "innertune evaluate has no choice of tuning" in refusal("evaluate", "tuning=head")
@@ -176,7 +176,20 @@ def test_names_of_the_validation_data(name):
     assert options("adapt", "train=a.jsonl", f"{name}=b.jsonl")[-1] == 'data.validation="b.jsonl"'
 
 
+def test_a_file_is_no_choice_of_data():
+    assert options("evaluate", "data=my test.jsonl") == ['data.test="my test.jsonl"']
+    assert refusal("adapt", "data=x/train.jsonl").startswith(
+        "data=x/train.jsonl: give files by data.train=x/train.jsonl"
+    )
+    assert refusal("adapt", "data=manifst").startswith("There is no data=manifst. Did you mean data=manifest?")
+    assert refusal("adapt", "optimizer=sgd") == (
+        "optimizer has options of its own: optimizer.lr, optimizer.weight_decay. Give one of these."
+    )
+
+
 def test_guesses_that_need_an_answer():
+    assert options("adapt", "learning-rate=0.1") == options("adapt", "LR=0.1") == ["optimizer.lr=0.1"]
+    assert options("adapt", "Seed=3") == ["seed=3"]
     assert "trainer=gpu" in refusal("adapt", "device=cuda")
     assert "tuning=layers" in refusal("adapt", "layers=3")
     assert "Give the full name" in refusal("adapt", "tuning=lora", "topographic=grid", "strength=1", "penalty=l2sp")
