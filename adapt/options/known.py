@@ -1,7 +1,7 @@
 """Which options something reads: those of the configuration, and the further arguments of what its nodes name."""
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ def check_nodes(command: str, options: Mapping[str, Any], conf: Path, folder: st
                 raise unknown(command, _replaced(options, path, bare), f"{path}.{name}", conf, folder)
 
 
-def check_top(command: str, options: Mapping[str, Any], ours: Sequence[str], conf: Path, folder: str | None) -> None:
+def check_top(command: str, options: Mapping[str, Any], ours: Collection[str], conf: Path, folder: str | None) -> None:
     """Check that each top-level option is one of `ours` or used in another one by `${...}`. Raises InputError."""
     for name in options:
         if name not in ours and f"${{{name}" not in str({**options, name: None}):

@@ -149,7 +149,7 @@ def _check_configuration(reading: _Reading) -> None:
     command, words, conf = reading.command, reading.words, reading.conf
     if words.folder is None and not any(option.prefix for option in words.options):
         return
-    ours = list(compose(command, [], conf))
+    ours = compose(command, [], conf).keys()
     for composed in reading.composed:
         if (renamed := old_keys(command, composed, conf)) is not None:
             raise InputError(renamed)

@@ -61,6 +61,7 @@ def test_a_key_that_nothing_reads_is_refused_in_every_command(command, sign):
         assert f"There is no option {node}.bogus" in refusal(command, f"{sign}{node}.bogus=1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "group", "choice"), GROUPS)
 def test_a_key_that_nothing_reads_is_refused_within_every_choice(command, group, choice):
     if (group, choice) == ("measure", "probes"):
@@ -107,6 +108,7 @@ def test_an_option_of_another_choice_names_the_choice():
     )
 
 
+@pytest.mark.slow
 def test_what_a_function_takes_may_be_given_with_or_without_a_plus():
     for sign in ("", "+", "++"):
         assert options("adapt", f"{sign}trainer.limit_train_batches=3") == ["++trainer.limit_train_batches=3"]
@@ -132,6 +134,7 @@ def test_what_a_function_takes_may_be_given_with_or_without_a_plus():
     assert refusal("adapt", "~seed") == "innertune adapt reads seed, so it cannot be left out. Give a value."
 
 
+@pytest.mark.slow
 def test_what_a_command_gives_the_trainer_itself_is_refused():
     for name in TRAINER_GIVEN:
         assert "sets trainer." in refusal("adapt", f"+trainer.{name}=false")
@@ -198,6 +201,7 @@ def test_guesses_that_need_an_answer():
     assert "innertune compare has no choice of model" in refusal("compare", "model=us-english")
 
 
+@pytest.mark.slow
 def test_every_guess_stands_for_an_option_that_some_command_has():
     names = {name for ours in all_guesses().values() for name in ours}
     commands = (("adapt", "data=manifest", "tuning=lora"), ("transcribe",), ("translate",), ("correct",), ("compare",))
@@ -258,6 +262,7 @@ def test_data_of_one_s_own_choose_how_they_are_read(words, choice):
     assert len(said) == (1 if choice else 0)
 
 
+@pytest.mark.slow
 def test_a_model_of_another_family_is_loaded_by_its_own(whisper, marian, wav2vec2, base):
     for path in (whisper, marian, wav2vec2, "weather-en-de"):
         for command in ("adapt", "pretrain"):
