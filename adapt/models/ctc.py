@@ -136,7 +136,7 @@ def ctc_rejection_reason(
         named = ", ".join(map(repr, missing))
         plain = with_text(example, strip_punctuation(example.text))
         if len(model.unwritable(plain)) < len(missing):
-            remedy = f"To lower-case the texts and remove their punctuation: data.normalise=true. Otherwise: {remedy}"
+            remedy = f"Remove punctuation with data.normalise=true. Otherwise: {remedy[:1].lower()}{remedy[1:]}"
         return f"the text contains {named}, outside the model's alphabet '{alphabet}'. {remedy}"
     needed = ctc_steps(model.target(example))
     if needed > steps:

@@ -37,8 +37,8 @@ def data_choice(options: Sequence[Option], composed: Mapping[str, Any]) -> tuple
     Files are sentence pairs if the model translates, or if they look so; otherwise they are recordings.
     """
     node = composed.get("data")
-    if not isinstance(node, Mapping):
-        return None
+    if not isinstance(node, Mapping) or any(option.key == "experiment" for option in options):
+        return None  # an experiment chooses its data, and sets their options
     given = {o.key: o.value for o in options if o.key.removeprefix("data.") in _SPLITS and o.key.startswith("data.")}
     files = {key: value for key, value in given.items() if value and not _is_plain(value)}
     if not files:
@@ -51,6 +51,11 @@ def data_choice(options: Sequence[Option], composed: Mapping[str, Any]) -> tuple
     if generated or (pairs and str(node.get("_target_")).endswith(".read_splits")):
         return "pairs" if pairs else "manifest", f"{key}={value}"
     return None
+
+
+def is_file(value: str) -> bool:
+    """Return whether a value of `data=` looks like a file or folder."""
+    return "/" in value or value.startswith("~") or bool(Path(value).suffix) or (value != "" and Path(value).exists())
 
 
 def is_model(value: str) -> bool:

@@ -1,7 +1,7 @@
 """Which options something reads: those of the configuration, and the further arguments of what its nodes name."""
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
@@ -89,9 +89,10 @@ def unknown(command: str, options: Mapping[str, Any], key: str, conf: Path, fold
         return InputError(f"innertune {command} sets {key} itself, so it cannot be given.")
     text = f"There is no option {key}{chosen}."
     others = [name for name in choices(group, conf, folder) if _has_option(conf / group / f"{name}.yaml", leaf)]
-    close = near(key, [*names(options), *of_all_families(options, conf)])
+    leaves = [name for name in names(options) if not isinstance(find(options, name)[1], Mapping)]
+    close = near(key, [*leaves, *of_all_families(options, conf)])
     if leaf and others:
-        text += f" It is an option of {' and '.join(f'{group}={name}' for name in others)}."
+        text += f" It is an option of {group}={', '.join(others)}."
     elif close:
         text += f" Did you mean {' or '.join(close)}?"
     elif has and isinstance(value, Mapping):
@@ -109,7 +110,7 @@ def check_nodes(command: str, options: Mapping[str, Any], conf: Path, folder: st
                 raise unknown(command, _replaced(options, path, bare), f"{path}.{name}", conf, folder)
 
 
-def check_top(command: str, options: Mapping[str, Any], ours: Sequence[str], conf: Path, folder: str | None) -> None:
+def check_top(command: str, options: Mapping[str, Any], ours: Collection[str], conf: Path, folder: str | None) -> None:
     """Check that each top-level option is one of `ours` or used in another one by `${...}`. Raises InputError."""
     for name in options:
         if name not in ours and f"${{{name}" not in str({**options, name: None}):

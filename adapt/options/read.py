@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt.errors import InputError
-from adapt.options.automatic import data_choice, is_model, model_choice
+from adapt.options.automatic import data_choice, is_file, is_model, model_choice
 from adapt.options.composed import choices, compose, names
 from adapt.options.guesses import all_guesses, understood
 from adapt.options.kinds import kind_of, may_be_null
@@ -44,7 +44,7 @@ def read_options(command: str, given: Sequence[str], conf: Path) -> tuple[list[s
     if words.help:
         return [*words.flags, *(option.word for option in words.options)], []
     notes: list[str] = []
-    words = replace(words, options=tuple(_model_word(command, option, words, conf, notes) for option in words.options))
+    words = replace(words, options=tuple(_place(command, option, words, conf, notes) for option in words.options))
     reading = _Reading(command, words, conf, _composed(command, words, conf))
     options = tuple(_understood(reading, option, notes) for option in words.options)
     words, added = replace(words, options=options), _automatic(reading, options, notes)
@@ -58,20 +58,20 @@ def read_options(command: str, given: Sequence[str], conf: Path) -> tuple[list[s
     return [*words.flags, *hydra_words, *_sweep_folder(reading)], notes
 
 
-def _model_word(command: str, option: Option, words: Words, conf: Path, notes: list[str]) -> Option:
-    """Turn `model=FOLDER` into `model.pretrained=FOLDER`."""
-    value = option.value or ""
-    offered = choices("model", conf, words.folder)
-    if (
-        option.key != "model"
-        or not _has_group(command, "model", conf)
-        or option.package
-        or {*split_list(value)} & {*offered}
-        or not is_model(value)
+def _place(command: str, option: Option, words: Words, conf: Path, notes: list[str]) -> Option:
+    """Turn `model=FOLDER` into `model.pretrained=FOLDER`, and `data=FILE` into the option that takes a file."""
+    key, value = option.key, option.value or ""
+    if key not in ("model", "data") or option.package or not _has_group(command, key, conf):
+        return option
+    if {*split_list(value)} & {*choices(key, conf, words.folder)} or not (is_model if key == "model" else is_file)(
+        value
     ):
         return option
-    notes.append(f"model={value} stands for model.pretrained={value}.")
-    return Option("model.pretrained", value)
+    meant = "model.pretrained" if key == "model" else "data.test"
+    if key == "data" and command not in ("evaluate", "compare", "introspect"):
+        raise InputError(f"data={value}: give files by data.train={value}, data.validation=... and data.test=...")
+    notes.append(f"{key}={value} stands for {meant}={value}.")
+    return Option(meant, value)
 
 
 def _has_group(command: str, group: str, conf: Path) -> bool:
@@ -111,9 +111,12 @@ def _understood(reading: _Reading, option: Option, notes: list[str]) -> Option:
     key = option.key
     if _is_hydras(key) or _chooses(option, reading.words, reading.conf) or _known(reading, key) is not None:
         return option
+    plain = key.lower().replace("-", "_")
+    if plain != key and _known(reading, plain) is not None:
+        return option.named(plain)
     known = {name for one in reading.composed for name in (*names(one), *of_all_families(one, reading.conf))}
-    possible = {name for ours in all_guesses().get(key, ()) for name in ours.split() if _known(reading, name)}
-    meant = understood(key, known, tuple(possible))
+    possible = {name for ours in all_guesses().get(plain, ()) for name in ours.split() if _known(reading, name)}
+    meant = understood(plain, known, tuple(possible))
     if meant is None:
         return option
     value = "" if option.value is None else f"={option.value}"
@@ -146,7 +149,7 @@ def _check_configuration(reading: _Reading) -> None:
     command, words, conf = reading.command, reading.words, reading.conf
     if words.folder is None and not any(option.prefix for option in words.options):
         return
-    ours = list(compose(command, [], conf))
+    ours = compose(command, [], conf).keys()
     for composed in reading.composed:
         if (renamed := old_keys(command, composed, conf)) is not None:
             raise InputError(renamed)
@@ -175,6 +178,9 @@ def _written(reading: _Reading, option: Option) -> str:
     if kind == "hydra" and value.startswith("{"):
         _check_mapping(reading, option.key, value)
         return option.word
+    if isinstance(default, dict) and value != "null" and not value.startswith("${"):
+        own = ", ".join(f"{option.key}.{name}" for name in default if not str(name).startswith("_"))
+        raise InputError(f"{option.key} has options of its own: {own or 'none yet'}. Give one of these.")
     written = for_hydra(option.key, value, kind, may_be_null(option.key, default), words.multirun)
     return replace(option, value=written, prefix=how).word
 

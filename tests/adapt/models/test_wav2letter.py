@@ -423,7 +423,7 @@ def test_punctuation_and_capitals_are_answered_with_normalising_first(base):
     model = load_model(str(base)).model
     utterance = Utterance(Path("a.wav"), "A b, c!")
     reason = model.rejection_reason(utterance, 32000, True)
-    assert "'A', ',', '!'" in reason or all(repr(c) in reason for c in "A,!")
+    assert "the text contains '!', ','," in reason
     assert 0 < reason.index("data.normalise=true") < reason.index("alphabet=extend")
     other = model.rejection_reason(Utterance(Path("a.wav"), "ä b"), 32000, True)
     assert "data.normalise" not in other and "alphabet=extend" in other

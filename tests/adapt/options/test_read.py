@@ -61,6 +61,7 @@ def test_a_key_that_nothing_reads_is_refused_in_every_command(command, sign):
         assert f"There is no option {node}.bogus" in refusal(command, f"{sign}{node}.bogus=1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "group", "choice"), GROUPS)
 def test_a_key_that_nothing_reads_is_refused_within_every_choice(command, group, choice):
     if (group, choice) == ("measure", "probes"):
@@ -97,7 +98,7 @@ def test_the_near_option_is_named(command, word, near):
 
 
 def test_an_option_of_another_choice_names_the_choice():
-    assert "It is an option of tuning=bias and tuning=layers" in refusal("adapt", "tuning.layers=3")
+    assert "It is an option of tuning=bias, layers, lora, norm, peft." in refusal("adapt", "tuning.layers=3")
     assert "with augment=none. It is an option of augment=spec" in refusal("adapt", "augment.time_masks=3")
     assert refusal("evaluate", "+tuning=head").startswith("There is no option tuning")
     assert "innertune evaluate has no choice of tuning" in refusal("evaluate", "tuning=head")
@@ -107,6 +108,7 @@ def test_an_option_of_another_choice_names_the_choice():
     )
 
 
+@pytest.mark.slow
 def test_what_a_function_takes_may_be_given_with_or_without_a_plus():
     for sign in ("", "+", "++"):
         assert options("adapt", f"{sign}trainer.limit_train_batches=3") == ["++trainer.limit_train_batches=3"]
@@ -132,6 +134,7 @@ def test_what_a_function_takes_may_be_given_with_or_without_a_plus():
     assert refusal("adapt", "~seed") == "innertune adapt reads seed, so it cannot be left out. Give a value."
 
 
+@pytest.mark.slow
 def test_what_a_command_gives_the_trainer_itself_is_refused():
     for name in TRAINER_GIVEN:
         assert "sets trainer." in refusal("adapt", f"+trainer.{name}=false")
@@ -176,7 +179,20 @@ def test_names_of_the_validation_data(name):
     assert options("adapt", "train=a.jsonl", f"{name}=b.jsonl")[-1] == 'data.validation="b.jsonl"'
 
 
+def test_a_file_is_no_choice_of_data():
+    assert options("evaluate", "data=my test.jsonl") == ['data.test="my test.jsonl"']
+    assert refusal("adapt", "data=x/train.jsonl").startswith(
+        "data=x/train.jsonl: give files by data.train=x/train.jsonl"
+    )
+    assert refusal("adapt", "data=manifst").startswith("There is no data=manifst. Did you mean data=manifest?")
+    assert refusal("adapt", "optimizer=sgd") == (
+        "optimizer has options of its own: optimizer.lr, optimizer.weight_decay. Give one of these."
+    )
+
+
 def test_guesses_that_need_an_answer():
+    assert options("adapt", "learning-rate=0.1") == options("adapt", "LR=0.1") == ["optimizer.lr=0.1"]
+    assert options("adapt", "Seed=3") == ["seed=3"]
     assert "trainer=gpu" in refusal("adapt", "device=cuda")
     assert "tuning=layers" in refusal("adapt", "layers=3")
     assert "Give the full name" in refusal("adapt", "tuning=lora", "topographic=grid", "strength=1", "penalty=l2sp")
@@ -185,6 +201,7 @@ def test_guesses_that_need_an_answer():
     assert "innertune compare has no choice of model" in refusal("compare", "model=us-english")
 
 
+@pytest.mark.slow
 def test_every_guess_stands_for_an_option_that_some_command_has():
     names = {name for ours in all_guesses().values() for name in ours}
     commands = (("adapt", "data=manifest", "tuning=lora"), ("transcribe",), ("translate",), ("correct",), ("compare",))
@@ -245,6 +262,7 @@ def test_data_of_one_s_own_choose_how_they_are_read(words, choice):
     assert len(said) == (1 if choice else 0)
 
 
+@pytest.mark.slow
 def test_a_model_of_another_family_is_loaded_by_its_own(whisper, marian, wav2vec2, base):
     for path in (whisper, marian, wav2vec2, "weather-en-de"):
         for command in ("adapt", "pretrain"):
