@@ -11,16 +11,18 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from adapt.cli import COMMANDS
+from adapt.cli import COMMANDS as ALL
 from adapt.option_texts import examples
 
 pytestmark = pytest.mark.slow
+
+COMMANDS = [command for command in ALL if command != "show"]
 
 ROOT = Path(__file__).parent.parent
 BASE = ROOT / "adapt" / "models" / "embedded" / "us-english.safetensors"
 TEXTS = ["call a friend", "the red bus is late", "open the window", "it rains in london"]
 # Made small. An option that is given twice has its last value.
-SYNTHETIC = ["data.train=8", "data.validation=2", "data.test=4", "data.source_test=4"]
+SYNTHETIC = ["data.train=8", "data.validation=2", "data.test=8", "data.source_test=8", "data.source_train=8"]
 TRAINING = ["trainer.max_epochs=1", "loader.batch_seconds=8"]
 SMALL = {
     "adapt": [*TRAINING, "causes=2", "compare_neurons=4", "audio_clips=1"], "pretrain": TRAINING,
@@ -57,15 +59,16 @@ def folder(tmp_path_factory):
 
     place = tmp_path_factory.mktemp("examples")
     (place / "recordings").mkdir()
-    rows = []
-    for number, text in enumerate(TEXTS):
-        speech = speak(text, "en-gb-scotland")
-        soundfile.write(place / "recordings" / f"{number}.wav", speech.samples, speech.sample_rate)
-        row = {"audio_filepath": f"recordings/{number}.wav", "text": text, "speaker": ("anna", "ben")[number % 2]}
-        rows.append(json.dumps(row))
-    shutil.copy(place / "recordings" / "0.wav", place / "take.wav")
-    for name in ("train", "validation", "test", "corrections"):
+    for pitch, name in enumerate(("train", "validation", "test", "corrections"), start=40):
+        rows = []
+        for number, text in enumerate(TEXTS):
+            speech = speak(text, "en-gb-scotland", pitch=pitch)
+            path = f"recordings/{name}-{number}.wav"
+            soundfile.write(place / path, speech.samples, speech.sample_rate)
+            speaker = ("anna", "ben")[number % 2]
+            rows.append(json.dumps({"audio_filepath": path, "text": text, "speaker": speaker}))
         (place / f"{name}.jsonl").write_text("\n".join(rows) + "\n")
+    shutil.copy(place / "recordings" / "test-0.wav", place / "take.wav")
     (place / "lines.txt").write_text("It is cold.\nThe sun is shining.\n")
     shutil.copy(BASE, place / "us-english.safetensors")
     (place / "models" / "base").mkdir(parents=True)
@@ -73,10 +76,13 @@ def folder(tmp_path_factory):
     return place
 
 
-def small(command, words):
-    """The example with options that make it quick."""
-    data = command in SMALL and "data=manifest" not in words and "translation" not in " ".join(words)
-    more = [*SMALL.get(command, []), *(SYNTHETIC if data else [])]
+def small(command, number, words):
+    """The example with options that make it quick, and a folder of its own: they may all run in one second."""
+    more = [*SMALL.get(command, [])]
+    if command in SMALL and "data=manifest" not in words:
+        more += SYNTHETIC
+    if command in (*SMALL, "evaluate"):
+        more.append(f"output=outputs/{command}{number}")
     cut = words.index("<") if "<" in words else len(words)
     return [*words[:cut], *more, *words[cut:]]
 
@@ -85,9 +91,8 @@ def commands():
     """All examples in an order in which each finds what it needs."""
     first = ["innertune", "adapt", "tuning=head", *SMALL["adapt"], *SYNTHETIC, "output=outputs/scottish"]
     every = {
-        command: [small(command, shlex.split(line)) for line in examples(command)]
+        command: [small(command, number, shlex.split(line)) for number, line in enumerate(examples(command))]
         for command in COMMANDS
-        if command != "show"
     }
     swaps = [words for pair in zip(every.pop("apply"), every.pop("remove"), strict=True) for words in pair]
     late = [*every.pop("corrections"), *every.pop("evaluate")]
@@ -102,4 +107,4 @@ def test_every_example_runs(folder):
         [sys.executable, "driver.py", "commands.json"], cwd=folder, capture_output=True, text=True, env=environment
     )
     assert done.returncode == 0, done.stderr[-6000:]
-    assert done.stdout.count("== innertune") == 3 * (len(COMMANDS) - 1) + 1
+    assert done.stdout.count("== innertune") == 3 * len(COMMANDS) + 1
