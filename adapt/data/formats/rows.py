@@ -30,8 +30,11 @@ Rows = Iterator[Row | InputError]
 def checked(rows: Rows) -> Rows:
     """Replace rows with values that no later step could write: half characters, NaN, and values nested too deeply."""
     for row in rows:
-        problem = value_problem(row.values) if isinstance(row, Row) else None
-        yield row if not isinstance(row, Row) or problem is None else InputError(f"{row.where}: {problem}")
+        if isinstance(row, InputError):  # its message may quote half a character
+            yield InputError(str(row).encode("utf-8", "backslashreplace").decode()) if has_surrogate(str(row)) else row
+            continue
+        problem = value_problem(row.values)
+        yield row if problem is None else InputError(f"{row.where}: {problem}")
 
 
 def value_problem(value: Any) -> str | None:

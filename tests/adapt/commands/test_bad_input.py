@@ -52,8 +52,16 @@ def bad_lines(folder):
         ),
         "characters": ({"text": "abc xyz"}, "outside the model's alphabet"),
         "past the end": ({"offset": 50.0}, "Correct 'offset' and 'duration'"),
-        "wrong keys": ('{"path": "a.wav", "sentence": "abc"}', "needs the key 'audio_filepath'"),
-        "empty line": ("", "the line is empty"),
+        "wrong keys": ('{"sound": "a.wav", "said": "abc"}', "needs the key 'audio_filepath'"),
+        "half a character": (
+            r'{"audio_filepath": "a.wav", "text": "abc", "speaker": "anna \ud83d"}',
+            "'speaker' contains half",
+        ),
+        "deep nesting": (
+            '{"audio_filepath": "a.wav", "text": "abc", "x": ' + "[" * 5000 + "]" * 5000 + "}",
+            "nested too",
+        ),
+        "an endless integer": ('{"audio_filepath": "a.wav", "text": "abc", "x": ' + "9" * 5000 + "}", "5,000 digits"),
         "not JSON": ("{oops", "not JSON"),
         "a number for a text": ({"text": 5}, "needs the key 'text'"),
     }
@@ -61,7 +69,7 @@ def bad_lines(folder):
 
 @pytest.mark.parametrize("kind", [
     "missing", "unreadable", "not numbers", "too short", "too much text", "characters", "past the end", "wrong keys",
-    "empty line", "not JSON", "a number for a text",
+    "half a character", "deep nesting", "an endless integer", "not JSON", "a number for a text",
 ])  # fmt: skip
 def test_a_bad_line_is_named_or_skipped(adapt, tmp_path, kind):
     bad, message = bad_lines(tmp_path)[kind]

@@ -144,8 +144,8 @@ def test_options_for_columns_are_not_ignored_where_there_are_none(tmp_path):
             r"data.text_column=NAME",
         ),
         ("audio,file,text", r"'audio' and 'file' can both be the audio file. .* data.audio_column=NAME"),
-        ("sound,text,x", r"needs 'audio_filepath' .* It has: sound, text, x. .*data.audio_column=NAME"),
-        ("audio,words_spoken,x", r"needs 'text' .*data.text_column=NAME"),
+        ("sound,text,x", r"needs the key 'audio_filepath' .* It has: sound, text, x. .*data.audio_column=NAME"),
+        ("audio,words_spoken,x", r"needs the key 'text' .*data.text_column=NAME"),
         ("audio,text,text", "distinct column names"),
     ],
 )
