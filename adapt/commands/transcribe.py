@@ -1,5 +1,6 @@
 """Transcribe audio files."""
 
+import io
 import logging
 import sys
 
@@ -17,6 +18,8 @@ def main(cfg: DictConfig) -> None:
     """Transcribe `cfg.audio`. For one file, print its text; for several, print a line per file: name, tab, text."""
     # Standard output is for the texts; what is said about the files goes to standard error.
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names need not be UTF-8
     utterances, problems = find_audio(list(cfg.audio) if isinstance(cfg.audio, ListConfig) else [cfg.audio])
     loaded = build(cfg.model)
     if not loaded.model.reads_audio:

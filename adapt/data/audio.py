@@ -1,6 +1,7 @@
 """Read audio of any format, sample rate and number of channels as mono at one rate."""
 
 import math
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -89,7 +90,7 @@ def read_audio(utterance: Utterance, sample_rate: int, max_seconds: float = MAX_
         raise InputError(
             f"{prefix}offset {utterance.offset} and duration {utterance.duration} must be finite, in seconds."
         )
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike pathlib's, it is no error if a path is too long
         raise InputError(f"{prefix}there is no audio file '{path}'. Relative paths start at the manifest's folder.")
     try:
         samples, rate = _read_part(path, utterance.offset, utterance.duration, max_seconds)
@@ -195,7 +196,7 @@ def _refuse_cut(path: Path) -> None:
 def _file_seconds(path: Path, max_seconds: float) -> float:
     try:
         stat = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         raise InputError(f"there is no audio file '{path}'.") from None
     return _measured(path, stat.st_mtime_ns, stat.st_size, max_seconds)
 

@@ -1,6 +1,7 @@
 """Inputs to transcribe or translate: files, folders, globs, manifests, standard input, arrays and sentences."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from glob import glob
@@ -45,8 +46,8 @@ def _as_utterance(value: Any, where: str, sample_rate: int | None) -> Utterance 
     if isinstance(value, (Utterance, Recording)):
         return value
     if isinstance(value, (str, Path)):
-        path = Path(value).expanduser()
-        if not path.is_file():
+        path = _expanded(value)
+        if not os.path.isfile(path):
             raise InputError(f"{where}: there is no audio file '{value}'.")
         return Utterance(path, "", where=where)
     if isinstance(value, (np.ndarray, Tensor)):
@@ -93,16 +94,13 @@ def find_audio(places: Sequence[Path | str], argument: str = "audio") -> tuple[l
     audio: list[Utterance] = []
     problems: list[str] = []
     for place in map(str, places):
-        path = Path(place).expanduser()
+        path = _expanded(place)
         if path.suffix == ".jsonl":
             utterances, bad_lines = read_manifest(path, needs_text=False)
             audio += utterances
             problems += bad_lines
             continue
-        if path.is_dir():
-            paths = _in_folder(path)
-        else:
-            paths = [path] if path.is_file() else [Path(name) for name in sorted(glob(str(path), recursive=True))]
+        paths = _in_folder(path) if os.path.isdir(path) else _matching(path)
         if not paths:
             raise InputError(
                 f"{argument}={place}: there is no such file, and no folder or glob of that name with audio in it. "
@@ -123,6 +121,23 @@ def _in_folder(folder: Path) -> list[Path]:
             len(others), len(files), folder, ", ".join(others[:_NAMED]), more,
         )  # fmt: skip
     return audio
+
+
+def _matching(place: Path) -> list[Path]:
+    if os.path.isfile(place):
+        return [place]
+    try:
+        names = sorted(glob(str(place), recursive=True))
+    except ValueError:  # a NUL
+        return []
+    return [Path(name) for name in names if os.path.exists(name)]
+
+
+def _expanded(place: Path | str) -> Path:
+    try:
+        return Path(place).expanduser()
+    except RuntimeError:  # "~name" of a user who does not exist: a file may have this name
+        return Path(place)
 
 
 def _hidden(file: Path, folder: Path) -> bool:
@@ -147,12 +162,12 @@ def read_sources(place: Path | str, argument: str = "file") -> tuple[list[Pair],
         InputError: the file does not exist or is not UTF-8 text.
     """
     place = str(place)
-    path = Path(place).expanduser()
+    path = _expanded(place)
     if path.suffix.lower() in (".jsonl", ".tsv"):
         lines = read_lines(path, needs_target=False)
         problems = [str(line) for line in lines if not isinstance(line, Pair)]
         return [line if isinstance(line, Pair) else Pair("") for line in lines], problems
-    if place != "-" and not path.is_file():
+    if place != "-" and not os.path.isfile(path):
         raise InputError(f"{argument}={place}: there is no such file. Expected one text per line, .jsonl or .tsv.")
     name = "standard input" if place == "-" else place
     try:

@@ -1,5 +1,6 @@
 """Functions that work on every kind of example: utterances, recordings in memory and sentence pairs."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ def unexpected(example: Any, reads: Literal["audio", "text"]) -> InputError:
 
 def input_exists(example: Example) -> bool:
     """Return whether the input can be read: an utterance needs its audio file, other examples need none."""
-    return not isinstance(example, Utterance) or example.audio_filepath.is_file()
+    return not isinstance(example, Utterance) or os.path.isfile(example.audio_filepath)
 
 
 def to_row(example: Example) -> dict[str, Any]:
