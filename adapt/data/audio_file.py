@@ -89,7 +89,7 @@ def open_audio(path: Path) -> Iterator[AudioSource]:
 _UNKNOWN = (1 << 63) - 1  # libsndfile's length of a stream
 
 
-def _name(path: Path) -> Path | bytes:
+def _name(path: Path) -> Any:
     return os.fsencode(path) if os.name == "posix" else path  # soundfile encodes no names that are not UTF-8
 
 
