@@ -196,7 +196,7 @@ def _refuse_cut(path: Path) -> None:
 def _file_seconds(path: Path, max_seconds: float) -> float:
     try:
         stat = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         raise InputError(f"there is no audio file '{path}'.") from None
     return _measured(path, stat.st_mtime_ns, stat.st_size, max_seconds)
 

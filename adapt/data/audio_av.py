@@ -38,12 +38,13 @@ def open_av(path: Path, reason: str) -> "AVSource":
         with _opened(path) as (container, track):
             if track is None:
                 raise InputError(f"'{path}' has no audio track.")
-            context = track.codec_context
-            if context is None:
+            if track.codec_context is None:
                 raise InputError(f"'{path}' cannot be read as audio ({reason}; FFmpeg does not know its codec).")
-            if not context.sample_rate or not context.channels:
+            # HE-AAC tells its true rate and channels only when it is decoded.
+            first = next(_frames(container, track), None)
+            if first is None or not first.sample_rate:
                 raise InputError(f"'{path}' cannot be read as audio ({reason}; its audio track has no samples).")
-            return AVSource(path, context.sample_rate, context.channels, _announced(container, track))
+            return AVSource(path, first.sample_rate, first.layout.nb_channels, _announced(container, track))
     except FFmpegError as error:
         raise InputError(f"'{path}' cannot be read as audio ({reason}; FFmpeg: {error.strerror}).") from None
 
@@ -141,29 +142,37 @@ class AVSource:
 
     def _decoded(self, container: Any, track: Any) -> Iterator[tuple[float | None, np.ndarray]]:
         # Yields the time stamp in seconds and the samples `(frames, channels)` of each decoded frame.
-        from av.error import FFmpegError, InvalidDataError
+        from av.error import FFmpegError
 
         done = 0
         try:
-            for packet in container.demux(track):
-                try:
-                    frames = packet.decode()
-                except InvalidDataError:
-                    if done:
-                        raise
-                    continue  # a recording that starts in the middle of a packet
-                for frame in frames:
-                    if frame.sample_rate != self.rate or frame.layout.nb_channels != self.channels:
-                        raise InputError(
-                            f"'{self.path}' changes its sample rate or its channels after {done / self.rate:.2f} s. "
-                            "Convert it to WAV or FLAC."
-                        )
-                    done += frame.samples
-                    yield frame.time, _as_floats(frame)
+            for frame in _frames(container, track):
+                if frame.sample_rate != self.rate or frame.layout.nb_channels != self.channels:
+                    raise InputError(
+                        f"'{self.path}' changes its sample rate or its channels after {done / self.rate:.2f} s. "
+                        "Convert it to WAV or FLAC."
+                    )
+                done += frame.samples
+                yield frame.time, _as_floats(frame)
         except FFmpegError as error:
             raise InputError(
                 f"'{self.path}' is broken: it cannot be decoded after {done / self.rate:.2f} s ({error.strerror})."
             ) from None
+
+
+def _frames(container: Any, track: Any) -> Iterator[Any]:
+    from av.error import InvalidDataError
+
+    begun = False
+    for packet in container.demux(track):
+        try:
+            frames = packet.decode()
+        except InvalidDataError:
+            if begun:
+                raise
+            continue  # the recording starts in the middle of a packet
+        begun = begun or bool(frames)
+        yield from frames
 
 
 def _as_floats(frame: Any) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Open an audio file with libsndfile or, if it cannot read the format, with FFmpeg (PyAV)."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ def open_audio(path: Path) -> Iterator[AudioSource]:
     if empty:
         raise InputError(f"'{path}' is empty.")
     try:
-        file = soundfile.SoundFile(path)
+        file = soundfile.SoundFile(_name(path))
     except soundfile.LibsndfileError as error:
         reason = error.error_string.strip().rstrip(".")
     except TypeError:  # raised by soundfile for .raw files, whose sample rate it does not know
@@ -80,6 +81,10 @@ def open_audio(path: Path) -> Iterator[AudioSource]:
 
 
 _UNKNOWN = (1 << 63) - 1  # libsndfile's length of a stream
+
+
+def _name(path: Path) -> Any:
+    return os.fsencode(path) if os.name == "posix" else path  # soundfile encodes no names that are not UTF-8
 
 
 def check_rate(path: Path | str, rate: int) -> None:
@@ -137,7 +142,7 @@ class SoundFileSource:
 
         frames = 0
         try:
-            with soundfile.SoundFile(self.path) as file:
+            with soundfile.SoundFile(_name(self.path)) as file:
                 while file.tell() < file.frames and (block := len(file.read(256, dtype="float32"))):
                     frames += block
         except soundfile.LibsndfileError:

@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-_LEAST = 0.1  # of the power that the mean of unrelated channels has
+_LEAST = 0.25  # of the power that the mean of unrelated channels has; two equal channels then correlate by -0.75
 
 
 def mix(read: Callable[[], Iterable[np.ndarray]]) -> tuple[np.ndarray, int | None]:
     """Mix blocks of audio to mono.
 
     The mean of C unrelated channels has 1/C² of their total power, so the two speakers of a telephone call, or one
-    speaker on one of the channels, both stay in the mean. If the mean has less than a tenth of that, channels are in
-    antiphase (one of them was connected the wrong way round). The loudest channel (of equals within 1 %, the
+    speaker on one of the channels, both stay in the mean. If the mean has less than a quarter of that, channels are
+    in antiphase (one of them was connected the wrong way round). The loudest channel (of equals within 1 %, the
     first) replaces the mean then. Power is measured without a constant offset.
 
     Args:

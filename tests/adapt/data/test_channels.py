@@ -28,12 +28,14 @@ def mixed(*channels):
 
 def test_channels_in_antiphase_give_the_louder_one(voices):
     left = chirp(1.0, RATE)
-    for right, channel in ((-left, 0), (-0.8 * left, 0), (-1.2 * left, 1)):
+    for right, channel in ((-left, 0), (-0.8 * left, 0), (-1.2 * left, 1), (-0.5 * left, 0)):
         audio, number = mixed(left, right)
         assert number == channel
         np.testing.assert_array_equal(audio, (left, right.astype(np.float32))[channel])
     noise = np.random.default_rng(0).normal(0, 0.01, RATE)
     assert mixed(left, noise - left)[1] is not None
+    music = 0.3 * np.sqrt(np.mean(left**2)) * np.random.default_rng(1).normal(size=RATE)
+    assert mixed(music + left, music - left)[1] is not None  # the voice cancels, the music behind it does not
     assert mixed(left + 0.2, 0.2 - left)[1] == 0  # a constant offset in both is not the mean's power
 
 

@@ -100,6 +100,21 @@ def test_a_folder_of_other_files_names_only_some(path, tmp_path, caplog):
     assert "5.txt" not in caplog.text and caplog.text.strip().endswith("4.txt and 4 more")
 
 
+@pytest.mark.parametrize("name", ["x" * 300 + ".wav", "a\0b.wav", "~nobody-of-this-name/a.wav", "loop.wav"])
+def test_impossible_paths_are_input_errors(tmp_path, name):
+    (tmp_path / "loop.wav").symlink_to("loop.wav")
+    place = name if name.startswith("~") else str(tmp_path / name)
+    with pytest.raises(InputError, match="input 1: there is no audio file"):
+        as_utterances(place)
+    with pytest.raises(InputError, match="audio=.*: there is no such file"):
+        find_audio([place])
+    utterance = Utterance(tmp_path / name, "", where="m.jsonl:1")
+    for use in (AudioReader(RATE).read, AudioReader(RATE).length):
+        with pytest.raises(InputError, match="m.jsonl:1: there is no audio file"):
+            use(utterance)
+    assert not input_exists(utterance)
+
+
 def test_sentences_and_pairs():
     pair = Pair("b", id="7")
     assert as_pairs("a") == [Pair("a", where="text 1")]
