@@ -144,13 +144,6 @@ def _matching(place: Path) -> list[Path]:
     return [Path(name) for name in names if os.path.exists(name)]
 
 
-def _expanded(place: Path | str) -> Path:
-    try:
-        return Path(place).expanduser()
-    except RuntimeError:  # "~name" of a user who does not exist: a file may have this name
-        return Path(place)
-
-
 def _hidden(file: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in file.relative_to(folder).parts)
 

@@ -3,13 +3,13 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from adapt.comparison.hypotheses import GROUP_BY
 from adapt.comparison.results import by_group, grouping_keys, signatures
-from adapt.data.example import Example
+from adapt.data.example import Example, language_of
 from adapt.data.loader import Loader, as_loader
 from adapt.data.manifest import Splits
 from adapt.data.pairs import Pair
@@ -20,7 +20,7 @@ from adapt.files import read_json, write_json, write_text
 from adapt.metrics import Metric, TextScores
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
-from adapt.models.model import Model
+from adapt.models.model import Model, SpeechDecoderModel
 from adapt.models.task import Task
 
 log = logging.getLogger(__name__)
@@ -132,11 +132,9 @@ def evaluate(
     for name, examples in sets.items():
         texts = decode_examples(model, task, examples, loader, name)
         unmodified = task.score(examples, texts)
-        scores[name] = (
-            unmodified.as_dict()
-            | _unwritable(name, model, examples)
-            | {"groups": _groups(name, examples, unmodified, group_by, task)}
-        )
+        own = _unwritable(name, model, examples) | _detected(name, model, examples, loader)
+        groups = _groups(name, examples, unmodified, group_by, task)
+        scores[name] = unmodified.as_dict() | own | {"groups": groups}
         transcripts += _transcripts(examples, texts, set=name)
         for condition in interventions:
             setting = (name, condition.line, condition.value, condition.control)
@@ -160,6 +158,18 @@ def _unwritable(name: str, model: Model, examples: Sequence[Example]) -> dict[st
         ", ".join(map(repr, parts[:8])),
     )  # fmt: skip
     return {"unwritable": len(found)}
+
+
+def _detected(name: str, model: Model, examples: Sequence[Example], loader: Loader) -> dict[str, float]:
+    """Return the share of examples with a language in which the model detects it, as "language_accuracy"."""
+    known = [example for example in examples if language_of(example) is not None]
+    if not known or not isinstance(model, SpeechDecoderModel) or not model.multilingual:
+        return {}
+    task = replace(model.task, decode=lambda model, batch: model.detect_languages(batch.inputs, batch.lengths))
+    found = decode_examples(model, task, known, loader, f"{name}, languages")
+    right = sum(code == model.language_for(language_of(one)) for one, code in zip(known, found, strict=True))
+    log.info("%s: the model detects the language of %d of %d %ss.", name, right, len(known), task.example_name)
+    return {"language_accuracy": right / len(known)}
 
 
 def _groups(

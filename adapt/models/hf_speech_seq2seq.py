@@ -85,13 +85,14 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
         return [*prefix, known.no_timestamps_token_id]
 
     def language_for(self, language: str | None) -> str | None:
-        """Return the code of an example's language, given the value of its key "lang"; None if it is to be detected.
-
-        Raises:
-            InputError: the model does not have the language.
-        """
         own = self.generation_options.language if language is None else language
         return None if own is None else language_code(own, self.net.generation_config)
+
+    def detect_languages(self, inputs: Tensor, lengths: Tensor) -> list[str]:
+        features = self._features(inputs, lengths)["input_features"]
+        codes = {unit: token.strip("<|>") for token, unit in self.net.generation_config.lang_to_id.items()}
+        detected = self.net.detect_language(features, num_segment_frames=features.shape[-1])
+        return [codes[unit] for unit in detected.flatten().tolist()]
 
     def forward(self, inputs: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
         config = self.net.config

@@ -252,6 +252,17 @@ class SpeechDecoderModel(DecoderModel):
     generation_options: GenerationOptions
     multilingual: bool = False
 
+    def language_for(self, language: str | None) -> str | None:
+        """Return the code of an example's language, given its key "lang"; None if neither it nor the options have one.
+
+        Raises InputError if the model does not have the language.
+        """
+        return self.generation_options.language if language is None else language
+
+    def detect_languages(self, inputs: Tensor, lengths: Tensor) -> list[str]:
+        """Return the code of the language that the model detects in each example, if it is `multilingual`."""
+        raise InputError("This model does not detect languages.")
+
     @abstractmethod
     def set_generation(self, options: GenerationOptions) -> None:
         """Set how the model decodes from now on. Raises InputError if it does not support these options."""

@@ -135,7 +135,8 @@ def _source_tokens(model: DecoderModel) -> tuple[str, ...] | None:
     if model.reads_audio:
         return None
     tokenizer = model.tokenizer
-    return tuple(token or "" for token in tokenizer.convert_ids_to_tokens(range(len(tokenizer))))
+    tokens = {unit: token for token, unit in tokenizer.get_vocab().items()}
+    return tuple(tokens.get(unit, "") for unit in range(max(tokens) + 1))
 
 
 def _most_frequent(count: Counter[str], max_groups: int) -> tuple[str, ...]:

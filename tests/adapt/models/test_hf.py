@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from adapt.errors import InputError
+from adapt.models import hf
 from adapt.models.checkpoint import load_model
 from adapt.models.locate import is_hub_id
 from adapt.models.state import model_fingerprint
@@ -111,3 +112,16 @@ def test_another_size_than_the_config_says_is_refused(folder):
 def test_transformers_is_imported_when_a_model_is_read(module):
     code = f"import sys, {module}; print('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_a_vocabulary_whose_ids_have_a_gap(whisper, marian):
+    for folder in (whisper, marian):
+        model = load_model(str(folder)).model
+        tokens = model.tokenizer.get_vocab()
+        assert all(model.vocabulary[unit] == token for token, unit in tokens.items())
+
+    class Gapped:
+        def get_vocab(self):
+            return {"a": 0, "c": 1, "z": 5, "added": 5, "beyond": 9}
+
+    assert hf.vocabulary(Gapped(), 7) == ("a", "c", "", "", "", "z", "")

@@ -8,6 +8,7 @@ import torch
 from small_hf import save_moonshine, save_speech2text, save_speech_encoder_decoder, save_whisper
 from small_mt import FAMILIES, save_translation
 
+from adapt.corrections.attempt import unwritable
 from adapt.data.manifest import Splits, Utterance
 from adapt.data.pairs import Pair
 from adapt.data.splits import check_splits
@@ -103,6 +104,8 @@ def test_suppressed_characters_are_named(whisper_bpe):
     assert "contains '[', ']', which" in reason("the [cat]")
     assert "contains '(', ')', which" in reason("sat (on) it")
     assert whisper_bpe.rejection_reason(Utterance(Path("a.wav"), "[cat]"), 900, training=False) is None
+    # A correction to it is refused before anything is tried.
+    assert "'['" in unwritable(whisper_bpe, Utterance(Path("a.wav"), "the [cat]"), 900)
 
 
 @pytest.mark.parametrize("save", [save_speech2text, save_moonshine, save_speech_encoder_decoder])

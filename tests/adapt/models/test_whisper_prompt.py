@@ -15,6 +15,7 @@ from adapt.data.manifest import Splits, Utterance
 from adapt.data.recording import Recording
 from adapt.data.splits import check_splits
 from adapt.errors import InputError
+from adapt.evaluation.evaluate import evaluate
 from adapt.introspect.attribution.words import _decoder_words
 from adapt.models.checkpoint import load_model
 from adapt.models.generation import FirstTokens
@@ -102,6 +103,19 @@ def test_a_batch_of_several_languages_equals_single_ones(several, beams):
             one = collate([(replace(examples[number], extra={}), model.reader.read(examples[number]))])
             assert seq2seq_decode(own, one) == [together[number]]
     assert decode_examples(model, model.task, examples, Loader(batch_seconds=1)) == together
+
+
+def test_evaluation_has_the_accuracy_of_language_detection(several):
+    loaded = load_model(str(several))
+    model, examples = loaded.model, utterances("de", "en", None, "zh", "English")
+    batch = batch_of(model, "de", "en", None, "zh", "English")
+    with torch.inference_mode():
+        detected = model.detect_languages(batch.inputs, batch.lengths)
+    assert {*detected} <= {"de", "en", "zh"}
+    expected = [detected[number] == code for number, code in ((0, "de"), (1, "en"), (3, "zh"), (4, "en"))]
+    found = evaluate(loaded, Splits(test=tuple(examples)), loader=Loader(batch_seconds=1)).sets["target"]
+    assert found["language_accuracy"] == sum(expected) / 4
+    assert "language_accuracy" not in evaluate(loaded, Splits(test=tuple(utterances(None)))).sets["target"]
 
 
 def test_unknown_languages_are_named_with_their_line(several, english):
