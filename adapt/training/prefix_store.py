@@ -129,7 +129,7 @@ def store(
                 at = []
                 for n, part in enumerate(parts):
                     files[n].write(part.contiguous().view(torch.uint8).numpy().data)
-                    at.append(Place(n, offsets[n], *part.shape, _checksum(part)))
+                    at.append(Place(n, offsets[n], part.shape[0], part.shape[1], _checksum(part)))
                     offsets[n] += part.numel()
                 found.places[next(numbers)] = length, at
     found.files = [(path, dtype, size) for (path, dtype, _), size in zip(found.files, offsets, strict=True)]
