@@ -391,9 +391,7 @@ def _continues(before: Tensor, tokens: Tensor, kwargs: Mapping[str, Any]) -> boo
     return kwargs.get("encoder_outputs") is not None or torch.equal(tokens[:, :-1], before)
 
 
-def _check_hook(
-    statuses: tuple[RunStatus, ...], context: StepContext, block: Block | None
-) -> Callable[..., None]:
+def _check_hook(statuses: tuple[RunStatus, ...], context: StepContext, block: Block | None) -> Callable[..., None]:
     """Return the hook that checks, after a call of the model, that every intervention ran or did not have to run."""
 
     def check(module: nn.Module, inputs: Any, *rest: Any) -> None:

@@ -13,6 +13,7 @@ from adapt.corrections.forget import forget
 from adapt.corrections.paths import store_path
 from adapt.errors import InputError
 from adapt.models.loaded import Loaded
+from adapt.report.corrections import print_corrections
 
 log = logging.getLogger(__name__)
 ACTIONS = ("list", "show", "undo", "forget", "export", "import", "fold", "evaluate")
@@ -27,7 +28,7 @@ def main(cfg: DictConfig) -> None:
     _check_options(cfg)
     match cfg.action:
         case "list":
-            _list(loaded, path)
+            print_corrections(manage.list_corrections(loaded, path), loaded.reference, path)
         case "show":
             record = manage.get_correction(loaded, _number(cfg), path)
             shown = {"number": record.number, "made": record.made, "by": record.author, **record.facts}
@@ -72,16 +73,6 @@ def _check_options(cfg: DictConfig) -> None:
         raise InputError(f"{given[0]}=... belongs to forget, not to {cfg.action}.")
     if cfg.action == "forget" and not given and cfg.target is None:
         raise InputError("Say what to forget: innertune corrections forget NUMBER, speaker=NAME or file=AUDIO.")
-
-
-def _list(loaded: Loaded, path: Path) -> None:
-    from adapt.report.corrections import print_corrections
-
-    records = manage.list_corrections(loaded, path)
-    if records:
-        print_corrections(records, f"{loaded.reference}: corrections in {path}")
-    else:
-        log.info("%s: no corrections in %s.", loaded.reference, path)
 
 
 def _number(cfg: DictConfig) -> int:

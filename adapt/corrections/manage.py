@@ -17,7 +17,8 @@ from adapt.models.adaptation_files import save_adaptation
 from adapt.models.loaded import Loaded
 from adapt.models.state import model_fingerprint
 from interventions.corrections.contents import read_export
-from interventions.corrections.store import CorrectionStore, Record
+from interventions.corrections.rows import Record
+from interventions.corrections.store import CorrectionStore
 from interventions.files import atomic_folder, private_folder
 from interventions.fold import fold
 
@@ -104,9 +105,7 @@ def import_corrections(loaded: Loaded, file: Path, path: Path | None = None) -> 
     return numbers
 
 
-def fold_corrections(
-    loaded: Loaded, folder: Path, path: Path | None = None, names: bool = False
-) -> Sequence[int]:
+def fold_corrections(loaded: Loaded, folder: Path, path: Path | None = None, names: bool = False) -> Sequence[int]:
     """Write an adaptation whose weights include the ridge map of all corrections, completely or not at all.
 
     The adaptation gets a copy of the store, so the codebook still applies and each correction can still be removed. A

@@ -1,16 +1,23 @@
 """Print a table of a model's corrections on the terminal."""
 
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 
-from interventions.corrections.store import Record
+from interventions.corrections.rows import Record
+
+log = logging.getLogger(__name__)
 
 
-def print_corrections(records: Sequence[Record], title: str) -> None:
-    """Print a row for each correction: its number, time, author, both texts and size."""
+def print_corrections(records: Sequence[Record], model: str, path: Path) -> None:
+    """Print a row for each correction of a model's store: its number, time, author, both texts and size."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    if not records:
+        log.info("%s: no corrections in %s.", model, path)
+        return
+    table = Table(title=f"{model}: corrections in {path}", title_justify="left")
     for column in ("", "made", "by", "before", "corrected", "kB"):
         table.add_column(column, justify="right" if column in ("", "kB") else "left", overflow="fold")
     for record in records:
