@@ -36,7 +36,8 @@ _ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELE
 _SCHEMAS = (
     "DROP TABLE memory; CREATE VIEW memory AS {endless} 1 one, 4 format, 'a' fingerprint, '' header, '' tensors, "
     "'' folded FROM n WHERE x < 0",
-    "DROP TABLE corrections; CREATE VIEW corrections AS {endless} x number, 1 made, 1 author, 1 facts, 1 tensors FROM n",
+    "DROP TABLE corrections; CREATE VIEW corrections AS {endless} x number, 1 made, 1 author, 1 facts, 1 tensors"
+    " FROM n",
     "CREATE TRIGGER t AFTER INSERT ON corrections BEGIN DELETE FROM corrections; END",
     "CREATE VIRTUAL TABLE v USING fts5(x)",
     "CREATE INDEX i ON corrections (facts)",
