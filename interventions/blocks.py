@@ -9,11 +9,11 @@ block, or know nothing of it. Contexts (PEP 567) tell the callers apart, so `asy
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportPrivateUsage=false
 
-import pickle
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pickle import PicklingError
 from typing import Any, NoReturn
 
 import torch
@@ -161,7 +161,7 @@ def remove_after_copying(module: nn.Module, copied: Any, memo: dict[int, Any]) -
 
 def refuse_pickling() -> NoReturn:
     """Raise the error for pickling a model within a block."""
-    raise pickle.PicklingError(
+    raise PicklingError(
         "A model cannot be pickled while interventions are attached to it, because its copy would not have them. Leave "
         "the `with` block first, or remove the Edits."
     )

@@ -14,6 +14,7 @@ from adapt.corrections.paths import store_path
 from adapt.errors import InputError
 from adapt.files import user_path
 from adapt.models.loaded import Loaded
+from adapt.report.corrections import print_corrections
 from adapt.terminal import say
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ def main(cfg: DictConfig) -> None:
     _check_options(cfg)
     match cfg.action:
         case "list":
-            _list(loaded, path)
+            print_corrections(manage.list_corrections(loaded, path), loaded.reference, path)
         case "show":
             record = manage.get_correction(loaded, _number(cfg), path)
             shown = {"number": record.number, "made": record.made, "by": record.author, **record.facts}
@@ -74,16 +75,6 @@ def _check_options(cfg: DictConfig) -> None:
         raise InputError(f"{given[0]}=... belongs to forget, not to {cfg.action}.")
     if cfg.action == "forget" and not given and cfg.target is None:
         raise InputError("Say what to forget: innertune corrections forget NUMBER, speaker=NAME or file=AUDIO.")
-
-
-def _list(loaded: Loaded, path: Path) -> None:
-    from adapt.report.corrections import print_corrections
-
-    records = manage.list_corrections(loaded, path)
-    if records:
-        print_corrections(records, f"{loaded.reference}: corrections in {path}")
-    else:
-        log.info("%s: no corrections in %s.", loaded.reference, path)
 
 
 def _number(cfg: DictConfig) -> int:

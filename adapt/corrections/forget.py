@@ -57,7 +57,7 @@ def forget(
         file: forget everything of this audio file.
 
     Raises:
-        InputError: If nothing matches, the remaining protected examples are too few, or another process holds the store.
+        InputError: If nothing matches, too few protected examples remain, or another process holds the store.
     """
     store = open_store(loaded, path)
     with as_input_errors():

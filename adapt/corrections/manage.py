@@ -18,7 +18,8 @@ from adapt.models.adaptation_files import save_adaptation
 from adapt.models.loaded import Loaded
 from adapt.models.state import model_fingerprint
 from interventions.corrections.contents import read_export
-from interventions.corrections.store import CorrectionStore, Record
+from interventions.corrections.rows import Record
+from interventions.corrections.store import CorrectionStore
 from interventions.files import atomic_folder, private_folder
 from interventions.fold import fold
 

@@ -35,8 +35,9 @@ from adapt.models.model import CTCModel, Model
 from interventions.corrections.collection import Entry
 from interventions.corrections.correct import CorrectionResult
 from interventions.corrections.memory import Memory
+from interventions.corrections.rows import Record
 from interventions.corrections.search import Search
-from interventions.corrections.store import CorrectionStore, Record
+from interventions.corrections.store import CorrectionStore
 from interventions.intervene import Edits
 
 CHECKED = 20  # protected examples whose answers are compared before and after a correction

@@ -7,7 +7,7 @@ from typing import Any
 from adapt.data.example import Example
 from adapt.data.kinds import from_row, input_exists
 from adapt.errors import InputError
-from interventions.corrections.store import Record
+from interventions.corrections.rows import Record
 
 Facts = Mapping[str, Any]
 _KEPT = ("before", "text", "override", "hint", "limits", "examples")  # neither names nor paths
@@ -57,7 +57,7 @@ def without_names(facts: Facts) -> Facts:
     """
     kept = {name: value for name, value in facts.items() if name in _KEPT}
     if facts.get("example"):
-        kept |= {"example": row for row in [_text_only(facts["example"])] if row}
+        kept["example"] = _text_only(facts["example"])
     if "protected" in facts:
         kept["protected"] = [row for row in map(_text_only, facts["protected"]) if row]
     return kept

@@ -13,11 +13,13 @@ from adapt.errors import InputError
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
+from interventions.corrections.checks import check_fit
 from interventions.corrections.collection import Entry
 from interventions.corrections.contents import Contents
 from interventions.corrections.layer import AffineLayer
 from interventions.corrections.memory import Memory
-from interventions.corrections.store import Record
+from interventions.corrections.packing import damage
+from interventions.corrections.rows import Record
 from interventions.intervene import intervene
 
 _ALONE = Loader(batch_seconds=0, batch_tokens=0)
@@ -56,6 +58,8 @@ def verify(loaded: Loaded, contents: Contents, place: Path | str) -> None:
     check_layer(loaded.model, contents.memory.protected.layer, place)
     entries = {one.number: one.entry for one in contents.corrections if one.entry is not None}
     together = _memory(contents, entries)
+    with damage(f"'{place}'", "Nothing was imported."):
+        check_fit(together)
     model = loaded.model
     for one in contents.corrections:
         example = example_of(one.facts)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from interventions.corrections.collection import Entry
 from interventions.corrections.layer import AffineLayer
+from interventions.corrections.memory import Memory
 from interventions.corrections.protect import Protected
 
 _WIDEST = 1 << 15  # length of a key; the second moments of longer ones take over 4 GB
@@ -44,7 +45,7 @@ def check_layer(layer: AffineLayer) -> None:
 def check_memory(protected: Protected, strength: Any, folded: Tensor | None) -> None:
     """Raise TypeError or ValueError if these are not the statistics of protected inputs at a layer."""
     layer, units = protected.layer, protected.layer.site.units
-    if isinstance(strength, bool) or not isinstance(strength, (int, float)) or not 0 < strength < inf:
+    if isinstance(strength, bool) or not isinstance(strength, (int, float)) or not 0 < strength <= _LARGEST:
         raise ValueError(f"its strength is {strength!r}, not a number above 0")
     _check_whole("quantisation_levels", protected.quantisation_levels, 1, 1 << 15)
     dimensions, width = len(protected.offset.reshape(-1)), layer.width
@@ -70,6 +71,16 @@ def check_memory(protected: Protected, strength: Any, folded: Tensor | None) -> 
         _check("gate.mean", background.mean, (size,))
         _check("gate.deviation", background.deviation, (size,), above=0)
         _check("gate.rows", background.rows, (None, size), torch.float16)
+
+
+def check_fit(memory: Memory) -> None:
+    """Raise ValueError if what is fitted to the corrections of a memory is not finite."""
+    fit = memory.corrections.fitted()
+    tensors = [fit.weight, fit.bias, fit.codebook.keys, fit.codebook.radii, fit.codebook.values]
+    if fit.gate is not None:
+        tensors += [fit.gate.quadratic, fit.gate.linear, fit.gate.bias]
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+        raise ValueError("no finite map fits its corrections")
 
 
 def check_entry(entry: Entry, protected: Protected) -> None:

@@ -132,9 +132,9 @@ def read_export(path: Path | str, fingerprint: str) -> Contents:
 
 def _check_digest(path: Path, digest: Any) -> None:
     data = path.read_bytes()
-    if isinstance(digest, str) and len(digest) == len(_UNKNOWN) and digest.isascii():
-        if hashlib.sha256(data.replace(digest.encode(), _UNKNOWN.encode(), 1)).hexdigest() == digest:
-            return
+    known = isinstance(digest, str) and len(digest) == len(_UNKNOWN) and digest.isascii()
+    if known and hashlib.sha256(data.replace(digest.encode(), _UNKNOWN.encode(), 1)).hexdigest() == digest:
+        return
     raise FileError(
         f"'{path}' does not match its checksum: it is damaged, or was changed. Nothing was imported. Export the "
         "corrections again."
@@ -170,7 +170,7 @@ def _checked_facts(facts: Any) -> Facts:
 def checked_number(number: Any) -> int:
     """Return the number of a correction. Raises ValueError if it is none."""
     if isinstance(number, bool) or not isinstance(number, int) or not 0 < number < 1 << 62:
-        raise ValueError(f"{number!r} is not the number of a correction")
+        raise ValueError(f"{str(number)[:40]!r} is not the number of a correction")
     return number
 
 
@@ -178,6 +178,6 @@ def checked_texts(*texts: Any) -> tuple[str, ...]:
     """Return texts. Raises TypeError if one is something else, or ValueError if it contains half a character."""
     for text in texts:
         if not isinstance(text, str):
-            raise TypeError(f"expected a text, got {text!r}")
+            raise TypeError(f"expected a text, got {str(text)[:40]!r}")
         text.encode()
     return cast(tuple[str, ...], texts)

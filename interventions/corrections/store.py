@@ -7,9 +7,8 @@ belongs to one model, identified by its fingerprint. Numbers are never reused.
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -17,18 +16,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from interventions.corrections.checks import check_fit
 from interventions.corrections.collection import Entry
-from interventions.corrections.contents import (
-    Contents,
-    Correction,
-    Facts,
-    checked_number,
-    checked_texts,
-    read_export,
-    write_export,
-)
+from interventions.corrections.contents import Contents, Correction, Facts, read_export, write_export
 from interventions.corrections.database import (
-    TABLES,
     connected,
     empty_log,
     has_tables,
@@ -39,47 +30,24 @@ from interventions.corrections.database import (
 )
 from interventions.corrections.layer import AffineLayer
 from interventions.corrections.memory import Memory
-from interventions.corrections.packing import (
-    damage,
-    entry_from,
-    from_json,
-    layer_from,
-    memory_bytes,
-    memory_from,
-    memory_tensors,
-    memory_to_json,
-    pack,
-    pack_entry,
-    to_json,
-    unpack,
+from interventions.corrections.packing import damage, layer_from, memory_tensors, pack, pack_entry
+from interventions.corrections.rows import (
+    FORMAT,
+    RECORD,
+    RESTORE,
+    Record,
+    memory_header,
+    read_entries,
+    read_header,
+    read_memory,
+    read_record,
+    write_correction,
+    write_memory,
 )
-from interventions.corrections.protect import Protected
 from interventions.files import FileError, atomic
 
-FORMAT = 4  # formats 1 to 3 can be read (packing.py)
-_LARGEST = 2 << 30  # bytes of all unpacked corrections
-_RESTORE = "Restore the file from a backup, or start another store."
 # Adding to a store of an older format upgrades the store, because older versions could not read the new correction.
 _UPGRADE = f"UPDATE memory SET format = {FORMAT} WHERE format < {FORMAT}"
-
-
-@dataclass(frozen=True)
-class Record:
-    """A correction as the store lists it.
-
-    Args:
-        number: number of the correction.
-        made: when the correction was made (UTC, ISO 8601).
-        author: who made it.
-        facts: further JSON data.
-        bytes: size of the correction's tensors in the file; 0 if it has none.
-    """
-
-    number: int
-    made: str
-    author: str
-    facts: Mapping[str, Any]
-    bytes: int
 
 
 class CorrectionStore:
@@ -103,8 +71,8 @@ class CorrectionStore:
             )
         if row[1] != fingerprint:
             raise FileError(
-                f"The corrections in '{self.path}' belong to another model, with fingerprint {str(row[1])[:12]}.... This "
-                f"model has fingerprint {fingerprint[:12]}..., and cannot use them."
+                f"The corrections in '{self.path}' belong to another model, with fingerprint {str(row[1])[:12]}.... "
+                f"This model has fingerprint {fingerprint[:12]}..., and cannot use them."
             )
 
     @staticmethod
@@ -134,30 +102,32 @@ class CorrectionStore:
         """
         path = Path(path)
         with opened(path, create=True) as database, writing(database):
-            _write_memory(database, fingerprint, memory, facts)
+            write_memory(database, fingerprint, memory, facts)
         return cls(path, fingerprint)
 
     @property
     def facts(self) -> dict[str, Any]:
         """The facts that `create` stored."""
-        facts = self._header()["facts"]
+        facts = self._header["facts"]
         if not isinstance(facts, dict):
-            raise FileError(f"The memory in '{self.path}' is damaged (it has no facts). {_RESTORE}")
+            raise FileError(f"The memory in '{self.path}' is damaged (it has no facts). {RESTORE}")
         return cast(dict[str, Any], facts)
 
     @property
     def layer(self) -> AffineLayer:
         """The layer that holds the corrections."""
-        header = self._header()
-        with damage(f"The memory in '{self.path}'", _RESTORE):
+        header = self._header
+        with damage(f"The memory in '{self.path}'", RESTORE):
             return layer_from(header)
 
     @torch.inference_mode(False)
     def memory(self, gated: bool = True) -> Memory:
         """Return the memory with all corrections in the store; `gated` as in `Memory.new`."""
         with self._open() as database:
-            memory = self._empty_memory(database, gated)
+            memory = read_memory(database, self.path, gated)
         self.refresh(memory)
+        with damage(f"The memory in '{self.path}'", RESTORE):
+            check_fit(memory)
         return memory
 
     @torch.inference_mode(False)
@@ -173,7 +143,8 @@ class CorrectionStore:
         for number in gone:
             memory.remove(number)
         # A row is None if another process removed it in the meantime.
-        unpacked = self._entries(((number, row[0]) for number, row in blobs if row is not None), memory.protected)
+        present = ((number, row[0]) for number, row in blobs if row is not None)
+        unpacked = read_entries(present, memory.protected, self.path)
         for number, entry in unpacked:
             memory.add(number, entry)
         return bool(new or gone)
@@ -186,20 +157,17 @@ class CorrectionStore:
             author: who made it.
             facts: further JSON data.
         """
-        blob = None if entry is None else pack_entry(entry)
-        made = datetime.now(UTC).isoformat(timespec="seconds")
-        row = (made, author, to_json(facts), blob)
-        query = "INSERT INTO corrections (made, author, facts, tensors) VALUES (?, ?, ?, ?)"
+        correction = Correction(0, datetime.now(UTC).isoformat(timespec="seconds"), author, facts, entry)
         with self._open() as database, writing(database):
             database.execute(_UPGRADE)
-            return _inserted(database.execute(query, row))
+            return write_correction(database, correction, None)
 
     def remove(self, number: int) -> Record:
         """Remove a correction, and return its record. Raises FileError if no correction has this number.
 
         A damaged correction can be removed too; its record is then empty.
         """
-        query = "SELECT number, made, author, facts, ifnull(length(tensors), 0) FROM corrections WHERE number = ?"
+        query = f"{RECORD} WHERE number = ?"
         with self._open() as database:
             with writing(database):
                 row = database.execute(query, (number,)).fetchone()
@@ -208,7 +176,7 @@ class CorrectionStore:
                 database.execute("DELETE FROM corrections WHERE number = ?", (number,))
             empty_log(database)
         try:
-            return self._record(row)
+            return read_record(row, self.path)
         except FileError:
             return Record(number, "", "", {}, 0)
 
@@ -227,8 +195,8 @@ class CorrectionStore:
             with writing(database):
                 database.executemany("DELETE FROM corrections WHERE number = ?", [(number,) for number in numbers])
                 if facts is not None:
-                    kept = self._empty_memory(database)
-                    database.execute("UPDATE memory SET header = ?", (_header(memory or kept, facts),))
+                    kept = read_memory(database, self.path)
+                    database.execute("UPDATE memory SET header = ?", (memory_header(memory or kept, facts),))
                 if memory is not None:
                     database.execute("UPDATE memory SET tensors = ?", (pack(memory_tensors(memory.protected)),))
                     rows = [(pack_entry(entry), number) for number, entry in memory.entries.items()]
@@ -238,29 +206,29 @@ class CorrectionStore:
 
     def records(self) -> list[Record]:
         """Return the records of all corrections, the oldest first. Raises FileError if one is damaged."""
-        query = "SELECT number, made, author, facts, ifnull(length(tensors), 0) FROM corrections ORDER BY number"
+        query = f"{RECORD} ORDER BY number"
         with self._open() as database:
             rows = database.execute(query).fetchall()
-        return [self._record(row) for row in rows]
+        return [read_record(row, self.path) for row in rows]
 
     def record(self, number: int) -> Record:
         """Return the record of a correction. Raises FileError if no correction has this number."""
-        query = "SELECT number, made, author, facts, ifnull(length(tensors), 0) FROM corrections WHERE number = ?"
+        query = f"{RECORD} WHERE number = ?"
         with self._open() as database:
             row = database.execute(query, (number,)).fetchone()
             if row is None:
                 raise self._unknown(database, number)
-        return self._record(row)
+        return read_record(row, self.path)
 
     @torch.inference_mode(False)
     def contents(self) -> Contents:
         """Return everything in the store. Raises FileError if anything is damaged."""
         with self._open() as database, reading(database):
-            memory = self._empty_memory(database)
-            query = "SELECT number, made, author, facts, 0 FROM corrections ORDER BY number"
-            records = [self._record(row) for row in database.execute(query)]
+            memory = read_memory(database, self.path)
+            query = f"{RECORD} ORDER BY number"
+            records = [read_record(row, self.path) for row in database.execute(query)]
             rows = database.execute("SELECT number, tensors FROM corrections WHERE tensors NOT NULL").fetchall()
-        entries = dict(self._entries(rows, memory.protected))
+        entries = dict(read_entries(rows, memory.protected, self.path))
         corrections = [Correction(one.number, one.made, one.author, one.facts, entries.get(one.number))
                        for one in records]  # fmt: skip
         return Contents(self.fingerprint, memory, self.facts, tuple(corrections))
@@ -300,10 +268,10 @@ class CorrectionStore:
         path, fingerprint = Path(path), contents.fingerprint
         store = cls(path, fingerprint) if cls.exists(path) else None
         with opened(path, create=True) as database, writing(database):
-            _write_memory(database, fingerprint, contents.memory, contents.facts)
+            write_memory(database, fingerprint, contents.memory, contents.facts)
             present = set[tuple[str, str, str]]()
             if store is not None:
-                if not _same_memory(contents.memory, store._empty_memory(database)):
+                if not _same_memory(contents.memory, read_memory(database, path)):
                     raise FileError(
                         f"'{path}' has corrections of the same model, but for another layer or with other protected "
                         "inputs. Import into a new store."
@@ -312,7 +280,7 @@ class CorrectionStore:
             database.execute(_UPGRADE)
             empty = database.execute("SELECT 1 FROM corrections LIMIT 1").fetchone() is None
             new = [one for one in contents.corrections if one.identity not in present]
-            numbers = [_insert(database, one, one.number if empty else None) for one in new]
+            numbers = [write_correction(database, one, one.number if empty else None) for one in new]
         return cls(path, fingerprint), numbers
 
     def copy(
@@ -330,47 +298,21 @@ class CorrectionStore:
         """
         contents = self.contents()
         contents = contents if strip is None else contents.without_names(strip)
+        with self._open() as database:  # so that no number is used again
+            last = (database.execute("SELECT max(seq) FROM sqlite_sequence").fetchone() or (0,))[0] or 0
         memory = Memory(contents.memory.protected, contents.memory.corrections, folded=folded)
         with atomic(path, private=True) as part, opened(part, create=True) as database:
             with writing(database):
-                _write_memory(database, fingerprint, memory, contents.facts)
+                write_memory(database, fingerprint, memory, contents.facts)
                 for one in contents.corrections:
-                    _insert(database, one, one.number)
+                    write_correction(database, one, one.number)
+                database.execute("UPDATE sqlite_sequence SET seq = max(seq, ?)", (last,))
             database.execute("PRAGMA journal_mode = DELETE")  # move everything into the one file
 
+    @property
     def _header(self) -> dict[str, Any]:
         with self._open() as database:
-            row = database.execute("SELECT header FROM memory").fetchone()
-        with damage(f"The memory in '{self.path}'", _RESTORE):
-            return from_json(row[0])
-
-    def _empty_memory(self, database: sqlite3.Connection, gated: bool = True) -> Memory:
-        row = database.execute("SELECT header, tensors, folded FROM memory").fetchone()
-        with damage(f"The memory in '{self.path}'", _RESTORE):
-            header, tensors, folded = row
-            header = from_json(header)
-            largest = memory_bytes(layer_from(header))
-            in_weights = unpack(folded, largest)["folded"] if folded is not None else None
-            return memory_from(header, unpack(tensors, largest), in_weights, gated)
-
-    def _entries(self, blobs: Iterable[tuple[int, bytes]], protected: Protected) -> Iterator[tuple[int, Entry]]:
-        total = 0
-        for number, blob in blobs:
-            with damage(
-                f"Correction {number} in '{self.path}'",
-                f"Remove it (undo {number}), or restore the file from a backup.",
-            ):
-                entry = entry_from(unpack(blob), protected)
-            total += entry.inputs.nbytes + entry.values.nbytes + entry.targets.nbytes
-            if total > _LARGEST:
-                raise FileError(f"The corrections in '{self.path}' unpack to more than {_LARGEST >> 20} MiB.")
-            yield number, entry
-
-    def _record(self, row: tuple[Any, ...]) -> Record:
-        number, made, author, facts, size = row
-        advice = f"Remove it (undo {number}), or restore the file from a backup."
-        with damage(f"Correction {number} in '{self.path}'", advice):
-            return Record(checked_number(number), *checked_texts(made, author), from_json(facts), size)
+            return read_header(database, self.path)
 
     def _unknown(self, database: sqlite3.Connection, number: int) -> FileError:
         rows = database.execute("SELECT number FROM corrections ORDER BY number LIMIT 1000")
@@ -380,33 +322,6 @@ class CorrectionStore:
 
     def _open(self) -> AbstractContextManager[sqlite3.Connection]:
         return opened(self.path)
-
-
-def _header(memory: Memory, facts: Facts) -> str:
-    return to_json({**memory_to_json(memory), "facts": facts})
-
-
-def _write_memory(database: sqlite3.Connection, fingerprint: str, memory: Memory, facts: Facts) -> None:
-    """Create the tables, if another process has not yet."""
-    if has_tables(database):
-        return
-    for statement in TABLES.split(";"):
-        database.execute(statement)
-    folded = None if memory.folded is None else pack({"folded": memory.folded})
-    row = (FORMAT, fingerprint, _header(memory, facts), pack(memory_tensors(memory.protected)), folded)
-    database.execute("INSERT INTO memory VALUES (1, ?, ?, ?, ?, ?)", row)
-
-
-def _insert(database: sqlite3.Connection, correction: Correction, number: int | None) -> int:
-    blob = None if correction.entry is None else pack_entry(correction.entry)
-    row = (number, correction.made, correction.author, to_json(correction.facts), blob)
-    query = "INSERT INTO corrections (number, made, author, facts, tensors) VALUES (?, ?, ?, ?, ?)"
-    return _inserted(database.execute(query, row))
-
-
-def _inserted(cursor: sqlite3.Cursor) -> int:
-    assert cursor.lastrowid is not None  # the statement was an INSERT
-    return cursor.lastrowid
 
 
 def _same_memory(one: Memory, other: Memory) -> bool:
