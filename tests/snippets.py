@@ -22,6 +22,7 @@ SMALLER = {"site": "['*.conv4']", "penalty.examples": "4", "measure.max_examples
 TRAINING = {"trainer.max_epochs": "1", "loader.speeds": "[1.0]"}
 REPORT = {"causes": "0", "compare_neurons": "0", "audio_clips": "0"}
 SIZES = {"train": "12", "validation": "4", "test": "8", "source_test": "8"}
+DEFAULT_DATA = {"evaluate": "manifest"}
 EXPERIMENTS = {"translation_domain": "domains", "english_to_german": "accents", "us_to_scottish": "accents"}
 
 
@@ -75,7 +76,7 @@ def small(line: str) -> list[str]:
         sizes |= REPORT
     if command == "steer":
         sizes["coefficients"] = "[1]"
-    data = given.get("data") or EXPERIMENTS.get(given.get("experiment", "")) or "accents"
+    data = given.get("data") or EXPERIMENTS.get(given.get("experiment", "")) or DEFAULT_DATA.get(command, "accents")
     synthetic = data in ("accents", "domains") and given.get("experiment", "us_to_scottish") in EXPERIMENTS
     if synthetic and command in ("adapt", "pretrain", "steer", "choose", "introspect", "compare", "evaluate"):
         sizes |= {f"data.{name}": size for name, size in SIZES.items()}

@@ -134,16 +134,6 @@ def _in_folder(folder: Path) -> list[Path]:
     return audio
 
 
-def _matching(place: Path) -> list[Path]:
-    if os.path.isfile(place):
-        return [place]
-    try:
-        names = sorted(glob(str(place), recursive=True))
-    except ValueError:  # a NUL
-        return []
-    return [Path(name) for name in names if os.path.exists(name)]
-
-
 def _hidden(file: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in file.relative_to(folder).parts)
 

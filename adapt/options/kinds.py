@@ -87,7 +87,10 @@ def kind_of(command: str, key: str, default: Any) -> Kind:
     own = _BY_COMMAND.get(command, {})
     if key in own:
         return own[key]
-    return next((kind for name, kind in _KINDS.items() if fnmatchcase(key, name)), "hydra")
+    for name, kind in _KINDS.items():
+        if fnmatchcase(key, name):
+            return kind
+    return "hydra"
 
 
 def may_be_null(key: str, default: Any) -> bool:

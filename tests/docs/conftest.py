@@ -28,7 +28,7 @@ def _speech(folder: Path) -> None:
 
 
 def _scottish_speech(folder: Path) -> None:
-    """Recordings that corrections can be made of: `mike/`, `corrections.jsonl`, and `a.wav`, in which "what was said"."""
+    """Recordings that can be corrected: `mike/`, `corrections.jsonl`, and `a.wav`, whose words are "what was said"."""
     import numpy as np
     import soundfile
     import torch
