@@ -179,7 +179,7 @@ class LoadedModel(Loaded):
             )
         return ModelMemory.create(self, protected, path)
 
-    def _decode(self, examples: Sequence[Example], corrections: str, loader: Loader | None) -> list[str]:
+    def _decode(self, examples: Sequence[Example], corrections: Path | str, loader: Loader | None) -> list[str]:
         loader = as_loader(loader)
         readable, problems = check_examples(examples, self.model, False)
         if problems:

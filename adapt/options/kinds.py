@@ -84,10 +84,11 @@ def kind_of(command: str, key: str, default: Any) -> Kind:
     """
     if isinstance(default, (bool, int, float, list, dict)) or (isinstance(default, str) and default[:3] == "${."):
         return "hydra"
-    own = _BY_COMMAND.get(command, {})
+    own: dict[str, Kind] = _BY_COMMAND.get(command, {})
     if key in own:
         return own[key]
-    return next((kind for name, kind in _KINDS.items() if fnmatchcase(key, name)), "hydra")
+    fitting: list[Kind] = [kind for name, kind in _KINDS.items() if fnmatchcase(key, name)]
+    return fitting[0] if fitting else "hydra"
 
 
 def may_be_null(key: str, default: Any) -> bool:
