@@ -21,6 +21,7 @@ _BY_COMMAND: dict[str, dict[str, Kind]] = {
     "sites": {"json": "path"},
     "choose": {"choose": "paths"},
     "export": {"fold": "paths"},
+    "manifest": {"input": "path"},
 }
 _KINDS: dict[str, Kind] = {
     "title": "text",
@@ -43,6 +44,7 @@ _KINDS: dict[str, Kind] = {
     "model.target_lang": "text",
     "model.tokenize": "text",
     "data.folder": "path",
+    "data.audio_folder": "path",
     "data.path": "path",
     "data.name": "text",
     "data.lang": "text",
@@ -84,13 +86,11 @@ def kind_of(command: str, key: str, default: Any) -> Kind:
     """
     if isinstance(default, (bool, int, float, list, dict)) or (isinstance(default, str) and default[:3] == "${."):
         return "hydra"
-    own = _BY_COMMAND.get(command, {})
+    own: dict[str, Kind] = _BY_COMMAND.get(command, {})
     if key in own:
         return own[key]
-    for name, kind in _KINDS.items():
-        if fnmatchcase(key, name):
-            return kind
-    return "hydra"
+    fitting: list[Kind] = [kind for name, kind in _KINDS.items() if fnmatchcase(key, name)]
+    return fitting[0] if fitting else "hydra"
 
 
 def may_be_null(key: str, default: Any) -> bool:
