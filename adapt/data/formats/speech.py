@@ -63,7 +63,7 @@ def speech_rows(path: Path, columns: Columns, needs_text: bool = True) -> tuple[
 
 
 def _refuse_columns(columns: Columns, kind: str, path: Path) -> None:
-    given = {"audio_column": columns.audio, "text_column": columns.text}
+    given: dict[str, object] = {"audio_column": columns.audio, "text_column": columns.text}
     if kind == "audio with texts":
         given["audio_folder"] = columns.folder
     wrong = next((name for name, value in given.items() if value is not None), None)
