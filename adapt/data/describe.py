@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from adapt.data.audio import AudioReader
+from adapt.data.audio_file import open_audio
 from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.text import strip_punctuation
 from adapt.errors import InputError
@@ -164,9 +165,7 @@ def _normalised(utterance: Utterance) -> Utterance:
 
 
 def _examined(utterance: Utterance) -> tuple[str, int]:
-    """Return a digest of an audio file's bytes, and its sampling rate in Hz; 0 if libsndfile does not read it."""
-    import soundfile
-
+    """Return a digest of an audio file's bytes, and its sampling rate in Hz; 0 if the file cannot be read as audio."""
     path = utterance.audio_filepath
     problem = file_problem(path, "audio file")
     if problem is not None:
@@ -179,21 +178,17 @@ def _examined(utterance: Utterance) -> tuple[str, int]:
     except OSError as error:
         raise InputError(f"{utterance.where}: '{path}' cannot be read ({error.strerror}).") from None
     try:
-        rate = int(soundfile.info(str(path)).samplerate)
-    except (soundfile.LibsndfileError, TypeError):
-        rate = 0
+        with open_audio(path) as source:
+            rate = source.rate
+    except InputError:
+        rate = 0  # `_seconds` names the file
     return digest.hexdigest(), rate
 
 
 def _seconds(utterance: Utterance) -> float:
     """Return the duration in seconds. Raises InputError if the file cannot be read, or ends too early."""
-    import soundfile
-
     where = f"{utterance.where}: '{utterance.audio_filepath}'"
-    try:
-        whole = AudioReader(16_000).length(replace(utterance, offset=0.0, duration=None))
-    except (soundfile.LibsndfileError, TypeError) as error:
-        raise InputError(f"{where} cannot be read as audio ({error}).") from None
+    whole = AudioReader(16_000).length(replace(utterance, offset=0.0, duration=None))
     seconds = whole - utterance.offset if utterance.duration is None else utterance.duration
     if seconds <= 0 or utterance.offset + seconds > whole + 0.05:
         raise InputError(

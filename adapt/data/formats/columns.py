@@ -102,8 +102,8 @@ class Columns:
         if not keys and needed:
             name = "audio_filepath" if what == "audio" else "text"
             raise InputError(
-                f"{row.where}: needs the key '{name}' with a non-empty text. {_has(row)} If another column holds it: "
-                f"data.{what}_column=NAME."
+                f"{row.where}: needs the key '{name}' with a non-empty text. {_has(row)} If another column holds "
+                f"it, give data.{what}_column=NAME."
             )
         return keys[0] if keys else None
 

@@ -58,7 +58,7 @@ class PairColumns:
         found: dict[str, Any] = {}
         used: set[str] = set()
         for side in ("source", "target"):
-            wanted = self._wanted(side)
+            wanted = self.wanted(side)
             if wanted is None and sides and not {"source", "target"} & values.keys():
                 raise InputError(
                     f"{row.where}: 'translation' has the languages {', '.join(sides)}. Choose with "
@@ -72,7 +72,8 @@ class PairColumns:
             {**found, **{key: value for key, value in values.items() if key not in used | found.keys()}}, row.where
         )
 
-    def _wanted(self, side: str) -> str | None:
+    def wanted(self, side: str) -> str | None:
+        """Return the column or language that a side is read from; None to find it."""
         column = self.source if side == "source" else self.target
         return str(column) if column is not None else self.source_lang if side == "source" else self.target_lang
 
@@ -178,7 +179,7 @@ def two_file_rows(source: Path, target: Path) -> Rows:
 
 def _table(path: Path, columns: PairColumns, blank: bool) -> Rows:
     known = {*PAIR_KEYS, *_FURTHER, *(name for names in _SIDES.values() for name in names)}
-    named = [name for name in (columns._wanted("source"), columns._wanted("target")) if name is not None]
+    named = [name for name in (columns.wanted("source"), columns.wanted("target")) if name is not None]
     known |= {plain_name(name) for name in named}
     where, first = next(table_cells(path, known), (f"{path}:1", list[str]()))
     if isinstance(first, InputError):
