@@ -57,7 +57,7 @@ def main(cfg: DictConfig) -> None:
     comparison = compare_hypotheses(
         base, adapted.loaded, sets, before, after, loader=run.loader, group_by=grouping(cfg.data),
         trained=adapted.trained, trained_rows=adapted.rows, trained_factors=adapted.factor_counts, causes=cfg.causes,
-        compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips, title=str(cfg.title), history=adapted.history,
+        compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips, title=cfg.title, history=adapted.history,
         skipped=run.skipped, config=OmegaConf.to_yaml(cfg, resolve=True), selection=adapted.selection_summary,
         run=end_of_run(cfg, adapted.loaded.model, splits),
     )  # fmt: skip

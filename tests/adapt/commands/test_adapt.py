@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from adapt.errors import InputError
+from adapt.metrics import EDITS
 from adapt.models.checkpoint import load_model
 from adapt.models.model_files import read_safetensors
 from interventions.bits import changed_bits
@@ -35,6 +36,20 @@ def test_leaves_what_the_design_says(run):
     assert metrics["weights"]["changed"] <= metrics["weights"]["trained"] == metrics["weights"]["total"]
     assert metrics["seconds"] > 0
     assert metrics["target"]["after"]["cer"] < metrics["target"]["before"]["cer"]
+
+
+def test_the_report_and_the_card_say_what_was_done_and_where(run, base):
+    card, comparison = (json.loads((run / name).read_text()) for name in ("card.json", "comparison.json"))
+    # The accent of all test utterances is "high"; that of the source is "low".
+    assert card["title"] == comparison["title"] == f"{base.stem}, adapted to high"
+    assert f"<h1>{card['title']}</h1>" in (run / "report.html").read_text()
+    assert card["command"].startswith("innertune adapt ") and card["date"] and card["machine"]
+    assert {"innertune", "Python", "torch"} <= card["versions"].keys()
+    assert (card["seed"], card["learning_rate"]) == (0, 0.001)
+    assert card["examples"].keys() == card["hours"].keys() == {"train", "validation", "target", "source"}
+    assert card["hours"]["train"] > 0
+    kinds = json.loads((run / "metrics.json").read_text())["target"]["after"]
+    assert kinds["wer"] == pytest.approx(sum(kinds[kind] for kind in EDITS))
 
 
 def test_the_adaptation_is_the_adapted_model(run, base):
