@@ -5,6 +5,7 @@ after innertune, it overwrites `adapt/__init__.py` and more. This file keeps its
 before it has looked, and says what to do.
 """
 
+import os
 import sys
 from importlib import metadata, util
 from pathlib import Path
@@ -55,7 +56,7 @@ def _find() -> Path | None:
 
 def _is_ours(path: Path) -> bool:
     try:
-        return _MARK in path.read_text(encoding="utf-8") and (path.parent / "cli.py").is_file()
+        return _MARK in path.read_text(encoding="utf-8") and os.path.isfile(path.parent / "cli.py")
     except (OSError, UnicodeDecodeError):
         return False
 

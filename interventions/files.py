@@ -81,7 +81,7 @@ def atomic_folder(path: Path | str, private: bool = False) -> Generator[Path, No
 
 def private_folder(path: Path) -> None:
     """Create a folder, and those above it, that only their owner can read (0700). Existing ones stay as they are."""
-    if not path.is_dir():
+    if not os.path.isdir(path):
         private_folder(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
 

@@ -55,7 +55,7 @@ def data_choice(options: Sequence[Option], composed: Mapping[str, Any]) -> tuple
 
 def is_file(value: str) -> bool:
     """Return whether a value of `data=` looks like a file or folder."""
-    return "/" in value or value.startswith("~") or bool(Path(value).suffix) or (value != "" and Path(value).exists())
+    return "/" in value or value.startswith("~") or bool(Path(value).suffix) or (value != "" and exists(value))
 
 
 def is_model(value: str) -> bool:

@@ -16,7 +16,7 @@ from torch import nn
 
 from adapt.checks import is_number
 from adapt.errors import InputError
-from adapt.files import atomic, is_file, write_text
+from adapt.files import atomic, is_file, resolved, write_text
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
         """Return a checkpoint. Raises InputError as `read_checkpoint` does."""
         # If the folder was moved, Lightning forgets the best epoch, and a worse one would replace it.
         checkpoint = read_checkpoint(Path(path))
-        folder = Path(path).resolve().parent
+        folder = resolved(path).parent
         for state in checkpoint["callbacks"].values():
             if "best_k_models" in state:
                 moved = {name: str(folder / Path(state[name]).name) for name in _PATHS if state[name]}

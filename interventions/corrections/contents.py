@@ -5,6 +5,7 @@ checked in both (`interventions/corrections/checks.py`).
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -115,7 +116,7 @@ def read_export(path: Path | str, fingerprint: str) -> Contents:
         FileError: If the file is damaged or was changed, has values that no memory writes, or belongs to another model.
     """
     path = Path(path)
-    if path.is_file() and path.stat().st_size > _LARGEST:
+    if os.path.isfile(path) and path.stat().st_size > _LARGEST:
         raise FileError(f"'{path}' has {path.stat().st_size >> 20} MiB; exports have at most {_LARGEST >> 20}.")
     header, tensors = read_tensors(path, _KIND)
     if "checksum" in header:

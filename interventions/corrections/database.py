@@ -70,7 +70,7 @@ def connected(path: Path, create: bool = False) -> Generator[sqlite3.Connection,
     """Yield a connection, and let SQLite's own errors through."""
     if create:
         _create_private(path)
-    if path.is_file() and path.stat().st_size > _LARGEST:
+    if os.path.isfile(path) and path.stat().st_size > _LARGEST:
         raise sqlite3.DatabaseError(f"it has {path.stat().st_size >> 20} MiB; at most {_LARGEST >> 20} are read")
     # In a read-only folder, SQLite only opens a file that is declared immutable. It would then miss the contents of a
     # write-ahead log.
@@ -142,7 +142,7 @@ def empty_log(database: sqlite3.Connection) -> bool:
 
 
 def _create_private(path: Path) -> None:
-    if path.exists():
+    if os.path.exists(path):
         return
     try:
         private_folder(path.parent)
