@@ -48,12 +48,13 @@ def save_whisper(
     languages: tuple[str, ...] = ("en", "de"),
     seconds: int = 2,
     texts: tuple[str, ...] = (),
+    spaces: bool = True,
     **options: Any,
 ) -> Path:
     """A Whisper of some 40 k weights with windows of `seconds`; without languages it is like the English-only ones.
 
-    It has a token for each byte, and writes a few letters and spaces. With `texts`, it has further tokens that are
-    learned from these, and writes all of them but brackets, as published models do.
+    It has a token for each byte, and writes a few letters, and spaces if wanted. With `texts`, it has further tokens
+    that are learned from these, and writes all of them but brackets, as published models do.
     """
     import transformers
     from tokenizers import ByteLevelBPETokenizer, pre_tokenizers
@@ -90,14 +91,14 @@ def save_whisper(
     known._from_model_config = False  # otherwise it is not loaded again
     net.generation_config = known
     known.max_length, known.no_timestamps_token_id = 16, units["<|notimestamps|>"]
-    written = (*LETTERS.lower(), "\u0120", special[0])  # \u0120 is the space
+    written = (*LETTERS.lower(), *("\u0120" if spaces else ""), special[0])  # \u0120 is the space
     known.is_multilingual = bool(languages)
     known.suppress_tokens = [unit for letter, unit in {**vocabulary, **units}.items() if letter not in written]
     if texts:
         known.suppress_tokens = [unit for token, unit in vocabulary.items() if {*token} & {*"()[]<>|"}]
     known.begin_suppress_tokens = [vocabulary["\u0120"]]
     with torch.no_grad():  # a random network would otherwise write little but spaces
-        for layer in {net.model.decoder.embed_tokens, net.proj_out}:
+        for layer in {net.model.decoder.embed_tokens, net.proj_out} if spaces else ():
             layer.weight[vocabulary["\u0120"]] = 0
     if languages:
         known.lang_to_id = {f"<|{language}|>": units[f"<|{language}|>"] for language in languages}
