@@ -30,7 +30,7 @@ _replaced: dict[int, _Replaced] = {}
 
 @contextmanager
 def overriding(model: Model, overrides: Mapping[str, str]) -> Iterator[None]:
-    """Replace a model's answers in the block: each that is a key of `overrides`, by its value.
+    """Replace a model's answers in the block: each that is a key of `overrides` when it is normalised, by its value.
 
     Other threads, and copies of the model, keep their own answers.
     """
@@ -71,5 +71,5 @@ def _decode(decode: Callable[[Any, Any], list[str]], model: Model, batch: Any) -
     texts = decode(model, batch)
     for one, overrides in _active.get():
         if one is model:
-            texts = [overrides.get(" ".join(text.split()), text) for text in texts]
+            texts = [overrides.get(one.task.normalise(text), text) for text in texts]
     return texts
