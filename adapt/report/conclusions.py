@@ -98,7 +98,7 @@ def about_neurons(neurons: NeuronComparison) -> str:
     if not known:
         return f"{text}."
     cka, name = min(known)
-    return f"{text}. What {name} represents changed most (CKA {cka:.3f})."
+    return f"{text}. The representation of {name} changed most (CKA {cka:.3f})."
 
 
 def about_probes(probes: tuple[Probe, Probe]) -> str:
