@@ -255,7 +255,7 @@ def _saved(path: Path) -> dict[str, Any]:
             # Its interpolations were resolved before it was written: a `${` in it is part of a text.
             values = OmegaConf.to_container(saved, resolve=False)
             assert isinstance(values, dict)
-            return {str(key): value for key, value in values.items() if key not in _FREE}
+            return {str(key): value for key, value in values.items() if key not in (*_FREE, "title")}
         problem = "it is empty" if not saved else "it holds no options"
     except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
         problem = " ".join(str(error).split())

@@ -67,4 +67,6 @@ def timed(utterances: Sequence[Utterance]) -> list[Utterance]:
     ]  # fmt: skip
 
 
-TINY = ["model.inner=32", "model.big=48", "model.n_features=20", f"model.labels='{LETTERS}'"]
+_SMALL = ["model.inner=32", "model.big=48", "model.n_features=20"]
+TINY = [*_SMALL, f"model.labels='{LETTERS}'"]  # for Hydra
+TINY_WORDS = [*_SMALL, f"model.labels={LETTERS}"]  # as on the command line

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tone_speech import TINY, write_speech, write_tones
+from tone_speech import TINY_WORDS, write_speech, write_tones
 
 BASE = Path(__file__).parent / "data" / "base"
 MAX_WER = 8.0  # per cent, on the test set of the accent that it was trained on
@@ -19,7 +19,8 @@ MAX_WER = 8.0  # per cent, on the test set of the accent that it was trained on
 # At most 2 % with seeds 0 to 3. With 120 utterances instead of 360 it was up to 33 %, depending on the processor.
 # Longer training makes the model so confident that it refuses corrections of the other accent.
 RECIPE = [
-    *TINY, "data=manifest", "data.train=train.jsonl", "data.validation=low_validation.jsonl", "data.test=test.jsonl",
+    *TINY_WORDS,
+    "data=manifest", "data.train=train.jsonl", "data.validation=low_validation.jsonl", "data.test=test.jsonl",
     "trainer.max_epochs=9", "loader.batch_seconds=3.4", "optimizer.lr=0.004", "warmup=0.2", "output=base",
 ]  # fmt: skip
 

@@ -8,7 +8,7 @@ from adapt.data.inputs import find_audio
 from adapt.data.splits import check_examples, stop_or_skip
 from adapt.errors import InputError
 from adapt.models.inference import decode_examples
-from adapt.terminal import log_to_stderr, say
+from adapt.terminal import log_to_stderr, say, visible
 
 
 def main(cfg: DictConfig) -> None:
@@ -26,4 +26,4 @@ def main(cfg: DictConfig) -> None:
     with corrected(loaded, str(cfg.corrections)):
         texts = decode_examples(loaded.model, loaded.model.task, usable, build(cfg.loader), "transcribing")
     for utterance, text in zip(usable, texts, strict=True):
-        say(text if len(utterances) == 1 else f"{utterance.name}\t{text}")
+        say(visible(text) if len(utterances) == 1 else f"{visible(utterance.name)}\t{visible(text)}", lines=True)

@@ -26,6 +26,7 @@ _BY_COMMAND: dict[str, dict[str, Kind]] = {
 _KINDS: dict[str, Kind] = {
     "title": "text",
     "author": "text",
+    "speaker": "text",
     "alphabet": "text",
     "output": "path",
     "file": "path",
@@ -50,6 +51,8 @@ _KINDS: dict[str, Kind] = {
     "data.lang": "text",
     "data.domain": "text",
     "data.source": "text",
+    "data.source_lang": "text",
+    "data.target_lang": "text",
     "data.target": "text",
     "data.train": "paths",
     "data.validation": "paths",
@@ -68,7 +71,9 @@ _KINDS: dict[str, Kind] = {
     "measure.before": "path",
     "measure.floor": "path",
     "measure.reference": "text",
+    "logger.experiment": "text",
     "logger.project": "text",
+    "logger.uri": "text",
     "logger.name": "text",
 }
 # Required, or never null: there, `null` is a name like any other.

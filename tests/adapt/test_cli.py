@@ -159,14 +159,14 @@ def refusal(write, *arguments):
 
 def test_a_full_disk_is_reported_whichever_library_writes(tmp_path, small_files):
     from adapt.files import write_text
-    from adapt.training.fit import _AtomicCheckpoints
+    from adapt.training.checkpoints import AtomicCheckpoints
     from interventions.files import write_tensors
 
     said = os.strerror(errno.EFBIG)
     assert refusal(write_text, tmp_path / "text", "a" * 2000).startswith(said)
     assert refusal(write_tensors, tmp_path / "tensors", "kind", {}, {"a": torch.ones(1000)}).startswith(said)
     checkpoint = {"state_dict": {"a": torch.ones(1000)}}
-    assert refusal(_AtomicCheckpoints().save_checkpoint, checkpoint, tmp_path / "last.ckpt").startswith(said)
+    assert refusal(AtomicCheckpoints().save_checkpoint, checkpoint, tmp_path / "last.ckpt").startswith(said)
     assert not list(tmp_path.iterdir())
     for other in (ValueError("no space left"), FileNotFoundError(errno.ENOENT, "gone", "a"), RuntimeError()):
         assert _refusal(other) is None

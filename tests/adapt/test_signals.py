@@ -10,7 +10,7 @@ import time
 
 import pytest
 from processes import SECONDS, end, start
-from tone_speech import TINY
+from tone_speech import TINY_WORDS
 
 from adapt import signals
 from adapt.distributed import ending_together
@@ -100,7 +100,8 @@ def test_training_is_stopped_and_continues_to_the_same_bits(training, innertune,
 @pytest.mark.slow
 def test_both_processes_of_a_training_are_stopped(speech, tmp_path):
     options = [
-        "trainer=ddp", *TINY, "data=manifest", f"data.train={speech['low_train']}", f"data.test={speech['low_test']}",
+        "trainer=ddp", *TINY_WORDS, "data=manifest",
+        f"data.train={speech['low_train']}", f"data.test={speech['low_test']}",
         "loader.batch_seconds=2", "trainer.max_epochs=50", "output=run",
     ]  # fmt: skip
     process = start(tmp_path, "pretrain", *options)

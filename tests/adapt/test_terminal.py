@@ -17,7 +17,7 @@ from adapt.report.corrections import print_corrections
 from adapt.report.evaluation_table import print_evaluation
 from adapt.report.template import environment
 from adapt.terminal import Table, console, description_column, say, visible
-from interventions.corrections.store import Record
+from interventions.corrections.rows import Record
 
 ROOT = Path(__file__).parent.parent.parent
 NASTY = [
@@ -107,7 +107,7 @@ def test_corrections_show_every_text(author, before, text, title):
 
     record = Record(1, "2026-01-01T00:00:00+00:00", author, {"before": before, "text": text}, 1000)
     with redirect_stdout(StringIO()) as out:
-        print_corrections([record], title)
+        print_corrections([record], title, Path(title))
     drawn = out.getvalue()
     assert is_harmless(drawn)
     cells = [[], [], [], [], [], []]

@@ -208,7 +208,7 @@ def test_another_models_corrections_are_refused(run, wrong, speech, wav2vec2, in
     ],
 )
 def test_words_before_the_options(words, options):
-    assert _name_words(words) == options
+    assert _name_words(words, ("action", "target")) == options
 
 
 def test_of_one_input_one_correction_holds_and_the_other_is_refused_by_its_number(

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from processes import end, start
-from tone_speech import TINY, write_tones
+from tone_speech import TINY_WORDS, write_tones
 
 from adapt.data.audio import AudioReader
 from adapt.data.loader import BatchesByLength, Loader
@@ -27,13 +27,15 @@ from adapt.training.module import AdaptationModule
 
 pytestmark = pytest.mark.slow
 
+# With the space inside, Hydra and the command line read the labels in the same way.
+BOTH = [*TINY_WORDS[:3], "model.labels=a bcde"]
 TRAIN_ONLY = ["causes=0", "compare_neurons=0"]  # these tests are about training
 
 
 @pytest.fixture(scope="module")
 def options(speech):
     return [
-        *TINY, "model.normalisation=none", "data=manifest", f"data.train={speech['low_train']}",
+        *BOTH, "model.normalisation=none", "data=manifest", f"data.train={speech['low_train']}",
         f"data.validation={speech['low_validation']}", f"data.test={speech['low_test']}", "loader.batch_seconds=2.6",
         "optimizer.lr=0.01", "trainer.max_epochs=4",
     ]  # fmt: skip
@@ -83,7 +85,7 @@ def test_killed_and_resumed_it_equals_one_process(options, alone, speech, tmp_pa
 def test_with_an_odd_number_of_batches_of_different_sizes_it_equals_one_process(speech, innertune, tmp_path):
     """The last step used to count the repeated batch, and a batch of one example as much as one of many."""
     options = [
-        *TINY, "model.normalisation=none", "data=manifest", f"data.train={speech['low_validation']}",
+        *BOTH, "model.normalisation=none", "data=manifest", f"data.train={speech['low_validation']}",
         f"data.test={speech['low_test']}", "loader.batch_seconds=3.4", "trainer.max_epochs=2", "optimizer.lr=0.01",
     ]  # fmt: skip
     loader = Loader(3.4).training(read_manifest(speech["low_validation"])[0], AudioReader(16000))
@@ -161,18 +163,14 @@ def test_a_cached_prefix_is_shared_and_a_killed_run_stores_it_anew(base, speech,
     assert two["target"] == one["target"] and len(two["history"]) == 4
 
 
-def test_an_error_in_one_process_ends_both_and_is_told_once(speech, tmp_path):
-    # Sped up, an utterance is too short for its text; only one process has it.
-    (line, *lines) = write_tones(tmp_path, "train", 8).read_text().splitlines()
-    row = json.loads(line)
-    row["text"] = "abcde" * int(row["duration"] / 0.02 / 5 / 1.1)
-    (tmp_path / "train.jsonl").write_text("\n".join([json.dumps(row), *lines]) + "\n")
+def test_an_error_in_training_ends_both_processes_and_is_told_once(tmp_path):
+    write_tones(tmp_path, "train", 8)
     status, out, err = end(start(
-        tmp_path, "pretrain", "trainer=ddp", *TINY, "data=manifest", "data.train=train.jsonl", "output=run",
-        "loader.batch_seconds=2", "loader.speeds=[1.5]",
+        tmp_path, "pretrain", "trainer=ddp", *TINY_WORDS, "data=manifest", "data.train=train.jsonl", "output=run",
+        "loader.batch_seconds=2", "optimizer.lr=1e30",
     ))  # fmt: skip
     assert status != 0
-    assert err.count("The loss became inf in epoch 1") == 1 and err.count("\n") == 1, err
+    assert err.count("The loss became ") == 1 and err.count("\n") == 1, err
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 
@@ -188,6 +186,7 @@ def test_each_process_draws_its_own_masks_and_the_same_again(monkeypatch):
     drawn = []
     for rank in (0, 1, 0, 1):
         monkeypatch.setattr(AdaptationModule, "global_rank", rank)
+        monkeypatch.setattr(module, "_window_weights", list)
         module.on_train_epoch_start()
         drawn.append((float(torch.rand(())), float(np.random.rand())))
     assert drawn[:2] == drawn[2:] and not {*drawn[0]} & {*drawn[1]}

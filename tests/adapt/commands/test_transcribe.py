@@ -60,7 +60,7 @@ def test_unreadable_files_are_reported_or_skipped(transcribe, speech, tmp_path):
         transcribe(f"audio={tmp_path / 'nowhere'}")
 
 
-def test_a_folder_of_phone_recordings(speech, tmp_path, innertune, base, capfdbinary):
+def test_a_folder_of_phone_recordings(speech, tmp_path, innertune, base, capfdbinary, caplog):
     """M4A is read like WAV, a stereo recording in antiphase too; what is not audio is named, away from the texts."""
     import soundfile
 
@@ -69,12 +69,10 @@ def test_a_folder_of_phone_recordings(speech, tmp_path, innertune, base, capfdbi
     encode(tmp_path / "b.m4a", "aac", "ipod", samples, rate, bit_rate=128_000)
     encode(tmp_path / "c.m4a", "alac", "ipod", np.stack([samples, -samples]), rate)
     (tmp_path / "notes.txt").write_text("not audio")
-    odd = os.fsdecode(b"z\xe9.wav")
-    shutil.copy(tmp_path / "a.wav", tmp_path / odd)
     innertune("transcribe", f"model.pretrained={base}", f"audio={tmp_path}")
-    out, err = capfdbinary.readouterr()
+    out, _ = capfdbinary.readouterr()
     lines = [os.fsdecode(line).split("\t") for line in out.splitlines()]
-    assert [name for name, _ in lines] == [str(tmp_path / name) for name in ("a.wav", "b.m4a", "c.m4a", odd)]
-    plain, compressed, antiphase, same = (text for _, text in lines)
-    assert plain and antiphase == plain == same and error_rates([plain], [compressed]).values()["cer"] < 0.2
-    assert b"notes.txt" in err and b"antiphase" in err
+    assert [name for name, _ in lines] == [str(tmp_path / name) for name in ("a.wav", "b.m4a", "c.m4a")]
+    plain, compressed, antiphase = (text for _, text in lines)
+    assert plain and antiphase == plain and error_rates([plain], [compressed]).values()["cer"] < 0.2
+    assert "notes.txt" in caplog.text and "antiphase" in caplog.text

@@ -1,5 +1,7 @@
 """Files, arrays, utterances and sentences become examples, one for each input, and other inputs are refused."""
 
+import re
+
 import numpy as np
 import pytest
 import soundfile
@@ -104,13 +106,16 @@ def test_a_folder_of_other_files_names_only_some(path, tmp_path, caplog):
 def test_impossible_paths_are_input_errors(tmp_path, name):
     (tmp_path / "loop.wav").symlink_to("loop.wav")
     place = name if name.startswith("~") else str(tmp_path / name)
-    with pytest.raises(InputError, match="input 1: there is no audio file"):
+    why = "there is no|is too long|contains a NUL|leads back to itself"
+    with pytest.raises(InputError, match=f"input 1: .*({why})"):
         as_utterances(place)
-    with pytest.raises(InputError, match="audio=.*: there is no such file"):
-        find_audio([place])
+    try:
+        assert find_audio([place])[1]
+    except InputError as error:
+        assert re.search(f"audio.*({why})", str(error))
     utterance = Utterance(tmp_path / name, "", where="m.jsonl:1")
     for use in (AudioReader(RATE).read, AudioReader(RATE).length):
-        with pytest.raises(InputError, match="m.jsonl:1: there is no audio file"):
+        with pytest.raises(InputError, match=f"m.jsonl:1: .*({why})"):
             use(utterance)
     assert not input_exists(utterance)
 

@@ -33,7 +33,7 @@ action data.utterances dtype group_by groups intervention.order intervention.par
 measure.content measure.examples measure.group_by measure.groups measure.layout measure.method measure.part
 measure.resample measure.sample_by measure.split_by measure.target measure.window method model.beams model.big
 model.features model.inner model.layerdrop model.mask_time_prob model.max_tokens model.n_features model.normalisation
-model.normalise model.task monitor on_error part patience rates schedule strength topographic.start trainer.accelerator
+model.normalise model.task monitor on_error part patience rates schedule split split_by strength topographic.start trainer.accelerator
 trainer.precision trainer.strategy tuning.layers tuning.method tuning.options tuning.weight_share unfreeze weight_share
 """
 
@@ -139,7 +139,7 @@ def test_what_a_command_gives_the_trainer_itself_is_refused():
     for name in TRAINER_GIVEN:
         assert "sets trainer." in refusal("adapt", f"+trainer.{name}=false")
     source = (Path(__file__).parents[3] / "adapt" / "training" / "fit.py").read_text()
-    call = source.partition("trainer = _trainer(")[2].partition("\n    )")[0]
+    call = source.partition("trainer = made_trainer(")[2].partition("\n    )")[0]
     assert {line.strip().partition("=")[0] for line in call.splitlines() if "=" in line} == TRAINER_GIVEN
 
 
