@@ -17,6 +17,7 @@ from typing import Any
 import adapt.comparison.results
 from adapt.checks import check_flag, check_type
 from adapt.comparison.compare import compare as compare_loaded
+from adapt.corrections.correct import open_or_create
 from adapt.corrections.model_memory import ModelMemory, corrected
 from adapt.corrections.outcome import Outcome
 from adapt.corrections.paths import store_path
@@ -38,7 +39,6 @@ from adapt.training import fine_tune as training
 from adapt.training.adapted import Adapted
 from adapt.tuning.layers import full
 from adapt.tuning.tuned import Tuning
-from interventions.corrections.store import CorrectionStore
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,8 @@ class LoadedModel(Loaded):
         Args:
             example: A recording as in `transcribe`, or a source sentence.
             text: The right transcript or translation.
-            protected: For a model's first correction: examples whose outputs corrections must leave unchanged.
+            protected: For a model's first correction: examples whose outputs corrections must leave unchanged. None: for
+                the embedded models, synthetic examples like their training data.
             store: The file of the corrections; None for the model's own.
             sample_rate: The sample rate of an array, in Hz.
             force: Also keep a text that the input does not support; it then replaces only exactly this output.
@@ -164,20 +165,20 @@ class LoadedModel(Loaded):
         return memory.correct(with_text(given, text), force=force)
 
     def memory(self, store: Path | str | None = None, protected: Sequence[Example] | None = None) -> ModelMemory:
-        """Open the corrections of this model, or create them if `protected` examples are given.
+        """Open the corrections of this model, or create them if there are none yet.
+
+        Args:
+            store: The file of the corrections; None for the model's own.
+            protected: Examples whose outputs corrections must leave unchanged. None: for the embedded models, synthetic
+                examples like their training data. Only used to create a memory.
 
         Raises:
-            InputError: there are none yet and `protected` is None.
+            InputError: there are none yet, and `protected` is None for a model that is not embedded; or `store` is "off".
         """
         path = store_path(self, "auto" if store is None else str(store))
-        if path is not None and CorrectionStore.exists(path):
-            return ModelMemory.open(self, path)
-        if protected is None:
-            raise InputError(
-                f"This is the first correction of '{self.reference}'. Give protected=, examples that it answers well "
-                "and should go on answering the same; their texts need not be right."
-            )
-        return ModelMemory.create(self, protected, path)
+        if path is None:
+            raise InputError("store='off' leaves no place to store a correction. Leave it out, or give a file.")
+        return open_or_create(self, protected, path)
 
     def _decode(self, examples: Sequence[Example], corrections: Path | str, loader: Loader | None) -> list[str]:
         loader = as_loader(loader)

@@ -28,6 +28,7 @@ MAX_SECONDS = 3600.0
 _HIGHEST_RATE = 48_000
 _TOLERANCE = 0.05  # seconds by which an utterance may exceed its file: manifests round durations
 _PADDING = 0.1  # seconds by which a decoder may return less than its container announces
+_MORE = 1.05  # how much longer than announced a compressed recording may be
 NO_END_MARK = "its last Ogg page is not marked as the last one, so its end may be missing."
 ANTIPHASE = "the channels cancel each other out (antiphase), so the loudest one is read instead of their mean."
 
@@ -154,6 +155,11 @@ def _check_complete(path: Path, source: AudioSource, read: int, offset: float, d
         raise InputError(
             f"'{path}' is truncated: its header announces {source.announced:.2f} s, but only {offset + there:.2f} s "
             "could be read. Copy or download it again, or leave it out."
+        )
+    if decoded and duration is None and there > _MORE * left + _PADDING:  # batches are made by the announced length
+        raise InputError(
+            f"'{path}' holds {offset + there:.2f} s, but its header announces {source.announced:.2f} s. It may be several "
+            "files in one. Convert it to WAV or FLAC."
         )
 
 

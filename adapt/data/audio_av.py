@@ -71,13 +71,22 @@ def _announced(container: Any, track: Any) -> float | None:
     if not container.format.name.startswith(_WITH_DURATION):
         return None
     if track.duration is not None:
-        return float(track.duration * track.time_base)
-    # Matroska says it for each track: 00:00:02.010000000
+        return float(track.duration * track.time_base) + _start(container, track)
+    # Matroska says when each track ends: 00:00:02.010000000
     tag = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", track.metadata.get("DURATION", ""), re.ASCII)
     if tag is not None:
         return 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3])
     alone = len(container.streams) == 1
     return container.duration / 1e6 if alone and container.duration is not None else None
+
+
+def _start(container: Any, track: Any) -> float:
+    # Seconds from the start of a video to the start of its sound; 0 for audio alone.
+    import av
+
+    if not container.streams.video or container.start_time is None or track.start_time is None:
+        return 0.0
+    return max(0.0, float(track.start_time * track.time_base) - container.start_time / av.time_base)
 
 
 @dataclass(frozen=True)

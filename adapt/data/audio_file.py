@@ -59,7 +59,7 @@ def open_audio(path: Path) -> Iterator[AudioSource]:
     except OSError as error:
         raise InputError(f"'{path}' cannot be read ({error.strerror}).") from None
     if empty:
-        raise InputError(f"'{path}' is empty.")
+        raise InputError(f"'{path}' is empty: it has 0 bytes. Copy or record it again.")
     try:
         file = soundfile.SoundFile(_name(path))
     except soundfile.LibsndfileError as error:

@@ -181,7 +181,7 @@ def test_a_correction_is_kept_and_undone(model, splits, tmp_path):
     store = tmp_path / "corrections.db"
     example = splits.test[0]
     before = model.transcribe(example, corrections="off")
-    with pytest.raises(InputError, match="first correction of .* Give protected="):
+    with pytest.raises(InputError, match="has no corrections yet. To create its memory, pass protected examples"):
         model.correct(example, "abc", store=store)
     protected = [*read_manifest(splits.source_test[0].where.rpartition(":")[0])[0]]
     outcome = model.correct(example, example.text, store=store, protected=protected, force=True)
@@ -191,6 +191,19 @@ def test_a_correction_is_kept_and_undone(model, splits, tmp_path):
     if outcome.number is not None:
         model.memory(store).undo(outcome.number)
         assert model.transcribe(example, corrections=str(store)) == before
+    with pytest.raises(InputError, match="store='off' leaves no place"):
+        model.memory("off", protected)
+
+
+@pytest.mark.slow
+def test_an_embedded_model_brings_its_protected_examples(tmp_path):
+    base = load_model("weather-en-de")
+    pair = Pair("Do you want to ski on Wednesday afternoon?", "")
+    outcome = base.correct(pair, "Wollen Sie am Mittwochnachmittag Ski fahren?", store=tmp_path / "c.db")
+    assert outcome.fixed and outcome.checked > 0
+    memory = base.memory(tmp_path / "c.db")
+    assert len(memory.protected_examples()) > 0
+    assert base.translate(pair, corrections=str(tmp_path / "c.db")) == [outcome.text]
 
 
 def test_tunings_check_their_arguments_where_they_are_given():

@@ -12,6 +12,14 @@ VALUES: tuple[Any, ...] = (
     "", "a", "-1", "../../etc/passwd", "\0", "\ud83d", "é" * 300, [], [[]], [1, "a", None], {}, {"a": {"b": []}},
 )  # fmt: skip
 
+# What text files and their parsers trip over.
+PIECES = (
+    b"\x00", b"\xff", b'"', b"'", b"{", b"}", b"[", b"]", b"\n", b"\r", b"\t", b",", b";", b"|", b":", b"/", b"~", b"<",
+    b"\\ud83d", b"\xef\xbb\xbf", b"\xff\xfe", b"\xc3\xa9", b"NaN", b"9" * 400, b"[" * 3000, b"null", b"-1", b"1e999",
+    b"&a;", b"..", b"{data_root}/",
+)  # fmt: skip
+LIES = (0, 1, 7, 96_000, 1_000_000_000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)  # sizes and rates that headers may claim
+
 
 def damage_bytes(draw: random.Random, data: bytes) -> tuple[str, bytes]:
     """Damage a file's bytes as disks, transfers and editors do."""
@@ -35,6 +43,49 @@ def damage_bytes(draw: random.Random, data: bytes) -> tuple[str, bytes]:
     }
     what = draw.choice(list(ways))
     return what, ways[what]
+
+
+def damage_text(draw: random.Random, data: bytes) -> tuple[str, bytes]:
+    """Change a few places of a text file: insert, delete, replace or repeat a piece, or cut the file off."""
+    done: list[str] = []
+    for _ in range(draw.choice([1, 1, 2, 4, 8])):
+        at, way = draw.randrange(len(data) + 1), draw.random()
+        if way < 0.4:
+            piece = draw.choice(PIECES)
+            done.append(f"{ascii(piece)[:20]} inserted at byte {at}")
+            data = data[:at] + piece + data[at:]
+        elif way < 0.6:
+            length = draw.choice([1, 3, 10, 100])
+            done.append(f"{length} bytes missing at byte {at}")
+            data = data[:at] + data[at + length :]
+        elif way < 0.75:
+            done.append(f"byte {at} replaced")
+            data = data[:at] + bytes([draw.randrange(256)]) + data[at + 1 :]
+        elif way < 0.85:
+            done.append(f"cut at byte {at}")
+            data = data[:at]
+        else:
+            start = draw.randrange(len(data) + 1)
+            done.append(f"bytes {start} to {start + 50} repeated at byte {at}")
+            data = data[:at] + data[start : start + 50] + data[at:]
+    return "; ".join(done), data
+
+
+def damage_header(draw: random.Random, data: bytes) -> tuple[str, bytes]:
+    """Change a few places of a binary file, more often near its beginning, where sizes and rates are."""
+    done: list[str] = []
+    for _ in range(draw.choice([1, 1, 2, 8])):
+        at = draw.randrange(min(len(data), draw.choice([64, 256, len(data)])) or 1)
+        lie = draw.choice(LIES).to_bytes(4, "little" if draw.random() < 0.5 else "big")
+        what, new = draw.choice(
+            [
+                ("replaced", bytes([draw.randrange(256)])), ("claims", lie), ("claims", lie), ("zeros", bytes(20)),
+                ("random bytes", draw.randbytes(20)),
+            ]
+        )  # fmt: skip
+        done.append(f"{what} at byte {at}: {new.hex()[:16]}")
+        data = data[:at] + new + data[at + len(new) :]
+    return "; ".join(done), data
 
 
 def damage_json(draw: random.Random, value: Any) -> tuple[str, Any]:

@@ -69,7 +69,7 @@ def read_text(path: Path, what: str = "file", most: int | None = None) -> str:
         with io.TextIOWrapper(
             cast(IO[bytes], open_bytes(path)), encoding=encoding, errors="surrogateescape", newline=""
         ) as file:
-            text = file.read(size)
+            text = _read(file, size)
             if most is None and file.read(1):
                 raise InputError(
                     f"{shown(path)} is a JSON document of more than {LARGEST:,} characters. Write it as JSON "
@@ -80,6 +80,15 @@ def read_text(path: Path, what: str = "file", most: int | None = None) -> str:
     except (OSError, EOFError, zlib.error) as error:
         raise _damaged(path, error) from None
     return text.replace("\r\n", "\n")
+
+
+def _read(file: IO[str], most: int) -> str:
+    """Return at most so many characters. One call of `read` would reserve memory for all of them beforehand."""
+    parts: list[str] = []
+    while most > 0 and (part := file.read(min(most, _BLOCK))):
+        parts.append(part)
+        most -= len(part)
+    return "".join(parts)
 
 
 def read_head(path: Path, what: str = "file", size: int = 1 << 16) -> bytes:

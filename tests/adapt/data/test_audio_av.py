@@ -65,6 +65,7 @@ def test_the_sound_of_a_video_keeps_its_time(tmp_path):
     path = encode(tmp_path / "a.mp4", "aac", "mp4", original, 16_000, video=True, delay=0.5)
     audio = read(path)
     assert abs(len(audio) - 32_000) <= 2 * 1024 and abs(audio[:7_000]).max() < 0.01
+    assert AudioReader(16_000).length(Utterance(path, "x")) == pytest.approx(2.0, abs=0.1)
     shift, correlation = lag(audio[7_000:], original, 1100)
     assert abs(shift - 1000) <= 64 and correlation > 0.98  # 8,000 samples of silence, and 7,000 are cut off here
     with pytest.raises(InputError, match=r"m.jsonl:7: .*silent.mp4' has no audio track"):
@@ -200,3 +201,12 @@ def test_sample_formats_of_wav(tmp_path, subtype):
     audio = read(tmp_path / "a.wav", rate)
     assert 0 <= len(audio) - rate <= 1100  # ADPCM fills its last block
     assert np.corrcoef(audio[400:7000], chirp(1.0, rate)[400:7000])[0, 1] > 0.98
+
+
+def test_two_files_in_one_are_refused(tmp_path):
+    """Batches are made by the announced length; what is longer must not come in under it."""
+    path, _, rate = made(tmp_path, "webm")
+    path.write_bytes(path.read_bytes() * 2)
+    with pytest.raises(InputError, match=r"m.jsonl:7: .*holds 4.0\d s, but its header announces 2.0\d s"):
+        read(path, rate)
+    assert len(read(path, rate, duration=1.0)) == rate
