@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from adapt.data.loader import Batch, BatchesByLength, Loader, collate
+from adapt.data.batches import BatchesByLength
+from adapt.data.loader import Batch, Loader, collate
 from adapt.data.manifest import Splits
 from adapt.data.replay import Replay
 from adapt.errors import InputError
@@ -203,7 +204,7 @@ def _middle_batch(model: Model, setup: Setup) -> tuple[Batch, float]:
     splits = setup.splits
     batches = setup.loader.training(splits.train, model.reader, splits.source_train, setup.replay)
     sampler = cast(BatchesByLength, batches.batch_sampler)
-    sizes = [max(sampler.lengths[number] for number, _ in keys) * len(keys) for keys in sampler]
+    sizes = [sampler.size([number for number, _ in keys]) for keys in sampler]
     middle = sorted(range(len(sizes)), key=lambda number: sizes[number])[len(sizes) // 2]
     return collate([batches.dataset[key] for key in list(sampler)[middle]]), sizes[middle] / sum(sizes)
 
