@@ -37,8 +37,10 @@ def check_memory(needed: int, what: str, advice: str, available: int | None = No
 
 
 def gigabytes(count: int) -> str:
-    """Format a number of bytes: `22.8 GB`, `59 MB`."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+    """Format a number of bytes: `22.8 GB`, `59 MB`, `7 kB`."""
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 
 def _machine() -> int | None:

@@ -58,8 +58,9 @@ def keep_within_memory(
     each = factor * kept / (reader.window or lengths[longest] * slowest)  # per second or token of a batch
     if limit is not None and each * (reader.window or lengths[longest]) > limit:
         given = f"{gigabytes(int(limit))} are free" if loader.memory is None else f"memory={loader.memory:g}"
+        unit = "s" if model.reads_audio else "tokens"
         raise InputError(
-            f"The longest {model.task.example_name} ({lengths[longest]:.4g} {reader.unit}) does not fit into memory "
+            f"The longest {model.task.example_name} ({lengths[longest]:.4g} {unit}) does not fit into memory "
             f"even by itself: {given}. Give more memory, leave out long examples, or train upper layers only."
         )
     if loader.memory is not None:

@@ -22,6 +22,7 @@ from adapt.data.loader import Batch, Loader, collate
 from adapt.data.manifest import Splits
 from adapt.data.replay import Replay
 from adapt.errors import InputError
+from adapt.models.batch_memory import keep_within_memory
 from adapt.models.flops import counted_flops
 from adapt.models.model import Model
 from adapt.terminal import Table
@@ -111,6 +112,9 @@ def _tuned(plain: Model, tuning: Tuning) -> Model:
 
 def cost(name: str, model: Model, setup: Setup) -> Cost:
     """Measure the cost of training a model's trainable parameters by training them for a few steps."""
+    if setup.loader.memory is not None:
+        loader = keep_within_memory(model, setup.splits.train, setup.loader, setup.context)
+        setup = replace(setup, loader=loader)
     batch, share = _middle_batch(model, setup)
     batch = batch.to(setup.device)
     replay = setup.splits.source_train if setup.replay else ()
