@@ -19,25 +19,28 @@ def available_memory() -> int | None:
     return min(limits) if limits else None
 
 
-def check_memory(needed: int, what: str, advice: str) -> None:
+def check_memory(needed: int, what: str, advice: str, available: int | None = None) -> None:
     """Refuse work that would take more memory than is available.
 
     Args:
         needed: The bytes that the work takes at its peak.
         what: What takes them, as the subject of a sentence with a plural verb.
         advice: What to do instead, as a sentence.
+        available: The bytes that are available; None for what the machine has free.
 
     Raises:
         InputError: More is needed than is available.
     """
-    available = available_memory()
+    available = available_memory() if available is None else available
     if available is not None and needed > (1 - _KEPT_FREE) * available:
         raise InputError(f"{what} need about {gigabytes(needed)}, and {gigabytes(available)} are free. {advice}")
 
 
 def gigabytes(count: int) -> str:
-    """Format a number of bytes: `22.8 GB`, `59 MB`."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+    """Format a number of bytes: `22.8 GB`, `59 MB`, `7 kB`."""
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 
 def _machine() -> int | None:

@@ -37,12 +37,14 @@ ANTIPHASE = "the channels cancel each other out (antiphase), so the loudest one 
 class AudioReader:
     """Read utterances as waveforms `(samples,)` at `sample_rate` Hz.
 
-    Utterances longer than `max_seconds` are refused; parts of longer files are read.
+    Utterances longer than `max_seconds` are refused; parts of longer files are read. `window` is the length in seconds
+    to which the network pads every utterance; None if it pads to the longest of a batch.
     """
 
     sample_rate: int
     unit: Literal["seconds", "tokens"] = "seconds"
     max_seconds: float = MAX_SECONDS
+    window: float | None = None
 
     def length(self, utterance: Utterance | Recording) -> float:
         """Return the duration in seconds. Only files that do not announce it are decoded. Raises InputError."""

@@ -1,34 +1,40 @@
 """Batches bounded in seconds or tokens. They depend on seed and epoch only, so a resumed run gets the same ones."""
 
-import math
 import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from adapt.checks import check_count, check_number, check_type, is_number
+from adapt.data.batches import BatchesByLength
 from adapt.data.example import Example
 from adapt.data.manifest import Utterance
 from adapt.data.recording import Recording
-from adapt.data.replay import Replay, draw_replay, replay_count
+from adapt.data.replay import Replay, replay_count
 from adapt.errors import InputError
 
+SECONDS = 24.0  # the default bound on a batch of audio
+WINDOWS = 8  # the default bound on a batch for a network that pads every utterance to a window
 SLOWEST, FASTEST = 0.25, 4.0  # the limits of speed perturbation: beyond, speech is not speech any more
 
 
 class Reader(Protocol):
     """Turns an example into the input of a network. Each worker process gets a copy, so a reader must be small.
 
-    `unit` is the unit in which `length` measures examples.
+    `unit` is the unit in which `length` measures examples. `window` is the length to which the network pads every
+    example, in the same unit (30 s for Whisper); None if it pads to the longest example of the batch.
     """
 
     @property
     def unit(self) -> Literal["seconds", "tokens"]: ...
+
+    @property
+    def window(self) -> float | None: ...
 
     def length(self, example: Any, /) -> float:
         """Return the example's length in `unit`, without reading all of it."""
@@ -88,10 +94,13 @@ class Loader:
     """Makes batches of examples.
 
     Args:
-        batch_seconds: the largest padded length of a batch of audio, in seconds. A longer example becomes a batch of
-            its own.
+        batch_seconds: the largest padded length of a batch of audio, in seconds, as the network reads it: an utterance
+            of Whisper counts as its window of 30 s. A longer example becomes a batch of its own. None for 24 s, or for
+            8 windows.
         batch_tokens: the same for text, in tokens of the longer side (source or target).
         batch_size: the largest number of examples of a batch, besides; None for no such bound.
+        memory: the most memory that a batch may take, in GB (10^9 bytes), besides; None for no such bound
+            (`adapt.models.batch_memory`).
         speeds: the factors of speed perturbation (Ko et al. 2015). In training, one is drawn per utterance and epoch;
             `[1.0]` switches the perturbation off. An utterance that does not fit the model at some of them is drawn
             from the others (`adapt.data.splits.check_examples`).
@@ -102,15 +111,19 @@ class Loader:
         InputError: a value is not a number, or is out of range.
     """
 
-    batch_seconds: float = 24.0
+    batch_seconds: float | None = None
     batch_tokens: int = 1000
     batch_size: int | None = None
     speeds: Sequence[float] = (1.0,)
     workers: int = 0
     seed: int = 0
+    memory: float | None = None
 
     def __post_init__(self) -> None:
-        check_number("batch_seconds", self.batch_seconds, minimum=0)
+        if self.batch_seconds is not None:
+            check_number("batch_seconds", self.batch_seconds, minimum=0)
+        if self.memory is not None:
+            check_number("memory", self.memory, minimum=0)
         check_number("batch_tokens", self.batch_tokens, minimum=0)
         check_count("workers", self.workers)
         if self.batch_size is not None:
@@ -182,7 +195,9 @@ class Loader:
         lengths = [reader.length(examples[number]) / speed for number, speed in pairs]
         batches = [
             [pairs[n] for n, _ in batch]
-            for batch in BatchesByLength(lengths, self._bound(reader), False, 0, most=self.batch_size)
+            for batch in BatchesByLength(
+                lengths, self.bound(reader), False, 0, most=self.batch_size, window=reader.window
+            )
         ]
         return self._batches(_AtSpeeds(examples, reader), batches[rank::ranks])
 
@@ -202,12 +217,22 @@ class Loader:
         # An utterance is longest at the slowest speed, so the bound on batches is applied to that length.
         lengths = [reader.length(example) / min(speeds) for example in examples]
         batches = BatchesByLength(
-            lengths, self._bound(reader), shuffle, self.seed, shared, source, count, self.batch_size
+            lengths, self.bound(reader), shuffle, self.seed, shared, source, count, self.batch_size, reader.window
         )
         return self._batches(_Examples(examples, reader, speeds, self.seed, stored), batches, self.workers > 0)
 
-    def _bound(self, reader: Reader) -> float:
-        return self.batch_seconds if reader.unit == "seconds" else self.batch_tokens
+    def bound(self, reader: Reader) -> float:
+        """Return the largest padded length of a batch, in the reader's unit."""
+        if reader.unit == "tokens":
+            return self.batch_tokens
+        if self.batch_seconds is not None:
+            return self.batch_seconds
+        return SECONDS if reader.window is None else WINDOWS * reader.window
+
+    def bounded(self, reader: Reader, most: float) -> "Loader":
+        """Return this loader with batches of a padded length of at most `most`, in the reader's unit, besides."""
+        bound = min(self.bound(reader), most)
+        return replace(self, batch_tokens=int(bound)) if reader.unit == "tokens" else replace(self, batch_seconds=bound)
 
     def _batches(self, dataset: Dataset, batches: Any, persistent: bool = False) -> DataLoader:
         return DataLoader(
@@ -225,87 +250,6 @@ def as_loader(loader: Any) -> Loader:
     """Return a caller's loader, or the default one for None. Raises InputError for anything else."""
     check_type("loader", loader, (Loader, type(None)), "Give Loader(batch_seconds=24), say, or None for the default.")
     return loader or Loader()
-
-
-class BatchesByLength(Sampler[list[tuple[int, int]]]):
-    """Yields batches of `(example number, epoch)` with examples of similar lengths.
-
-    Args:
-        lengths: the lengths of the examples.
-        bound: the largest padded length of a batch, in the unit of `lengths`.
-        shuffle: whether to shuffle anew in each epoch; if not, batches come longest first.
-        seed: the seed for the order.
-        shared: whether the batches are split among the training processes. All get the same number, because they wait
-            for each other; if the batches do not divide evenly, the first ones are repeated.
-        source: the number of source examples, for replay, at the end of `lengths`.
-        count: how many source examples an epoch reads (`adapt.data.replay.draw_replay`). All other examples come once.
-        most: the largest number of examples of a batch; None for no such bound.
-    """
-
-    def __init__(
-        self,
-        lengths: Sequence[float],
-        bound: float,
-        shuffle: bool,
-        seed: int,
-        shared: bool = False,
-        source: int = 0,
-        count: int = 0,
-        most: int | None = None,
-    ) -> None:
-        self.most = math.inf if most is None else most
-        self.lengths, self.bound, self.shuffle, self.seed = lengths, bound, shuffle, seed
-        self.shared, self.source, self.count = shared, source, count
-        self.epoch = 0
-
-    @property
-    def sampler(self) -> "BatchesByLength":
-        """Itself: Lightning looks for `set_epoch` on the `sampler` of a batch sampler."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch. Lightning calls this before each epoch, also before the first one after a resume."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self._batches())
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for batch in self._batches():
-            yield [(number, self.epoch) for number in batch]
-
-    def _batches(self) -> list[list[int]]:
-        batches = self.every()
-        if self.shared and torch.distributed.is_available() and torch.distributed.is_initialized():
-            rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
-            batches = [batches[i % len(batches)] for i in range(-(-len(batches) // ranks) * ranks)][rank::ranks]
-        return batches
-
-    def every(self) -> list[list[int]]:
-        """Return the example numbers of each batch of the current epoch, over all processes."""
-        draw = random.Random(f"{self.seed}/{self.epoch}")
-        # Lengths are rounded up to levels. Examples of one level are shuffled, but batch sizes depend on the levels
-        # only. So every epoch has the same number of batches, which Lightning needs, as it counts them only once.
-        lengths = [_level(length) if self.shuffle else length for length in self.lengths]
-        first = len(lengths) - self.source
-        replay = [first + number for number in draw_replay(lengths[first:], self.count, self.seed, self.epoch)]
-        keys = [(-lengths[n], draw.random() if self.shuffle else 0.0, n) for n in (*range(first), *replay)]
-        batches: list[list[int]] = []
-        longest = 0.0
-        for _, _, number in sorted(keys):
-            size = len(batches[-1]) + 1 if batches else math.inf
-            if size <= self.most and longest * size <= self.bound:
-                batches[-1].append(number)
-            else:
-                batches.append([number])
-                longest = lengths[number]  # the first example of a batch is the longest
-        if self.shuffle:
-            draw.shuffle(batches)
-        return batches
-
-
-def _level(length: float) -> float:
-    return 1.1 ** math.ceil(math.log(max(length, 0.01), 1.1))
 
 
 def speed_of(seed: int, epoch: int, number: int, speeds: Sequence[float]) -> float:

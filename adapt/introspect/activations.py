@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from adapt.data.example import Example
-from adapt.data.loader import Batch, Loader
+from adapt.data.loader import SECONDS, Batch, Loader
 from adapt.distributed import rank_and_size
+from adapt.models.batch_memory import within_budget
 from adapt.models.inference import eval_mode
 from adapt.models.model import DecoderModel, Model
 from adapt.progress import track
@@ -93,7 +94,7 @@ def map_batches(
         for numbers, batch in numbered_batches(batches(model, examples, loader), what):
             yield numbers, read(numbers, batch)
         return
-    shared = loader_of(model, loader).once(
+    shared = within_budget(model, examples, loader_of(model, loader)).once(
         examples, model.reader, [(n, 1.0) for n in range(len(examples))], rank, ranks
     )
     results = (
@@ -110,12 +111,17 @@ def map_batches(
 
 def batches(model: Model, examples: Sequence[Example], loader: Loader) -> DataLoader:
     """Return batches of the examples for the model, longest examples first."""
-    return loader_of(model, loader).evaluation(examples, model.reader)
+    return within_budget(model, examples, loader_of(model, loader)).evaluation(examples, model.reader)
 
 
 def loader_of(model: Model, loader: Loader) -> Loader:
-    """Return the loader, with one example per batch if the model reads one example at a time."""
-    return loader if model.batched else replace(loader, batch_seconds=0.0)
+    """Return the loader, with one example per batch if the model reads one example at a time.
+
+    Without a bound in seconds there are 24 s in a batch, so one window of Whisper: all sites are read at once.
+    """
+    if not model.batched:
+        return replace(loader, batch_seconds=0.0)
+    return loader if loader.batch_seconds is not None else replace(loader, batch_seconds=SECONDS)
 
 
 def numbered_batches(loaded: DataLoader, what: str) -> Iterator[tuple[list[int], Batch]]:

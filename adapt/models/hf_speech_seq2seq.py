@@ -61,7 +61,7 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
             )
         self.net, self.processor, self.tokenizer = net, processor, processor.tokenizer
         self.sample_rate: int = extractor.sampling_rate
-        self.reader = AudioReader(self.sample_rate)
+        self.reader = AudioReader(self.sample_rate, window=extractor.n_samples / self.sample_rate)
         complete_generation_config(net, self.tokenizer)
         self.multilingual = hasattr(net.generation_config, "lang_to_id")
         self.set_generation(options or GenerationOptions())

@@ -56,6 +56,7 @@ class TextReader:
     """Read sentence pairs: convert sources into tokens `(time,)`, and targets into token lists."""
 
     unit: Literal["seconds", "tokens"] = "tokens"
+    window: float | None = None
 
     def __init__(self, tokenizer: Any, prefix: str) -> None:
         self.tokenizer, self.prefix = tokenizer, prefix

@@ -1,14 +1,14 @@
 """Decode many examples with a model."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
 
 from adapt.data.example import Example
 from adapt.data.loader import Loader
+from adapt.models.batch_memory import within_budget
+from adapt.models.eval_mode import eval_mode
 from adapt.models.model import Model
 from adapt.models.task import Task
 from adapt.progress import track
@@ -30,22 +30,10 @@ def decode_examples(
     """
     texts: dict[int, str] = {}
     device = next(model.parameters()).device
-    batches = loader.evaluation(examples, model.reader)
+    batches = within_budget(model, examples, loader).evaluation(examples, model.reader)
     sampler: Any = batches.batch_sampler  # yields lists of (example number, speed)
     numbers = iter([number for batch in sampler for number, _ in batch])
     with eval_mode(model), torch.inference_mode():
         for batch in track(batches, what):
             texts |= {next(numbers): text for text in task.decode(model, batch.to(device))}
     return [texts[number] for number in range(len(examples))]
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model into eval mode for a block, and restore the mode of each submodule afterwards."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -17,10 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from adapt.data.loader import Batch, BatchesByLength, Loader, collate
+from adapt.data.batches import BatchesByLength
+from adapt.data.loader import Batch, Loader, collate
 from adapt.data.manifest import Splits
 from adapt.data.replay import Replay
 from adapt.errors import InputError
+from adapt.models.batch_memory import keep_within_memory
 from adapt.models.flops import counted_flops
 from adapt.models.model import Model
 from adapt.terminal import Table
@@ -110,6 +112,9 @@ def _tuned(plain: Model, tuning: Tuning) -> Model:
 
 def cost(name: str, model: Model, setup: Setup) -> Cost:
     """Measure the cost of training a model's trainable parameters by training them for a few steps."""
+    if setup.loader.memory is not None:
+        loader = keep_within_memory(model, setup.splits.train, setup.loader, setup.context)
+        setup = replace(setup, loader=loader)
     batch, share = _middle_batch(model, setup)
     batch = batch.to(setup.device)
     replay = setup.splits.source_train if setup.replay else ()
@@ -203,7 +208,7 @@ def _middle_batch(model: Model, setup: Setup) -> tuple[Batch, float]:
     splits = setup.splits
     batches = setup.loader.training(splits.train, model.reader, splits.source_train, setup.replay)
     sampler = cast(BatchesByLength, batches.batch_sampler)
-    sizes = [max(sampler.lengths[number] for number, _ in keys) * len(keys) for keys in sampler]
+    sizes = [sampler.size([number for number, _ in keys]) for keys in sampler]
     middle = sorted(range(len(sizes)), key=lambda number: sizes[number])[len(sizes) // 2]
     return collate([batches.dataset[key] for key in list(sampler)[middle]]), sizes[middle] / sum(sizes)
 

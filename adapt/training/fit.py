@@ -28,6 +28,7 @@ from adapt.errors import InputError
 from adapt.files import is_file
 from adapt.formatting import amount
 from adapt.metrics import Metric
+from adapt.models.batch_memory import keep_within_memory
 from adapt.progress import track
 from adapt.training.checkpoints import AtomicCheckpoints, callback_state, check_weights, read_checkpoint, spent
 from adapt.training.module import AdaptationModule
@@ -214,6 +215,9 @@ class _Data(pl.LightningDataModule):
         epochs = trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None
         replayed = self.splits.source_train if self.replay else ()
         read = replace(self.splits, train=(*self.splits.train, *replayed))
+        self.loader = keep_within_memory(
+            self.module.model, (*read.train, *read.validation), self.loader, trainer.precision_plugin.forward_context
+        )
         cached = cache_prefix(
             self.module.model, read, self.loader, self.cache, epochs, self.folder,
             trainer.precision_plugin.forward_context,

@@ -13,7 +13,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from adapt.checks import check_choice, check_share
-from adapt.data.loader import Batch, BatchesByLength
+from adapt.data.batches import BatchesByLength
+from adapt.data.loader import Batch
 from adapt.errors import InputError
 from adapt.models.model import Model
 from adapt.models.task import Task

@@ -10,8 +10,9 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
+from adapt.data.batches import BatchesByLength
 from adapt.data.example import Example
-from adapt.data.loader import BatchesByLength, Loader
+from adapt.data.loader import Loader
 from adapt.errors import InputError
 from adapt.progress import track
 from adapt.training.prefix import Prefix

@@ -173,4 +173,7 @@ def _digests(examples: Sequence[Example]) -> dict[str, Any]:
 
 def loader_options(loader: Loader) -> dict[str, Any]:
     """Return the options of a loader that change the result; how many processes read ahead does not."""
-    return {name: value for name, value in vars(loader).items() if name != "workers"}
+    options = {name: value for name, value in vars(loader).items() if name != "workers"}
+    if loader.memory is None:  # runs of earlier versions had no such option
+        del options["memory"]
+    return options

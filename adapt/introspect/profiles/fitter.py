@@ -57,24 +57,25 @@ class ProfilesFitter:
         self.sites, self.groups, self.folds = tuple(sites), tuple(groups), folds
         self.windows = dict(windows or {})
         self.sums: dict[str, dict[str, Tensor]] = {}
-        # Windows are long, and their sums are kept in 32 bits.
         dtype = torch.float32 if self.windows else torch.float64
         check_memory(self._bytes(), f"The profiles of {self._size()}", "Give fewer sites, groups or folds.")
         for site in self.sites:
-            cells, window = (folds, len(self.groups)), self.windows.get(site.name, 1)
+            count, window = len(self.groups), self.windows.get(site.name, 1)
+            # The variance is a difference of large numbers, which needs 64 bits.
             self.sums[site.name] = {
-                "steps": torch.zeros(cells, dtype=torch.float64),
-                "activation": torch.zeros(*cells, window, site.units, dtype=dtype),
-                "gradient": torch.zeros(*cells, window, site.units, dtype=dtype),
-                "square": torch.zeros(*cells, site.units, dtype=torch.float64),
-                "product": torch.zeros(*cells, site.units, dtype=torch.float64),
+                "steps": torch.zeros(folds, count, dtype=torch.float64),
+                "activation": torch.zeros(1, count, window, site.units, dtype=dtype),
+                "gradient": torch.zeros(1, count, window, site.units),
+                "square": torch.zeros(1, count, site.units, dtype=torch.float64),
+                "product": torch.zeros(1, count, site.units),
             }
+            if folds > 1:
+                self.sums[site.name]["fold_activation"] = torch.zeros(folds, count, window, site.units)
 
     def _bytes(self) -> int:
-        cells = self.folds * len(self.groups)
-        size = 4 if self.windows else 8
-        per_unit = sum(site.units * (2 * size * self.windows.get(site.name, 1) + 16) for site in self.sites)
-        return cells * per_unit
+        per_step = (4 if self.windows else 8) + 4 + (4 * self.folds if self.folds > 1 else 0)
+        per_unit = sum(site.units * (per_step * self.windows.get(site.name, 1) + 12) for site in self.sites)
+        return len(self.groups) * per_unit
 
     def _size(self) -> str:
         units = sum(site.units for site in self.sites)
@@ -111,9 +112,15 @@ class ProfilesFitter:
         sums["steps"].view(-1).index_add_(0, members.rows, members.counts.double())
         x, gradient = x.reshape(-1, site.units), gradient.reshape(-1, site.units)
 
+        groups = members.rows % len(self.groups)
+
         def add(name: str, values: Tensor) -> None:
+            values = members.sums(values)
             total = sums[name].view(-1, site.units)
-            total.index_add_(0, members.rows, members.sums(values).to(total.dtype))
+            total.index_add_(0, groups, values.to(total.dtype))
+            if name == "activation" and self.folds > 1:
+                parts = sums["fold_activation"].view(-1, site.units)
+                parts.index_add_(0, members.rows, values.to(parts.dtype))
 
         # One buffer serves three sums, because in a small network memory traffic takes most of the time.
         values = x * gradient
@@ -138,9 +145,12 @@ class ProfilesFitter:
         rows = folds[window] * len(self.groups) + group
         sums["steps"].view(-1).index_add_(0, rows, torch.ones_like(rows, dtype=torch.float64))
         for name, values in (("activation", x), ("gradient", gradient.abs())):
-            sums[name].flatten(0, 1).index_add_(0, rows, values[window].to(sums[name].dtype))
+            sums[name][0].index_add_(0, group, values[window].to(sums[name].dtype))
         for name, values in (("square", x.square().sum(1)), ("product", (x * gradient).sum(1))):
-            sums[name].flatten(0, 1).index_add_(0, rows, values[window].double())
+            sums[name][0].index_add_(0, group, values[window].to(sums[name].dtype))
+        if self.folds > 1:
+            parts = sums["fold_activation"].flatten(0, 1)
+            parts.index_add_(0, rows, x[window].to(parts.dtype))
 
     def all_reduce(self) -> "ProfilesFitter":
         """Add up the sums of all processes of `torch.distributed`, in place. Returns the fitter.

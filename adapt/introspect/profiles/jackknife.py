@@ -83,13 +83,16 @@ def jackknife(figure: Figure, *profiles: Profiles) -> Estimate:
             f"Error bars need examples in at least two folds; {len(filled)} of {folds} have any. Give more examples."
         )
     whole = _by_site(figure(*(each.pooled() for each in profiles)))
-    without = [_by_site(figure(*(each.without(fold) for each in profiles))) for fold in filled]
-    error = {}
-    for site, value in whole.items():
-        # A group whose only examples are in the fold left out has no figure, and so an infinite error.
-        values = torch.stack([each[site] if site in each else torch.full_like(value, torch.nan) for each in without])
-        variance = (values - values.mean(0)).square().sum(0) * (len(without) - 1) / len(without)
-        error[site] = variance.sqrt().nan_to_num(nan=math.inf)
+    mean, squares = ({site: torch.zeros_like(value) for site, value in whole.items()} for _ in range(2))
+    for count, fold in enumerate(filled, 1):  # one fold after another (Welford 1962), because figures may be large
+        without = _by_site(figure(*(each.without(fold) for each in profiles)))
+        for site in whole:
+            # A group whose only examples are in the fold left out has no figure, and so an infinite error.
+            difference = without[site] - mean[site] if site in without else torch.full_like(mean[site], torch.nan)
+            mean[site] += difference / count
+            squares[site] += difference.square() * (count - 1) / count
+    share = (len(filled) - 1) / len(filled)
+    error = {site: (own * share).sqrt().nan_to_num(nan=math.inf) for site, own in squares.items()}
     return Estimate(whole, error, len(filled) - 1)
 
 

@@ -8,11 +8,11 @@ For a group g (Krug et al. 2018 and 2021, "neuron activation profiles" and their
     GradNAP             NAP_g * R_g / max R_g, the maximum over the neurons of the layer
 
 Only sums are kept, so memory does not grow with the corpus, and the profiles of two halves add up to those of the
-whole. The name and text of an example decide its fold, and each fold has its own sums, which gives every figure an
-error bar (`adapt.introspect.profiles.jackknife`).
+whole. The name and text of an example decide its fold, and each fold has its own sum of activations, which gives every
+figure an error bar (`adapt.introspect.profiles.jackknife`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from adapt.introspect.profiles.sums import FORM, pack, pooled, read_site, without
 from adapt.introspect.profiles.tree import Tree, average_linkage
 from interventions.files import read_tensors, site_from_json, site_to_json, write_tensors
 from interventions.neurons import Scores
@@ -28,7 +29,6 @@ from interventions.sites import Site
 ALL = "all"
 FOLDS = 16
 Weights = Literal["even", "steps"]
-_SUMS = ("steps", "activation", "gradient", "square", "product")
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +41,13 @@ class Profiles:
     Profiles of aligned windows (`adapt.introspect.profiles.windows`) count windows instead of steps. `windows` then has
     the number of steps of a window at each site; it is empty for profiles of single steps.
 
-    The sums at a site, in 64 bits (for windows in 32, because they are long), are
-        steps       (folds, groups)                     the count
-        activation  (folds, groups, window, units)      of a
-        gradient    (folds, groups, window, units)      of |dy/da|
-        square      (folds, groups, units)              of a * a
-        product     (folds, groups, units)              of a * dy/da, gradient times activation
+    The sums at a site are
+        steps            (folds, groups)                   the count
+        activation       (1, groups, window, units)        of a, in 64 bits (for windows in 32, because they are long)
+        gradient         (1, groups, window, units)        of |dy/da|, in 32 bits
+        square           (1, groups, units)                of a * a, in 64 bits
+        product          (1, groups, units)                of a * dy/da, gradient times activation, in 32 bits
+        fold_activation  (folds, groups, window, units)    of a in each fold, in 32 bits; only if there are several
     with a window of 1 for single steps.
     """
 
@@ -280,14 +281,16 @@ class Profiles:
 
     def pooled(self) -> "Profiles":
         """Return the profiles with all folds added up into one: smaller, and without error bars."""
-        return self._reduced(lambda total: total.sum(0, keepdim=True))
+        sums = {site: pooled(of) for site, of in self.sums.items()}
+        return replace(self, folds=1, sums=sums)
 
     def without(self, fold: int) -> "Profiles":
-        """Return the profiles without one fold, the others added up into one."""
-        return self._reduced(lambda total: total.sum(0, keepdim=True) - total[fold : fold + 1])
+        """Return the profiles without one fold, the others added up into one.
 
-    def _reduced(self, reduce: Callable[[Tensor], Tensor]) -> "Profiles":
-        sums = {site: {name: reduce(total) for name, total in of.items()} for site, of in self.sums.items()}
+        Only activations and steps are known by fold. The variance within each group, and the means of gradients and
+        products, are those over all folds.
+        """
+        sums = {site: without(of, fold, self.windows.get(site, 1)) for site, of in self.sums.items()}
         return replace(self, folds=1, sums=sums)
 
     # Files
@@ -299,8 +302,13 @@ class Profiles:
             "groups": self.groups,
             "folds": self.folds,
             "windows": dict(self.windows),
+            "form": FORM,
         }
-        tensors = {f"{n}.{name}": self.sums[site.name][name] for n, site in enumerate(self.sites) for name in _SUMS}
+        tensors = {
+            f"{n}.{name}": values
+            for n, site in enumerate(self.sites)
+            for name, values in pack(self.sums[site.name]).items()
+        }
         write_tensors(path, "profiles", {**header, **provenance}, tensors)
 
     @classmethod
@@ -308,7 +316,7 @@ class Profiles:
         """Read a file that `save` wrote. Raises FileError if the file is damaged or holds something else."""
         header, tensors = read_tensors(path, "profiles")
         sites = tuple(site_from_json(site) for site in header["sites"])
-        sums = {site.name: {name: tensors[f"{n}.{name}"] for name in _SUMS} for n, site in enumerate(sites)}
+        sums = {site.name: read_site(tensors, n, header.get("form", 1)) for n, site in enumerate(sites)}
         return cls(sites, tuple(header["groups"]), header["folds"], header["windows"], sums)
 
     def _within(self, site: Site | str, groups: Sequence[str]) -> Tensor:

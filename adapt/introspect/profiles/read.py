@@ -23,6 +23,7 @@ from adapt.introspect.profiles.fitter import Membership, ProfilesFitter, fold_of
 from adapt.introspect.profiles.groups import NONE, Grouping
 from adapt.introspect.profiles.profiles import ALL, FOLDS, Profiles
 from adapt.introspect.profiles.trace import ForwardTrace, TimeBase, time_base_of
+from adapt.models.batch_memory import keep_within_memory
 from adapt.models.inference import eval_mode
 from adapt.models.model import DecoderModel, Model
 from adapt.models.seq2seq import IGNORED, references
@@ -200,7 +201,9 @@ def batches_of(
     share = range(rank, len(examples), ranks)
     if not share:
         return
-    batches = loader_of(model, loader).evaluation([examples[number] for number in share], model.reader)
+    read = [examples[number] for number in share]
+    bounded = keep_within_memory(model, read, loader_of(model, loader), trains=False)
+    batches = bounded.evaluation(read, model.reader)
     # By position: worker processes return copies of the examples.
     sampler = cast(Iterable[list[tuple[int, float]]], batches.batch_sampler)
     numbers = [[share[number] for number, _ in batch] for batch in sampler]

@@ -63,7 +63,7 @@ def read_windows(
     lengths = {site.name: int(model.valid_lengths(site, torch.tensor([samples]))) for site in sites}
     device = next(model.parameters()).device
     fitter = ProfilesFitter(sites, group_names(groups), folds, lengths).to(device)
-    batch_size = max(1, int(loader.batch_seconds / seconds)) if model.batched else 1
+    batch_size = max(1, int(loader.bound(model.reader) / seconds)) if model.batched else 1
     with eval_mode(model):
         for numbers, batch in batches_of(model, examples, loader, "windows"):
             with torch.no_grad():

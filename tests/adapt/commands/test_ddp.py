@@ -18,7 +18,8 @@ from processes import end, start
 from tone_speech import TINY_WORDS, write_tones
 
 from adapt.data.audio import AudioReader
-from adapt.data.loader import BatchesByLength, Loader
+from adapt.data.batches import BatchesByLength
+from adapt.data.loader import Loader
 from adapt.data.manifest import read_manifest
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model

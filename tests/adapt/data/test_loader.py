@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapt.data.audio import AudioReader, read_audio
-from adapt.data.loader import BatchesByLength, Loader, collate
+from adapt.data.batches import BatchesByLength
+from adapt.data.loader import Loader, collate
 from adapt.data.manifest import Utterance
 from adapt.errors import InputError
 

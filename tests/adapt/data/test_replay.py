@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapt.data.loader import BatchesByLength
+from adapt.data.batches import BatchesByLength
 from adapt.data.replay import draw_replay, replay_count
 from adapt.errors import InputError
 

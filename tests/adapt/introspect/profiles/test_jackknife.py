@@ -85,7 +85,9 @@ def test_nothing_changed():
 
 def test_a_change_that_all_groups_share_does_not_count():
     before, after = noise(0), noise(0)
-    after.sums["layer"]["activation"] += 5 * after.sums["layer"]["steps"][..., None, None]
+    sums = after.sums["layer"]
+    sums["activation"] += 5 * sums["steps"].sum(0, keepdim=True)[..., None, None]
+    sums["fold_activation"] += 5 * sums["steps"][..., None, None].float()
     assert float(profile_change(before, after, "g").scores()["layer"].max()) < 1e-9
 
 
@@ -96,3 +98,32 @@ def test_too_few_folds_and_nothing_in_common():
         profile_change(noise(0), noise(0, groups=("g:c", "g:d")), "g")
     with pytest.raises(ValueError, match="16 and 1 folds"):
         jackknife(lambda a, b: {}, noise(0), noise(0).pooled())
+
+
+def test_leaving_a_fold_out_keeps_the_variance_and_takes_its_activations():
+    """A mean far from 0 must not disturb the variance, which is the difference of two large numbers."""
+    draw = torch.Generator().manual_seed(3)
+    x = 1000 + torch.randn(32, 20, SITE.units, generator=draw)
+    x[:, :, 0] = 1000  # a neuron that never varies
+    members = torch.ones(1, 2, 20)
+    whole, others = (ProfilesFitter([SITE], ["all", "g:a"], 4) for _ in range(2))
+    for example, own in enumerate(x):
+        for fitter in (whole, others)[: 1 if example % 4 == 2 else 2]:
+            fitter.update(SITE, fitter.membership(members, torch.tensor([example % 4])), own[None], own[None])
+    profiles = whole.fit()
+    found, wanted = profiles.without(2), others.fit().pooled()
+    assert found.steps(SITE, "g:a") == wanted.steps(SITE, "g:a") == 24 * 20
+    torch.testing.assert_close(found.mean(SITE, ["g:a"]), wanted.mean(SITE, ["g:a"]), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        found._within(SITE, ["g:a"]), profiles.pooled()._within(SITE, ["g:a"]), rtol=1e-6, atol=0
+    )
+    assert found._within(SITE, ["g:a"])[0] == 0
+    for what in ("gradient", "product"):
+        torch.testing.assert_close(found.mean(SITE, ["g:a"], what), profiles.mean(SITE, ["g:a"], what))
+
+
+def test_a_group_that_is_in_the_left_out_fold_only_has_no_mean():
+    fitter = ProfilesFitter([SITE], ["all"], 2)
+    x = torch.full((1, 3, SITE.units), 0.1)
+    fitter.update(SITE, fitter.membership(torch.ones(1, 1, 3), torch.tensor([1])), x, x)
+    assert fitter.fit().without(1).mean(SITE, ["all"]).isnan().all()
