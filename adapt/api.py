@@ -141,8 +141,8 @@ class LoadedModel(Loaded):
         Args:
             example: A recording as in `transcribe`, or a source sentence.
             text: The right transcript or translation.
-            protected: For a model's first correction: examples whose outputs corrections must leave unchanged. None: for
-                the embedded models, synthetic examples like their training data.
+            protected: For a model's first correction: examples whose outputs corrections must leave unchanged. None:
+                for the embedded models, synthetic examples like their training data.
             store: The file of the corrections; None for the model's own.
             sample_rate: The sample rate of an array, in Hz.
             force: Also keep a text that the input does not support; it then replaces only exactly this output.
@@ -173,7 +173,8 @@ class LoadedModel(Loaded):
                 examples like their training data. Only used to create a memory.
 
         Raises:
-            InputError: there are none yet, and `protected` is None for a model that is not embedded; or `store` is "off".
+            InputError: there are none yet, and `protected` is None for a model that is not embedded; or `store` is
+                "off".
         """
         path = store_path(self, "auto" if store is None else str(store))
         if path is None:

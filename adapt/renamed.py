@@ -104,6 +104,10 @@ def old_keys(command: str, options: Mapping[str, Any], conf: Path) -> str | None
     return old_names(command, [*choices, *words], conf)
 
 
+# Old defaults that are null now. They mean the same, except that null is 8 windows for Whisper.
+_NOW_NULL = {"loader.batch_seconds": 24, "title": "Before and after adapting"}
+
+
 def translate(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a saved config under their present names.
 
@@ -120,6 +124,11 @@ def translate(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, An
                     key = new
                     value = _new_value(renamed, value)
                     break
+        if key in _NOW_NULL and value == _NOW_NULL[key] and now.get(key) is None:
+            value = None
+        # Since 0.2.0, no value stands for 24 seconds, except for Whisper, whose windows were not counted before.
+        if key == "loader.batch_seconds" and value == 24 and key in now and now[key] is None:
+            value = None
         translated[key] = value
     return translated
 

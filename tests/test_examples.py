@@ -33,13 +33,16 @@ SMALL = {
 DRIVER = """
 import io, json, sys
 from adapt.cli import main
-failed = []
+failed, plain = [], sys.stdout
 for words in json.load(open(sys.argv[1])):
     if "<" in words:
         sys.stdin = open(words[words.index("<") + 1])
         words = words[: words.index("<")] + words[words.index("<") + 2 :]
     sys.argv = words
     print("==", *words, flush=True)
+    if ">" in words:
+        sys.stdout = open(words[-1], "w")
+        sys.argv = words[:-2]
     try:
         main()
     except SystemExit as error:
@@ -47,6 +50,7 @@ for words in json.load(open(sys.argv[1])):
             failed.append(words)
     except Exception as error:
         failed.append([*words, repr(error)])
+    sys.stdout = plain
 sys.exit(str(failed) if failed else 0)
 """
 
@@ -59,6 +63,7 @@ def folder(tmp_path_factory):
 
     place = tmp_path_factory.mktemp("examples")
     (place / "recordings").mkdir()
+    said = []
     for pitch, name in enumerate(("train", "validation", "test", "corrections"), start=40):
         rows = []
         for number, text in enumerate(TEXTS):
@@ -66,9 +71,18 @@ def folder(tmp_path_factory):
             path = f"recordings/{name}-{number}.wav"
             soundfile.write(place / path, speech.samples, speech.sample_rate)
             speaker = ("anna", "ben")[number % 2]
+            said.append((path, text))
             rows.append(json.dumps({"audio_filepath": path, "text": text, "speaker": speaker}))
         (place / f"{name}.jsonl").write_text("\n".join(rows) + "\n")
     shutil.copy(place / "recordings" / "test-0.wav", place / "take.wav")
+    (place / "recordings.csv").write_text("path,sentence\n" + "".join(f"{path},{text}\n" for path, text in said))
+    (place / "clips.tsv").write_text(
+        "path\tsentence\tspeaker\n" + "".join(f"{path}\t{text}\ts{n % 4}\n" for n, (path, text) in enumerate(said))
+    )
+    (place / "kaldi" / "train").mkdir(parents=True)
+    for name, column in (("wav.scp", 0), ("text", 1)):
+        lines = [f"u{n} {place / row[0] if name == 'wav.scp' else row[column]}\n" for n, row in enumerate(said)]
+        (place / "kaldi" / "train" / name).write_text("".join(lines))
     (place / "lines.txt").write_text("It is cold.\nThe sun is shining.\n")
     shutil.copy(BASE, place / "us-english.safetensors")
     (place / "models" / "base").mkdir(parents=True)

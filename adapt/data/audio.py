@@ -160,8 +160,8 @@ def _check_complete(path: Path, source: AudioSource, read: int, offset: float, d
         )
     if decoded and duration is None and there > _MORE * left + _PADDING:  # batches are made by the announced length
         raise InputError(
-            f"'{path}' holds {offset + there:.2f} s, but its header announces {source.announced:.2f} s. It may be several "
-            "files in one. Convert it to WAV or FLAC."
+            f"'{path}' holds {offset + there:.2f} s, but its header announces {source.announced:.2f} s. It may be "
+            "several files in one. Convert it to WAV or FLAC."
         )
 
 

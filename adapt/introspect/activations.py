@@ -53,7 +53,7 @@ def read_means(
     model: Model, examples: Sequence[Example], loader: Loader, sites: Sequence[Site], what: str = "means"
 ) -> dict[str, Tensor]:
     """Return the mean activations of each example over its valid steps, `(examples, units)` by site name."""
-    rows: dict[str, dict[int, Tensor]] = {site.name: {} for site in sites}
+    rows: dict[str, Tensor] = {}
     device = next(model.parameters()).device
     with eval_mode(model), torch.no_grad():
         for numbers, batch in numbered_batches(batches(model, examples, loader), what):
@@ -64,8 +64,9 @@ def read_means(
             for site in sites:
                 mask = length_mask(steps(site), acts[site].shape[1]).unsqueeze(-1)
                 means = (acts[site] * mask).sum(1) / mask.sum(1)
-                rows[site.name] |= dict(zip(numbers, means, strict=True))
-    return {name: torch.stack([means[number] for number in range(len(examples))]) for name, means in rows.items()}
+                # Copied, because small tensors that are kept between the large ones of a network fragment the memory.
+                rows.setdefault(site.name, means.new_empty(len(examples), means.shape[1]))[numbers] = means
+    return rows
 
 
 def map_batches(

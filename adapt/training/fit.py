@@ -216,7 +216,7 @@ class _Data(pl.LightningDataModule):
         replayed = self.splits.source_train if self.replay else ()
         read = replace(self.splits, train=(*self.splits.train, *replayed))
         self.loader = keep_within_memory(
-            self.module.model, (*read.train, *read.validation), self.loader, trainer.precision_plugin.forward_context
+            self.module.model, read.train, self.loader, trainer.precision_plugin.forward_context
         )
         cached = cache_prefix(
             self.module.model, read, self.loader, self.cache, epochs, self.folder,

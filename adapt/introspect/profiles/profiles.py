@@ -277,8 +277,6 @@ class Profiles:
         """Return the dendrogram of the groups in `groups_at`: average linkage of `distances`."""
         return average_linkage(self.distances(site, key, adjusted))
 
-    # Folds
-
     def pooled(self) -> "Profiles":
         """Return the profiles with all folds added up into one: smaller, and without error bars."""
         sums = {site: pooled(of) for site, of in self.sums.items()}
@@ -292,8 +290,6 @@ class Profiles:
         """
         sums = {site: without(of, fold, self.windows.get(site, 1)) for site, of in self.sums.items()}
         return replace(self, folds=1, sums=sums)
-
-    # Files
 
     def save(self, path: Path | str, **provenance: Any) -> None:
         """Write one safetensors file; `provenance` is added to its header as JSON."""

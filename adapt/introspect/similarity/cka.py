@@ -21,7 +21,7 @@ class CKA:
         if block < 4:
             raise ValueError(f"block must be at least 4 rows; got {block}.")
         self.block, self.count = block, 0
-        self._waiting: list[list[Tensor]] = []
+        self._waiting: list[Tensor] = []  # (block, units) of each layer, of which the first `_held` rows are filled
         self._held = 0
         self._sum: Tensor | None = None
 
@@ -38,12 +38,16 @@ class CKA:
                 f"Expected the same number of rows for each layer, and {len(self._waiting) or len(rows)} layers; got "
                 f"{sorted(lengths)} rows and {len(rows)} layers."
             )
-        self._waiting = self._waiting or [[] for _ in rows]
-        for held, own in zip(self._waiting, rows, strict=True):
-            held.append(own)
-        self._held += lengths.pop()
-        while self._held >= self.block:
-            self._take(self.block)
+        # Copied, because small tensors that are kept between the large ones of a network fragment the memory.
+        self._waiting = self._waiting or [own.new_empty(self.block, own.shape[1]) for own in rows]
+        length, done = lengths.pop(), 0
+        while done < length:
+            count = min(self.block - self._held, length - done)
+            for held, own in zip(self._waiting, rows, strict=True):
+                held[self._held : self._held + count] = own[done : done + count]
+            done, self._held = done + count, self._held + count
+            if self._held == self.block:
+                self._take()
 
     @torch.no_grad()
     def result(self) -> Tensor:
@@ -55,19 +59,17 @@ class CKA:
             ValueError: There were fewer than 4 rows.
         """
         if self._held >= 4:
-            self._take(self._held)
+            self._take()
         if self._sum is None:
             raise ValueError(f"CKA needs at least 4 rows; got {self._held}. Give more examples, or more steps of each.")
         own = self._sum.diagonal().clamp(min=0).sqrt()
         both = torch.outer(own, own)
         return torch.where(both > 0, self._sum / both, 0.0)
 
-    def _take(self, number: int) -> None:
-        block = [torch.cat(held) for held in self._waiting]
-        self._waiting = [[own[number:]] for own in block]
-        self._held -= number
+    def _take(self) -> None:
+        number, self._held = self._held, 0
         self.count += number
-        grams = centred_grams([own[:number] for own in block]).flatten(1)
+        grams = centred_grams([held[:number] for held in self._waiting]).flatten(1)
         # The factor of a block of n rows is 1 / (n (n - 3)), weighted by n because the last block may be smaller.
         hsic = grams @ grams.T / (number - 3)
         self._sum = hsic if self._sum is None else self._sum + hsic

@@ -218,13 +218,14 @@ def test_killed_between_the_checksum_and_the_checkpoint_the_old_one_still_counts
 
 
 def test_options_are_described_by_their_plain_values():
-    assert plain({"a": (1, True, None), "b": Loader()}) == {
+    assert plain({"a": (1, True, None), "b": Loader(batch_seconds=24.0)}) == {
         "a": [1, True, None],
         "b": {
             "type": "Loader",
             "batch_seconds": 24.0,
-            "batch_tokens": 1000,
             "batch_size": None,
+            "batch_tokens": 1000,
+            "memory": None,
             "speeds": [1.0],
             "workers": 0,
             "seed": 0,
