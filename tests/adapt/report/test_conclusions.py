@@ -82,7 +82,9 @@ def neurons(changed: int) -> NeuronComparison:
 def test_changed_neurons_are_counted_and_the_most_changed_layer_named():
     assert conclusions.about_neurons(neurons(0)) == "No neuron responds significantly differently."
     text = conclusions.about_neurons(neurons(3))
-    assert text == "3 of 20 neurons respond significantly differently. The representation of b changed most (CKA 0.900)."
+    assert (
+        text == "3 of 20 neurons respond significantly differently. The representation of b changed most (CKA 0.900)."
+    )
 
 
 def test_the_most_changed_map_is_named():
