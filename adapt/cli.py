@@ -16,7 +16,7 @@ from adapt.errors import InputError
 from adapt.option_texts import config_folder
 from adapt.renamed import old_keys, old_names
 from adapt.signals import Stopped, install, stopped_by
-from adapt.terminal import say, set_up_output
+from adapt.terminal import open_streams, say, set_up_output
 
 _FOLDER = Path(__file__).parent / "commands"
 COMMANDS = tuple(sorted(path.stem for path in _FOLDER.glob("*.py") if not path.name.startswith("_")))
@@ -37,6 +37,21 @@ Options are Hydra overrides: tuning=head, trainer.max_epochs=4, output=DIR.
 
 def main() -> None:
     """Run the command that the first argument names."""
+    open_streams()
+    try:
+        _main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _leave_pipe()
+    except OSError as error:  # standard output goes to a full disk
+        if (refusal := _refusal(error)) is None:
+            raise
+        _drop_output()
+        say(f"innertune: {refusal}.", error=True)
+        raise SystemExit(1) from None
+
+
+def _main() -> None:
     # Lightning starts further processes with the command line that is set below, with Hydra's option first.
     command, options = sys.argv[1].removeprefix("--config-name=") if len(sys.argv) > 1 else "--help", sys.argv[2:]
     if command in ("--help", "-h", "help"):
@@ -63,6 +78,16 @@ def main() -> None:
     # argv[0] stays as it is: Lightning starts further processes with it.
     sys.argv = [sys.argv[0], f"--config-name={command}", *options]
     _run(command)
+
+
+def _leave_pipe() -> NoReturn:
+    """End as other programs do whose reader, such as `head`, has what it wanted: silently, with SIGPIPE's status."""
+    _drop_output()
+    raise SystemExit(128 + 13) from None
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python's last flush would fail again
 
 
 def _help(words: list[str]) -> None:
@@ -141,6 +166,8 @@ def _run(command: str) -> None:
             raise
         except KeyboardInterrupt:
             raise SystemExit(130) from None
+        except BrokenPipeError:
+            _leave_pipe()
         except Exception as error:
             if (stop := stopped_by(error)) is not None:
                 _report(command, stop, how_to_continue())

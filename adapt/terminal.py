@@ -5,6 +5,7 @@ control characters are shown as escapes such as `\\u001b`, because a terminal wo
 """
 
 import logging
+import os
 import re
 import sys
 import traceback
@@ -40,6 +41,13 @@ def visible(text: object, lines: bool = False) -> str:
         return _SHORT.get(character) or f"\\u{ord(character):04x}"
 
     return _CONTROL.sub(escape, str(text))
+
+
+def open_streams() -> None:
+    """Open the standard streams that the caller closed (`>&-`), so that no file of ours gets their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (until the process ends)
 
 
 def say(text: object = "", *, lines: bool = False, error: bool = False) -> None:
@@ -136,12 +144,20 @@ class _Formatter(logging.Formatter):
         return visible(super().formatException(ei), lines=True)
 
 
+class _Handler(logging.StreamHandler):
+    """Lets a run go on without its messages if their reader ends, as in `innertune adapt | head`, or a disk is full."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def set_up_output(level: int) -> None:
     """Log messages of at least `level` to standard output, and escape control characters in warnings and tracebacks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Handler(sys.stdout)
     handler.setFormatter(_Formatter("%(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     plain = warnings.formatwarning
@@ -151,8 +167,14 @@ def set_up_output(level: int) -> None:
     )
 
 
+def log_lines(logger: logging.Logger, text: str) -> None:
+    """Log each line of `text`. A line break within a message of ours would be shown as an escape."""
+    for line in text.split("\n"):
+        logger.info("%s", line)
+
+
 def log_to_stderr() -> None:
     """Send log messages to standard error from now on, because standard output is for what the command returns."""
     for handler in logging.getLogger().handlers:
-        if type(handler) is logging.StreamHandler:
+        if type(handler) is _Handler:
             handler.setStream(sys.stderr)

@@ -71,7 +71,8 @@ def prepared(cfg: DictConfig, base: Loaded) -> Run:
     """Build what the config names, and check it. Raises InputError."""
     splits = build_splits(cfg.data)
     if not splits.train or not splits.test:
-        raise InputError("adapt needs examples to train on and to test on: data.train=... and data.test=...")
+        first = f" The first problem: {splits.problems[0]}" if splits.problems else ""
+        raise InputError("adapt needs examples to train on and to test on: data.train=... and data.test=..." + first)
     return prepare(
         base, splits, build(cfg.tuning), loader=build(cfg.loader), trainer=build(cfg.trainer),
         optimizer=build(cfg.optimizer), cache=build(cfg.cache), augment=build(cfg.augment), penalty=build(cfg.penalty),

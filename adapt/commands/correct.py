@@ -15,6 +15,7 @@ from adapt.corrections.reading import correction, read_corrections, read_protect
 from adapt.data.example import Example
 from adapt.errors import InputError
 from adapt.models.loaded import Loaded
+from adapt.terminal import log_lines
 from interventions.corrections.store import CorrectionStore
 
 log = logging.getLogger(__name__)
@@ -28,8 +29,7 @@ def main(cfg: DictConfig) -> None:
         raise InputError("corrections=off leaves no place to store a correction. Leave it out, or give a file.")
     examples = _examples(cfg, loaded)
     strength, site, loader = _strength(cfg), cfg.site, build(cfg.loader)
-    protected = None
-    exists = CorrectionStore.exists(path)
+    protected, exists = None, CorrectionStore.exists(path)
     if cfg.protected is not None and not exists:
         places = list(cfg.protected) if isinstance(cfg.protected, ListConfig) else [cfg.protected]
         protected = read_protected(loaded.model, places)
@@ -38,14 +38,14 @@ def main(cfg: DictConfig) -> None:
             raise InputError(f"site={site} compares layers on many corrections. Give file=FILE.jsonl, or one site.")
         names = None if site == "sweep" else [str(name) for name in site]
         sweep = choose_layer_for(loaded, examples, protected, path, names, strength, loader)
-        log.info("%s", format_sweep(sweep, loaded.model.task.example_name))
+        log_lines(log, format_sweep(sweep, loaded.model.task.example_name))
         site = sweep.chosen.site
     memory = open_or_create(loaded, protected, path, None if site is None else str(site), strength, loader)
     if not exists:
         log.info("%s stores corrections in %s, at %s.", loaded.reference, path, memory.site)
 
     def report(example: Example, outcome: Outcome) -> None:
-        log.info("%s", format_outcome(outcome, example, loaded.model.task.example_name))
+        log_lines(log, format_outcome(outcome, example, loaded.model.task.example_name))
 
     author = str(cfg.author) if cfg.author is not None else _user()
     outcomes = correct_examples(memory, examples, author, bool(cfg.force), bool(cfg.check_protected), report)

@@ -9,10 +9,11 @@ from omegaconf import DictConfig
 from adapt.build import build
 from adapt.corrections import manage
 from adapt.corrections.evaluate import evaluate_memory, format_evaluation
-from adapt.corrections.forget import forget
+from adapt.corrections.forget import forget, format_forgotten
 from adapt.corrections.paths import store_path
 from adapt.errors import InputError
 from adapt.files import user_path
+from adapt.formatting import counted
 from adapt.models.loaded import Loaded
 from adapt.report.corrections import print_corrections
 from adapt.terminal import say
@@ -41,11 +42,11 @@ def main(cfg: DictConfig) -> None:
         case "forget":
             numbers = [] if cfg.target is None else [_number(cfg)]
             forgotten = forget(loaded, path, numbers, cfg.speaker, cfg.file)
-            log.info("Forgot corrections: %s; and %d protected examples. Nothing of them is left in '%s'.",
-                     ", ".join(map(str, forgotten.numbers)) or "none", forgotten.protected, path)  # fmt: skip
+            log.info("%s", format_forgotten(forgotten, path))
         case "export":
             file = _target(cfg, "export FILE.safetensors")
-            log.info("%d corrections: %s", len(manage.export_corrections(loaded, file, path, cfg.names)), file)
+            count = len(manage.export_corrections(loaded, file, path, cfg.names))
+            log.info("Exported %s to %s", counted(count, "correction"), file)
         case "import":
             file = _target(cfg, "import FILE.safetensors")
             numbers = ", ".join(map(str, manage.import_corrections(loaded, file, path)))
@@ -55,8 +56,8 @@ def main(cfg: DictConfig) -> None:
             folder = _target(cfg, "fold FOLDER")
             count = len(manage.fold_corrections(loaded, folder, path, cfg.names))
             log.info(
-                "Folded %d corrections into the weights of the adaptation in %s. Its store has them too, and each can "
-                "still be removed there.", count, folder.absolute(),
+                "Folded %s into the weights of the adaptation in %s. Its store has them too, and each can still be "
+                "removed there.", counted(count, "correction"), folder.absolute(),
             )  # fmt: skip
         case "evaluate":
             for line in format_evaluation(evaluate_memory(manage.open_memory(loaded, path))):
@@ -79,7 +80,7 @@ def _check_options(cfg: DictConfig) -> None:
 
 def _number(cfg: DictConfig) -> int:
     if not str(cfg.target).isdecimal():
-        raise InputError(f"Give a number: innertune corrections {cfg.action} NUMBER; got {cfg.target}.")
+        raise InputError(f"Give the number of a correction; got {cfg.target}. See innertune corrections list.")
     return int(cfg.target)
 
 

@@ -16,6 +16,7 @@ from adapt.corrections.stored import Facts, check_records, protected_rows
 from adapt.data.kinds import from_row, input_exists
 from adapt.errors import InputError, as_input_errors
 from adapt.files import user_path
+from adapt.formatting import counted
 from adapt.models.loaded import Loaded
 from adapt.models.model import CTCModel
 from interventions.corrections.memory import Memory
@@ -59,6 +60,8 @@ def forget(
     Raises:
         InputError: If nothing matches, too few protected examples remain, or another process holds the store.
     """
+    if speaker is not None and not speaker.strip():
+        raise InputError("speaker is empty. Give the name.")
     store = open_store(loaded, path)
     with as_input_errors():
         records, facts = check_records(store.records(), store.path), store.facts
@@ -127,3 +130,12 @@ def _without(
             changed = memory.entry(entry.inputs * inputs, entry.values * values, entry.targets * values)
             memory.add(number, changed)
     return memory, new
+
+
+def format_forgotten(forgotten: Forgotten, path: Path) -> str:
+    """Say in a sentence or two what was deleted from the store at `path`."""
+    numbers = f" ({', '.join(map(str, forgotten.numbers))})" if forgotten.numbers else ""
+    return (
+        f"Forgot {counted(len(forgotten.numbers), 'correction')}{numbers} and "
+        f"{counted(forgotten.protected, 'protected example')}. Nothing of them is left in '{path}'."
+    )

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from adapt.errors import InputError
+
 # Sizes that recorders write when they cannot know the length in advance: none, the largest number (FFmpeg), and that of
 # sox and espeak.
 _STREAMED = (0, 0xFFFFFFFF, 0x7FFFF000, 0xFFFFFFFFFFFFFFFF, 0x7FFFFFFFFFFFFFFF)
@@ -36,7 +38,10 @@ def find_cut(path: Path) -> Extent | None:
     to be decoded. Up to 128 bytes may be missing, because some programs count their header or a padding byte too much.
     """
     with open(path, "rb") as file:
-        head = file.read(256)
+        try:
+            head = file.read(256)
+        except OSError as error:  # a disk that fails, or a special file of the system
+            raise InputError(f"'{path}' cannot be read ({error.strerror}). Copy it again, or leave it out.") from None
         size = os.fstat(file.fileno()).st_size
         if head.startswith(b"OggS"):
             return _ogg(file, size)

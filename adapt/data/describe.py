@@ -12,6 +12,7 @@ from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.text import strip_punctuation
 from adapt.errors import InputError
 from adapt.files import file_problem, resolved
+from adapt.formatting import counted
 from adapt.progress import track
 
 _SHOWN = 60  # characters, and names in a line
@@ -48,19 +49,22 @@ class DataFacts:
         """Return the facts in words, a line each."""
         count = len(self.speakers)
         speakers = ", ".join(f"{name} ({_minutes(seconds)})" for name, seconds in _largest(self.speakers))
-        unknown = f"; {self.unknown:,} utterances have no speaker" if self.unknown else ""
-        rates = ", ".join(f"{rate or 'unknown'} Hz ({number:,} files)" for rate, number in sorted(self.rates.items()))
+        unknown = f"; without a speaker: {counted(self.unknown, 'utterance')}" if self.unknown else ""
+        rates = ", ".join(
+            f"{rate or 'unknown'} Hz ({counted(number, 'file')})" for rate, number in sorted(self.rates.items())
+        )
         found = [
-            f"{self.utterances:,} utterances, {_minutes(self.seconds)}; the longest lasts {self.longest:.1f} s",
-            f"{count:,} speakers{': ' if count else ''}{speakers}{unknown}",
-            f"{len(self.characters)} characters: {_characters(self.characters)}",
+            f"{counted(self.utterances, 'utterance')}, {_minutes(self.seconds)}; "
+            f"the longest lasts {self.longest:.1f} s",
+            f"{counted(count, 'speaker')}{': ' if count else ''}{speakers}{unknown}",
+            f"{counted(len(self.characters), 'character')}: {_characters(self.characters)}",
             f"sampling rates: {rates}",
         ]
         for what, groups in (("the same audio", self.same_audio), ("the same text by one speaker", self.same_text)):
             if groups:
                 places = " and ".join(groups[0][:2])
                 found.append(
-                    f"{what}: {sum(map(len, groups)):,} utterances in {len(groups):,} groups, such as {places}"
+                    f"{what}: {sum(map(len, groups)):,} utterances in {counted(len(groups), 'group')}, such as {places}"
                 )
         return found
 

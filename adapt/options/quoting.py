@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 
 from adapt.errors import InputError
-from adapt.files import exists, user_path
+from adapt.files import exists, has_surrogate, user_path
 from adapt.options.kinds import Kind
 
 _SWEEPS = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(.*\)", re.S)
@@ -35,8 +35,11 @@ def for_hydra(key: str, value: str, kind: Kind, null: bool, multirun: bool) -> s
         multirun: Whether commas separate the values of several runs. Those of a text never do.
 
     Raises:
-        InputError: a path is empty, or several values are given for one run.
+        InputError: a path is empty, a value is not UTF-8, or several values are given for one run.
     """
+    if has_surrogate(value):  # neither tokenizers nor the files of a run can hold it
+        what = "Rename the file or folder" if kind in ("path", "paths") else "Check the encoding of your terminal"
+        raise InputError(f"{key}={value!r} is not UTF-8. {what}.")
     if kind == "hydra":
         return _hydra(key, value, multirun)
     if null and value == "null":

@@ -160,7 +160,11 @@ def _check_configuration(reading: _Reading) -> None:
 
 def _written(reading: _Reading, option: Option) -> str:
     command, words, conf = reading.command, reading.words, reading.conf
-    if _is_hydras(option.key) or (_chooses(option, words, conf) and not option.key.endswith("_target_")):
+    if _is_hydras(option.key):
+        return option.word
+    if _chooses(option, words, conf) and not option.key.endswith("_target_"):
+        if option.prefix == "~":
+            raise _left_out(command, option.key, "one of " + ", ".join(choices(option.key, conf, words.folder)))
         return option.word
     how = _known(reading, option.key)
     if how is None:
@@ -170,7 +174,7 @@ def _written(reading: _Reading, option: Option) -> str:
         raise unknown(command, lacking, option.key, conf, words.folder)
     if option.prefix == "~":
         if "." not in option.key and find(reading.composed[0], option.key)[1] is not None:
-            raise InputError(f"innertune {command} reads {option.key}, so it cannot be left out. Give a value.")
+            raise _left_out(command, option.key, "a value")
         return option.word
     value = option.value or ""
     default = find(reading.composed[0], option.key)[1]
@@ -183,6 +187,10 @@ def _written(reading: _Reading, option: Option) -> str:
         raise InputError(f"{option.key} has options of its own: {own or 'none yet'}. Give one of these.")
     written = for_hydra(option.key, value, kind, may_be_null(option.key, default), words.multirun)
     return replace(option, value=written, prefix=how).word
+
+
+def _left_out(command: str, key: str, instead: str) -> InputError:
+    return InputError(f"innertune {command} reads {key}, so it cannot be left out. Give {instead}.")
 
 
 def _check_mapping(reading: _Reading, key: str, value: str) -> None:

@@ -107,7 +107,7 @@ def test_corrections_show_every_text(author, before, text, title):
 
     record = Record(1, "2026-01-01T00:00:00+00:00", author, {"before": before, "text": text}, 1000)
     with redirect_stdout(StringIO()) as out:
-        print_corrections([record], title, Path(title))
+        print_corrections([record], title, Path("corrections.db"))
     drawn = out.getvalue()
     assert is_harmless(drawn)
     cells = [[], [], [], [], [], []]
@@ -221,3 +221,40 @@ def test_a_title_that_is_a_list_is_refused_before_any_work(innertune, tmp_path):
     with pytest.raises(InputError, match="title must be a text"):
         innertune("compare", "before=a", "after=b", "title=[x]", f"output={tmp_path / 'run'}")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_reader_that_has_enough_ends_the_command_silently(speech):
+    command = f"set -o pipefail; {sys.executable} -m adapt.cli manifest {speech['low_train']} | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 141 and json.loads(done.stdout)["text"]
+    assert "Broken" not in done.stderr and "Traceback" not in done.stderr and "Error" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("words", ["--help", "adapt --help", "show tuning"])
+def test_standard_output_on_a_full_disk_is_a_sentence(words):
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m adapt.cli {words} > /dev/full"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (1, "innertune: No space left on device.\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-"])
+def test_streams_that_are_closed(closed, speech):
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m adapt.cli manifest {speech['low_test']} {closed}"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0 and "Traceback" not in done.stderr and "12 utterances" in done.stderr
+
+
+def test_messages_that_nobody_reads_do_not_end_a_run(capsys):
+    def fail(*_):
+        raise BrokenPipeError
+
+    handler = terminal._Handler(type("Gone", (), {"write": fail, "flush": fail})())
+    handler.emit(logging.LogRecord("adapt", logging.INFO, "", 0, "epoch 1", (), None))
+    assert capsys.readouterr().err == ""

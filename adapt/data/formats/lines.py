@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
-from adapt.data.formats.rows import has_surrogate
 from adapt.errors import InputError
-from adapt.files import file_problem, shown
+from adapt.files import file_problem, has_surrogate, shown
 
 log = logging.getLogger(__name__)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapt.errors import InputError
+from adapt.files import has_surrogate
 
 _DEEPEST = 32  # levels of lists and objects: later steps write JSON, and recurse
 
@@ -58,11 +59,6 @@ def value_problem(value: Any) -> str | None:
             return None
         level = inner
     return f"the values are nested more than {_DEEPEST} levels deep. Expected plain values."
-
-
-def has_surrogate(text: str) -> bool:
-    """Return whether a text contains half of a character, which no file can hold."""
-    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _printable(text: str) -> str:

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from adapt.cli import _name_words
+from adapt.cli import _POSITIONS, _name_words
 from adapt.errors import InputError
 from interventions.corrections.search import Search
 
@@ -42,6 +42,8 @@ def run(base, innertune, capsys, caplog, tmp_path):
                 *([] if any("corrections=" in o for o in options) else [store]),
                 *options,
             )
+        # A line break within a message would be shown as an escape.
+        assert not any("\n" in record.getMessage() for record in caplog.records)
         return (capsys.readouterr().out + "\n".join(record.getMessage() for record in caplog.records)).strip()
 
     return run
@@ -104,7 +106,7 @@ def test_many_at_once_and_evaluated(run, speech, tmp_path, innertune, base):
 def test_folded_it_is_in_the_weights_and_can_still_be_taken_back(run, wrong, speech, tmp_path, innertune, capsys):
     audio, text, answer = wrong
     run("correct", f"audio={audio}", f"text='{text}'", f"protected={speech['low_validation']}", *SHORT)
-    assert "Folded 1 corrections into the weights" in run("corrections", "action=fold", f"target={tmp_path / 'folded'}")
+    assert "Folded 1 correction into the weights" in run("corrections", "action=fold", f"target={tmp_path / 'folded'}")
 
     def transcribed(*options):
         capsys.readouterr()
@@ -171,8 +173,9 @@ def test_broken_files_and_places_are_name_words(run, wrong, speech, base, tmp_pa
         (["action=export", f"target={tmp_path}"], "Choose another path"),
         (["action=export", f"target={tmp_path / 'text' / 'c.safetensors'}"], "Choose another path"),
         (["action=fold", f"target={tmp_path / 'text'}"], "Choose another path"),
-        (["action=undo"], "Give a number"),
-        (["action=undo", "target=nine"], "Give a number.*; got nine"),
+        (["action=undo"], "the number of a correction"),
+        (["action=undo", "target=nine"], "the number of a correction; got nine"),
+        (["action=forget", "speaker=''"], "speaker is empty"),
         (["action=show", "target=9"], "no correction 9. There are: 1"),
         ([f"corrections={tmp_path / 'text'}"], "cannot be used as a correction store"),
         ([f"corrections={tmp_path}"], "has no corrections"),
@@ -208,7 +211,7 @@ def test_another_models_corrections_are_refused(run, wrong, speech, wav2vec2, in
     ],
 )
 def test_words_before_the_options(words, options):
-    assert _name_words(words, ("action", "target")) == options
+    assert _name_words(words, _POSITIONS["corrections"]) == options
 
 
 def test_of_one_input_one_correction_holds_and_the_other_is_refused_by_its_number(

@@ -1,6 +1,7 @@
 """Files whose end is missing are recognised by their header, and streams of unknown length are not taken for them."""
 
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -165,3 +166,8 @@ def test_a_header_without_channels_rate_or_bits_is_refused(tmp_path, place, layo
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"m.jsonl:7: .*a\.wav"):
         read(path)
+
+
+def test_a_file_that_the_system_cannot_read_is_named():
+    with pytest.raises(InputError, match="'/proc/self/mem' cannot be read"):
+        find_cut(Path("/proc/self/mem"))

@@ -43,8 +43,8 @@ def test_facts(tmp_path):
     for word in (
         "8 utterances",
         "2 speakers",
-        "1 utterances have no speaker",
-        "16000 Hz (1 files)",
+        "without a speaker: 1 utterance",
+        "16000 Hz (1 file)",
         "the same audio: 5",
     ):
         assert word in text

@@ -158,3 +158,10 @@ def test_a_model_s_prefix_keeps_its_spaces():
 def test_interpolations_of_an_output_folder_still_work():
     output = composed("adapt", "output=runs (1)/${seed}")["output"]
     assert OmegaConf.create({"seed": 3, "output": output}).output == "runs (1)/3"
+
+
+@pytest.mark.parametrize(("kind", "advice"), [("text", "encoding of your terminal"), ("path", "Rename the file")])
+def test_what_is_not_utf_8_is_refused(kind, advice):
+    for value in ("a\udcff", "\ud83d.wav"):
+        with pytest.raises(InputError, match=f"is not UTF-8. .*{advice}"):
+            for_hydra("a", value, kind, True, False)

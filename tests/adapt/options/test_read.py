@@ -135,6 +135,11 @@ def test_what_a_function_takes_may_be_given_with_or_without_a_plus():
     assert refusal("adapt", "~seed") == "innertune adapt reads seed, so it cannot be left out. Give a value."
 
 
+@pytest.mark.parametrize("group", ["tuning", "model", "penalty", "data", "trainer"])
+def test_a_group_cannot_be_left_out(group):
+    assert f"innertune adapt reads {group}, so it cannot be left out. Give one of " in refusal("adapt", f"~{group}")
+
+
 @pytest.mark.slow
 def test_what_a_command_gives_the_trainer_itself_is_refused():
     for name in TRAINER_GIVEN:
