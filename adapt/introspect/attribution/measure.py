@@ -15,6 +15,9 @@ from adapt.introspect.reading import select_examples, select_sites
 from adapt.models.loaded import Loaded
 from adapt.progress import track
 
+# Steps of a path that are read at once, if each is a window of 30 s: the activations of all sites are kept.
+WINDOWS = 1
+
 
 def attribution(
     loaded: Loaded,
@@ -64,11 +67,12 @@ def attribution(
     ]
     if not words:
         raise InputError("The model's outputs for these examples are empty, so there is no word to explain.")
+    at_once = 8 if model.reader.window is None else WINDOWS
     explained: list[ExplainedWord] = []
     for number, example, word in track(words, "attribution"):
         carried = None
         if neurons:
-            carried = conductance(model, example, word, chosen_sites, baseline, max(1, steps // 2))
-        attributed = attribute(model, example, word, method, baseline, steps)
+            carried = conductance(model, example, word, chosen_sites, baseline, max(1, steps // 2), at_once)
+        attributed = attribute(model, example, word, method, baseline, steps, at_once)
         explained.append(ExplainedWord(number, example.name, example.text, attributed, carried))
     return AttributionResult(method, baseline, tuple(explained))

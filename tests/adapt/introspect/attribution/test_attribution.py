@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from adapt.data.loader import Loader
-from adapt.data.manifest import read_manifest
+from adapt.data.manifest import Splits, read_manifest
 from adapt.data.pairs import read_pairs
+from adapt.data.recording import Recording
 from adapt.errors import InputError
 from adapt.introspect.attribution.attribution import attribute
 from adapt.introspect.attribution.conductance import conductance
+from adapt.introspect.attribution.measure import attribution
 from adapt.introspect.attribution.network_input import network_input, word_score
 from adapt.introspect.attribution.words import output_words, single_batch
 from adapt.models.checkpoint import load_model
@@ -143,3 +145,16 @@ def test_every_family(family, request, speech, language):
     held = conductance(model, example, word, steps=8)
     assert all(held.conductance[site].isfinite().all() for site in model.sites)
     assert any(held.conductance[site].abs().max() > 0 for site in model.sites)
+
+
+def test_few_windows_are_read_at_once(whisper, monkeypatch):
+    """Each point of a path is a window of 30 s for Whisper, and the activations of all its sites are kept."""
+    loaded = load_model(str(whisper))
+    samples = (0.1 * torch.randn(16_000, generator=torch.Generator().manual_seed(0))).numpy()
+    sizes = []
+    loaded.model.net.get_encoder().register_forward_hook(
+        lambda module, inputs, output: sizes.append(len(output.last_hidden_state))
+    )
+    examples = Splits(test=(Recording(samples, 16_000, text="ab", extra={"lang": "en"}),))
+    attribution(loaded, examples, max_words=1, steps=16)
+    assert max(sizes) == 2  # one step of a path has two points
