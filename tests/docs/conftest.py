@@ -27,6 +27,15 @@ def _speech(folder: Path) -> None:
         shutil.copy(path, recordings)
 
 
+def _table(folder: Path) -> None:
+    """A table of recordings by three speakers, with columns of other names than in a manifest."""
+    lines = ["file,transcript,speaker_id"]
+    for name, speaker in (("test-ann", "ann"), ("test-bob", "bob"), ("train-ann", "cat")):
+        utterances = read_manifest(folder / "tones" / f"{name}.jsonl")[0]
+        lines += [f"{one.audio_filepath},{one.text},{speaker}" for one in utterances]
+    (folder / "recordings.csv").write_text("\n".join(lines) + "\n")
+
+
 def _scottish_speech(folder: Path) -> None:
     """Recordings that can be corrected: `mike/`, `corrections.jsonl`, and `a.wav`, whose words are "what was said"."""
     import numpy as np
@@ -102,6 +111,7 @@ def named_files(tmp_path_factory, own_cache, language, whisper, wav2vec2, marian
 
     folder = tmp_path_factory.mktemp("named")
     _speech(folder)
+    _table(folder)
     _scottish_speech(folder)
     _pairs(folder, language)
     _digits(folder / "fsdd")
