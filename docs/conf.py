@@ -22,7 +22,7 @@ copyright = "the innertune authors"
 version = release = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "results", "options"]
-exclude_patterns = ["_build", "_ext", "notes"]
+exclude_patterns = ["_build", "_ext"]
 nitpicky = False
 default_role = "literal"  # docstrings write code in single backquotes
 

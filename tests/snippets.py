@@ -38,7 +38,7 @@ class Block:
 def pages() -> list[Path]:
     """Return the README and all pages of the site that have commands or Python."""
     found = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    left_out = ("_build", "notes")
+    left_out = ("_build",)
     return [path for path in found if not set(path.parts) & set(left_out) and blocks(path)]
 
 

@@ -7,64 +7,26 @@
 """
 
 import re
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-CONF = Path(__file__).resolve().parent.parent.parent / "conf"
-_LINE = re.compile(r"^(?P<indent> *)(?P<key>[^\s#:][^:#]*):(?: (?P<value>[^#].*?)?)??(?:\s+# (?P<comment>.*))?$")
-_HIDDEN = ("_target_", "_partial_", "defaults", "hydra", "page")
+from adapt.option_texts import Option, command_options, config_folder, first_comment, group_options, members
+
+CONF = config_folder()
 
 
-@dataclass(frozen=True)
-class Option:
-    """An option as a user writes it, its default, and its comment."""
-
-    name: str
-    default: str
-    comment: str
-
-
-def read_options(path: Path) -> tuple[str, list[Option]]:
-    """Return the first comment of a config file, and its options in order."""
-    first, options, parents = "", [], []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith("#"):
-            first = first or ("" if "@package" in line else line.lstrip("# "))
-        elif match := _LINE.match(line):
-            depth = len(match["indent"]) // 2
-            parents = [*parents[:depth], match["key"]]
-            if match["key"].startswith("_") or any(part in _HIDDEN for part in parents):
-                continue
-            value, comment = (match["value"] or "").strip(), (match["comment"] or "").strip()
-            if value or comment:
-                options.append(Option(".".join(parents), value.strip("\"'") if value else "", comment))
-    return first, options
-
-
-def read_defaults(path: Path) -> list[Option]:
-    """Return the groups that a command chooses from, with the choice that it makes by itself."""
-    found = re.findall(r"^  - (?:override )?/?(\w+): (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-    groups = [(group, choice) for group, choice in found if (CONF / group).is_dir()]
-    return [Option(group, choice, f"one of {', '.join(choices(group))}") for group, choice in groups]
-
-
-def choices(group: str) -> list[str]:
-    """Return the names of the choices of a group."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-
-
-def table(options: list[Option], prefix: str = "") -> list[str]:
+def table(options: Sequence[Option]) -> list[str]:
     """Return options as a table in Markdown."""
     if not options:
         return []
     lines = ["", "| option | default | |", "| --- | --- | --- |"]
     for option in options:
-        cells = (f"`{prefix}{option.name}`", f"`{option.default}`" if option.default else "", option.comment)
+        text = f"one of {', '.join(option.choices)}. {option.text}" if option.choices else option.text
+        cells = (f"`{option.name}`", f"`{option.default}`" if option.default else "", text)
         lines.append("| " + " | ".join(_escape(cell) for cell in cells) + " |")
     return [*lines, ""]
 
@@ -74,22 +36,16 @@ def _escape(cell: str) -> str:
 
 
 def command_page(command: str) -> str:
-    """Return what a command's config file says, in Markdown."""
-    path = CONF / f"{command}.yaml"
-    first, own = read_options(path)
-    shared = read_options(CONF / "base.yaml")[1] if re.search(r"^  - base$", path.read_text(), re.MULTILINE) else []
-    known = {option.name for option in own}
-    rest = [option for option in shared if option.name not in known]
-    return "\n".join([_escape(first), *table([*read_defaults(path), *own, *rest])])
+    """Return the options of a command, in Markdown."""
+    return "\n".join([_escape(first_comment(CONF / f"{command}.yaml")), *table(command_options(command))])
 
 
 def group_page(group: str) -> str:
-    """Return what the config files of a group say, in Markdown."""
+    """Return the choices of a group, each with its options, in Markdown."""
     lines = []
-    for name in choices(group):
-        first, options = read_options(CONF / group / f"{name}.yaml")
-        prefix = "" if group == "experiment" else f"{group}."
-        lines += [f"### `{group}={name}`", "", _escape(first), *table(options, prefix)]
+    for name, text in members(group):
+        options = [] if group == "experiment" else group_options(group, name)
+        lines += [f"### `{group}={name}`", "", _escape(text), *table(options)]
     return "\n".join(lines)
 
 
