@@ -1,5 +1,7 @@
 """A few inputs of each kind; `scripts/fuzz` tries many."""
 
+import logging
+
 import pytest
 
 from adapt.errors import InputError
@@ -7,6 +9,14 @@ from fuzzing.frame import Case, Wrong, all_kinds, attempt, fuzz
 
 COUNT = 20
 COUNTS = {"manifests": 60, "pairs": 60, "recordings": 120}  # of kinds with many formats
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    """Kinds that train lower the level of our log messages. Later tests in this process read them."""
+    level = logging.getLogger("adapt").level
+    yield
+    logging.getLogger("adapt").setLevel(level)
 
 
 @pytest.mark.slow
