@@ -225,9 +225,10 @@ def test_a_title_that_is_a_list_is_refused_before_any_work(innertune, tmp_path):
 
 @pytest.mark.slow
 def test_a_reader_that_has_enough_ends_the_command_silently(speech):
-    command = f"set -o pipefail; {sys.executable} -m adapt.cli manifest {speech['low_train']} | head -1"
+    # `true` has ended long before the command writes; `head -1` may take all of a short output.
+    command = f"set -o pipefail; {sys.executable} -m adapt.cli manifest {speech['low_train']} | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-    assert done.returncode == 141 and json.loads(done.stdout)["text"]
+    assert done.returncode == 141
     assert "Broken" not in done.stderr and "Traceback" not in done.stderr and "Error" not in done.stderr
 
 
