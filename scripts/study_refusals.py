@@ -24,6 +24,7 @@ def measure(reference: str, accent: str, count: int, seed: int) -> dict[str, Any
     from adapt.data.kinds import with_text
     from adapt.data.loader import Loader
     from adapt.models.inference import decode_examples
+    from adapt.models.locate import embedded_models
 
     loaded = load_model(reference)
     task, draw = loaded.model.task, random.Random(seed)
@@ -37,7 +38,10 @@ def measure(reference: str, accent: str, count: int, seed: int) -> dict[str, Any
     texts = [example.text for example in examples]
     refused = {"said": 0, "not said": 0}
     with tempfile.TemporaryDirectory() as folder:
-        memory = open_or_create(loaded, path=Path(folder) / "c.db")
+        protected = None  # an embedded model brings its own
+        if reference not in embedded_models():
+            protected = accents(target="en-us", train=0, validation=60, test=0, source_test=0).validation
+        memory = open_or_create(loaded, protected, Path(folder) / "c.db")
         for example in misread:
             other = draw.choice([text for text in texts if text != example.text])
             for kind, text in (("said", example.text), ("not said", other)):
