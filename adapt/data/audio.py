@@ -20,7 +20,7 @@ from adapt.data.notes import note
 from adapt.data.recording import Recording
 from adapt.data.resampling import resample, resampled_length
 from adapt.errors import InputError
-from adapt.files import file_problem
+from adapt.files import file_problem, shown
 
 # No model here reads an hour at once, which takes 0.7 GB at 48 kHz. Compressed silence can hold any length in a few
 # bytes, so the length is bounded, not the size of the file. Above 48 kHz, accordingly less is read.
@@ -205,7 +205,7 @@ def _file_seconds(path: Path, max_seconds: float) -> float:
     try:
         stat = path.stat()
     except (OSError, ValueError):
-        raise InputError(f"there is no audio file '{path}'.") from None
+        raise InputError(f"{file_problem(path, 'audio file') or f'{shown(path)} cannot be read'}.") from None
     return _measured(path, stat.st_mtime_ns, stat.st_size, max_seconds)
 
 

@@ -224,11 +224,15 @@ def test_a_title_that_is_a_list_is_refused_before_any_work(innertune, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_reader_that_has_enough_ends_the_command_silently(speech):
-    # `true` has ended long before the command writes; `head -1` may take all of a short output.
-    command = f"set -o pipefail; {sys.executable} -m adapt.cli manifest {speech['low_train']} | true"
+def test_a_reader_that_has_enough_ends_the_command_silently(speech, tmp_path):
+    # More than a pipe holds, so that the command is still writing when the reader ends.
+    rows = [json.loads(line) for line in speech["low_train"].read_text().splitlines()]
+    folder = speech["low_train"].parent
+    lines = [json.dumps({**row, "audio_filepath": str(folder / row["audio_filepath"])}) for row in rows]
+    (tmp_path / "many.jsonl").write_text("\n".join(lines * 10) + "\n")
+    command = f"set -o pipefail; {sys.executable} -m adapt.cli manifest {tmp_path / 'many.jsonl'} | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-    assert done.returncode == 141
+    assert done.returncode == 141 and json.loads(done.stdout)["text"]
     assert "Broken" not in done.stderr and "Traceback" not in done.stderr and "Error" not in done.stderr
 
 

@@ -76,7 +76,7 @@ def fuzz(kind: str, count: int, seed: int = 0, seconds: float = 20.0, gigabytes:
     Args:
         kind: The name of a module in `fuzzing.kinds`.
         count: The number of inputs.
-        seed: The same seed makes the same inputs.
+        seed: Seed for the choice of files and damage. Some files hold paths, so inputs differ a little by folder.
         seconds: An input that takes longer counts as a hang.
         gigabytes: How much more memory than before an input may take (10⁹ bytes of address space).
 

@@ -10,6 +10,7 @@ differs, for halving is exact; another number of threads or processes sums in an
 import json
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -164,14 +165,28 @@ def test_a_cached_prefix_is_shared_and_a_killed_run_stores_it_anew(base, speech,
     assert two["target"] == one["target"] and len(two["history"]) == 4
 
 
-def test_an_error_in_training_ends_both_processes_and_is_told_once(tmp_path):
+# Python runs it when a process starts: the loss of the second process becomes infinite.
+BROKEN = """
+import os
+if os.environ.get("LOCAL_RANK") == "1":
+    import torch.nn.functional as functional
+    plain = functional.ctc_loss
+    functional.ctc_loss = lambda *given, **options: plain(*given, **options) * float("inf")
+"""
+
+
+def test_an_error_in_one_process_ends_both_and_is_told_once(tmp_path, monkeypatch):
     write_tones(tmp_path, "train", 8)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "sitecustomize.py").write_text(BROKEN)
+    root = str(Path(__file__).parents[3])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "broken"), os.environ.get("PYTHONPATH", root)]))
     status, out, err = end(start(
         tmp_path, "pretrain", "trainer=ddp", *TINY_WORDS, "data=manifest", "data.train=train.jsonl", "output=run",
-        "loader.batch_seconds=2", "optimizer.lr=1e30",
+        "loader.batch_seconds=2", 
     ))  # fmt: skip
     assert status != 0
-    assert err.count("The loss became ") == 1 and err.count("\n") == 1, err
+    assert err.count("The loss became inf in epoch 1") == 1 and err.count("\n") == 1, err
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 

@@ -96,6 +96,16 @@ def test_a_damaged_config_is_named(options, innertune, tmp_path, damaged, said):
     assert (folder / "config.yaml").read_bytes() == damaged and len(list(folder.iterdir())) == 1
 
 
+def test_a_config_without_its_options_is_refused(options, innertune, tmp_path):
+    """`${nowhere}` may be a part of a text, so it is not damage by itself; the missing options are."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("seed: ${nowhere}\n")
+    with pytest.raises(InputError, match="was started with .*Resume with the same options"):
+        innertune("adapt", *options, f"output={folder}", "resume=true")
+    assert (folder / "config.yaml").read_text() == "seed: ${nowhere}\n" and len(list(folder.iterdir())) == 1
+
+
 def test_overwriting_deletes_checkpoints_through_a_link_and_starts_from_the_first_epoch(options, innertune, tmp_path):
     """A link in place of `checkpoints` used to survive, and the old run was continued under the new options."""
     (tmp_path / "disk").mkdir()
