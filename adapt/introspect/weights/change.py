@@ -17,6 +17,7 @@ from interventions.bits import changed_bits
 from interventions.sites import Site, find_sites
 
 _TINY = 1e-12
+_BLOCK = 2**20  # weights that are compared at a time
 
 
 @dataclass(frozen=True)
@@ -82,32 +83,76 @@ def weight_change(
     rows, factors = rows or {}, factors or {}
     parameters = {name for name, _ in after.named_parameters()}
     sites = {site.name: site for site in find_sites(after)}
+    sums = {name: _row_sums(old[name], new[name]) for name in new if name in parameters}
     layers = []
     for layer in after.layers:
         tensors = [name for name in new if name.rpartition(".")[0] in layer.modules]
         weights = [name for name in tensors if name in parameters]
-        flat_old = torch.cat([old[name].double().flatten() for name in weights])
-        flat_new = torch.cat([new[name].double().flatten() for name in weights])
-        relative, cosine = vector_change(flat_old, flat_new)
+        relative, cosine = _vector_change(torch.cat([sums[name] for name in weights]).sum(0))
         site = sites.get(layer.site or layer.name)
         free = {name: _trainable(new[name], rows.get(name)) for name in weights if name in trained}
         layers.append(
             LayerChange(
                 name=layer.name,
-                total=len(flat_new),
+                total=sum(new[name].numel() for name in weights),
                 trained=sum(free.values()),
-                changed=sum(int(changed_bits(old[name], new[name]).sum()) for name in weights),
-                buffers_changed=sum(int(changed_bits(old[n], new[n]).sum()) for n in tensors if n not in parameters),
+                changed=sum(_changed(old[name], new[name]) for name in weights),
+                buffers_changed=sum(_changed(old[name], new[name]) for name in tensors if name not in parameters),
                 relative=1.0 if relative is None else relative,
                 cosine=cosine,
-                neurons=_per_unit(incoming_weights(before, site, old), incoming_weights(after, site, new))
-                if site
-                else [],
+                neurons=_per_unit(_unit_sums(before, after, site, old, new, sums)) if site else [],
                 parameters=sum(factors.get(name, count) for name, count in free.items()),
             )
         )
     keys = ("total", "trained", "changed", "buffers_changed", "parameters")
     return WeightChange(layers=layers, **{key: sum(getattr(layer, key) for layer in layers) for key in keys})
+
+
+def _changed(old: Tensor, new: Tensor) -> int:
+    return int(changed_bits(old, new).sum())
+
+
+def _row_sums(old: Tensor, new: Tensor) -> Tensor:
+    """Return what the changes are computed from, for each row of a tensor, `(rows, 5)` in float64.
+
+    The columns are the squared norms of old and new, their product, the squared norm of their difference, and the
+    number of weights that are not new. Blocks of rows stay in the processor's cache, which makes this several times
+    faster than whole tensors in float64, and needs no memory for them.
+    """
+    old, new = (tensor.reshape(tensor.shape[0] if tensor.dim() else 1, -1) for tensor in (old, new))
+    sums = torch.empty(len(new), 5, dtype=torch.float64)
+    step = max(1, _BLOCK // max(1, new.shape[1]))
+    for first in range(0, len(new), step):
+        block = slice(first, first + step)
+        same = torch.equal(old[block], new[block])  # False if there is a NaN
+        a, b = old[block].double(), None if same else new[block].double()
+        sums[block, 4] = a.shape[1]
+        if b is not None:
+            unknown = a.isnan()
+            if unknown.any():
+                sums[block, 4] -= unknown.sum(1)
+                a, b = a.masked_fill(unknown, 0.0), b.masked_fill(unknown, 0.0)
+        sums[block, 0] = squares = torch.linalg.vecdot(a, a)
+        sums[block, 1] = squares if b is None else torch.linalg.vecdot(b, b)
+        sums[block, 2] = squares if b is None else torch.linalg.vecdot(a, b)
+        sums[block, 3] = 0.0 if b is None else torch.linalg.vecdot(b - a, b - a)
+    return sums
+
+
+def _unit_sums(
+    before: Model,
+    after: Model,
+    site: Site,
+    old: Mapping[str, Tensor],
+    new: Mapping[str, Tensor],
+    sums: Mapping[str, Tensor],
+) -> Tensor:
+    if site.rows:
+        # A tied weight has several names, of which `sums` has one.
+        own = [sums[name] if name in sums else _row_sums(old[name], new[name]) for name in site.rows]
+        return torch.stack(own).sum(0)
+    # A weight that is computed from other parameters (weight norm) is compared as the layer uses it.
+    return _row_sums(incoming_weights(before, site, old), incoming_weights(after, site, new))
 
 
 def _trainable(weight: Tensor, rows: int | None) -> int:
@@ -194,5 +239,15 @@ def vector_change(old: Tensor, new: Tensor) -> tuple[float | None, float]:
     return relative, float(nn.functional.cosine_similarity(old, new, dim=0))
 
 
-def _per_unit(old: Tensor, new: Tensor) -> list[float | None]:
-    return [None if value != value else value for value in relative_change(old, new).tolist()]
+def _vector_change(sums: Tensor) -> tuple[float | None, float]:
+    size, length, product, moved, _ = sums.tolist()
+    size, length, change = size**0.5, length**0.5, moved**0.5
+    relative = change / max(size, _TINY) if size or not change else None
+    if not change or not size or not length:
+        return relative, float(change == 0)
+    return relative, max(-1.0, min(1.0, product / (size * length)))
+
+
+def _per_unit(sums: Tensor) -> list[float | None]:
+    relative = sums[:, 3].sqrt() / sums[:, 0].sqrt().clamp(min=_TINY)
+    return [value if known else None for value, known in zip(relative.tolist(), (sums[:, 4] > 0).tolist(), strict=True)]
