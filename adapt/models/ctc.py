@@ -36,7 +36,10 @@ class CTC(Protocol):
 
 def ctc_loss(model: CTC, batch: Batch) -> Tensor:
     """Return the mean CTC loss of a batch in nats; each utterance's loss is divided by its number of characters."""
-    emissions = model(batch.inputs, batch.lengths)
+    return _loss(model, batch, model(batch.inputs, batch.lengths))
+
+
+def _loss(model: CTC, batch: Batch, emissions: Emissions) -> Tensor:
     targets = [model.target(example) for example in batch.examples]
     return nn.functional.ctc_loss(
         emissions.log_probs.transpose(0, 1),
@@ -54,9 +57,18 @@ def ctc_terms(model: CTC, example: Example) -> int:
 
 def ctc_decode(model: CTC, batch: Batch) -> list[str]:
     """Decode greedily: take the most likely unit at each time step, merge repeats and drop blanks."""
-    emissions = model(batch.inputs, batch.lengths)
+    return _greedy(model, model(batch.inputs, batch.lengths))
+
+
+def _greedy(model: CTC, emissions: Emissions) -> list[str]:
     best = emissions.log_probs.argmax(-1).cpu()
     return [model.decode(path[:length].tolist()) for path, length in zip(best, emissions.lengths.tolist(), strict=True)]
+
+
+def ctc_validate(model: CTC, batch: Batch) -> tuple[Tensor, list[str]]:
+    """Return what `ctc_loss` and `ctc_decode` return, from one forward pass."""
+    emissions = model(batch.inputs, batch.lengths)
+    return _loss(model, batch, emissions), _greedy(model, emissions)
 
 
 def ctc_greedy_loss(model: CTC, batch: Batch, margin: float = 0.5) -> Tensor:

@@ -20,7 +20,7 @@ from adapt.metrics import (
     translation_scores,
     translation_words,
 )
-from adapt.models.ctc import ctc_decode, ctc_loss, ctc_terms
+from adapt.models.ctc import ctc_decode, ctc_loss, ctc_terms, ctc_validate
 from adapt.models.seq2seq import seq2seq_decode, seq2seq_loss, seq2seq_terms
 
 
@@ -38,6 +38,8 @@ class Task:
         in_order: Whether a correct hypothesis has its words in the reference's order.
         example_name: What reports call one example, such as "utterance".
         terms: `terms(model, example)` returns how many terms an example has in the mean that `loss` returns.
+        validate: `validate(model, batch)` returns the loss and the hypotheses from one forward pass; None if decoding
+            takes passes of its own.
     """
 
     loss: Callable[[Any, Batch], Tensor]
@@ -49,6 +51,7 @@ class Task:
     in_order: bool
     example_name: str
     terms: Callable[[Any, Example], int]
+    validate: Callable[[Any, Batch], tuple[Tensor, list[str]]] | None = None
 
     def score(self, examples: Sequence[Example], hypotheses: Sequence[str]) -> TextScores:
         """Return the scores of hypotheses against the texts of examples, each compared in the example's language."""
@@ -76,7 +79,7 @@ def _single_spaces(text: str) -> str:
 
 
 _SPEECH = (error_rates, (WER, CER), normalise, _normalised_words, True, "utterance")
-recognition = Task(ctc_loss, ctc_decode, *_SPEECH, ctc_terms)
+recognition = Task(ctc_loss, ctc_decode, *_SPEECH, ctc_terms, ctc_validate)
 dictation = Task(seq2seq_loss, seq2seq_decode, *_SPEECH, seq2seq_terms)
 
 

@@ -135,12 +135,16 @@ class AdaptationModule(pl.LightningModule):
         return loss if weight == 1 else weight * loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        with self._replayed(batch):
-            loss = float(self.task.loss(self.model, batch))
-        with self._replayed(batch, generating=True):
-            hypotheses = self.task.decode(self.model, batch)
+        if self.task.validate is not None:
+            with self._replayed(batch):
+                loss, hypotheses = self.task.validate(self.model, batch)
+        else:
+            with self._replayed(batch):
+                loss = self.task.loss(self.model, batch)
+            with self._replayed(batch, generating=True):
+                hypotheses = self.task.decode(self.model, batch)
         references = self.task.comparable(batch.examples, [example.text for example in batch.examples])
-        self.validated.append((loss, references, self.task.comparable(batch.examples, hypotheses)))
+        self.validated.append((float(loss), references, self.task.comparable(batch.examples, hypotheses)))
 
     def _replayed(self, batch: Batch, generating: bool = False) -> AbstractContextManager:
         return nullcontext() if self.prefix is None else self.prefix.replayed(batch.stored, generating)

@@ -46,6 +46,18 @@ def batch(where=""):
     )
 
 
+@torch.no_grad()
+def test_a_validation_step_runs_the_network_once_and_measures_what_two_passes_measure():
+    module = AdaptationModule(small().eval(), recognition, adamw).eval()
+    calls = []
+    module.model.register_forward_hook(lambda *_: calls.append(1))
+    module.validation_step(batch(), 0)
+    ((loss, references, hypotheses),) = module.validated
+    assert len(calls) == 1 and references == ["ab", "b a"]
+    assert loss == float(recognition.loss(module.model, batch()))
+    assert hypotheses == recognition.comparable(batch().examples, recognition.decode(module.model, batch()))
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @given(steps=st.integers(1, 500), warmup=st.floats(0, 0.99))
 def test_the_factor_is_a_share_and_rises_then_falls(schedule, steps, warmup):
