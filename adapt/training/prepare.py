@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from adapt.checks import check_type
+from adapt.checks import check_type, is_number
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.data.replay import Replay, replay_count
@@ -25,13 +25,15 @@ from adapt.introspect.topography.cells import cells_of_model, cells_to_text
 from adapt.models.factors import merge_factors
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
+from adapt.models.recipe import Schedule
 from adapt.models.state import model_fingerprint
 from adapt.training.adapted import Adapted
 from adapt.training.alphabet import with_alphabet
 from adapt.training.checkpoints import spent
+from adapt.training.defaults import Defaults, default_rate, lacks_rate, what_trains, with_rate
 from adapt.training.dry_run import Cost, Setup, dry_run
 from adapt.training.fit import fit, watch
-from adapt.training.module import AdaptationModule, MakeOptimizer, Schedule
+from adapt.training.module import AdaptationModule, MakeOptimizer
 from adapt.training.optimizers import check_steps, checked_optimizer
 from adapt.training.prefix_cache import Cache
 from adapt.training.start import Start, loader_options, plain
@@ -68,6 +70,8 @@ class Run:
         tuned: The parameters that train, and how they were selected.
         topographic: The topographic loss, if any.
         start: What the run is started with; None in a process that only helps to train.
+        trains: What kind of parameters train, in words.
+        defaults: The options that the model's family filled in.
     """
 
     base: Loaded
@@ -87,6 +91,14 @@ class Run:
     measured_rates: Mapping[str, float] | None
     learned: dict[str, Any]
     start: Start | None
+    trains: str = ""
+    defaults: Defaults = Defaults("", "")
+
+    @property
+    def learning_rate(self) -> float | None:
+        """The highest learning rate; None if the optimizer has none that is a number."""
+        rate = _optimizer_options(self.module.make_optimizer).get("lr")
+        return rate if is_number(rate) else None
 
     def fit(self, folder: Path, logger: Any = False, started: float | None = None) -> Adapted | None:
         """Train, and return the model of the best epoch.
@@ -139,15 +151,17 @@ class Run:
         trains = sum(p.numel() for p in parameters if p.requires_grad)
         total = sum(p.numel() for p in self.unmodified.parameters())
         again = replay_count(self.replay, len(self.splits.train), len(self.splits.source_train))
+        rate, epochs = self.learning_rate, getattr(self.trainer, "keywords", {}).get("max_epochs")
         log.info(
-            "Training %s of %s weights (%.1f %%) on %d %ss%s.",
+            "Training %s of %s weights (%.1f %%) on %d %ss%s%s%s.",
             f"{trains:,}", f"{total:,}", 100 * trains / total, len(self.splits.train),
             self.module.task.example_name, f", and {again} of the source in each epoch" if again else "",
+            f", for {epochs} epochs" if epochs else "", f", at a learning rate of {rate:g}" if rate else "",
         )  # fmt: skip
         norms = updated_norms(self.module.model)
         if norms:
             log.info("Training also updates the running statistics of %d batch norms.", len(norms))
-        unfreeze, epochs = self.module.unfreeze, getattr(self.trainer, "keywords", {}).get("max_epochs")
+        unfreeze = self.module.unfreeze
         if isinstance(unfreeze, Unfreeze) and epochs is not None and unfreeze.epochs > epochs:
             log.info("All layers would train from epoch %d on, but there are only %d.", unfreeze.epochs, epochs)
 
@@ -194,8 +208,8 @@ def prepare(
     augment: nn.Module | None = None,
     penalty: MakePenalty | None = None,
     topographic: MakeTopographic | None = None,
-    schedule: Schedule = "cosine",
-    warmup: float = 0.1,
+    schedule: Schedule | None = None,
+    warmup: float | None = None,
     layer_decay: float = 1.0,
     rates: Mapping[str | int, float] | str | None = None,
     unfreeze: int | None = None,
@@ -215,13 +229,14 @@ def prepare(
         tuning: What may train; `adapt.tunings` has them.
         loader: Batches the examples.
         trainer: A function that takes the remaining options of `pytorch_lightning.Trainer` and returns one.
-        optimizer: A function that takes the parameters and returns an optimizer.
+        optimizer: A function that takes the parameters and returns an optimizer. If it is a `partial` with `lr=None`,
+            it gets the learning rate of the model's family for what trains (`adapt/models/recipe.py`).
         cache: Whether the outputs of frozen lower layers may be cached on disk while training; None for no.
         augment: Augments features `(batch, features, time)` while training.
         penalty: Makes a penalty on moving away from the base (`adapt.tuning.penalty`).
         topographic: Makes a topographic loss (`adapt.tuning.topographic`).
-        schedule: "constant", "linear" or "cosine" decay of the learning rate.
-        warmup: The share of all steps over which the learning rate rises.
+        schedule: "constant", "linear" or "cosine" decay of the learning rate; None for the family's own.
+        warmup: The share of all steps over which the learning rate rises; None for the family's own.
         layer_decay: The ratio of each layer's learning rate to that of the layer above.
         rates: Further learning-rate factors by layer or parameter, or "auto" for auto-RGN.
         unfreeze: Unfreeze one more layer after every `unfreeze` epochs, from the top down; None trains all at once.
@@ -245,7 +260,11 @@ def prepare(
         if made is not None and not callable(made):
             raise InputError(f"{name} must be a function of {functions}, or partial() of one, or None; got {made!r}.")
     device = bare_trainer(trainer).strategy.root_device
-    make_optimizer = checked_optimizer(optimizer)
+    scratch, rateless = base.reference == "new", lacks_rate(optimizer)
+    make_optimizer = checked_optimizer(with_rate(optimizer, 1e-3) if rateless else optimizer)
+    recipe = base.model.recipe
+    schedule = recipe.schedule if schedule is None else schedule
+    warmup = (recipe.scratch_warmup if scratch else recipe.warmup) if warmup is None else warmup
     texts = (example.text for example in (*splits.train, *splits.validation))
     unmodified = with_alphabet(base.model, alphabet, texts)
     skipped: list[str] = []
@@ -260,6 +279,8 @@ def prepare(
     measured = _measured_rates(model, data, resume_from) if rates == "auto" else None
     tuned = tuning(model, data)
     freeze_all_but(model, tuned.names)
+    if rateless:
+        make_optimizer = with_rate(optimizer, default_rate(model, tuned.names, scratch))
     augment = nn.Identity() if augment is None else augment
     model.set_augment(augment)
     made_penalty = None if penalty is None else penalty(model, data)
@@ -287,7 +308,7 @@ def prepare(
             start.check(Path(resume_from))
     return Run(
         base, unmodified, module, splits, skipped, tuned, grids, loader, trainer, cache or Cache("off"), replay,
-        monitor, patience, augment, measured, learned, start,
+        monitor, patience, augment, measured, learned, start, what_trains(model, tuned.names),
     )  # fmt: skip
 
 
