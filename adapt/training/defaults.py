@@ -11,6 +11,7 @@ from adapt.models.recipe import Kind, scratch_rate
 from interventions.row_modules import RowModule
 
 _HEAD_SHARE = 0.05  # an output layer with more of the weights counts as whole weights
+_ROW_SHARE = 0.5  # so do rows with more of them
 _TRAINS: dict[Kind, str] = {
     "weights": "whole weights", "rows": "chosen neurons", "factors": "added factors", "vectors": "biases or norms",
     "head": "the output layer",
@@ -77,7 +78,7 @@ def kind_of(model: Model, names: Iterable[str]) -> Kind:
             return "factors"
         owner, _, own = name.rpartition(".")
         if isinstance(model.get_submodule(owner), RowModule) and own not in ("weight", "bias"):
-            return "rows"
+            return "rows" if size <= _ROW_SHARE * total else "weights"
         return "vectors" if parameters[name].dim() < 2 else "weights"
 
     order: tuple[Kind, ...] = ("weights", "rows", "factors", "vectors")
