@@ -67,7 +67,11 @@ def kind_of(model: Model, names: Iterable[str]) -> Kind:
     names = list(names)
     parameters = dict(model.named_parameters(remove_duplicate=False))
     factors = tuple(f"{name}." for name, module in model.named_modules() if factor_method(module) is not None)
-    total = sum(parameter.numel() for parameter in model.parameters())
+    rows = {
+        f"{place}.{own}" for place, module in model.named_modules() if isinstance(module, RowModule)
+        for own, _ in module.named_parameters(recurse=False) if own not in ("weight", "bias")
+    }  # fmt: skip
+    total = sum(parameter.numel() for name, parameter in model.named_parameters() if name not in rows)
     head = next((layer.modules for layer in model.layers if layer.name == model.head), ())
     size = sum(parameters[name].numel() for name in names)
     if size <= _HEAD_SHARE * total and all(name.rpartition(".")[0] in head for name in names):
@@ -76,8 +80,7 @@ def kind_of(model: Model, names: Iterable[str]) -> Kind:
     def kind(name: str) -> Kind:
         if name.startswith(factors):
             return "factors"
-        owner, _, own = name.rpartition(".")
-        if isinstance(model.get_submodule(owner), RowModule) and own not in ("weight", "bias"):
+        if name in rows:
             return "rows" if size <= _ROW_SHARE * total else "weights"
         return "vectors" if parameters[name].dim() < 2 else "weights"
 

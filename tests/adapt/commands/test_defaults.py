@@ -12,7 +12,9 @@ from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
 from adapt.option_texts import config_folder
 
-SAID = "Defaults of Wav2Letter for biases or norms: optimizer.lr=0.003, trainer.max_epochs=10, schedule=cosine, warmup=0.1"
+SAID = (
+    "Defaults of Wav2Letter for biases or norms: optimizer.lr=0.003, trainer.max_epochs=10, schedule=cosine, warmup=0.1"
+)
 
 
 def composed(command, *words):
