@@ -7,7 +7,7 @@ from adapt.models.checkpoint import load_model
 from adapt.models.recipe import SPEECH_DECODER, WAV2LETTER, Recipe, scratch_rate
 
 RECIPES = [value for value in vars(recipe).values() if isinstance(value, Recipe)]
-# Weights of Whisper's sizes from tiny to large, and the peak rates of their pretraining (Radford et al. 2022, table 17).
+# Weights of Whisper from tiny to large, and the peak rates of their pretraining (Radford et al. 2022, table 17).
 WHISPERS = {38e6: 1.5e-3, 73e6: 1e-3, 242e6: 5e-4, 764e6: 2.5e-4, 1542e6: 1.75e-4}
 
 

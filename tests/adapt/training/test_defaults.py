@@ -1,4 +1,4 @@
-"""What nobody gives, the family fills in: the rate by what trains, epochs by the number of examples, and the log says it."""
+"""What nobody gives, the family fills in: the rate by what trains, epochs by the number of examples. The log says it."""
 
 import logging
 from dataclasses import replace
@@ -17,7 +17,6 @@ from adapt.models.inference import decode_examples
 from adapt.training.defaults import kind_of, lacks_rate
 from adapt.training.fine_tune import cpu_trainer, fine_tune
 from adapt.training.prepare import prepare
-
 
 pytestmark = pytest.mark.slow
 LOADER = Loader(batch_seconds=4)
