@@ -45,7 +45,7 @@ LAYERS = (
     ("adapt.api", "adapt.measures", "adapt.tunings"),
     ("adapt.studio", "adapt.report"),
     ("adapt.training", "adapt.evaluation"),
-    ("adapt.tuning", "adapt.comparison", "adapt.corrections"),
+    ("adapt.tuning", "adapt.comparison", "adapt.corrections", "adapt.blending"),
     ("adapt.introspect",),
     ("adapt.models",),
     ("adapt.metrics",),
