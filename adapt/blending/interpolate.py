@@ -6,8 +6,8 @@
     model = line.model_at(scores)                    # a factor per neuron
 
 Factor 0 gives the base and factor 1 the adapted model, bit for bit. Weights that the adaptation did not change keep
-their bits at any factor. Running statistics of batch norms are interpolated like weights (`adapt/blending/statistics.py`
-has the measurement).
+their bits at any factor. Running statistics of batch norms are interpolated like weights, which is better than to
+compute them again (docs/guides/blending.md has the measurement).
 """
 
 import copy
@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from adapt.blending.scaled import scaled_factors
 from adapt.checks import is_number
@@ -64,7 +64,7 @@ class Interpolation:
     def amounts(self, factor: Factor) -> dict[str, float | Tensor]:
         """Return the factor of each changed tensor: one number, or one for each row `(rows,)`.
 
-        With a factor for each neuron, the weight rows of a neuron have its factor. In a layer with one site, so have the
+        With a factor for each neuron, its weight rows have this factor. In a layer with one site, so do the
         neuron's entries in vectors of that length, such as those of a batch norm. All else has the mean of its layer.
 
         Raises:
@@ -82,7 +82,8 @@ class Interpolation:
             if names is None:
                 known = ", ".join(layer.name for layer in self.adapted.layers)
                 raise InputError(
-                    f"factor: {key!r} matches no layer and no weight. Give numbers, names or globs of layers ({known}), "
+                    f"factor: {key!r} matches no layer and no weight. Give numbers, names or globs of layers "
+                    f"({known}), "
                     "'first N', 'last N', or globs of weights such as '*.bias'."
                 )
             result |= dict.fromkeys(names, float(value))

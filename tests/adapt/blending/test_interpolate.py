@@ -135,9 +135,9 @@ def test_a_blended_lora_is_a_lora(options, by_neuron, tmp_path):
 def test_other_methods_of_peft_are_stored_whole(tmp_path):
     base = load_model("us-english")
     model = copy.deepcopy(base.model)
-    for name in add_factors(model, [find_sites(model)[3].name], "IA3", {"feedforward_modules": []}):
+    for name in add_factors(model, [find_sites(model)[3].name], "LOHA", {"r": 2}):
         with torch.no_grad():
-            model.get_parameter(name).mul_(1.5)
+            model.get_parameter(name).add_(0.1)
     merged = merge_factors(model)
     line = Interpolation(base.model, model.eval(), merged.factors)
     assert line.factors(0.5) == []
