@@ -101,6 +101,14 @@ class Interpolation:
                 found[name] = merged_weights(self.base.get_submodule(one.module), one)["weight"]
         return found
 
+    def changes(self) -> dict[str, Tensor]:
+        """Return the change of each changed tensor of floating-point numbers, by name."""
+        return {
+            name: self._new[name].detach() - self._old[name]
+            for name in self.changed
+            if self._new[name].is_floating_point()
+        }
+
     def factors(self, factor: Factor) -> list[Factors]:
         """Return the low-rank factors of the model at a factor, for `save_adaptation`."""
         amounts = self.amounts(factor)

@@ -59,6 +59,7 @@ _KINDS: dict[str, Kind] = {
     "data.test": "paths",
     "data.source_train": "paths",
     "data.source_test": "paths",
+    "data.source_validation": "paths",
     "data.*_column": "text",
     "intervention.path": "paths",
     "intervention.names": "texts",
