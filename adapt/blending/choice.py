@@ -89,8 +89,8 @@ def choose(measured: Sequence[Measured], metric: Metric, budget: Budget | None =
     alike = [number for number in kept if _lower(_difference(measured, number, least)) <= 0]
     chosen = min(alike, key=lambda number: (measured[number].point.losses["source"], number))
     return chosen, (
-        f"{described(measured[chosen].point)}: the least forgetting among the {len(kept)} of {len(options)} blends that "
-        f"keep {KEPT:.0%} of the largest gain on validation data."
+        f"{described(measured[chosen].point)}: the least forgetting among the {len(kept)} of {len(options)} blends "
+        f"that keep {KEPT:.0%} of the largest gain on validation data."
     )
 
 

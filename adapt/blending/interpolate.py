@@ -136,8 +136,8 @@ class Interpolation:
 
     def _matching(self, key: str | int) -> list[str] | None:
         """Return the changed tensors that a key names; None if it matches nothing, changed or not."""
-        if key == OUTSIDE:
-            return self.layers.get(OUTSIDE, [])
+        if key in self.layers:  # a layer's own name may read like a choice of layers
+            return self.layers[str(key)]
         try:
             chosen = choose_layers(self.adapted.layers, key)
         except ValueError:

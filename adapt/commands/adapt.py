@@ -53,13 +53,15 @@ def main(cfg: DictConfig) -> None:
         return
     trained = time.perf_counter()
     adapted.save(folder / "adaptation")
+    if adapted.unblended is not None:
+        adapted.unblended.save(folder / "unblended")
     after = decode_sets("After:", adapted.loaded.model, sets, run.loader)
     comparison = compare_hypotheses(
         base, adapted.loaded, sets, before, after, loader=run.loader, group_by=grouping(cfg.data),
         trained=adapted.trained, trained_rows=adapted.rows, trained_factors=adapted.factor_counts, causes=cfg.causes,
         compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips, title=cfg.title, history=adapted.history,
         skipped=run.skipped, config=OmegaConf.to_yaml(cfg, resolve=True), selection=adapted.selection_summary,
-        run=end_of_run(cfg, adapted.loaded.model, splits),
+        run=end_of_run(cfg, adapted.loaded.model, splits), blend=adapted.front,
     )  # fmt: skip
     comparison = replace(comparison, seconds=adapted.seconds + time.perf_counter() - trained)
     finish(
@@ -78,7 +80,8 @@ def prepared(cfg: DictConfig, base: Loaded) -> Run:
         optimizer=build(cfg.optimizer), cache=build(cfg.cache), augment=build(cfg.augment), penalty=build(cfg.penalty),
         topographic=build(cfg.topographic), schedule=cfg.schedule, warmup=cfg.warmup, layer_decay=cfg.layer_decay,
         rates=cfg.rates, unfreeze=cfg.unfreeze, replay=cfg.replay, alphabet=cfg.alphabet, monitor=cfg.monitor,
-        patience=cfg.patience, seed=cfg.seed, on_error=cfg.data.on_error, resume_from=interrupted(cfg),
+        patience=cfg.patience, blend=cfg.blend, forget=cfg.forget, seed=cfg.seed, on_error=cfg.data.on_error,
+        resume_from=interrupted(cfg),
     )  # fmt: skip
 
 
