@@ -55,7 +55,7 @@ def test_the_search_measures_both_sets_and_its_choice_is_what_it_returns(trained
     for set_name, examples in (("target", splits.validation), ("source", splits.source_validation)):
         again = load_model(str(trained.base.reference)).evaluate(list(examples), corrections="off")
         assert front.examples[set_name] == len(examples)
-        assert wer[set_name][0] == pytest.approx(again.scores["target"].values()["wer"])
+        assert wer[set_name][0] == pytest.approx(again.sets["target"]["wer"])
     assert front.point.kind != "random"
     assert found.facts == ({"blend": front.point.factor} if front.point.kind == "single" else
                            {"blend": front.point.layers}) or front.point.factor == 1  # fmt: skip
