@@ -65,65 +65,96 @@ def choose(measured: Sequence[Measured], metric: Metric, budget: Budget | None =
     Without a budget, it is the blend with the least forgetting among those that keep `KEPT` of the largest gain: their
     paired 95 % interval includes that share, and they keep it of the gain in loss, which is less noisy. With a budget,
     it is the blend with the largest gain whose forgetting is within the budget by the upper end of its paired 95 %
-    interval; the base always is.
+    interval; the base always is. A factor per layer was fitted to the same data, so it must be better than the best
+    single factor beyond its paired 95 % interval: in forgetting, or with a budget in gain.
 
     Args:
         measured: The blends; the first is the base, and the last of the single factors is the adapted model.
         metric: The main metric.
         budget: How much worse the source may become.
     """
-    options = [number for number, one in enumerate(measured) if one.point.kind != "random"]
-    if budget is not None:
-        return _within(measured, options, metric, budget)
-    full = max(number for number in options if measured[number].point.kind == "single")
+    options = [number for number, one in enumerate(measured) if one.point.kind == "single"]
+    layers = [number for number, one in enumerate(measured) if one.point.kind == "layers"]
+    if budget is None:
+        chosen, kept, reason = _keeping(measured, options)
+        allowed, what = [number for number in layers if kept is not None and _keeps(measured, number, kept)], "source"
+    else:
+        chosen, reason = _within(measured, options, metric, budget)
+        allowed, what = [number for number in layers if within_budget(measured, number, metric, budget)], "target"
+    clear = [number for number in allowed if _upper(_difference(measured, number, chosen, what)) < 0]
+    if clear:
+        chosen = min(clear, key=lambda number: measured[number].errors[what])
+        effect = "less forgetting" if what == "source" else "a larger gain"
+        reason = f"{described(measured[chosen].point)}: {effect} than any single factor, beyond the 95 % interval."
+    elif layers:
+        reason += " A factor per layer was not better beyond its 95 % interval."
+    return chosen, reason
+
+
+def _keeping(measured: Sequence[Measured], options: Sequence[int]) -> tuple[int, "_Kept | None", str]:
+    """Return the single factor with the least forgetting that keeps the gain, what is to be kept, and the reason."""
     best = min(options, key=lambda number: (measured[number].errors["target"], -number))
-    base, top = measured[0], measured[best]
-    if best == 0 or _upper(top.resamples["target"] - base.resamples["target"]) >= 0:
-        return full, (
-            "No blend reads the target better than the base by its 95 % interval, so nothing was blended: more "
-            "validation data would tell."
+    if best == 0 or _upper(_difference(measured, best, 0, "target")) >= 0:
+        return (
+            options[-1],
+            None,
+            (
+                "No blend reads the target better than the base by its 95 % interval, so nothing was blended: more "
+                "validation data would tell."
+            ),
         )
     lowest = min(measured[number].point.losses["target"] for number in options)
-    kept = [number for number in options if number == best or _keeps(measured[number], base, top, lowest)]
+    bound = _Kept(best, (1 - KEPT) * measured[0].point.losses["target"] + KEPT * lowest)
+    kept = [number for number in options if number == best or _keeps(measured, number, bound)]
     least = min(kept, key=lambda number: measured[number].errors["source"])
-    alike = [number for number in kept if _lower(_difference(measured, number, least)) <= 0]
+    alike = [number for number in kept if _lower(_difference(measured, number, least, "source")) <= 0]
     chosen = min(alike, key=lambda number: (measured[number].point.losses["source"], number))
-    return chosen, (
-        f"{described(measured[chosen].point)}: the least forgetting among the {len(kept)} of {len(options)} blends "
-        f"that keep {KEPT:.0%} of the largest gain on validation data."
+    return (
+        chosen,
+        bound,
+        (
+            f"{described(measured[chosen].point)}: the least forgetting among the {len(kept)} of {len(options)} factors "
+            f"that keep {KEPT * 100:.0f} % of the largest gain on validation data."
+        ),
     )
 
 
-def _keeps(one: Measured, base: Measured, top: Measured, lowest: float) -> bool:
-    resampled = [each.resamples["target"] for each in (one, base, top)]
-    excess = resampled[0] - (1 - KEPT) * resampled[1] - KEPT * resampled[2]
-    gain = base.point.losses["target"] - lowest
-    return _lower(excess) <= 0 and base.point.losses["target"] - one.point.losses["target"] >= KEPT * gain
+@dataclass(frozen=True)
+class _Kept:
+    """What a blend must keep: the gain of the blend number `best`, and a loss of the target of at most `loss`."""
+
+    best: int
+    loss: float
+
+
+def _keeps(measured: Sequence[Measured], number: int, kept: _Kept) -> bool:
+    one, base, best = (measured[place].resamples["target"] for place in (number, 0, kept.best))
+    excess = one - (1 - KEPT) * base - KEPT * best
+    return _lower(excess) <= 0 and measured[number].point.losses["target"] <= kept.loss
 
 
 def _within(measured: Sequence[Measured], options: Sequence[int], metric: Metric, budget: Budget) -> tuple[int, str]:
-    allowed = budget.allowed(measured[0].errors["source"], metric)
-    within = [n for n in options if n == 0 or _upper(_difference(measured, n, 0)) <= allowed]
+    within = [number for number in options if within_budget(measured, number, metric, budget)]
     chosen = min(within, key=lambda n: (measured[n].errors["target"], measured[n].point.losses["target"]))
     if chosen == 0:
         return 0, (
-            f"No blend that gains anything keeps its forgetting within {budget} by its 95 % interval, so the result "
+            f"No factor that gains anything keeps its forgetting within {budget} by its 95 % interval, so the result "
             "is the base. Give more source data for validation, or a larger budget."
         )
     return chosen, (
-        f"{described(measured[chosen].point)}: the largest gain among the {len(within) - 1} blends whose forgetting is "
-        f"within {budget} by its 95 % interval."
+        f"{described(measured[chosen].point)}: the largest gain among the {len(within) - 1} factors whose forgetting "
+        f"is within {budget} by its 95 % interval."
     )
 
 
 def within_budget(measured: Sequence[Measured], number: int, metric: Metric, budget: Budget) -> bool:
     """Return whether a blend's forgetting is within a budget by its paired 95 % interval; that of the base is."""
     allowed = budget.allowed(measured[0].errors["source"], metric)
-    return number == 0 or _upper(_difference(measured, number, 0)) <= allowed
+    return number == 0 or _upper(_difference(measured, number, 0, "source")) <= allowed
 
 
-def _difference(measured: Sequence[Measured], one: int, other: int) -> np.ndarray:
-    return measured[one].resamples["source"] - measured[other].resamples["source"]
+def _difference(measured: Sequence[Measured], one: int, other: int, what: str) -> np.ndarray:
+    return measured[one].resamples[what] - measured[other].resamples[what]
 
 
 def _upper(values: np.ndarray) -> float:

@@ -19,6 +19,7 @@ _BY_COMMAND: dict[str, dict[str, Kind]] = {
     "remove": {"from": "path", "adaptation": "path"},
     "compare": {"before": "path", "after": "path", "language": "text"},
     "sites": {"json": "path"},
+    "blend": {"models": "paths", "base": "path"},
     "choose": {"choose": "paths"},
     "export": {"fold": "paths"},
     "manifest": {"input": "path"},

@@ -8,6 +8,7 @@ from adapt.blending.choice import Budget
 from adapt.blending.front import Front
 from adapt.blending.interpolate import Factor, Interpolation, check_factor
 from adapt.blending.search import search
+from adapt.blending.source_data import part_off, stand_in
 from adapt.checks import is_number
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
@@ -17,7 +18,6 @@ from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from adapt.models.state import model_fingerprint
 from adapt.training.adapted import Adapted
-from adapt.training.source_data import part_off, stand_in
 
 log = logging.getLogger(__name__)
 

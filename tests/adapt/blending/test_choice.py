@@ -18,7 +18,7 @@ def measured(factor, target, source, kind="single", losses=None, metric=WER, spr
     losses = losses or errors
     values = {name: {metric.key: -value if metric.higher else value} for name, value in errors.items()}
     nothing = {"target": (0.0, 0.0), "source": (0.0, 0.0)}
-    one = Point(kind, factor, {}, values, nothing, nothing, losses)
+    one = Point(kind, factor, {"all": factor}, values, nothing, nothing, losses)
     return Measured(one, errors, {name: value + draw + own for name, value in errors.items()})
 
 
@@ -32,7 +32,7 @@ def test_the_least_forgetting_that_keeps_95_percent_of_the_gain():
     chosen, reason = choose(blends, WER)
     assert chosen == 2
     assert reason == (
-        "Factor 0.9: the least forgetting among the 2 of 4 blends that keep 95% of the largest gain on validation data."
+        "Factor 0.9: the least forgetting among the 2 of 4 factors that keep 95 % of the largest gain on validation data."
     )
 
 
@@ -55,6 +55,21 @@ def test_without_a_gain_nothing_is_blended():
     chosen, reason = choose(blends, WER)
     assert chosen == 2
     assert "No blend reads the target better than the base" in reason
+
+
+def test_a_factor_per_layer_must_be_better_beyond_its_interval():
+    blends = [measured(0.0, 0.40, 0.03), measured(0.9, 0.20, 0.06), measured(1.0, 0.20, 0.09)]
+    assert choose(blends, WER)[0] == 1
+    unclear = measured(0.8, 0.20, 0.059, "layers")
+    chosen, reason = choose([*blends, unclear], WER)
+    assert chosen == 1
+    assert reason.endswith("A factor per layer was not better beyond its 95 % interval.")
+    clear = measured(0.8, 0.20, 0.04, "layers")
+    assert choose([*blends, unclear, clear], WER) == (
+        4, "Factors 0.8 to 0.8 by layer (mean 0.8): less forgetting than any single factor, beyond the 95 % interval."
+    )  # fmt: skip
+    forgets_the_gain = measured(0.8, 0.30, 0.04, "layers")
+    assert choose([*blends, forgets_the_gain], WER)[0] == 1
 
 
 def test_controls_are_never_chosen():

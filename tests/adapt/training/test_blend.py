@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from adapt import InputError, fine_tune, load_model, read_splits, tunings
+from adapt.blending.source_data import part_off
 from adapt.data.loader import Loader
 from adapt.models.state import weights
 from adapt.training.blend import Blending, blended
-from adapt.training.source_data import part_off
 from interventions.bits import fingerprint
 
 
