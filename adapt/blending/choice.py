@@ -95,28 +95,22 @@ def _keeping(measured: Sequence[Measured], options: Sequence[int]) -> tuple[int,
     """Return the single factor with the least forgetting that keeps the gain, what is to be kept, and the reason."""
     best = min(options, key=lambda number: (measured[number].errors["target"], -number))
     if best == 0 or _upper(_difference(measured, best, 0, "target")) >= 0:
-        return (
-            options[-1],
-            None,
-            (
-                "No blend reads the target better than the base by its 95 % interval, so nothing was blended: more "
-                "validation data would tell."
-            ),
+        reason = (
+            "No blend reads the target better than the base by its 95 % interval, so nothing was blended: more "
+            "validation data would tell."
         )
+        return options[-1], None, reason
     lowest = min(measured[number].point.losses["target"] for number in options)
     bound = _Kept(best, (1 - KEPT) * measured[0].point.losses["target"] + KEPT * lowest)
     kept = [number for number in options if number == best or _keeps(measured, number, bound)]
     least = min(kept, key=lambda number: measured[number].errors["source"])
     alike = [number for number in kept if _lower(_difference(measured, number, least, "source")) <= 0]
     chosen = min(alike, key=lambda number: (measured[number].point.losses["source"], number))
-    return (
-        chosen,
-        bound,
-        (
-            f"{described(measured[chosen].point)}: the least forgetting among the {len(kept)} of {len(options)} factors "
-            f"that keep {KEPT * 100:.0f} % of the largest gain on validation data."
-        ),
+    reason = (
+        f"{described(measured[chosen].point)}: the least forgetting among the {len(kept)} of {len(options)} "
+        f"factors that keep {KEPT * 100:.0f} % of the largest gain on validation data."
     )
+    return chosen, bound, reason
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ def test_the_least_forgetting_that_keeps_95_percent_of_the_gain():
     chosen, reason = choose(blends, WER)
     assert chosen == 2
     assert reason == (
-        "Factor 0.9: the least forgetting among the 2 of 4 factors that keep 95 % of the largest gain on validation data."
+        "Factor 0.9: the least forgetting among the 2 of 4 factors that keep 95 % of the largest gain on validation "
+        "data."
     )
 
 

@@ -27,7 +27,7 @@ def test_adapt_blends_and_reports_the_front(run, base):
     assert json.loads(json.dumps(Comparison.load(run).blend.figures())) == front
     page = (run / "report.html").read_text()
     assert '<h2 id="blend">' in page
-    assert front["reason"] in page
+    assert front["reason"].replace(" %", "\u00a0%") in page
     adapted = load_model(str(run))
     assert adapted.header["base"]["fingerprint"] == load_model(str(base)).fingerprint
     if front["factor"] < 1:
