@@ -77,7 +77,7 @@ def fine_tune(
     own_loader = {name: own[name] for name in ("speeds", "batch_tokens") if name in own}
     options = {
         "loader": Loader(**own_loader, seed=seed), "optimizer": partial(AdamW, lr=learning_rate, weight_decay=0.0),
-        "cache": Cache(), **options,
+        "cache": Cache(), "blend": "auto", **options,
     }  # fmt: skip
     epochs = own["epochs"] if epochs is None else epochs
     return _train(base, splits, tuning, epochs, folder, resume, logger, seed, options, filled)

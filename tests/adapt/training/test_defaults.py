@@ -1,4 +1,4 @@
-"""What nobody gives, the family fills in: the rate by what trains, epochs by the number of examples. The log says it."""
+"""What nobody gives, the family fills in: the rate by what trains, epochs by the number of examples. The log says so."""
 
 import logging
 from dataclasses import replace
