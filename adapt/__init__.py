@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from adapt.api import fine_tune as fine_tune
     from adapt.api import load_model as load_model
     from adapt.api import pretrain as pretrain
+    from adapt.blended import BlendedModel as BlendedModel
+    from adapt.blended import blend as blend
     from adapt.corrections.model_memory import ModelMemory as ModelMemory
     from adapt.corrections.model_memory import corrected as corrected
     from adapt.data.describe import manifest as manifest
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "adapt.api": ("AdaptedModel", "Comparison", "LoadedModel", "compare", "fine_tune", "load_model", "pretrain"),
+    "adapt.blended": ("BlendedModel", "blend"),
     "adapt.corrections.model_memory": ("ModelMemory", "corrected"),
     "adapt.data.describe": ("manifest",),
     "adapt.data.loader": ("Loader",),
@@ -59,6 +62,7 @@ _MODULES = {
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "AdaptedModel",
+    "BlendedModel",
     "Comparison",
     "InputError",
     "LoadedModel",
@@ -68,6 +72,7 @@ __all__ = [
     "Splits",
     "Utterance",
     "accents",
+    "blend",
     "choose",
     "compare",
     "corrected",

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 # Options that may change when a killed run is resumed.
 _FREE = ("resume", "overwrite", "output", "logger", "dry_run")
+# Where these options are null, the model's family fills them in once it is loaded; only then are they compared.
+_FILLED_IN = ("optimizer.lr", "trainer.max_epochs", "schedule", "warmup", "loader.speeds", "loader.batch_tokens")
 # Tells the other training processes the first one's folder, whose name may contain the time.
 _FOLDER = "INNERTUNE_RUN"
 
@@ -268,7 +270,8 @@ def _saved(path: Path) -> dict[str, Any]:
 def _check_same_options(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     before, now = translate(before, now), _comparable(now)
     before = _comparable(before)
-    different = sorted(key for key in before | now if before.get(key) != now.get(key))
+    open_ones = {key for key in _FILLED_IN if now.get(key) is None}
+    different = sorted(key for key in (before | now).keys() - open_ones if before.get(key) != now.get(key))
     if different:
         key = different[0]
         raise InputError(

@@ -78,7 +78,10 @@ def test_help_and_show_of_the_wheel(wheel, tmp_path):
     site = install(wheel, tmp_path / "site")
     done = innertune(site, "adapt", "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "optimizer.lr=1.0e-3         the highest learning rate" in done.stdout and "Hydra" not in done.stdout
+    assert (
+        "optimizer.lr=null           the highest learning rate; null: the family's own" in done.stdout
+        and "Hydra" not in done.stdout
+    )
     done = innertune(site, "show", "intervention", cwd=tmp_path)
     assert done.stdout.startswith("ablate  ablate the neurons"), done.stderr
     done = innertune(site, "--version", cwd=tmp_path)

@@ -17,12 +17,12 @@ from adapt.report.table import print_result
 from adapt.run import close_run, command_line
 
 
-def end_of_run(cfg: DictConfig, model: Model, splits: Splits) -> RunFacts:
+def end_of_run(cfg: DictConfig, model: Model, splits: Splits, defaults: Any = "") -> RunFacts:
     """Return the facts about a run of a command that is ending now."""
     parts = {"train": splits.train, "validation": splits.validation, "target": splits.test}
     parts |= {"source": splits.source_test, "source_train": splits.source_train}
     rate = cfg.optimizer.get("lr") if "optimizer" in cfg else None
-    return run_facts(model, parts, command_line(), cfg.seed, rate)
+    return run_facts(model, parts, command_line(), cfg.seed, rate, str(defaults))
 
 
 def finish(

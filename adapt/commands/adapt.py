@@ -6,17 +6,18 @@ from dataclasses import replace
 
 from omegaconf import DictConfig, OmegaConf
 
-from adapt.build import build, build_splits, grouping
+from adapt.build import build, grouping
 from adapt.checks import check_counts
 from adapt.commands._finish import end_of_run, finish
-from adapt.commands._training import decode_sets, interrupted
+from adapt.commands._prepare import prepared
+from adapt.commands._training import decode_sets
 from adapt.comparison.compare import compare_hypotheses
 from adapt.distributed import is_first
 from adapt.errors import InputError
 from adapt.models.loaded import Loaded
 from adapt.run import check_flags, check_output, open_run
 from adapt.training.dry_run import table
-from adapt.training.prepare import Run, prepare
+from adapt.training.prepare import Run
 
 log = logging.getLogger(__name__)
 
@@ -53,33 +54,20 @@ def main(cfg: DictConfig) -> None:
         return
     trained = time.perf_counter()
     adapted.save(folder / "adaptation")
+    if adapted.unblended is not None:
+        adapted.unblended.save(folder / "unblended")
     after = decode_sets("After:", adapted.loaded.model, sets, run.loader)
     comparison = compare_hypotheses(
         base, adapted.loaded, sets, before, after, loader=run.loader, group_by=grouping(cfg.data),
         trained=adapted.trained, trained_rows=adapted.rows, trained_factors=adapted.factor_counts, causes=cfg.causes,
         compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips, title=cfg.title, history=adapted.history,
         skipped=run.skipped, config=OmegaConf.to_yaml(cfg, resolve=True), selection=adapted.selection_summary,
-        run=end_of_run(cfg, adapted.loaded.model, splits),
+        run=end_of_run(cfg, adapted.loaded.model, splits, run.defaults), blend=adapted.front,
     )  # fmt: skip
     comparison = replace(comparison, seconds=adapted.seconds + time.perf_counter() - trained)
     finish(
         folder, cfg, comparison, {**adapted.loaded.model.header(), **adapted.grids}, adapted.loaded.fingerprint, logger
     )
-
-
-def prepared(cfg: DictConfig, base: Loaded) -> Run:
-    """Build what the config names, and check it. Raises InputError."""
-    splits = build_splits(cfg.data)
-    if not splits.train or not splits.test:
-        first = f" The first problem: {splits.problems[0]}" if splits.problems else ""
-        raise InputError("adapt needs examples to train on and to test on: data.train=... and data.test=..." + first)
-    return prepare(
-        base, splits, build(cfg.tuning), loader=build(cfg.loader), trainer=build(cfg.trainer),
-        optimizer=build(cfg.optimizer), cache=build(cfg.cache), augment=build(cfg.augment), penalty=build(cfg.penalty),
-        topographic=build(cfg.topographic), schedule=cfg.schedule, warmup=cfg.warmup, layer_decay=cfg.layer_decay,
-        rates=cfg.rates, unfreeze=cfg.unfreeze, replay=cfg.replay, alphabet=cfg.alphabet, monitor=cfg.monitor,
-        patience=cfg.patience, seed=cfg.seed, on_error=cfg.data.on_error, resume_from=interrupted(cfg),
-    )  # fmt: skip
 
 
 def print_costs(run: Run) -> None:

@@ -2,12 +2,13 @@
 
 import logging
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits
+from adapt.commands._defaults import fill_in, fill_in_rate
 from adapt.commands._finish import end_of_run
 from adapt.commands._training import interrupted
 from adapt.comparison.compare import measure_or_warn
@@ -35,12 +36,15 @@ def main(cfg: DictConfig) -> None:
     base: Loaded = build(cfg.model)
     if base.reference != "new":
         raise InputError("pretrain starts from random weights. To train a model further, use `innertune adapt`.")
+    splits = build_splits(cfg.data)
+    filled = fill_in(cfg, base.model, len(splits.train), scratch=True)
     run = prepare(
-        base, build_splits(cfg.data), loader=build(cfg.loader), trainer=build(cfg.trainer),
+        base, splits, loader=build(cfg.loader), trainer=build(cfg.trainer),
         optimizer=build(cfg.optimizer), augment=build(cfg.augment), topographic=build(cfg.topographic),
         schedule=cfg.schedule, warmup=cfg.warmup, monitor=cfg.monitor, patience=cfg.patience, seed=cfg.seed,
         on_error=cfg.data.on_error, resume_from=interrupted(cfg),
     )  # fmt: skip
+    run = replace(run, defaults=fill_in_rate(cfg, run, filled))
     folder = open_run(cfg)
     logger = build(cfg.logger)(folder)
     trained = run.fit(folder, logger, started)
@@ -56,7 +60,7 @@ def main(cfg: DictConfig) -> None:
         "model": saved.header(),
         "fingerprint": model_fingerprint(saved),
         **facts,
-        **asdict(end_of_run(cfg, saved, run.splits)),
+        **asdict(end_of_run(cfg, saved, run.splits, run.defaults)),
         "results": {name: metrics[name] for name in ("target", "source", "topographic") if name in metrics},
     }
     close_run(folder, metrics, card)

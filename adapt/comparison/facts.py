@@ -29,6 +29,7 @@ class RunFacts:
         hours: The hours of speech in each split; empty for texts.
         seed: The seed; None if nothing was random.
         learning_rate: The peak learning rate; None if nothing was trained.
+        defaults: One sentence on the options that the model's family filled in; empty if there were none.
     """
 
     date: str
@@ -39,6 +40,7 @@ class RunFacts:
     hours: dict[str, float] = field(default_factory=dict)
     seed: int | None = None
     learning_rate: float | None = None
+    defaults: str = ""
 
 
 def run_facts(
@@ -47,6 +49,7 @@ def run_facts(
     command: str = "",
     seed: int | None = None,
     learning_rate: float | None = None,
+    defaults: str = "",
 ) -> RunFacts:
     """Collect the facts about a run that is ending now.
 
@@ -56,6 +59,7 @@ def run_facts(
         command: The command line.
         seed: The seed of the run.
         learning_rate: The peak learning rate.
+        defaults: What the model's family filled in.
     """
     present = {name: examples for name, examples in splits.items() if examples}
     hours = {}
@@ -71,6 +75,7 @@ def run_facts(
         hours=hours,
         seed=seed,
         learning_rate=learning_rate,
+        defaults=defaults,
     )
 
 

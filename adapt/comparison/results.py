@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from adapt.blending.front import Front
 from adapt.comparison.causes import Causes
 from adapt.comparison.facts import RunFacts
 from adapt.comparison.grids import TopographicSmoothness
@@ -26,7 +27,7 @@ from interventions.files import FileError, read_tensors, write_tensors
 
 FORMAT = 1
 _KIND = "comparison"
-_ADDED = {"set_names": {}, "run": None, "matched_pairs": {}}  # fields that version 0.1.0 did not write
+_ADDED = {"set_names": {}, "run": None, "matched_pairs": {}, "blend": None}  # fields that version 0.1.0 did not write
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Comparison:
         selection: A sentence on how the trained parameters were selected.
         set_names: What the examples of each set have in common, by set: an accent, a domain, a speaker or a file.
         matched_pairs: NIST's matched-pair test of word errors by set; empty for translations.
+        blend: The blends with the base that were measured on validation data. None if there was no search.
         run: Date, command, versions, machine, amount of data, seed and learning rate. None if not recorded.
     """
 
@@ -103,6 +105,7 @@ class Comparison:
     set_names: dict[str, str] = field(default_factory=dict)
     run: RunFacts | None = None
     matched_pairs: dict[str, MatchedPairs] = field(default_factory=dict)
+    blend: Front | None = None
 
     def save(self, path: Path | str) -> None:
         """Write the comparison to a JSON file, and its tensors to a safetensors file of the same name."""
@@ -147,6 +150,8 @@ class Comparison:
             names = ("total", "trained", "parameters", "changed", "buffers_changed")
             values["weights"] = {name: getattr(self.weights, name) for name in names}
         values |= signatures(self.metrics)
+        if self.blend is not None:
+            values["blend"] = self.blend.figures()
         if self.smoothness is not None:
             values["topographic"] = self.smoothness.as_dict()
         return values | {"seconds": self.seconds, "skipped": self.skipped, "history": self.history}

@@ -33,7 +33,7 @@ _SELECTING_OPTIONS = {
     "target_modules", "target_parameters", "exclude_modules", "modules_to_save", "layers_to_transform",
     "layers_pattern", "layer_replication", "trainable_token_indices",
 }  # fmt: skip
-_DOWN, _UP, _LENGTH = (f"{part}.{NAME}.weight" for part in ("lora_A", "lora_B", "lora_magnitude_vector"))
+DOWN, UP, LENGTH = (f"{part}.{NAME}.weight" for part in ("lora_A", "lora_B", "lora_magnitude_vector"))
 _KNOWN_OPTIONS = {"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "init_lora_weights"}
 
 
@@ -58,7 +58,7 @@ class Factors:
     @property
     def exact(self) -> bool:
         """Whether merging gives bit-identical weights on every machine."""
-        known = self.tensors.keys() <= {_DOWN, _UP, _LENGTH} and self.options.keys() <= _KNOWN_OPTIONS
+        known = self.tensors.keys() <= {DOWN, UP, LENGTH} and self.options.keys() <= _KNOWN_OPTIONS
         return self.method == "LORA" and known
 
     @property
@@ -213,7 +213,7 @@ def _lora(weight: Tensor, factors: Factors) -> Tensor:
     """
     try:
         tensors = {name: tensor.to(weight.device).double() for name, tensor in factors.tensors.items()}
-        down, up, length = tensors[_DOWN].flatten(1), tensors[_UP].flatten(1), tensors.get(_LENGTH)
+        down, up, length = tensors[DOWN].flatten(1), tensors[UP].flatten(1), tensors.get(LENGTH)
         options, rank = factors.options, len(down)
         scale = options["lora_alpha"] / (math.sqrt(rank) if options.get("use_rslora") else rank)
         rows = weight.detach().double().flatten(1).clone()

@@ -21,6 +21,7 @@ from adapt.models.cut import Cut
 from adapt.models.labels import spelled
 from adapt.models.loaded import Loaded
 from adapt.models.model import CTCModel
+from adapt.models.recipe import CTC_TRANSFORMER
 from adapt.models.spelling import Spelling
 from adapt.models.state import model_fingerprint
 from adapt.models.steps import Window, step_after, steps_after, window
@@ -56,6 +57,7 @@ class HFCTC(CTCModel):
     """
 
     task = recognition
+    recipe = CTC_TRANSFORMER
     net: Any
 
     def __init__(self, net: Any, processor: Any) -> None:

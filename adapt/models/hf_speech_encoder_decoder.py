@@ -20,6 +20,7 @@ from adapt.models.cut import Cut, decoder_cuts, stack_cuts, tokens_of
 from adapt.models.generation import FirstTokens, GenerationOptions
 from adapt.models.hf_speech_encoders import ENCODERS
 from adapt.models.model import SpeechDecoderModel
+from adapt.models.recipe import SPEECH_DECODER
 from adapt.models.seq2seq import decoder_steps, dummy_batch, shifted
 from adapt.models.steps import min_samples, step_after, steps_after
 from adapt.models.target_text import suppressed_tokens, text_tokens, unwritable_parts, unwritable_reason
@@ -50,6 +51,7 @@ class HFSpeechEncoderDecoder(SpeechDecoderModel):
     """
 
     task = dictation
+    recipe = SPEECH_DECODER
     net: Any
 
     def __init__(self, net: Any, extractor: Any, tokenizer: Any, options: GenerationOptions | None = None) -> None:

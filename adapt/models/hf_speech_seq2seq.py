@@ -20,6 +20,7 @@ from adapt.models.hf_speech_encoder_decoder import HFSpeechEncoderDecoder
 from adapt.models.hf_speech_encoders import ENCODERS
 from adapt.models.loaded import Loaded
 from adapt.models.model import SpeechDecoderModel
+from adapt.models.recipe import SPEECH_DECODER
 from adapt.models.seq2seq import decoder_steps, dummy_batch, shifted
 from adapt.models.state import model_fingerprint
 from adapt.models.steps import Window, step_after, steps_after, window
@@ -49,6 +50,7 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
     """
 
     task = dictation
+    recipe = SPEECH_DECODER
     net: Any
 
     def __init__(self, net: Any, processor: Any, options: GenerationOptions | None = None) -> None:

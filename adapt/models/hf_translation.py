@@ -19,6 +19,7 @@ from adapt.models.cut import Cut, decoder_cuts, lengths_of, stack_cuts, tokens_o
 from adapt.models.loaded import Loaded
 from adapt.models.locate import EMBEDDED, is_transformers_folder
 from adapt.models.model import DecoderModel, InputKind
+from adapt.models.recipe import SMALL_TRANSLATION, T5, TRANSLATION
 from adapt.models.seq2seq import decoder_steps, dummy_batch, shifted
 from adapt.models.state import model_fingerprint
 from adapt.models.target_text import framed_tokens, suppressed_tokens, unwritable_parts, unwritable_reason
@@ -129,6 +130,9 @@ class HFTranslation(DecoderModel):
         # Marian's sinusoids are parameters that its authors keep fixed, but that are trainable after loading.
         sinusoids = [name for name, module in self.named_modules() if "Sinusoidal" in type(module).__name__]
         self._fixed = frozenset(name for name, _ in self.named_parameters() if name.rpartition(".")[0] in sinusoids)
+        few = sum(parameter.numel() for parameter in net.parameters()) <= SMALL_TRANSLATION.size
+        is_t5 = net.config.model_type in ("t5", "mt5", "umt5")
+        self.recipe = SMALL_TRANSLATION if few else T5 if is_t5 else TRANSLATION
         self.set_translation(options or TranslationOptions())
 
     @property

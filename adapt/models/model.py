@@ -15,6 +15,7 @@ from adapt.models.ctc import Emissions
 from adapt.models.cut import Cut
 from adapt.models.generation import GenerationOptions
 from adapt.models.labels import Labels
+from adapt.models.recipe import Recipe
 from adapt.models.target_text import is_control
 from adapt.models.task import Task
 from interventions.sites import Layer, Site
@@ -26,12 +27,13 @@ class Model(nn.Module, ABC):
     """A speech recogniser or translation model that wraps a network from another library.
 
     `net` is the wrapped network; checkpoints hold its parameters and buffers. `reader` converts an example into the
-    network's input. `task` has the loss, the decoding and the metrics.
+    network's input. `task` has the loss, the decoding and the metrics. `recipe` says how to fine-tune the family.
     """
 
     net: nn.Module
     reader: Reader
     task: Task
+    recipe: Recipe
     sample_rate: int = 0  # Hz; 0 for a model that reads text
 
     @property

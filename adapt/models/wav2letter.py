@@ -23,6 +23,7 @@ from adapt.models.labels import ENGLISH, Labels
 from adapt.models.loaded import Loaded
 from adapt.models.model import CTCModel, InputKind
 from adapt.models.model_files import read_safetensors
+from adapt.models.recipe import WAV2LETTER
 from adapt.models.state import load_weights, model_fingerprint
 from adapt.models.steps import Window, step_after, steps_after, window
 from adapt.models.task import recognition
@@ -65,6 +66,7 @@ class Wav2LetterCTC(CTCModel):
     """
 
     task = recognition
+    recipe = WAV2LETTER
 
     def __init__(self, shape: Wav2LetterShape, labels: Labels) -> None:
         super().__init__()

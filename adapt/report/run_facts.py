@@ -21,6 +21,7 @@ def run_facts(comparison: Comparison) -> list[tuple[str, str]]:
         ("Data", "; ".join(_amount(comparison, name) for name in run.examples)),
         ("Seed", "" if run.seed is None else str(run.seed)),
         ("Learning rate", "" if run.learning_rate is None else f"{run.learning_rate:g}"),
+        ("Defaults", run.defaults),
         ("Versions", ", ".join(f"{name} {version}" for name, version in run.versions.items())),
         ("Machine", run.machine),
     ]

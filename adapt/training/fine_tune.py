@@ -4,8 +4,10 @@ adapted = fine_tune(load_model("us-english"), splits, tuning, epochs=2)
 adapted.save("scottish/adaptation")
 """
 
+import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -19,12 +21,13 @@ from adapt.errors import InputError
 from adapt.files import is_file, user_path
 from adapt.models.loaded import Loaded
 from adapt.training.adapted import Adapted
+from adapt.training.defaults import Defaults, lacks_rate, recipe_options
 from adapt.training.prefix_cache import Cache
 from adapt.training.prepare import prepare
 from adapt.tuning.layers import full
 from adapt.tuning.tuned import Tuning
 
-SPEEDS = (0.88, 0.94, 1.0, 1.06, 1.12)  # the factors of speed perturbation
+log = logging.getLogger(__name__)
 
 
 def fine_tune(
@@ -32,8 +35,8 @@ def fine_tune(
     splits: Splits,
     tuning: Tuning = full,
     *,
-    epochs: int = 10,
-    learning_rate: float = 1e-3,
+    epochs: int | None = None,
+    learning_rate: float | None = None,
     folder: Path | str | None = None,
     resume: bool = False,
     logger: Any = False,
@@ -46,13 +49,16 @@ def fine_tune(
         base: The model to start from (`load_model`); it is not changed.
         splits: Training and validation examples, for example from `accents()` or `read_splits(train=...)`.
         tuning: What may train; see `adapt.tunings`.
-        epochs: The number of epochs.
-        learning_rate: The highest learning rate of AdamW.
+        epochs: The number of epochs; None for what the model's family needs for so many examples
+            (`adapt/models/recipe.py`).
+        learning_rate: The highest learning rate of AdamW; None for that of the family, the size of the network and what
+            trains.
         folder: Where to keep checkpoints; None keeps them only while training.
         resume: Continue the interrupted run in `folder`.
         logger: One of Lightning's loggers, or False.
         seed: The same seed reproduces a run on the same machine.
         options: Further options of `adapt.training.prepare.prepare`; `trainer=` and `optimizer=` replace the defaults.
+            `loader`, `schedule` and `warmup` are by default those of the family.
 
     Returns:
         The trained model with its record.
@@ -62,10 +68,19 @@ def fine_tune(
     """
     from torch.optim import AdamW
 
-    check_number("learning_rate", learning_rate, 0.0)
-    make = partial(AdamW, lr=learning_rate, weight_decay=0.0)
-    options = {"loader": Loader(speeds=SPEEDS, seed=seed), "optimizer": make, "cache": Cache(), **options}
-    return _train(base, splits, tuning, epochs, folder, resume, logger, seed, options)
+    _check(base, splits, learning_rate, seed)
+    own = recipe_options(base.model, len(splits.train))
+    replaced = {"epochs": epochs, "schedule": options.get("schedule"), "warmup": options.get("warmup")}
+    replaced |= dict.fromkeys(("speeds", "batch_tokens"), options.get("loader"))
+    replaced |= {"epochs": options["trainer"]} if "trainer" in options else {}
+    filled = {name: value for name, value in own.items() if replaced[name] is None}
+    own_loader = {name: own[name] for name in ("speeds", "batch_tokens") if name in own}
+    options = {
+        "loader": Loader(**own_loader, seed=seed), "optimizer": partial(AdamW, lr=learning_rate, weight_decay=0.0),
+        "cache": Cache(), "blend": "auto", **options,
+    }  # fmt: skip
+    epochs = own["epochs"] if epochs is None else epochs
+    return _train(base, splits, tuning, epochs, folder, resume, logger, seed, options, filled)
 
 
 def pretrain(
@@ -73,7 +88,7 @@ def pretrain(
     splits: Splits,
     *,
     epochs: int = 12,
-    learning_rate: float = 2e-3,
+    learning_rate: float | None = None,
     folder: Path | str | None = None,
     resume: bool = False,
     logger: Any = False,
@@ -86,7 +101,7 @@ def pretrain(
         base: A model with random weights, such as `wav2letter_small()`.
         splits: Training and validation examples.
         epochs: The number of epochs.
-        learning_rate: The highest learning rate of Adam.
+        learning_rate: The highest learning rate of Adam; None for one that fits the size of the network.
         folder: As in `fine_tune`.
         resume: As in `fine_tune`.
         logger: As in `fine_tune`.
@@ -101,10 +116,9 @@ def pretrain(
     """
     from torch.optim import Adam
 
-    check_number("learning_rate", learning_rate, 0.0)
-    make = partial(Adam, lr=learning_rate)
-    options = {"loader": Loader(seed=seed), "optimizer": make, "warmup": 0.05, **options}
-    return _train(base, splits, full, epochs, folder, resume, logger, seed, options)
+    _check(base, splits, learning_rate, seed)
+    options = {"loader": Loader(seed=seed), "optimizer": partial(Adam, lr=learning_rate), **options}
+    return _train(base, splits, full, epochs, folder, resume, logger, seed, options, {})
 
 
 def cpu_trainer(epochs: int) -> Callable[..., Any]:
@@ -114,6 +128,14 @@ def cpu_trainer(epochs: int) -> Callable[..., Any]:
     return partial(
         pl.Trainer, accelerator="cpu", devices=1, max_epochs=epochs, gradient_clip_val=1.0, log_every_n_steps=10
     )
+
+
+def _check(base: Any, splits: Any, learning_rate: Any, seed: Any) -> None:
+    check_type("base", base, Loaded, "load_model() returns one.")
+    check_type("splits", splits, Splits, "accents(), domains() and read_splits() return one, or Splits(train=...).")
+    if learning_rate is not None:
+        check_number("learning_rate", learning_rate, 0.0)
+    check_count("seed", seed, 0, 2**32 - 1)
 
 
 def _train(
@@ -126,15 +148,13 @@ def _train(
     logger: Any,
     seed: int,
     options: dict[str, Any],
+    filled: dict[str, Any],
 ) -> Adapted:
     import pytorch_lightning as pl
 
     started = time.perf_counter()
-    check_type("base", base, Loaded, "load_model() returns one.")
-    check_type("splits", splits, Splits, "accents(), domains() and read_splits() return one, or Splits(train=...).")
     if not callable(tuning):
         raise InputError(f"tuning must be one of adapt.tunings, such as tunings.head(); got {tuning!r}.")
-    check_count("seed", seed, 0, 2**32 - 1)
     check_flag("resume", resume)
     if resume and folder is None:
         raise InputError("resume=True needs folder=, where the interrupted run is.")
@@ -152,6 +172,11 @@ def _train(
         raise InputError(f"'{place}' holds a run already. Give resume=True to continue it, or another folder.")
     options = {"trainer": cpu_trainer(epochs), "resume_from": place if interrupted else None, **options}
     run = prepare(base, splits, tuning, seed=seed, **options)
+    if lacks_rate(options["optimizer"]):
+        filled = {"learning_rate": run.learning_rate, **filled}
+    run = replace(run, defaults=Defaults(base.model.recipe.family, run.trains, filled))
+    if filled:
+        log.info("%s", run.defaults)
     with TemporaryDirectory() as passing:
         adapted = run.fit(place or Path(passing), logger, started)
     if adapted is None:

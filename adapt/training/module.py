@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -17,6 +17,7 @@ from adapt.data.batches import BatchesByLength
 from adapt.data.loader import Batch
 from adapt.errors import InputError
 from adapt.models.model import Model
+from adapt.models.recipe import Schedule
 from adapt.models.task import Task
 from adapt.training.optimizers import MakeOptimizer, parameter_groups
 from adapt.training.prefix import Prefix
@@ -24,8 +25,6 @@ from adapt.training.single_values import single_values_in_eval
 from adapt.training.windows import window_weights
 from adapt.tuning.penalty import Penalty
 from interventions.freeze import eval_frozen
-
-Schedule = Literal["constant", "linear", "cosine"]
 
 
 class AdaptationModule(pl.LightningModule):

@@ -4,14 +4,14 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import nn
 
-from adapt.checks import check_type
+from adapt.checks import check_type, is_number
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.data.replay import Replay, replay_count
@@ -25,13 +25,16 @@ from adapt.introspect.topography.cells import cells_of_model, cells_to_text
 from adapt.models.factors import merge_factors
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
+from adapt.models.recipe import Schedule
 from adapt.models.state import model_fingerprint
 from adapt.training.adapted import Adapted
 from adapt.training.alphabet import with_alphabet
+from adapt.training.blend import Blend, Blending, blended
 from adapt.training.checkpoints import spent
+from adapt.training.defaults import Defaults, default_rate, lacks_rate, what_trains, with_rate
 from adapt.training.dry_run import Cost, Setup, dry_run
 from adapt.training.fit import fit, watch
-from adapt.training.module import AdaptationModule, MakeOptimizer, Schedule
+from adapt.training.module import AdaptationModule, MakeOptimizer
 from adapt.training.optimizers import check_steps, checked_optimizer
 from adapt.training.prefix_cache import Cache
 from adapt.training.start import Start, loader_options, plain
@@ -68,6 +71,9 @@ class Run:
         tuned: The parameters that train, and how they were selected.
         topographic: The topographic loss, if any.
         start: What the run is started with; None in a process that only helps to train.
+        blending: How the result is blended with the base.
+        trains: What kind of parameters train, in words.
+        defaults: The options that the model's family filled in.
     """
 
     base: Loaded
@@ -87,6 +93,15 @@ class Run:
     measured_rates: Mapping[str, float] | None
     learned: dict[str, Any]
     start: Start | None
+    blending: Blending
+    trains: str = ""
+    defaults: Defaults = Defaults("", "")
+
+    @property
+    def learning_rate(self) -> float | None:
+        """The highest learning rate; None if the optimizer has none that is a number."""
+        rate = _optimizer_options(self.module.make_optimizer).get("lr")
+        return rate if is_number(rate) else None
 
     def fit(self, folder: Path, logger: Any = False, started: float | None = None) -> Adapted | None:
         """Train, and return the model of the best epoch.
@@ -120,7 +135,10 @@ class Run:
             self.module, self.splits, self.loader, self.trainer, checkpoints, self.monitor, self.patience, logger,
             self.replay, self.cache, started,
         )  # fmt: skip
-        return self._adapted(folder, history, earlier + time.perf_counter() - started) if is_first() else None
+        if not is_first():
+            return None
+        adapted = blended(self._adapted(folder, history), self.unmodified, self.splits, self.loader, self.blending)
+        return replace(adapted, seconds=earlier + time.perf_counter() - started)
 
     def dry_run(self) -> list[Cost]:
         """Measure what a training step costs, compared with full fine-tuning and LoRA. Nothing is trained."""
@@ -139,19 +157,21 @@ class Run:
         trains = sum(p.numel() for p in parameters if p.requires_grad)
         total = sum(p.numel() for p in self.unmodified.parameters())
         again = replay_count(self.replay, len(self.splits.train), len(self.splits.source_train))
+        rate, epochs = self.learning_rate, getattr(self.trainer, "keywords", {}).get("max_epochs")
         log.info(
-            "Training %s of %s weights (%.1f %%) on %d %ss%s.",
+            "Training %s of %s weights (%.1f %%) on %d %ss%s%s%s.",
             f"{trains:,}", f"{total:,}", 100 * trains / total, len(self.splits.train),
             self.module.task.example_name, f", and {again} of the source in each epoch" if again else "",
+            f", for {epochs} epochs" if epochs else "", f", at a learning rate of {rate:g}" if rate else "",
         )  # fmt: skip
         norms = updated_norms(self.module.model)
         if norms:
             log.info("Training also updates the running statistics of %d batch norms.", len(norms))
-        unfreeze, epochs = self.module.unfreeze, getattr(self.trainer, "keywords", {}).get("max_epochs")
+        unfreeze = self.module.unfreeze
         if isinstance(unfreeze, Unfreeze) and epochs is not None and unfreeze.epochs > epochs:
             log.info("All layers would train from epoch %d on, but there are only %d.", unfreeze.epochs, epochs)
 
-    def _adapted(self, folder: Path, history: list[dict[str, float]], seconds: float) -> Adapted:
+    def _adapted(self, folder: Path, history: list[dict[str, float]]) -> Adapted:
         model = self.module.model
         if isinstance(self.module.unfreeze, Unfreeze):
             # Layers that were not unfrozen before the end count as trained too: the run could have trained them.
@@ -178,7 +198,7 @@ class Run:
         loaded = Loaded(model, str(folder), model_fingerprint(model), header)
         return Adapted(
             self.base, loaded, trained, rows, merged.factors, merged.counts, grids, history, self.tuned.selections,
-            self.skipped, seconds,
+            self.skipped,
         )  # fmt: skip
 
 
@@ -194,8 +214,8 @@ def prepare(
     augment: nn.Module | None = None,
     penalty: MakePenalty | None = None,
     topographic: MakeTopographic | None = None,
-    schedule: Schedule = "cosine",
-    warmup: float = 0.1,
+    schedule: Schedule | None = None,
+    warmup: float | None = None,
     layer_decay: float = 1.0,
     rates: Mapping[str | int, float] | str | None = None,
     unfreeze: int | None = None,
@@ -203,6 +223,8 @@ def prepare(
     alphabet: str = "keep",
     monitor: str | None = None,
     patience: int | None = None,
+    blend: Blend = "off",
+    forget: float | str | None = None,
     seed: int = 0,
     on_error: OnError = "stop",
     resume_from: Path | None = None,
@@ -215,13 +237,14 @@ def prepare(
         tuning: What may train; `adapt.tunings` has them.
         loader: Batches the examples.
         trainer: A function that takes the remaining options of `pytorch_lightning.Trainer` and returns one.
-        optimizer: A function that takes the parameters and returns an optimizer.
+        optimizer: A function that takes the parameters and returns an optimizer. If it is a `partial` with `lr=None`,
+            it gets the learning rate of the model's family for what trains (`adapt/models/recipe.py`).
         cache: Whether the outputs of frozen lower layers may be cached on disk while training; None for no.
         augment: Augments features `(batch, features, time)` while training.
         penalty: Makes a penalty on moving away from the base (`adapt.tuning.penalty`).
         topographic: Makes a topographic loss (`adapt.tuning.topographic`).
-        schedule: "constant", "linear" or "cosine" decay of the learning rate.
-        warmup: The share of all steps over which the learning rate rises.
+        schedule: "constant", "linear" or "cosine" decay of the learning rate; None for the family's own.
+        warmup: The share of all steps over which the learning rate rises; None for the family's own.
         layer_decay: The ratio of each layer's learning rate to that of the layer above.
         rates: Further learning-rate factors by layer or parameter, or "auto" for auto-RGN.
         unfreeze: Unfreeze one more layer after every `unfreeze` epochs, from the top down; None trains all at once.
@@ -229,6 +252,9 @@ def prepare(
         alphabet: "keep", "extend", or "=" followed by characters (`with_alphabet`).
         monitor: The value that decides on the best epoch, such as "val_wer"; None for the task's first metric.
         patience: Stop after this many epochs without improvement; None never stops early.
+        blend: "auto" searches for a blend with the base on validation data, "off" keeps what was trained, and a number
+            is the factor from 0 (the base) to 1 (`adapt.training.blend`).
+        forget: How much worse the source may become in the blend: in points of the metric, or "10%" of the base's.
         seed: Seed of each epoch's random state.
         on_error: What to do about examples that cannot be used: "stop" or "skip".
         resume_from: The folder of an interrupted run, whose selections are used again.
@@ -244,8 +270,13 @@ def prepare(
                                   ("topographic", topographic, "adapt.tuning.topographic")):  # fmt: skip
         if made is not None and not callable(made):
             raise InputError(f"{name} must be a function of {functions}, or partial() of one, or None; got {made!r}.")
+    blending = Blending.of(blend, forget)
     device = bare_trainer(trainer).strategy.root_device
-    make_optimizer = checked_optimizer(optimizer)
+    scratch, rateless = base.reference == "new", lacks_rate(optimizer)
+    make_optimizer = checked_optimizer(with_rate(optimizer, 1e-3) if rateless else optimizer)
+    recipe = base.model.recipe
+    schedule = recipe.schedule if schedule is None else schedule
+    warmup = (recipe.scratch_warmup if scratch else recipe.warmup) if warmup is None else warmup
     texts = (example.text for example in (*splits.train, *splits.validation))
     unmodified = with_alphabet(base.model, alphabet, texts)
     skipped: list[str] = []
@@ -254,12 +285,15 @@ def prepare(
     if not splits.train:
         raise InputError("There is nothing to train on: give data.train=...")
     replay_count(replay, len(splits.train), len(splits.source_train))
+    blending, splits = blending.prepared(splits, replay)
     model = copy.deepcopy(unmodified)
     selections = {} if resume_from is None else load_selections(resume_from)
     data = TuningData(splits.train, splits.source_train, loader, selections)
     measured = _measured_rates(model, data, resume_from) if rates == "auto" else None
     tuned = tuning(model, data)
     freeze_all_but(model, tuned.names)
+    if rateless:
+        make_optimizer = with_rate(optimizer, default_rate(model, tuned.names, scratch))
     augment = nn.Identity() if augment is None else augment
     model.set_augment(augment)
     made_penalty = None if penalty is None else penalty(model, data)
@@ -279,7 +313,7 @@ def prepare(
             "trainer": getattr(trainer, "keywords", {}), "loader": loader_options(loader), "augment": augment,
             "optimizer": _optimizer_options(make_optimizer), "penalty": made_penalty, "topographic": grids,
             "schedule": schedule, "warmup": warmup, "layer_decay": layer_decay, "rates": rates, "unfreeze": unfreeze,
-            "replay": replay, "monitor": monitor, "patience": patience, "seed": seed,
+            "replay": replay, "monitor": monitor, "patience": patience, "blend": blend, "forget": forget, "seed": seed,
             "model": dict(model.header()), "trained": sorted(tuned.names),
         }  # fmt: skip
         start = Start.of(base, splits, options)
@@ -287,7 +321,7 @@ def prepare(
             start.check(Path(resume_from))
     return Run(
         base, unmodified, module, splits, skipped, tuned, grids, loader, trainer, cache or Cache("off"), replay,
-        monitor, patience, augment, measured, learned, start,
+        monitor, patience, augment, measured, learned, start, blending, what_trains(model, tuned.names),
     )  # fmt: skip
 
 

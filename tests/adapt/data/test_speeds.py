@@ -12,12 +12,13 @@ from adapt.data.recording import Recording
 from adapt.data.splits import check_splits
 from adapt.errors import InputError
 from adapt.models.labels import Labels
+from adapt.models.recipe import WAV2LETTER
 from adapt.models.wav2letter import Wav2LetterCTC, Wav2LetterShape
-from adapt.training.fine_tune import SPEEDS
 from adapt.training.prefix_cache import needed
 
 RATE = 16_000
 SAMPLES = RATE // 2
+SPEEDS = WAV2LETTER.speeds
 
 
 @pytest.fixture(scope="module")

@@ -93,11 +93,11 @@ def test_other_data_are_refused(loaded, splits, run, part, tmp_path):
     ("options", "said"),
     [
         ({"epochs": 2}, "trainer.max_epochs=1, not 2"),
-        ({"learning_rate": 0.1}, "optimizer.lr=0.001, not 0.1"),
+        ({"learning_rate": 0.1}, "optimizer.lr=0.003, not 0.1"),
         ({"schedule": "linear"}, "schedule=cosine, not linear"),
         ({"seed": 1}, "seed=0, not 1"),
         ({"loader": Loader(batch_seconds=5)}, "loader.batch_seconds=4, not 5"),
-        ({"tuning": partial(layers, layers="last 2")}, "trained"),
+        ({"tuning": partial(layers, layers="last 2"), "learning_rate": 0.003}, "trained"),
         ({"penalty": partial(ewc, examples=2)}, "penalty=None"),
         ({"replay": 0.2}, "replay=0.0, not 0.2"),
         ({"alphabet": "=abcdefghi "}, "model."),
