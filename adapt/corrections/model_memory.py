@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from adapt.corrections.attempt import STRENGTH, add_correction, answer, answered, unwritable
-from adapt.corrections.calibrate import calibrate_limits
+from adapt.corrections.calibrate import measure_limits
 from adapt.corrections.collect import collect_protected
 from adapt.corrections.layers import correction_layer
 from adapt.corrections.outcome import Outcome
@@ -64,7 +64,7 @@ class ModelMemory:
 
     Attributes:
         memory: the intervention that edits the model's activations. `on` applies it together with output overrides.
-        limits: the limits above which corrections of CTC models are refused.
+        limits: the limits beyond which corrections of speech models are refused.
     """
 
     def __init__(self, loaded: Loaded, store: CorrectionStore) -> None:
@@ -104,8 +104,8 @@ class ModelMemory:
             site: the layer that holds the corrections, a name or glob; None: the default of the model's family.
             strength: weight of the protected inputs in the ridge regression, in time steps; None: 300.
             loader: how to batch the protected examples; None: the defaults.
-            limits: limits above which corrections of CTC models are refused; None: calibrate them, which takes about as
-                long as ten corrections.
+            limits: limits beyond which corrections of speech models are refused; None: calibrate them, which takes
+                about as long as ten corrections.
 
         Raises:
             InputError: If the site does not exist or cannot hold corrections, or there are too few protected examples.
@@ -115,8 +115,7 @@ class ModelMemory:
         examples = answered(model, protected, loader)
         layer = correction_layer(model, site)
         statistics = collect_protected(model, layer, examples)
-        if limits is None and isinstance(model, CTCModel):
-            limits = calibrate_limits(model, statistics, strength, examples)
+        limits = limits or measure_limits(model, statistics, strength, examples)
         facts: dict[str, Any] = {
             "model": loaded.reference,
             **protected_facts(examples),
