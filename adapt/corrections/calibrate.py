@@ -13,6 +13,7 @@ from adapt.corrections.support import SupportLimits, cost_per_character, differi
 from adapt.data.example import Example
 from adapt.data.kinds import with_text
 from adapt.data.loader import collate
+from adapt.models.encoder_cache import cached_encoder
 from adapt.models.inference import eval_mode
 from adapt.models.model import CTCModel, Model, SpeechDecoderModel
 from adapt.progress import track
@@ -61,15 +62,16 @@ def calibrate_margin(model: SpeechDecoderModel, examples: Sequence[Example]) -> 
     spaced = [different[number * len(different) // count] for number in range(count)]
     if count < _FEWEST:
         return SupportLimits()
-    with eval_mode(model):
-        reads = [model.reader.read(example) for example in spaced]
-        costs = [[mean_loss(model, example, read) for read in reads] for example in track(spaced, "calibrating")]
+    with eval_mode(model), cached_encoder(model):
+        # One audio after another, because its keys and values are the same for all texts.
+        heard = [model.reader.read(example) for example in spaced]
+        costs = [[mean_loss(model, text, read) for text in spaced] for read in track(heard, "calibrating")]
     right: list[float] = []
     wrong: list[float] = []
-    for said, row in enumerate(costs):
-        for heard, cost in enumerate(row):
-            margin = fmean(row[other] for other in range(count) if other not in (said, heard)) - cost
-            (right if heard == said else wrong).append(margin)
+    for audio, row in enumerate(costs):
+        for said, cost in enumerate(row):
+            margin = fmean(costs[other][said] for other in range(count) if other not in (said, audio)) - cost
+            (right if audio == said else wrong).append(margin)
     limit = fmean(wrong) + _SHARE * (fmean(right) - fmean(wrong))
     return SupportLimits(margin=max(_LEAST, limit))
 

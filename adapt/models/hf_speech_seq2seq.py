@@ -16,6 +16,7 @@ from adapt.models import hf
 from adapt.models.checkpoint import load_model
 from adapt.models.cut import Cut, Stub, decoder_cuts, stack_cuts, tokens_of
 from adapt.models.generation import GenerationOptions
+from adapt.models.greedy import is_plainly_greedy, writes
 from adapt.models.hf_speech_encoder_decoder import HFSpeechEncoderDecoder
 from adapt.models.hf_speech_encoders import ENCODERS
 from adapt.models.loaded import Loaded
@@ -119,6 +120,16 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
             arguments["language"] = None if codes[0] is None else codes
         tokens = self.net.generate(features, **arguments)
         return self.generation_options.texts(self.processor.tokenizer, tokens, codes)
+
+    def confirmed_text(self, inputs: Tensor, lengths: Tensor, example: Utterance) -> str | None:
+        options, code = self.generation_options, self.language_for(language_of(example))
+        if (self.multilingual and code is None) or not is_plainly_greedy(self.net.generation_config, options.beams):
+            return None
+        target = torch.tensor([self.target(example)])
+        logits = self(inputs, lengths, target.to(inputs.device))[0]
+        if not writes(self.net, logits, target[0].tolist(), len(self._prompt(code))):
+            return None
+        return options.texts(self.processor.tokenizer, target, [code] if self.multilingual else None)[0]
 
     @property
     def generation_arguments(self) -> dict[str, Any]:
