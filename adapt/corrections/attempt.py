@@ -49,6 +49,12 @@ def answered(model: Model, examples: Sequence[Example], loader: Loader) -> list[
     return [with_text(example, text) for example, text in zip(examples, texts, strict=True) if text]
 
 
+def likely_answer(model: Model, batch: Batch) -> str:
+    """Return the model's normalised answer to the only example of a batch, sooner if it is the example's text."""
+    confirmed = confirmed_answer(model, batch)
+    return answer(model, batch) if confirmed is None else model.task.normalise(confirmed)
+
+
 @torch.no_grad()
 def confirmed_answer(model: Model, batch: Batch) -> str | None:
     """Return the model's answer to the only example of a batch if it is its text, and one pass over the text proves it.
@@ -105,7 +111,6 @@ def add_correction(
         return ctc_greedy_loss(model, batch) if isinstance(model, CTCModel) else model.task.loss(model, batch)
 
     def is_correct() -> bool:
-        confirmed = confirmed_answer(model, batch)
-        return (confirmed is not None and model.task.normalise(confirmed) == text) or answer(model, batch) == text
+        return likely_answer(model, batch) == text
 
     return correct(model, memory, number, loss, is_correct, steps, search)

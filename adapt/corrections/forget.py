@@ -17,6 +17,7 @@ from adapt.data.kinds import from_row, input_exists
 from adapt.errors import InputError, as_input_errors
 from adapt.files import user_path
 from adapt.formatting import counted
+from adapt.models.encoder_cache import cached_encoder
 from adapt.models.loaded import Loaded
 from interventions.corrections.memory import Memory
 from interventions.corrections.store import CorrectionStore
@@ -116,11 +117,12 @@ def _without(
     examples = [example for example in map(from_row, rows) if input_exists(example)]
     model, old = loaded.model, store.memory()
     try:
-        statistics = collect_protected(model, old.protected.layer, examples)
+        with cached_encoder(model):
+            statistics = collect_protected(model, old.protected.layer, examples)
+            limits = measure_limits(model, statistics, old.ridge_strength, examples)
     except (InputError, ValueError) as error:
         raise InputError(f"The other protected examples cannot protect alone: {error}") from None
     new = dict(facts) | protected_facts(examples)
-    limits = measure_limits(model, statistics, old.ridge_strength, examples)
     if limits is not None:
         new["limits"] = limits.as_dict()
     memory = Memory.new(statistics, old.ridge_strength, old.folded)

@@ -15,7 +15,15 @@ from typing import Any
 
 import torch
 
-from adapt.corrections.attempt import STRENGTH, add_correction, answer, answered, answers_from, unwritable
+from adapt.corrections.attempt import (
+    STRENGTH,
+    add_correction,
+    answer,
+    answered,
+    answers_from,
+    likely_answer,
+    unwritable,
+)
 from adapt.corrections.calibrate import measure_limits
 from adapt.corrections.collect import collect_protected
 from adapt.corrections.layers import correction_layer
@@ -204,7 +212,7 @@ class ModelMemory:
             number = self._store(None if refused or result is None else result.entry, author, facts)
             seconds = time.perf_counter() - started
             with self.on():
-                after = answer(model, batch)
+                after = likely_answer(model, batch)
                 others_now = self._answers() if check_protected else []
         outcome = Outcome(
             number,

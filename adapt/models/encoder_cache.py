@@ -10,6 +10,7 @@ cross-attention are kept too, for the latest batch.
 """
 
 import hashlib
+import inspect
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,8 +31,8 @@ BUDGET = 512 * 2**20  # bytes of outputs that a model's cache keeps, and of keys
 def cached_encoder(model: Model) -> Iterator[None]:
     """Run the encoder of an encoder-decoder once for each input, in this block and the blocks of the same model after.
 
-    It runs as always while it trains, under autocast, and while a hook or an intervention is inside it. New weights make
-    new outputs. Gradients do not reach the encoder. For models without a decoder, the block does nothing.
+    It runs as always while it trains, under autocast, and while a hook or an intervention is inside it. New weights
+    make new outputs. Gradients do not reach the encoder. For models without a decoder, the block does nothing.
     """
     if not isinstance(model, DecoderModel):
         yield
@@ -51,9 +52,10 @@ class EncoderCache:
     def __init__(self, model: DecoderModel) -> None:
         net: Any = model.net
         self._encoder: nn.Module = net.get_encoder()
+        self._parameters = tuple(inspect.signature(self._encoder.forward).parameters)
         inside = set(self._encoder.modules())
         self._readers = [one for one in model.modules() if isinstance(one, nn.Linear) and one not in inside]
-        self._rows: OrderedDict[bytes, tuple[type, Mapping[str, Tensor]]] = OrderedDict()
+        self._rows: OrderedDict[bytes, Any] = OrderedDict()
         self._latest: tuple[Sequence[bytes], Any] | None = None
         self._read: dict[nn.Module, tuple[Tensor, Any, Tensor]] = {}
         self._blocks = 0
@@ -78,50 +80,47 @@ class EncoderCache:
                 self._read.clear()
 
     def _encode(self, module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        keys = self._keys(args, kwargs)
+        given = self._named(args, kwargs)
+        keys = self._keys(given)
         if keys is None:
             return forward(*args, **kwargs)
         latest = self._latest
         if latest is not None and latest[0] == keys:
             return latest[1]
-        missing = [number for number, key in enumerate(keys) if key not in self._rows]
+        with _lock:
+            found = {key: self._rows[key] for key in keys if key in self._rows}
+        missing = [number for number, key in enumerate(keys) if key not in found]
         if missing:
-            args, kwargs = _take(args, kwargs, missing, len(keys))
-            with torch.inference_mode(False), torch.no_grad():  # in this order, because the first enables gradients
-                output = forward(*args, **kwargs)
-            if not self._keep(output, [keys[number] for number in missing]):
-                return output if len(missing) == len(keys) else forward(*args, **kwargs)
-        return self._joined(keys)
-
-    def _keep(self, output: Any, keys: Sequence[bytes]) -> bool:
-        """Keep each row of an output, if it consists of tensors with a row for each key."""
-        if not isinstance(output, Mapping):
-            return False
-        parts = dict(output)
-        if not all(isinstance(part, Tensor) and len(part) == len(keys) for part in parts.values()):
-            return False
-        with _lock:
-            for number, key in enumerate(keys):
-                rows = {name: part[number : number + 1] for name, part in parts.items()}
-                self._rows[key] = type(output), rows if len(keys) == 1 else {n: one.clone() for n, one in rows.items()}
-        return True
-
-    def _joined(self, keys: Sequence[bytes]) -> Any:
-        with _lock:
-            rows = [self._rows[key] for key in keys]
-            for key in keys:
-                self._rows.move_to_end(key)
-            size = sum(part.nbytes for _, row in self._rows.values() for part in row.values())
-            while size > BUDGET:
-                _, (_, dropped) = self._rows.popitem(last=False)
-                size -= sum(part.nbytes for part in dropped.values())
-        kind, first = rows[0]
+            rows = _split(self._run(forward, given, missing, len(keys)), len(missing))
+            if rows is None:
+                return forward(*args, **kwargs)
+            found |= {keys[number]: row for number, row in zip(missing, rows, strict=True)}
+        self._keep(found)
+        rows = [found[key] for key in keys]
         # A single row is the very tensor that is kept.
-        joined = first if len(rows) == 1 else {name: torch.cat([row[name] for _, row in rows]) for name in first}
-        output = kind(**joined)
+        parts = rows[0] if len(rows) == 1 else {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        output = type(rows[0])(**parts)
         self._read.clear()
         self._latest = keys, output
         return output
+
+    def _run(self, forward: Callable[..., Any], given: Mapping[str, Any], rows: list[int], count: int) -> Any:
+        """Return the encoder's output for some of the `count` rows of its arguments."""
+        if len(rows) < count:
+            given = {name: one[rows] if isinstance(one, Tensor) else one for name, one in given.items()}
+        with torch.inference_mode(False), torch.no_grad():  # in this order, because the first enables gradients
+            return forward(**given)
+
+    def _keep(self, rows: Mapping[bytes, Any]) -> None:
+        """Keep rows by their keys, and drop those that were not used for longest if they are too many."""
+        with _lock:
+            for key, row in rows.items():
+                self._rows[key] = row
+                self._rows.move_to_end(key)
+            size = sum(part.nbytes for row in self._rows.values() for part in row.values())
+            while size > BUDGET:
+                _, dropped = self._rows.popitem(last=False)
+                size -= sum(part.nbytes for part in dropped.values())
 
     def _project(self, module: nn.Module, forward: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
         latest = self._latest
@@ -138,12 +137,16 @@ class EncoderCache:
             self._read[module] = x, weights, value
         return value
 
-    def _keys(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[bytes] | None:
+    def _named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the encoder's arguments by name, without those that change nothing: `generate` passes more of them."""
+        given = dict(zip(self._parameters, args, strict=False)) | dict(kwargs)
+        return {name: one for name, one in given.items() if one is not None and (name, one) != ("return_dict", True)}
+
+    def _keys(self, given: Mapping[str, Any]) -> list[bytes] | None:
         """Return the key of each row of the encoder's inputs, or None if its output cannot be kept."""
-        given = [*enumerate(args), *sorted(kwargs.items())]
-        tensors = [(name, value) for name, value in given if isinstance(value, Tensor)]
-        others = [(name, value) for name, value in given if not isinstance(value, Tensor)]
-        plain = all(value is None or isinstance(value, (bool, int, str)) for _, value in others)
+        tensors = [(name, one) for name, one in sorted(given.items()) if isinstance(one, Tensor)]
+        others = [(name, one) for name, one in sorted(given.items()) if not isinstance(one, Tensor)]
+        plain = all(isinstance(one, (bool, int, str)) for _, one in others)
         count = len(tensors[0][1]) if tensors and tensors[0][1].dim() else 0
         if not count or not plain or any(not one.dim() or len(one) != count for _, one in tensors):
             return None
@@ -190,12 +193,14 @@ def _weights(module: nn.Module) -> tuple[tuple[int, int], ...]:
     return tuple((one.data_ptr(), one._version) for one in module.parameters())
 
 
-def _take(
-    args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: Sequence[int], count: int
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the arguments of the encoder for some rows only."""
-
-    def taken(value: Any) -> Any:
-        return value[list(rows)] if isinstance(value, Tensor) and len(rows) < count else value
-
-    return tuple(map(taken, args)), {name: taken(value) for name, value in kwargs.items()}
+def _split(output: Any, count: int) -> list[Any] | None:
+    """Return the rows of an encoder's output, or None if it does not consist of tensors with `count` rows."""
+    if not isinstance(output, Mapping):
+        return None
+    parts = dict(output)
+    if not all(isinstance(part, Tensor) and len(part) == count for part in parts.values()):
+        return None
+    if count == 1:
+        return [output]
+    # Copies, because a row would otherwise hold the memory of all.
+    return [type(output)(**{name: part[one : one + 1].clone() for name, part in parts.items()}) for one in range(count)]

@@ -22,7 +22,7 @@ _HARMLESS = frozenset(
 
 
 def is_plainly_greedy(config: Any, beams: int) -> bool:
-    """Return whether `generate` always writes the likeliest token that is not suppressed, for this generation config."""
+    """Return whether `generate` always writes the likeliest token that is not suppressed, with a generation config."""
     settings = {name: value for name, value in config.to_diff_dict().items() if value not in (None, False)}
     return beams == 1 and not settings.keys() - _HARMLESS and isinstance(config.eos_token_id, int)
 
