@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from math import isfinite
 from statistics import fmean
 
 import torch
@@ -73,7 +74,7 @@ def calibrate_margin(model: SpeechDecoderModel, examples: Sequence[Example]) -> 
             margin = fmean(costs[other][said] for other in range(count) if other not in (said, audio)) - cost
             (right if audio == said else wrong).append(margin)
     limit = fmean(wrong) + _SHARE * (fmean(right) - fmean(wrong))
-    return SupportLimits(margin=max(_LEAST, limit))
+    return SupportLimits(margin=max(_LEAST, limit)) if isfinite(limit) else SupportLimits()
 
 
 def calibrate_limits(
