@@ -1,28 +1,80 @@
-"""Calibrate the limits above which a model's corrections are refused, using the model's own answers."""
+"""Calibrate the limits beyond which a model's corrections are refused, using the model's own answers."""
 
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from math import isfinite
+from statistics import fmean
 
 import torch
 from torch import Tensor
 
 from adapt.corrections.attempt import SEARCHES, add_correction, answer, unwritable
-from adapt.corrections.support import SupportLimits, cost_per_character, differing_characters
+from adapt.corrections.support import SupportLimits, cost_per_character, differing_characters, mean_loss
 from adapt.data.example import Example
 from adapt.data.kinds import with_text
 from adapt.data.loader import collate
+from adapt.models.encoder_cache import cached_encoder
 from adapt.models.inference import eval_mode
-from adapt.models.model import CTCModel
+from adapt.models.model import CTCModel, Model, SpeechDecoderModel
 from adapt.progress import track
 from interventions.corrections.memory import Memory
 from interventions.corrections.protect import Protected
 
 WRONG = 6  # examples whose text gets a wrong word
 MISHEARD = 3  # examples whose audio gets noise
-_MARGIN = 2.0  # the size limit is at least this multiple of the largest change for a true text
+SPOKEN = 8  # examples whose answers are compared with each other's audio
+_SHARE = 1 / 3  # where the margin limit lies between the mean margins of wrong and right texts; misread ones have less
+_SIZES = 2.0  # the size limit is at least this multiple of the largest change for a true text
+_LEAST = 0.1  # a text must always be this much likelier for its audio than for other audio
+_FEWEST = 4  # different answers needed to calibrate
 _CANDIDATES = 4  # words drawn; the most different one is used, because a similar word could have been misheard
 _NOISE = [0.01 * 2**level for level in range(10)]  # noise levels, relative to the root mean square of the audio
+
+
+def measure_limits(
+    model: Model, protected: Protected, strength: float, examples: Sequence[Example]
+) -> SupportLimits | None:
+    """Return the limits for a model's corrections; None for translation models, which need none.
+
+    See `calibrate_limits` for the arguments.
+    """
+    if isinstance(model, CTCModel):
+        return calibrate_limits(model, protected, strength, examples)
+    if isinstance(model, SpeechDecoderModel):
+        return calibrate_margin(model, examples)
+    return None
+
+
+@torch.no_grad()
+def calibrate_margin(model: SpeechDecoderModel, examples: Sequence[Example]) -> SupportLimits:
+    """Measure how likely wrong texts are for a model, and return a limit that refuses them.
+
+    A wrong text is the model's answer to another example. The limit is a third of the way from the mean margin
+    (`support_margin`) of wrong texts to that of the model's answers for their own audio. The default is returned if
+    there are fewer than four different answers.
+
+    Args:
+        model: the model.
+        examples: protected examples, with the model's answers as their texts.
+    """
+    different = list({model.task.normalise(example.text): example for example in examples}.values())
+    count = min(SPOKEN, len(different))
+    spaced = [different[number * len(different) // count] for number in range(count)]
+    if count < _FEWEST:
+        return SupportLimits()
+    with eval_mode(model), cached_encoder(model):
+        # One audio after another, because its keys and values are the same for all texts.
+        heard = [model.reader.read(example) for example in spaced]
+        costs = [[mean_loss(model, text, read) for text in spaced] for read in track(heard, "calibrating")]
+    right: list[float] = []
+    wrong: list[float] = []
+    for audio, row in enumerate(costs):
+        for said, cost in enumerate(row):
+            margin = fmean(costs[other][said] for other in range(count) if other not in (said, audio)) - cost
+            (right if audio == said else wrong).append(margin)
+    limit = fmean(wrong) + _SHARE * (fmean(right) - fmean(wrong))
+    return SupportLimits(margin=max(_LEAST, limit)) if isfinite(limit) else SupportLimits()
 
 
 def calibrate_limits(
@@ -64,7 +116,7 @@ def calibrate_limits(
     if not wrong:
         return default
     largest = max((one.size for one in true), default=0.0)
-    size = max(min(one.size for one in wrong), _MARGIN * largest)
+    size = max(min(one.size for one in wrong), _SIZES * largest)
     cost = (max((one.cost for one in true), default=0.0) + min(one.cost for one in wrong)) / 2
     return SupportLimits(max(default.cost, cost), min(default.size, size))
 

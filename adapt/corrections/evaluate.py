@@ -6,6 +6,7 @@ from adapt.corrections.model_memory import ModelMemory
 from adapt.corrections.stored import example_of
 from adapt.data.loader import Loader
 from adapt.errors import InputError
+from adapt.models.encoder_cache import cached_encoder
 from adapt.models.inference import decode_examples
 
 
@@ -49,10 +50,11 @@ def evaluate_memory(memory: ModelMemory) -> MemoryEvaluation:
         answers = decode_examples(model, model.task, examples, loader)
         return tuple(model.task.normalise(one) == text for one, text in zip(answers, texts, strict=True))
 
-    with memory.on():
-        alone, batched = held(Loader(batch_seconds=0, batch_tokens=0)), held(Loader())
-        answers = decode_examples(model, model.task, protected, Loader())
-    unmodified = decode_examples(model, model.task, protected, Loader())
+    with cached_encoder(model):
+        with memory.on():
+            alone, batched = held(Loader(batch_seconds=0, batch_tokens=0)), held(Loader())
+            answers = decode_examples(model, model.task, protected, Loader())
+        unmodified = decode_examples(model, model.task, protected, Loader())
     return MemoryEvaluation(
         numbers=tuple(record.number for record in records),
         held=alone,

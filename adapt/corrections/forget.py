@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from adapt.corrections.calibrate import calibrate_limits
+from adapt.corrections.calibrate import measure_limits
 from adapt.corrections.collect import collect_protected
 from adapt.corrections.manage import open_store
 from adapt.corrections.model_memory import protected_facts
@@ -17,8 +17,8 @@ from adapt.data.kinds import from_row, input_exists
 from adapt.errors import InputError, as_input_errors
 from adapt.files import user_path
 from adapt.formatting import counted
+from adapt.models.encoder_cache import cached_encoder
 from adapt.models.loaded import Loaded
-from adapt.models.model import CTCModel
 from interventions.corrections.memory import Memory
 from interventions.corrections.store import CorrectionStore
 
@@ -117,12 +117,14 @@ def _without(
     examples = [example for example in map(from_row, rows) if input_exists(example)]
     model, old = loaded.model, store.memory()
     try:
-        statistics = collect_protected(model, old.protected.layer, examples)
+        with cached_encoder(model):
+            statistics = collect_protected(model, old.protected.layer, examples)
+            limits = measure_limits(model, statistics, old.ridge_strength, examples)
     except (InputError, ValueError) as error:
         raise InputError(f"The other protected examples cannot protect alone: {error}") from None
     new = dict(facts) | protected_facts(examples)
-    if isinstance(model, CTCModel):
-        new["limits"] = calibrate_limits(model, statistics, old.ridge_strength, examples).as_dict()
+    if limits is not None:
+        new["limits"] = limits.as_dict()
     memory = Memory.new(statistics, old.ridge_strength, old.folded)
     inputs, values = old.protected.input_step, old.protected.value_step
     for number, entry in old.entries.items():

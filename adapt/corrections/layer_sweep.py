@@ -19,6 +19,7 @@ from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader, collate
 from adapt.errors import InputError
 from adapt.metrics import Metric
+from adapt.models.encoder_cache import cached_encoder
 from adapt.models.inference import decode_examples, eval_mode
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
@@ -100,7 +101,19 @@ def sweep_layers(
     Raises:
         InputError: If there are too few examples or protected examples, or nothing to correct in the first half.
     """
-    strength, loader = STRENGTH if strength is None else strength, loader or Loader()
+    with cached_encoder(model):
+        strength = STRENGTH if strength is None else strength
+        return _sweep(model, examples, protected, layers, strength, loader or Loader())
+
+
+def _sweep(
+    model: Model,
+    examples: Sequence[Example],
+    protected: Sequence[Example],
+    layers: Sequence[AffineLayer],
+    strength: float,
+    loader: Loader,
+) -> LayerSweep:
     task, metric = model.task, model.task.metrics[0]
     usable = _writable(model, examples)
     default = correction_layer(model).site

@@ -16,12 +16,15 @@ from adapt.errors import InputError, as_input_errors
 from adapt.files import exists, is_folder
 from adapt.models.adaptation_files import save_adaptation
 from adapt.models.loaded import Loaded
+from adapt.models.model import Model
 from adapt.models.state import model_fingerprint
+from interventions.bits import changed_bits
 from interventions.corrections.contents import read_export
 from interventions.corrections.rows import Record
 from interventions.corrections.store import CorrectionStore
 from interventions.files import atomic_folder, private_folder
 from interventions.fold import fold
+from interventions.sites import Site
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +143,7 @@ def fold_corrections(loaded: Loaded, folder: Path, path: Path | None = None, nam
             fold(model, replace(memory, parts="ridge"))
         except ValueError as error:
             raise InputError(str(error)) from None
+        check_unfolded(loaded, model, memory.sites[0])
         fit = memory.corrections.fitted()
         folded = torch.cat([fit.weight, fit.bias[:, None]], 1)
         private_folder(folder)
@@ -148,6 +152,28 @@ def fold_corrections(loaded: Loaded, folder: Path, path: Path | None = None, nam
             store.copy(part / "corrections.db", model_fingerprint(model), folded, strip)
             save_adaptation(part, loaded, model, corrections=sorted(memory.entries))
     return sorted(memory.entries)
+
+
+def check_unfolded(loaded: Loaded, folded: Model, site: Site) -> None:
+    """Compare all weights but those of a site's module with the model's, bit for bit, before a fold is saved.
+
+    Raises:
+        InputError: A weight outside the module differs, is missing or is new, or the model is no longer the loaded one.
+    """
+    old, new = loaded.model.state_dict(), folded.state_dict()
+    for name in sorted(old.keys() | new.keys()):
+        if name.startswith(f"{site.name}."):
+            continue
+        same = name in old and name in new and old[name].shape == new[name].shape and old[name].dtype == new[name].dtype
+        if not same or bool(changed_bits(old[name], new[name]).any()):
+            raise InputError(
+                f"Only '{site.name}' may change when corrections are folded, but '{name}' differs from the model's, so "
+                "nothing was saved. Load the model again."
+            )
+    if model_fingerprint(loaded.model) != loaded.fingerprint:
+        raise InputError(
+            f"The weights of '{loaded.reference}' changed after it was loaded, so nothing was saved. Load it again."
+        )
 
 
 def open_memory(loaded: Loaded, path: Path | None = None) -> ModelMemory:

@@ -15,8 +15,16 @@ from typing import Any
 
 import torch
 
-from adapt.corrections.attempt import STRENGTH, add_correction, answer, answered, unwritable
-from adapt.corrections.calibrate import calibrate_limits
+from adapt.corrections.attempt import (
+    STRENGTH,
+    add_correction,
+    answer,
+    answered,
+    answers_from,
+    likely_answer,
+    unwritable,
+)
+from adapt.corrections.calibrate import measure_limits
 from adapt.corrections.collect import collect_protected
 from adapt.corrections.layers import correction_layer
 from adapt.corrections.outcome import Outcome
@@ -29,7 +37,8 @@ from adapt.data.example import Example
 from adapt.data.kinds import from_row, input_exists, to_row, with_text
 from adapt.data.loader import Batch, Loader, collate
 from adapt.errors import as_input_errors
-from adapt.models.inference import decode_examples, eval_mode
+from adapt.models.encoder_cache import cached_encoder
+from adapt.models.inference import eval_mode
 from adapt.models.loaded import Loaded
 from adapt.models.model import CTCModel, Model
 from interventions.corrections.collection import Entry
@@ -64,7 +73,7 @@ class ModelMemory:
 
     Attributes:
         memory: the intervention that edits the model's activations. `on` applies it together with output overrides.
-        limits: the limits above which corrections of CTC models are refused.
+        limits: the limits beyond which corrections of speech models are refused.
     """
 
     def __init__(self, loaded: Loaded, store: CorrectionStore) -> None:
@@ -77,6 +86,7 @@ class ModelMemory:
         self._device = next(self.model.parameters()).device
         checked, _ = protected_rows(facts, store.path)
         self._protected = [from_row(row) for row in checked]
+        self._known: tuple[tuple[int, dict[str, str]], list[str]] | None = None  # protected answers, and when
 
     @classmethod
     def open(cls, loaded: Loaded, path: Path | None = None) -> "ModelMemory":
@@ -104,19 +114,19 @@ class ModelMemory:
             site: the layer that holds the corrections, a name or glob; None: the default of the model's family.
             strength: weight of the protected inputs in the ridge regression, in time steps; None: 300.
             loader: how to batch the protected examples; None: the defaults.
-            limits: limits above which corrections of CTC models are refused; None: calibrate them, which takes about as
-                long as ten corrections.
+            limits: limits beyond which corrections of speech models are refused; None: calibrate them, which takes
+                about as long as ten corrections.
 
         Raises:
             InputError: If the site does not exist or cannot hold corrections, or there are too few protected examples.
         """
         model, loader = loaded.model, loader or Loader()
         strength = STRENGTH if strength is None else strength
-        examples = answered(model, protected, loader)
-        layer = correction_layer(model, site)
-        statistics = collect_protected(model, layer, examples)
-        if limits is None and isinstance(model, CTCModel):
-            limits = calibrate_limits(model, statistics, strength, examples)
+        with cached_encoder(model):
+            examples = answered(model, protected, loader)
+            layer = correction_layer(model, site)
+            statistics = collect_protected(model, layer, examples)
+            limits = limits or measure_limits(model, statistics, strength, examples)
         facts: dict[str, Any] = {
             "model": loaded.reference,
             **protected_facts(examples),
@@ -136,7 +146,7 @@ class ModelMemory:
     @contextmanager
     def on(self) -> Iterator[None]:
         """Apply the corrections to the model in the block, for the calls of this thread or asyncio task."""
-        overrides = {record.facts["before"]: record.facts["text"] for record in self.records() if _is_override(record)}
+        overrides = self._overrides()
         edits = Edits.of_block(self.model)
         try:
             edits.add(self.memory)
@@ -186,7 +196,7 @@ class ModelMemory:
         if refused:
             return Outcome(None, text, "", "", f"the text cannot be written: {refused}")
         batch = collate([(example, read)]).to(self._device)
-        with eval_mode(model):
+        with eval_mode(model), cached_encoder(model):
             with self.on():
                 before = answer(model, batch)
                 others = self._answers() if check_protected else []
@@ -202,7 +212,7 @@ class ModelMemory:
             number = self._store(None if refused or result is None else result.entry, author, facts)
             seconds = time.perf_counter() - started
             with self.on():
-                after = answer(model, batch)
+                after = likely_answer(model, batch)
                 others_now = self._answers() if check_protected else []
         outcome = Outcome(
             number,
@@ -269,8 +279,20 @@ class ModelMemory:
         return number
 
     def _answers(self) -> list[str]:
-        readable = self.protected_examples()
-        return decode_examples(self.model, self.model.task, readable, Loader(), "protected") if readable else []
+        """Return the answers to the protected examples with the corrections as they are now."""
+        examples, state = self.protected_examples(), (self.memory.corrections.version, self._overrides())
+        if self._known is None or len(self._known[1]) != len(examples):
+            guesses = [example.text for example in examples]  # the answers without corrections
+        elif self._known[0] == state:
+            return self._known[1]
+        else:
+            guesses = self._known[1]
+        answers = answers_from(self.model, examples, guesses)
+        self._known = state, answers
+        return answers
+
+    def _overrides(self) -> dict[str, str]:
+        return {record.facts["before"]: record.facts["text"] for record in self.records() if _is_override(record)}
 
     def protected_examples(self) -> list[Example]:
         """Return the stored protected examples whose audio still exists."""

@@ -67,9 +67,13 @@ def _restore_task(model: Model) -> None:
                 vars(model).pop("task", None)
 
 
-def _decode(decode: Callable[[Any, Any], list[str]], model: Model, batch: Any) -> list[str]:
-    texts = decode(model, batch)
+def overridden(model: Model, text: str) -> str:
+    """Return what replaces an answer of a model in the blocks that are open, or the answer itself."""
     for one, overrides in _active.get():
         if one is model:
-            texts = [overrides.get(one.task.normalise(text), text) for text in texts]
-    return texts
+            text = overrides.get(one.task.normalise(text), text)
+    return text
+
+
+def _decode(decode: Callable[[Any, Any], list[str]], model: Model, batch: Any) -> list[str]:
+    return [overridden(model, text) for text in decode(model, batch)]

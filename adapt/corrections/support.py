@@ -7,6 +7,7 @@ from math import inf, isfinite
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from adapt.data.example import Example
 from adapt.data.kinds import input_exists, with_text
@@ -15,19 +16,24 @@ from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from adapt.models.model import CTCModel, Model
 
+COMPARED = 3  # protected examples whose audio a text is scored on for comparison
+
 
 @dataclass(frozen=True)
 class SupportLimits:
-    """The limits above which a CTC model's corrections are refused. `calibrate_limits` measures them for a model.
+    """The limits beyond which corrections are refused. `measure_limits` measures them for a model.
 
     Args:
-        cost: how much the negative log-likelihood of the text exceeds that of the model's own answer, in nats per
-            differing character.
-        size: size of the change at the layer, relative to the scale of the layer's outputs.
+        cost: for CTC models: at most how much the negative log-likelihood of the text may exceed that of the model's
+            own answer, in nats per differing character.
+        size: for CTC models: the largest change at the layer, relative to the scale of the layer's outputs.
+        margin: for speech encoder-decoders: how much likelier the text must at least be for its own audio than for
+            other audio, in nats per token.
     """
 
     cost: float = 10.0
     size: float = 1.0
+    margin: float = 1.0
 
     def as_dict(self) -> dict[str, float]:
         """Return the limits as JSON data."""
@@ -37,7 +43,11 @@ class SupportLimits:
     def from_facts(cls, facts: Mapping[str, Any]) -> "SupportLimits":
         """Return the limits among a store's facts, or the defaults for stores of older versions, which have none."""
         limits = facts.get("limits", {})
-        known = {name: limits[name] for name in ("cost", "size") if name in limits} if isinstance(limits, dict) else {}
+        known = (
+            {name: limits[name] for name in ("cost", "size", "margin") if name in limits}
+            if isinstance(limits, dict)
+            else {}
+        )
         if not all(isinstance(one, (int, float)) and 0 < one < inf for one in known.values()):
             raise InputError(f"The limits of these corrections are {limits}: expected numbers above 0.")
         return cls(**known)
@@ -51,7 +61,8 @@ def unsupported(
 
     - CTC models: the text costs more than `limits.cost` nats for each character that differs from the model's answer.
       A text that was said but misheard costs about 4 nats per character, one with a different word about 20.
-    - Speech encoder-decoders: the text is no more likely for this audio than for the audio of `others`.
+    - Speech encoder-decoders: the text is less than `limits.margin` nats per token likelier for this audio than for the
+      audio of `others`. A text with one wrong word among right ones passes.
     - Translation: the text is the source sentence itself. For models with a tokenizer for each language (Marian), it is
       also refused if it takes fewer tokens as a source than as a target, because it is then not in the target language.
 
@@ -60,30 +71,52 @@ def unsupported(
         batch: the example, with the corrected text.
         before: the model's answer.
         others: protected examples whose audio the text is scored on for comparison.
-        limits: the limits for CTC models; None: the defaults.
+        limits: the limits; None: the defaults.
     """
     (example,) = batch.examples
-    task, text = model.task, model.task.normalise(example.text)
+    text, limits = model.task.normalise(example.text), limits or SupportLimits()
     if isinstance(example, Pair):
         return _not_a_translation(model, example, text)
     if isinstance(model, CTCModel):
-        limit = (limits or SupportLimits()).cost
         cost = cost_per_character(model, batch, before)
-        if cost > limit or not isfinite(cost):
+        if cost > limits.cost or not isfinite(cost):
             return (
-                f"each character that differs from '{before}' costs {cost:.0f} nats (at most {limit:.0f} if the words "
-                "were said, but misheard). Check that this is what was said."
+                f"each character that differs from '{before}' costs {cost:.0f} nats (at most {limits.cost:.0f} if the "
+                "words were said, but misheard). Check that this is what was said."
             )
         return ""
-
-    def loss(other: Example) -> float:
-        read = model.reader.read(other)
-        return float(task.loss(model, collate([(with_text(other, text), read)]).to(batch.inputs.device)))
-
-    audible = [other for other in others if input_exists(other)][:3]
-    if audible and loss(example) >= sum(map(loss, audible)) / len(audible):
-        return "the text is not more likely for this audio than for others. Check that this is what was said."
+    audible = [other for other in others if input_exists(other)][:COMPARED]
+    if not audible:
+        return ""
+    margin = support_margin(model, batch, audible)
+    if margin < limits.margin or not isfinite(margin):
+        return (
+            f"each token of the text is {margin:.1f} nats likelier for this audio than for other audio (at least "
+            f"{limits.margin:.1f} if this was said). Check that this is what was said."
+        )
     return ""
+
+
+@torch.no_grad()
+def support_margin(model: Model, batch: Batch, others: Sequence[Example]) -> float:
+    """Return by how much the text of a batch's only example is likelier for its audio than for that of others.
+
+    Args:
+        model: a speech encoder-decoder.
+        batch: the example, with its text.
+        others: at least one example with other audio. Their texts are not used.
+
+    Returns:
+        The mean difference of the log-likelihoods, in nats per token.
+    """
+    elsewhere = [mean_loss(model, batch.examples[0], model.reader.read(other)) for other in others]
+    return sum(elsewhere) / len(elsewhere) - float(model.task.loss(model, batch))
+
+
+@torch.no_grad()
+def mean_loss(model: Model, example: Example, read: Tensor) -> float:
+    """Return the loss of an example's text, in its language, for the audio `read` by the model's reader."""
+    return float(model.task.loss(model, collate([(example, read)]).to(next(model.parameters()).device)))
 
 
 @torch.no_grad()

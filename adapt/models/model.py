@@ -242,6 +242,19 @@ class DecoderModel(Model):
         `languages` has the language of each example; None, also for a single example, for the model's own.
         """
 
+    def confirmed_text(self, inputs: Tensor, lengths: Tensor, example: Any) -> str | None:
+        """Return what `generate` writes for an example, if that is its text and one pass over the text proves it.
+
+        Args:
+            inputs: `(1, samples)` or `(1, tokens)`, as in `forward`.
+            lengths: `(1,)`.
+            example: The example, with the text that `generate` may write.
+
+        Returns:
+            None if `generate` writes another text, or if this pass cannot tell.
+        """
+        return None
+
     @property
     @abstractmethod
     def generation_arguments(self) -> dict[str, Any]:

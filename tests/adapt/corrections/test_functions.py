@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from adapt.corrections import manage
 from adapt.corrections.correct import correct_examples, open_or_create
@@ -14,6 +15,7 @@ from adapt.data.synthetic.domains import domains
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
 from adapt.models.inference import decode_examples
+from interventions.fold import fold
 
 WANTED = Pair("Will it be foggy tomorrow?", "Ist es morgen neblig?")
 
@@ -52,6 +54,7 @@ def test_correct_list_undo_export_import_fold_and_evaluate(loaded, protected, tm
     assert manage.import_corrections(loaded, tmp_path / "c.safetensors", tmp_path / "new.db") == [1]
     assert manage.import_corrections(loaded, tmp_path / "c.safetensors", path) == []
 
+    weights_outside_the_fold_must_be_the_models(loaded, tmp_path, path, memory.site)
     assert manage.fold_corrections(loaded, tmp_path / "folded", path) == [1]
     folded = load_model(str(tmp_path / "folded"))
     with corrected(folded):
@@ -61,6 +64,31 @@ def test_correct_list_undo_export_import_fold_and_evaluate(loaded, protected, tm
         assert decode_examples(loaded.model, task, [WANTED], Loader()) == [outcomes[0].before]
     with pytest.raises(InputError, match="no correction 1. There are: none"):
         manage.undo_correction(loaded, 1, path)
+
+
+def weights_outside_the_fold_must_be_the_models(loaded, tmp_path, path, site):
+    """A fold that touches another weight, or starts from weights that are not the loaded ones, saves nothing."""
+    folder = tmp_path / "refused"
+    other = "net.model.encoder.layers.0.fc1.weight"
+
+    def fold_too_much(model, *interventions):
+        fold(model, *interventions)
+        with torch.no_grad():
+            model.get_parameter(other).view(-1)[0].neg_()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("adapt.corrections.manage.fold", fold_too_much)
+        with pytest.raises(InputError, match=f"Only '{site}' may change .* but '{other}' differs"):
+            manage.fold_corrections(loaded, folder, path)
+    first = loaded.model.get_parameter(other).detach().view(-1)[:1]
+    before = first.clone()
+    first.neg_()
+    try:
+        with pytest.raises(InputError, match="changed after it was loaded"):
+            manage.fold_corrections(loaded, folder, path)
+    finally:
+        first.copy_(before)
+    assert not (folder / "adaptation").exists()
 
 
 def test_mistakes_are_errors_of_the_user(loaded, protected, tmp_path):
