@@ -88,6 +88,11 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
         own = self.generation_options.language if language is None else language
         return None if own is None else language_code(own, self.net.generation_config)
 
+    @property
+    def alignment_heads(self) -> list[tuple[int, int]] | None:
+        heads = getattr(self.net.generation_config, "alignment_heads", None)
+        return [(layer, head) for layer, head in heads] if heads else None
+
     def detect_languages(self, inputs: Tensor, lengths: Tensor) -> list[str]:
         features = self._features(inputs, lengths)["input_features"]
         codes = {unit: token.strip("<|>") for token, unit in self.net.generation_config.lang_to_id.items()}

@@ -259,6 +259,11 @@ class SpeechDecoderModel(DecoderModel):
         """
         return self.generation_options.language if language is None else language
 
+    @property
+    def alignment_heads(self) -> list[tuple[int, int]] | None:
+        """The heads `(layer, head)` of the decoder's cross-attention that follow the audio; None if unknown."""
+        return None
+
     def detect_languages(self, inputs: Tensor, lengths: Tensor) -> list[str]:
         """Return the code of the language that the model detects in each example, if it is `multilingual`."""
         raise InputError("This model does not detect languages.")

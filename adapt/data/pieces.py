@@ -1,0 +1,154 @@
+"""Cut long audio into pieces that a model can read, in silences where there are any."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from adapt.data.example import language_of
+from adapt.data.manifest import Utterance
+from adapt.data.recording import Recording
+from adapt.data.speech_detection import FRAME, SAMPLE_RATE, SILENCE, speech_probabilities, speech_spans
+from adapt.data.stream import read_blocks, read_parts
+
+_JOINED = 3.0  # seconds; speech with longer silences in between is in different pieces
+_OVERLAP = 1.0  # seconds that a piece goes on beyond a cut in the middle of speech
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a recording. All times are in seconds from its start.
+
+    Attributes:
+        start, end: The audio that the model reads.
+        left, right: The part of it whose words count. It is smaller where pieces overlap.
+        speech: Where there is speech, in order.
+    """
+
+    start: float
+    end: float
+    left: float
+    right: float
+    speech: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """How a recording is cut.
+
+    Attributes:
+        seconds: Its duration.
+        pieces: The pieces with speech, in order; none for a recording without speech.
+    """
+
+    seconds: float
+    pieces: tuple[Piece, ...]
+
+
+def cut_recording(example: Utterance | Recording, longest: float, vad: bool = True) -> Cuts:
+    """Find the pieces of a recording.
+
+    Speech is joined up to `longest` seconds, unless there are more than 3 s of silence in between. Speech that lasts
+    longer without a silence of 0.1 s is cut where speech is least likely, in the second half of what fits. If it is
+    likely there too, the pieces overlap by 2 s.
+
+    Args:
+        example: The recording, of any length; it is read once, in blocks.
+        longest: The longest piece in seconds.
+        vad: Whether to find the speech (voice activity detection). Otherwise everything is speech, and cut where it is
+            quietest.
+
+    Raises:
+        InputError: the recording cannot be read.
+    """
+    blocks = _Counted(read_blocks(example, SAMPLE_RATE))
+    level = speech_probabilities(blocks) if vad else _loudness(blocks)
+    seconds = blocks.samples / SAMPLE_RATE
+    spans = speech_spans(level, seconds) if vad else [(0.0, seconds)]
+    parts = [part for span in spans for part in _divided(span, level, longest)]
+    return Cuts(seconds, tuple(_joined(parts, longest)))
+
+
+def read_pieces(
+    example: Utterance | Recording, sample_rate: int, pieces: Sequence[Piece], language: str | None = None
+) -> Iterator[Recording]:
+    """Yield the audio of pieces of a recording, reading it once, in blocks.
+
+    Args:
+        example: The recording.
+        sample_rate: The sample rate in Hz.
+        pieces: The pieces, in order.
+        language: The language that the pieces get as their key "lang"; None for that of the recording.
+
+    Raises:
+        InputError: the recording cannot be read.
+    """
+    known = language or language_of(example)
+    extra = {} if known is None else {"lang": known}
+    parts = [(piece.start, piece.end) for piece in pieces]
+    for piece, samples in zip(pieces, read_parts(example, sample_rate, parts), strict=True):
+        where = f"{example.where or example.name}, {piece.start:.2f} s"
+        yield Recording(samples.numpy(), sample_rate, name=example.name, extra=extra, where=where)
+
+
+class _Counted:
+    """Blocks that are counted while they are read."""
+
+    def __init__(self, blocks: Iterator[Tensor]) -> None:
+        self.blocks, self.samples = blocks, 0
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for block in self.blocks:
+            self.samples += len(block)
+            yield block
+
+
+def _loudness(blocks: Iterable[Tensor]) -> np.ndarray:
+    """Return the loudness of each frame of 32 ms, scaled so that `SILENCE` is 29 dB below the loud frames."""
+    size, kept, found = round(FRAME * SAMPLE_RATE), np.zeros(0, np.float32), [np.zeros(0)]
+    for block in blocks:
+        kept = np.concatenate([kept, block.numpy()])
+        frames = kept[: len(kept) // size * size].reshape(-1, size)
+        found.append(np.sqrt((frames.astype(np.float64) ** 2).mean(axis=1)))
+        kept = kept[frames.size :]
+    loudness = np.concatenate(found)
+    loud = float(np.percentile(loudness, 95)) if len(loudness) else 0.0
+    return np.minimum(1.0, loudness / (0.1 * loud)) if loud else np.zeros_like(loudness)
+
+
+def _divided(span: tuple[float, float], level: np.ndarray, longest: float) -> Iterator[Piece]:
+    """Yield the parts of a span of speech, of which none is longer than `longest`."""
+    start, end = span
+    left = start
+    smooth = np.convolve(np.pad(level, 1, mode="edge"), np.ones(3) / 3, mode="valid") if len(level) else level
+    overlap = min(_OVERLAP, longest / 10)
+    while end - start > longest:
+        last = min(start + longest - overlap, end - min(3.0, longest / 4))  # what is left should not be tiny
+        frames = range(int((start + longest / 2) / FRAME), max(int(last / FRAME), int((start + longest / 2) / FRAME) + 1))
+        frame = min(frames, key=lambda number: smooth[min(number, len(smooth) - 1)])
+        cut = (frame + 0.5) * FRAME
+        more = 0.0 if smooth[min(frame, len(smooth) - 1)] < SILENCE else overlap
+        yield Piece(start, cut + more, left, cut, ((start, cut + more),))
+        start, left = cut - more, cut
+    yield Piece(start, end, left, end, ((start, end),))
+
+
+def _joined(parts: Sequence[Piece], longest: float) -> Iterator[Piece]:
+    """Yield the parts joined to pieces of at most `longest` seconds. Parts that overlap are not joined."""
+    current: Piece | None = None
+    for part in parts:
+        if current is None:
+            current = part
+        elif (
+            current.right == current.end
+            and part.left == part.start
+            and part.start - current.end <= _JOINED
+            and part.end - current.start <= longest
+        ):
+            current = Piece(current.start, part.end, current.left, part.right, current.speech + part.speech)
+        else:
+            yield current
+            current = part
+    if current is not None:
+        yield current
