@@ -47,6 +47,7 @@ LAYERS = (
     ("adapt.training", "adapt.evaluation"),
     ("adapt.tuning", "adapt.comparison", "adapt.corrections"),
     ("adapt.introspect",),
+    ("adapt.transcription",),
     ("adapt.models",),
     ("adapt.metrics",),
     ("adapt.data",),

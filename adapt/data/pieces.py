@@ -13,6 +13,7 @@ from adapt.data.speech_detection import FRAME, SAMPLE_RATE, SILENCE, speech_prob
 from adapt.data.stream import read_blocks, read_parts
 
 _JOINED = 3.0  # seconds; speech with longer silences in between is in different pieces
+_MARGIN = 0.2  # seconds that are added to speech on each side, for quiet starts and ends of words
 _OVERLAP = 1.0  # seconds that a piece goes on beyond a cut in the middle of speech
 
 
@@ -66,7 +67,8 @@ def cut_recording(example: Utterance | Recording, longest: float, vad: bool = Tr
     level = speech_probabilities(blocks) if vad else _loudness(blocks)
     seconds = blocks.samples / SAMPLE_RATE
     spans = speech_spans(level, seconds) if vad else [(0.0, seconds)]
-    parts = [part for span in spans for part in _divided(span, level, longest)]
+    wide = _widened(spans, seconds)
+    parts = [part for span, own in zip(wide, spans, strict=True) for part in _divided(span, own, level, longest)]
     return Cuts(seconds, tuple(_joined(parts, longest)))
 
 
@@ -117,7 +119,18 @@ def _loudness(blocks: Iterable[Tensor]) -> np.ndarray:
     return np.minimum(1.0, loudness / (0.1 * loud)) if loud else np.zeros_like(loudness)
 
 
-def _divided(span: tuple[float, float], level: np.ndarray, longest: float) -> Iterator[Piece]:
+def _widened(spans: Sequence[tuple[float, float]], seconds: float) -> list[tuple[float, float]]:
+    """Return the spans with their margins, which end in the middle of a silence at the latest."""
+    middles = [0.0, *((one[1] + after[0]) / 2 for one, after in zip(spans, spans[1:], strict=False)), seconds]
+    return [
+        (max(start - _MARGIN, before), min(end + _MARGIN, after))
+        for (start, end), before, after in zip(spans, middles, middles[1:], strict=False)
+    ]
+
+
+def _divided(
+    span: tuple[float, float], speech: tuple[float, float], level: np.ndarray, longest: float
+) -> Iterator[Piece]:
     """Yield the parts of a span of speech, of which none is longer than `longest`."""
     start, end = span
     left = start
@@ -129,9 +142,9 @@ def _divided(span: tuple[float, float], level: np.ndarray, longest: float) -> It
         frame = min(frames, key=lambda number: smooth[min(number, len(smooth) - 1)])
         cut = (frame + 0.5) * FRAME
         more = 0.0 if smooth[min(frame, len(smooth) - 1)] < SILENCE else overlap
-        yield Piece(start, cut + more, left, cut, ((start, cut + more),))
+        yield Piece(start, cut + more, left, cut, ((max(start, speech[0]), min(cut + more, speech[1])),))
         start, left = cut - more, cut
-    yield Piece(start, end, left, end, ((start, end),))
+    yield Piece(start, end, left, end, ((max(start, speech[0]), speech[1]),))
 
 
 def _joined(parts: Sequence[Piece], longest: float) -> Iterator[Piece]:

@@ -18,7 +18,6 @@ THRESHOLD = 0.5  # the probability at which speech begins
 SILENCE = 0.35  # the probability below which it ends
 _SHORTEST = 0.1  # seconds; anything shorter is a click
 _PAUSE = 0.1  # seconds; shorter silences are inside words
-_MARGIN = 0.2  # seconds that are added on each side, for quiet starts and ends of words
 
 
 def speech_probabilities(blocks: Iterable[Tensor]) -> np.ndarray:
@@ -42,7 +41,7 @@ def speech_probabilities(blocks: Iterable[Tensor]) -> np.ndarray:
 
 
 def speech_spans(probabilities: np.ndarray, seconds: float) -> list[tuple[float, float]]:
-    """Return where there is speech, as starts and ends in seconds. A span has a margin of up to 0.2 s on each side.
+    """Return where there is speech, as starts and ends in seconds.
 
     Speech begins where the probability reaches 0.5, and ends where it stays below 0.35 for 0.1 s.
 
@@ -50,28 +49,21 @@ def speech_spans(probabilities: np.ndarray, seconds: float) -> list[tuple[float,
         probabilities: The probability of speech in each frame, `(frames,)`.
         seconds: The duration of the audio.
     """
-    spans: list[list[float]] = []
+    spans: list[tuple[float, float]] = []
     inside, silent = False, 0
     for number, value in enumerate(probabilities.tolist()):
         if value >= THRESHOLD:
             if not inside:
-                spans.append([number * FRAME, 0.0])
+                spans.append((number * FRAME, seconds))
             inside, silent = True, 0
         elif inside:
             silent = silent + 1 if value < SILENCE else 0
             if silent * FRAME >= _PAUSE:
-                spans[-1][1] = (number + 1 - silent) * FRAME
+                spans[-1] = spans[-1][0], (number + 1 - silent) * FRAME
                 inside, silent = False, 0
     if inside:
-        spans[-1][1] = (len(probabilities) - silent) * FRAME
-    long_enough = [(start, end) for start, end in spans if end - start >= _SHORTEST]
-    starts = [seconds, *(start for start, _ in long_enough[1:]), seconds]
-    widened: list[tuple[float, float]] = []
-    for (start, end), after in zip(long_enough, starts[1:], strict=True):
-        before = widened[-1][1] if widened else 0.0
-        stop = after if after == seconds else (end + after) / 2
-        widened.append((max(start - _MARGIN, before), min(end + _MARGIN, stop, seconds)))
-    return widened
+        spans[-1] = spans[-1][0], (len(probabilities) - silent) * FRAME
+    return [(start, min(end, seconds)) for start, end in spans if end - start >= _SHORTEST]
 
 
 def _probabilities(warm: Tensor, samples: Tensor) -> np.ndarray:
