@@ -78,7 +78,8 @@ def prepared(cfg: DictConfig, base: Loaded) -> Run:
         optimizer=build(cfg.optimizer), cache=build(cfg.cache), augment=build(cfg.augment), penalty=build(cfg.penalty),
         topographic=build(cfg.topographic), schedule=cfg.schedule, warmup=cfg.warmup, layer_decay=cfg.layer_decay,
         rates=cfg.rates, unfreeze=cfg.unfreeze, replay=cfg.replay, alphabet=cfg.alphabet, monitor=cfg.monitor,
-        patience=cfg.patience, seed=cfg.seed, on_error=cfg.data.on_error, resume_from=interrupted(cfg),
+        patience=cfg.patience, seed=cfg.seed, on_error=cfg.data.on_error,
+        timestamps=cfg.timestamps, resume_from=interrupted(cfg),
     )  # fmt: skip
 
 

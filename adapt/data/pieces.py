@@ -138,7 +138,9 @@ def _divided(
     overlap = min(_OVERLAP, longest / 10)
     while end - start > longest:
         last = min(start + longest - overlap, end - min(3.0, longest / 4))  # what is left should not be tiny
-        frames = range(int((start + longest / 2) / FRAME), max(int(last / FRAME), int((start + longest / 2) / FRAME) + 1))
+        frames = range(
+            int((start + longest / 2) / FRAME), max(int(last / FRAME), int((start + longest / 2) / FRAME) + 1)
+        )
         frame = min(frames, key=lambda number: smooth[min(number, len(smooth) - 1)])
         cut = (frame + 0.5) * FRAME
         more = 0.0 if smooth[min(frame, len(smooth) - 1)] < SILENCE else overlap
@@ -148,20 +150,34 @@ def _divided(
 
 
 def _joined(parts: Sequence[Piece], longest: float) -> Iterator[Piece]:
-    """Yield the parts joined to pieces of at most `longest` seconds. Parts that overlap are not joined."""
-    current: Piece | None = None
+    """Yield the parts joined to pieces of at most `longest` seconds, which end in long silences. Overlaps stay apart."""
+    current: list[Piece] = []
     for part in parts:
-        if current is None:
-            current = part
-        elif (
-            current.right == current.end
-            and part.left == part.start
-            and part.start - current.end <= _JOINED
-            and part.end - current.start <= longest
-        ):
-            current = Piece(current.start, part.end, current.left, part.right, current.speech + part.speech)
-        else:
-            yield current
-            current = part
-    if current is not None:
-        yield current
+        if current and not _may_join(current[-1], part):
+            yield _joint(current)
+            current = []
+        while current and part.end - current[0].start > longest:
+            count = _best_end([*current, part], longest)
+            yield _joint(current[:count])
+            current = current[count:]
+        current.append(part)
+    if current:
+        yield _joint(current)
+
+
+def _may_join(before: Piece, after: Piece) -> bool:
+    overlap = before.right != before.end or after.left != after.start
+    return not overlap and after.start - before.end <= _JOINED
+
+
+def _best_end(parts: Sequence[Piece], longest: float) -> int:
+    """Return after how many of the parts a piece ends best: at the longest silence of its second half."""
+    counts = range(1, len(parts))
+    late = [count for count in counts if parts[count - 1].end >= parts[0].start + longest / 2] or [len(parts) - 1]
+    return max(late, key=lambda count: parts[count].speech[0][0] - parts[count - 1].speech[-1][1])
+
+
+def _joint(parts: Sequence[Piece]) -> Piece:
+    first, last = parts[0], parts[-1]
+    speech = tuple(span for part in parts for span in part.speech)
+    return Piece(first.start, last.end, first.left, last.right, speech)

@@ -206,6 +206,15 @@ class DecoderModel(Model):
 
     tokenizer: Any
 
+    def training_target(self, example: Any, length: int) -> list[int]:
+        """Return the target tokens that an example is trained on, which may have timestamps.
+
+        Args:
+            example: The example.
+            length: Its length as it is read, in samples or tokens. It does not change the number of tokens.
+        """
+        return self.target(example)
+
     @property
     def special_units(self) -> frozenset[int]:
         """The output units that are no text: the start and end, languages, tasks and times."""
@@ -247,10 +256,20 @@ class DecoderModel(Model):
 
 
 class SpeechDecoderModel(DecoderModel):
-    """A speech recogniser with a decoder. `multilingual` tells whether its language can be set."""
+    """A speech recogniser with a decoder.
+
+    `multilingual` tells whether its language can be set. `timestamps` is the share of examples that are trained on
+    targets with timestamps (`training_target`); it is 0 for models that have none.
+    """
 
     generation_options: GenerationOptions
     multilingual: bool = False
+    timestamps: float = 0.0
+
+    @property
+    def writes_timestamps(self) -> bool:
+        """Whether the model can write timestamps, as Whisper does."""
+        return False
 
     def language_for(self, language: str | None) -> str | None:
         """Return the code of an example's language, given its key "lang"; None if neither it nor the options have one.

@@ -64,9 +64,7 @@ def sequential_segments(model: HFSpeechSeq2Seq, samples: Tensor, language: str |
     return _segments(model, made["segments"][0], len(samples) / model.sample_rate, language)
 
 
-def _segments(
-    model: HFSpeechSeq2Seq, made: Sequence[Any], seconds: float, language: str | None
-) -> list[LongSegment]:
+def _segments(model: HFSpeechSeq2Seq, made: Sequence[Any], seconds: float, language: str | None) -> list[LongSegment]:
     found = []
     for one in made:
         (text,) = model.generation_options.texts(model.tokenizer, one["tokens"].unsqueeze(0).cpu(), [language])

@@ -31,10 +31,12 @@ from adapt.training.alphabet import with_alphabet
 from adapt.training.checkpoints import spent
 from adapt.training.dry_run import Cost, Setup, dry_run
 from adapt.training.fit import fit, watch
+from adapt.training.long_recordings import Cuts, cut_splits, save_cuts
 from adapt.training.module import AdaptationModule, MakeOptimizer, Schedule
 from adapt.training.optimizers import check_steps, checked_optimizer
 from adapt.training.prefix_cache import Cache
 from adapt.training.start import Start, loader_options, plain
+from adapt.training.timestamps import set_timestamps, timestamp_share
 from adapt.training.trainer import bare_trainer
 from adapt.training.unchanged import check_frozen, frozen_buffers
 from adapt.tuning.layers import full
@@ -68,6 +70,7 @@ class Run:
         tuned: The parameters that train, and how they were selected.
         topographic: The topographic loss, if any.
         start: What the run is started with; None in a process that only helps to train.
+        cuts: How long recordings were cut.
     """
 
     base: Loaded
@@ -87,6 +90,7 @@ class Run:
     measured_rates: Mapping[str, float] | None
     learned: dict[str, Any]
     start: Start | None
+    cuts: Cuts
 
     def fit(self, folder: Path, logger: Any = False, started: float | None = None) -> Adapted | None:
         """Train, and return the model of the best epoch.
@@ -105,6 +109,7 @@ class Run:
             self.start.check(folder)
             self.start.write(folder, ())
             save_selections(folder, self.tuned.selections)
+            save_cuts(folder, self.cuts)
             if self.measured_rates is not None:
                 write_json(folder / _RATES[0], dict(self.measured_rates))
         if self.module.penalty is not None:
@@ -172,6 +177,7 @@ class Run:
         cells = self.learned | ({} if self.topographic is None else self.topographic.cells)
         grids = {"topographic": cells_to_text(cells)} if cells else {}
         model.eval()
+        set_timestamps(model, 0.0)  # for training only
         base = {"reference": self.base.reference, "fingerprint": self.base.fingerprint}
         record = {"trained": list(trained), "trained_rows": rows, "trained_factors": merged.counts}
         header = {**model.header(), **record, "base": {**base, "model": self.base.model.header()}, **grids}
@@ -205,6 +211,7 @@ def prepare(
     patience: int | None = None,
     seed: int = 0,
     on_error: OnError = "stop",
+    timestamps: float | None = None,
     resume_from: Path | None = None,
 ) -> Run:
     """Check a run and choose what trains.
@@ -231,6 +238,8 @@ def prepare(
         patience: Stop after this many epochs without improvement; None never stops early.
         seed: Seed of each epoch's random state.
         on_error: What to do about examples that cannot be used: "stop" or "skip".
+        timestamps: The share of examples of a Whisper that are trained on targets with timestamps
+            (`adapt.training.timestamps`); None for half.
         resume_from: The folder of an interrupted run, whose selections are used again.
 
     Returns:
@@ -248,13 +257,18 @@ def prepare(
     make_optimizer = checked_optimizer(optimizer)
     texts = (example.text for example in (*splits.train, *splits.validation))
     unmodified = with_alphabet(base.model, alphabet, texts)
+    share = timestamp_share(unmodified, timestamps)
     skipped: list[str] = []
+    cuts: Cuts = {}
     if is_first():  # the first process checks the examples and tells the others which are usable
+        splits, cuts, left_out = cut_splits(base, unmodified, splits, resume_from)
         splits, skipped = check_splits(splits, unmodified, on_error, loader.speeds)
+        skipped += left_out
     if not splits.train:
         raise InputError("There is nothing to train on: give data.train=...")
     replay_count(replay, len(splits.train), len(splits.source_train))
     model = copy.deepcopy(unmodified)
+    set_timestamps(model, share)
     selections = {} if resume_from is None else load_selections(resume_from)
     data = TuningData(splits.train, splits.source_train, loader, selections)
     measured = _measured_rates(model, data, resume_from) if rates == "auto" else None
@@ -280,14 +294,14 @@ def prepare(
             "optimizer": _optimizer_options(make_optimizer), "penalty": made_penalty, "topographic": grids,
             "schedule": schedule, "warmup": warmup, "layer_decay": layer_decay, "rates": rates, "unfreeze": unfreeze,
             "replay": replay, "monitor": monitor, "patience": patience, "seed": seed,
-            "model": dict(model.header()), "trained": sorted(tuned.names),
+            "timestamps": share, "model": dict(model.header()), "trained": sorted(tuned.names),
         }  # fmt: skip
         start = Start.of(base, splits, options)
         if resume_from is not None:
             start.check(Path(resume_from))
     return Run(
         base, unmodified, module, splits, skipped, tuned, grids, loader, trainer, cache or Cache("off"), replay,
-        monitor, patience, augment, measured, learned, start,
+        monitor, patience, augment, measured, learned, start, cuts,
     )  # fmt: skip
 
 

@@ -20,7 +20,9 @@ def transcript_of(name: str, cuts: Cuts, read: Sequence[Read], language: str | N
         language: The code of its language; None if it is not known.
     """
     segments = [
-        segment for piece, (text, words) in zip(cuts.pieces, read, strict=True) for segment in _segments(piece, text, words)
+        segment
+        for piece, (text, words) in zip(cuts.pieces, read, strict=True)
+        for segment in _segments(piece, text, words)
     ]
     return Transcript(name, cuts.seconds, language, tuple(segments))
 
@@ -39,9 +41,7 @@ def _segments(piece: Piece, text: str, words: Sequence[Word]) -> list[Segment]:
             runs.append([word])
     if len(runs) == 1 and len(kept) == len(words):
         return [Segment(" ".join(text.split()), kept[0].start, kept[-1].end, tuple(kept))]
-    return [
-        Segment(joint.join(word.text for word in run), run[0].start, run[-1].end, tuple(run)) for run in runs
-    ]
+    return [Segment(joint.join(word.text for word in run), run[0].start, run[-1].end, tuple(run)) for run in runs]
 
 
 def _counts(word: Word, piece: Piece) -> bool:

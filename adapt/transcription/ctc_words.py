@@ -31,12 +31,12 @@ def ctc_words(model: CTCModel, log_probs: Tensor, text: str, seconds: float) -> 
     words = text.split()
     if not words:
         return ()
-    parts = _units_of(model, text)
+    parts = units_of(model, text)
     target = [unit for _, units in parts for unit in units]
     if not target or ctc_steps(target) > len(log_probs):
         return spread(words, 0.0, seconds)
     path = ctc_path(log_probs, target, model.blank)
-    runs = _runs(path.tolist(), target, model.blank)
+    runs = unit_steps(path.tolist(), model.blank)
     step = seconds / len(log_probs)
     centre = seconds / 2 - step * (len(log_probs) - 1) / 2
     found, place = [], 0
@@ -45,9 +45,7 @@ def ctc_words(model: CTCModel, log_probs: Tensor, text: str, seconds: float) -> 
         place += len(units)
         if not word:  # what stands between words
             continue
-        sure = min(
-            float(log_probs[start:end, unit].max()) for (start, end), unit in zip(own, units, strict=True)
-        )
+        sure = min(float(log_probs[start:end, unit].max()) for (start, end), unit in zip(own, units, strict=True))
         start, end = centre + step * (own[0][0] - 0.5), centre + step * (own[-1][1] - 0.5)
         found.append(Word(word, max(0.0, start), min(seconds, end), math.exp(sure)))
     return tuple(found)
@@ -59,7 +57,7 @@ def spread(words: Sequence[str], start: float, end: float) -> tuple[Word, ...]:
     return tuple(Word(word, start + n * each, start + (n + 1) * each, None) for n, word in enumerate(words))
 
 
-def _units_of(model: CTCModel, text: str) -> list[tuple[str, list[int]]]:
+def units_of(model: CTCModel, text: str) -> list[tuple[str, list[int]]]:
     """Return the words of a text with their output units, and ("", units) for what stands between two words.
 
     Without a unit between words, as in Chinese, each character of the text is a word. Nothing is returned for a text
@@ -90,8 +88,8 @@ def _unspaced(model: CTCModel) -> bool:
     return not any(token in (" ", "|") for token in model.vocabulary)
 
 
-def _runs(path: list[int], target: list[int], blank: int) -> list[tuple[int, int]]:
-    """Return the first step of each unit of `target` in its alignment, and the step after its last one."""
+def unit_steps(path: list[int], blank: int) -> list[tuple[int, int]]:
+    """Return the first step of each unit of an alignment, one unit per step, and the step after its last one."""
     runs: list[tuple[int, int]] = []
     previous = blank
     for step, unit in enumerate(path):
@@ -100,8 +98,6 @@ def _runs(path: list[int], target: list[int], blank: int) -> list[tuple[int, int
         elif unit != blank:
             runs.append((step, step + 1))
         previous = unit
-    if len(runs) != len(target):
-        raise RuntimeError(f"The alignment has {len(runs)} units, and the text {len(target)}.")
     return runs
 
 

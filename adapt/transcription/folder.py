@@ -156,7 +156,9 @@ def _named(utterances: Sequence[Utterance], known: Mapping[str, Mapping[str, Any
     """Return each recording with the name of its files, without suffix. Recordings of the list keep theirs."""
     paths = [Path(os.path.abspath(one.audio_filepath)) for one in utterances]
     root = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
-    short = [_with_part(path.relative_to(root).with_suffix(""), one) for path, one in zip(paths, utterances, strict=True)]
+    short = [
+        _with_part(path.relative_to(root).with_suffix(""), one) for path, one in zip(paths, utterances, strict=True)
+    ]
     count = Counter(short)
     named = []
     for path, one, name in zip(paths, utterances, short, strict=True):

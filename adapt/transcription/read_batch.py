@@ -30,9 +30,7 @@ def read_batch(model: Model, batch: Batch) -> list[Read]:
     with encoded_once(model):
         texts = model.task.decode(model, batch)
         languages = [language_of(example) for example in batch.examples]
-        return list(
-            zip(texts, attention_words(model, batch.inputs, batch.lengths, texts, languages), strict=True)
-        )
+        return list(zip(texts, attention_words(model, batch.inputs, batch.lengths, texts, languages), strict=True))
 
 
 def _read_ctc(model: CTCModel, batch: Batch) -> list[Read]:

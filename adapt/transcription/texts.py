@@ -52,7 +52,8 @@ def transcribe_texts(
         if not in_pieces[number]:
             one, problems = check_examples([example], model, training=False)
             usable += one
-            found |= {number: Text("", problem) for problem in problems}
+            if problems:
+                found[number] = Text("", problems[0])
     texts = decode_examples(model, model.task, usable, loader, "transcribing")
     found |= {numbers[id(example)]: Text(text) for example, text in zip(usable, texts, strict=True)}
     places = [number for number, long in enumerate(in_pieces) if long]

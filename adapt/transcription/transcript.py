@@ -72,9 +72,7 @@ class Transcript:
     def as_dict(self) -> dict[str, Any]:
         """Return the transcript as JSON data. Times have three decimals, and confidences too."""
         facts = asdict(self)
-        facts["segments"] = [
-            {**segment, "words": list(segment["words"])} for segment in facts["segments"]
-        ]
+        facts["segments"] = [{**segment, "words": list(segment["words"])} for segment in facts["segments"]]
         return {"text": self.text, **_rounded(facts)}
 
 
