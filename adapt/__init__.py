@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from adapt.evaluation.steering import steer as steer
     from adapt.models.wav2letter import wav2letter as wav2letter
     from adapt.models.wav2letter import wav2letter_small as wav2letter_small
+    from adapt.transcription.formats import write_transcript as write_transcript
+    from adapt.transcription.transcript import Transcript as Transcript
 
 _MODULES = {
     "adapt.api": ("AdaptedModel", "Comparison", "LoadedModel", "compare", "fine_tune", "load_model", "pretrain"),
@@ -58,6 +60,8 @@ _MODULES = {
     "adapt.evaluation.selection": ("choose",),
     "adapt.evaluation.steering": ("steer",),
     "adapt.models.wav2letter": ("wav2letter", "wav2letter_small"),
+    "adapt.transcription.formats": ("write_transcript",),
+    "adapt.transcription.transcript": ("Transcript",),
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
@@ -70,6 +74,7 @@ __all__ = [
     "ModelMemory",
     "Pair",
     "Splits",
+    "Transcript",
     "Utterance",
     "accents",
     "blend",
@@ -92,6 +97,7 @@ __all__ = [
     "wav2letter",
     "wav2letter_small",
     "write_manifest",
+    "write_transcript",
 ]
 
 

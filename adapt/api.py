@@ -37,6 +37,9 @@ from adapt.models.loaded import Loaded
 from adapt.report.page import write_report
 from adapt.training import fine_tune as training
 from adapt.training.adapted import Adapted
+from adapt.transcription.texts import transcribe_texts
+from adapt.transcription.transcribe import Decoding, transcribe_recordings
+from adapt.transcription.transcript import Transcript
 from adapt.tuning.layers import full
 from adapt.tuning.tuned import Tuning
 
@@ -69,14 +72,61 @@ class LoadedModel(Loaded):
             loader: Batches the recordings; None for the default.
 
         Returns:
-            One text per recording, in order.
+            One text per recording, in order. Recordings that are longer than the model reads at once are cut into
+            pieces (`transcripts`).
 
         Raises:
             InputError: a recording cannot be read, or the model reads text.
         """
+        self._check_audio()
+        with corrected(self, corrections):
+            texts = transcribe_texts(self.model, as_utterances(audio, sample_rate), as_loader(loader))
+        problems = [text.problem for text in texts if text.problem is not None]
+        if problems:
+            raise InputError("\n".join(problems))
+        return [text.text for text in texts]
+
+    def transcripts(
+        self,
+        audio: AudioInput | Iterable[AudioInput],
+        *,
+        sample_rate: int | None = None,
+        vad: bool = True,
+        decoding: Decoding = "pieces",
+        corrections: Path | str = "auto",
+        loader: Loader | None = None,
+    ) -> list[Transcript]:
+        """Transcribe recordings of any length, with the start, the end and the confidence of each word.
+
+        Args:
+            audio: As in `transcribe`.
+            sample_rate: The sample rate of arrays, in Hz.
+            vad: Whether to read only speech, which silero-vad finds.
+            decoding: "pieces", or "sequential" for Whisper's own decoding of long audio.
+            corrections: As in `transcribe`.
+            loader: Batches the pieces; None for the default.
+
+        Returns:
+            One transcript per recording, in order. `write_transcript` writes it as text, JSON or subtitles.
+
+        Raises:
+            InputError: a recording cannot be read, the model reads text, or it has no sequential decoding.
+        """
+        self._check_audio()
+        examples = as_utterances(audio, sample_rate)
+        found: dict[int, Transcript] = {}
+        with corrected(self, corrections):
+            for number, result in transcribe_recordings(
+                self.model, examples, vad=vad, decoding=decoding, loader=loader
+            ):
+                if isinstance(result, InputError):
+                    raise result
+                found[number] = result
+        return [found[number] for number in range(len(examples))]
+
+    def _check_audio(self) -> None:
         if not self.model.reads_audio:
             raise InputError(f"'{self.reference}' reads text, not audio. Use translate().")
-        return self._decode(as_utterances(audio, sample_rate), corrections, loader)
 
     def translate(
         self,

@@ -77,7 +77,7 @@ def innertune() -> Callable[..., Path]:
             importlib.import_module(f"adapt.commands.{command}").main(cfg)
         finally:
             end_run()
-        return Path(cfg.output) if "output" in cfg else None
+        return Path(cfg.output) if cfg.get("output") is not None else None
 
     return run
 

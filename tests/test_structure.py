@@ -48,6 +48,7 @@ LAYERS = (
     ("adapt.training", "adapt.evaluation"),
     ("adapt.tuning", "adapt.comparison", "adapt.corrections", "adapt.blending"),
     ("adapt.introspect",),
+    ("adapt.transcription",),
     ("adapt.models",),
     ("adapt.metrics",),
     ("adapt.data",),

@@ -11,7 +11,7 @@ from adapt.corrections.correct import correct_examples, open_or_create
 from adapt.corrections.layer_sweep import choose_layer_for, format_sweep
 from adapt.corrections.outcome import Outcome, format_outcome, format_summary
 from adapt.corrections.paths import store_path
-from adapt.corrections.reading import correction, read_corrections, read_protected
+from adapt.corrections.reading import correction, cut_corrections, read_corrections, read_protected
 from adapt.data.example import Example
 from adapt.errors import InputError
 from adapt.models.loaded import Loaded
@@ -27,7 +27,7 @@ def main(cfg: DictConfig) -> None:
     path = store_path(loaded, str(cfg.corrections))
     if path is None:
         raise InputError("corrections=off leaves no place to store a correction. Leave it out, or give a file.")
-    examples = _examples(cfg, loaded)
+    examples = cut_corrections(loaded.model, _examples(cfg, loaded))
     strength, site, loader = _strength(cfg), cfg.site, build(cfg.loader)
     protected, exists = None, CorrectionStore.exists(path)
     if cfg.protected is not None and not exists:

@@ -1,29 +1,71 @@
 """Transcribe audio files."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from omegaconf import DictConfig, ListConfig
 
 from adapt.build import build
 from adapt.corrections.model_memory import corrected
+from adapt.corrections.paths import store_path
 from adapt.data.inputs import find_audio
-from adapt.data.splits import check_examples, stop_or_skip
+from adapt.data.manifest import Utterance
+from adapt.data.splits import stop_or_skip
 from adapt.errors import InputError
-from adapt.models.inference import decode_examples
+from adapt.files import is_file, user_path
+from adapt.models.loaded import Loaded
 from adapt.terminal import log_to_stderr, say, visible
+from adapt.transcription.folder import transcribe_into
+from adapt.transcription.texts import transcribe_texts
 
 
 def main(cfg: DictConfig) -> None:
-    """Transcribe `cfg.audio`. For one file, print its text; for several, print a line per file: name, tab, text."""
+    """Transcribe `cfg.audio` into files in `cfg.output`, or print the texts.
+
+    For one file, its text is printed; for several, a line per file: name, tab, text.
+    """
     log_to_stderr()
-    utterances, problems = find_audio(list(cfg.audio) if isinstance(cfg.audio, ListConfig) else [cfg.audio])
-    loaded = build(cfg.model)
+    utterances, problems = find_audio(_list(cfg.audio))
+    loaded: Loaded = build(cfg.model)
     if not loaded.model.reads_audio:
         raise InputError(f"'{loaded.reference}' reads text, not audio. To translate: innertune translate text='...'.")
-    usable, rejected = check_examples(utterances, loaded.model, training=False)
-    problems += rejected
+    with corrected(loaded, str(cfg.corrections)):
+        if cfg.output is not None:
+            _write(cfg, loaded, utterances, problems)
+            return
+        for name in ("format", "overwrite"):
+            if cfg[name]:
+                raise InputError(f"{name}={cfg[name]} is for files: give output=FOLDER.")
+        texts = transcribe_texts(loaded.model, utterances, build(cfg.loader), cfg.vad, cfg.decoding)
+    problems += [text.problem for text in texts if text.problem is not None]
     stop_or_skip(problems, cfg.on_error, "on_error")
     for problem in problems:
         say(f"Skipped: {problem}", error=True)  # standard output is for the texts
-    with corrected(loaded, str(cfg.corrections)):
-        texts = decode_examples(loaded.model, loaded.model.task, usable, build(cfg.loader), "transcribing")
-    for utterance, text in zip(usable, texts, strict=True):
-        say(visible(text) if len(utterances) == 1 else f"{visible(utterance.name)}\t{visible(text)}", lines=True)
+    for utterance, text in zip(utterances, texts, strict=True):
+        if text.problem is None:
+            name = "" if len(utterances) == 1 else f"{visible(utterance.name)}\t"
+            say(f"{name}{visible(text.text)}", lines=True)
+
+
+def _write(cfg: DictConfig, loaded: Loaded, utterances: Sequence[Utterance], problems: list[str]) -> None:
+    stop_or_skip(problems, cfg.on_error, "on_error")
+    result = transcribe_into(
+        user_path(cfg.output), loaded.model, utterances, _list(cfg.format) if cfg.format else ["txt"], vad=cfg.vad,
+        decoding=cfg.decoding, loader=build(cfg.loader), width=cfg.width, lines=cfg.lines, overwrite=cfg.overwrite,
+        on_error=cfg.on_error, made_with=_made_with(cfg, loaded), report=lambda line: say(line, error=True),
+    )  # fmt: skip
+    for problem in (*problems, *result.problems):
+        say(f"Skipped: {problem}", error=True)
+    say(f"{len(result.written)} files written to {cfg.output}, {len(result.skipped)} recordings were done before.")
+
+
+def _made_with(cfg: DictConfig, loaded: Loaded) -> dict[str, Any]:
+    path = store_path(loaded, str(cfg.corrections))
+    stat = path.stat() if path is not None and is_file(path) else None
+    options = loaded.model.header().get("generation")
+    corrections = None if stat is None else [str(path), stat.st_size, stat.st_mtime_ns]
+    return {"model": loaded.fingerprint, "generation": options, "corrections": corrections}
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, ListConfig) else [value]

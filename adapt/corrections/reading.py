@@ -1,5 +1,6 @@
 """Read corrections and protected examples from files."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from adapt.data.splits import check_examples, stop_or_skip
 from adapt.errors import InputError
 from adapt.files import file_problem, user_path
 from adapt.models.model import Model
+from adapt.transcription.cut_long import cut_examples
+
+log = logging.getLogger(__name__)
 
 
 def read_corrections(model: Model, file: Path | str) -> list[Example]:
@@ -47,6 +51,22 @@ def correction(model: Model, source: Path | str, text: str, speaker: str | None 
     if problem is not None:
         raise InputError(f"{problem[0].upper()}{problem[1:]}.")
     return Utterance(audio, text, speaker=speaker)
+
+
+def cut_corrections(model: Model, examples: Sequence[Example]) -> list[Example]:
+    """Return corrections of which the long recordings were cut into parts, each with its part of the text.
+
+    The parts are those in which `transcribe` reads the recording. A part whose text does not fit is named in the log.
+
+    Raises:
+        InputError: If nothing is left.
+    """
+    cut = cut_examples(model, examples)
+    for problem in cut.problems:
+        log.warning("Left out: %s", problem)
+    if examples and not cut.examples:
+        raise InputError(f"There is nothing to correct: no part of the text fits the recording. {cut.problems[0]}")
+    return list(cut.examples)
 
 
 def read_protected(model: Model, places: Sequence[Path | str]) -> list[Example]:

@@ -111,13 +111,13 @@ def _prefix(utterance: Utterance) -> str:
 def _read_part(path: Path, offset: float, duration: float | None, max_seconds: float) -> tuple[np.ndarray, int]:
     # Returns mono samples and their rate.
     if duration is None:
-        _refuse_cut(path)  # otherwise its rest would be read as the whole
+        refuse_cut(path)  # otherwise its rest would be read as the whole
     try:
         with open_audio(path) as source:
             samples, channel = _mono(path, source, offset, duration, max_seconds)
-            _check_complete(path, source, len(samples), offset, duration)
+            check_complete(path, source, len(samples), offset, duration)
     except InputError:
-        _refuse_cut(path)  # the reason behind most other errors
+        refuse_cut(path)  # the reason behind most other errors
         raise
     if channel is not None:
         note(ANTIPHASE, str(path))
@@ -132,7 +132,7 @@ def _mono(
     wanted = None if duration is None else round(duration * rate)
     if frames is not None:
         if start >= frames or (wanted is not None and start + wanted > frames + _TOLERANCE * rate):
-            raise _too_short(path, frames / rate, offset, duration)
+            raise too_short(path, frames / rate, offset, duration)
         wanted = frames - start if wanted is None else min(wanted, frames - start)
     if wanted is not None and wanted > limit:
         raise _too_long(path, f"{wanted / rate:,.0f} s", limit / rate)
@@ -142,11 +142,11 @@ def _mono(
     return samples, channel
 
 
-def _check_complete(path: Path, source: AudioSource, read: int, offset: float, duration: float | None) -> None:
-    # Compares the number of samples that were read with what was asked for and announced.
+def check_complete(path: Path, source: AudioSource, read: int, offset: float, duration: float | None) -> None:
+    """Compare the number of samples that were read with what was asked for and announced. Raises InputError."""
     there, decoded = read / source.rate, source.frames is None
     if decoded and (offset and not read if duration is None else there < duration - _TOLERANCE):
-        raise _too_short(path, offset + there if read else _file_seconds(path, MAX_SECONDS), offset, duration)
+        raise too_short(path, offset + there if read else _file_seconds(path, MAX_SECONDS), offset, duration)
     if not read and duration is None:
         raise InputError(f"'{path}' contains no samples.")
     if source.announced is None or (decoded and duration is not None):
@@ -165,7 +165,8 @@ def _check_complete(path: Path, source: AudioSource, read: int, offset: float, d
         )
 
 
-def _too_short(path: Path, seconds: float, offset: float, duration: float | None) -> InputError:
+def too_short(path: Path, seconds: float, offset: float, duration: float | None) -> InputError:
+    """Return the error for an utterance that ends after its file does."""
     end = "its end" if duration is None else f"{offset + duration:.2f} s"
     return InputError(
         f"'{path}' lasts {seconds:.2f} s, and the utterance should run from {offset:.2f} s to {end}. Correct 'offset' "
@@ -180,8 +181,8 @@ def _too_long(path: Path, lasts: str, most: float) -> InputError:
     )
 
 
-def _refuse_cut(path: Path) -> None:
-    # Raises InputError if the end of the file is missing.
+def refuse_cut(path: Path) -> None:
+    """Raise InputError if the end of the file is missing."""
     cut = find_cut(path)
     if cut is None:
         return

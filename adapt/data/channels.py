@@ -34,6 +34,15 @@ def mix(read: Callable[[], Iterable[np.ndarray]]) -> tuple[np.ndarray, int | Non
     return (means[0] if len(means) == 1 else np.concatenate([np.zeros(0, np.float32), *means])), channel
 
 
+def channel_instead(blocks: Iterable[np.ndarray]) -> int | None:
+    """Return the number of the channel that replaces the mean, as `mix` does; None if it is the mean."""
+    power = _Power()
+    for block in blocks:
+        with np.errstate(all="ignore"):
+            power.add(block, block.mean(axis=1))
+    return power.channel_instead()
+
+
 class _Power:
     """The power of the channels and, as the last value, of their mean."""
 

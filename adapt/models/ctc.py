@@ -91,7 +91,7 @@ def ctc_greedy_loss(model: CTC, batch: Batch, margin: float = 0.5) -> Tensor:
     return loss + (others - log_probs.gather(1, path).squeeze(1) + margin).clamp_min(0).sum() / len(target)
 
 
-def ctc_path(log_probs: Tensor, target: list[int], blank: int) -> Tensor:
+def ctc_path(log_probs: Tensor, target: list[int], blank: int, whole: bool = True) -> Tensor:
     """Return the most likely alignment of a text (Viterbi): one output unit per time step, `(time,)`.
 
     The result is that of `torchaudio.functional.forced_align`; this function is faster for short utterances.
@@ -100,6 +100,7 @@ def ctc_path(log_probs: Tensor, target: list[int], blank: int) -> Tensor:
         log_probs: `(time, units)`, with at least `ctc_steps(target)` time steps.
         target: The output units of the text.
         blank: The output unit of the blank.
+        whole: Whether the alignment is that of the whole text. Otherwise it may end after any of its units.
     """
     states = np.full(2 * len(target) + 1, blank)
     states[1::2] = target
@@ -117,7 +118,10 @@ def ctc_path(log_probs: Tensor, target: list[int], blank: int) -> Tensor:
         step = moves.argmax(0)
         score = moves.max(0) + current
         back.append(step)
-    state = len(states) - 1 if len(states) == 1 or score[-1] >= score[-2] else len(states) - 2
+    if whole:
+        state = len(states) - 1 if len(states) == 1 or score[-1] >= score[-2] else len(states) - 2
+    else:
+        state = int(score.argmax())
     path = [state]
     for step in reversed(back):
         state -= int(step[state])

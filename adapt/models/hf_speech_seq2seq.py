@@ -28,6 +28,7 @@ from adapt.models.steps import Window, step_after, steps_after, window
 from adapt.models.target_text import suppressed_tokens, text_tokens, unwritable_parts, unwritable_reason
 from adapt.models.task import dictation, in_language
 from adapt.models.whisper_prompt import complete_generation_config, language_code, starts_with_space
+from adapt.models.whisper_timestamps import has_timestamps, timed_target, with_timestamps
 from interventions.sites import TOKEN, Layer, Part, Site, Step, find_sites
 
 ENCODER, DECODER = "net.model.encoder", "net.model.decoder"
@@ -90,6 +91,11 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
     def language_for(self, language: str | None) -> str | None:
         own = self.generation_options.language if language is None else language
         return None if own is None else language_code(own, self.net.generation_config)
+
+    @property
+    def alignment_heads(self) -> list[tuple[int, int]] | None:
+        heads = getattr(self.net.generation_config, "alignment_heads", None)
+        return [(layer, head) for layer, head in heads] if heads else None
 
     def detect_languages(self, inputs: Tensor, lengths: Tensor) -> list[str]:
         features = self._features(inputs, lengths)["input_features"]
@@ -184,6 +190,16 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
     def target(self, example: Example) -> list[int]:
         return self.encode(example.text, language_of(example))
 
+    @property
+    def writes_timestamps(self) -> bool:
+        return has_timestamps(self.net, self.tokenizer)
+
+    def training_target(self, example: Example, length: int) -> list[int]:
+        target = self.target(example)
+        if not with_timestamps(example, self.timestamps):
+            return target
+        return timed_target(self.net, target, example, length / self.sample_rate)
+
     def unwritable(self, example: Example) -> list[str]:
         tokenizer, text, outputs = self.tokenizer, example.text.strip(), self.net.proj_out.out_features
         units = self._text_tokens(text, self.language_for(language_of(example)))
@@ -210,7 +226,7 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
         reason = unwritable_reason(self.unwritable(example), "Change the transcript.")
         if reason is not None:
             return reason
-        needed, limit = len(self.target(example)), self.net.config.max_target_positions
+        needed, limit = len(self.training_target(example, 0)), self.net.config.max_target_positions
         return f"the text needs {needed} tokens, but the network writes at most {limit}." if needed > limit else None
 
     def train(self, mode: bool = True) -> "HFSpeechSeq2Seq":

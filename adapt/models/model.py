@@ -208,6 +208,15 @@ class DecoderModel(Model):
 
     tokenizer: Any
 
+    def training_target(self, example: Any, length: int) -> list[int]:
+        """Return the target tokens that an example is trained on, which may have timestamps.
+
+        Args:
+            example: The example.
+            length: Its length as it is read, in samples or tokens. It does not change the number of tokens.
+        """
+        return self.target(example)
+
     @property
     def special_units(self) -> frozenset[int]:
         """The output units that are no text: the start and end, languages, tasks and times."""
@@ -262,10 +271,20 @@ class DecoderModel(Model):
 
 
 class SpeechDecoderModel(DecoderModel):
-    """A speech recogniser with a decoder. `multilingual` tells whether its language can be set."""
+    """A speech recogniser with a decoder.
+
+    `multilingual` tells whether its language can be set. `timestamps` is the share of examples that are trained on
+    targets with timestamps (`training_target`); it is 0 for models that have none.
+    """
 
     generation_options: GenerationOptions
     multilingual: bool = False
+    timestamps: float = 0.0
+
+    @property
+    def writes_timestamps(self) -> bool:
+        """Whether the model can write timestamps, as Whisper does."""
+        return False
 
     def language_for(self, language: str | None) -> str | None:
         """Return the code of an example's language, given its key "lang"; None if neither it nor the options have one.
@@ -273,6 +292,11 @@ class SpeechDecoderModel(DecoderModel):
         Raises InputError if the model does not have the language.
         """
         return self.generation_options.language if language is None else language
+
+    @property
+    def alignment_heads(self) -> list[tuple[int, int]] | None:
+        """The heads `(layer, head)` of the decoder's cross-attention that follow the audio; None if unknown."""
+        return None
 
     def detect_languages(self, inputs: Tensor, lengths: Tensor) -> list[str]:
         """Return the code of the language that the model detects in each example, if it is `multilingual`."""

@@ -21,6 +21,8 @@ class Seq2Seq(Protocol):
 
     def target(self, example: Example, /) -> list[int]: ...
 
+    def training_target(self, example: Example, length: int, /) -> list[int]: ...
+
     def generate(
         self, inputs: Tensor, lengths: Tensor, languages: Sequence[str | None] | None = None, /
     ) -> list[str]: ...
@@ -28,19 +30,26 @@ class Seq2Seq(Protocol):
 
 def seq2seq_loss(model: Seq2Seq, batch: Batch) -> Tensor:
     """Return the mean cross entropy over the target tokens of a batch, with teacher forcing. In nats."""
-    targets = references(model, batch.examples).to(batch.inputs.device)
+    rows = [
+        torch.tensor(model.training_target(example, length))
+        for example, length in zip(batch.examples, batch.lengths.tolist(), strict=True)
+    ]
+    targets = _padded(rows).to(batch.inputs.device)
     logits = model(batch.inputs, batch.lengths, targets)
     return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
 
 
 def seq2seq_terms(model: Seq2Seq, example: Example) -> int:
     """Return how many terms an example has in the mean that `seq2seq_loss` returns: its target tokens."""
-    return len(model.target(example))
+    return len(model.training_target(example, 0))
 
 
 def references(model: Seq2Seq, examples: Sequence[Example]) -> Tensor:
     """Return the target tokens of examples, `(batch, tokens)`, padded with `IGNORED`."""
-    rows = [torch.tensor(model.target(example)) for example in examples]
+    return _padded([torch.tensor(model.target(example)) for example in examples])
+
+
+def _padded(rows: list[Tensor]) -> Tensor:
     return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORED)
 
 

@@ -149,7 +149,7 @@ class Prefix:
     def _tokens(self, examples: Sequence[Example]) -> Tensor:
         if not isinstance(self.model, DecoderModel) or not any(tap.written for tap in self.cut.taps):
             return torch.zeros(len(examples), dtype=torch.long)
-        return torch.tensor([len(self.model.target(example)) for example in examples])
+        return torch.tensor([len(self.model.training_target(example, 0)) for example in examples])
 
     def nbytes(self, examples: Sequence[Example], lengths: Sequence[int]) -> int:
         """Return the size in bytes of the outputs for examples of these lengths (in samples or tokens)."""

@@ -34,10 +34,12 @@ from adapt.training.checkpoints import spent
 from adapt.training.defaults import Defaults, default_rate, lacks_rate, what_trains, with_rate
 from adapt.training.dry_run import Cost, Setup, dry_run
 from adapt.training.fit import fit, watch
+from adapt.training.long_recordings import Cuts, cut_splits, save_cuts
 from adapt.training.module import AdaptationModule, MakeOptimizer
 from adapt.training.optimizers import check_steps, checked_optimizer
 from adapt.training.prefix_cache import Cache
 from adapt.training.start import Start, loader_options, plain
+from adapt.training.timestamps import set_timestamps, timestamp_share
 from adapt.training.trainer import bare_trainer
 from adapt.training.unchanged import check_frozen, frozen_buffers
 from adapt.tuning.layers import full
@@ -73,6 +75,7 @@ class Run:
         start: What the run is started with; None in a process that only helps to train.
         blending: How the result is blended with the base.
         trains: What kind of parameters train, in words.
+        cuts: How long recordings were cut.
         defaults: The options that the model's family filled in.
     """
 
@@ -94,6 +97,7 @@ class Run:
     learned: dict[str, Any]
     start: Start | None
     blending: Blending
+    cuts: Cuts
     trains: str = ""
     defaults: Defaults = Defaults("", "")
 
@@ -120,6 +124,7 @@ class Run:
             self.start.check(folder)
             self.start.write(folder, ())
             save_selections(folder, self.tuned.selections)
+            save_cuts(folder, self.cuts)
             if self.measured_rates is not None:
                 write_json(folder / _RATES[0], dict(self.measured_rates))
         if self.module.penalty is not None:
@@ -192,6 +197,7 @@ class Run:
         cells = self.learned | ({} if self.topographic is None else self.topographic.cells)
         grids = {"topographic": cells_to_text(cells)} if cells else {}
         model.eval()
+        set_timestamps(model, 0.0)  # for training only
         base = {"reference": self.base.reference, "fingerprint": self.base.fingerprint}
         record = {"trained": list(trained), "trained_rows": rows, "trained_factors": merged.counts}
         header = {**model.header(), **record, "base": {**base, "model": self.base.model.header()}, **grids}
@@ -227,6 +233,7 @@ def prepare(
     forget: float | str | None = None,
     seed: int = 0,
     on_error: OnError = "stop",
+    timestamps: float | None = None,
     resume_from: Path | None = None,
 ) -> Run:
     """Check a run and choose what trains.
@@ -257,6 +264,8 @@ def prepare(
         forget: How much worse the source may become in the blend: in points of the metric, or "10%" of the base's.
         seed: Seed of each epoch's random state.
         on_error: What to do about examples that cannot be used: "stop" or "skip".
+        timestamps: The share of examples of a Whisper that are trained on targets with timestamps
+            (`adapt.training.timestamps`); None for half.
         resume_from: The folder of an interrupted run, whose selections are used again.
 
     Returns:
@@ -279,14 +288,19 @@ def prepare(
     warmup = (recipe.scratch_warmup if scratch else recipe.warmup) if warmup is None else warmup
     texts = (example.text for example in (*splits.train, *splits.validation))
     unmodified = with_alphabet(base.model, alphabet, texts)
+    share = timestamp_share(unmodified, timestamps)
     skipped: list[str] = []
+    cuts: Cuts = {}
     if is_first():  # the first process checks the examples and tells the others which are usable
+        splits, cuts, left_out = cut_splits(base, unmodified, splits, resume_from)
         splits, skipped = check_splits(splits, unmodified, on_error, loader.speeds)
+        skipped += left_out
     if not splits.train:
         raise InputError("There is nothing to train on: give data.train=...")
     replay_count(replay, len(splits.train), len(splits.source_train))
     blending, splits = blending.prepared(splits, replay)
     model = copy.deepcopy(unmodified)
+    set_timestamps(model, share)
     selections = {} if resume_from is None else load_selections(resume_from)
     data = TuningData(splits.train, splits.source_train, loader, selections)
     measured = _measured_rates(model, data, resume_from) if rates == "auto" else None
@@ -314,14 +328,15 @@ def prepare(
             "optimizer": _optimizer_options(make_optimizer), "penalty": made_penalty, "topographic": grids,
             "schedule": schedule, "warmup": warmup, "layer_decay": layer_decay, "rates": rates, "unfreeze": unfreeze,
             "replay": replay, "monitor": monitor, "patience": patience, "blend": blend, "forget": forget, "seed": seed,
-            "model": dict(model.header()), "trained": sorted(tuned.names),
+            "timestamps": share, "model": dict(model.header()), "trained": sorted(tuned.names),
         }  # fmt: skip
         start = Start.of(base, splits, options)
         if resume_from is not None:
             start.check(Path(resume_from))
     return Run(
         base, unmodified, module, splits, skipped, tuned, grids, loader, trainer, cache or Cache("off"), replay,
-        monitor, patience, augment, measured, learned, start, blending, what_trains(model, tuned.names),
+        monitor, patience, augment, measured, learned, start, blending, cuts,
+        what_trains(model, tuned.names),
     )  # fmt: skip
 
 

@@ -47,11 +47,14 @@ class Speech:
         sample_rate: the sample rate in Hz.
         phonemes: the phonemes in order, with times in seconds. They do not overlap, and pauses are left out. Symbols
             are IPA with length marks but without stress marks, so stressed and unstressed vowels have the same symbol.
+        words: the words in order: where in the text a word begins (in characters), and the start of its first phoneme
+            in seconds. Words that espeak-ng says as one, such as "of the", may be one here.
     """
 
     samples: np.ndarray
     sample_rate: int
     phonemes: tuple[Phoneme, ...]
+    words: tuple[tuple[int, float], ...] = ()
 
 
 def speak(
@@ -86,7 +89,7 @@ def speak(
         for parameter, value in ((_RATE, rate_wpm), (_PITCH, pitch), (_RANGE, pitch_range)):
             library.espeak_SetParameter(parameter, value, 0)
         samples, marks = _synthesise(library, text)
-    return Speech(samples, SAMPLE_RATE, _phonemes(marks, samples))
+    return Speech(samples, SAMPLE_RATE, *_phonemes(marks, samples))
 
 
 def voices() -> tuple[str, ...]:
@@ -178,10 +181,13 @@ def _library() -> Iterator[ctypes.CDLL]:
         _ctypes.dlclose(library._handle)
 
 
-def _synthesise(library: ctypes.CDLL, text: str) -> tuple[np.ndarray, list[tuple[int, str]]]:
-    """Return the samples, and for each phoneme its first sample's number and its symbol ("" for a pause)."""
+def _synthesise(library: ctypes.CDLL, text: str) -> tuple[np.ndarray, list[tuple[int, str, int]]]:
+    """Return the samples, and for each phoneme its first sample's number, its symbol ("" for a pause) and its word.
+
+    The word is the number of its first character in the text.
+    """
     chunks: list[bytes] = []
-    marks: list[tuple[int, str]] = []
+    marks: list[tuple[int, str, int]] = []
 
     @_Callback
     def collect(wave: Any, count: int, events: Any) -> int:
@@ -193,7 +199,8 @@ def _synthesise(library: ctypes.CDLL, text: str) -> tuple[np.ndarray, list[tuple
                 symbol = events[index].id.string.decode("utf-8", errors="ignore").translate(_SPELLING)
                 # "(en)" marks a word of another language, and a lone "ʲ" belongs to the sound before it.
                 if not symbol.startswith(("(", "ʲ")):
-                    marks.append((events[index].sample, "" if symbol.startswith("_") else symbol))
+                    symbol = "" if symbol.startswith("_") else symbol
+                    marks.append((events[index].sample, symbol, events[index].text_position - 1))
             index += 1
         return 0
 
@@ -204,17 +211,19 @@ def _synthesise(library: ctypes.CDLL, text: str) -> tuple[np.ndarray, list[tuple
     return np.frombuffer(b"".join(chunks), dtype=np.int16), marks
 
 
-def _phonemes(marks: list[tuple[int, str]], samples: np.ndarray) -> tuple[Phoneme, ...]:
-    """Return the phonemes: each lasts from its mark to the next mark, or to the end of the audio.
+def _phonemes(
+    marks: list[tuple[int, str, int]], samples: np.ndarray
+) -> tuple[tuple[Phoneme, ...], tuple[tuple[int, float], ...]]:
+    """Return the phonemes, and the words: each phoneme lasts from its mark to the next mark, or to the audio's end.
 
     espeak-ng marks a stop at its burst. Up to 80 ms of silence (exact zeros) before it are the stop's closure and
     belong to it. Any other silence before a mark is a pause, and belongs to no phoneme.
     """
     total = len(samples)
-    starts = [min(max(sample, 0), total) for sample, _ in marks] + [total]
+    starts = [min(max(sample, 0), total) for sample, _, _ in marks] + [total]
     sounding = np.flatnonzero(samples)
     begins, ends = [], []
-    for start, (_, symbol) in zip(starts, [*marks, (total, "")], strict=True):
+    for start, (_, symbol, _) in zip(starts, [*marks, (total, "", 0)], strict=True):
         before = int(np.searchsorted(sounding, start))
         silent_from = int(sounding[before - 1]) + 1 if before else 0
         if start - silent_from < _SILENCE:
@@ -222,12 +231,14 @@ def _phonemes(marks: list[tuple[int, str]], samples: np.ndarray) -> tuple[Phonem
         ends.append(silent_from)
         begins.append(max(silent_from, start - _CLOSURE) if symbol and symbol[0] in _STOPS else start)
     phonemes, last = [], 0
-    for (_, symbol), begin, end in zip(marks, begins, ends[1:], strict=False):
+    words: dict[int, float] = {}
+    for (_, symbol, word), begin, end in zip(marks, begins, ends[1:], strict=False):
         begin = max(begin, last)
         if symbol and begin < end:
             phonemes.append(Phoneme(symbol, round(begin / SAMPLE_RATE, 5), round(end / SAMPLE_RATE, 5)))
+            words.setdefault(word, phonemes[-1].start)
             last = end
-    return tuple(phonemes)
+    return tuple(phonemes), tuple(words.items())
 
 
 @cache

@@ -1,0 +1,1 @@
+"""Transcribe recordings of any length: words with their times and confidence, and files of them."""

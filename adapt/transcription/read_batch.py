@@ -1,0 +1,76 @@
+"""Transcribe a batch of pieces: the model's answers, and their words with times."""
+
+import torch
+
+from adapt.data.example import language_of
+from adapt.data.loader import Batch, collate
+from adapt.data.recording import Recording
+from adapt.models.cross_attention import encoded_once
+from adapt.models.ctc import Emissions
+from adapt.models.hf_speech_seq2seq import HFSpeechSeq2Seq
+from adapt.models.model import CTCModel, Model, SpeechDecoderModel
+from adapt.models.whisper_long import LongSegment, sequential_segments
+from adapt.transcription.attention_words import attention_words
+from adapt.transcription.ctc_words import ctc_words, emissions_of
+from adapt.transcription.transcript import Word
+
+Read = tuple[str, tuple[Word, ...]]  # a text, and its words with times in seconds from the start of the audio
+
+
+def read_batch(model: Model, batch: Batch) -> list[Read]:
+    """Return the model's answer for each example of a batch, with its words.
+
+    Args:
+        model: The model, in eval mode.
+        batch: The batch, on the model's device.
+    """
+    if isinstance(model, CTCModel):
+        return _read_ctc(model, batch)
+    assert isinstance(model, SpeechDecoderModel)
+    with encoded_once(model):
+        texts = model.task.decode(model, batch)
+        languages = [language_of(example) for example in batch.examples]
+        return list(zip(texts, attention_words(model, batch.inputs, batch.lengths, texts, languages), strict=True))
+
+
+def _read_ctc(model: CTCModel, batch: Batch) -> list[Read]:
+    outputs: list[Emissions] = []
+    handle = model.register_forward_hook(lambda _module, _given, output: outputs.append(output))
+    try:
+        texts = model.task.decode(model, batch)
+    finally:
+        handle.remove()
+    emissions = outputs[-1]
+    seconds = [length / model.sample_rate for length in batch.lengths.tolist()]
+    kept = emissions_of(emissions.log_probs, emissions.lengths)
+    return [(text, ctc_words(model, own, text, long)) for text, own, long in zip(texts, kept, seconds, strict=True)]
+
+
+def read_sequentially(model: HFSpeechSeq2Seq, piece: Recording) -> Read:
+    """Return a Whisper's answer for a piece of any length by its own sequential decoding, with its words."""
+    language = language_of(piece)
+    segments = sequential_segments(model, torch.from_numpy(piece.samples), language)
+    words: list[Word] = []
+    for group in _windows(segments, model.reader.window or 30.0):
+        start, end = group[0].start, group[-1].end
+        rate = model.sample_rate
+        samples = piece.samples[round(start * rate) : max(round(end * rate), round(start * rate) + rate // 10)]
+        if not len(samples):
+            continue
+        window = Recording(samples[: round((model.reader.window or 30.0) * rate)], rate)
+        batch = collate([(window, torch.from_numpy(window.samples))]).to(next(model.parameters()).device)
+        text = " ".join(segment.text for segment in group)
+        (own,) = attention_words(model, batch.inputs, batch.lengths, [text], [language])
+        words += [Word(word.text, start + word.start, start + word.end, word.confidence) for word in own]
+    return " ".join(segment.text for segment in segments), tuple(words)
+
+
+def _windows(segments: list[LongSegment], longest: float) -> list[list[LongSegment]]:
+    """Return the segments in groups that fit into a window."""
+    groups: list[list[LongSegment]] = []
+    for segment in segments:
+        if groups and segment.end - groups[-1][0].start <= longest:
+            groups[-1].append(segment)
+        else:
+            groups.append([segment])
+    return groups
