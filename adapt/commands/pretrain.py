@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -39,7 +39,7 @@ def main(cfg: DictConfig) -> None:
         base, build_splits(cfg.data), loader=build(cfg.loader), trainer=build(cfg.trainer),
         optimizer=build(cfg.optimizer), augment=build(cfg.augment), topographic=build(cfg.topographic),
         schedule=cfg.schedule, warmup=cfg.warmup, monitor=cfg.monitor, patience=cfg.patience, seed=cfg.seed,
-        on_error=cfg.data.on_error, resume_from=interrupted(cfg),
+        on_error=cfg.data.on_error, normalise=cfg.normalise, resume_from=interrupted(cfg),
     )  # fmt: skip
     folder = open_run(cfg)
     logger = build(cfg.logger)(folder)
@@ -65,7 +65,7 @@ def main(cfg: DictConfig) -> None:
 
 def evaluated(run: Run, model: Any) -> dict[str, Any]:
     """Evaluate a trained model on the test sets, and measure how well its grids are ordered."""
-    splits = run.splits
+    splits, model.task = run.splits, replace(model.task, normaliser=run.module.task.normaliser)
     metrics: dict[str, Any] = {"weights": {"total": sum(p.numel() for p in run.unmodified.parameters())}}
     for name, examples in (("target", splits.test), ("source", splits.source_test)):
         if examples:

@@ -88,6 +88,10 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
         own = self.generation_options.language if language is None else language
         return None if own is None else language_code(own, self.net.generation_config)
 
+    @property
+    def own_language(self) -> str | None:
+        return self.language_for(None) if self.multilingual else "en"
+
     def detect_languages(self, inputs: Tensor, lengths: Tensor) -> list[str]:
         features = self._features(inputs, lengths)["input_features"]
         codes = {unit: token.strip("<|>") for token, unit in self.net.generation_config.lang_to_id.items()}

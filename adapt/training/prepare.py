@@ -4,7 +4,7 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from adapt.checks import check_type
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.data.replay import Replay, replay_count
+from adapt.data.normalisers import Normalise
 from adapt.data.selection import load_selections, save_selections
 from adapt.data.splits import OnError, check_splits
 from adapt.data.tuning_data import TuningData
@@ -26,6 +27,7 @@ from adapt.models.factors import merge_factors
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from adapt.models.state import model_fingerprint
+from adapt.models.writing import choose_normaliser
 from adapt.training.adapted import Adapted
 from adapt.training.alphabet import with_alphabet
 from adapt.training.checkpoints import spent
@@ -205,6 +207,7 @@ def prepare(
     patience: int | None = None,
     seed: int = 0,
     on_error: OnError = "stop",
+    normalise: Normalise = "auto",
     resume_from: Path | None = None,
 ) -> Run:
     """Check a run and choose what trains.
@@ -231,6 +234,8 @@ def prepare(
         patience: Stop after this many epochs without improvement; None never stops early.
         seed: Seed of each epoch's random state.
         on_error: What to do about examples that cannot be used: "stop" or "skip".
+        normalise: How texts are normalised before they are compared (`adapt.models.writing.choose_normaliser`): "auto",
+            "none", "basic" or "english". It is not applied to what the model learns.
         resume_from: The folder of an interrupted run, whose selections are used again.
 
     Returns:
@@ -248,6 +253,9 @@ def prepare(
     make_optimizer = checked_optimizer(optimizer)
     texts = (example.text for example in (*splits.train, *splits.validation))
     unmodified = with_alphabet(base.model, alphabet, texts)
+    # Chosen before examples are left out, which only the first process does: all processes need the same one.
+    heard = (*splits.train, *splits.validation, *splits.test, *splits.source_test)
+    normaliser = choose_normaliser(unmodified, heard, normalise)
     skipped: list[str] = []
     if is_first():  # the first process checks the examples and tells the others which are usable
         splits, skipped = check_splits(splits, unmodified, on_error, loader.speeds)
@@ -255,6 +263,7 @@ def prepare(
         raise InputError("There is nothing to train on: give data.train=...")
     replay_count(replay, len(splits.train), len(splits.source_train))
     model = copy.deepcopy(unmodified)
+    model.task = replace(model.task, normaliser=normaliser)
     selections = {} if resume_from is None else load_selections(resume_from)
     data = TuningData(splits.train, splits.source_train, loader, selections)
     measured = _measured_rates(model, data, resume_from) if rates == "auto" else None
