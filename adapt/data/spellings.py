@@ -1,18 +1,21 @@
 """British spellings of common words with their American ones, for models whose files have no normalizer.json."""
 
-_OUR = """
-arm behavi cand clam col demean enamel endeav fav ferv flav glam harb hon hum lab neighb od parl ranc rig rum sav splend
-succ tum val vap vig
-""".split()
-_OUR_ENDINGS = ("", "s", "ed", "ing", "able", "ful", "less", "ite", "ites", "hood", "hoods", "ly", "er", "ers", "al")
-_RE = "calib cent fib lit lust met kilomet centimet millimet mit reconnoit sab scept sepulch somb spect theat".split()
-_ISE = """
-agon apolog author capital categor character civil colon critic emphas energ familiar final general global harmon
-hospital ideal legal maxim memor minim mobil modern natural neutral normal optim organ personal popular priorit public
-real recogn revolution social special stabil standard steril summar symbol sympath terror utilis visual
-""".split()
-_ISE_ENDINGS = ("e", "ed", "es", "er", "ers", "ing", "ation", "ations")
-_DOUBLE_L = "cancel counsel fuel jewel label level marvel model quarrel signal total travel tunnel".split()
+_WORDS = {
+    "our": "armour behaviour candour clamour colour demeanour endeavour favour fervour flavour glamour harbour "
+    "honour humour labour neighbour odour parlour rancour rigour rumour saviour splendour tumour valour vapour",
+    "re": "calibre centre fibre kilometre centimetre litre lustre metre millimetre mitre sabre sceptre sombre "
+    "spectre theatre",
+    "ise": "agonise apologise authorise capitalise categorise characterise civilise colonise criticise "
+    "emphasise energise familiarise finalise generalise harmonise idealise legalise maximise memorise minimise "
+    "mobilise modernise naturalise neutralise normalise organise personalise popularise prioritise realise recognise "
+    "socialise specialise stabilise standardise sterilise summarise symbolise sympathise terrorise utilise visualise",
+    "ll": "cancell counsell fuell jewell labell levell marvell modell quarrell signall travell tunnell",
+}
+_ENDINGS = {
+    "our": ("", "s", "ed", "ing", "able", "ful", "less", "ite", "ites", "hood", "hoods", "ly", "er", "ers"),
+    "ise": ("ise", "ised", "ises", "iser", "isers", "ising", "isation", "isations"),
+    "ll": ("ed", "ing", "er", "ers"),
+}
 _SINGLES = {
     "aeroplane": "airplane", "aluminium": "aluminum", "analyse": "analyze", "analysed": "analyzed",
     "analysing": "analyzing", "catalogue": "catalog", "catalogues": "catalogs", "cheque": "check", "cheques": "checks",
@@ -28,15 +31,14 @@ _SINGLES = {
 
 def _pairs() -> dict[str, str]:
     found = dict(_SINGLES)
-    for stem in _OUR:
-        found |= {f"{stem}our{ending}": f"{stem}or{ending}" for ending in _OUR_ENDINGS}
-    for stem in _RE:
-        found |= {f"{stem}re": f"{stem}er", f"{stem}res": f"{stem}ers"}
-    for stem in _ISE:
-        found |= {f"{stem}is{ending}": f"{stem}iz{ending}" for ending in _ISE_ENDINGS}
-    for stem in _DOUBLE_L:
-        for ending in ("ed", "ing", "er", "ers"):
-            found[f"{stem}l{ending}"] = f"{stem}{ending}"
+    for word in _WORDS["our"].split():
+        found |= {word + ending: f"{word[:-3]}or{ending}" for ending in _ENDINGS["our"]}
+    for word in _WORDS["re"].split():
+        found |= {word: f"{word[:-2]}er", f"{word}s": f"{word[:-2]}ers"}
+    for word in _WORDS["ise"].split():
+        found |= {word[:-3] + ending: word[:-3] + ending.replace("is", "iz", 1) for ending in _ENDINGS["ise"]}
+    for word in _WORDS["ll"].split():
+        found |= {word + ending: word[:-1] + ending for ending in _ENDINGS["ll"]}
     return found
 
 

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from adapt.checks import check_counts
 from adapt.comparison.hypotheses import GROUP_BY
 from adapt.comparison.languages import language_accuracy
 from adapt.comparison.non_speech import NonSpeech, measure_non_speech
 from adapt.comparison.results import by_group, grouping_keys, signatures
-from adapt.checks import check_counts
 from adapt.data.example import Example
 from adapt.data.loader import Loader, as_loader
 from adapt.data.manifest import Splits

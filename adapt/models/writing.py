@@ -104,10 +104,19 @@ def choose_normaliser(model: Model, examples: Sequence[Example], normalise: Norm
         language, spellings = model.own_language, model.spellings
         if normalise == "auto" and model.generation_options.task == "translate":  # into English, from any language
             normalise = "english"
-    if normalise == "auto" and not _can_write_style(model, examples[0]):
-        if not any(has_style(example.text) for example in examples):
-            return None
+    style = normalise != "auto" or _can_write_style(model, examples[0])
+    if not style and not any(has_style(example.text) for example in examples):
+        return None
     return Normaliser(normalise, language, spellings)
+
+
+def same_words(model: Model, example: Example, answer: str, normalise: Normalise = "auto") -> bool:
+    """Return whether an answer differs from an example's text in style only. The arguments are as above."""
+    normaliser = choose_normaliser(model, [example], normalise)
+    if normaliser is None:
+        return False
+    language = language_of(example)
+    return normaliser(answer, language) == normaliser(example.text, language)
 
 
 def _can_write_style(model: Model, example: Example) -> bool:

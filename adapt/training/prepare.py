@@ -14,8 +14,8 @@ from torch import nn
 from adapt.checks import check_type
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
-from adapt.data.replay import Replay, replay_count
 from adapt.data.normalisers import Normalise
+from adapt.data.replay import Replay, replay_count
 from adapt.data.selection import load_selections, save_selections
 from adapt.data.splits import OnError, check_splits
 from adapt.data.tuning_data import TuningData
@@ -288,7 +288,7 @@ def prepare(
             "trainer": getattr(trainer, "keywords", {}), "loader": loader_options(loader), "augment": augment,
             "optimizer": _optimizer_options(make_optimizer), "penalty": made_penalty, "topographic": grids,
             "schedule": schedule, "warmup": warmup, "layer_decay": layer_decay, "rates": rates, "unfreeze": unfreeze,
-            "replay": replay, "monitor": monitor, "patience": patience, "seed": seed,
+            "replay": replay, "normalise": normalise, "monitor": monitor, "patience": patience, "seed": seed,
             "model": dict(model.header()), "trained": sorted(tuned.names),
         }  # fmt: skip
         start = Start.of(base, splits, options)

@@ -1,4 +1,4 @@
-"""Sounds without speech: silence, noise, mains hum and music, computed from a seed. A recogniser should write nothing."""
+"""Sounds without speech: silence, noise, mains hum and music, computed from a seed. A recogniser writes nothing."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from adapt.data.recording import Recording
 
 _SECONDS = (3.0, 6.0, 1.5, 8.0, 4.0)
 _LEVELS = (-40, -25, -55, -15)  # dB of the root mean square below full scale
-_SCALE = (0, 2, 4, 7, 9, 12)  # semitones of a pentatonic scale over two octaves' root
+_SCALE = (0, 2, 4, 7, 9, 12)  # semitones of a pentatonic scale
 
 
 def non_speech(count: int, sample_rate: int, language: str | None = None, seed: int = 0) -> list[Recording]:
