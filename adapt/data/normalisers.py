@@ -25,6 +25,7 @@ _WITHOUT_SPACES = {
 }  # fmt: skip
 _THEIR_SCRIPTS = ("CJK ", "HIRAGANA", "KATAKANA", "THAI ", "LAO ", "MYANMAR", "KHMER")
 _BRACKETS = re.compile(r"[<\[][^>\]]*[>\]]|\([^)]+?\)")
+_ELLIPSIS = re.compile(r"\.{2,}")
 _JOINERS = "\u200c\u200d"  # part of the spelling in Persian and in Indian scripts
 # Vowel signs of Arabic and Hebrew, which most texts leave out, and the stroke that only lengthens an Arabic letter.
 _OPTIONAL_SIGNS = re.compile(
@@ -121,7 +122,8 @@ def english(text: str, spellings: tuple[tuple[str, str], ...] | None = None) -> 
     """
     plain = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
     digits = "".join(str(unicodedata.decimal(one)) if unicodedata.category(one) == "Nd" else one for one in plain)
-    return " ".join(_english_normaliser(spellings)(digits).split())
+    # Of an ellipsis at the end, Whisper's normaliser leaves a dot, which would count as a word.
+    return " ".join(_english_normaliser(spellings)(_ELLIPSIS.sub(" ", digits)).split())
 
 
 @cache
