@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from adapt.data.normalisers import Normaliser, basic, english, has_style, split_characters, without_spaces
 from adapt.data.spellings import AMERICAN
 
+HINDI = "\u0939\u093f\u0928\u094d\u0926\u0940 \u092e\u0947\u0902"
 ENGLISH = Normaliser("english")
 
 
@@ -23,6 +24,7 @@ ENGLISH = Normaliser("english")
         ("Well, uh, I'm gonna go (laughs).", "well i am going to go"),
         ("\uff11\uff15 \u0661\u0662", "15 12"),  # full-width and Arabic digits
         ("Organised travelling", "organized traveling"),
+        ("Well\u2026 yes...", "well yes"),
     ],
 )
 def test_the_english_rules_equate_ways_of_writing(written, meant):
@@ -41,7 +43,7 @@ def test_other_words_stay_different(one, other):
         ("\u0661\u0662\u0663 \u096c", "123 6"),
         ("\u0645\u064f\u062d\u064e\u0645\u0651\u064e\u062f\u0640", "\u0645\u062d\u0645\u062f"),  # vowel signs, tatweel
         ("\u05e9\u05c1\u05b8\u05dc\u05d5\u05b9\u05dd", "\u05e9\u05dc\u05d5\u05dd"),  # Hebrew points
-        ("\u0939\u093f\u0928\u094d\u0926\u0940 \u092e\u0947\u0902\u0964", "\u0939\u093f\u0928\u094d\u0926\u0940 \u092e\u0947\u0902"),
+        (f"{HINDI}\u0964", HINDI),
         ("\uff21\uff22\uff23", "abc"),
         ("Cafe\u0301", "caf\u00e9"),
         ("\ufb01n\u00ad", "fin"),
@@ -96,9 +98,8 @@ def test_characters_of_scripts_without_spaces_are_words():
     assert split_characters("\u4f60\u597d iPhone 15") == "\u4f60 \u597d iPhone 15"
     thai = "\u0e17\u0e35\u0e48\u0e19\u0e35\u0e48"  # two letters, each with marks
     assert split_characters(thai).split() == [thai[:3], thai[3:]]
-    assert (
-        split_characters("\u00e0 b") == "\u00e0 b" and split_characters("\ud55c\uad6d \uc5b4") == "\ud55c\uad6d \uc5b4"
-    )
+    for spaced in ("\u00e0 b", "\ud55c\uad6d \uc5b4"):
+        assert split_characters(spaced) == spaced
     assert without_spaces("zh-TW") and without_spaces("Thai") and not without_spaces("ko") and not without_spaces(None)
 
 
