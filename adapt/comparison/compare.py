@@ -187,10 +187,9 @@ def compare_hypotheses(
     results, groups, transcripts = score_hypotheses(sets, before_hypotheses, after_hypotheses, task, group_by)
     words = {
         name: word_changes(
-            *(
-                task.comparable(examples, texts)
-                for texts in ([one.text for one in examples], before_hypotheses[name], after_hypotheses[name])
-            ),
+            task.comparable(examples, [example.text for example in examples]),
+            task.comparable(examples, before_hypotheses[name]),
+            task.comparable(examples, after_hypotheses[name]),
             task,
         )
         for name, examples in sets.items()

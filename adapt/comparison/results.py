@@ -157,8 +157,8 @@ class Comparison:
                 values[name][when]["as_written"] = one.as_dict()
         if self.non_speech is not None:
             before, after = self.non_speech
-            values["non_speech"] = {"before": before.as_dict(), "after": after.as_dict()}
-            values["non_speech"]["difference"] = after.since(before)
+            interval = after.since(before)
+            values["non_speech"] = {"before": before.as_dict(), "after": after.as_dict(), "difference": interval}
         if self.weights is not None:
             names = ("total", "trained", "parameters", "changed", "buffers_changed")
             values["weights"] = {name: getattr(self.weights, name) for name in names}

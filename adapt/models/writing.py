@@ -69,8 +69,8 @@ def writing(task: Task, examples: Sequence[Example], texts: Sequence[str]) -> Wr
     own, place = task.score(examples, texts), [metric.key for metric in task.metrics].index(WER.key)
     errors, words = (int(number) for number in raw.statistics[place].sum(0))
     rules = task.normaliser.rules([language_of(example) for example in examples])
-    counts = (int(scores.statistics[place][:, 0].sum()) for scores in (basic, own))
-    return Writing(rules, words, errors, *counts, raw.values())
+    unpunctuated, normalised = (int(scores.statistics[place][:, 0].sum()) for scores in (basic, own))
+    return Writing(rules, words, errors, unpunctuated, normalised, raw.values())
 
 
 def choose_normaliser(model: Model, examples: Sequence[Example], normalise: Normalise = "auto") -> Normaliser | None:
