@@ -81,7 +81,7 @@ def prepared(cfg: DictConfig, base: Loaded) -> Run:
         topographic=build(cfg.topographic), schedule=cfg.schedule, warmup=cfg.warmup, layer_decay=cfg.layer_decay,
         rates=cfg.rates, unfreeze=cfg.unfreeze, replay=cfg.replay, alphabet=cfg.alphabet, monitor=cfg.monitor,
         patience=cfg.patience, seed=cfg.seed, on_error=cfg.data.on_error, normalise=cfg.normalise,
-        resume_from=interrupted(cfg),
+        written_like=cfg.written_like, resume_from=interrupted(cfg),
     )  # fmt: skip
 
 

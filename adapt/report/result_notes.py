@@ -111,6 +111,5 @@ def style_before_training(name: str, writing: Writing) -> str:
     return (
         f"{name}: as written, the WER is {amount(writing.rates[WER.key], WER)}, but {style_of(writing)}. Texts are "
         f"compared by {rules(writing)}, so that training gains nothing by style; normalise=none compares them as they "
-        "are written. Training teaches the model the writing of its references: to keep its own, train on texts that "
-        "are written like its answers."
+        "are written. Training teaches the model the writing of its references; written_like=model keeps its own."
     )

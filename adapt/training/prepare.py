@@ -35,6 +35,7 @@ from adapt.training.dry_run import Cost, Setup, dry_run
 from adapt.training.fit import fit, watch
 from adapt.training.module import AdaptationModule, MakeOptimizer, Schedule
 from adapt.training.optimizers import check_steps, checked_optimizer
+from adapt.training.own_writing import WrittenLike, check_written_like, in_own_writing
 from adapt.training.prefix_cache import Cache
 from adapt.training.start import Start, loader_options, plain
 from adapt.training.trainer import bare_trainer
@@ -208,6 +209,7 @@ def prepare(
     seed: int = 0,
     on_error: OnError = "stop",
     normalise: Normalise = "auto",
+    written_like: WrittenLike = "references",
     resume_from: Path | None = None,
 ) -> Run:
     """Check a run and choose what trains.
@@ -236,6 +238,8 @@ def prepare(
         on_error: What to do about examples that cannot be used: "stop" or "skip".
         normalise: How texts are normalised before they are compared (`adapt.models.writing.choose_normaliser`): "auto",
             "none", "basic" or "english". It is not applied to what the model learns.
+        written_like: What the texts to learn are written like: "references" as they are, "model" in the base's own
+            punctuation, case and digits where its words agree (`adapt.training.own_writing`).
         resume_from: The folder of an interrupted run, whose selections are used again.
 
     Returns:
@@ -258,7 +262,9 @@ def prepare(
     normaliser = choose_normaliser(unmodified, heard, normalise)
     skipped: list[str] = []
     if is_first():  # the first process checks the examples and tells the others which are usable
+        check_written_like(unmodified, splits, written_like)
         splits, skipped = check_splits(splits, unmodified, on_error, loader.speeds)
+        splits = in_own_writing(unmodified, splits, loader) if written_like == "model" else splits
     if not splits.train:
         raise InputError("There is nothing to train on: give data.train=...")
     replay_count(replay, len(splits.train), len(splits.source_train))
@@ -288,7 +294,8 @@ def prepare(
             "trainer": getattr(trainer, "keywords", {}), "loader": loader_options(loader), "augment": augment,
             "optimizer": _optimizer_options(make_optimizer), "penalty": made_penalty, "topographic": grids,
             "schedule": schedule, "warmup": warmup, "layer_decay": layer_decay, "rates": rates, "unfreeze": unfreeze,
-            "replay": replay, "normalise": normalise, "monitor": monitor, "patience": patience, "seed": seed,
+            "replay": replay, "normalise": normalise,
+            "written_like": written_like, "monitor": monitor, "patience": patience, "seed": seed,
             "model": dict(model.header()), "trained": sorted(tuned.names),
         }  # fmt: skip
         start = Start.of(base, splits, options)
