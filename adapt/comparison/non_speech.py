@@ -76,7 +76,7 @@ def measure_non_speech(
     """
     languages = Counter(language for one in examples if (language := language_of(one)) is not None)
     language = languages.most_common(1)[0][0] if languages else None
-    recordings = non_speech(sounds, model.sample_rate, language, seed)
+    recordings = non_speech(sounds, model.sample_rate, language, seed, model.reader.window)
     texts = decode_examples(model, model.task, recordings, loader, "sounds without speech")
     words = [split_characters(strip_punctuation(text)).split() for text in texts]
     return NonSpeech(

@@ -12,7 +12,9 @@ _LEVELS = (-40, -25, -55, -15)  # dB of the root mean square below full scale
 _SCALE = (0, 2, 4, 7, 9, 12)  # semitones of a pentatonic scale
 
 
-def non_speech(count: int, sample_rate: int, language: str | None = None, seed: int = 0) -> list[Recording]:
+def non_speech(
+    count: int, sample_rate: int, language: str | None = None, seed: int = 0, longest: float | None = None
+) -> list[Recording]:
     """Return `count` sounds without speech, of different lengths (1.5 to 8 s) and levels (−55 to −15 dB).
 
     Args:
@@ -20,12 +22,14 @@ def non_speech(count: int, sample_rate: int, language: str | None = None, seed: 
         sample_rate: In Hz.
         language: The value of their key "lang", for models that need one; None leaves it out.
         seed: The same seed gives the same sounds.
+        longest: The length in seconds at which longer sounds end, the window of a Whisper; None for no limit.
     """
     check_count("count", count, 0)
     sounds = []
     for number in range(count):
         name, make = _KINDS[number % len(_KINDS)]
         seconds, level = _SECONDS[(number + number // 5) % len(_SECONDS)], _LEVELS[number % len(_LEVELS)]
+        seconds = min(seconds, longest or seconds)
         draw = np.random.default_rng((seed, number))
         samples = make(int(seconds * sample_rate), sample_rate, draw)
         loud = float(np.sqrt(np.mean(samples**2)))

@@ -31,6 +31,7 @@ def test_sounds_depend_on_the_seed_and_have_their_levels():
             assert level == pytest.approx(float(first.name.split()[-2]), abs=2)  # loud music is clipped
     assert {one.name.partition(",")[0] for one in sounds} == {"silence", "white noise", "pink noise", "hum", "music"}
     assert len({one.duration for one in sounds}) > 2 and non_speech(1, 8_000, "de")[0].group("lang") == "de"
+    assert max(one.duration for one in non_speech(10, 8_000, longest=2)) == 2
 
 
 @pytest.mark.parametrize(
