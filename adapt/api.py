@@ -26,6 +26,7 @@ from adapt.data.inputs import AudioInput, as_pairs, as_utterances
 from adapt.data.kinds import with_text
 from adapt.data.loader import Loader, as_loader
 from adapt.data.manifest import Splits
+from adapt.data.normalisers import Normalise
 from adapt.data.pairs import Pair
 from adapt.data.splits import check_examples
 from adapt.errors import InputError
@@ -185,6 +186,7 @@ class LoadedModel(Loaded):
         store: Path | str | None = None,
         sample_rate: int | None = None,
         force: bool = False,
+        normalise: Normalise = "auto",
     ) -> Outcome:
         """Correct a transcript or a translation; the model keeps the correction from now on.
 
@@ -196,6 +198,7 @@ class LoadedModel(Loaded):
             store: The file of the corrections; None for the model's own.
             sample_rate: The sample rate of an array, in Hz.
             force: Also keep a text that the input does not support; it then replaces only exactly this output.
+            normalise: A text that differs from the output in style only is not corrected; "none" corrects that too.
 
         Returns:
             Whether the model now writes the text, and what else changed. `memory` can undo it by its number.
@@ -212,7 +215,7 @@ class LoadedModel(Loaded):
             (given,) = as_utterances(example, sample_rate)  # pyright: ignore[reportArgumentType]
         else:
             (given,) = as_pairs(example)  # pyright: ignore[reportArgumentType]
-        return memory.correct(with_text(given, text), force=force)
+        return memory.correct(with_text(given, text), force=force, normalise=normalise)
 
     def memory(self, store: Path | str | None = None, protected: Sequence[Example] | None = None) -> ModelMemory:
         """Open the corrections of this model, or create them if there are none yet.

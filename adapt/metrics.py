@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from adapt.data.normalisers import split_characters, without_spaces
 from adapt.data.text import normalise
 from adapt.formatting import amount
 
@@ -104,7 +105,7 @@ class TextScores:
         for metric in self.metrics:
             rows |= {metric.key: values[metric.key], f"{metric.key}_interval": intervals[metric.key]}
         if self.edits is not None:
-            words = self.statistics[0][:, 1].sum()
+            words = self.statistics[self.metrics.index(WER)][:, 1].sum()
             rows |= dict(zip(EDITS, (self.edits.sum(0) / words).tolist(), strict=True))
         return rows | {"examples": len(self)}
 
@@ -113,7 +114,8 @@ def error_rates(references: Sequence[str], hypotheses: Sequence[str], language: 
     """Return word and character error rates of normalised texts (lower case, NFC, single spaces).
 
     A rate is the number of edits divided by the length of all references. It can exceed 1. `language` is a code such as
-    "tr", whose rule for lower case is used.
+    "tr", whose rule for lower case is used; if it is written without spaces, the character error rate comes first.
+    Each character of a script without spaces counts as a word.
 
     Raises:
         ValueError: a reference has no word.
@@ -125,14 +127,13 @@ def error_rates(references: Sequence[str], hypotheses: Sequence[str], language: 
         raise ValueError("A reference without words has no error rate.")
     characters = jiwer.process_characters(references, hypotheses)
     edits = np.array([_edits(chunks) for chunks in characters.alignments])
-    kinds = word_edit_kinds(references, hypotheses)
-    words = np.stack([kinds.sum(1), [len(text.split()) for text in references]], axis=1)
-    return TextScores(
-        (WER, CER),
-        (words, np.stack([edits, [len(text) for text in references]], axis=1)),
-        (_ratio, _ratio),
-        kinds,
-    )
+    spaced, written = ([split_characters(text) for text in texts] for texts in (references, hypotheses))
+    kinds = word_edit_kinds(spaced, written)
+    words = np.stack([kinds.sum(1), [len(text.split()) for text in spaced]], axis=1)
+    letters = np.stack([edits, [len(text) for text in references]], axis=1)
+    if without_spaces(language):
+        return TextScores((CER, WER), (letters, words), (_ratio, _ratio), kinds)
+    return TextScores((WER, CER), (words, letters), (_ratio, _ratio), kinds)
 
 
 @cache

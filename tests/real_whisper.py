@@ -24,6 +24,12 @@ def whisper_tiny() -> Path:
     return _shared("models/whisper-tiny.en")
 
 
+def digits(count: int) -> list[Utterance]:
+    """Spoken English digits of one speaker, each digit in turn. Skips the test if they are absent."""
+    found = read_manifest(_shared("data/fsdd/jackson_test.jsonl"))[0]
+    return [*found[::10], *found[1::10]][:count]
+
+
 def native_speech(count: int) -> list[Utterance]:
     """The first utterances of LJSpeech. Skips the test if they are absent."""
     return read_manifest(_shared("data/ljspeech/us_test.jsonl"))[0][:count]

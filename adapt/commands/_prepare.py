@@ -25,6 +25,6 @@ def prepared(cfg: DictConfig, base: Loaded) -> Run:
         topographic=build(cfg.topographic), schedule=cfg.schedule, warmup=cfg.warmup, layer_decay=cfg.layer_decay,
         rates=cfg.rates, unfreeze=cfg.unfreeze, replay=cfg.replay, alphabet=cfg.alphabet, monitor=cfg.monitor,
         patience=cfg.patience, blend=cfg.blend, forget=cfg.forget, seed=cfg.seed, on_error=cfg.data.on_error,
-        timestamps=cfg.timestamps, resume_from=interrupted(cfg),
+        timestamps=cfg.timestamps, normalise=cfg.normalise, written_like=cfg.written_like, resume_from=interrupted(cfg),
     )  # fmt: skip
     return replace(run, defaults=fill_in_rate(cfg, run, filled))

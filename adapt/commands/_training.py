@@ -12,7 +12,9 @@ from adapt.distributed import is_first
 from adapt.files import is_file
 from adapt.models.inference import decode_examples
 from adapt.models.model import Model
+from adapt.models.writing import CLEAR, writing
 from adapt.report import wording
+from adapt.report.result_notes import style_before_training
 from adapt.run import output_folder
 
 log = logging.getLogger(__name__)
@@ -41,4 +43,7 @@ def decode_sets(
         metric, values = model.task.metrics[0], scores.values()
         if warn_of is not None and wording.reads_nothing(values[metric.key], metric):
             log.warning("%s", wording.nothing_read(warn_of, values[metric.key], metric))
+        style = writing(model.task, examples, hypotheses[name]) if warn_of is not None else None
+        if style is not None and style.share >= CLEAR:
+            log.warning("%s", style_before_training(name, style))
     return hypotheses

@@ -30,7 +30,8 @@ def main(cfg: DictConfig) -> None:
     check_flags(cfg)
     if not cfg.dry_run:
         check_output(cfg)
-    check_counts(0, causes=cfg.causes, compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips)
+    names = ("causes", "compare_neurons", "audio_clips", "non_speech")
+    check_counts(0, **{name: cfg[name] for name in names})
     pl.seed_everything(cfg.seed, verbose=False)
     base: Loaded = build(cfg.model)
     if base.reference == "new":
@@ -44,7 +45,7 @@ def main(cfg: DictConfig) -> None:
         return
     folder = open_run(cfg)
     logger = build(cfg.logger)(folder)
-    splits = run.splits
+    splits, base.model.task = run.splits, replace(base.model.task, normaliser=run.module.task.normaliser)
     sets = {name: part for name, part in (("target", splits.test), ("source", splits.source_test)) if part}
     before: dict[str, list[str]] = {}
     if is_first():
@@ -60,7 +61,8 @@ def main(cfg: DictConfig) -> None:
     comparison = compare_hypotheses(
         base, adapted.loaded, sets, before, after, loader=run.loader, group_by=grouping(cfg.data),
         trained=adapted.trained, trained_rows=adapted.rows, trained_factors=adapted.factor_counts, causes=cfg.causes,
-        compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips, title=cfg.title, history=adapted.history,
+        compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips, non_speech=cfg.non_speech,
+        title=cfg.title, history=adapted.history,
         skipped=run.skipped, config=OmegaConf.to_yaml(cfg, resolve=True), selection=adapted.selection_summary,
         run=end_of_run(cfg, adapted.loaded.model, splits, run.defaults), blend=adapted.front,
     )  # fmt: skip

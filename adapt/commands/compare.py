@@ -12,6 +12,7 @@ from adapt.checks import check_counts
 from adapt.commands._finish import end_of_run, finish
 from adapt.commands._options import plain
 from adapt.comparison.compare import compare
+from adapt.data.normalisers import check_normalise
 from adapt.data.splits import check_splits
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
@@ -26,7 +27,9 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> None:
     """Compare as `conf/compare.yaml` says. Writes `comparison.json`, `report.html`, `metrics.json` and `card.json`."""
     check_output(cfg)
-    check_counts(0, causes=cfg.causes, compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips)
+    names = ("causes", "compare_neurons", "audio_clips", "non_speech")
+    check_counts(0, **{name: cfg[name] for name in names})
+    check_normalise(cfg.normalise)
     before, after = load_model(cfg.before), load_model(cfg.after)
     base = after.header.get("base", {})
     if base.get("fingerprint") == before.fingerprint:
@@ -37,7 +40,8 @@ def main(cfg: DictConfig) -> None:
     folder = open_run(cfg)
     comparison = compare(
         before, after, splits, loader=build(cfg.loader), group_by=grouping(cfg.data), causes=cfg.causes,
-        compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips, title=cfg.title, skipped=skipped,
+        compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips, non_speech=cfg.non_speech,
+        normalise=cfg.normalise, title=cfg.title, skipped=skipped,
         config=OmegaConf.to_yaml(cfg, resolve=True), run=end_of_run(cfg, after.model, splits),
     )  # fmt: skip
     finish(folder, cfg, comparison, after.header, after.fingerprint, build(cfg.logger)(folder))

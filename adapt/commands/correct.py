@@ -48,7 +48,8 @@ def main(cfg: DictConfig) -> None:
         log_lines(log, format_outcome(outcome, example, loaded.model.task.example_name))
 
     author = str(cfg.author) if cfg.author is not None else _user()
-    outcomes = correct_examples(memory, examples, author, bool(cfg.force), bool(cfg.check_protected), report)
+    options = (bool(cfg.force), bool(cfg.check_protected), report, cfg.normalise)
+    outcomes = correct_examples(memory, examples, author, *options)
     if len(outcomes) > 1:
         log.info("%s", format_summary(outcomes))
     if all(outcome.refused for outcome in outcomes):

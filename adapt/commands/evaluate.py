@@ -35,7 +35,10 @@ def main(cfg: DictConfig) -> None:
     with corrected(loaded, str(cfg.corrections)):
         conditions = build(cfg.intervention)(loaded, splits, loader)
         folder = open_run(cfg)
-        result = evaluate(loaded, splits, loader=loader, group_by=group_by, interventions=conditions)
+        result = evaluate(
+            loaded, splits, loader=loader, group_by=group_by, interventions=conditions, normalise=cfg.normalise,
+            non_speech=cfg.non_speech,
+        )  # fmt: skip
     result.save_transcripts(folder / TRANSCRIPTS)
     if result.points:
         title, summary = f"{loaded.reference} under interventions", summarise(result.points, result.metrics[0])

@@ -42,7 +42,7 @@ def main(cfg: DictConfig) -> None:
         base, splits, loader=build(cfg.loader), trainer=build(cfg.trainer),
         optimizer=build(cfg.optimizer), augment=build(cfg.augment), topographic=build(cfg.topographic),
         schedule=cfg.schedule, warmup=cfg.warmup, monitor=cfg.monitor, patience=cfg.patience, seed=cfg.seed,
-        on_error=cfg.data.on_error, resume_from=interrupted(cfg),
+        on_error=cfg.data.on_error, normalise=cfg.normalise, resume_from=interrupted(cfg),
     )  # fmt: skip
     run = replace(run, defaults=fill_in_rate(cfg, run, filled))
     folder = open_run(cfg)
@@ -69,7 +69,7 @@ def main(cfg: DictConfig) -> None:
 
 def evaluated(run: Run, model: Any) -> dict[str, Any]:
     """Evaluate a trained model on the test sets, and measure how well its grids are ordered."""
-    splits = run.splits
+    splits, model.task = run.splits, replace(model.task, normaliser=run.module.task.normaliser)
     metrics: dict[str, Any] = {"weights": {"total": sum(p.numel() for p in run.unmodified.parameters())}}
     for name, examples in (("target", splits.test), ("source", splits.source_test)):
         if examples:

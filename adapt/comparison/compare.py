@@ -12,21 +12,25 @@ from adapt.comparison.causes import find_causes
 from adapt.comparison.facts import RunFacts, run_facts
 from adapt.comparison.grids import measure_smoothness
 from adapt.comparison.hypotheses import GROUP_BY, score_hypotheses
+from adapt.comparison.languages import language_accuracy
 from adapt.comparison.matched_pairs import MatchedPairs, matched_pairs
 from adapt.comparison.neurons import compare_neurons as compare_all_neurons
+from adapt.comparison.non_speech import SOUNDS, NonSpeech, measure_non_speech
 from adapt.comparison.recordings import make_audio_clips
-from adapt.comparison.results import Comparison
+from adapt.comparison.results import Comparison, SetResult
 from adapt.comparison.words import word_changes
 from adapt.data.example import Example
 from adapt.data.loader import Loader, as_loader
 from adapt.data.manifest import Splits
 from adapt.data.names import model_name, set_names
+from adapt.data.normalisers import Normalise
 from adapt.errors import InputError
 from adapt.introspect.topography.cells import cells_of_model
 from adapt.introspect.weights.change import WeightChange, weight_change
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.task import Task
+from adapt.models.writing import Writing, normalising, writing
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -42,6 +46,8 @@ def compare(
     causes: int = 40,
     compare_neurons: int = 100,
     audio_clips: int = 6,
+    non_speech: int = SOUNDS,
+    normalise: Normalise = "auto",
     title: str | None = None,
     skipped: Sequence[str] = (),
     config: str = "",
@@ -60,6 +66,8 @@ def compare(
         causes: The number of examples per set used to measure causes (`find_causes`); 0 skips it.
         compare_neurons: The number of examples per set used to compare neurons; 0 skips it.
         audio_clips: The maximum number of recordings in the report; 0 for none.
+        non_speech: The number of sounds without speech that recognisers should write nothing for; 0 skips them.
+        normalise: How texts are normalised before they are compared (`adapt.models.writing.choose_normaliser`).
         title: The title of the report; None names the models and the data.
         skipped: For the report, a sentence about each line of the data that could not be used.
         config: The configuration as YAML, for the report.
@@ -72,10 +80,10 @@ def compare(
         InputError: There are no test examples, the models perform different tasks, or a count is invalid.
     """
     started = time.perf_counter()
-    check_counts(0, causes=causes, compare_neurons=compare_neurons, audio_clips=audio_clips)
+    check_counts(0, causes=causes, compare_neurons=compare_neurons, audio_clips=audio_clips, non_speech=non_speech)
     loader = as_loader(loader)
     metric_before, metric_after = before.model.task.metrics[0], after.model.task.metrics[0]
-    if before.model.task.metrics != after.model.task.metrics:
+    if {*before.model.task.metrics} != {*after.model.task.metrics}:
         raise InputError(
             f"Cannot compare '{before.reference}' with '{after.reference}', because they perform different tasks: the "
             f"first is evaluated by {metric_before.label}, the second by {metric_after.label}."
@@ -83,31 +91,34 @@ def compare(
     sets = {name: part for name, part in (("target", splits.test), ("source", splits.source_test)) if part}
     if not sets:
         raise InputError("There are no test examples to compare the models on. Give splits with test or source_test.")
-    hypotheses = [
-        {
-            name: decode_examples(loaded.model, loaded.model.task, part, loader, f"{name} {when}")
-            for name, part in sets.items()
-        }
-        for when, loaded in (("before", before), ("after", after))
-    ]
-    comparison = compare_hypotheses(
-        before,
-        after,
-        sets,
-        *hypotheses,
-        loader=loader,
-        group_by=group_by,
-        trained=after.header.get("trained", ()),
-        trained_rows=after.header.get("trained_rows"),
-        trained_factors=after.header.get("trained_factors"),
-        causes=causes,
-        compare_neurons=compare_neurons,
-        audio_clips=audio_clips,
-        title=title,
-        skipped=skipped,
-        config=config,
-        run=run or run_facts(after.model, sets),
-    )
+    every = [example for part in sets.values() for example in part]
+    with normalising((after.model, before.model), every, normalise):
+        hypotheses = [
+            {
+                name: decode_examples(loaded.model, loaded.model.task, part, loader, f"{name} {when}")
+                for name, part in sets.items()
+            }
+            for when, loaded in (("before", before), ("after", after))
+        ]
+        comparison = compare_hypotheses(
+            before,
+            after,
+            sets,
+            *hypotheses,
+            loader=loader,
+            group_by=group_by,
+            trained=after.header.get("trained", ()),
+            trained_rows=after.header.get("trained_rows"),
+            trained_factors=after.header.get("trained_factors"),
+            causes=causes,
+            compare_neurons=compare_neurons,
+            audio_clips=audio_clips,
+            non_speech=non_speech,
+            title=title,
+            skipped=skipped,
+            config=config,
+            run=run or run_facts(after.model, sets),
+        )
     return replace(comparison, seconds=time.perf_counter() - started)
 
 
@@ -126,6 +137,7 @@ def compare_hypotheses(
     causes: int = 0,
     compare_neurons: int = 0,
     audio_clips: int = 0,
+    non_speech: int = 0,
     title: str | None = None,
     history: Sequence[Mapping[str, float]] = (),
     seconds: float = 0.0,
@@ -137,6 +149,7 @@ def compare_hypotheses(
 ) -> Comparison:
     """Compare two models whose hypotheses (transcripts or translations) are already known.
 
+    Texts are compared by the normaliser of the adapted model's task (`adapt.models.writing.normalising` sets it).
     Topographic smoothness is measured if the header of `after` has grids. If measuring the audio clips, neurons,
     causes or smoothness fails, the error is logged and the result is returned without them, so that a long training
     run is not lost.
@@ -156,6 +169,7 @@ def compare_hypotheses(
         causes: The number of examples per set used to measure causes (`find_causes`); 0 skips it.
         compare_neurons: The number of examples per set used to compare neurons; 0 skips it.
         audio_clips: The maximum number of recordings in the report; 0 for none.
+        non_speech: The number of sounds without speech that recognisers should write nothing for; 0 skips them.
         title: The title of the report; None names the models and the data.
         history: The values logged after each training epoch.
         seconds: The duration of the run.
@@ -171,12 +185,15 @@ def compare_hypotheses(
     Raises:
         InputError: A count is invalid.
     """
-    check_counts(0, causes=causes, compare_neurons=compare_neurons, audio_clips=audio_clips)
+    check_counts(0, causes=causes, compare_neurons=compare_neurons, audio_clips=audio_clips, non_speech=non_speech)
     loader, task = loader or Loader(), after.model.task
     results, groups, transcripts = score_hypotheses(sets, before_hypotheses, after_hypotheses, task, group_by)
     words = {
         name: word_changes(
-            [example.text for example in examples], before_hypotheses[name], after_hypotheses[name], task
+            task.comparable(examples, [example.text for example in examples]),
+            task.comparable(examples, before_hypotheses[name]),
+            task.comparable(examples, after_hypotheses[name]),
+            task,
         )
         for name, examples in sets.items()
     }
@@ -205,15 +222,55 @@ def compare_hypotheses(
             for name, examples in sets.items()
             if task.in_order
         },
+        writing=_writing(task, sets, before_hypotheses, after_hypotheses),
+        non_speech=_non_speech(before, after, sets, loader, non_speech),
     )
     return _look_inside(comparison, before, after, sets, loader, causes, compare_neurons, audio_clips)
+
+
+def _writing(
+    task: Task,
+    sets: Mapping[str, Sequence[Example]],
+    before: Mapping[str, Sequence[str]],
+    after: Mapping[str, Sequence[str]],
+) -> dict[str, tuple[Writing, Writing]]:
+    found = {name: [writing(task, part, texts[name]) for texts in (before, after)] for name, part in sets.items()}
+    return {name: (old, new) for name, (old, new) in found.items() if old is not None and new is not None}
+
+
+def _non_speech(
+    before: Loaded, after: Loaded, sets: Mapping[str, Sequence[Example]], loader: Loader, count: int
+) -> tuple[NonSpeech, NonSpeech] | None:
+    if not count or not after.model.reads_audio or not sets:
+        return None
+    examples = next(iter(sets.values()))
+
+    def both() -> tuple[NonSpeech, NonSpeech]:
+        old, new = (measure_non_speech(one.model, examples, loader, count) for one in (before, after))
+        return old, new
+
+    return measure_or_warn("sounds without speech", both)
+
+
+def _with_languages(
+    results: dict[str, SetResult], before: Loaded, after: Loaded, sets: Mapping[str, Sequence[Example]], loader: Loader
+) -> dict[str, SetResult]:
+    """Add how often each model detects the language of the examples, if both detect languages."""
+    measured = dict(results)
+    for name, examples in sets.items():
+        shares = [language_accuracy(one.model, examples, loader, name) for one in (before, after)]
+        if None not in shares:
+            old, new = ({"language_accuracy": share} for share in shares)
+            result = results[name]
+            measured[name] = replace(result, before=result.before | old, after=result.after | new)
+    return measured
 
 
 def _matched_pairs(
     task: Task, examples: Sequence[Example], before: Sequence[str], after: Sequence[str]
 ) -> MatchedPairs:
     texts = ([example.text for example in examples], before, after)
-    references, first, second = ([task.normalise(text) for text in task.comparable(examples, each)] for each in texts)
+    references, first, second = (task.compared_words(examples, each) for each in texts)
     return matched_pairs(references, first, second)
 
 
@@ -277,4 +334,6 @@ def _look_inside(
         examples = [example for part in sets.values() for example in part]
         arguments = (*models, cells, examples, loader)
         smoothness = measure_or_warn("topographic smoothness", measure_smoothness, *arguments)
-    return replace(comparison, audio_clips=clips or {}, neurons=neurons, causes=causes, smoothness=smoothness)
+    results = measure_or_warn("the detected languages", _with_languages, comparison.sets, before, after, sets, loader)
+    found = {"neurons": neurons, "causes": causes, "smoothness": smoothness}
+    return replace(comparison, audio_clips=clips or {}, sets=results or comparison.sets, **found)

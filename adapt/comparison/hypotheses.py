@@ -54,8 +54,7 @@ def _most_changed(
     name: str, examples: Sequence[Example], before: Sequence[str], after: Sequence[str], task: Task
 ) -> list[Transcript]:
     references, before, after = (
-        [task.normalise(text) for text in task.comparable(examples, texts)]
-        for texts in ([example.text for example in examples], before, after)
+        task.compared_words(examples, texts) for texts in ([example.text for example in examples], before, after)
     )
     improvement = word_edits(references, before) - word_edits(references, after)
     # As many of the most worsened transcripts as of the most improved: improvements alone would be misleading.

@@ -14,6 +14,7 @@ from adapt.comparison.facts import RunFacts
 from adapt.comparison.grids import TopographicSmoothness
 from adapt.comparison.matched_pairs import MatchedPairs
 from adapt.comparison.neurons import NeuronComparison
+from adapt.comparison.non_speech import NonSpeech
 from adapt.comparison.recordings import AudioClip
 from adapt.comparison.storage import from_json, to_json
 from adapt.comparison.words import Transcript, WordChanges
@@ -23,11 +24,13 @@ from adapt.files import is_folder, read_json, user_path, write_json
 from adapt.introspect.weights.change import WeightChange
 from adapt.metrics import Metric
 from adapt.models.task import recognition
+from adapt.models.writing import Writing
 from interventions.files import FileError, read_tensors, write_tensors
 
 FORMAT = 1
 _KIND = "comparison"
-_ADDED = {"set_names": {}, "run": None, "matched_pairs": {}, "blend": None}  # fields that version 0.1.0 did not write
+# Fields that version 0.1.0 did not write.
+_ADDED = {"set_names": {}, "run": None, "matched_pairs": {}, "writing": {}, "non_speech": None, "blend": None}
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class GroupResult:
 class SetResult:
     """The metrics on one set, as `TextScores.as_dict` returns them.
 
-    `difference` is the 95 % interval of each metric after minus before, paired by example.
+    `difference` is the 95 % interval of each metric after minus before, paired by example. For a multilingual
+    recogniser, `before` and `after` also have "language_accuracy", the share of examples whose language it detects.
     """
 
     before: dict[str, Any]
@@ -80,6 +84,9 @@ class Comparison:
         set_names: What the examples of each set have in common, by set: an accent, a domain, a speaker or a file.
         matched_pairs: NIST's matched-pair test of word errors by set; empty for translations.
         blend: The blends with the base that were measured on validation data. None if there was no search.
+        writing: By set, the error rates as written before and after, and how many errors are style only; empty if the
+            metrics compare texts as they are written.
+        non_speech: What both models write for sounds without speech. None if not measured.
         run: Date, command, versions, machine, amount of data, seed and learning rate. None if not recorded.
     """
 
@@ -106,6 +113,8 @@ class Comparison:
     run: RunFacts | None = None
     matched_pairs: dict[str, MatchedPairs] = field(default_factory=dict)
     blend: Front | None = None
+    writing: dict[str, tuple[Writing, Writing]] = field(default_factory=dict)
+    non_speech: tuple[NonSpeech, NonSpeech] | None = None
 
     def save(self, path: Path | str) -> None:
         """Write the comparison to a JSON file, and its tensors to a safetensors file of the same name."""
@@ -146,6 +155,13 @@ class Comparison:
         values: dict[str, Any] = {name: asdict(result) for name, result in self.sets.items()}
         for name, test in self.matched_pairs.items():
             values[name]["matched_pairs"] = asdict(test)
+        for name, both in self.writing.items():
+            for when, one in zip(("before", "after"), both, strict=True):
+                values[name][when]["as_written"] = one.as_dict()
+        if self.non_speech is not None:
+            before, after = self.non_speech
+            interval = after.since(before)
+            values["non_speech"] = {"before": before.as_dict(), "after": after.as_dict(), "difference": interval}
         if self.weights is not None:
             names = ("total", "trained", "parameters", "changed", "buffers_changed")
             values["weights"] = {name: getattr(self.weights, name) for name in names}

@@ -13,6 +13,7 @@ from adapt.corrections.outcome import Outcome
 from adapt.corrections.paths import store_path
 from adapt.data.example import Example
 from adapt.data.loader import Loader
+from adapt.data.normalisers import Normalise, check_normalise
 from adapt.errors import InputError
 from adapt.models.loaded import Loaded
 from interventions.corrections.store import CorrectionStore
@@ -68,6 +69,7 @@ def correct_examples(
     force: bool = False,
     check_protected: bool = True,
     report: Callable[[Example, Outcome], None] | None = None,
+    normalise: Normalise = "auto",
 ) -> list[Outcome]:
     """Correct examples one after another. If there are several, those that cannot be read are reported as refused.
 
@@ -78,14 +80,16 @@ def correct_examples(
         force: see `ModelMemory.correct`.
         check_protected: see `ModelMemory.correct`.
         report: called with each example and its outcome.
+        normalise: see `ModelMemory.correct`.
 
     Raises:
         InputError: If the only example cannot be read.
     """
+    check_normalise(normalise)
     outcomes: list[Outcome] = []
     for example in examples:
         try:
-            outcome = memory.correct(example, author, force, check_protected=check_protected)
+            outcome = memory.correct(example, author, force, None, check_protected, normalise)
         except InputError as error:
             if len(examples) == 1:
                 raise

@@ -36,11 +36,13 @@ from adapt.corrections.verify import check_layer
 from adapt.data.example import Example
 from adapt.data.kinds import from_row, input_exists, to_row, with_text
 from adapt.data.loader import Batch, Loader, collate
+from adapt.data.normalisers import Normalise
 from adapt.errors import as_input_errors
 from adapt.models.encoder_cache import cached_encoder
 from adapt.models.inference import eval_mode
 from adapt.models.loaded import Loaded
 from adapt.models.model import CTCModel, Model
+from adapt.models.writing import same_words
 from interventions.corrections.collection import Entry
 from interventions.corrections.correct import CorrectionResult
 from interventions.corrections.memory import Memory
@@ -176,6 +178,7 @@ class ModelMemory:
         force: bool = False,
         search: Search | None = None,
         check_protected: bool = True,
+        normalise: Normalise = "auto",
     ) -> Outcome:
         """Make the model answer an example with its text from now on, and store the correction.
 
@@ -189,6 +192,11 @@ class ModelMemory:
                 the answer is exactly the one that was corrected.
             search: settings of the search; None: the default for the layer's kind of steps.
             check_protected: compare the answers to some protected examples before and after the correction.
+            normalise: a text that differs from the answer in style only, by this normaliser, is not corrected
+                (`adapt.models.writing.choose_normaliser`); "none" corrects punctuation and the like too.
+
+        Raises:
+            InputError: The example cannot be read, or there is no such normaliser.
         """
         model, text = self.model, self.model.task.normalise(example.text)
         read = model.reader.read(example)
@@ -202,6 +210,8 @@ class ModelMemory:
                 others = self._answers() if check_protected else []
             if before == text:
                 return Outcome(None, text, before, before)
+            if same_words(model, example, before, normalise):
+                return Outcome(None, text, before, before, style=True)
             started = time.perf_counter()
             refused, result = self._attempt(example, batch, before, text, search)
             if refused and not force:

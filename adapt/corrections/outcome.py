@@ -27,6 +27,7 @@ class Outcome:
         checked: number of protected examples that were checked.
         seconds: time taken to find and store the correction.
         bytes: size of the correction in the store.
+        style: whether the text and the answer differ in style only, which is not corrected unless asked.
     """
 
     number: int | None
@@ -43,6 +44,7 @@ class Outcome:
     checked: int = 0
     seconds: float = 0.0
     bytes: int = 0
+    style: bool = False
 
     @property
     def fixed(self) -> bool:
@@ -60,8 +62,14 @@ def format_outcome(outcome: Outcome, example: Example, example_name: str) -> str
     """
     if outcome.refused and outcome.number is None:
         return f"Refused '{outcome.text}': {outcome.refused}"
+    if outcome.style:
+        return (
+            f"'{outcome.text}' differs from the model's answer '{outcome.before}' in style only (punctuation, numbers, "
+            "contractions or spelling), so there is nothing to fix. normalise=none corrects style too."
+        )
     if outcome.number is None:
-        return f"'{outcome.text}' is already the model's answer."
+        case = " Upper and lower case are not compared." if example.text.lower() != example.text else ""
+        return f"'{outcome.text}' is already the model's answer.{case if outcome.text.islower() else ''}"
     kind = "fixed" if outcome.fixed else "stored, but not fixed"
     if outcome.override:
         kind = "stored as an output override"

@@ -133,7 +133,7 @@ def cost_per_character(model: CTCModel, batch: Batch, before: str) -> float:
 
 
 def _not_a_translation(model: Model, example: Pair, text: str) -> str:
-    from adapt.models.hf_translation import TextReader
+    from adapt.models.text_reader import TextReader
 
     if text == model.task.normalise(example.source):
         return "it is the source itself."

@@ -47,6 +47,20 @@ class Pair:
         return ()
 
     @property
+    def source_lang(self) -> str | None:
+        """The language of the source, the value of the key "source_lang"; None if there is none."""
+        return self._language("source_lang")
+
+    @property
+    def target_lang(self) -> str | None:
+        """The language of the target, the value of the key "target_lang" or else "lang"; None if there is none."""
+        return self._language("target_lang") or self._language("lang")
+
+    def _language(self, key: str) -> str | None:
+        value = self.extra.get(key)
+        return None if value is None or value == "" else str(value)
+
+    @property
     def name(self) -> str:
         """The name in reports and messages: the id, else the file and line, else the source sentence."""
         return self.id or self.where or self.source

@@ -7,11 +7,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from adapt.checks import check_counts
 from adapt.comparison.hypotheses import GROUP_BY
+from adapt.comparison.languages import language_accuracy
+from adapt.comparison.non_speech import NonSpeech, measure_non_speech
 from adapt.comparison.results import by_group, grouping_keys, signatures
-from adapt.data.example import Example, language_of
+from adapt.data.example import Example
 from adapt.data.loader import Loader, as_loader
 from adapt.data.manifest import Splits
+from adapt.data.normalisers import Normalise
 from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from adapt.evaluation.conditions import Condition
@@ -20,8 +24,9 @@ from adapt.files import read_json, write_json, write_text
 from adapt.metrics import Metric, TextScores
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
-from adapt.models.model import Model, SpeechDecoderModel
+from adapt.models.model import Model
 from adapt.models.task import Task
+from adapt.models.writing import normalising, writing
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +42,12 @@ class EvaluationResult:
         metrics: The metrics that were measured, the most important first.
         example_name: The task's word for an example: utterance or sentence.
         sets: The metrics of each set ("target", "source") as `TextScores.as_dict` returns them and, under "groups",
-            those for each value of each grouping key.
+            those for each value of each grouping key. "as_written" has the error rates without a normaliser, if there
+            is one.
         transcripts: The decoded text of each example ("pred_text"), without and with each intervention.
         points: The results with interventions; the `chart` of a point is the name of the set.
+        non_speech: What the model wrote for sounds without speech, as `NonSpeech.as_dict` returns it; None if not
+            measured.
     """
 
     reference: str
@@ -48,6 +56,7 @@ class EvaluationResult:
     sets: Mapping[str, Mapping[str, Any]]
     transcripts: Sequence[Mapping[str, str]]
     points: Sequence[SweepPoint] = ()
+    non_speech: Mapping[str, Any] | None = None
 
     @property
     def setting(self) -> str:
@@ -62,7 +71,8 @@ class EvaluationResult:
             "metrics": [asdict(metric) for metric in self.metrics],
             "example_name": self.example_name,
         }
-        return {**self.sets, **points, **signatures(self.metrics), **described}
+        sounds = {} if self.non_speech is None else {"non_speech": self.non_speech}
+        return {**self.sets, **points, **sounds, **signatures(self.metrics), **described}
 
     def save_transcripts(self, path: Path) -> None:
         """Write the transcripts as JSON lines, atomically."""
@@ -92,6 +102,7 @@ class EvaluationResult:
                 sets,
                 [json.loads(line) for line in lines],
                 [SweepPoint.from_dict(point, sets[point["chart"]]) for point in values.get("points", ())],
+                values.get("non_speech"),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"'{folder}' does not hold the result of an evaluation ({error}).") from None
@@ -104,6 +115,8 @@ def evaluate(
     loader: Loader | None = None,
     group_by: str | Sequence[str] = GROUP_BY,
     interventions: Sequence[Condition] = (),
+    normalise: Normalise = "auto",
+    non_speech: int = 0,
 ) -> EvaluationResult:
     """Measure a model's error rates, or BLEU and chrF, on `splits.test` and `splits.source_test`.
 
@@ -114,17 +127,39 @@ def evaluate(
         group_by: The key or keys of the examples by which results are grouped. Keys that no example has are ignored;
             this is logged if the keys are not the default ones.
         interventions: Further conditions to evaluate, from the functions of `adapt.evaluation.conditions`.
+        normalise: How texts are normalised before they are compared (`adapt.models.writing.choose_normaliser`).
+        non_speech: The number of sounds without speech that a recogniser should write nothing for; 0 skips them.
 
     Returns:
         The metrics, their 95 % intervals, and the transcripts.
 
     Raises:
-        InputError: There is no test data, or an intervention does not fit the model.
+        InputError: There is no test data, an intervention does not fit the model, or sounds are for a model that
+            reads text.
     """
+    check_counts(0, non_speech=non_speech)
     sets = {name: part for name, part in (("target", splits.test), ("source", splits.source_test)) if part}
     if not sets:
         raise InputError("splits has no test examples: expected some in test or source_test.")
+    if non_speech and not loaded.model.reads_audio:
+        raise InputError(f"non_speech={non_speech}: '{loaded.reference}' reads text, so it cannot hear sounds.")
     group_by, loader = grouping_keys(group_by), as_loader(loader)
+    every = [example for part in sets.values() for example in part]
+    with normalising([loaded.model], every, normalise):
+        result = _evaluate(loaded, sets, loader, group_by, interventions)
+    if not non_speech:
+        return result
+    sounds: NonSpeech = measure_non_speech(loaded.model, every, loader, non_speech)
+    return replace(result, non_speech=sounds.as_dict())
+
+
+def _evaluate(
+    loaded: Loaded,
+    sets: Mapping[str, Sequence[Example]],
+    loader: Loader,
+    group_by: Sequence[str],
+    interventions: Sequence[Condition],
+) -> EvaluationResult:
     model, task = loaded.model, loaded.model.task
     scores: dict[str, dict[str, Any]] = {}
     transcripts: list[dict[str, str]] = []
@@ -133,6 +168,8 @@ def evaluate(
         texts = decode_examples(model, task, examples, loader, name)
         unmodified = task.score(examples, texts)
         own = _unwritable(name, model, examples) | _detected(name, model, examples, loader)
+        if (style := writing(task, examples, texts)) is not None:
+            own["as_written"] = style.as_dict()
         groups = _groups(name, examples, unmodified, group_by, task)
         scores[name] = unmodified.as_dict() | own | {"groups": groups}
         transcripts += _transcripts(examples, texts, set=name)
@@ -146,7 +183,7 @@ def evaluate(
     return EvaluationResult(loaded.reference, tuple(task.metrics), task.example_name, scores, transcripts, points)
 
 
-def _unwritable(name: str, model: Model, examples: Sequence[Example]) -> dict[str, int]:
+def _unwritable(name: str, model: Model, examples: Sequence[Example]) -> dict[str, Any]:
     """Return the number of examples whose text the model can never write, as "unwritable"; nothing if it is 0."""
     found = [(example, parts) for example in examples if (parts := model.unwritable(example))]
     if not found:
@@ -162,14 +199,8 @@ def _unwritable(name: str, model: Model, examples: Sequence[Example]) -> dict[st
 
 def _detected(name: str, model: Model, examples: Sequence[Example], loader: Loader) -> dict[str, float]:
     """Return the share of examples with a language in which the model detects it, as "language_accuracy"."""
-    known = [example for example in examples if language_of(example) is not None]
-    if not known or not isinstance(model, SpeechDecoderModel) or not model.multilingual:
-        return {}
-    task = replace(model.task, decode=lambda model, batch: model.detect_languages(batch.inputs, batch.lengths))
-    found = decode_examples(model, task, known, loader, f"{name}, languages")
-    right = sum(code == model.language_for(language_of(one)) for one, code in zip(known, found, strict=True))
-    log.info("%s: the model detects the language of %d of %d %ss.", name, right, len(known), task.example_name)
-    return {"language_accuracy": right / len(known)}
+    share = language_accuracy(model, examples, loader, name)
+    return {} if share is None else {"language_accuracy": share}
 
 
 def _groups(

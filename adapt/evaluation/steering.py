@@ -17,6 +17,7 @@ from adapt.metrics import Metric
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
+from adapt.models.writing import normalising
 from interventions.intervene import intervene
 from interventions.sites import Part, Site, choose_sites
 from interventions.steer_fit import SteeringVectors
@@ -80,8 +81,9 @@ def steer(
     vectors = fit_vectors(model, plan.sites, plan.training, method, loader)
     if unit_length:
         vectors = vectors.unit()
-    points, unmodified = _evaluate(model, plan, vectors, controls, loader)
-    chosen = _choose(model, vectors, plan, loader) if plan.validation else None
+    with normalising([model], [example for part in plan.test.values() for example in part]):
+        points, unmodified = _evaluate(model, plan, vectors, controls, loader)
+        chosen = _choose(model, vectors, plan, loader) if plan.validation else None
     return SteeringResult(
         loaded.fingerprint,
         {site.name: vectors.steer(site) for site in vectors.sites},

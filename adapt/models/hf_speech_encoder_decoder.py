@@ -162,6 +162,10 @@ class HFSpeechEncoderDecoder(SpeechDecoderModel):
         known = ", ".join(sorted(self.languages))
         raise InputError(f"language={language} is not a language of this model. It has {known}.")
 
+    @property
+    def own_language(self) -> str | None:
+        return self.language
+
     def _prefix_for(self, language: str | None) -> list[int]:
         code = self._language_for(language)
         return self.prefix if code is None else [self.languages[code]]

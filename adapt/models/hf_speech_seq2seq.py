@@ -97,6 +97,10 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
         heads = getattr(self.net.generation_config, "alignment_heads", None)
         return [(layer, head) for layer, head in heads] if heads else None
 
+    @property
+    def own_language(self) -> str | None:
+        return self.language_for(None) if self.multilingual else "en"
+
     def detect_languages(self, inputs: Tensor, lengths: Tensor) -> list[str]:
         features = self._features(inputs, lengths)["input_features"]
         codes = {unit: token.strip("<|>") for token, unit in self.net.generation_config.lang_to_id.items()}

@@ -1,15 +1,14 @@
 """Translation models of transformers: Marian, NLLB and M2M100, T5, mBART, and similar ones."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from adapt.data.kinds import unexpected
 from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from adapt.files import exists
@@ -22,13 +21,12 @@ from adapt.models.model import DecoderModel, InputKind
 from adapt.models.recipe import SMALL_TRANSLATION, T5, TRANSLATION
 from adapt.models.seq2seq import decoder_steps, dummy_batch, shifted
 from adapt.models.state import model_fingerprint
-from adapt.models.target_text import framed_tokens, suppressed_tokens, unwritable_parts, unwritable_reason
+from adapt.models.target_text import suppressed_tokens, unwritable_parts, unwritable_reason
 from adapt.models.task import Task, translation
+from adapt.models.text_reader import TextReader, language_code
 from interventions.sites import TOKEN, Layer, Part, Site, find_sites, length_mask
 
-_CACHED_TEXTS = 200_000
 MAX_TOKENS = 256  # the maximum length of a translation, if neither the user nor the model's files set one
-_LANGUAGE_CODE = re.compile(r">>.*?<<")
 _KEYS_AND_VALUES = ("k_proj", "v_proj", "EncDecAttention.k", "EncDecAttention.v")
 
 
@@ -51,49 +49,6 @@ class TranslationOptions:
     beams: int | None = None
     max_tokens: int | None = None
     tokenize: str = "13a"
-
-
-class TextReader:
-    """Read sentence pairs: convert sources into tokens `(time,)`, and targets into token lists."""
-
-    unit: Literal["seconds", "tokens"] = "tokens"
-    window: float | None = None
-
-    def __init__(self, tokenizer: Any, prefix: str) -> None:
-        self.tokenizer, self.prefix = tokenizer, prefix
-        # Marian's tokenizer takes a millisecond per sentence, and each sentence is read in every epoch.
-        self._cache: dict[tuple[str, str], list[int]] = {}
-
-    def length(self, pair: Pair) -> float:
-        """Return the number of tokens of the source or of the target, whichever is longer."""
-        return max(len(self.source(pair)), len(self.target(pair.target)))
-
-    def read(self, pair: Pair, speed: float = 1.0) -> Tensor:
-        """Return the source's tokens; `speed`, which is for audio, is ignored."""
-        return torch.tensor(self.source(pair))
-
-    def source(self, pair: Pair) -> list[int]:
-        """Return the tokens of a pair's source, after the prefix. Raises InputError if it is not a pair."""
-        if not isinstance(pair, Pair):
-            raise unexpected(pair, "text")
-        return self._tokens("text", f"{self.prefix}{pair.source}")
-
-    def language_code(self, pair: Pair) -> str | None:
-        """Return the ">>deu<<" at the start of a source, which a Marian reads as a code; None if there is none."""
-        code = _LANGUAGE_CODE.match(self.prefix + pair.source)
-        marian = hasattr(self.tokenizer, "remove_language_code")
-        return code[0] if marian and code is not None and not self.prefix.startswith(">>") else None
-
-    def target(self, text: str) -> list[int]:
-        """Return the tokens of a target text."""
-        return self._tokens("text_target", text)
-
-    def _tokens(self, side: str, text: str) -> list[int]:
-        if (side, text) not in self._cache:
-            if len(self._cache) >= _CACHED_TEXTS:
-                self._cache.clear()
-            self._cache[side, text] = framed_tokens(self.tokenizer, text, side)
-        return self._cache[side, text]
 
 
 class HFTranslation(DecoderModel):
@@ -175,8 +130,15 @@ class HFTranslation(DecoderModel):
         return self.net(**self._sources(inputs, lengths), decoder_input_ids=before, use_cache=False).logits
 
     def generate(self, inputs: Tensor, lengths: Tensor, languages: Sequence[str | None] | None = None) -> list[str]:
-        tokens = self.net.generate(**self._sources(inputs, lengths), **self.generation_arguments)
-        return [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+        known = list(languages or [None] * len(lengths)) if self.multilingual else [None] * len(lengths)
+        texts = [""] * len(known)
+        for language in dict.fromkeys(known):  # one language at a time: each starts the decoder in its own way
+            rows = [row for row, one in enumerate(known) if one == language]
+            arguments = self.generation_arguments | self._first_token(language)
+            tokens = self.net.generate(**self._sources(inputs[rows], lengths[rows]), **arguments)
+            for row, text in zip(rows, self.tokenizer.batch_decode(tokens, skip_special_tokens=True), strict=True):
+                texts[row] = text.strip()
+        return texts
 
     @property
     def generation_arguments(self) -> dict[str, Any]:
@@ -187,13 +149,17 @@ class HFTranslation(DecoderModel):
             # If the generation config sets max_new_tokens, max_length would have no effect.
             name = "max_new_tokens" if known.max_new_tokens else "max_length"
             arguments[name] = min(limit, self._positions or limit)
-        if options.target_lang is not None:
-            language = self._language_token("target_lang", options.target_lang)
-            # Some tokenizers put the language token before the target: it is the first token to generate. Others put it
-            # after the target, as for mBART: the decoder then starts with it.
-            first = self.encode("")[0] == language
-            arguments["forced_bos_token_id" if first else "decoder_start_token_id"] = language
-        return arguments
+        return arguments | self._first_token(options.target_lang)
+
+    def _first_token(self, language: str | None) -> dict[str, int]:
+        """Return the argument of `generate` that makes the model write a language; nothing for None."""
+        if language is None:
+            return {}
+        token = self._language_token("target_lang", language)
+        # Some tokenizers put the language token before the target: it is the first token to generate. Others put it
+        # after the target, as for mBART: the decoder then starts with it.
+        first = self.encode("", language)[0] == token
+        return {"forced_bos_token_id" if first else "decoder_start_token_id": token}
 
     def _sources(self, inputs: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         mask = length_mask(lengths, inputs.shape[1])
@@ -203,34 +169,26 @@ class HFTranslation(DecoderModel):
         }
 
     def encode(self, text: str, language: str | None = None) -> list[int]:
-        return self._text_reader.target(text)
+        return self._text_reader.target(text, language)
 
     def target(self, example: Pair) -> list[int]:
-        return self.encode(example.target)
+        return self.encode(example.target, example.target_lang)
 
     def unwritable(self, example: Pair) -> list[str]:
         tokenizer, text, output = self.tokenizer, example.target, self.get_submodule(self.output)
-        frame, outputs = self.encode(""), len(cast(Tensor, output.weight))
-        units = [unit for unit in self.encode(text) if unit not in frame]
-        return unwritable_parts(tokenizer, text, units, outputs, *suppressed_tokens(self.net), self.encode)
+        encode = partial(self.encode, language=example.target_lang)
+        frame, outputs = encode(""), len(cast(Tensor, output.weight))
+        units = [unit for unit in encode(text) if unit not in frame]
+        return unwritable_parts(tokenizer, text, units, outputs, *suppressed_tokens(self.net), encode)
 
     def _language_token(self, name: str, code: str) -> int:
         known = getattr(self.tokenizer, "lang_code_to_id", {})
-        try:
-            token = known[code] if known else self.tokenizer.convert_tokens_to_ids(code)
-        except KeyError:
-            token = None
-        if token is None or token == self.tokenizer.unk_token_id:
-            hint = f"It has {', '.join(sorted(known))}." if known else "NLLB's codes look like eng_Latn."
-            raise InputError(f"{name}={code} is not a language of the model's tokenizer. {hint}")
-        return int(token)
+        code = language_code(self.tokenizer, name, code)
+        return int(known[code] if known else self.tokenizer.convert_tokens_to_ids(code))
 
     def rejection_reason(self, example: Pair, length: int, training: bool) -> str | None:
-        if self.multilingual and self.translation_options.target_lang is None:
-            return (
-                "the model translates between many languages: set source_lang and target_lang of the model "
-                "(model=hf_translation)."
-            )
+        if self.multilingual and (reason := self._language_problem(example)):
+            return reason
         code, limit = self._text_reader.language_code(example), self._positions
         if code is not None:
             return (
@@ -241,10 +199,26 @@ class HFTranslation(DecoderModel):
             return f"the source has {length} tokens, but the network reads at most {limit}. Split it into sentences."
         if not training:
             return None
-        needed = len(self.encode(example.target))
+        needed = len(self.target(example))
         if limit is not None and needed > limit:
             return f"the target has {needed} tokens, but the network writes at most {limit}. Split it into sentences."
         return unwritable_reason(self.unwritable(example), "Change the translation.")
+
+    def _language_problem(self, example: Pair) -> str | None:
+        options = self.translation_options
+        given = {"source_lang": example.source_lang, "target_lang": example.target_lang}
+        if options.target_lang is None and None in given.values():
+            return (
+                "the model translates between many languages: set source_lang and target_lang of the model "
+                "(model=hf_translation), or give both as keys of the line."
+            )
+        try:
+            for name, code in given.items():
+                if code is not None:
+                    language_code(self.tokenizer, name, code)
+        except InputError as error:
+            return str(error)
+        return None
 
     @property
     def _positions(self) -> int | None:

@@ -298,6 +298,17 @@ class SpeechDecoderModel(DecoderModel):
         """The heads `(layer, head)` of the decoder's cross-attention that follow the audio; None if unknown."""
         return None
 
+    @property
+    def own_language(self) -> str | None:
+        """The language of what the model writes for examples without a language of their own; None if unknown."""
+        return self.generation_options.language
+
+    @property
+    def spellings(self) -> tuple[tuple[str, str], ...] | None:
+        """Pairs of a British and an American spelling in the model's files (normalizer.json); None without them."""
+        known = getattr(self.tokenizer, "english_spelling_normalizer", None)
+        return tuple(sorted(known.items())) if known else None
+
     def detect_languages(self, inputs: Tensor, lengths: Tensor) -> list[str]:
         """Return the code of the language that the model detects in each example, if it is `multilingual`."""
         raise InputError("This model does not detect languages.")

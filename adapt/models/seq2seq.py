@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from adapt.data.example import Example, language_of
 from adapt.data.loader import Batch
+from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from interventions.sites import Site
 
@@ -66,7 +67,8 @@ def shifted(targets: Tensor, start: int, padding: int) -> Tensor:
 
 def seq2seq_decode(model: Seq2Seq, batch: Batch) -> list[str]:
     """Return the hypotheses that the model generates, one per example."""
-    return model.generate(batch.inputs, batch.lengths, [language_of(example) for example in batch.examples])
+    languages = [one.target_lang if isinstance(one, Pair) else language_of(one) for one in batch.examples]
+    return model.generate(batch.inputs, batch.lengths, languages)
 
 
 def dummy_batch(

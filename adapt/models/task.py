@@ -9,6 +9,7 @@ from torch import Tensor
 
 from adapt.data.example import Example, language_of
 from adapt.data.loader import Batch
+from adapt.data.normalisers import Normaliser, split_characters, without_spaces
 from adapt.data.text import normalise
 from adapt.metrics import (
     CER,
@@ -40,6 +41,7 @@ class Task:
         terms: `terms(model, example)` returns how many terms an example has in the mean that `loss` returns.
         validate: `validate(model, batch)` returns the loss and the hypotheses from one forward pass; None if decoding
             takes passes of its own.
+        normaliser: Removes style from the texts that `score` and `comparable` compare; None compares them as written.
     """
 
     loss: Callable[[Any, Batch], Tensor]
@@ -52,6 +54,7 @@ class Task:
     example_name: str
     terms: Callable[[Any, Example], int]
     validate: Callable[[Any, Batch], tuple[Tensor, list[str]]] | None = None
+    normaliser: Normaliser | None = None
 
     def score(self, examples: Sequence[Example], hypotheses: Sequence[str]) -> TextScores:
         """Return the scores of hypotheses against the texts of examples, each compared in the example's language."""
@@ -59,19 +62,27 @@ class Task:
         return self.evaluate(references, self.comparable(examples, hypotheses))
 
     def comparable(self, examples: Sequence[Example], texts: Sequence[str]) -> list[str]:
-        """Return a text for each example, in lower case if the example has a language whose rule may be a special one.
+        """Return a text for each example as it is compared: without style, if there is a normaliser.
 
-        Texts of a translation are returned as they are.
+        Otherwise it is in lower case if the example has a language whose rule may be a special one. Texts of a
+        translation are returned as they are.
         """
         languages = [language_of(example) if self.in_order else None for example in examples]
+        if self.normaliser is not None:
+            return [self.normaliser(text, language) for text, language in zip(texts, languages, strict=True)]
         return [
             text if language is None else normalise(text, language)
             for language, text in zip(languages, texts, strict=True)
         ]
 
+    def compared_words(self, examples: Sequence[Example], texts: Sequence[str]) -> list[str]:
+        """Return `comparable` texts with single spaces between what counts as a word."""
+        separate = split_characters if self.in_order else str
+        return [separate(self.normalise(text)) for text in self.comparable(examples, texts)]
+
 
 def _normalised_words(text: str, language: str | None = None) -> list[str]:
-    return normalise(text, language).split()
+    return split_characters(normalise(text, language)).split()
 
 
 def _single_spaces(text: str) -> str:
@@ -84,9 +95,13 @@ dictation = Task(seq2seq_loss, seq2seq_decode, *_SPEECH, seq2seq_terms)
 
 
 def in_language(task: Task, language: str | None) -> Task:
-    """Return a recognition or dictation task that compares texts by the rules of a language; None for no language."""
+    """Return a recognition or dictation task that compares texts by the rules of a language; None for no language.
+
+    The main metric of languages without spaces between words is the character error rate.
+    """
     return replace(
         task,
+        metrics=(CER, WER) if without_spaces(language) else (WER, CER),
         evaluate=partial(error_rates, language=language),
         normalise=partial(normalise, language=language),
         words=partial(_normalised_words, language=language),

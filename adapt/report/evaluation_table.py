@@ -14,6 +14,9 @@ def print_evaluation(result: EvaluationResult) -> None:
     table = Table(result.reference, ("", f"{result.example_name}s", labels[0], "95 % interval", *labels[1:]))
     for name, values in result.sets.items():
         table.row(name, *_cells(values, result.metrics), strong=True)
+        if "as_written" in values:
+            raw = [f"{metric.scale * values['as_written'][metric.key]:.1f}" for metric in result.metrics]
+            table.row("  as written", "", raw[0], "", *raw[1:])
         for key, groups in values["groups"].items():
             for group, scores in groups.items():
                 table.row(f"  {key} {group}", *_cells(scores, result.metrics))
@@ -21,6 +24,9 @@ def print_evaluation(result: EvaluationResult) -> None:
             if point.chart == name:
                 table.row(f"  {point.line}, {point.value:g}", *_cells(point.quality, result.metrics))
         table.rule()
+    if result.non_speech is not None:
+        sounds, rate = result.non_speech["sounds"], result.non_speech["words_per_minute"]
+        table.row("words a minute without speech", f"{sounds:,}", f"{rate:.1f}", "", *[""] * (len(labels) - 1))
     table.show()
 
 

@@ -16,6 +16,7 @@ from adapt.report import conclusions, figures, wording
 from adapt.report.blend import blend_section
 from adapt.report.causes import cause_tables
 from adapt.report.line_chart import history_curve, line_chart
+from adapt.report.result_notes import result_notes
 from adapt.report.run_facts import run_facts
 from adapt.report.template import environment
 from adapt.report.words import MIN_EXAMPLES, transcript_rows, word_tables
@@ -72,7 +73,7 @@ def render(comparison: Comparison) -> str:
             ],
             shades=figures.shade_key(),
             run_facts=run_facts(comparison),
-            word_errors=[(name, text) for name in comparison.sets if (text := wording.word_errors(comparison, name))],
+            result_notes=result_notes(comparison),
             nothing_read=wording.nothing_read,
             SHOWN_STRIPS=_SHOWN_STRIPS,
             UNITS_PER_ROW=figures.UNITS_PER_ROW,

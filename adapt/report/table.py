@@ -17,7 +17,13 @@ def print_result(comparison: Comparison, folder: Path) -> None:
             change = f"{scale * (after - before):+.1f} [{scale * low:+.1f}, {scale * high:+.1f}]"
             label = f"{metric.label} {name}, %" if metric.percent else f"{metric.label} {name}"
             table.row(label, f"{scale * before:.1f}", f"{scale * after:.1f}", change)
+        if name in comparison.writing:
+            before, after = (100 * one.rates["wer"] for one in comparison.writing[name])
+            table.row("  WER as written, %", f"{before:.1f}", f"{after:.1f}", f"{after - before:+.1f}")
         table.rule()
+    if comparison.non_speech is not None:
+        before, after = (one.words_per_minute for one in comparison.non_speech)
+        table.row("words a minute without speech", f"{before:.1f}", f"{after:.1f}", f"{after - before:+.1f}")
     weights = comparison.weights
     if weights is not None:
         total = weights.total

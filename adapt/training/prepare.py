@@ -14,6 +14,7 @@ from torch import nn
 from adapt.checks import check_type, is_number
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
+from adapt.data.normalisers import Normalise
 from adapt.data.replay import Replay, replay_count
 from adapt.data.selection import load_selections, save_selections
 from adapt.data.splits import OnError, check_splits
@@ -27,6 +28,7 @@ from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from adapt.models.recipe import Schedule
 from adapt.models.state import model_fingerprint
+from adapt.models.writing import choose_normaliser
 from adapt.training.adapted import Adapted
 from adapt.training.alphabet import with_alphabet
 from adapt.training.blend import Blend, Blending, blended
@@ -37,6 +39,7 @@ from adapt.training.fit import fit, watch
 from adapt.training.long_recordings import Cuts, cut_splits, save_cuts
 from adapt.training.module import AdaptationModule, MakeOptimizer
 from adapt.training.optimizers import check_steps, checked_optimizer
+from adapt.training.own_writing import WrittenLike, check_written_like, in_own_writing
 from adapt.training.prefix_cache import Cache
 from adapt.training.start import Start, loader_options, plain
 from adapt.training.timestamps import set_timestamps, timestamp_share
@@ -234,6 +237,8 @@ def prepare(
     seed: int = 0,
     on_error: OnError = "stop",
     timestamps: float | None = None,
+    normalise: Normalise = "auto",
+    written_like: WrittenLike = "references",
     resume_from: Path | None = None,
 ) -> Run:
     """Check a run and choose what trains.
@@ -266,6 +271,10 @@ def prepare(
         on_error: What to do about examples that cannot be used: "stop" or "skip".
         timestamps: The share of examples of a Whisper that are trained on targets with timestamps
             (`adapt.training.timestamps`); None for half.
+        normalise: How texts are normalised before they are compared (`adapt.models.writing.choose_normaliser`): "auto",
+            "none", "basic" or "english". It is not applied to what the model learns.
+        written_like: What the texts to learn are written like: "references" as they are, "model" in the base's own
+            punctuation, case and digits where its words agree (`adapt.training.own_writing`).
         resume_from: The folder of an interrupted run, whose selections are used again.
 
     Returns:
@@ -289,18 +298,24 @@ def prepare(
     texts = (example.text for example in (*splits.train, *splits.validation))
     unmodified = with_alphabet(base.model, alphabet, texts)
     share = timestamp_share(unmodified, timestamps)
+    # Chosen before examples are left out, which only the first process does: all processes need the same one.
+    heard = (*splits.train, *splits.validation, *splits.test, *splits.source_test)
+    normaliser = choose_normaliser(unmodified, heard, normalise)
     skipped: list[str] = []
     cuts: Cuts = {}
     if is_first():  # the first process checks the examples and tells the others which are usable
         splits, cuts, left_out = cut_splits(base, unmodified, splits, resume_from)
+        check_written_like(unmodified, splits, written_like)
         splits, skipped = check_splits(splits, unmodified, on_error, loader.speeds)
         skipped += left_out
+        splits = in_own_writing(unmodified, splits, loader) if written_like == "model" else splits
     if not splits.train:
         raise InputError("There is nothing to train on: give data.train=...")
     replay_count(replay, len(splits.train), len(splits.source_train))
     blending, splits = blending.prepared(splits, replay)
     model = copy.deepcopy(unmodified)
     set_timestamps(model, share)
+    model.task = replace(model.task, normaliser=normaliser)
     selections = {} if resume_from is None else load_selections(resume_from)
     data = TuningData(splits.train, splits.source_train, loader, selections)
     measured = _measured_rates(model, data, resume_from) if rates == "auto" else None
@@ -328,7 +343,8 @@ def prepare(
             "optimizer": _optimizer_options(make_optimizer), "penalty": made_penalty, "topographic": grids,
             "schedule": schedule, "warmup": warmup, "layer_decay": layer_decay, "rates": rates, "unfreeze": unfreeze,
             "replay": replay, "monitor": monitor, "patience": patience, "blend": blend, "forget": forget, "seed": seed,
-            "timestamps": share, "model": dict(model.header()), "trained": sorted(tuned.names),
+            "timestamps": share, "normalise": normalise, "written_like": written_like,
+            "model": dict(model.header()), "trained": sorted(tuned.names),
         }  # fmt: skip
         start = Start.of(base, splits, options)
         if resume_from is not None:

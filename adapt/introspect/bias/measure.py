@@ -24,6 +24,7 @@ from adapt.introspect.reading import select_examples, select_sites
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.model import DecoderModel, Model
+from adapt.models.writing import normalising
 from interventions.sites import Site
 
 OTHERS = "all others"
@@ -85,7 +86,8 @@ def bias(
     contents = groupings(model, chosen, _content_keys(model, chosen, content), max_groups=60)
 
     texts = decode_examples(model, model.task, chosen, loader)
-    scores = model.task.score(chosen, texts)
+    with normalising([model], chosen):
+        scores = model.task.score(chosen, texts)
     errors = GroupErrors(scores, group_of, division.unit_of)
     sums = read_content(model, chosen, loader, contents, group_of, folds, places)
     comparisons = _compare(division.groups, reference, errors, sums, places)
@@ -94,7 +96,8 @@ def bias(
     by_speaker, each = division.resampled == "speaker", errors.each.tolist()
     links = link_errors(model, chosen, each, loader, contents, group_of, folds, sums, by_speaker, diverging)
     comparisons = find_error_linked(comparisons, links, false_discovery_rate)
-    shifts = _shifts(model, chosen, errors, loader, comparisons, seed) if confirm else {}
+    with normalising([model], chosen):
+        shifts = _shifts(model, chosen, errors, loader, comparisons, seed) if confirm else {}
 
     rates = _rates(division.groups, comparisons, errors)
     order = {rate.group: place for place, rate in enumerate(rates)}

@@ -9,6 +9,7 @@ from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.introspect.probes.probe import Probe, probe
 from adapt.introspect.probes.result import ProbesResult
+from adapt.introspect.probes.target import default_target
 from adapt.introspect.reading import select_examples, select_sites, shared_sites
 from adapt.models.checkpoint import load_model
 from adapt.models.loaded import Loaded
@@ -19,7 +20,7 @@ def probes(
     loaded: Loaded,
     splits: Splits,
     loader: Loader | None = None,
-    targets: str | Sequence[str] = ("accent",),
+    targets: str | Sequence[str] | None = None,
     reference_model: str | None = None,
     method: str = "linear",
     split_by: str = "example",
@@ -38,7 +39,8 @@ def probes(
         loaded: The model.
         splits: The data.
         loader: Makes the batches; None: `Loader()`.
-        targets: Names of targets: "phoneme", "token", or any key of the data.
+        targets: Names of targets: "phoneme", "token", or any key of the data; None: the first of accent, gender,
+            domain, speaker, phoneme and token of which the data have two classes.
         reference_model: A second model, which is probed at the same sites.
         method: The kind of probe, one of `adapt.introspect.probes.probe.METHODS`.
         split_by: "example", or a key of the data: with "speaker", all examples of a speaker are in the same set.
@@ -60,11 +62,12 @@ def probes(
     if not isinstance(held_out, float):
         raise InputError(f"held_out must be a number above 0 and below 1; got {held_out!r}.")
     names = [targets] if isinstance(targets, str) else list(targets) if isinstance(targets, Sequence) else []
-    if not names:
+    if not names and targets is not None:
         raise InputError(f"targets must name at least one target (accent, phoneme, speaker, ...); got {targets!r}.")
     loader = as_loader(loader)
     chosen_sites = select_sites(loaded.model, sites, part)
     chosen, _ = select_examples(loaded.model, splits, examples)
+    names = names or [default_target(loaded.model, chosen)]
     reference = None
     if reference_model is not None:
         reference = load_model(reference_model).model

@@ -20,6 +20,7 @@ from adapt.models.model import DecoderModel, Model
 from interventions.sites import Site
 
 UNKNOWN = "unknown"  # returned by `Example.group` if an example does not have the key
+DEFAULTS = ("accent", "gender", "domain", "speaker", "phoneme", "token")  # in the order in which they are tried
 _MIN_EXAMPLES = 4  # examples per class, so that it can be split
 
 
@@ -107,6 +108,17 @@ def make_target(
             "model has a decoder), or any key of the data."
         )
     return target
+
+
+def default_target(model: Model, examples: Sequence[Example]) -> str:
+    """Return the first of `DEFAULTS` of which the examples have at least two classes; the first one if none has."""
+    for name in DEFAULTS:
+        try:
+            make_target(model, examples, name)
+        except InputError:
+            continue
+        return name
+    return DEFAULTS[0]
 
 
 def groups(examples: Sequence[Example], key: str) -> Target:

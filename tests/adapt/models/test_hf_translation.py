@@ -365,3 +365,39 @@ def test_loading_twice_gives_the_same_bits(folder):
     one, two = (load_model(folder("marian")) for _ in range(2))
     assert one.fingerprint == two.fingerprint
     assert all(torch.equal(tensor, weights(two.model.net)[name]) for name, tensor in weights(one.model.net).items())
+
+
+@pytest.mark.parametrize("family", LANGUAGES)
+def test_a_pair_has_its_own_languages(folder, family):
+    """A batch of several languages gives what the model gives with each language as its option."""
+    source, target = LANGUAGES[family]
+    sentence, answer = PAIRS[0].source, PAIRS[0].target
+    forth, back = load(folder, family), hf_translation(folder(family), source_lang=target, target_lang=source).model
+    own = [
+        Pair(sentence, answer, extra={"source_lang": source, "target_lang": target}),
+        Pair(sentence, answer, extra={"source_lang": target, "lang": source}),
+        Pair(sentence, answer),
+    ]
+    mixed = collate([(pair, forth.reader.read(pair)) for pair in own])
+    expected = {
+        model: seq2seq_decode(model, collate([(own[2], model.reader.read(own[2]))]))[0] for model in (forth, back)
+    }
+    assert seq2seq_decode(forth, mixed) == [expected[forth], expected[back], expected[forth]]
+    assert forth.target(own[0]) == forth.target(own[2]) != forth.target(own[1]) == back.target(own[2])
+    assert mixed.inputs[0].tolist() == mixed.inputs[2].tolist() != mixed.inputs[1].tolist()
+    with torch.no_grad():
+        losses = [
+            float(seq2seq_loss(model, collate([(one, model.reader.read(one))])))
+            for model, one in ((forth, own[1]), (back, own[2]))
+        ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_the_languages_of_pairs_are_checked(folder):
+    model = hf_translation(folder("mbart")).model
+    assert "keys of the line" in model.rejection_reason(PAIRS[0], 3, False)
+    both = Pair("ada", "bea", extra={"source_lang": "en", "lang": "de"})
+    assert model.rejection_reason(both, 3, True) is None
+    assert model.target(both) == load(folder, "mbart").encode("bea")
+    wrong = model.rejection_reason(Pair("ada", "bea", extra={"source_lang": "en_XX", "lang": "klingon"}), 3, False)
+    assert wrong is not None and "target_lang=klingon is not a language" in wrong

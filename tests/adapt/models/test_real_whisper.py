@@ -4,12 +4,15 @@ import json
 
 import pytest
 import torch
-from real_whisper import native_speech, whisper_tiny
+from real_whisper import digits, native_speech, whisper_tiny
 
+from adapt.comparison.non_speech import measure_non_speech
 from adapt.data.kinds import with_text
-from adapt.data.loader import collate
+from adapt.data.loader import Loader, collate
 from adapt.models.checkpoint import load_model
 from adapt.models.hf_speech_seq2seq import hf_speech_seq2seq
+from adapt.models.inference import decode_examples
+from adapt.models.writing import normalising, same_words, writing
 
 pytestmark = pytest.mark.slow
 
@@ -80,3 +83,24 @@ def test_a_folder_without_a_generation_config_has_the_same_loss(model, tmp_path)
     with torch.inference_mode():
         assert float(again.task.loss(again, batch)) == float(model.task.loss(model, batch))
         assert again.generate(batch.inputs, batch.lengths) == model.generate(batch.inputs, batch.lengths)
+
+
+def test_digits_are_no_errors_of_style(model):
+    """Whisper writes "5." for "five"; of ten digits, that costs most of the errors as written."""
+    examples = digits(10)
+    texts = decode_examples(model, model.task, examples, Loader())
+    with normalising([model], examples):
+        found, plain = writing(model.task, examples, texts), model.task.score(examples, texts).values()["wer"]
+    assert found is not None and found.rules == ("english",)
+    assert found.errors >= found.without_punctuation >= found.normalised and found.share > 0.2
+    assert plain == found.normalised / 10 < found.rates["wer"]
+    for text, example in zip(texts, examples, strict=True):
+        if text.strip(".!?, ").isdigit():
+            digit = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine").index(example.text)
+            assert same_words(model, example, text) == (text.strip(".!?, ") == str(digit))
+
+
+def test_silence_is_heard(model):
+    """This model is known to write "you" where nobody speaks."""
+    found = measure_non_speech(model, (), Loader(), 2)
+    assert found.words_per_minute > 0 and not any(found.loops) and len(found.texts) == 2
