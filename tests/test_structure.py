@@ -44,7 +44,7 @@ LAYERS = (
     ("adapt",),
     ("adapt.api", "adapt.measures", "adapt.tunings"),
     ("adapt.studio", "adapt.report"),
-    ("adapt.training", "adapt.evaluation"),
+    ("adapt.training", "adapt.evaluation", "adapt.export"),
     ("adapt.tuning", "adapt.comparison", "adapt.corrections"),
     ("adapt.introspect",),
     ("adapt.models",),

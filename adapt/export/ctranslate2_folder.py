@@ -136,8 +136,8 @@ def _whisper(model: HFSpeechSeq2Seq, made: Path) -> Callable[[Example], Answer]:
         features = ctranslate2.StorageView.from_array(whisper_features(model, example).numpy())
         language = spoken_language(model, example) if model.multilingual else None
         prompt = [model.net.config.decoder_start_token_id, *model.encode("", language)[:-1]]
-        length = model.net.generation_config.max_length or model.net.config.max_target_positions
-        results: Any = engine.generate(features, [prompt], beam_size=1, max_length=length)
+        longest = model.net.config.max_target_positions
+        results: Any = engine.generate(features, [prompt], beam_size=1, max_length=longest)
         return text_ids(model, results[0].sequences_ids[0])
 
     return answer

@@ -146,6 +146,11 @@ class HFCTC(CTCModel):
             logits = nn.utils.rnn.pad_sequence(alone, batch_first=True)
         return Emissions(torch.log_softmax(logits.float(), -1), steps)
 
+    def alone(self, audio: Tensor) -> Tensor:
+        """Return the log-probabilities `(1, steps, units)` of a single utterance `(1, samples)` without padding."""
+        x = normalised(audio, torch.full((1,), audio.shape[1])) if self.normalises else audio
+        return torch.log_softmax(self._run(x, None, self._steps(torch.tensor(audio.shape[1]))).float(), -1)
+
     def _run(self, x: Tensor, mask: Tensor | None, steps: Tensor) -> Tensor:
         body, masking = self._body, self._body.training
         # The network raises an error for audio shorter than one masked span.
