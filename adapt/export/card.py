@@ -11,7 +11,7 @@ from typing import Any
 from adapt.errors import InputError
 from adapt.export.proof import SHOWN, Proof, Written
 from adapt.export.run_card import RunCard
-from adapt.formatting import amount, amount_range, count
+from adapt.formatting import amount, amount_range, count, share
 from adapt.metrics import Metric
 from adapt.models.hf_translation import HFTranslation
 from adapt.models.loaded import Loaded
@@ -147,9 +147,9 @@ def _training(run: RunCard) -> str:
     if not run.card:
         return ""
     lines = []
-    if run.weights.get("trained"):
-        trained, total = int(run.weights["trained"]), int(run.weights["total"])
-        lines.append(f"Trained: {count(trained)} of {count(total)} weights ({trained / total:.1%}).")
+    if run.weights.get("parameters"):
+        trained, total = int(run.weights["parameters"]), int(run.weights["total"])
+        lines.append(f"Trained: {count(trained)} of {count(total)} weights ({share(trained, total)}).")
     hours = run.get("hours") or {}
     for name, number in (run.get("examples") or {}).items():
         minutes = f", {60 * hours[name]:.1f} minutes" if name in hours else ""

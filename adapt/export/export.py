@@ -87,7 +87,7 @@ def export_model(
         raise InputError("interventions change weights of the base, which an adapter cannot. Use format=transformers.")
     folder, run, model = Path(folder), run_card(loaded.reference), loaded.model
     with new_folder(folder) as made, folded(model, interventions):
-        written = _write(loaded, made, format, dtype)
+        written = _write(loaded, made, format, dtype, card)
         why_none = "no examples were given."
         if examples is None:
             examples, why_none = own_examples(model, run)
@@ -97,9 +97,9 @@ def export_model(
     return Exported(folder, files, proofs, written.notes)
 
 
-def _write(loaded: Loaded, made: Path, format: Format, dtype: DType) -> Written:
+def _write(loaded: Loaded, made: Path, format: Format, dtype: DType, card: CardOptions | None) -> Written:
     if format == "peft":
-        return write_peft(loaded, made)
+        return write_peft(loaded, made, card.base_model if card else None)
     if format == "ctranslate2":
         return write_ctranslate2(loaded.model, made, dtype)
     if format == "onnx":

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from adapt.errors import InputError
+from adapt.files import is_file, read_json
 from adapt.models.locate import is_hub_id
 
 
@@ -44,6 +45,7 @@ def push(folder: Path, repository: str, private: bool = False) -> str:
     from huggingface_hub.errors import HfHubHTTPError
 
     check_push(repository)
+    _check_base(folder)
     api = HfApi()
     try:
         api.create_repo(repository, private=private, exist_ok=True)
@@ -57,3 +59,14 @@ def push(folder: Path, repository: str, private: bool = False) -> str:
             f"with `hf upload {repository} {folder}`, or repeat."
         ) from None
     return f"https://huggingface.co/{repository}"
+
+
+def _check_base(folder: Path) -> None:
+    """Raise InputError if an adapter names its base by a path of this machine."""
+    config = folder / "adapter_config.json"
+    base = str(read_json(config)["base_model_name_or_path"]) if is_file(config) else None
+    if base is not None and not is_hub_id(base):
+        raise InputError(
+            f"The adapter in '{folder}' names its base as '{base}', which others do not have. Export again with "
+            "base_model (card.base_model=OWNER/NAME)."
+        )

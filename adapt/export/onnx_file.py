@@ -58,6 +58,7 @@ def write_onnx(model: Model, made: Path) -> Written:
                 "format=transformers."
             ) from error
     model.save_files(made)
+    (made / "config.json").unlink(missing_ok=True)  # the folder is none of transformers
     write_json(made / FACTS, _facts(model))
     packages = ("onnx", "onnxruntime")
     engine = Engine(version_of("onnxruntime", "onnxruntime"), packages, lambda: _onnxruntime(model, made))
@@ -114,16 +115,18 @@ def _fits(model: nn.Module) -> bool:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Within this context, torch's exporter does not speak of packages and of its own steps."""
-    speaker = logging.getLogger("torch.onnx")
-    level, spoke = speaker.level, speaker.disabled
-    speaker.setLevel(logging.ERROR)
+    """Within this context, the exporter does not speak of packages and of its own steps."""
+    speakers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [speaker.level for speaker in speakers]
+    for speaker in speakers:
+        speaker.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        speaker.level, speaker.disabled = level, spoke
+        for speaker, level in zip(speakers, levels, strict=True):
+            speaker.setLevel(level)
 
 
 def _facts(model: CTCModel) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Export an adaptation as an adapter of peft: adapter_config.json and adapter_model.safetensors, without the base."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ _OTHER = "Use format=transformers, which writes the whole model."
 _PER_MODULE = {"r": "rank_pattern", "lora_alpha": "alpha_pattern"}  # what peft can set for each module of one adapter
 
 
-def write_peft(loaded: Loaded, made: Path) -> Written:
+def write_peft(loaded: Loaded, made: Path, base_model: str | None = None) -> Written:
     """Write the factors of an adaptation (LoRA, DoRA and others of peft's methods) as an adapter.
 
     Whole modules that were trained besides, such as norms, become peft's `modules_to_save`. `PeftModel.from_pretrained`
@@ -38,6 +39,8 @@ def write_peft(loaded: Loaded, made: Path) -> Written:
     Args:
         loaded: The adaptation, as `load_model` returns it.
         made: An existing, empty folder.
+        base_model: The name of the base that the adapter names, such as OWNER/NAME on the hub; None for that of the
+            run, which may be a path of this machine.
 
     Raises:
         InputError: the model is no adaptation with factors, its base is not in the transformers format, or peft cannot
@@ -46,6 +49,7 @@ def write_peft(loaded: Loaded, made: Path) -> Written:
     facts, tensors, base = _adaptation(loaded)
     factors = {name: tensor for name, tensor in tensors.items() if ":" in name}
     config = _config(facts, base)
+    config.base_model_name_or_path = base_model or facts["base"]["reference"]
     state = {f"{_PREFIX}{name.replace(':', '.').replace(f'.{NAME}', '')}": one for name, one in factors.items()}
     whole = _whole_modules(facts, loaded.model, base, {name.partition(":")[0] for name in factors})
     config.modules_to_save = sorted(whole) or None
@@ -55,7 +59,7 @@ def write_peft(loaded: Loaded, made: Path) -> Written:
     reference = facts["base"]["reference"]
     _check(loaded.model, base, reference, made)
     engine = Engine(version_of("peft", "peft"), ("peft",), lambda: _peft(reference, made))
-    return Written("peft", _usage(base, reference), (engine,), (), "adapter")
+    return Written("peft", _usage(base, config.base_model_name_or_path), (engine,), (), "adapter")
 
 
 def _adaptation(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Tensor], Model]:
@@ -99,7 +103,6 @@ def _config(facts: Mapping[str, Any], base: Model) -> Any:
     config = configs[first["method"]](
         target_modules=[name for group in facts["factors"] for name in group["modules"]], **options
     )
-    config.base_model_name_or_path = facts["base"]["reference"]
     config.inference_mode = True
     if isinstance(base, HFTranslation):
         config.task_type = "SEQ_2_SEQ_LM"
@@ -146,10 +149,8 @@ def _save(config: Any, state: Mapping[str, Tensor], made: Path) -> None:
 
 def _check(model: Model, base: Model, reference: str, made: Path) -> None:
     """Check that the adapter on the base, merged, has the weights of the model. Raises InputError."""
-    from peft import PeftModel
-
-    before, expected, fresh = base.net.state_dict(), model.net.state_dict(), _network(load_model(reference).model)
-    after = PeftModel.from_pretrained(fresh, str(made)).merge_and_unload(safe_merge=True).state_dict()
+    before, expected = base.net.state_dict(), model.net.state_dict()
+    after = _adapter(load_model(reference).model, made).merge_and_unload(safe_merge=True).state_dict()
     for name, tensor in expected.items():
         changed = float((tensor.float() - before[name].float()).norm())
         off = float((after[name].float() - tensor.float()).norm())
@@ -158,15 +159,18 @@ def _check(model: Model, base: Model, reference: str, made: Path) -> None:
 
 
 def _peft(reference: str, made: Path) -> Callable[[Example], Answer]:
-    from peft import PeftModel
-
     base = load_model(reference).model
-    PeftModel.from_pretrained(_network(base), str(made)).eval()  # puts its layers into the network
+    _adapter(base, made)  # puts its layers into the network
     return lambda example: greedy_answer(base, example)
 
 
-def _network(model: Model) -> Any:
-    return model.net
+def _adapter(base: Model, made: Path) -> Any:
+    from peft import PeftModel
+
+    net: Any = base.net
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft uses a name that transformers will remove
+        return PeftModel.from_pretrained(net, str(made)).eval()
 
 
 def _usage(base: Model, reference: str) -> str:

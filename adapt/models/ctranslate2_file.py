@@ -41,10 +41,13 @@ class CTranslate2File:
         return next((str(one).removeprefix("torch.") for one in order if one in types), "")
 
     def weight(self, name: str) -> Tensor:
-        """Return a weight in 32 bits: integers are divided by the scale of their row. Raises KeyError."""
+        """Return a weight in 32 bits, in memory of its own: integers are divided by the scale of their row.
+
+        Raises KeyError.
+        """
         stored = self.arrays[name]
         if stored.dtype not in (torch.int8, torch.int16):
-            return stored.float()
+            return stored.to(torch.float32, copy=True)  # equal weights are aliases, but do not train together
         scale = self.arrays[f"{name}_scale"].float()
         return stored.float() / (scale.reshape(-1, *[1] * (stored.dim() - 1)) if scale.dim() else scale)
 
