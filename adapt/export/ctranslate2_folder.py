@@ -1,4 +1,4 @@
-"""Export to CTranslate2, in whose format faster-whisper reads a Whisper, by its own converter of transformers models."""
+"""Export to CTranslate2, in whose format faster-whisper reads a Whisper, by CTranslate2's own converter."""
 
 import copy
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from adapt.export.answers import Answer, spoken_language, text_ids, whisper_feat
 from adapt.export.packages import need, version_of
 from adapt.export.proof import Engine, Written
 from adapt.models.hf_speech_seq2seq import HFSpeechSeq2Seq
-from adapt.models.hf_translation import HFTranslation
+from adapt.models.hf_translation import MAX_TOKENS, HFTranslation
 from adapt.models.model import Model
 
 TYPES = ("float32", "float16", "bfloat16", "int8", "int8_float16", "int8_bfloat16", "int16")
@@ -47,7 +47,7 @@ def write_ctranslate2(model: Model, made: Path, dtype: str = "float32") -> Writt
             f"CTranslate2 runs Whisper and translation models, and this is a {type(model.net).__name__}. "
             "For a CTC model, use format=onnx; for others, format=transformers."
         )
-    if getattr(getattr(model, "tokenizer", None), "separate_vocabs", False):
+    if isinstance(model, HFTranslation) and getattr(model.tokenizer, "separate_vocabs", False):
         raise InputError("CTranslate2's converter reads Marians with one vocabulary for both languages only.")
     need("ctranslate2", "to write this format")
     with TemporaryDirectory() as temporary:
@@ -64,7 +64,10 @@ def write_ctranslate2(model: Model, made: Path, dtype: str = "float32") -> Writt
     relation = "finetune" if dtype == "float32" else "quantized"
     if isinstance(model, HFSpeechSeq2Seq):
         return Written("ctranslate2", _whisper_usage(model), _whisper_engines(model, made), rounded, relation)
-    engine = Engine(version_of("ctranslate2", "CTranslate2"), ("ctranslate2",), lambda: _translator(model, made))
+    engine = Engine(
+        version_of("ctranslate2", "CTranslate2"), ("ctranslate2",), lambda: _translator(model, made),
+        _longest(model) - 2,  # where the end is forced differs by a token
+    )  # fmt: skip
     return Written("ctranslate2", _translation_usage(model), (engine,), rounded, relation)
 
 
@@ -171,16 +174,20 @@ def _translator(model: HFTranslation, made: Path) -> Callable[[Example], Answer]
     tokenizer, options = model.tokenizer, model.generation_arguments
     first = options.get("forced_bos_token_id", options.get("decoder_start_token_id"))
     prefix = None if first is None else [tokenizer.convert_ids_to_tokens([first])]
-    longest = options.get("max_new_tokens") or options.get("max_length") or model.net.generation_config.max_new_tokens
 
     def answer(example: Any) -> Answer:
         source = tokenizer.convert_ids_to_tokens(model.reader.read(example).tolist())
         results: Any = engine.translate_batch(
-            [source], target_prefix=prefix, beam_size=1, max_decoding_length=longest or 256, max_input_length=0
+            [source], target_prefix=prefix, beam_size=1, max_decoding_length=_longest(model), max_input_length=0
         )
         return text_ids(model, tokenizer.convert_tokens_to_ids(results[0].hypotheses[0]))
 
     return answer
+
+
+def _longest(model: HFTranslation) -> int:
+    options, known = model.generation_arguments, model.net.generation_config
+    return options.get("max_new_tokens") or options.get("max_length") or known.max_new_tokens or MAX_TOKENS
 
 
 def _compute(made: Path) -> str:
@@ -205,7 +212,9 @@ def _whisper_usage(model: HFSpeechSeq2Seq) -> str:
 
 
 def _translation_usage(model: HFTranslation) -> str:
-    first = model.generation_arguments.get("forced_bos_token_id", model.generation_arguments.get("decoder_start_token_id"))
+    first = model.generation_arguments.get(
+        "forced_bos_token_id", model.generation_arguments.get("decoder_start_token_id")
+    )
     prefix = "" if first is None else f', target_prefix=[["{model.tokenizer.convert_ids_to_tokens([first])[0]}"]]'
     return (
         "```python\nimport ctranslate2\nfrom transformers import AutoTokenizer\n\n"

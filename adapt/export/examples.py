@@ -26,7 +26,9 @@ def given_examples(model: Model, place: str) -> list[Example]:
     Raises:
         InputError: there is no such file, or the model can read none of its examples.
     """
-    found: Sequence[Any] = find_audio([place], "examples")[0] if model.reads_audio else read_sources(place, "examples")[0]
+    found: Sequence[Any] = (
+        find_audio([place], "examples")[0] if model.reads_audio else read_sources(place, "examples")[0]
+    )
     usable = _usable(model, found)
     if not usable:
         raise InputError(f"examples={place}: the model can read none of its {len(found)} examples.")

@@ -49,9 +49,7 @@ def push(folder: Path, repository: str, private: bool = False) -> str:
     api = HfApi()
     try:
         api.create_repo(repository, private=private, exist_ok=True)
-        api.upload_folder(
-            folder_path=folder, repo_id=repository, commit_message="Exported by innertune"
-        )
+        api.upload_folder(folder_path=folder, repo_id=repository, commit_message="Exported by innertune")
     except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
         message = " ".join(str(error).split())[:300]
         raise InputError(

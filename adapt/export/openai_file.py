@@ -81,9 +81,13 @@ def openai_state(net: Any, dtype: torch.dtype) -> dict[str, Tensor]:
     weights: Mapping[str, Tensor] = net.state_dict()
     config = net.config
     if {config.encoder_ffn_dim, config.decoder_ffn_dim} != {4 * config.d_model}:
-        raise InputError("In OpenAI's code, feed-forward layers are four times as wide as the model. Use another format.")
+        raise InputError(
+            "In OpenAI's code, feed-forward layers are four times as wide as the model. Use another format."
+        )
     if not torch.equal(weights[_OUTPUT], weights["model.decoder.embed_tokens.weight"]):
-        raise InputError("In OpenAI's code, the output layer is the embedding, and here they differ. Use another format.")
+        raise InputError(
+            "In OpenAI's code, the output layer is the embedding, and here they differ. Use another format."
+        )
     state = {}
     for name, tensor in weights.items():
         if name.endswith("k_proj.bias") or (name.startswith("proj_out.") and name != _OUTPUT):

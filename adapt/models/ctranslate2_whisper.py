@@ -36,6 +36,7 @@ _TOP = {
 }  # fmt: skip
 _KINDS = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias", "encodings": "weight"}
 _GELU = 3
+_ENGLISH = 51864  # tokens of OpenAI's English models
 _END, _START, _TIMES = "<|endoftext|>", "<|startoftranscript|>", re.compile(r"<\|\d+\.\d\d\|>")
 _LANGUAGE = re.compile(r"<\|[a-z]{2,3}\|>")
 
@@ -151,9 +152,10 @@ def _generation_config(folder: Path, net: Any, tokens: Sequence[str]) -> Any:
     known.no_timestamps_token_id, known.return_timestamps = units["<|notimestamps|>"], False
     if facts.get("alignment_heads"):
         known.alignment_heads = [list(head) for head in facts["alignment_heads"]]
-    languages = {tokens[unit]: unit for unit in facts.get("lang_ids") or [] if _LANGUAGE.fullmatch(tokens[unit])}
-    # OpenAI's English models have 51,864 tokens, with those of the languages, and the multilingual ones at least one more.
-    known.is_multilingual = bool(languages) and len(tokens) != 51864
+    units_of_languages: list[int] = facts.get("lang_ids") or []
+    languages = {tokens[unit]: unit for unit in units_of_languages if _LANGUAGE.fullmatch(tokens[unit])}
+    # OpenAI's English models have the tokens of the languages too, but are told apart by their number of tokens.
+    known.is_multilingual = bool(languages) and len(tokens) != _ENGLISH
     if known.is_multilingual:
         known.lang_to_id = languages
         known.task_to_id = {task: units[f"<|{task}|>"] for task in ("translate", "transcribe")}
@@ -168,7 +170,7 @@ def _processor(folder: Path, tokens: Sequence[str], bands: int) -> Any:
     else:
         extractor = transformers.WhisperFeatureExtractor(feature_size=bands)
     if is_file(folder / "tokenizer.json"):
-        tokenizer: Any = transformers.WhisperTokenizerFast.from_pretrained(folder)
+        tokenizer: Any = transformers.WhisperTokenizer.from_pretrained(folder)
     else:
         tokenizer = _tokenizer(tokens)
     return transformers.WhisperProcessor(extractor, tokenizer)
@@ -191,7 +193,7 @@ def _tokenizer(tokens: Sequence[str]) -> Any:
     special = [token for token in tokens[len(text) :] if not _TIMES.fullmatch(token)]
     vocab = {token: unit for unit, token in enumerate(text)}
     merges = [pair for token in text if len(token) > 1 and (pair := _parts(token, vocab)) is not None]
-    made = transformers.WhisperTokenizerFast(vocab={**vocab, _END: len(text)}, merges=merges)
+    made = transformers.WhisperTokenizer(vocab={**vocab, _END: len(text)}, merges=merges)
     made.add_special_tokens({"additional_special_tokens": special[1:]})
     made.set_prefix_tokens()
     known = made.get_vocab()
@@ -204,7 +206,9 @@ def _parts(token: str, ranks: Mapping[str, int]) -> tuple[str, str] | None:
     """Return the two tokens of which BPE makes a token: what the merges before its own make of its characters."""
     parts, own = list(token), ranks[token]
     while len(parts) > 2:
-        pairs = [(ranks.get(left + right, own), n) for n, (left, right) in enumerate(zip(parts, parts[1:], strict=False))]
+        pairs = [
+            (ranks.get(left + right, own), n) for n, (left, right) in enumerate(zip(parts, parts[1:], strict=False))
+        ]
         rank, place = min(pairs)
         if rank >= own:
             return None
