@@ -13,9 +13,10 @@ from adapt.errors import InputError
 from adapt.files import exists, is_file, resolved
 from adapt.models import hf
 from adapt.models.adaptation_files import adapted_fingerprint, adapted_tensors, read_facts
+from adapt.models.ctranslate2_file import is_ctranslate2
 from adapt.models.hf_files import reading
 from adapt.models.loaded import Loaded
-from adapt.models.locate import EMBEDDED, absolute, is_hub_id, locate
+from adapt.models.locate import CTRANSLATE2, EMBEDDED, absolute, is_hub_id, locate
 from adapt.models.model import Model
 from adapt.models.model_files import FORMAT, check_sizes, damaged, read_header, read_safetensors
 from adapt.models.peek import stored_model
@@ -27,7 +28,8 @@ def load_model(pretrained: str, base: str | None = None, **options: Any) -> Load
 
     Args:
         pretrained: A run's folder, an adaptation, a safetensors file, the name of an embedded model (us-english), a
-            folder in the transformers format, or OWNER/NAME on the Hugging Face hub.
+            folder in the transformers format, a Whisper in the format of CTranslate2 (faster-whisper), or OWNER/NAME
+            on the Hugging Face hub.
         base: The base of the adaptation; needed if the base was moved.
         **options: Options of the model's own family, such as `language` and `beams` of `hf_speech_seq2seq`. None
             leaves an option as it is in the model's files.
@@ -64,7 +66,7 @@ def _load_with_options(pretrained: str, base: str | None, options: Mapping[str, 
 def has_header(reference: str) -> bool:
     """Return whether a model's files have a header, unlike a plain state dict. Raises InputError without a file."""
     path = locate(reference)
-    return path.suffix == ".json" or bool(read_safetensors(path)[0])
+    return path.suffix == ".json" or path.name == CTRANSLATE2 or bool(read_safetensors(path)[0])
 
 
 def load_transformers(reference: str) -> Loaded:
@@ -88,6 +90,9 @@ def _load(pretrained: str, base: str | None, base_header: Any, visited: frozense
         if resolved(path) in visited:
             raise InputError(f"'{path}' names itself as its base.")
         return _load_adaptation(path, pretrained, base, visited | {resolved(path)})
+    if path.name == CTRANSLATE2 and is_ctranslate2(path):
+        loaded = _family_module("hf_speech_seq2seq").load_ctranslate2(path)
+        return replace(loaded, reference=absolute(pretrained))
     header, state = read_safetensors(path)
     header = header or base_header
     if not header:

@@ -1,20 +1,19 @@
 """Export a model for use without innertune: as a folder in the transformers format, or a plain state dict."""
 
 import copy
-import os
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from adapt.errors import InputError
-from adapt.files import exists, is_folder, write_json
+from adapt.files import write_json
 from adapt.models.checkpoint import load_transformers
 from adapt.models.model import DecoderModel, Model
+from adapt.models.new_folder import new_folder
 from interventions.fold import fold, unfold
 from interventions.intervention import Intervention
 
@@ -43,39 +42,31 @@ def export(
     """
     if dtype not in get_args(DType):
         raise InputError(f"dtype must be one of {', '.join(get_args(DType))}; got {dtype!r}.")
-    _check_folder(folder)
+    with new_folder(folder) as made, folded(model, interventions):
+        write_plain(model, made, dtype)
+        return sorted(path.name for path in made.iterdir())
+
+
+@contextmanager
+def folded(model: Model, interventions: Sequence[Intervention]) -> Iterator[None]:
+    """Within this context, interventions are part of the model's weights. Raises InputError if they cannot be."""
     try:
-        folded = fold(model, *interventions)
+        undo = fold(model, *interventions)
     except ValueError as error:
         raise InputError(f"The interventions cannot be folded: {error}") from None
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        net = copy.deepcopy(model.net).to(getattr(torch, dtype)) if dtype != "float32" else model.net
-        if hasattr(net, "save_pretrained"):
-            _write_folder(model, net, made)
-        else:
-            _write_state(model, net, made)
-        names = sorted(path.name for path in made.iterdir())
-        mask = _umask()
-        made.chmod(0o777 & ~mask)  # temporary folders, and some of the files, are readable by their owner only
-        for path in made.iterdir():
-            path.chmod(0o666 & ~mask)
-            _sync(path)
-        made.replace(folder)
-        _sync(folder.parent)
+        yield
     finally:
-        unfold(folded)
-        shutil.rmtree(made, ignore_errors=True)
-    return names
+        unfold(undo)
 
 
-def _check_folder(folder: Path) -> None:
-    for place in (folder, *folder.parents):
-        if exists(place) and not is_folder(place):
-            raise InputError(f"folder={folder}: '{place}' is a file. Give a new folder.")
-    if exists(folder) and any(folder.iterdir()):
-        raise InputError(f"The folder '{folder}' is not empty. Give a new folder.")
+def write_plain(model: Model, made: Path, dtype: DType = "float32") -> None:
+    """Write a model into an existing folder, as `export` does. Raises InputError."""
+    net = copy.deepcopy(model.net).to(getattr(torch, dtype)) if dtype != "float32" else model.net
+    if hasattr(net, "save_pretrained"):
+        _write_folder(model, net, made)
+    else:
+        _write_state(model, net, made)
 
 
 def _write_folder(model: Model, net: Any, made: Path) -> None:
@@ -111,17 +102,3 @@ def _write_state(model: Model, net: nn.Module, made: Path) -> None:
         raise OSError(f"The weights in '{made}' differ from those that were written.")
     kind = type(net)
     write_json(made / "model.json", {"class": f"{kind.__module__}.{kind.__qualname__}", **model.header()})
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

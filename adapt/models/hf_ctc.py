@@ -138,20 +138,25 @@ class HFCTC(CTCModel):
                 norm.set_lengths(lengths)
             for number, conv in enumerate(self.adapter):
                 conv.set_lengths(steps_after(self._windows_after(number), lengths))
-            logits = self._run(x, mask.long(), int(steps.max()))
+            logits = self._run(x, mask.long(), steps)
         else:
             alone = [
-                self._run(x[n : n + 1, :length], None, int(self._steps(length)))[0]
+                self._run(x[n : n + 1, :length], None, self._steps(torch.tensor(length)))[0]
                 for n, length in enumerate(lengths.tolist())
             ]
             steps = torch.tensor([len(one) for one in alone], device=x.device)
             logits = nn.utils.rnn.pad_sequence(alone, batch_first=True)
         return Emissions(torch.log_softmax(logits.float(), -1), steps)
 
-    def _run(self, x: Tensor, mask: Tensor | None, longest: int) -> Tensor:
+    def alone(self, audio: Tensor) -> Tensor:
+        """Return the log-probabilities `(1, steps, units)` of a single utterance `(1, samples)` without padding."""
+        x = normalised(audio, torch.full((1,), audio.shape[1])) if self.normalises else audio
+        return torch.log_softmax(self._run(x, None, self._steps(torch.tensor(audio.shape[1]))).float(), -1)
+
+    def _run(self, x: Tensor, mask: Tensor | None, steps: Tensor) -> Tensor:
         body, masking = self._body, self._body.training
         # The network raises an error for audio shorter than one masked span.
-        body.training = masking and longest >= self.net.config.mask_time_length
+        body.training = masking and int(steps.max()) >= self.net.config.mask_time_length
         try:
             return self.net(x, attention_mask=mask).logits
         finally:

@@ -14,6 +14,7 @@ from adapt.data.manifest import Utterance
 from adapt.errors import InputError
 from adapt.models import hf
 from adapt.models.checkpoint import load_model
+from adapt.models.ctranslate2_whisper import whisper_of_ctranslate2
 from adapt.models.cut import Cut, Stub, decoder_cuts, stack_cuts, tokens_of
 from adapt.models.generation import GenerationOptions
 from adapt.models.greedy import is_plainly_greedy, writes
@@ -406,6 +407,15 @@ def load(reference: str) -> Loaded:
     net = hf.read_network("AutoModelForSpeechSeq2Seq", reference)
     model = _wrapped(net, reference)
     return Loaded(model, reference, model_fingerprint(model), model.header())
+
+
+def load_ctranslate2(path: Path) -> Loaded:
+    """Load the Whisper of a folder of CTranslate2 or faster-whisper, in eval mode, given its model.bin.
+
+    Raises InputError.
+    """
+    model = HFSpeechSeq2Seq(*whisper_of_ctranslate2(path)).eval()
+    return Loaded(model, str(path.parent), model_fingerprint(model), model.header())
 
 
 def _wrapped(net: Any, reference: str) -> SpeechDecoderModel:

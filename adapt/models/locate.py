@@ -7,12 +7,15 @@ from adapt.errors import InputError
 from adapt.files import exists, is_file, is_folder, read_json, user_path
 
 EMBEDDED = Path(__file__).parent / "embedded"
+CTRANSLATE2 = "model.bin"  # the weights in a folder of CTranslate2 or faster-whisper
 
 
 def locate(reference: str) -> Path:
-    """Return the file to load: an adaptation.json, a config.json of transformers, or a .safetensors file.
+    """Return the file to load: an adaptation.json, a config.json of transformers, a model.bin of CTranslate2, or a
+    .safetensors file.
 
-    `reference` is a run's folder, a file, a folder in the transformers format, or the name of an embedded model.
+    `reference` is a run's folder, a file, a folder in the format of transformers or CTranslate2, or the name of an
+    embedded model.
 
     Raises:
         InputError: there is no such model, or its training was not finished.
@@ -21,6 +24,8 @@ def locate(reference: str) -> Path:
     candidates = [path / "adaptation" / "adaptation.json", path / "adaptation.json"]
     if is_transformers_folder(path):
         candidates.append(path / "config.json")
+    elif is_file(path / "config.json"):
+        candidates.append(path / CTRANSLATE2)
     candidates.append(path / "model.safetensors")
     if is_file(path):
         candidates.insert(0, path)

@@ -8,6 +8,11 @@ from torch import Tensor, nn
 from interventions.sites import length_mask
 
 
+def pads(lengths: Tensor, input: Tensor) -> bool:
+    """Return whether an input `(batch, units, time)` has padding. An exported graph has to reckon with it."""
+    return torch.compiler.is_exporting() or int(lengths.min()) < input.shape[-1]
+
+
 class MaskedGroupNorm(nn.GroupNorm):
     """A group norm whose mean and variance are computed over the valid frames only.
 
@@ -30,7 +35,7 @@ class MaskedGroupNorm(nn.GroupNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise `(batch, units, time)`."""
-        if self.lengths is None or int(self.lengths.min()) >= input.shape[-1]:
+        if self.lengths is None or not pads(self.lengths, input):
             return super().forward(input)
         x = input.float().unflatten(1, (self.num_groups, -1))
         valid = length_mask(self.lengths, x.shape[-1])[:, None, None]
@@ -62,6 +67,6 @@ class MaskedConv1d(nn.Conv1d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve `(batch, units, time)`."""
-        if self.lengths is not None and int(self.lengths.min()) < input.shape[-1]:
+        if self.lengths is not None and pads(self.lengths, input):
             input = input.masked_fill(~length_mask(self.lengths, input.shape[-1]).unsqueeze(1), 0)
         return super().forward(input)

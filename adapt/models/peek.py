@@ -7,7 +7,7 @@ from typing import Any
 
 from adapt.errors import InputError
 from adapt.files import is_file
-from adapt.models.locate import locate
+from adapt.models.locate import CTRANSLATE2, locate
 
 _SPEECH_DECODERS = ("Whisper", "Speech2Text", "Moonshine", "SpeechEncoderDecoder")
 _HEADER_BYTES = 100_000_000  # the largest header that safetensors allows
@@ -23,6 +23,8 @@ def stored_model(reference: str) -> Mapping[str, Any]:
         path = locate(reference)
         if path.name == "adaptation.json":
             header = json.loads(path.read_text(encoding="utf-8"))["model"]
+        elif path.name == CTRANSLATE2:
+            header = {"family": "hf_speech_seq2seq"}  # no other model is read in this format
         elif path.name == "config.json":
             header = _of_transformers(json.loads(path.read_text(encoding="utf-8")))
         else:

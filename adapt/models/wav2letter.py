@@ -21,6 +21,7 @@ from adapt.models.cut import CachedOutput, Cut, Stub
 from adapt.models.frontend import HOP, Features, Frontend
 from adapt.models.labels import ENGLISH, Labels
 from adapt.models.loaded import Loaded
+from adapt.models.masked_layers import pads
 from adapt.models.model import CTCModel, InputKind
 from adapt.models.model_files import read_safetensors
 from adapt.models.recipe import WAV2LETTER
@@ -428,6 +429,6 @@ def _normalisation(kind: Normalisation, units: int) -> nn.Module:
 
 
 def _masked(x: Tensor, steps: Tensor) -> Tensor:
-    if int(steps.min()) >= x.shape[-1]:
+    if not pads(steps, x):
         return x
     return x * (torch.arange(x.shape[-1], device=x.device) < steps.unsqueeze(1)).unsqueeze(1)

@@ -21,7 +21,7 @@ _BY_COMMAND: dict[str, dict[str, Kind]] = {
     "sites": {"json": "path"},
     "blend": {"models": "paths", "base": "path"},
     "choose": {"choose": "paths"},
-    "export": {"fold": "paths"},
+    "export": {"fold": "paths", "examples": "path", "push": "text"},
     "manifest": {"input": "path"},
 }
 _KINDS: dict[str, Kind] = {
@@ -45,6 +45,11 @@ _KINDS: dict[str, Kind] = {
     "model.source_lang": "text",
     "model.target_lang": "text",
     "model.tokenize": "text",
+    "card.title": "text",
+    "card.license": "text",
+    "card.base_model": "text",
+    "card.datasets": "texts",
+    "card.language": "texts",
     "data.folder": "path",
     "data.audio_folder": "path",
     "data.path": "path",

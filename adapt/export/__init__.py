@@ -1,0 +1,1 @@
+"""Export a model to other tools: one file per format, the proof that it answers the same, and the card for the hub."""
