@@ -22,6 +22,7 @@ _BY_COMMAND: dict[str, dict[str, Kind]] = {
     "choose": {"choose": "paths"},
     "export": {"fold": "paths"},
     "manifest": {"input": "path"},
+    "plan": {"audio": "paths", "sentences": "path", "voice": "text"},
 }
 _KINDS: dict[str, Kind] = {
     "title": "text",

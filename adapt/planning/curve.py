@@ -162,9 +162,7 @@ def learning_curve(
                 write_json(path, found)
         scored = task.score(test, found["hypotheses"])
         value = scored.values()[task.metrics[0].key]
-        points.append(
-            CurvePoint(run.order, run.share, run.size, len(run.train), run.epochs, value, found["seconds"])
-        )
+        points.append(CurvePoint(run.order, run.share, run.size, len(run.train), run.epochs, value, found["seconds"]))
         scores.append(scored)
         log.info(
             "Learning curve, %d of %d: %.3g %s, order %d: %s %s (%s)", number, len(runs), run.size,
@@ -177,9 +175,7 @@ def learning_curve(
     )  # fmt: skip
 
 
-def subsets(
-    model: Model, splits: Splits, shares: Sequence[float], orders: int, epochs: int, seed: int
-) -> list[Subset]:
+def subsets(model: Model, splits: Splits, shares: Sequence[float], orders: int, epochs: int, seed: int) -> list[Subset]:
     """Return the runs of a learning curve, by order and then by size.
 
     Raises:

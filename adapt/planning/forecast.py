@@ -219,6 +219,11 @@ def _size(size: float, unit: str) -> str:
     return f"{size:.3g} {unit}" if unit == "minutes" else f"{size:,.0f} {unit}"
 
 
+def usual_more(curve: LearningCurve) -> float:
+    """Return how much more data to forecast for: 10 minutes, or as many sentences again."""
+    return 10.0 if curve.unit == "minutes" else curve.size
+
+
 def _sentence(forecast: Forecast) -> str:
     metric, more, low_high = forecast.metric, _size(forecast.more, forecast.unit), forecast.change_interval
     if forecast.problems:
