@@ -2,7 +2,6 @@
 
 import logging
 import time
-from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -35,11 +34,13 @@ def main(cfg: DictConfig) -> None:
     check_flags(cfg)
     if not cfg.dry_run:
         check_output(cfg)
+    if cfg.trainer.devices not in (1, "1"):
+        raise InputError(f"plan trains on one device: trainer.devices=1. Got {cfg.trainer.devices}.")
     loaded: Loaded = build(cfg.model)
     loader: Loader = build(cfg.loader)
     splits, _ = check_splits(build_splits(cfg.data), loaded.model, cfg.data.on_error, loader.speeds)
     audio, sentences = plain(cfg, "audio", "sentences").values()
-    candidates = read_candidates(loaded, audio, sentences, splits, cfg.on_error)
+    candidates: Any = read_candidates(loaded, audio, sentences, splits, cfg.on_error)
     has_curve = bool(splits.train and splits.test) if cfg.curve is None else bool(cfg.curve)
     if not has_curve and not candidates:
         raise InputError("plan needs data.train= and data.test= for a learning curve, or audio= or sentences=.")
@@ -75,7 +76,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def _choice(cfg: DictConfig, loaded: Loaded, candidates: Any, splits: Splits, loader: Loader, folder: Any) -> NextBatch:
-    options = plain(cfg, "minutes", "number", "criterion", "units", "voice", "seed") | {"loader": loader}
-    spoken = isinstance(candidates[0], str)
-    choose = next_sentences if spoken else partial(next_examples, folder=folder)
-    return choose(loaded, candidates, splits.train, **options)
+    options: dict[str, Any] = plain(cfg, "minutes", "number", "criterion", "units", "voice", "seed")
+    if isinstance(candidates[0], str):
+        return next_sentences(loaded, candidates, splits.train, loader=loader, **options)
+    return next_examples(loaded, candidates, splits.train, loader=loader, folder=folder, **options)

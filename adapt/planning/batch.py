@@ -4,10 +4,10 @@ The value of a batch S is a sum over the units of its texts (`adapt.planning.uni
 
     F(S) = sum_u w_u [ log(1 + k_u + sum_{i in S} s_i n_iu) - log(1 + k_u) ]
 
-where n_iu counts unit u in example i, k_u counts it in the known data, w_u is how often the candidates have it, and s_i
-is the score of example i. Such a function is submodular: what is covered already adds little again, so a batch is
-diverse. The greedy choice by gain per cost is close to the best batch (Wei et al. 2014, "Unsupervised submodular subset
-selection for speech data"; Sviridenko 2004 on budgets).
+where n_iu counts unit u in example i, k_u counts it in the known data, w_u is the root of how often the candidates have
+it, and s_i is the score of example i. Such a function is submodular: what is covered already adds little again, so a
+batch is diverse. The greedy choice by gain per cost is close to the best batch (Wei et al. 2014, "Unsupervised
+submodular subset selection for speech data"; Sviridenko 2004 on budgets).
 """
 
 import heapq
@@ -45,14 +45,14 @@ def greedy_batch(
         budget: The largest sum of costs.
         scores: How much each candidate counts, 0 or more; None for 1.
         known: How often each unit occurs in the known data.
-        weights: The weight of each unit; None for how often the candidates have it.
+        weights: The weight of each unit; None for `root_weights`.
 
     Returns:
         The chosen examples, the first chosen first.
     """
     known = known or {}
     scores = [1.0] * len(counts) if scores is None else scores
-    weights = pool_weights(counts) if weights is None else weights
+    weights = root_weights(counts) if weights is None else weights
     covered = {unit: 1.0 + known.get(unit, 0) for unit in weights}
 
     def gains(number: int) -> dict[str, float]:
@@ -101,6 +101,16 @@ def pool_weights(counts: Sequence[Mapping[str, int]]) -> dict[str, float]:
         total.update(own)
     whole = sum(total.values())
     return {unit: count / whole for unit, count in total.items()}
+
+
+def root_weights(counts: Sequence[Mapping[str, int]], share: float = 1.0) -> dict[str, float]:
+    """Return the root of how often the candidates have each unit, with a sum of `share`.
+
+    With how often itself, many copies of a common text would come before a single rare one.
+    """
+    roots = {unit: math.sqrt(weight) for unit, weight in pool_weights(counts).items()}
+    whole = sum(roots.values())
+    return {unit: share * root / whole for unit, root in roots.items()}
 
 
 def coverage(

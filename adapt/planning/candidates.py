@@ -20,7 +20,7 @@ from adapt.formatting import duration
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
-from adapt.planning.measures import disagreements, entropies, gradient_lengths
+from adapt.planning.measures import disagreements, entropies, gradient_lengths, why_unmeasured
 
 log = logging.getLogger(__name__)
 Criterion = Literal["combined", "coverage", "gradient", "confusion", "disagreement", "random"]
@@ -71,7 +71,8 @@ def measure(
         folder: Where finished blocks are kept, so that an interrupted measurement continues; None for nowhere.
 
     Raises:
-        InputError: `folder` holds the blocks of other candidates or of another model.
+        InputError: `folder` holds the blocks of other candidates or of another model, or a measure exists for none of
+            the candidates.
     """
     hypotheses: list[str] = []
     values: dict[str, list[float]] = {name: [] for name in names}
@@ -93,7 +94,10 @@ def measure(
         if done < len(candidates):
             left = (time.perf_counter() - started) / done * (len(candidates) - done)
             log.info("Measured %d of %d candidates; about %s left.", done, len(candidates), duration(left))
-    return Measured(tuple(hypotheses), {name: torch.tensor(own, dtype=torch.float64) for name, own in values.items()})
+    measured = {name: torch.tensor(own, dtype=torch.float64) for name, own in values.items()}
+    for name, own in measured.items():
+        _check_measured(name, own, loaded.model, candidates, hypotheses)
+    return Measured(tuple(hypotheses), measured)
 
 
 def ranks(values: Tensor) -> Tensor:
@@ -108,6 +112,19 @@ def ranks(values: Tensor) -> Tensor:
     _, place, count = filled.unique(return_inverse=True, return_counts=True)
     middle = count.cumsum(0) - count / 2
     return (middle / len(values))[place]
+
+
+def _check_measured(
+    name: str, values: Tensor, model: Model, candidates: Sequence[Example], hypotheses: Sequence[str]
+) -> None:
+    missing = values.isnan().nonzero().flatten().tolist()
+    if not missing:
+        return
+    first = missing[0]
+    reason = f"{candidates[first].name}: {why_unmeasured(model, candidates[first], hypotheses[first])}"
+    if len(missing) == len(candidates):
+        raise InputError(f"The {name} of no candidate can be measured. {reason} Or choose by criterion=coverage.")
+    log.warning("The %s of %d of %d candidates is not known. %s", name, len(missing), len(candidates), reason)
 
 
 def _block(loaded: Loaded, block: Sequence[Example], names: Sequence[str], loader: Loader) -> dict:

@@ -46,9 +46,9 @@ def next_examples(
         known: Examples with references, which need not be covered again.
         minutes: The budget in minutes of audio. Give this or `number`.
         number: The budget as a number of examples.
-        criterion: "coverage" of units; or the same with each candidate weighted by its expected "gradient" length, by
-            the model's "confusion" (entropy), by the "disagreement" between speeds, or by all of these ("combined");
-            or "random".
+        criterion: "coverage" of units, and of speakers where they are known; or the same with each candidate weighted
+            by its expected "gradient" length, by the model's "confusion" (entropy), by the "disagreement" between
+            speeds, or by all of these ("combined"); or "random".
         units: The units to cover: "letters", "words" or "phonemes" (`adapt.planning.units.units_of`).
         voice: The voice of espeak-ng for phonemes.
         loader: Batches the candidates; None for the default.
@@ -75,7 +75,9 @@ def next_examples(
     covered = units_of([example.text if model.reads_audio else _source(example) for example in known], units, voice)
     costs = [1.0] * len(candidates) if minutes is None else [model.reader.length(e) / 60 for e in candidates]
     counts = units_of(texts, units, voice)
-    pool = Pool(candidates, measured.hypotheses, counts, _sum(covered), costs, measured.values)
+    speakers = [_speaker(example) for example in candidates]
+    seen = _sum([*covered, *map(_speaker, known)])
+    pool = Pool(candidates, measured.hypotheses, counts, seen, costs, measured.values, speakers)
     kind = "transcribe" if model.reads_audio else "translate"
     return choose_batch(pool, kind, criterion, units, minutes, number, seed)
 
@@ -149,6 +151,11 @@ def _check(candidates: Sequence[Any], minutes: float | None, number: int | None,
         text = candidate if isinstance(candidate, str) else candidate.source if isinstance(candidate, Pair) else None
         if text is not None and not text.strip():
             raise InputError(f"candidates: number {place} of {len(candidates)} is an empty sentence. Leave it out.")
+
+
+def _speaker(example: Example) -> Counter[str]:
+    speaker = example.group("speaker")
+    return Counter() if speaker == "unknown" else Counter([f"speaker {speaker}"])
 
 
 def _sum(counts: Sequence[Counter[str]]) -> Counter[str]:

@@ -1,5 +1,7 @@
 """A learning curve: train on nested subsets of the data, in several orders, and measure each model on the test data."""
 
+import hashlib
+import json
 import logging
 import random
 import time
@@ -7,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from adapt.checks import check_count, check_share
@@ -15,7 +18,7 @@ from adapt.data.loader import as_loader
 from adapt.data.manifest import Splits
 from adapt.data.splits import check_splits
 from adapt.errors import InputError
-from adapt.files import is_file, read_json, user_path, write_json
+from adapt.files import is_file, make_folder, read_json, user_path, write_json
 from adapt.formatting import amount, duration
 from adapt.metrics import Metric, TextScores
 from adapt.models.inference import decode_examples
@@ -252,30 +255,30 @@ def _trained(
 
 
 def _identity(base: Loaded, splits: Splits, tuning: Tuning, options: dict[str, Any]) -> dict[str, Any]:
-    named = {name: str(value) for name, value in options.items() if isinstance(value, (int, float, str))}
-    texts = {part: [e.name + "\t" + e.text for e in getattr(splits, part)] for part in ("train", "validation", "test")}
-    import hashlib
-    import json
+    """Return what else must be the same for kept runs to be used again, as JSON."""
+    texts = [[e.name, e.text] for part in (splits.train, splits.validation, splits.test) for e in part]
+    data = hashlib.blake2b(json.dumps(texts).encode(), digest_size=8).hexdigest()
+    loader = as_loader(options.get("loader"))
+    plain = {name: value for name, value in options.items() if isinstance(value, (int, float, str))}
+    return {
+        "base": base.fingerprint, "data": data, "speeds": list(loader.speeds), "tuning": _described(tuning),
+        "options": plain,
+    }  # fmt: skip
 
-    data = hashlib.blake2b(json.dumps(texts).encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
-    return {"base": base.fingerprint, "data": data, "options": named, "tuning": _tuning_name(tuning)}
 
-
-def _tuning_name(tuning: Tuning) -> str:
-    function = tuning.func if isinstance(tuning, partial) else tuning
-    given = f" {tuning.args} {tuning.keywords}" if isinstance(tuning, partial) else ""
-    return f"{getattr(function, '__name__', type(function).__name__)}{given}"
+def _described(tuning: Tuning) -> str:
+    if isinstance(tuning, partial):
+        return f"{_described(tuning.func)} {tuning.args} {dict(sorted(tuning.keywords.items()))}"
+    return tuning.__qualname__ if isinstance(tuning, FunctionType) else type(tuning).__name__
 
 
 def _check_settings(path: Path, settings: dict[str, Any]) -> None:
-    if is_file(path):
-        before = read_json(path)
-        different = sorted(key for key in settings if before.get(key) != settings[key])
-        if different:
-            raise InputError(
-                f"'{path.parent}' holds a learning curve with {different[0]}={before.get(different[0])}, not "
-                f"{settings[different[0]]}. Give the same options, or another folder."
-            )
-    else:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, settings)
+    before = read_json(path) if is_file(path) else settings
+    different = sorted(key for key in settings if before.get(key) != settings[key])
+    if different:
+        raise InputError(
+            f"'{path.parent}' holds a learning curve with {different[0]}={before.get(different[0])}, not "
+            f"{settings[different[0]]}. Give the same, or another folder."
+        )
+    make_folder(path.parent, "folder")
+    write_json(path, settings)

@@ -90,10 +90,9 @@ class Forecast:
 
     def figures(self) -> dict[str, Any]:
         """Return plain values for `metrics.json`."""
-        values = asdict(self) | {"metric": self.metric.key, "sentence": self.sentence}
-        if self.check is not None:
-            values["check"] |= {"error": self.check.error, "hit": self.check.hit}
-        return values
+        one = self.check
+        check = None if one is None else asdict(one) | {"error": one.error, "hit": one.hit}
+        return asdict(self) | {"metric": self.metric.key, "check": check, "sentence": self.sentence}
 
 
 def forecast(curve: LearningCurve, more: float, resamples: int = RESAMPLES, seed: int = 0) -> Forecast:

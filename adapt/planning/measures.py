@@ -46,7 +46,7 @@ def gradient_lengths(model: Model, examples: Sequence[Example], hypotheses: Sequ
     """
     lengths = torch.full((len(examples),), math.nan, dtype=torch.float64)
     names = [name for name, _ in model.named_parameters() if name not in model.never_trained]
-    usable = [number for number, text in enumerate(hypotheses) if _trainable(model, examples[number], text)]
+    usable = [number for number, text in enumerate(hypotheses) if why_unmeasured(model, examples[number], text) is None]
     assumed = [with_text(examples[number], hypotheses[number]) for number in usable]
     sample = TuningData(assumed, (), loader)
     order = _order_of_evaluation(model, assumed, loader)
@@ -66,7 +66,7 @@ def entropies(model: Model, examples: Sequence[Example], hypotheses: Sequence[st
     """
     values = torch.full((len(examples),), math.nan, dtype=torch.float64)
     decoder = isinstance(model, DecoderModel)
-    usable = [n for n, text in enumerate(hypotheses) if not decoder or _trainable(model, examples[n], text)]
+    usable = [n for n, text in enumerate(hypotheses) if not decoder or why_unmeasured(model, examples[n], text) is None]
     assumed = [with_text(examples[number], hypotheses[number]) for number in usable]
     loader = within_budget(model, assumed, loader)
     numbers = iter(_order_of_evaluation(model, assumed, loader, single=False))
@@ -101,7 +101,7 @@ def disagreements(
     loader = within_budget(model, examples, loader)
     batches = loader.once(examples, model.reader, pairs)
     sampler: Any = batches.batch_sampler  # yields lists of (example number, speed)
-    numbers = iter([number for batch in sampler for number, _ in batch])
+    numbers: Iterator[int] = iter([number for batch in sampler for number, _ in batch])
     total = torch.zeros(len(examples), dtype=torch.float64)
     device = next(model.parameters()).device
     with eval_mode(model), torch.inference_mode():
@@ -121,14 +121,15 @@ def _difference(one: str, other: str) -> float:
     return min(1.0, jiwer.cer(one, other))
 
 
-def _trainable(model: Model, example: Example, text: str) -> bool:
-    if not text.strip():
-        return False
+def why_unmeasured(model: Model, example: Example, hypothesis: str) -> str | None:
+    """Return why a hypothesis cannot stand in for the reference; None if it can."""
+    if not hypothesis.strip():
+        return "the model writes nothing for it."
     try:
-        assumed = with_text(example, text)
-        return model.rejection_reason(assumed, len(model.reader.read(example)), True) is None
-    except InputError:
-        return False
+        assumed = with_text(example, hypothesis)
+        return model.rejection_reason(assumed, len(model.reader.read(example)), True)
+    except InputError as error:
+        return str(error)
 
 
 def _order_of_evaluation(model: Model, examples: Sequence[Example], loader: Loader, single: bool = True) -> list[int]:

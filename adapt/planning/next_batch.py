@@ -13,9 +13,10 @@ from torch import Tensor
 from adapt.data.example import Example
 from adapt.data.pairs import Pair
 from adapt.errors import InputError
-from adapt.planning.batch import coverage, greedy_batch, pool_weights, random_batch
+from adapt.planning.batch import Pick, coverage, greedy_batch, pool_weights, random_batch, root_weights
 from adapt.planning.candidates import ranks
 
+SPEAKERS = 0.2  # the share of the speakers in what a batch should cover, if they are known
 RANDOM_BATCHES = 20  # for the comparison with random choice
 _UNIT_NAMES = {"letters": "groups of letters", "words": "words", "phonemes": "pairs of phonemes"}
 _SAID = {"gradient": "gradient", "confusion": "confusion", "disagreement": "disagreement between speeds"}
@@ -117,6 +118,7 @@ class Pool:
         texts: The model's hypothesis for each candidate, or the sentence to read.
         counts: The units of each candidate.
         known: The units of the data that is known.
+        speakers: The speaker of each candidate as a unit, `{"speaker anna": 1}`; empty if unknown.
         costs: The minutes of each candidate, or 1.
         values: For each measure, `(candidates,)`; NaN where it could not be measured.
     """
@@ -127,15 +129,23 @@ class Pool:
     known: Counter[str]
     costs: Sequence[float]
     values: Mapping[str, Tensor]
+    speakers: Sequence[Counter[str]] = ()
+
+    def greedy(self, budget: float, score: Sequence[float]) -> list[Pick]:
+        """Choose a batch that covers the units and the speakers."""
+        if not any(self.speakers):
+            return greedy_batch(self.counts, self.costs, budget, score, self.known)
+        both = [units + speaker for units, speaker in zip(self.counts, self.speakers, strict=True)]
+        weights = root_weights(self.counts, 1 - SPEAKERS) | root_weights(self.speakers, SPEAKERS)
+        return greedy_batch(both, self.costs, budget, score, self.known, weights)
 
     def facts(self, batch: Sequence[int], weights: Mapping[str, float]) -> dict[str, float]:
         """Return the figures by which batches are compared."""
         facts = {"coverage": coverage([self.counts[n] for n in batch], weights, self.known)}
         facts["units"] = float(len({unit for n in batch for unit in self.counts[n]}))
         facts["examples"] = float(len(batch))
-        if self.examples is not None:
-            speakers = {self.examples[n].group("speaker") for n in batch} - {"unknown"}
-            facts |= {"speakers": float(len(speakers))} if speakers else {}
+        if any(self.speakers):
+            facts["speakers"] = float(len({speaker for n in batch for speaker in self.speakers[n]}))
         means = {name: float(torch.nanmean(values[list(batch)])) for name, values in self.values.items()}
         return facts | {name: value for name, value in means.items() if math.isfinite(value)}
 
@@ -166,7 +176,7 @@ def choose_batch(
     if criterion == "random":
         reasons = dict.fromkeys(random_batch(pool.costs, budget, seed), "random")
     else:
-        picks = greedy_batch(pool.counts, pool.costs, budget, score, pool.known, weights)
+        picks = pool.greedy(budget, score)
         reasons = {pick.number: _reason(pick.number, pick.units, ranked) for pick in picks}
     place = {chosen: rank for rank, chosen in enumerate(reasons, start=1)}
     candidates = [

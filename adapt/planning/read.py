@@ -57,7 +57,10 @@ def read_candidates(
         found = [pair for pair in pairs if pair.source.strip()]
     stop_or_skip(problems, on_error, "on_error")
     known = {_key(example) for name in SPLITS for example in getattr(labelled or Splits(), name)}
-    fresh = [one for one in {_key(one): one for one in reversed(found)}.values() if _key(one) not in known][::-1]
+    unique: dict[Any, Any] = {}
+    for one in found:
+        unique.setdefault(_key(one), one)
+    fresh = [one for key, one in unique.items() if key not in known]
     if len(fresh) < len(found):
         log.info("Left out %s that are labelled already, or repeated.", counted(len(found) - len(fresh), "candidate"))
     if not fresh:
