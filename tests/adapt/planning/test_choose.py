@@ -7,8 +7,8 @@ import pytest
 from tone_speech import write_tones
 
 from adapt import Pair, load_model, next_examples, next_sentences, read_manifest
+from adapt.data.inputs import read_sources
 from adapt.data.manifest import Splits
-from adapt.data.pairs import read_pairs
 from adapt.errors import InputError
 from adapt.planning.files import write_batch
 from adapt.planning.read import read_candidates
@@ -92,7 +92,7 @@ def test_sentences_to_translate(marian, tmp_path, monkeypatch):
         assert batch.kind == "translate" and len(batch.chosen) == 2 and batch.unit == "examples"
     assert {one.number for one in batch.chosen} == {1, 2}
     manifest, _ = write_batch(tmp_path, batch)
-    written = read_pairs(manifest, needs_target=False)[0]
+    written = read_sources(manifest)[0]
     assert {pair.source for pair in written} == {"ada dab gab fed", "cid bid"} and not any(p.target for p in written)
     with pytest.raises(InputError, match="Sentences have no minutes"):
         next_examples(loaded, pairs, minutes=5)
