@@ -1,4 +1,4 @@
-"""Measures of uncertainty: they equal their definitions, do not depend on batches, and are high where a model is wrong."""
+"""Measures of uncertainty equal their definitions, do not depend on batches, and are high where a model is wrong."""
 
 import math
 
