@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from adapt.evaluation.steering import steer as steer
     from adapt.models.wav2letter import wav2letter as wav2letter
     from adapt.models.wav2letter import wav2letter_small as wav2letter_small
+    from adapt.planning.choose import next_examples as next_examples
+    from adapt.planning.choose import next_sentences as next_sentences
+    from adapt.planning.curve import learning_curve as learning_curve
+    from adapt.planning.forecast import forecast as forecast
     from adapt.transcription.formats import write_transcript as write_transcript
     from adapt.transcription.transcript import Transcript as Transcript
 
@@ -62,6 +66,9 @@ _MODULES = {
     "adapt.models.wav2letter": ("wav2letter", "wav2letter_small"),
     "adapt.transcription.formats": ("write_transcript",),
     "adapt.transcription.transcript": ("Transcript",),
+    "adapt.planning.choose": ("next_examples", "next_sentences"),
+    "adapt.planning.curve": ("learning_curve",),
+    "adapt.planning.forecast": ("forecast",),
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
@@ -84,9 +91,13 @@ __all__ = [
     "domains",
     "evaluate",
     "fine_tune",
+    "forecast",
+    "learning_curve",
     "load_model",
     "manifest",
     "measures",
+    "next_examples",
+    "next_sentences",
     "pretrain",
     "read_manifest",
     "read_pairs",

@@ -161,6 +161,8 @@ def how_to_continue() -> str:
     if run is None or is_file(run.folder / "metrics.json"):
         return ""
     again = f"{command_line()} {shlex.quote(f'output={run.folder}')}"
+    if HydraConfig.initialized() and HydraConfig.get().job.config_name == "plan":
+        return f"What is finished is kept. To continue with resume=true: {again} resume=true"
     if not HydraConfig.initialized() or HydraConfig.get().job.config_name not in ("adapt", "pretrain"):
         return f"To start this run again: {again} overwrite=true"
     if is_file(run.folder / "checkpoints" / "last.ckpt"):
