@@ -13,7 +13,8 @@ class Trial:
         agreement: The mean agreement on the held-out examples, from 0 to 1.
         confidence: The mean probability of what the model wrote there, from 0 to 1.
         length: The characters that it wrote there, relative to the base.
-        source: The error rate on labelled source examples that were not trained on; None without source data.
+        source: The main metric on labelled source examples that were not trained on, in percent or in points; None
+            without source data.
         labels: The number of pseudo-labels that it was trained on; None if it was not.
         verdict: Why it was kept or not.
     """

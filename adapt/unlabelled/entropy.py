@@ -151,6 +151,18 @@ def _steps(model: Model, batch: Batch, targets: Tensor | None) -> Tensor:
 
 
 @contextmanager
+def adapted_to(model: Model, batch: Batch, options: Entropy) -> Iterator[None]:
+    """Within this block, the model is adapted to a batch. Its weights are restored afterwards, bit for bit."""
+    parameters = adapted_parameters(model, options)
+    own = {name: one.detach().clone() for name, one in parameters.items()}
+    try:
+        minimise(model, batch, options)
+        yield
+    finally:
+        _restore(parameters, own)
+
+
+@contextmanager
 def adapting(model: Model, mode: Mode, options: Entropy | None = None) -> Iterator[None]:
     """Within this block, the model adapts to each batch before it decodes it. Its weights are restored afterwards.
 
@@ -177,10 +189,9 @@ def adapting(model: Model, mode: Mode, options: Entropy | None = None) -> Iterat
             minimise(chosen, batch, options)
             return task.decode(chosen, batch)
         texts: list[str] = []
-        for one in _single(batch):
-            minimise(chosen, one, options)
-            texts += task.decode(chosen, one)
-            _restore(parameters, own)
+        for one in single(batch):
+            with adapted_to(chosen, one, options):
+                texts += task.decode(chosen, one)
         return texts
 
     model.task = replace(task, decode=decode)
@@ -191,7 +202,8 @@ def adapting(model: Model, mode: Mode, options: Entropy | None = None) -> Iterat
         _restore(parameters, own)
 
 
-def _single(batch: Batch) -> Sequence[Batch]:
+def single(batch: Batch) -> Sequence[Batch]:
+    """Return a batch of its own for each example, without padding."""
     return [
         Batch(batch.inputs[row : row + 1, : int(length)], batch.lengths[row : row + 1], [example])
         for row, (length, example) in enumerate(zip(batch.lengths, batch.examples, strict=True))

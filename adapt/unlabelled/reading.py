@@ -17,6 +17,7 @@ from adapt.models.eval_mode import eval_mode
 from adapt.models.model import CTCModel, DecoderModel, Model
 from adapt.models.seq2seq import IGNORED, references
 from adapt.progress import track
+from adapt.unlabelled.entropy import Entropy, adapted_to, single
 from adapt.unlabelled.lexicon import Lexicon
 from adapt.unlabelled.star import star_scores
 
@@ -43,7 +44,11 @@ class Reading:
 
 
 def read(
-    model: Model, examples: Sequence[Example], loader: Loader, lexicon: Lexicon | None = None, speed: float = 1.0
+    model: Model,
+    examples: Sequence[Example],
+    loader: Loader,
+    lexicon: Lexicon | None = None,
+    test_time: Entropy | None = None,
 ) -> list[Reading]:
     """Read examples. The texts that they have are not used.
 
@@ -52,15 +57,15 @@ def read(
         examples: The examples.
         loader: Batches the examples.
         lexicon: For a CTC model: the words to look for.
-        speed: The speed at which audio is read.
+        test_time: Adapt the model to each example alone before it is read; None for no.
 
     Returns:
         A reading per example, in their order.
     """
     found: dict[int, Reading] = {}
     with eval_mode(model), torch.inference_mode():
-        for numbers, batch in _batches(model, examples, loader, speed):
-            found |= dict(zip(numbers, _read_batch(model, batch, lexicon), strict=True))
+        for numbers, batch in _batches(model, examples, loader, 1.0):
+            found |= dict(zip(numbers, _read_batch(model, batch, lexicon, test_time), strict=True))
     return [found[number] for number in range(len(examples))]
 
 
@@ -105,7 +110,15 @@ def _batches(
         yield own, batch.to(device)
 
 
-def _read_batch(model: Model, batch: Batch, lexicon: Lexicon | None) -> list[Reading]:
+def _read_batch(
+    model: Model, batch: Batch, lexicon: Lexicon | None, test_time: Entropy | None = None
+) -> list[Reading]:
+    if test_time is not None:
+        readings: list[Reading] = []
+        for one in single(batch):
+            with adapted_to(model, one, test_time):
+                readings += _read_batch(model, one, lexicon)
+        return readings
     if isinstance(model, CTCModel):
         emissions = model(batch.inputs, batch.lengths)
         rows = zip(emissions.log_probs, emissions.lengths.tolist(), strict=True)
