@@ -44,6 +44,7 @@ LAYERS = (
     ("adapt",),
     ("adapt.api", "adapt.measures", "adapt.tunings"),
     ("adapt.studio", "adapt.report"),
+    ("adapt.unlabelled",),
     ("adapt.training", "adapt.evaluation"),
     ("adapt.tuning", "adapt.comparison", "adapt.corrections", "adapt.blending"),
     ("adapt.introspect",),

@@ -10,7 +10,10 @@ from adapt.build import build, build_splits, grouping
 from adapt.checks import check_counts
 from adapt.commands._finish import end_of_run, finish
 from adapt.commands._training import decode_sets, interrupted
+from adapt.commands._unlabelled import adapt_unlabelled
+from adapt.commands._unlabelled_options import is_unlabelled
 from adapt.comparison.compare import compare_hypotheses
+from adapt.data.manifest import Splits
 from adapt.distributed import is_first
 from adapt.errors import InputError
 from adapt.models.loaded import Loaded
@@ -37,9 +40,12 @@ def main(cfg: DictConfig) -> None:
             "adapt needs a model to start from: model.pretrained=DIR, FILE or an embedded name. To train a model from "
             "random weights, use `innertune pretrain`."
         )
+    if is_unlabelled(cfg):
+        adapt_unlabelled(cfg, base, prepared)
+        return
     run = prepared(cfg, base)
     if cfg.dry_run:
-        print_costs(run)
+        table(run.dry_run()).show()
         return
     folder = open_run(cfg)
     logger = build(cfg.logger)(folder)
@@ -67,12 +73,14 @@ def main(cfg: DictConfig) -> None:
     )
 
 
-def prepared(cfg: DictConfig, base: Loaded) -> Run:
-    """Build what the config names, and check it. Raises InputError."""
-    splits = build_splits(cfg.data)
-    if not splits.train or not splits.test:
-        first = f" The first problem: {splits.problems[0]}" if splits.problems else ""
-        raise InputError("adapt needs examples to train on and to test on: data.train=... and data.test=..." + first)
+def prepared(cfg: DictConfig, base: Loaded, given: Splits | None = None) -> Run:
+    """Build what the config names, and check it. `given` replaces its data. Raises InputError."""
+    splits = build_splits(cfg.data) if given is None else given
+    if given is None and (not splits.train or not splits.test):
+        raise InputError(
+            "adapt needs examples to train on and to test on: data.train=... and data.test=..."
+            + (f" The first problem: {splits.problems[0]}" if splits.problems else "")
+        )
     return prepare(
         base, splits, build(cfg.tuning), loader=build(cfg.loader), trainer=build(cfg.trainer),
         optimizer=build(cfg.optimizer), cache=build(cfg.cache), augment=build(cfg.augment), penalty=build(cfg.penalty),
@@ -80,8 +88,3 @@ def prepared(cfg: DictConfig, base: Loaded) -> Run:
         rates=cfg.rates, unfreeze=cfg.unfreeze, replay=cfg.replay, alphabet=cfg.alphabet, monitor=cfg.monitor,
         patience=cfg.patience, seed=cfg.seed, on_error=cfg.data.on_error, resume_from=interrupted(cfg),
     )  # fmt: skip
-
-
-def print_costs(run: Run) -> None:
-    """Print what a training step costs, compared with other tunings."""
-    table(run.dry_run()).show()

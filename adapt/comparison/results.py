@@ -15,6 +15,7 @@ from adapt.comparison.matched_pairs import MatchedPairs
 from adapt.comparison.neurons import NeuronComparison
 from adapt.comparison.recordings import AudioClip
 from adapt.comparison.storage import from_json, to_json
+from adapt.comparison.unlabelled import Unlabelled
 from adapt.comparison.words import Transcript, WordChanges
 from adapt.data.example import Example
 from adapt.errors import InputError
@@ -26,7 +27,12 @@ from interventions.files import FileError, read_tensors, write_tensors
 
 FORMAT = 1
 _KIND = "comparison"
-_ADDED = {"set_names": {}, "run": None, "matched_pairs": {}}  # fields that version 0.1.0 did not write
+_ADDED = {
+    "set_names": {},
+    "run": None,
+    "matched_pairs": {},
+    "unlabelled": None,
+}  # fields that version 0.1.0 did not write
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ class Comparison:
         selection: A sentence on how the trained parameters were selected.
         set_names: What the examples of each set have in common, by set: an accent, a domain, a speaker or a file.
         matched_pairs: NIST's matched-pair test of word errors by set; empty for translations.
+        unlabelled: How the model was adapted without labels. None if it was adapted with labels.
         run: Date, command, versions, machine, amount of data, seed and learning rate. None if not recorded.
     """
 
@@ -103,6 +110,7 @@ class Comparison:
     set_names: dict[str, str] = field(default_factory=dict)
     run: RunFacts | None = None
     matched_pairs: dict[str, MatchedPairs] = field(default_factory=dict)
+    unlabelled: Unlabelled | None = None
 
     def save(self, path: Path | str) -> None:
         """Write the comparison to a JSON file, and its tensors to a safetensors file of the same name."""
@@ -147,6 +155,8 @@ class Comparison:
             names = ("total", "trained", "parameters", "changed", "buffers_changed")
             values["weights"] = {name: getattr(self.weights, name) for name in names}
         values |= signatures(self.metrics)
+        if self.unlabelled is not None:
+            values["unlabelled"] = self.unlabelled.figures()
         if self.smoothness is not None:
             values["topographic"] = self.smoothness.as_dict()
         return values | {"seconds": self.seconds, "skipped": self.skipped, "history": self.history}

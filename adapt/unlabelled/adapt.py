@@ -29,7 +29,8 @@ from adapt.training.adapted import Adapted
 from adapt.unlabelled.back_translation import back_translated
 from adapt.unlabelled.criterion import Judge, Measured, gain
 from adapt.unlabelled.entropy import minimise
-from adapt.unlabelled.labels import label
+from adapt.unlabelled.labels import label, lexicon_for, own_lexicon
+from adapt.unlabelled.lexicon import Lexicon
 from adapt.unlabelled.options import LABELLING, OVER_ALL, WithoutLabels
 from adapt.unlabelled.weighted import trusting
 from adapt.unlabelled.wording import about, about_data
@@ -112,10 +113,8 @@ def adapt_without_labels(
     header = {**model.header(), "base": {"reference": base.reference, "fingerprint": base.fingerprint}}
     trained = tuple(sorted(steps.trained)) if steps.chosen != "base" else ()
     loaded = Loaded(model, str(folder), model_fingerprint(model), {**header, "trained": list(trained)})
-    result = Unlabelled(
-        steps.trials, steps.chosen, len(steps.data.held_out), [*steps.notes, *about(steps.trials, steps.chosen, steps.data.source)],
-        steps.texts(),
-    )  # fmt: skip
+    notes = [*steps.notes, *about(bool(steps.data.source))]
+    result = Unlabelled(steps.trials, steps.chosen, len(steps.data.held_out), notes, steps.texts())
     seconds = time.perf_counter() - started
     return Adapted(base, loaded, trained, {}, (), {}, {}, steps.history, seconds=seconds), result
 
@@ -148,13 +147,18 @@ class _Steps:
         self.known = known if isinstance(self.base.model, CTCModel) else []
         reverse = None if self.options.reverse is None else self.options.reverse.model
         self.judge = Judge(
-            self.data.held_out, self.data.source, self.loader, self.known, self.options.forget, reverse
+            self.data.held_out, self.data.source, self.loader, self._lexicon(), self.options.forget, reverse
         )
         self.notes += about_data(self.data, self.options, self.known, self.base.model)
         self.first = self.best = self.judge.measure(self.base.model, "base")
         self.final = self.first
         self.model: Model = self.base.model
         self._record(self.first, "the model to start from")
+
+    def _lexicon(self) -> Lexicon | None:
+        """Return the words to judge by: known ones, else those that the base writes, by their frequency."""
+        known = lexicon_for(self.base.model, self.known)
+        return own_lexicon(self.base.model, self.data.train, self.loader) if known is None else known
 
     def norms(self) -> None:
         """Replace the running statistics of batch norms by those of the target."""
@@ -183,7 +187,9 @@ class _Steps:
         """Train on pseudo-labels, and label again with the new model, as long as the agreement rises."""
         added = self._back_translated()
         for number in range(1, self.options.rounds + 1):
-            test_time = LABELLING if self.options.test_time and isinstance(self.model, CTCModel) and number == 1 else None
+            test_time = (
+                LABELLING if self.options.test_time and isinstance(self.model, CTCModel) and number == 1 else None
+            )
             reverse = self.judge.reverse
             labelled = label(
                 self.model, self.data.train, self.loader, self.options.filters, self.known, test_time, reverse
@@ -273,8 +279,19 @@ class _Steps:
     def _record(self, measured: Measured, verdict: str) -> None:
         trial = replace(measured.trial, verdict=verdict)
         self.trials.append(trial)
-        source = "" if trial.source is None else f", {self.base.model.task.metrics[0].label} of the source {trial.source:.1f}"
-        log.info("  %s: agreement %.3f, confidence %.3f%s. %s.", trial.name, trial.agreement, trial.confidence, source, verdict.capitalize())
+        source = (
+            ""
+            if trial.source is None
+            else f", {self.base.model.task.metrics[0].label} of the source {trial.source:.1f}"
+        )
+        log.info(
+            "  %s: agreement %.3f, confidence %.3f%s. %s.",
+            trial.name,
+            trial.agreement,
+            trial.confidence,
+            source,
+            verdict.capitalize(),
+        )
 
     def texts(self) -> list[tuple[str, str, str]]:
         """Return the held-out examples whose texts changed, evenly spaced, with both texts."""

@@ -10,7 +10,8 @@ from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.models.inference import decode_examples
 from adapt.models.model import Model
-from adapt.unlabelled.labels import agreement_of, lexicon_for
+from adapt.unlabelled.labels import agreement_of
+from adapt.unlabelled.lexicon import Lexicon
 from adapt.unlabelled.reading import read, similarity
 
 SHORTEST, LONGEST = 0.75, 1.35  # of what the base writes: a model that writes less or more has gone astray
@@ -31,13 +32,13 @@ class Judge:
     """Measures models on held-out examples, always in the same way.
 
     The agreement of an example is how alike its text is to what the model writes at other speeds (or with dropout, for
-    a model that reads text), and, if there is a word list, to the best text of known words.
+    a model that reads text), and, if there is a word list, to the best text of its words: the mean of both.
 
     Args:
         held_out: Unlabelled examples that are not trained on.
         source: Labelled source examples that are not trained on; may be empty.
         loader: Batches the examples.
-        texts: Texts whose words are known; may be empty.
+        lexicon: For a CTC model: the words of the source, or those that the base writes in the target.
         forget: By how much the error rate on `source` may rise, in percentage points (or its BLEU fall).
         reverse: For a translation model: a model that translates back.
     """
@@ -45,13 +46,13 @@ class Judge:
     held_out: Sequence[Example]
     source: Sequence[Example]
     loader: Loader
-    texts: Sequence[str] = ()
+    lexicon: Lexicon | None = None
     forget: float = 0.2
     reverse: Model | None = None
 
     def measure(self, model: Model, name: str, base: Measured | None = None, labels: int | None = None) -> Measured:
         """Measure a model. `base` is the base's measurement; None for the base itself."""
-        readings = read(model, self.held_out, self.loader, lexicon_for(model, self.texts))
+        readings = read(model, self.held_out, self.loader, self.lexicon)
         texts = [reading.text for reading in readings]
         agreements = agreement_of(model, self.held_out, texts, self.loader, self.reverse)
         if readings and readings[0].words is not None:

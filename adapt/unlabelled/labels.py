@@ -13,9 +13,9 @@ from adapt.data.manifest import Utterance
 from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from adapt.models.model import CTCModel, Model
+from adapt.unlabelled.back_translation import translate_back
 from adapt.unlabelled.entropy import Entropy
 from adapt.unlabelled.lexicon import Lexicon, make_lexicon, separates_words
-from adapt.unlabelled.back_translation import translate_back
 from adapt.unlabelled.reading import SPEEDS, Reading, read, similarity, texts_at, texts_with_dropout
 
 OWN_WEIGHT, GIVEN_WEIGHT = 1.0, 0.5  # of a word's frequency: in the model's own texts, in texts that people wrote
@@ -83,11 +83,9 @@ def label(
         The examples with their labels, in their order.
     """
     lexicon = lexicon_for(model, texts)
+    if lexicon is None:
+        lexicon = own_lexicon(model, examples, loader)
     readings = read(model, examples, loader, lexicon, test_time)
-    if lexicon is None and separates_words(model) and any(reading.text for reading in readings):
-        lexicon = make_lexicon(_ctc(model), [reading.text for reading in readings], OWN_WEIGHT)
-        again = read(model, examples, loader, lexicon, test_time)
-        readings = [replace(new, text=old.text) for old, new in zip(readings, again, strict=True)]
     agreements = agreement_of(model, examples, [reading.text for reading in readings], loader, reverse)
     return choose(model, examples, readings, agreements, filters)
 
@@ -95,6 +93,14 @@ def label(
 def lexicon_for(model: Model, texts: Sequence[str]) -> Lexicon | None:
     """Return the words of texts for a CTC model that separates words; None for other models or without texts."""
     return make_lexicon(_ctc(model), texts, GIVEN_WEIGHT) if texts and separates_words(model) else None
+
+
+def own_lexicon(model: Model, examples: Sequence[Example], loader: Loader) -> Lexicon | None:
+    """Return the words that a CTC model writes in examples, by their frequency; None if it separates or writes none."""
+    if not separates_words(model):
+        return None
+    texts = [reading.text for reading in read(model, examples, loader)]
+    return make_lexicon(_ctc(model), texts, OWN_WEIGHT) if any(map(str.strip, texts)) else None
 
 
 def agreement_of(
@@ -113,14 +119,15 @@ def agreement_of(
     if reverse is not None:
         sources = [example.source if isinstance(example, Pair) else "" for example in examples]
         back = translate_back(reverse, texts, loader)
-        return [similarity(reverse.task.normalise(one), reverse.task.normalise(two)) for one, two in zip(sources, back, strict=True)]
+        return [
+            similarity(reverse.task.normalise(one), reverse.task.normalise(two))
+            for one, two in zip(sources, back, strict=True)
+        ]
     if model.reads_audio:
         others = [texts_at(model, examples, loader, speed) for speed in SPEEDS]
     else:
         others = [texts_with_dropout(model, examples, loader, seed) for seed in range(2)]
-    return [
-        sum(similarity(text, other[number]) for other in others) / len(others) for number, text in enumerate(texts)
-    ]
+    return [sum(similarity(text, other[number]) for other in others) / len(others) for number, text in enumerate(texts)]
 
 
 def choose(

@@ -124,7 +124,11 @@ class _Search:
         self.scores = np.full(len(first), _NEVER, dtype=np.float32)
         self.began = np.zeros(len(first), dtype=np.int32)
         self.scores[lexicon.start] = emitted[0, lexicon.units[lexicon.start]] + lexicon.prior
-        self.silence, self.space, self.pause = float(emitted[0, lexicon.blank]), (float(_NEVER), -1), (float(_NEVER), -1)
+        self.silence, self.space, self.pause = (
+            float(emitted[0, lexicon.blank]),
+            (float(_NEVER), -1),
+            (float(_NEVER), -1),
+        )
         self.exits: list[tuple[int, int]] = []
         self.before = [-1]
 

@@ -110,9 +110,7 @@ def _batches(
         yield own, batch.to(device)
 
 
-def _read_batch(
-    model: Model, batch: Batch, lexicon: Lexicon | None, test_time: Entropy | None = None
-) -> list[Reading]:
+def _read_batch(model: Model, batch: Batch, lexicon: Lexicon | None, test_time: Entropy | None = None) -> list[Reading]:
     if test_time is not None:
         readings: list[Reading] = []
         for one in single(batch):

@@ -30,7 +30,9 @@ def weighted_loss(model: DecoderModel, batch: Batch) -> Tensor:
     """Return the mean cross entropy of a batch, in nats, with the tokens weighted by `token_weights`."""
     targets = references(model, batch.examples).to(batch.inputs.device)
     logits = model(batch.inputs, batch.lengths, targets)
-    losses = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
+    losses = nn.functional.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
+    )
     weights = token_weights(batch.examples, targets).flatten() * (targets.flatten() != IGNORED)
     return (losses * weights).sum() / weights.sum().clamp_min(1e-6)
 

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from adapt.comparison.unlabelled import Trial
-from adapt.data.example import Example
 from adapt.models.model import Model
 from adapt.unlabelled.lexicon import separates_words
 from adapt.unlabelled.options import WithoutLabels
@@ -35,13 +33,13 @@ def about_data(data: Any, options: WithoutLabels, known: Sequence[str], model: M
     return notes
 
 
-def about(trials: Sequence[Trial], chosen: str, source: Sequence[Example]) -> list[str]:
-    """Return what the figures say of the result, and what they do not."""
+def about(has_source: bool) -> list[str]:
+    """Return what the figures say and do not say. `has_source`: labelled source data were given."""
     notes = [
         "Agreement is no error rate. A model that repeats the same mistake at every speed agrees with itself; only "
         "test data with labels can tell how many errors are left."
     ]
-    if not source:
+    if not has_source:
         notes.append(
             "There are no labelled source data, so nothing says what the model forgot. Give source_train to measure "
             "and to limit it."
