@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from adapt.api import LoadedModel as LoadedModel
     from adapt.api import compare as compare
     from adapt.api import fine_tune as fine_tune
+    from adapt.api import fine_tune_without_labels as fine_tune_without_labels
     from adapt.api import load_model as load_model
     from adapt.api import pretrain as pretrain
     from adapt.corrections.model_memory import ModelMemory as ModelMemory
@@ -38,9 +39,21 @@ if TYPE_CHECKING:
     from adapt.evaluation.steering import steer as steer
     from adapt.models.wav2letter import wav2letter as wav2letter
     from adapt.models.wav2letter import wav2letter_small as wav2letter_small
+    from adapt.unlabelled.entropy import Entropy as Entropy
+    from adapt.unlabelled.entropy import adapting as adapting
+    from adapt.unlabelled.options import WithoutLabels as WithoutLabels
 
 _MODULES = {
-    "adapt.api": ("AdaptedModel", "Comparison", "LoadedModel", "compare", "fine_tune", "load_model", "pretrain"),
+    "adapt.api": (
+        "AdaptedModel",
+        "Comparison",
+        "LoadedModel",
+        "compare",
+        "fine_tune",
+        "fine_tune_without_labels",
+        "load_model",
+        "pretrain",
+    ),  # fmt: skip
     "adapt.corrections.model_memory": ("ModelMemory", "corrected"),
     "adapt.data.describe": ("manifest",),
     "adapt.data.loader": ("Loader",),
@@ -55,11 +68,14 @@ _MODULES = {
     "adapt.evaluation.selection": ("choose",),
     "adapt.evaluation.steering": ("steer",),
     "adapt.models.wav2letter": ("wav2letter", "wav2letter_small"),
+    "adapt.unlabelled.entropy": ("Entropy", "adapting"),
+    "adapt.unlabelled.options": ("WithoutLabels",),
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "AdaptedModel",
     "Comparison",
+    "Entropy",
     "InputError",
     "LoadedModel",
     "Loader",
@@ -67,13 +83,16 @@ __all__ = [
     "Pair",
     "Splits",
     "Utterance",
+    "WithoutLabels",
     "accents",
+    "adapting",
     "choose",
     "compare",
     "corrected",
     "domains",
     "evaluate",
     "fine_tune",
+    "fine_tune_without_labels",
     "load_model",
     "manifest",
     "measures",

@@ -10,10 +10,10 @@ from adapt.checks import check_choice
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.training.trainer import bare_trainer
+from adapt.unlabelled.fine_tune import REPLAY
 from adapt.unlabelled.options import WithoutLabels, without_labels
 
 log = logging.getLogger(__name__)
-REPLAY = 0.5  # the share of source examples in an epoch, if there are any and no other is given
 _OPTIONAL = (".read_splits", ".read_pairs")  # readers of data that may lack labels; the others always have them
 
 

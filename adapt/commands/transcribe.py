@@ -9,6 +9,7 @@ from adapt.data.splits import check_examples, stop_or_skip
 from adapt.errors import InputError
 from adapt.models.inference import decode_examples
 from adapt.terminal import log_to_stderr, say, visible
+from adapt.unlabelled.entropy import adapting
 
 
 def main(cfg: DictConfig) -> None:
@@ -23,7 +24,7 @@ def main(cfg: DictConfig) -> None:
     stop_or_skip(problems, cfg.on_error, "on_error")
     for problem in problems:
         say(f"Skipped: {problem}", error=True)  # standard output is for the texts
-    with corrected(loaded, str(cfg.corrections)):
+    with corrected(loaded, str(cfg.corrections)), adapting(loaded.model, cfg.test_time):
         texts = decode_examples(loaded.model, loaded.model.task, usable, build(cfg.loader), "transcribing")
     for utterance, text in zip(usable, texts, strict=True):
         say(visible(text) if len(utterances) == 1 else f"{visible(utterance.name)}\t{visible(text)}", lines=True)

@@ -25,7 +25,7 @@ from adapt.data.loader import Batch
 from adapt.errors import InputError
 from adapt.models.eval_mode import eval_mode
 from adapt.models.model import CTCModel, DecoderModel, Model
-from adapt.models.seq2seq import IGNORED, references
+from adapt.models.seq2seq import IGNORED, references, seq2seq_decode
 from adapt.tuning.layers import layers
 
 Mode = Literal["off", "utterance", "continual"]
@@ -133,7 +133,7 @@ def _written(model: Model, batch: Batch) -> Tensor | None:
     if not isinstance(model, DecoderModel):
         return None
     with torch.no_grad():
-        texts = model.task.decode(model, batch)
+        texts = seq2seq_decode(model, batch)  # not by the task, whose decoding may be the one that adapts first
     examples = [with_text(example, text) for example, text in zip(batch.examples, texts, strict=True)]
     return references(model, examples).to(batch.inputs.device)
 

@@ -15,7 +15,7 @@ from adapt.models.attention import decoder_attention
 from adapt.models.batch_memory import within_budget
 from adapt.models.eval_mode import eval_mode
 from adapt.models.model import CTCModel, DecoderModel, Model
-from adapt.models.seq2seq import IGNORED, references
+from adapt.models.seq2seq import IGNORED, references, seq2seq_decode
 from adapt.progress import track
 from adapt.unlabelled.entropy import Entropy, adapted_to, single
 from adapt.unlabelled.lexicon import Lexicon
@@ -122,7 +122,7 @@ def _read_batch(model: Model, batch: Batch, lexicon: Lexicon | None, test_time: 
         rows = zip(emissions.log_probs, emissions.lengths.tolist(), strict=True)
         return [_read_ctc(model, log_probs[:length], lexicon) for log_probs, length in rows]
     assert isinstance(model, DecoderModel)
-    texts = model.task.decode(model, batch)
+    texts = seq2seq_decode(model, batch)
     return _read_written(model, batch, texts)
 
 
