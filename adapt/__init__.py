@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from adapt.api import LoadedModel as LoadedModel
     from adapt.api import compare as compare
     from adapt.api import fine_tune as fine_tune
+    from adapt.api import fine_tune_without_labels as fine_tune_without_labels
     from adapt.api import load_model as load_model
     from adapt.api import pretrain as pretrain
     from adapt.blended import BlendedModel as BlendedModel
@@ -46,9 +47,21 @@ if TYPE_CHECKING:
     from adapt.planning.forecast import forecast as forecast
     from adapt.transcription.formats import write_transcript as write_transcript
     from adapt.transcription.transcript import Transcript as Transcript
+    from adapt.unlabelled.entropy import Entropy as Entropy
+    from adapt.unlabelled.entropy import adapting as adapting
+    from adapt.unlabelled.options import WithoutLabels as WithoutLabels
 
 _MODULES = {
-    "adapt.api": ("AdaptedModel", "Comparison", "LoadedModel", "compare", "fine_tune", "load_model", "pretrain"),
+    "adapt.api": (
+        "AdaptedModel",
+        "Comparison",
+        "LoadedModel",
+        "compare",
+        "fine_tune",
+        "fine_tune_without_labels",
+        "load_model",
+        "pretrain",
+    ),
     "adapt.blended": ("BlendedModel", "blend"),
     "adapt.corrections.model_memory": ("ModelMemory", "corrected"),
     "adapt.data.describe": ("manifest",),
@@ -69,12 +82,15 @@ _MODULES = {
     "adapt.planning.choose": ("next_examples", "next_sentences"),
     "adapt.planning.curve": ("learning_curve",),
     "adapt.planning.forecast": ("forecast",),
+    "adapt.unlabelled.entropy": ("Entropy", "adapting"),
+    "adapt.unlabelled.options": ("WithoutLabels",),
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "AdaptedModel",
     "BlendedModel",
     "Comparison",
+    "Entropy",
     "InputError",
     "LoadedModel",
     "Loader",
@@ -83,8 +99,10 @@ __all__ = [
     "Splits",
     "Transcript",
     "Utterance",
+    "WithoutLabels",
     "accents",
     "blend",
+    "adapting",
     "choose",
     "compare",
     "corrected",
@@ -93,6 +111,7 @@ __all__ = [
     "fine_tune",
     "forecast",
     "learning_curve",
+    "fine_tune_without_labels",
     "load_model",
     "manifest",
     "measures",

@@ -17,6 +17,7 @@ from typing import Any
 import adapt.comparison.results
 from adapt.checks import check_flag, check_type
 from adapt.comparison.compare import compare as compare_loaded
+from adapt.comparison.unlabelled import Unlabelled
 from adapt.corrections.correct import open_or_create
 from adapt.corrections.model_memory import ModelMemory, corrected
 from adapt.corrections.outcome import Outcome
@@ -43,6 +44,7 @@ from adapt.transcription.transcribe import Decoding, transcribe_recordings
 from adapt.transcription.transcript import Transcript
 from adapt.tuning.layers import full
 from adapt.tuning.tuned import Tuning
+from adapt.unlabelled import fine_tune as unlabelled
 
 
 @dataclass(frozen=True)
@@ -317,6 +319,28 @@ def fine_tune(base: Loaded, splits: Splits, tuning: Tuning = full, **options: An
         InputError: an option is out of range, or the model and the data do not fit each other.
     """
     return _adapted(training.fine_tune(base, splits, tuning, **options))
+
+
+def fine_tune_without_labels(
+    base: Loaded, splits: Splits, tuning: Tuning = full, **options: Any
+) -> tuple[AdaptedModel, Unlabelled]:
+    """Adapt a copy of a model to recordings without transcripts, or sentences without translations, on the CPU.
+
+    Args:
+        base: The model to start from; it is not changed.
+        splits: `train` and `validation`, whose texts are not used, and labelled data of the source in `source_train`.
+        tuning: What may train in the rounds of self-training.
+        options: `how`, the `WithoutLabels` to use, and the others of
+            `adapt.unlabelled.fine_tune.fine_tune_without_labels`.
+
+    Returns:
+        The adapted model, which is the base if nothing helped, and what was tried.
+
+    Raises:
+        InputError: an option is out of range, or the model and the data do not fit each other.
+    """
+    adapted, found = unlabelled.fine_tune_without_labels(base, splits, tuning, **options)
+    return _adapted(adapted), found
 
 
 def pretrain(base: Loaded, splits: Splits, **options: Any) -> AdaptedModel:

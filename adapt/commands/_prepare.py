@@ -7,15 +7,16 @@ from omegaconf import DictConfig
 from adapt.build import build, build_splits
 from adapt.commands._defaults import fill_in, fill_in_rate
 from adapt.commands._training import interrupted
+from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.models.loaded import Loaded
 from adapt.training.prepare import Run, prepare
 
 
-def prepared(cfg: DictConfig, base: Loaded) -> Run:
-    """Build what the config names, and check it. Raises InputError."""
-    splits = build_splits(cfg.data)
-    if not splits.train or not splits.test:
+def prepared(cfg: DictConfig, base: Loaded, given: Splits | None = None) -> Run:
+    """Build what the config names, and check it. `given` replaces its data. Raises InputError."""
+    splits = build_splits(cfg.data) if given is None else given
+    if given is None and (not splits.train or not splits.test):
         first = f" The first problem: {splits.problems[0]}" if splits.problems else ""
         raise InputError("adapt needs examples to train on and to test on: data.train=... and data.test=..." + first)
     filled = fill_in(cfg, base.model, len(splits.train))

@@ -11,6 +11,8 @@ from adapt.checks import check_counts
 from adapt.commands._finish import end_of_run, finish
 from adapt.commands._prepare import prepared
 from adapt.commands._training import decode_sets
+from adapt.commands._unlabelled import adapt_unlabelled
+from adapt.commands._unlabelled_options import is_unlabelled
 from adapt.comparison.compare import compare_hypotheses
 from adapt.distributed import is_first
 from adapt.errors import InputError
@@ -39,9 +41,12 @@ def main(cfg: DictConfig) -> None:
             "adapt needs a model to start from: model.pretrained=DIR, FILE or an embedded name. To train a model from "
             "random weights, use `innertune pretrain`."
         )
+    if is_unlabelled(cfg):
+        adapt_unlabelled(cfg, base, prepared)
+        return
     run = prepared(cfg, base)
     if cfg.dry_run:
-        print_costs(run)
+        table(run.dry_run()).show()
         return
     folder = open_run(cfg)
     logger = build(cfg.logger)(folder)

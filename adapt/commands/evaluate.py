@@ -16,6 +16,7 @@ from adapt.models.loaded import Loaded
 from adapt.report.evaluation_table import print_evaluation
 from adapt.report.sweep import write_sweep
 from adapt.run import check_output, close_run, open_run
+from adapt.unlabelled.entropy import adapting
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def main(cfg: DictConfig) -> None:
     if not splits.test and not splits.source_test:
         raise InputError("There is nothing to evaluate on: give data.test=test.jsonl.")
     loader, group_by = build(cfg.loader), grouping(cfg.data)
-    with corrected(loaded, str(cfg.corrections)):
+    with corrected(loaded, str(cfg.corrections)), adapting(loaded.model, cfg.test_time):
         conditions = build(cfg.intervention)(loaded, splits, loader)
         folder = open_run(cfg)
         result = evaluate(

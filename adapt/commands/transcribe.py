@@ -17,6 +17,7 @@ from adapt.models.loaded import Loaded
 from adapt.terminal import log_to_stderr, say, visible
 from adapt.transcription.folder import transcribe_into
 from adapt.transcription.texts import transcribe_texts
+from adapt.unlabelled.entropy import adapting
 
 
 def main(cfg: DictConfig) -> None:
@@ -29,7 +30,7 @@ def main(cfg: DictConfig) -> None:
     loaded: Loaded = build(cfg.model)
     if not loaded.model.reads_audio:
         raise InputError(f"'{loaded.reference}' reads text, not audio. To translate: innertune translate text='...'.")
-    with corrected(loaded, str(cfg.corrections)):
+    with corrected(loaded, str(cfg.corrections)), adapting(loaded.model, cfg.test_time):
         if cfg.output is not None:
             _write(cfg, loaded, utterances, problems)
             return

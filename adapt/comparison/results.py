@@ -17,6 +17,7 @@ from adapt.comparison.neurons import NeuronComparison
 from adapt.comparison.non_speech import NonSpeech
 from adapt.comparison.recordings import AudioClip
 from adapt.comparison.storage import from_json, to_json
+from adapt.comparison.unlabelled import Unlabelled
 from adapt.comparison.words import Transcript, WordChanges
 from adapt.data.example import Example
 from adapt.errors import InputError
@@ -30,7 +31,15 @@ from interventions.files import FileError, read_tensors, write_tensors
 FORMAT = 1
 _KIND = "comparison"
 # Fields that version 0.1.0 did not write.
-_ADDED = {"set_names": {}, "run": None, "matched_pairs": {}, "writing": {}, "non_speech": None, "blend": None}
+_ADDED = {
+    "set_names": {},
+    "run": None,
+    "matched_pairs": {},
+    "writing": {},
+    "non_speech": None,
+    "blend": None,
+    "unlabelled": None,
+}
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,7 @@ class Comparison:
         writing: By set, the error rates as written before and after, and how many errors are style only; empty if the
             metrics compare texts as they are written.
         non_speech: What both models write for sounds without speech. None if not measured.
+        unlabelled: How the model was adapted without labels. None if it was adapted with labels.
         run: Date, command, versions, machine, amount of data, seed and learning rate. None if not recorded.
     """
 
@@ -115,6 +125,7 @@ class Comparison:
     blend: Front | None = None
     writing: dict[str, tuple[Writing, Writing]] = field(default_factory=dict)
     non_speech: tuple[NonSpeech, NonSpeech] | None = None
+    unlabelled: Unlabelled | None = None
 
     def save(self, path: Path | str) -> None:
         """Write the comparison to a JSON file, and its tensors to a safetensors file of the same name."""
@@ -168,6 +179,8 @@ class Comparison:
         values |= signatures(self.metrics)
         if self.blend is not None:
             values["blend"] = self.blend.figures()
+        if self.unlabelled is not None:
+            values["unlabelled"] = self.unlabelled.figures()
         if self.smoothness is not None:
             values["topographic"] = self.smoothness.as_dict()
         return values | {"seconds": self.seconds, "skipped": self.skipped, "history": self.history}

@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from adapt.data.formats.folders import AUDIO_SUFFIXES
+from adapt.data.formats.recognise import recognise
 from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.pairs import Pair, read_lines
 from adapt.data.recording import Recording
@@ -119,6 +120,26 @@ def find_audio(places: Sequence[Path | str], argument: str = "audio") -> tuple[l
             else:
                 problems.append(f"{argument}: {problem}.")
     return audio, problems
+
+
+def is_bare_audio(place: Path | str, texts_wanted: bool = False) -> bool:
+    """Return whether a place is audio without a manifest: an audio file, a glob, or a folder of audio.
+
+    Args:
+        place: the path or glob.
+        texts_wanted: whether a folder with texts beside its audio is to be read with them.
+    """
+    path = user_path(place)
+    if is_folder(path):
+        try:
+            return recognise(path).format == "audio with texts" and not texts_wanted
+        except InputError:
+            return _audio_below(path)
+    return path.suffix.lower() in AUDIO_SUFFIXES if is_file(path) else bool(_matching(path))
+
+
+def _audio_below(folder: Path) -> bool:
+    return any(file.suffix.lower() in AUDIO_SUFFIXES and not _hidden(file, folder) for file in folder.rglob("*"))
 
 
 def _in_folder(folder: Path) -> list[Path]:

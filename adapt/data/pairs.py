@@ -82,6 +82,7 @@ def read_pairs(
     target_column: Column | None = None,
     source_lang: str | None = None,
     target_lang: str | None = None,
+    labelled: bool = True,
 ) -> Splits:
     """Read splits of sentence pairs.
 
@@ -99,6 +100,8 @@ def read_pairs(
         target_column: the same for the translation.
         source_lang: the language of the source sentences, as in `read_pairs_file`.
         target_lang: the same for the translations.
+        labelled: whether the target's sentences need translations. If not, `train`, `validation` and `test` may also be
+            text files with one sentence per line.
 
     Returns:
         The splits, with one sentence in `problems` for each line that cannot be used.
@@ -111,7 +114,14 @@ def read_pairs(
     parts, problems = {}, []
     for name, paths in files.items():
         chosen = source_column, target_column, source_lang, target_lang
-        parts[name], bad_lines = read_pairs_file(paths, True, *chosen) if paths is not None else ([], [])
+        needs_target = labelled or name.startswith("source")
+        if paths is None:
+            parts[name], bad_lines = [], []
+        elif not needs_target and (lines := sentences_of(paths)) is not None:
+            parts[name], bad_lines = lines, []
+        else:
+            parts[name], bad_lines = read_pairs_file(paths, needs_target, *chosen)
+            parts[name] = [pair for pair in parts[name] if pair.source.strip()]
         problems += bad_lines
     return without_trained(Splits(**{name: tuple(pairs) for name, pairs in parts.items()}, problems=tuple(problems)))
 
@@ -173,6 +183,25 @@ def read_pairs_file(
         first = f" The first problem: {problems[0]}" if problems else " It is empty."
         raise InputError(f"There is no usable sentence pair in '{' and '.join(map(str, files))}'.{first}")
     return pairs, problems
+
+
+def sentences_of(paths: Paths) -> list[Pair] | None:
+    """Return a pair without a target for each line of a text file that is not empty; None for any other file.
+
+    Raises:
+        InputError: the file is not UTF-8 text, or has no sentence.
+    """
+    path = user_path(paths) if isinstance(paths, (str, Path)) else None
+    if path is None or path.suffix.lower() != ".txt" or file_problem(path) is not None:
+        return None
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"'{path}' is not UTF-8 text ({error.reason} at byte {error.start}).") from None
+    found = [Pair(line.strip(), where=f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+    if not found:
+        raise InputError(f"'{path}' has no sentence. Write one per line.")
+    return found
 
 
 def read_lines(paths: Paths, needs_target: bool = True, columns: PairColumns | None = None) -> list[Pair | InputError]:

@@ -150,7 +150,7 @@ def _divided(
 
 
 def _joined(parts: Sequence[Piece], longest: float) -> Iterator[Piece]:
-    """Yield the parts joined to pieces of at most `longest` seconds, which end in long silences. Overlaps stay apart."""
+    """Yield the parts joined to pieces of at most `longest` seconds that end in long silences; overlaps stay apart."""
     current: list[Piece] = []
     for part in parts:
         if current and not _may_join(current[-1], part):

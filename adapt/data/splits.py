@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from adapt.checks import check_choice
 from adapt.data.audio import AudioReader
 from adapt.data.example import Example
+from adapt.data.inputs import find_audio, is_bare_audio
 from adapt.data.loader import Reader
 from adapt.data.manifest import Splits, Utterance, read_manifest
 from adapt.data.notes import summarised
@@ -49,6 +50,7 @@ def read_splits(
     audio_column: str | None = None,
     text_column: str | None = None,
     audio_folder: Path | str | None = None,
+    labelled: bool = True,
 ) -> Splits:
     """Read splits of speech data in any format that `adapt.data.manifest.read_manifest` reads.
 
@@ -63,6 +65,8 @@ def read_splits(
         audio_column: the column or key of the audio file, if it has none of the usual names or several could be it.
         text_column: the same for the text.
         audio_folder: the folder at which relative audio paths start; None for that of each file.
+        labelled: whether the target's recordings need transcripts. If not, `train`, `validation` and `test` may also be
+            folders of audio.
 
     Returns:
         The splits, with one sentence in `problems` for each line that cannot be used.
@@ -77,12 +81,19 @@ def read_splits(
     for name, path in paths.items():
         _check_path(name, path)
         chosen = audio_column, text_column, audio_folder
-        utterances, bad_lines = read_manifest(path, True, *chosen) if path is not None else ([], [])
+        needs_text = labelled or name.startswith("source")
+        if path is None:
+            utterances, bad_lines = [], []
+        elif not needs_text and is_bare_audio(path, texts_wanted=name == "test"):
+            utterances, bad_lines = find_audio([path], name)
+        else:
+            utterances, bad_lines = read_manifest(path, needs_text, *chosen)
         problems += bad_lines
         if normalise:
             utterances = [replace(u, text=strip_punctuation(u.text, language=u.lang)) for u in utterances]
-            problems += [f"{u.where}: without punctuation the text is empty." for u in utterances if not u.text]
-        parts[name] = tuple(u for u in utterances if u.text)
+            if needs_text:
+                problems += [f"{u.where}: without punctuation the text is empty." for u in utterances if not u.text]
+        parts[name] = tuple(u for u in utterances if u.text or not needs_text)
     held_out = (*parts["test"], *parts["source_test"], *parts["validation"], *parts["source_validation"])
     _check_overlap((*parts["train"], *parts["source_train"]), held_out)
     return Splits(**parts, problems=tuple(problems))
@@ -115,7 +126,11 @@ def _end(utterance: Utterance) -> float:
 
 
 def check_splits(
-    splits: Splits, model: ChecksExamples, on_error: OnError = "stop", speeds: Sequence[float] = (1.0,)
+    splits: Splits,
+    model: ChecksExamples,
+    on_error: OnError = "stop",
+    speeds: Sequence[float] = (1.0,),
+    labelled: bool = True,
 ) -> tuple[Splits, list[str]]:
     """Check that a model can read all examples, and can train on those of the training and validation splits.
 
@@ -124,6 +139,7 @@ def check_splits(
         model: the model that should read them.
         on_error: what to do about unusable examples: "stop" or "skip".
         speeds: the speeds of perturbation at which the training examples will be read (`check_examples`).
+        labelled: whether `train` and `validation` must have texts that the model can learn.
 
     Returns:
         The splits with the usable examples only, and one sentence for each example that was skipped.
@@ -144,8 +160,9 @@ def check_splits(
     skipped = list(splits.problems)
     for name in SPLITS:
         examples = getattr(splits, name)
-        training = name not in ("test", "source_test")
-        drawn = speeds if name in ("train", "source_train") else (1.0,)
+        training = name.startswith("source_") or labelled
+        training = training and name not in ("test", "source_test")
+        drawn = speeds if training and name in ("train", "source_train") else (1.0,)
         parts[name], problems = check_examples(examples, model, training, name, drawn)
         stop_or_skip(problems, on_error)
         skipped += problems

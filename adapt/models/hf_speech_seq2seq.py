@@ -109,9 +109,13 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
         return [codes[unit] for unit in detected.flatten().tolist()]
 
     def forward(self, inputs: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
+        return self.teacher_forced(inputs, lengths, targets).logits
+
+    def teacher_forced(self, inputs: Tensor, lengths: Tensor, targets: Tensor, **options: Any) -> Any:
+        """Run the network as `forward` does, with further options of its own, and return all its outputs."""
         config = self.net.config
         before = shifted(targets, config.decoder_start_token_id, config.pad_token_id)
-        return self.net(**self._features(inputs, lengths), decoder_input_ids=before, use_cache=False).logits
+        return self.net(**self._features(inputs, lengths), decoder_input_ids=before, use_cache=False, **options)
 
     def generate(self, inputs: Tensor, lengths: Tensor, languages: Sequence[str | None] | None = None) -> list[str]:
         features = self._features(inputs, lengths)["input_features"]

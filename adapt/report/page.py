@@ -65,6 +65,7 @@ def render(comparison: Comparison) -> str:
             neurons=comparison.neurons and _neurons(comparison.neurons),
             smoothness=comparison.smoothness,
             blend=comparison.blend and blend_section(comparison.blend),
+            unlabelled=comparison.unlabelled,
             causes=comparison.causes and cause_tables(comparison.causes, main),
             conclusions=_conclusions(comparison, tables),
             places={name: wording.set_label(comparison, name) for name in comparison.sets},
@@ -101,6 +102,8 @@ def _conclusions(comparison: Comparison, tables: Sequence[_GroupTable]) -> dict[
         "words": conclusions.about_words(comparison),
         "learning": conclusions.about_training(comparison),
     }
+    if comparison.unlabelled is not None:
+        opening["unlabelled"] = wording.unlabelled_summary(comparison.unlabelled)
     if comparison.weights:
         opening["weights"] = conclusions.about_weights(comparison.weights)
     if neurons:
@@ -117,6 +120,7 @@ def _sections(comparison: Comparison, has_groups: bool) -> list[tuple[str, str]]
     sections = [
         ("result", "Result", True),
         ("blend", "The blend with the base", comparison.blend is not None),
+        ("unlabelled", "Adapted without labels", comparison.unlabelled is not None),
         ("groups", "Results by group", has_groups),
         ("words", "Which words changed", bool(comparison.sets)),
         ("learning", "Training", bool(comparison.history)),

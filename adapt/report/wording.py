@@ -10,6 +10,7 @@ from adapt.metrics import EDITS
 
 if TYPE_CHECKING:
     from adapt.comparison.results import Comparison
+    from adapt.comparison.unlabelled import Unlabelled
     from adapt.metrics import Metric
 
 Verdict = Literal["better", "worse", "no clear change"]
@@ -72,9 +73,24 @@ def verdict(difference: Sequence[float], metric: Metric) -> Verdict:
 def summary(comparison: Comparison) -> str:
     """Summarise the result in one sentence, in terms of the most important metric."""
     clauses = [_clause(comparison, name, first=i == 0) for i, name in enumerate(comparison.sets)]
+    if not clauses and comparison.unlabelled is not None:
+        return "There are no test data with labels, so the number of errors is not known. " + unlabelled_summary(
+            comparison.unlabelled
+        )
     if not clauses:
         return "Nothing was compared: there was no test set."
     return "; ".join(clauses) + "."
+
+
+def unlabelled_summary(found: Unlabelled) -> str:
+    """Return a sentence on what an adaptation without labels changed, as far as it can be seen without labels."""
+    if found.chosen == "base":
+        return "Without labels, nothing raised the held-out agreement: the result is the base."
+    before, after = found.base, found.result
+    return (
+        f"Without labels, the held-out agreement rose from {before.agreement:.3f} to {after.agreement:.3f} and the "
+        f"confidence from {before.confidence:.3f} to {after.confidence:.3f} ({found.chosen})."
+    )
 
 
 def _clause(comparison: Comparison, name: str, first: bool) -> str:

@@ -1,0 +1,1 @@
+"""Adapt a model to recordings without transcripts, or to sentences without translations."""
