@@ -124,7 +124,9 @@ def blend(
         if not examples:
             raise InputError("statistics=recompute needs training data: give data.train=...")
         recompute_statistics(model, examples, loader)
-    facts: dict[str, Any] = {"blend": {"models": names, "method": method, "factor": _plain(factor), "statistics": statistics}}
+    facts: dict[str, Any] = {
+        "blend": {"models": names, "method": method, "factor": _plain(factor), "statistics": statistics}
+    }
     if len(names) == 1:  # what was trained is still what differs
         kept = ("trained", "trained_rows", "trained_factors", "topographic")
         facts |= {key: loaded[0].header[key] for key in kept if key in loaded[0].header}
