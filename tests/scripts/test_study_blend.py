@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from study_blend import plan, summary
+from study_blend import plan, summary  # noqa: E402
 
 
 def row(seed, way, target, source, factor=1.0):
