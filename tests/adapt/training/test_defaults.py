@@ -1,4 +1,4 @@
-"""What nobody gives, the family fills in: the rate by what trains, epochs by the number of examples. The log says so."""
+"""What nobody gives, the family fills in: the rate by what trains, epochs by the number of examples. It is logged."""
 
 import logging
 from dataclasses import replace
