@@ -285,7 +285,7 @@ class _Search:
         return Found(one.trial.candidate, blend, self.epochs, rows, lines, summary)
 
     def _checked(self, default: Judged, one: Judged) -> tuple[str, bool]:
-        """Compare on data that decided nothing: a sentence, and whether the choice is clearly worse than the default."""
+        """Compare on data that decided nothing: a sentence, and whether the choice is clearly worse."""
         metric, examples = self._task.metrics[0], self.bench.sets["validation"]
         sets = {**self.bench.sets, "choice": examples}
         pair = [judged(self._task, sets, _validated(self.base), _validated(each.trial)) for each in (default, one)]
@@ -297,8 +297,8 @@ class _Search:
         source = "" if one.source is None else ", rises of the source included"
         sentence = (
             f"On {len(examples)} validation examples that decided nothing, {metric.label} is "
-            f"{amount(after.target, metric)}, and with the defaults {amount(before.target, metric)} (95 % interval of the "
-            f"difference in errors{source}: {points(low, metric)} to {points(high, metric)})."
+            f"{amount(after.target, metric)}, and with the defaults {amount(before.target, metric)} (95 % interval of "
+            f"the difference in errors{source}: {points(low, metric)} to {points(high, metric)})."
         )
         return sentence, low > 0
 
