@@ -39,6 +39,7 @@ from adapt.models.loaded import Loaded
 from adapt.report.page import write_report
 from adapt.training import fine_tune as training
 from adapt.training.adapted import Adapted
+from adapt.training.auto import Auto, fine_tune_auto
 from adapt.transcription.texts import transcribe_texts
 from adapt.transcription.transcribe import Decoding, transcribe_recordings
 from adapt.transcription.transcript import Transcript
@@ -302,13 +303,13 @@ def load_model(reference: Path | str, base: Path | str | None = None, **options:
     return LoadedModel(**_values(checkpoint.load_model(str(reference), base, **options)))
 
 
-def fine_tune(base: Loaded, splits: Splits, tuning: Tuning = full, **options: Any) -> AdaptedModel:
+def fine_tune(base: Loaded, splits: Splits, tuning: Tuning | Auto = full, **options: Any) -> AdaptedModel:
     """Fine-tune a copy of a model on the CPU, with the defaults of `innertune adapt`.
 
     Args:
         base: The model to start from; it is not changed.
         splits: Training and validation examples, for example from `accents()` or `read_splits(train=...)`.
-        tuning: What may train, such as `tunings.layers("last 3")`.
+        tuning: What may train, such as `tunings.layers("last 3")`; `tunings.auto()` tries several.
         options: `epochs`, `learning_rate`, `seed`, `folder`, `resume`, and the others of
             `adapt.training.fine_tune.fine_tune` and `adapt.training.prepare.prepare`.
 
@@ -318,6 +319,8 @@ def fine_tune(base: Loaded, splits: Splits, tuning: Tuning = full, **options: An
     Raises:
         InputError: an option is out of range, or the model and the data do not fit each other.
     """
+    if isinstance(tuning, Auto):
+        return _adapted(fine_tune_auto(base, splits, tuning, **options))
     return _adapted(training.fine_tune(base, splits, tuning, **options))
 
 

@@ -11,6 +11,7 @@ from typing import Concatenate, ParamSpec
 from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.models.model import Model
+from adapt.training.auto import Auto
 from adapt.tuning import bias_norm
 from adapt.tuning import layers as _layers
 from adapt.tuning import lora as _lora
@@ -45,3 +46,4 @@ lora = _tuning(_lora.lora)
 peft = _tuning(_lora.peft)
 surgical = _tuning(_surgical.surgical)
 mix = _tuning(_mix.mix)
+auto = Auto

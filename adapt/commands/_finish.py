@@ -26,12 +26,16 @@ def end_of_run(cfg: DictConfig, model: Model, splits: Splits, defaults: Any = ""
 
 
 def finish(
-    folder: Path, cfg: DictConfig, comparison: Comparison, model: Mapping[str, Any], fingerprint: str, logger: Any
-) -> None:
-    """Write the report, the comparison, the card and the metrics, log them, and print the table."""
+    folder: Path, cfg: DictConfig, comparison: Comparison, model: Mapping[str, Any], fingerprint: str, logger: Any,
+    search: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Write the report, the comparison, the card and the metrics, log them, and print the table.
+
+    `search` is what `tuning=auto` tried and chose; None for other tunings.
+    """
     comparison.save(folder / "comparison.json")
     write_report(folder / "report.html", comparison)
-    metrics = comparison.figures()
+    metrics = comparison.figures() | ({} if search is None else {"search": dict(search)})
     card = {
         "model": dict(model),
         "fingerprint": fingerprint,

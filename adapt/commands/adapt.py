@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, grouping
 from adapt.checks import check_counts
+from adapt.commands._auto import automatic
 from adapt.commands._finish import end_of_run, finish
 from adapt.commands._prepare import prepared
 from adapt.commands._training import decode_sets
@@ -44,11 +45,12 @@ def main(cfg: DictConfig) -> None:
     if is_unlabelled(cfg):
         adapt_unlabelled(cfg, base, prepared)
         return
+    chosen = automatic(cfg, base)
     run = prepared(cfg, base)
     if cfg.dry_run:
         table(run.dry_run()).show()
         return
-    folder = open_run(cfg)
+    folder = open_run(cfg) if chosen is None else chosen.folder
     logger = build(cfg.logger)(folder)
     splits, base.model.task = run.splits, replace(base.model.task, normaliser=run.module.task.normaliser)
     sets = {name: part for name, part in (("target", splits.test), ("source", splits.source_test)) if part}
@@ -63,18 +65,20 @@ def main(cfg: DictConfig) -> None:
     if adapted.unblended is not None:
         adapted.unblended.save(folder / "unblended")
     after = decode_sets("After:", adapted.loaded.model, sets, run.loader)
+    selection = adapted.selection_summary if chosen is None else chosen.text(adapted.selection_summary)
     comparison = compare_hypotheses(
         base, adapted.loaded, sets, before, after, loader=run.loader, group_by=grouping(cfg.data),
         trained=adapted.trained, trained_rows=adapted.rows, trained_factors=adapted.factor_counts, causes=cfg.causes,
         compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips, non_speech=cfg.non_speech,
         title=cfg.title, history=adapted.history,
-        skipped=run.skipped, config=OmegaConf.to_yaml(cfg, resolve=True), selection=adapted.selection_summary,
+        skipped=run.skipped, config=OmegaConf.to_yaml(cfg, resolve=True), selection=selection,
         run=end_of_run(cfg, adapted.loaded.model, splits, run.defaults), blend=adapted.front,
     )  # fmt: skip
     comparison = replace(comparison, seconds=adapted.seconds + time.perf_counter() - trained)
     finish(
-        folder, cfg, comparison, {**adapted.loaded.model.header(), **adapted.grids}, adapted.loaded.fingerprint, logger
-    )
+        folder, cfg, comparison, {**adapted.loaded.model.header(), **adapted.grids}, adapted.loaded.fingerprint, logger,
+        None if chosen is None else chosen.found.figures(),
+    )  # fmt: skip
 
 
 def print_costs(run: Run) -> None:

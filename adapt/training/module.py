@@ -26,6 +26,8 @@ from adapt.training.windows import window_weights
 from adapt.tuning.penalty import Penalty
 from interventions.freeze import eval_frozen
 
+DIVERGED = "The loss became"  # how the message of a loss that is not finite begins
+
 
 class AdaptationModule(pl.LightningModule):
     """Train a model on a task.
@@ -119,7 +121,7 @@ class AdaptationModule(pl.LightningModule):
         if not torch.isfinite(loss):
             files = ", ".join(example.where or example.name for example in batch.examples[:3])
             raise InputError(
-                f"The loss became {loss.item()} in epoch {self.current_epoch + 1}, batch {number + 1} ({files}, ...). "
+                f"{DIVERGED} {loss.item()} in epoch {self.current_epoch + 1}, batch {number + 1} ({files}, ...). "
                 "Lower optimizer.lr, or clip gradients with trainer.gradient_clip_val=1. The last complete epoch is "
                 "saved: resume=true continues from it."
             )
