@@ -55,8 +55,8 @@ class Entropy:
 
     def __post_init__(self) -> None:
         check_count("steps", self.steps, 1)
-        check_number("learning_rate", self.learning_rate, 0.0)
-        check_number("temperature", self.temperature, 0.0)
+        check_number("learning_rate", self.learning_rate, above=0.0)
+        check_number("temperature", self.temperature, above=0.0)
         check_share("weight", self.weight, zero=True, one=True)
         check_choice("adapts", self.adapts, ("norms", "norms and first layer"))
 
