@@ -83,7 +83,13 @@ def divide(splits: Splits, held_out: int) -> Data:
 
 
 def adapt_without_labels(
-    base: Loaded, splits: Splits, train: Train, options: WithoutLabels, loader: Loader, folder: Path
+    base: Loaded,
+    splits: Splits,
+    train: Train,
+    options: WithoutLabels,
+    loader: Loader,
+    folder: Path,
+    observe: Callable[[Model, Trial], None] | None = None,
 ) -> tuple[Adapted, Unlabelled]:
     """Adapt a copy of a model to unlabelled examples.
 
@@ -95,6 +101,7 @@ def adapt_without_labels(
         options: What is done.
         loader: Batches the examples.
         folder: Where the rounds keep their checkpoints, from which an interrupted run goes on.
+        observe: Called with each model that was tried and its figures.
 
     Returns:
         The adapted model, which is the base if nothing helped, and what was tried.
@@ -104,7 +111,7 @@ def adapt_without_labels(
     """
     started = time.perf_counter()
     _check(base, options)
-    steps = _Steps(base, divide(splits, options.held_out), train, options, loader, folder)
+    steps = _Steps(base, divide(splits, options.held_out), train, options, loader, folder, observe)
     steps.norms()
     steps.entropy()
     steps.rounds()
@@ -136,6 +143,7 @@ class _Steps:
     options: WithoutLabels
     loader: Loader
     folder: Path
+    observe: Callable[[Model, Trial], None] | None = None
     trained: set[str] = field(default_factory=set)
     history: list[dict[str, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -153,7 +161,7 @@ class _Steps:
         self.first = self.best = self.judge.measure(self.base.model, "base")
         self.final = self.first
         self.model: Model = self.base.model
-        self._record(self.first, "the model to start from")
+        self._record(self.model, self.first, "the model to start from")
 
     def _lexicon(self) -> Lexicon | None:
         """Return the words to judge by: known ones, else those that the base writes, by their frequency."""
@@ -242,10 +250,11 @@ class _Steps:
         return line.model_at(factor)
 
     def _at(self, line: Interpolation, factor: float) -> Measured:
-        measured = self.judge.measure(line.model_at(factor), f"blend {factor:g}", self.first)
+        model = line.model_at(factor)
+        measured = self.judge.measure(model, f"blend {factor:g}", self.first)
         forgets = self.judge.forgets(measured, self.first)
         objection = self.judge.objection(measured, self.first)
-        self._record(measured, objection or ("forgets too much" if forgets else "within the limits"))
+        self._record(model, measured, objection or ("forgets too much" if forgets else "within the limits"))
         return measured
 
     def _fits(self, measured: Measured) -> bool:
@@ -269,16 +278,18 @@ class _Steps:
         rise, error = gain(measured, self.best)
         kept = objection is None and rise > error
         verdict = "kept" if kept else objection or "not kept: the agreement did not rise beyond its standard error"
-        self._record(measured, verdict)
+        self._record(model, measured, verdict)
         if kept:
             self.model, self.best = model, measured
             if name in ("normalisation statistics", "entropy"):
                 self.trained |= _changed(self.base.model, model)
         return kept
 
-    def _record(self, measured: Measured, verdict: str) -> None:
+    def _record(self, model: Model, measured: Measured, verdict: str) -> None:
         trial = replace(measured.trial, verdict=verdict)
         self.trials.append(trial)
+        if self.observe is not None:
+            self.observe(model, trial)
         source = (
             ""
             if trial.source is None

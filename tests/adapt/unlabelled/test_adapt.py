@@ -71,7 +71,6 @@ def test_noise_leaves_the_base_as_it_is(loaded, tmp_path):
         assert adapted.loaded.fingerprint == loaded.fingerprint and adapted.trained == ()
 
 
-
 def test_a_step_that_hurts_is_not_kept(loaded, target, tmp_path):
     """A model with random weights in its last layer agrees less with itself, or writes too much or too little."""
     import copy
