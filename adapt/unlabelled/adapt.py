@@ -7,9 +7,10 @@ weights are moved back towards the base as far as they keep the gain and the sou
 import copy
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,10 +29,10 @@ from adapt.models.state import model_fingerprint
 from adapt.training.adapted import Adapted
 from adapt.unlabelled.back_translation import back_translated
 from adapt.unlabelled.criterion import Judge, Measured, gain
-from adapt.unlabelled.entropy import minimise
+from adapt.unlabelled.entropy import has_norms, minimise, usual
 from adapt.unlabelled.labels import label, lexicon_for, own_lexicon
 from adapt.unlabelled.lexicon import Lexicon
-from adapt.unlabelled.options import LABELLING, OVER_ALL, WithoutLabels
+from adapt.unlabelled.options import WithoutLabels
 from adapt.unlabelled.weighted import trusting
 from adapt.unlabelled.wording import about, about_data
 
@@ -41,6 +42,7 @@ FEWEST = 8  # pseudo-labels; with fewer, a round would learn a few texts by hear
 SOURCE_SHARE, MOST_SOURCE = 0.2, 150  # of the source data, what is held out to measure what was forgotten
 BLENDS = (0.3, 0.5, 0.7, 0.85, 1.0)
 KEEPS = 0.8  # of the gain in agreement, what a blend keeps where no source data say how far to go
+OVER_ALL = 0.3  # of the usual learning rate, for one step per batch over all examples
 SHOWN = 12  # texts in the report
 
 # Trains a model on splits, writes checkpoints into a folder, and returns the result.
@@ -119,11 +121,11 @@ def adapt_without_labels(
     model.eval()
     header = {**model.header(), "base": {"reference": base.reference, "fingerprint": base.fingerprint}}
     trained = tuple(sorted(steps.trained)) if steps.chosen != "base" else ()
-    loaded = Loaded(model, str(folder), model_fingerprint(model), {**header, "trained": list(trained)})
+    loaded = Loaded(model, str(folder), model_fingerprint(model), {**header, "trained": list(trained), **steps.grids})
     notes = [*steps.notes, *about(bool(steps.data.source))]
     result = Unlabelled(steps.trials, steps.chosen, len(steps.data.held_out), notes, steps.texts())
     seconds = time.perf_counter() - started
-    return Adapted(base, loaded, trained, {}, (), {}, {}, steps.history, seconds=seconds), result
+    return Adapted(base, loaded, trained, {}, (), {}, steps.grids, steps.history, seconds=seconds), result
 
 
 def _check(base: Loaded, options: WithoutLabels) -> None:
@@ -144,6 +146,7 @@ class _Steps:
     loader: Loader
     folder: Path
     observe: Callable[[Model, Trial], None] | None = None
+    grids: Mapping[str, Any] = field(default_factory=dict)
     trained: set[str] = field(default_factory=set)
     history: list[dict[str, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -160,6 +163,7 @@ class _Steps:
         self.notes += about_data(self.data, self.options, self.known, self.base.model)
         self.first = self.best = self.judge.measure(self.base.model, "base")
         self.final = self.first
+        self.grids = {name: self.base.header[name] for name in ("topographic",) if name in self.base.header}
         self.model: Model = self.base.model
         self._record(self.model, self.first, "the model to start from")
 
@@ -186,18 +190,21 @@ class _Steps:
         """Minimise the entropy over the target, once."""
         if not self.options.entropy:
             return
+        if not has_norms(self.model):
+            self.notes.append("The model has no norms, so its entropy was not minimised.")
+            return
         model = copy.deepcopy(self.model)
+        once = replace(usual(model), steps=1, learning_rate=OVER_ALL * usual(model).learning_rate)
         for batch in self.loader.training(self.data.train, model.reader):
-            minimise(model, batch.to(next(model.parameters()).device), OVER_ALL)
+            minimise(model, batch.to(next(model.parameters()).device), once)
         self._try(model, "entropy")
 
     def rounds(self) -> None:
         """Train on pseudo-labels, and label again with the new model, as long as the agreement rises."""
         added = self._back_translated()
         for number in range(1, self.options.rounds + 1):
-            test_time = (
-                LABELLING if self.options.test_time and isinstance(self.model, CTCModel) and number == 1 else None
-            )
+            first = number == 1 and self.options.test_time and isinstance(self.model, CTCModel)
+            test_time = usual(self.model) if first and has_norms(self.model) else None
             reverse = self.judge.reverse
             labelled = label(
                 self.model, self.data.train, self.loader, self.options.filters, self.known, test_time, reverse
@@ -226,6 +233,7 @@ class _Steps:
             adapted = self.train(current, splits, self.folder / "rounds" / str(number))
         adapted.loaded.model.task = self.model.task
         self.trained |= set(adapted.trained)
+        self.grids = adapted.grids
         self.history += [{**row, "epoch": len(self.history) + place} for place, row in enumerate(adapted.history, 1)]
         return adapted.loaded.model
 
