@@ -20,7 +20,6 @@ from adapt.errors import InputError
 from adapt.models.loaded import Loaded
 from adapt.run import check_flags, check_output, open_run
 from adapt.training.dry_run import table
-from adapt.training.prepare import Run
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +78,3 @@ def main(cfg: DictConfig) -> None:
         folder, cfg, comparison, {**adapted.loaded.model.header(), **adapted.grids}, adapted.loaded.fingerprint, logger,
         None if chosen is None else chosen.found.figures(),
     )  # fmt: skip
-
-
-def print_costs(run: Run) -> None:
-    """Print what a training step costs, compared with other tunings."""
-    table(run.dry_run()).show()

@@ -7,9 +7,10 @@ weights are moved back towards the base as far as they keep the gain and the sou
 import copy
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,10 +29,10 @@ from adapt.models.state import model_fingerprint
 from adapt.training.adapted import Adapted
 from adapt.unlabelled.back_translation import back_translated
 from adapt.unlabelled.criterion import Judge, Measured, gain
-from adapt.unlabelled.entropy import minimise
+from adapt.unlabelled.entropy import has_norms, minimise, usual
 from adapt.unlabelled.labels import label, lexicon_for, own_lexicon
 from adapt.unlabelled.lexicon import Lexicon
-from adapt.unlabelled.options import LABELLING, OVER_ALL, WithoutLabels
+from adapt.unlabelled.options import WithoutLabels
 from adapt.unlabelled.weighted import trusting
 from adapt.unlabelled.wording import about, about_data
 
@@ -41,6 +42,7 @@ FEWEST = 8  # pseudo-labels; with fewer, a round would learn a few texts by hear
 SOURCE_SHARE, MOST_SOURCE = 0.2, 150  # of the source data, what is held out to measure what was forgotten
 BLENDS = (0.3, 0.5, 0.7, 0.85, 1.0)
 KEEPS = 0.8  # of the gain in agreement, what a blend keeps where no source data say how far to go
+OVER_ALL = 0.3  # of the usual learning rate, for one step per batch over all examples
 SHOWN = 12  # texts in the report
 
 # Trains a model on splits, writes checkpoints into a folder, and returns the result.
@@ -83,7 +85,13 @@ def divide(splits: Splits, held_out: int) -> Data:
 
 
 def adapt_without_labels(
-    base: Loaded, splits: Splits, train: Train, options: WithoutLabels, loader: Loader, folder: Path
+    base: Loaded,
+    splits: Splits,
+    train: Train,
+    options: WithoutLabels,
+    loader: Loader,
+    folder: Path,
+    observe: Callable[[Model, Trial], None] | None = None,
 ) -> tuple[Adapted, Unlabelled]:
     """Adapt a copy of a model to unlabelled examples.
 
@@ -95,6 +103,7 @@ def adapt_without_labels(
         options: What is done.
         loader: Batches the examples.
         folder: Where the rounds keep their checkpoints, from which an interrupted run goes on.
+        observe: Called with each model that was tried and its figures.
 
     Returns:
         The adapted model, which is the base if nothing helped, and what was tried.
@@ -104,7 +113,7 @@ def adapt_without_labels(
     """
     started = time.perf_counter()
     _check(base, options)
-    steps = _Steps(base, divide(splits, options.held_out), train, options, loader, folder)
+    steps = _Steps(base, divide(splits, options.held_out), train, options, loader, folder, observe)
     steps.norms()
     steps.entropy()
     steps.rounds()
@@ -112,11 +121,11 @@ def adapt_without_labels(
     model.eval()
     header = {**model.header(), "base": {"reference": base.reference, "fingerprint": base.fingerprint}}
     trained = tuple(sorted(steps.trained)) if steps.chosen != "base" else ()
-    loaded = Loaded(model, str(folder), model_fingerprint(model), {**header, "trained": list(trained)})
+    loaded = Loaded(model, str(folder), model_fingerprint(model), {**header, "trained": list(trained), **steps.grids})
     notes = [*steps.notes, *about(bool(steps.data.source))]
     result = Unlabelled(steps.trials, steps.chosen, len(steps.data.held_out), notes, steps.texts())
     seconds = time.perf_counter() - started
-    return Adapted(base, loaded, trained, {}, (), {}, {}, steps.history, seconds=seconds), result
+    return Adapted(base, loaded, trained, {}, (), {}, steps.grids, steps.history, seconds=seconds), result
 
 
 def _check(base: Loaded, options: WithoutLabels) -> None:
@@ -136,6 +145,8 @@ class _Steps:
     options: WithoutLabels
     loader: Loader
     folder: Path
+    observe: Callable[[Model, Trial], None] | None = None
+    grids: Mapping[str, Any] = field(default_factory=dict)
     trained: set[str] = field(default_factory=set)
     history: list[dict[str, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -152,8 +163,9 @@ class _Steps:
         self.notes += about_data(self.data, self.options, self.known, self.base.model)
         self.first = self.best = self.judge.measure(self.base.model, "base")
         self.final = self.first
+        self.grids = {name: self.base.header[name] for name in ("topographic",) if name in self.base.header}
         self.model: Model = self.base.model
-        self._record(self.first, "the model to start from")
+        self._record(self.model, self.first, "the model to start from")
 
     def _lexicon(self) -> Lexicon | None:
         """Return the words to judge by: known ones, else those that the base writes, by their frequency."""
@@ -178,18 +190,21 @@ class _Steps:
         """Minimise the entropy over the target, once."""
         if not self.options.entropy:
             return
+        if not has_norms(self.model):
+            self.notes.append("The model has no norms, so its entropy was not minimised.")
+            return
         model = copy.deepcopy(self.model)
+        once = replace(usual(model), steps=1, learning_rate=OVER_ALL * usual(model).learning_rate)
         for batch in self.loader.training(self.data.train, model.reader):
-            minimise(model, batch.to(next(model.parameters()).device), OVER_ALL)
+            minimise(model, batch.to(next(model.parameters()).device), once)
         self._try(model, "entropy")
 
     def rounds(self) -> None:
         """Train on pseudo-labels, and label again with the new model, as long as the agreement rises."""
         added = self._back_translated()
         for number in range(1, self.options.rounds + 1):
-            test_time = (
-                LABELLING if self.options.test_time and isinstance(self.model, CTCModel) and number == 1 else None
-            )
+            first = number == 1 and self.options.test_time and isinstance(self.model, CTCModel)
+            test_time = usual(self.model) if first and has_norms(self.model) else None
             reverse = self.judge.reverse
             labelled = label(
                 self.model, self.data.train, self.loader, self.options.filters, self.known, test_time, reverse
@@ -218,6 +233,7 @@ class _Steps:
             adapted = self.train(current, splits, self.folder / "rounds" / str(number))
         adapted.loaded.model.task = self.model.task
         self.trained |= set(adapted.trained)
+        self.grids = adapted.grids
         self.history += [{**row, "epoch": len(self.history) + place} for place, row in enumerate(adapted.history, 1)]
         return adapted.loaded.model
 
@@ -242,10 +258,11 @@ class _Steps:
         return line.model_at(factor)
 
     def _at(self, line: Interpolation, factor: float) -> Measured:
-        measured = self.judge.measure(line.model_at(factor), f"blend {factor:g}", self.first)
+        model = line.model_at(factor)
+        measured = self.judge.measure(model, f"blend {factor:g}", self.first)
         forgets = self.judge.forgets(measured, self.first)
         objection = self.judge.objection(measured, self.first)
-        self._record(measured, objection or ("forgets too much" if forgets else "within the limits"))
+        self._record(model, measured, objection or ("forgets too much" if forgets else "within the limits"))
         return measured
 
     def _fits(self, measured: Measured) -> bool:
@@ -269,16 +286,18 @@ class _Steps:
         rise, error = gain(measured, self.best)
         kept = objection is None and rise > error
         verdict = "kept" if kept else objection or "not kept: the agreement did not rise beyond its standard error"
-        self._record(measured, verdict)
+        self._record(model, measured, verdict)
         if kept:
             self.model, self.best = model, measured
             if name in ("normalisation statistics", "entropy"):
                 self.trained |= _changed(self.base.model, model)
         return kept
 
-    def _record(self, measured: Measured, verdict: str) -> None:
+    def _record(self, model: Model, measured: Measured, verdict: str) -> None:
         trial = replace(measured.trial, verdict=verdict)
         self.trials.append(trial)
+        if self.observe is not None:
+            self.observe(model, trial)
         source = (
             ""
             if trial.source is None

@@ -55,10 +55,23 @@ class Entropy:
 
     def __post_init__(self) -> None:
         check_count("steps", self.steps, 1)
-        check_number("learning_rate", self.learning_rate, 0.0)
-        check_number("temperature", self.temperature, 0.0)
+        check_number("learning_rate", self.learning_rate, above=0.0)
+        check_number("temperature", self.temperature, above=0.0)
         check_share("weight", self.weight, zero=True, one=True)
         check_choice("adapts", self.adapts, ("norms", "norms and first layer"))
+
+
+def usual(model: Model) -> Entropy:
+    """Return the defaults for a kind of model.
+
+    Those of CTC models are measured (`docs/results/unlabelled.md`). Decoders have more weights and take smaller steps.
+    """
+    return Entropy() if isinstance(model, CTCModel) else Entropy(learning_rate=1e-4, adapts="norms")
+
+
+def has_norms(model: Model) -> bool:
+    """Return whether a model has norms with weights, without which it cannot be adapted by its entropy."""
+    return any("norm" in type(one).__name__.lower() and [*one.parameters(recurse=False)] for one in model.modules())
 
 
 def entropy_loss(logits: Tensor, options: Entropy) -> Tensor:
@@ -170,7 +183,7 @@ def adapting(model: Model, mode: Mode, options: Entropy | None = None) -> Iterat
         model: The model.
         mode: "utterance" adapts to each example alone, always from the model's own weights; "continual" goes on from
             what it learned before, batch by batch; "off" does nothing.
-        options: How; None for the defaults.
+        options: How; None for `usual`.
 
     Raises:
         InputError: the mode is unknown, or the model has no norms.
@@ -179,7 +192,7 @@ def adapting(model: Model, mode: Mode, options: Entropy | None = None) -> Iterat
     if mode == "off":
         yield
         return
-    options = options or Entropy()
+    options = options or usual(model)
     parameters = adapted_parameters(model, options)
     own = {name: one.detach().clone() for name, one in parameters.items()}
     task = model.task

@@ -3,18 +3,20 @@
 adapted, found = fine_tune_without_labels(load_model("us-english"), splits)
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from adapt.checks import check_count, check_type
-from adapt.comparison.unlabelled import Unlabelled
+from adapt.comparison.unlabelled import Trial, Unlabelled
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.data.splits import check_splits
 from adapt.files import user_path
 from adapt.models.loaded import Loaded
+from adapt.models.model import Model
 from adapt.training.adapted import Adapted
 from adapt.training.fine_tune import fine_tune
 from adapt.tuning.layers import full
@@ -34,6 +36,7 @@ def fine_tune_without_labels(
     epochs: int | None = None,
     folder: Path | str | None = None,
     seed: int = 0,
+    observe: Callable[[Model, Trial], None] | None = None,
     **options: Any,
 ) -> tuple[Adapted, Unlabelled]:
     """Adapt a copy of a model to examples whose texts are not known, on the CPU.
@@ -47,6 +50,7 @@ def fine_tune_without_labels(
         epochs: The number of epochs of all rounds together; None for the default of the model's family.
         folder: Where to keep checkpoints; None keeps them only while training.
         seed: The same seed reproduces a run on the same machine.
+        observe: Called with each model that was tried and its figures.
         options: Further options of `fine_tune`, such as `learning_rate` and `replay`, for each round.
 
     Returns:
@@ -68,7 +72,7 @@ def fine_tune_without_labels(
     )
     with TemporaryDirectory() as passing:
         place = Path(passing) if folder is None else user_path(folder)
-        return adapt_without_labels(base, splits, train, how, options["loader"], place)
+        return adapt_without_labels(base, splits, train, how, options["loader"], place, observe)
 
 
 def _round(

@@ -9,7 +9,6 @@ from adapt.errors import InputError
 from adapt.files import file_problem, user_path
 from adapt.models.checkpoint import load_model
 from adapt.models.loaded import Loaded
-from adapt.unlabelled.entropy import Entropy
 from adapt.unlabelled.labels import Filters
 
 Share = float | Literal["auto", "off"]
@@ -64,10 +63,6 @@ class WithoutLabels:
         if self.target_texts and self.reverse is None:
             raise InputError("target_texts needs reverse, a model that translates them back.")
         object.__setattr__(self, "filters", Filters(self.keep, self.agreement, self.rate))
-
-
-LABELLING = Entropy()  # of a CTC model, for each recording that it labels
-OVER_ALL = Entropy(steps=1, learning_rate=3e-4)  # once over all recordings
 
 
 def without_labels(

@@ -146,3 +146,20 @@ def test_rows_and_texts_of_all_kinds(path, samples):
     with pytest.raises(InputError, match="audio in memory cannot be stored"):
         to_row(recording)
     assert input_exists(Pair("a")) and not input_exists(Utterance(path.with_name("gone.wav"), ""))
+
+
+def test_bare_audio_is_audio_without_a_list(tmp_path, speech):
+    from adapt.data.inputs import is_bare_audio
+    from adapt.data.splits import read_splits
+
+    folder = speech["high_test"].parent / "high_test"
+    assert is_bare_audio(folder) and is_bare_audio(folder / "000.wav") and is_bare_audio(f"{folder}/*.wav")
+    assert not is_bare_audio(speech["high_test"]) and not is_bare_audio(tmp_path) and not is_bare_audio(tmp_path / "no")
+    (tmp_path / "a.wav").write_bytes((folder / "000.wav").read_bytes())
+    (tmp_path / "a.txt").write_text("abc")
+    assert is_bare_audio(tmp_path) and not is_bare_audio(tmp_path, texts_wanted=True)
+    found = read_splits(train=folder, test=tmp_path, labelled=False)
+    assert len(found.train) == 12 and {one.text for one in found.train} == {""}
+    assert [one.text for one in found.test] == ["abc"]
+    with pytest.raises(InputError, match="folder without a manifest"):
+        read_splits(train=folder)

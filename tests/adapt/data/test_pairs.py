@@ -191,3 +191,20 @@ def test_splits_collect_the_problems_of_all_files(tmp_path):
 def test_without_training_everything_is_measured():
     splits = Splits(test=(Pair("a", "b"), Pair("a", "b")), problems=("known",))
     assert without_trained(splits) == splits
+
+
+def test_sentences_without_translations_are_read_only_if_labels_are_not_needed(tmp_path):
+    lines, rows = tmp_path / "lines.txt", tmp_path / "rows.jsonl"
+    lines.write_text("It is cold.\n\n It rains. \n")
+    rows.write_text('{"source": "It snows."}\n{"source": "It rains.", "target": "Es regnet."}\n')
+    found = read_pairs(train=str(lines), test=str(rows), labelled=False)
+    assert [(one.source, one.target) for one in found.train] == [("It is cold.", ""), ("It rains.", "")]
+    assert found.train[1].where == f"{lines}:3"
+    assert [one.target for one in found.test] == ["", "Es regnet."]
+    assert [one.source for one in read_pairs(train=str(rows)).train] == ["It rains."]
+    lines.write_bytes(b"\xff\xfe\xfd")
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_pairs(train=str(lines), labelled=False)
+    lines.write_text("\n")
+    with pytest.raises(InputError, match="no sentence"):
+        read_pairs(train=str(lines), labelled=False)
