@@ -1,20 +1,36 @@
 """Cut long audio into pieces that a model can read, in silences where there are any."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from adapt.data.example import language_of
+from adapt.data.loudness import Measured, quietness, tightened
 from adapt.data.manifest import Utterance
 from adapt.data.recording import Recording
 from adapt.data.speech_detection import FRAME, SAMPLE_RATE, SILENCE, speech_probabilities, speech_spans
 from adapt.data.stream import read_blocks, read_parts
 
-_JOINED = 3.0  # seconds; speech with longer silences in between is in different pieces
-_MARGIN = 0.2  # seconds that are added to speech on each side, for quiet starts and ends of words
 _OVERLAP = 1.0  # seconds that a piece goes on beyond a cut in the middle of speech
+
+
+@dataclass(frozen=True, slots=True)
+class Silences:
+    """How much silence pieces have.
+
+    Attributes:
+        joined: Speech with longer silences in between is in different pieces, in seconds.
+        margin: What is added to speech on each side, in seconds.
+    """
+
+    joined: float
+    margin: float
+
+
+LOOSE = Silences(3.0, 0.2)  # for models that read windows of a fixed length, most of which is padding
+TIGHT = Silences(0.25, 0.0)  # for models that normalise what they read, which silence changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,29 +63,33 @@ class Cuts:
     pieces: tuple[Piece, ...]
 
 
-def cut_recording(example: Utterance | Recording, longest: float, vad: bool = True) -> Cuts:
+def cut_recording(example: Utterance | Recording, longest: float, vad: bool = True, silences: Silences = LOOSE) -> Cuts:
     """Find the pieces of a recording.
 
-    Speech is joined up to `longest` seconds, unless there are more than 3 s of silence in between. Speech that lasts
-    longer without a silence of 0.1 s is cut where speech is least likely, in the second half of what fits. If it is
-    likely there too, the pieces overlap by 2 s.
+    Speech is joined up to `longest` seconds, and a piece ends at the longest silence of its second half. Speech that
+    lasts longer without a silence of 0.1 s is cut where speech is least likely, in the second half of what fits. If it
+    is likely there too, the pieces overlap by 2 s.
 
     Args:
         example: The recording, of any length; it is read once, in blocks.
         longest: The longest piece in seconds.
         vad: Whether to find the speech (voice activity detection). Otherwise everything is speech, and cut where it is
             quietest.
+        silences: How much silence pieces have.
 
     Raises:
         InputError: the recording cannot be read.
     """
-    blocks = _Counted(read_blocks(example, SAMPLE_RATE))
-    level = speech_probabilities(blocks) if vad else _loudness(blocks)
-    seconds = blocks.samples / SAMPLE_RATE
-    spans = speech_spans(level, seconds) if vad else [(0.0, seconds)]
-    wide = _widened(spans, seconds)
+    blocks = Measured(read_blocks(example, SAMPLE_RATE))
+    if vad:
+        level = speech_probabilities(blocks)
+        spans = tightened(speech_spans(level, blocks.seconds), blocks.loudness())
+    else:
+        deque(blocks, maxlen=0)
+        level, spans = quietness(blocks.loudness()), [(0.0, blocks.seconds)]
+    wide = _widened(spans, blocks.seconds, silences.margin)
     parts = [part for span, own in zip(wide, spans, strict=True) for part in _divided(span, own, level, longest)]
-    return Cuts(seconds, tuple(_joined(parts, longest)))
+    return Cuts(blocks.seconds, tuple(_joined(parts, longest, silences.joined)))
 
 
 def read_pieces(
@@ -94,36 +114,11 @@ def read_pieces(
         yield Recording(samples.numpy(), sample_rate, name=example.name, extra=extra, where=where)
 
 
-class _Counted:
-    """Blocks that are counted while they are read."""
-
-    def __init__(self, blocks: Iterator[Tensor]) -> None:
-        self.blocks, self.samples = blocks, 0
-
-    def __iter__(self) -> Iterator[Tensor]:
-        for block in self.blocks:
-            self.samples += len(block)
-            yield block
-
-
-def _loudness(blocks: Iterable[Tensor]) -> np.ndarray:
-    """Return the loudness of each frame of 32 ms, scaled so that `SILENCE` is 29 dB below the loud frames."""
-    size, kept, found = round(FRAME * SAMPLE_RATE), np.zeros(0, np.float32), [np.zeros(0)]
-    for block in blocks:
-        kept = np.concatenate([kept, block.numpy()])
-        frames = kept[: len(kept) // size * size].reshape(-1, size)
-        found.append(np.sqrt((frames.astype(np.float64) ** 2).mean(axis=1)))
-        kept = kept[frames.size :]
-    loudness = np.concatenate(found)
-    loud = float(np.percentile(loudness, 95)) if len(loudness) else 0.0
-    return np.minimum(1.0, loudness / (0.1 * loud)) if loud else np.zeros_like(loudness)
-
-
-def _widened(spans: Sequence[tuple[float, float]], seconds: float) -> list[tuple[float, float]]:
+def _widened(spans: Sequence[tuple[float, float]], seconds: float, margin: float) -> list[tuple[float, float]]:
     """Return the spans with their margins, which end in the middle of a silence at the latest."""
     middles = [0.0, *((one[1] + after[0]) / 2 for one, after in zip(spans, spans[1:], strict=False)), seconds]
     return [
-        (max(start - _MARGIN, before), min(end + _MARGIN, after))
+        (max(start - margin, before), min(end + margin, after))
         for (start, end), before, after in zip(spans, middles, middles[1:], strict=False)
     ]
 
@@ -149,11 +144,11 @@ def _divided(
     yield Piece(start, end, left, end, ((max(start, speech[0]), speech[1]),))
 
 
-def _joined(parts: Sequence[Piece], longest: float) -> Iterator[Piece]:
-    """Yield the parts joined to pieces of at most `longest` seconds that end in long silences; overlaps stay apart."""
+def _joined(parts: Sequence[Piece], longest: float, silence: float) -> Iterator[Piece]:
+    """Yield the parts joined to pieces of at most `longest` seconds, which end in long silences. Overlaps are kept."""
     current: list[Piece] = []
     for part in parts:
-        if current and not _may_join(current[-1], part):
+        if current and not _may_join(current[-1], part, silence):
             yield _joint(current)
             current = []
         while current and part.end - current[0].start > longest:
@@ -165,9 +160,9 @@ def _joined(parts: Sequence[Piece], longest: float) -> Iterator[Piece]:
         yield _joint(current)
 
 
-def _may_join(before: Piece, after: Piece) -> bool:
+def _may_join(before: Piece, after: Piece, silence: float) -> bool:
     overlap = before.right != before.end or after.left != after.start
-    return not overlap and after.start - before.end <= _JOINED
+    return not overlap and after.speech[0][0] - before.speech[-1][1] <= silence
 
 
 def _best_end(parts: Sequence[Piece], longest: float) -> int:

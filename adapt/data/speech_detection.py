@@ -16,6 +16,7 @@ _WARM_UP = 31  # frames before a part, from which the detector learns what it so
 
 THRESHOLD = 0.5  # the probability at which speech begins
 SILENCE = 0.35  # the probability below which it ends
+_CERTAIN = 0.85  # the probability that speech reaches; music and hum stay below it
 _SHORTEST = 0.1  # seconds; anything shorter is a click
 _PAUSE = 0.1  # seconds; shorter silences are inside words
 
@@ -43,7 +44,8 @@ def speech_probabilities(blocks: Iterable[Tensor]) -> np.ndarray:
 def speech_spans(probabilities: np.ndarray, seconds: float) -> list[tuple[float, float]]:
     """Return where there is speech, as starts and ends in seconds.
 
-    Speech begins where the probability reaches 0.5, and ends where it stays below 0.35 for 0.1 s.
+    Speech begins where the probability reaches 0.5, and ends where it stays below 0.35 for 0.1 s. It reaches 0.85 in
+    between.
 
     Args:
         probabilities: The probability of speech in each frame, `(frames,)`.
@@ -63,7 +65,12 @@ def speech_spans(probabilities: np.ndarray, seconds: float) -> list[tuple[float,
                 inside, silent = False, 0
     if inside:
         spans[-1] = spans[-1][0], (len(probabilities) - silent) * FRAME
-    return [(start, min(end, seconds)) for start, end in spans if end - start >= _SHORTEST]
+    return [(start, min(end, seconds)) for start, end in spans if _is_speech(probabilities, start, end)]
+
+
+def _is_speech(probabilities: np.ndarray, start: float, end: float) -> bool:
+    own = probabilities[round(start / FRAME) : round(end / FRAME)]
+    return end - start >= _SHORTEST and float(own.max()) >= _CERTAIN
 
 
 def _probabilities(warm: Tensor, samples: Tensor) -> np.ndarray:

@@ -26,7 +26,7 @@ from adapt.models.model import CTCModel, Model
 from adapt.progress import track
 from adapt.transcription.ctc_words import emissions_of, units_of
 from adapt.transcription.long_alignment import align_long
-from adapt.transcription.transcribe import is_long, longest_piece, transcribe_recordings
+from adapt.transcription.transcribe import is_long, longest_piece, silences_for, transcribe_recordings
 
 LEAST = 1.0  # nats per token or character by which a text must be likelier for its audio than for it backwards
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ def _is_cut(model: Model, example: Example) -> bool:
 
 
 def _cut(model: Model, example: Utterance | Recording, loader: Loader | None) -> Iterator[TextPart]:
-    cuts = cut_recording(example, longest_piece(model))
+    cuts = cut_recording(example, longest_piece(model), silences=silences_for(model))
     words = example.text.split()
     if not cuts.pieces:
         yield TextPart(0.0, cuts.seconds, example.text, "there is no speech in it.")

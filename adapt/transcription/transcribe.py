@@ -14,7 +14,7 @@ from adapt.checks import check_choice, check_flag
 from adapt.data.example import language_of
 from adapt.data.loader import Loader, as_loader, collate
 from adapt.data.manifest import Utterance
-from adapt.data.pieces import Cuts, Piece, cut_recording, read_pieces
+from adapt.data.pieces import LOOSE, TIGHT, Cuts, Piece, Silences, cut_recording, read_pieces
 from adapt.data.recording import Recording
 from adapt.errors import InputError
 from adapt.models.batch_memory import within_budget
@@ -37,6 +37,11 @@ def longest_piece(model: Model) -> float:
     """Return the longest piece of a recording that a model reads at once, in seconds."""
     window = model.reader.window
     return LONGEST if window is None else window - 0.02  # times are rounded to samples
+
+
+def silences_for(model: Model) -> Silences:
+    """Return how much silence pieces for a model have."""
+    return TIGHT if model.reader.window is None else LOOSE
 
 
 def is_long(model: Model, example: Utterance | Recording) -> bool:
@@ -120,7 +125,7 @@ class _Job:
     read: list[Read | None] = field(default_factory=list)
 
     def open(self, model: Model, longest: float, vad: bool) -> None:
-        self.cuts = cut_recording(self.example, longest, vad)
+        self.cuts = cut_recording(self.example, longest, vad, silences_for(model))
         self.read = [None] * len(self.cuts.pieces)
         self.language = language_of(self.example)
         if self.cuts.pieces and self.language is None and isinstance(model, SpeechDecoderModel):
