@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from adapt.evaluation.evaluate import evaluate as evaluate
     from adapt.evaluation.selection import choose as choose
     from adapt.evaluation.steering import steer as steer
+    from adapt.export.card import CardOptions as CardOptions
+    from adapt.export.export import Exported as Exported
+    from adapt.export.export import export_model as export_model
     from adapt.models.wav2letter import wav2letter as wav2letter
     from adapt.models.wav2letter import wav2letter_small as wav2letter_small
 
@@ -54,12 +57,16 @@ _MODULES = {
     "adapt.evaluation.evaluate": ("evaluate",),
     "adapt.evaluation.selection": ("choose",),
     "adapt.evaluation.steering": ("steer",),
+    "adapt.export.card": ("CardOptions",),
+    "adapt.export.export": ("Exported", "export_model"),
     "adapt.models.wav2letter": ("wav2letter", "wav2letter_small"),
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "AdaptedModel",
+    "CardOptions",
     "Comparison",
+    "Exported",
     "InputError",
     "LoadedModel",
     "Loader",
@@ -73,6 +80,7 @@ __all__ = [
     "corrected",
     "domains",
     "evaluate",
+    "export_model",
     "fine_tune",
     "load_model",
     "manifest",
