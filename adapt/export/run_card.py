@@ -34,7 +34,7 @@ class RunCard:
 
 
 def run_card(loaded: Loaded) -> RunCard:
-    """Return the facts of the run that a model was loaded from. A damaged card, or one of other weights, is left out."""
+    """Return the facts of the run that a model was loaded from. A card that is damaged or of other weights is not."""
     if is_hub_id(loaded.reference):
         return RunCard()
     try:
