@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from adapt.evaluation.evaluate import evaluate as evaluate
     from adapt.evaluation.selection import choose as choose
     from adapt.evaluation.steering import steer as steer
+    from adapt.export.card import CardOptions as CardOptions
+    from adapt.export.export import Exported as Exported
+    from adapt.export.export import export_model as export_model
     from adapt.models.wav2letter import wav2letter as wav2letter
     from adapt.models.wav2letter import wav2letter_small as wav2letter_small
     from adapt.planning.choose import next_examples as next_examples
@@ -76,6 +79,8 @@ _MODULES = {
     "adapt.evaluation.evaluate": ("evaluate",),
     "adapt.evaluation.selection": ("choose",),
     "adapt.evaluation.steering": ("steer",),
+    "adapt.export.card": ("CardOptions",),
+    "adapt.export.export": ("Exported", "export_model"),
     "adapt.models.wav2letter": ("wav2letter", "wav2letter_small"),
     "adapt.transcription.formats": ("write_transcript",),
     "adapt.transcription.transcript": ("Transcript",),
@@ -89,8 +94,10 @@ _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "AdaptedModel",
     "BlendedModel",
+    "CardOptions",
     "Comparison",
     "Entropy",
+    "Exported",
     "InputError",
     "LoadedModel",
     "Loader",
@@ -101,17 +108,18 @@ __all__ = [
     "Utterance",
     "WithoutLabels",
     "accents",
-    "blend",
     "adapting",
+    "blend",
     "choose",
     "compare",
     "corrected",
     "domains",
     "evaluate",
+    "export_model",
     "fine_tune",
+    "fine_tune_without_labels",
     "forecast",
     "learning_curve",
-    "fine_tune_without_labels",
     "load_model",
     "manifest",
     "measures",

@@ -14,7 +14,7 @@ import torch
 from adapt.data.example import Example
 from adapt.errors import InputError
 from adapt.export.answers import Answer, spoken_language, text_ids, whisper_features
-from adapt.export.packages import need, version_of
+from adapt.export.packages import need, quiet, version_of
 from adapt.export.proof import Engine, Written
 from adapt.models.hf_speech_seq2seq import HFSpeechSeq2Seq
 from adapt.models.hf_translation import MAX_TOKENS, HFTranslation
@@ -161,8 +161,9 @@ def _faster_whisper(model: HFSpeechSeq2Seq, made: Path, silence: bool) -> Callab
         audio = model.reader.read(example).numpy()
         if silence:
             audio = np.pad(audio, (0, max(0, _FASTER_WHISPER_WINDOW - len(audio))))
-        segments, _ = engine.transcribe(audio, language=language, task=model.generation_options.task, **options)
-        return text_ids(model, [token for segment in segments for token in segment.tokens])
+        with quiet("faster_whisper"):
+            segments, _ = engine.transcribe(audio, language=language, task=model.generation_options.task, **options)
+            return text_ids(model, [token for segment in segments for token in segment.tokens])
 
     return answer
 

@@ -1,7 +1,7 @@
 """Export a model in one of several formats, with the proof that it answers the same, and a card."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -30,6 +30,9 @@ DType = Literal["float32", "float16", "bfloat16", "int8", "int8_float16", "int8_
 _TYPES: dict[str, Sequence[str]] = {
     "transformers": TYPES[:3], "openai": TYPES[:3], "peft": TYPES[:1], "onnx": TYPES[:1], "ctranslate2": TYPES,
 }  # fmt: skip
+
+
+_FOLDED = "Interventions were folded into the weights. The results below were measured without them."
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,11 @@ def export_model(
         raise InputError(f"dtype must be one of {', '.join(_TYPES[format])} with format={format}; got {dtype!r}.")
     if format == "peft" and interventions:
         raise InputError("interventions change weights of the base, which an adapter cannot. Use format=transformers.")
-    folder, run, model = Path(folder), run_card(loaded.reference), loaded.model
+    folder, run, model = Path(folder), run_card(loaded), loaded.model
     with new_folder(folder) as made, folded(model, interventions):
         written = _write(loaded, made, format, dtype, card)
+        if interventions and run.card:
+            written = replace(written, notes=[*written.notes, _FOLDED])
         why_none = "no examples were given."
         if examples is None:
             examples, why_none = own_examples(model, run)

@@ -1,9 +1,7 @@
 """Export a CTC model as an ONNX graph, by torch's exporter: audio in, log-probabilities out."""
 
-import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from torch import Tensor, nn
 from adapt.data.example import Example
 from adapt.errors import InputError
 from adapt.export.answers import Answer
-from adapt.export.packages import need, version_of
+from adapt.export.packages import need, quiet, version_of
 from adapt.export.proof import Engine, Written
 from adapt.files import write_json
 from adapt.models.eval_mode import eval_mode
@@ -48,7 +46,8 @@ def write_onnx(model: Model, made: Path) -> Written:
         )
     for package in ("onnx", "onnxscript"):
         need(package, "to write this format")
-    with eval_mode(model), _quiet():
+    with eval_mode(model), quiet("torch.onnx", "onnxscript", "onnx_ir"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are about torch's own code
         try:
             _export(model, made / NAME)
         except Exception as error:  # torch.onnx has no list of the errors that it raises
@@ -111,22 +110,6 @@ def _export(model: CTCModel, path: Path) -> None:
 
 def _fits(model: nn.Module) -> bool:
     return sum(parameter.nbytes for parameter in model.parameters()) < 2**30  # a protobuf has at most 2 GiB
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Within this context, the exporter does not speak of packages and of its own steps."""
-    speakers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [speaker.level for speaker in speakers]
-    for speaker in speakers:
-        speaker.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for speaker, level in zip(speakers, levels, strict=True):
-            speaker.setLevel(level)
 
 
 def _facts(model: CTCModel) -> dict[str, Any]:

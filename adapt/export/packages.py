@@ -1,5 +1,8 @@
 """The packages of the extra `export`: whether they are there, and in which version."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
@@ -18,3 +21,17 @@ def version_of(package: str, name: str) -> str:
         return f"{name} {version(package.replace('_', '-'))}"
     except PackageNotFoundError:
         return name
+
+
+@contextmanager
+def quiet(*loggers: str) -> Iterator[None]:
+    """Within this context, these loggers report errors only: some packages speak of each step."""
+    speakers = [logging.getLogger(name) for name in loggers]
+    levels = [speaker.level for speaker in speakers]
+    for speaker in speakers:
+        speaker.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for speaker, level in zip(speakers, levels, strict=True):
+            speaker.setLevel(level)

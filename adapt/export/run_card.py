@@ -7,6 +7,7 @@ from typing import Any
 
 from adapt.errors import InputError
 from adapt.files import is_file, read_json
+from adapt.models.loaded import Loaded
 from adapt.models.locate import is_hub_id, locate
 
 
@@ -32,18 +33,20 @@ class RunCard:
         return value
 
 
-def run_card(reference: str) -> RunCard:
-    """Return the facts of the run that a reference names. A damaged card is left out."""
-    if is_hub_id(reference):
+def run_card(loaded: Loaded) -> RunCard:
+    """Return the facts of the run that a model was loaded from. A card that is damaged or of other weights is not."""
+    if is_hub_id(loaded.reference):
         return RunCard()
     try:
-        path = locate(reference)
+        path = locate(loaded.reference)
         folder = path.parent.parent if path.name == "adaptation.json" else path.parent
         card, metrics = _read(folder / "card.json"), _read(folder / "metrics.json")
     except (InputError, OSError, ValueError):
         return RunCard()
+    if card.get("fingerprint") not in (loaded.fingerprint, loaded.header.get("fingerprint")):
+        return RunCard()
     weights = metrics.get("weights")
-    return RunCard(card, weights if isinstance(weights, Mapping) else {}, folder) if card else RunCard()
+    return RunCard(card, weights if isinstance(weights, Mapping) else {}, folder)
 
 
 def _read(path: Path) -> dict[str, Any]:

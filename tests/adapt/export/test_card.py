@@ -1,6 +1,7 @@
 """The card has the hub's metadata, the run's figures and the proofs, and nothing of this machine."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from huggingface_hub import ModelCard
@@ -64,12 +65,15 @@ def test_a_model_without_a_run_and_without_a_licence(loaded):
 
 
 def test_run_card_reads_a_run(base, whisper, tmp_path):
-    run = run_card(str(base))
+    trained = load_model(str(base))
+    run = run_card(trained)
     assert run.folder == base and run.get("results") and run.get("a", "b") is None
-    assert run_card(str(whisper)) == run_card("openai/whisper-tiny") == run_card("us-english") == RunCard()
+    for reference in (str(whisper), "openai/whisper-tiny", "us-english", str(tmp_path)):
+        assert run_card(replace(trained, reference=reference)) == RunCard()
+    assert run_card(replace(trained, fingerprint="of other weights", header={})) == RunCard()
     (tmp_path / "card.json").write_text("[1")
     (tmp_path / "model.safetensors").touch()
-    assert run_card(str(tmp_path)) == RunCard()
+    assert run_card(replace(trained, reference=str(tmp_path))) == RunCard()
 
 
 def test_options():
