@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -162,7 +162,8 @@ class EncoderCache:
         for number in range(count):
             key = start.copy()
             for one in whole:
-                key.update(one[number : number + 1].reshape(-1).view(torch.uint8).numpy())
+                # A buffer, which numpy does not declare.
+                key.update(cast(Any, one[number : number + 1].reshape(-1).view(torch.uint8).numpy()))
             keys.append(key.digest())
         return keys
 
