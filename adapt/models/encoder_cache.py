@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -58,6 +58,7 @@ class EncoderCache:
         self._rows: OrderedDict[bytes, Any] = OrderedDict()
         self._latest: tuple[Sequence[bytes], Any] | None = None
         self._read: dict[nn.Module, tuple[Tensor, Any, Tensor]] = {}
+        self._replaced: list[_Forward] = []
         self._blocks = 0
 
     def attach(self) -> None:
@@ -65,17 +66,19 @@ class EncoderCache:
         with _lock:
             self._blocks += 1
             if self._blocks == 1:
-                _Forward(self._encoder, self._encode).attach()
-                for module in self._readers:
-                    _Forward(module, self._project).attach()
+                replaced = [_Forward(self._encoder, self._encode)]
+                self._replaced = replaced + [_Forward(module, self._project) for module in self._readers]
+                for one in self._replaced:
+                    one.attach()
 
     def detach(self) -> None:
         """Stop replacing the encoder's outputs, unless another block still does."""
         with _lock:
             self._blocks -= 1
             if not self._blocks:
-                for module in (self._encoder, *self._readers):
-                    del module.forward
+                for one in self._replaced:
+                    one.detach()
+                self._replaced = []
                 self._latest = None
                 self._read.clear()
 
@@ -159,7 +162,8 @@ class EncoderCache:
         for number in range(count):
             key = start.copy()
             for one in whole:
-                key.update(one[number : number + 1].reshape(-1).view(torch.uint8).numpy())
+                # A buffer, which numpy does not declare.
+                key.update(cast(Any, one[number : number + 1].reshape(-1).view(torch.uint8).numpy()))
             keys.append(key.digest())
         return keys
 
@@ -173,9 +177,15 @@ class _Forward:
 
     def __init__(self, module: nn.Module, run: Callable[..., Any]) -> None:
         self._module, self._run, self._original = module, run, module.forward
+        self._own = "forward" in vars(module)  # of the module, and not of its class
 
     def attach(self) -> None:
         self._module.forward = self
+
+    def detach(self) -> None:
+        del self._module.forward
+        if self._own:
+            self._module.forward = self._original
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._run(self._module, self._original, *args, **kwargs)

@@ -143,6 +143,8 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
         if (self.multilingual and code is None) or not is_plainly_greedy(self.net.generation_config, options.beams):
             return None
         target = torch.tensor([self.target(example)])
+        if target.shape[1] > self.net.config.max_target_positions:
+            return None
         logits = self(inputs, lengths, target.to(inputs.device))[0]
         if not writes(self.net, logits, target[0].tolist(), len(self._prompt(code))):
             return None

@@ -23,7 +23,7 @@ from adapt.models.eval_mode import eval_mode
 from adapt.models.inference import decode_examples
 from interventions.corrections.search import Search
 
-FAR = Search(steps=200, rate=0.05, penalty=0.0, residual_scale=2.0)
+FAR = Search(steps=60, rate=0.1, penalty=0.0, residual_scale=4.0)
 TEXTS = ("abc", "de a", "cab bed", "e", "dad", "bee")
 
 
@@ -79,8 +79,7 @@ def test_margins_in_stores_are_numbers_above_0():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("beams", [1, 3])
-def test_a_correction_is_the_same_without_shortcuts(tones, beams, tmp_path, monkeypatch):
+def test_a_correction_is_the_same_without_shortcuts(tones, tmp_path, monkeypatch):
     """Without the cached encoder and the answers confirmed in one pass, all is the same to the bit."""
     monkeypatch.setattr("adapt.corrections.model_memory.unsupported", lambda *arguments: "")
     folder = save_whisper(tmp_path / "whisper", spaces=False)
@@ -88,15 +87,15 @@ def test_a_correction_is_the_same_without_shortcuts(tones, beams, tmp_path, monk
     for shortcuts in (True, False):
         loaded = load_model(str(folder))
         model = loaded.model
-        model.set_generation(replace(model.generation_options, language="de", beams=beams))
+        model.set_generation(replace(model.generation_options, language="de"))
         if not shortcuts:
             monkeypatch.setattr("adapt.corrections.model_memory.cached_encoder", lambda model: nullcontext())
-            monkeypatch.setattr("adapt.corrections.calibrate.cached_encoder", lambda model: nullcontext())
             monkeypatch.setattr(type(model), "confirmed_text", lambda *arguments: None)
-        memory = ModelMemory.create(loaded, tones[4:], tmp_path / f"{shortcuts}.db", strength=3.0)
-        before = decode_examples(model, model.task, tones[:3], Loader())
+        path = tmp_path / f"{shortcuts}.db"
+        memory = ModelMemory.create(loaded, tones[4:], path, strength=3.0, limits=SupportLimits())
+        before = decode_examples(model, model.task, tones[:1], Loader())
         outcomes = [
-            memory.correct(with_text(one, text.translate({97: "b", 98: "a"})), search=FAR)
+            memory.correct(with_text(one, text.replace(text[0], "b" if text[0] == "a" else "a", 1)), search=FAR)
             for one, text in zip(tones, before, strict=False)
         ]
         entries = [(entry.inputs, entry.values, entry.targets) for _, entry in sorted(memory.memory.entries.items())]
