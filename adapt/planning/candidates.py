@@ -120,7 +120,7 @@ def _check_measured(
     missing = values.isnan().nonzero().flatten().tolist()
     if not missing:
         return
-    first = missing[0]
+    first = int(missing[0])
     reason = f"{candidates[first].name}: {why_unmeasured(model, candidates[first], hypotheses[first])}"
     if len(missing) == len(candidates):
         raise InputError(f"The {name} of no candidate can be measured. {reason} Or choose by criterion=coverage.")
