@@ -76,7 +76,8 @@ def fine_tune(
     filled = {name: value for name, value in own.items() if replaced[name] is None}
     own_loader = {name: own[name] for name in ("speeds", "batch_tokens") if name in own}
     options = {
-        "loader": Loader(**own_loader, seed=seed), "optimizer": partial(cast(Any, AdamW), lr=learning_rate, weight_decay=0.0),
+        "loader": Loader(**own_loader, seed=seed),
+        "optimizer": partial(cast(Any, AdamW), lr=learning_rate, weight_decay=0.0),
         "cache": Cache(), "blend": "auto", **options,
     }  # fmt: skip
     count: int = own["epochs"] if epochs is None else epochs
