@@ -72,10 +72,11 @@ def test_commands_compose(command):
 
 
 @pytest.mark.parametrize("name", options("tuning"))
-def test_tunings(step, name):
+def test_tunings(step, speech, name):
     parts = [f"+tuning@tuning.parts.{part}={part}" for part in ("lora", "norm")] + ["tuning.parts.lora.layers=last 2"]
-    options = parts if name == "mix" else []
-    weights = check_trained(step("adapt", f"tuning={name}", *options))["weights"]
+    options = {"mix": parts, "auto": ["tuning.trials=1", f"data.train={speech['high_train']}"]}.get(name, [])
+    metrics = check_trained(step("adapt", f"tuning={name}", *options))
+    weights, name = metrics["weights"], metrics.get("search", {}).get("tried", [{"tuning": name}])[0]["tuning"]
     assert 0 < weights["changed"] <= weights["trained"] <= weights["total"]
     assert (weights["trained"] == weights["total"]) == (name == "full")
     assert 0 < weights["parameters"] <= weights["trained"]

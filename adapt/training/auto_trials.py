@@ -94,7 +94,8 @@ def candidates(model: Model, rate: float | None = None, replay: float = 0.0) -> 
     """
     size = sum(parameter.numel() for parameter in model.parameters())
     third = max(1, len(model.layers) // 3)
-    lower, some = {"layers": f"first {third}"}, {"choose": "random", "per_site": True, "top": 0.2}
+    lower: dict[str, Any] = {"layers": f"first {third}"}
+    some: dict[str, Any] = {"choose": "random", "per_site": True, "top": 0.2}
 
     def one(tuning: str, factor: float = 1.0, **options: Any) -> Candidate:
         own = model.recipe.learning_rate(_TUNINGS[tuning][1], size) * factor

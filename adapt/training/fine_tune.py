@@ -12,7 +12,7 @@ from functools import partial
 from inspect import signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 from adapt.checks import check_count, check_flag, check_number, check_type
 from adapt.data.loader import Loader
@@ -76,11 +76,12 @@ def fine_tune(
     filled = {name: value for name, value in own.items() if replaced[name] is None}
     own_loader = {name: own[name] for name in ("speeds", "batch_tokens") if name in own}
     options = {
-        "loader": Loader(**own_loader, seed=seed), "optimizer": partial(AdamW, lr=learning_rate, weight_decay=0.0),
+        "loader": Loader(**own_loader, seed=seed),
+        "optimizer": partial(cast(Any, AdamW), lr=learning_rate, weight_decay=0.0),
         "cache": Cache(), "blend": "auto", **options,
     }  # fmt: skip
-    epochs = own["epochs"] if epochs is None else epochs
-    return _train(base, splits, tuning, epochs, folder, resume, logger, seed, options, filled)
+    count: int = own["epochs"] if epochs is None else epochs
+    return _train(base, splits, tuning, count, folder, resume, logger, seed, options, filled)
 
 
 def pretrain(
@@ -117,7 +118,7 @@ def pretrain(
     from torch.optim import Adam
 
     _check(base, splits, learning_rate, seed)
-    options = {"loader": Loader(seed=seed), "optimizer": partial(Adam, lr=learning_rate), **options}
+    options = {"loader": Loader(seed=seed), "optimizer": partial(cast(Any, Adam), lr=learning_rate), **options}
     return _train(base, splits, full, epochs, folder, resume, logger, seed, options, {})
 
 

@@ -26,7 +26,7 @@ def composed(command, *words):
 def options(base, speech):
     return [
         f"model.pretrained={base}", "data=manifest", f"data.train={speech['high_validation']}", "tuning=norm",
-        f"data.test={speech['high_validation']}", "loader.batch_seconds=8", "loader.speeds=[1.0]",
+        f"data.test={speech['high_test']}", "loader.batch_seconds=8", "loader.speeds=[1.0]",
     ]  # fmt: skip
 
 

@@ -36,7 +36,7 @@ measure.resample measure.sample_by measure.split_by measure.target measure.windo
 model.features model.inner model.layerdrop model.mask_time_prob model.max_tokens model.n_features model.normalisation
 model.normalise model.task monitor on_error part patience rates schedule split split_by strength topographic.start
 trainer.accelerator trainer.precision trainer.strategy warmup
-tuning.layers tuning.method tuning.options tuning.weight_share unfreeze weight_share
+tuning.layers tuning.method tuning.minutes tuning.options tuning.weight_share unfreeze weight_share
 """
 
 
