@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from adapt.api import fine_tune_without_labels as fine_tune_without_labels
     from adapt.api import load_model as load_model
     from adapt.api import pretrain as pretrain
+    from adapt.blended import BlendedModel as BlendedModel
+    from adapt.blended import blend as blend
     from adapt.corrections.model_memory import ModelMemory as ModelMemory
     from adapt.corrections.model_memory import corrected as corrected
     from adapt.data.describe import manifest as manifest
@@ -54,6 +56,7 @@ _MODULES = {
         "load_model",
         "pretrain",
     ),  # fmt: skip
+    "adapt.blended": ("BlendedModel", "blend"),
     "adapt.corrections.model_memory": ("ModelMemory", "corrected"),
     "adapt.data.describe": ("manifest",),
     "adapt.data.loader": ("Loader",),
@@ -74,6 +77,7 @@ _MODULES = {
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "AdaptedModel",
+    "BlendedModel",
     "Comparison",
     "Entropy",
     "InputError",
@@ -86,6 +90,7 @@ __all__ = [
     "WithoutLabels",
     "accents",
     "adapting",
+    "blend",
     "choose",
     "compare",
     "corrected",

@@ -251,6 +251,14 @@ def paired_intervals(before: TextScores, after: TextScores, seed: int = 0) -> di
     }
 
 
+def main_resamples(scores: TextScores, seed: int = 0) -> np.ndarray:
+    """Return the main metric of each bootstrap resample, `(resamples,)`.
+
+    Scores of the same examples are resampled alike, so differences between their results are paired.
+    """
+    return _resampled(scores.statistics[0], scores.formulas[0], seed)
+
+
 def more_than_chance(count: int, total: int) -> bool:
     """Return whether so many of `total` 95 % intervals lie on one side of 0 that it is unlikely by chance.
 

@@ -42,6 +42,7 @@ LAYERS = (
     ("adapt.cli", "adapt._entry"),
     ("adapt.commands", "adapt.options"),
     ("adapt",),
+    ("adapt.blended",),
     ("adapt.api", "adapt.measures", "adapt.tunings"),
     ("adapt.studio", "adapt.report"),
     ("adapt.unlabelled",),

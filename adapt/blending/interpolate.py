@@ -30,7 +30,7 @@ from interventions.sites import choose_layers
 
 # One factor; factors by layer (or a glob of parameters), of which the last match counts, and 1 elsewhere; or a factor
 # for each neuron.
-Factor = float | Mapping[str | int, float] | Scores
+Factor = float | Mapping[Any, float] | Scores
 OUTSIDE = "outside the layers"
 
 
@@ -101,6 +101,14 @@ class Interpolation:
                 found[name] = merged_weights(self.base.get_submodule(one.module), one)["weight"]
         return found
 
+    def changes(self) -> dict[str, Tensor]:
+        """Return the change of each changed tensor of floating-point numbers, by name."""
+        return {
+            name: self._new[name].detach() - self._old[name]
+            for name in self.changed
+            if self._new[name].is_floating_point()
+        }
+
     def factors(self, factor: Factor) -> list[Factors]:
         """Return the low-rank factors of the model at a factor, for `save_adaptation`."""
         amounts = self.amounts(factor)
@@ -128,8 +136,8 @@ class Interpolation:
 
     def _matching(self, key: str | int) -> list[str] | None:
         """Return the changed tensors that a key names; None if it matches nothing, changed or not."""
-        if key == OUTSIDE:
-            return self.layers.get(OUTSIDE, [])
+        if key in self.layers:  # a layer's own name may read like a choice of layers
+            return self.layers[str(key)]
         try:
             chosen = choose_layers(self.adapted.layers, key)
         except ValueError:

@@ -30,6 +30,11 @@ def is_unlabelled(cfg: DictConfig) -> bool:
     return False
 
 
+def forgetting(cfg: DictConfig) -> dict[str, float | str]:
+    """Return the option `forget`, if the user gave one; otherwise the default is kept."""
+    return {} if cfg.forget is None else {"forget": cfg.forget}
+
+
 def read_unlabelled(cfg: DictConfig) -> Splits:
     """Read the data of a run without labels. Raises InputError."""
     grouping(cfg.data)
@@ -54,6 +59,7 @@ def config_of_rounds(cfg: DictConfig, options: WithoutLabels, splits: Splits) ->
     own = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     assert isinstance(own, DictConfig)
     own.trainer.max_epochs = max(1, round(cfg.trainer.max_epochs / max(options.rounds, 1)))
+    own.blend, own.forget = "off", None  # only the result of all rounds is blended
     own.data.on_error = "skip"  # a pseudo-label that does not fit its recording is no mistake of the user
     if splits.source_train and not cfg.replay:
         log.info("replay=%s: the rounds also train on the source.", REPLAY)

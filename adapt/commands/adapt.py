@@ -51,21 +51,22 @@ def main(cfg: DictConfig) -> None:
     logger = build(cfg.logger)(folder)
     splits = run.splits
     sets = {name: part for name, part in (("target", splits.test), ("source", splits.source_test)) if part}
-    before: dict[str, list[str]] = {}
-    if is_first():
-        before = decode_sets(f"Base: {base.reference}. Before:", base.model, sets, run.loader, base.reference)
+    title = f"Base: {base.reference}. Before:"
+    before = decode_sets(title, base.model, sets, run.loader, base.reference) if is_first() else {}
     adapted = run.fit(folder, logger, started)
     if adapted is None:
         return
     trained = time.perf_counter()
     adapted.save(folder / "adaptation")
+    if adapted.unblended is not None:
+        adapted.unblended.save(folder / "unblended")
     after = decode_sets("After:", adapted.loaded.model, sets, run.loader)
     comparison = compare_hypotheses(
         base, adapted.loaded, sets, before, after, loader=run.loader, group_by=grouping(cfg.data),
         trained=adapted.trained, trained_rows=adapted.rows, trained_factors=adapted.factor_counts, causes=cfg.causes,
         compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips, title=cfg.title, history=adapted.history,
         skipped=run.skipped, config=OmegaConf.to_yaml(cfg, resolve=True), selection=adapted.selection_summary,
-        run=end_of_run(cfg, adapted.loaded.model, splits),
+        run=end_of_run(cfg, adapted.loaded.model, splits), blend=adapted.front,
     )  # fmt: skip
     comparison = replace(comparison, seconds=adapted.seconds + time.perf_counter() - trained)
     finish(
@@ -77,14 +78,13 @@ def prepared(cfg: DictConfig, base: Loaded, given: Splits | None = None) -> Run:
     """Build what the config names, and check it. `given` replaces its data. Raises InputError."""
     splits = build_splits(cfg.data) if given is None else given
     if given is None and (not splits.train or not splits.test):
-        raise InputError(
-            "adapt needs examples to train on and to test on: data.train=... and data.test=..."
-            + (f" The first problem: {splits.problems[0]}" if splits.problems else "")
-        )
+        first = f" The first problem: {splits.problems[0]}" if splits.problems else ""
+        raise InputError("adapt needs examples to train on and to test on: data.train=... and data.test=..." + first)
     return prepare(
         base, splits, build(cfg.tuning), loader=build(cfg.loader), trainer=build(cfg.trainer),
         optimizer=build(cfg.optimizer), cache=build(cfg.cache), augment=build(cfg.augment), penalty=build(cfg.penalty),
         topographic=build(cfg.topographic), schedule=cfg.schedule, warmup=cfg.warmup, layer_decay=cfg.layer_decay,
         rates=cfg.rates, unfreeze=cfg.unfreeze, replay=cfg.replay, alphabet=cfg.alphabet, monitor=cfg.monitor,
-        patience=cfg.patience, seed=cfg.seed, on_error=cfg.data.on_error, resume_from=interrupted(cfg),
+        patience=cfg.patience, blend=cfg.blend, forget=cfg.forget, seed=cfg.seed, on_error=cfg.data.on_error,
+        resume_from=interrupted(cfg),
     )  # fmt: skip

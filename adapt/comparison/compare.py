@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from adapt.blending.front import Front
 from adapt.checks import check_counts
 from adapt.comparison.causes import find_causes
 from adapt.comparison.facts import RunFacts, run_facts
@@ -132,6 +133,7 @@ def compare_hypotheses(
     config: str = "",
     selection: str = "",
     run: RunFacts | None = None,
+    blend: Front | None = None,
 ) -> Comparison:
     """Compare two models whose hypotheses (transcripts or translations) are already known.
 
@@ -161,6 +163,7 @@ def compare_hypotheses(
         config: The configuration as YAML, for the report.
         selection: A sentence on how the trained parameters were selected.
         run: Facts about the run, for the end of the report.
+        blend: The blends with the base that were measured at the end of training.
 
     Returns:
         The comparison as plain data.
@@ -196,6 +199,7 @@ def compare_hypotheses(
         selection=selection,
         set_names=names,
         run=run,
+        blend=blend,
         matched_pairs={
             name: _matched_pairs(task, examples, before_hypotheses[name], after_hypotheses[name])
             for name, examples in sets.items()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from adapt.blending.front import Front
 from adapt.comparison.causes import Causes
 from adapt.comparison.facts import RunFacts
 from adapt.comparison.grids import TopographicSmoothness
@@ -27,12 +28,8 @@ from interventions.files import FileError, read_tensors, write_tensors
 
 FORMAT = 1
 _KIND = "comparison"
-_ADDED = {
-    "set_names": {},
-    "run": None,
-    "matched_pairs": {},
-    "unlabelled": None,
-}  # fields that version 0.1.0 did not write
+# Fields that version 0.1.0 did not write.
+_ADDED = {"set_names": {}, "run": None, "matched_pairs": {}, "unlabelled": None, "blend": None}
 
 
 @dataclass(frozen=True)
@@ -85,6 +82,7 @@ class Comparison:
         set_names: What the examples of each set have in common, by set: an accent, a domain, a speaker or a file.
         matched_pairs: NIST's matched-pair test of word errors by set; empty for translations.
         unlabelled: How the model was adapted without labels. None if it was adapted with labels.
+        blend: The blends with the base that were measured on validation data. None if there was no search.
         run: Date, command, versions, machine, amount of data, seed and learning rate. None if not recorded.
     """
 
@@ -111,6 +109,7 @@ class Comparison:
     run: RunFacts | None = None
     matched_pairs: dict[str, MatchedPairs] = field(default_factory=dict)
     unlabelled: Unlabelled | None = None
+    blend: Front | None = None
 
     def save(self, path: Path | str) -> None:
         """Write the comparison to a JSON file, and its tensors to a safetensors file of the same name."""
@@ -157,6 +156,8 @@ class Comparison:
         values |= signatures(self.metrics)
         if self.unlabelled is not None:
             values["unlabelled"] = self.unlabelled.figures()
+        if self.blend is not None:
+            values["blend"] = self.blend.figures()
         if self.smoothness is not None:
             values["topographic"] = self.smoothness.as_dict()
         return values | {"seconds": self.seconds, "skipped": self.skipped, "history": self.history}

@@ -64,6 +64,7 @@ class Splits:
         train, validation, test: examples of the target, which the model adapts to.
         source_test: test examples of the source, which the model should not forget.
         source_train: further examples of the source, for replay and for comparing neurons.
+        source_validation: examples of the source on which a blend is chosen.
         problems: one sentence for each line or row that cannot be used.
     """
 
@@ -72,6 +73,7 @@ class Splits:
     test: tuple[Example, ...] = ()
     source_test: tuple[Example, ...] = ()
     source_train: tuple[Example, ...] = ()
+    source_validation: tuple[Example, ...] = ()
     problems: tuple[str, ...] = ()
 
 

@@ -63,6 +63,7 @@ def read_pairs(
     test: Paths | None = None,
     source_test: Paths | None = None,
     source_train: Paths | None = None,
+    source_validation: Paths | None = None,
     source_column: Column | None = None,
     target_column: Column | None = None,
     source_lang: str | None = None,
@@ -80,6 +81,7 @@ def read_pairs(
         test: test pairs of the target.
         source_test: test pairs of the source, which the model should not forget.
         source_train: further pairs of the source, for replay and for comparing neurons.
+        source_validation: further pairs of the source, on which a blend is chosen.
         source_column: the column or key of the source sentence, as in `read_pairs_file`.
         target_column: the same for the translation.
         source_lang: the language of the source sentences, as in `read_pairs_file`.
@@ -94,7 +96,7 @@ def read_pairs(
         InputError: a file cannot be used.
     """
     files = {"train": train, "validation": validation, "test": test, "source_test": source_test}
-    files |= {"source_train": source_train}
+    files |= {"source_train": source_train, "source_validation": source_validation}
     parts, problems = {}, []
     for name, paths in files.items():
         chosen = source_column, target_column, source_lang, target_lang
@@ -115,7 +117,7 @@ def without_trained(splits: Splits) -> Splits:
     trained = {_key(pair): pair for pair in reversed((*splits.train, *splits.source_train))}
     kept: dict[str, tuple[Pair, ...]] = {}
     problems = list(splits.problems)
-    for name in ("validation", "test", "source_test"):
+    for name in ("validation", "test", "source_test", "source_validation"):
         pairs = getattr(splits, name)
         kept[name] = tuple(pair for pair in pairs if _key(pair) not in trained)
         problems += [

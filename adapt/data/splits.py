@@ -21,7 +21,7 @@ from adapt.files import resolved
 from adapt.progress import track
 
 OnError = Literal["stop", "skip"]
-SPLITS = ("train", "validation", "test", "source_test", "source_train")
+SPLITS = ("train", "validation", "test", "source_test", "source_train", "source_validation")
 log = logging.getLogger(__name__)
 
 
@@ -45,6 +45,7 @@ def read_splits(
     test: Path | str | None = None,
     source_test: Path | str | None = None,
     source_train: Path | str | None = None,
+    source_validation: Path | str | None = None,
     normalise: bool = False,
     audio_column: str | None = None,
     text_column: str | None = None,
@@ -59,6 +60,7 @@ def read_splits(
         test: test recordings of the target.
         source_test: test recordings of the source, which the model should not forget.
         source_train: further recordings of the source, for replay and for comparing neurons.
+        source_validation: further recordings of the source, on which a blend is chosen.
         normalise: whether to remove punctuation from the transcripts and lower-case them.
         audio_column: the column or key of the audio file, if it has none of the usual names or several could be it.
         text_column: the same for the text.
@@ -73,7 +75,7 @@ def read_splits(
         InputError: a file cannot be used, or a validation or test recording is also in the training data.
     """
     paths = {"train": train, "validation": validation, "test": test, "source_test": source_test}
-    paths |= {"source_train": source_train}
+    paths |= {"source_train": source_train, "source_validation": source_validation}
     parts: dict[str, Any] = {}
     problems: list[str] = []
     for name, path in paths.items():
@@ -92,7 +94,7 @@ def read_splits(
             if needs_text:
                 problems += [f"{u.where}: without punctuation the text is empty." for u in utterances if not u.text]
         parts[name] = tuple(u for u in utterances if u.text or not needs_text)
-    held_out = (*parts["test"], *parts["source_test"], *parts["validation"])
+    held_out = (*parts["test"], *parts["source_test"], *parts["validation"], *parts["source_validation"])
     _check_overlap((*parts["train"], *parts["source_train"]), held_out)
     return Splits(**parts, problems=tuple(problems))
 
@@ -158,8 +160,9 @@ def check_splits(
     skipped = list(splits.problems)
     for name in SPLITS:
         examples = getattr(splits, name)
-        training = name == "source_train" or (labelled and name in ("train", "validation"))
-        drawn = speeds if training and name != "validation" else (1.0,)
+        training = name.startswith("source_") or labelled
+        training = training and name not in ("test", "source_test")
+        drawn = speeds if training and name in ("train", "source_train") else (1.0,)
         parts[name], problems = check_examples(examples, model, training, name, drawn)
         stop_or_skip(problems, on_error)
         skipped += problems

@@ -14,7 +14,7 @@ from interventions.sites import Part, Site, choose_sites
 log = logging.getLogger(__name__)
 
 MAX_OUTPUT_UNITS = 4096  # a larger output layer is a vocabulary of tokens, and is read only if it is named
-_SPLITS = ("train", "validation", "test", "source_test", "source_train")
+_SPLITS = ("train", "validation", "test", "source_test", "source_train", "source_validation")
 
 
 def select_sites(model: Model, sites: str | Sequence[str], part: str | None) -> list[Site]:

@@ -53,6 +53,20 @@ def with_factors(base: Model, factors: Sequence[Factors]) -> dict[str, Tensor]:
     }
 
 
+def read_factors(groups: Sequence[Mapping[str, Any]], stored: Mapping[str, Tensor]) -> list[Factors]:
+    """Return stored factors, from the description that `factor_facts` returned and the stored tensors."""
+    return [
+        Factors(f"net.{name}", group["method"], group["options"], group["seed"], _tensors_of(name, stored))
+        for group in groups
+        for name in group["modules"]
+    ]
+
+
+def _tensors_of(module: str, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{module}:"
+    return {key.removeprefix(start): tensor for key, tensor in stored.items() if key.startswith(start)}
+
+
 def load_factors(
     base: Model, groups: Sequence[Mapping[str, Any]], stored: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], bool]:
@@ -75,8 +89,9 @@ def load_factors(
     try:
         for group in groups:
             for name, sketches in group["modules"].items():
-                keys = [key for key in stored if key.startswith(f"{name}:")]
-                tensors = {key.removeprefix(f"{name}:"): stored.pop(key) for key in keys}
+                tensors = _tensors_of(name, stored)
+                for key in tensors:
+                    stored.pop(f"{name}:{key}")
                 one = Factors(f"net.{name}", group["method"], group["options"], group["seed"], tensors)
                 written = with_factors(base, [one])
                 exact &= one.exact

@@ -11,7 +11,7 @@ from adapt.models.peek import stored_model
 from adapt.options.quoting import split_list
 from adapt.options.words import Option
 
-_SPLITS = ("train", "validation", "test", "source_test", "source_train")
+_SPLITS = ("train", "validation", "test", "source_test", "source_train", "source_validation")
 _NAMES = ("before", "after")  # the models of `compare`
 _FIRST_LINE = 100_000  # characters of a file's first line that are looked at
 

@@ -13,6 +13,7 @@ from adapt import formatting
 from adapt.comparison.words import MIN_CHANGED
 from adapt.files import write_text
 from adapt.report import conclusions, figures, wording
+from adapt.report.blend import blend_section
 from adapt.report.causes import cause_tables
 from adapt.report.line_chart import history_curve, line_chart
 from adapt.report.run_facts import run_facts
@@ -62,6 +63,7 @@ def render(comparison: Comparison) -> str:
             weights=comparison.weights and _weights(comparison.weights),
             neurons=comparison.neurons and _neurons(comparison.neurons),
             smoothness=comparison.smoothness,
+            blend=comparison.blend and blend_section(comparison.blend),
             unlabelled=comparison.unlabelled,
             causes=comparison.causes and cause_tables(comparison.causes, main),
             conclusions=_conclusions(comparison, tables),
@@ -116,6 +118,7 @@ def _sections(comparison: Comparison, has_groups: bool) -> list[tuple[str, str]]
     neurons = comparison.neurons
     sections = [
         ("result", "Result", True),
+        ("blend", "The blend with the base", comparison.blend is not None),
         ("unlabelled", "Adapted without labels", comparison.unlabelled is not None),
         ("groups", "Results by group", has_groups),
         ("words", "Which words changed", bool(comparison.sets)),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adapt.blending.front import Front
 from adapt.data.selection import Selection
 from adapt.models.adaptation_files import save_adaptation
 from adapt.models.factors import Factors
@@ -28,6 +29,9 @@ class Adapted:
         selections: The neurons or layers that were chosen to train, by part of a mix ("" for a single tuning).
         skipped: For each example that could not be used: a sentence that says why.
         seconds: The wall-clock time of the run so far, earlier interrupted processes included.
+        front: The blends with the base that were measured, and the chosen one; None if there was no search.
+        unblended: What was trained, before it was blended with the base; None if it was not.
+        facts: Further facts for the files: `blend`, the factor of the blend.
     """
 
     base: Loaded
@@ -41,6 +45,9 @@ class Adapted:
     selections: Mapping[str, Selection] = field(default_factory=dict)
     skipped: Sequence[str] = ()
     seconds: float = 0.0
+    front: Front | None = None
+    unblended: "Adapted | None" = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -50,6 +57,7 @@ class Adapted:
             "trained_rows": dict(self.rows),
             "trained_factors": dict(self.factor_counts),
             **self.grids,
+            **self.facts,
         }
 
     @property

@@ -64,7 +64,13 @@ def fine_tune(
 
     check_number("learning_rate", learning_rate, 0.0)
     make = partial(AdamW, lr=learning_rate, weight_decay=0.0)
-    options = {"loader": Loader(speeds=SPEEDS, seed=seed), "optimizer": make, "cache": Cache(), **options}
+    options = {
+        "loader": Loader(speeds=SPEEDS, seed=seed),
+        "optimizer": make,
+        "cache": Cache(),
+        "blend": "auto",
+        **options,
+    }
     return _train(base, splits, tuning, epochs, folder, resume, logger, seed, options)
 
 

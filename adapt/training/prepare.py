@@ -4,7 +4,7 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +28,7 @@ from adapt.models.model import Model
 from adapt.models.state import model_fingerprint
 from adapt.training.adapted import Adapted
 from adapt.training.alphabet import with_alphabet
+from adapt.training.blend import Blend, Blending, blended
 from adapt.training.checkpoints import spent
 from adapt.training.dry_run import Cost, Setup, dry_run
 from adapt.training.fit import fit, watch
@@ -68,6 +69,7 @@ class Run:
         tuned: The parameters that train, and how they were selected.
         topographic: The topographic loss, if any.
         start: What the run is started with; None in a process that only helps to train.
+        blending: How the result is blended with the base.
     """
 
     base: Loaded
@@ -87,6 +89,7 @@ class Run:
     measured_rates: Mapping[str, float] | None
     learned: dict[str, Any]
     start: Start | None
+    blending: Blending
 
     def fit(self, folder: Path, logger: Any = False, started: float | None = None) -> Adapted | None:
         """Train, and return the model of the best epoch.
@@ -120,7 +123,10 @@ class Run:
             self.module, self.splits, self.loader, self.trainer, checkpoints, self.monitor, self.patience, logger,
             self.replay, self.cache, started,
         )  # fmt: skip
-        return self._adapted(folder, history, earlier + time.perf_counter() - started) if is_first() else None
+        if not is_first():
+            return None
+        adapted = blended(self._adapted(folder, history), self.unmodified, self.splits, self.loader, self.blending)
+        return replace(adapted, seconds=earlier + time.perf_counter() - started)
 
     def dry_run(self) -> list[Cost]:
         """Measure what a training step costs, compared with full fine-tuning and LoRA. Nothing is trained."""
@@ -151,7 +157,7 @@ class Run:
         if isinstance(unfreeze, Unfreeze) and epochs is not None and unfreeze.epochs > epochs:
             log.info("All layers would train from epoch %d on, but there are only %d.", unfreeze.epochs, epochs)
 
-    def _adapted(self, folder: Path, history: list[dict[str, float]], seconds: float) -> Adapted:
+    def _adapted(self, folder: Path, history: list[dict[str, float]]) -> Adapted:
         model = self.module.model
         if isinstance(self.module.unfreeze, Unfreeze):
             # Layers that were not unfrozen before the end count as trained too: the run could have trained them.
@@ -178,7 +184,7 @@ class Run:
         loaded = Loaded(model, str(folder), model_fingerprint(model), header)
         return Adapted(
             self.base, loaded, trained, rows, merged.factors, merged.counts, grids, history, self.tuned.selections,
-            self.skipped, seconds,
+            self.skipped,
         )  # fmt: skip
 
 
@@ -203,6 +209,8 @@ def prepare(
     alphabet: str = "keep",
     monitor: str | None = None,
     patience: int | None = None,
+    blend: Blend = "off",
+    forget: float | str | None = None,
     seed: int = 0,
     on_error: OnError = "stop",
     resume_from: Path | None = None,
@@ -229,6 +237,9 @@ def prepare(
         alphabet: "keep", "extend", or "=" followed by characters (`with_alphabet`).
         monitor: The value that decides on the best epoch, such as "val_wer"; None for the task's first metric.
         patience: Stop after this many epochs without improvement; None never stops early.
+        blend: "auto" searches for a blend with the base on validation data, "off" keeps what was trained, and a number
+            is the factor from 0 (the base) to 1 (`adapt.training.blend`).
+        forget: How much worse the source may become in the blend: in points of the metric, or "10%" of the base's.
         seed: Seed of each epoch's random state.
         on_error: What to do about examples that cannot be used: "stop" or "skip".
         resume_from: The folder of an interrupted run, whose selections are used again.
@@ -244,6 +255,7 @@ def prepare(
                                   ("topographic", topographic, "adapt.tuning.topographic")):  # fmt: skip
         if made is not None and not callable(made):
             raise InputError(f"{name} must be a function of {functions}, or partial() of one, or None; got {made!r}.")
+    blending = Blending.of(blend, forget)
     device = bare_trainer(trainer).strategy.root_device
     make_optimizer = checked_optimizer(optimizer)
     texts = (example.text for example in (*splits.train, *splits.validation))
@@ -254,6 +266,7 @@ def prepare(
     if not splits.train:
         raise InputError("There is nothing to train on: give data.train=...")
     replay_count(replay, len(splits.train), len(splits.source_train))
+    blending, splits = blending.prepared(splits, replay)
     model = copy.deepcopy(unmodified)
     selections = {} if resume_from is None else load_selections(resume_from)
     data = TuningData(splits.train, splits.source_train, loader, selections)
@@ -279,7 +292,7 @@ def prepare(
             "trainer": getattr(trainer, "keywords", {}), "loader": loader_options(loader), "augment": augment,
             "optimizer": _optimizer_options(make_optimizer), "penalty": made_penalty, "topographic": grids,
             "schedule": schedule, "warmup": warmup, "layer_decay": layer_decay, "rates": rates, "unfreeze": unfreeze,
-            "replay": replay, "monitor": monitor, "patience": patience, "seed": seed,
+            "replay": replay, "monitor": monitor, "patience": patience, "blend": blend, "forget": forget, "seed": seed,
             "model": dict(model.header()), "trained": sorted(tuned.names),
         }  # fmt: skip
         start = Start.of(base, splits, options)
@@ -287,7 +300,7 @@ def prepare(
             start.check(Path(resume_from))
     return Run(
         base, unmodified, module, splits, skipped, tuned, grids, loader, trainer, cache or Cache("off"), replay,
-        monitor, patience, augment, measured, learned, start,
+        monitor, patience, augment, measured, learned, start, blending,
     )  # fmt: skip
 
 

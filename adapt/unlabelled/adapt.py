@@ -67,7 +67,10 @@ class Data:
 
 
 def divide(splits: Splits, held_out: int) -> Data:
-    """Divide splits: `validation` is held out, or part of `train`; and part of `source_train`. Raises InputError."""
+    """Divide splits: `validation` and `source_validation` are held out, else parts of the training data.
+
+    Raises InputError if there are too few examples.
+    """
     train, validation = splits.train, splits.validation
     if not validation:
         chosen = {id(one) for one in evenly(train, min(held_out, len(train) // 4))}
@@ -78,6 +81,8 @@ def divide(splits: Splits, held_out: int) -> Data:
             f"train: there are {len(splits.train)} examples. An adaptation without labels needs at least 8, a quarter "
             "of which is held out to judge by, or validation data."
         )
+    if splits.source_validation:
+        return Data(train, validation, splits.source_train, splits.source_validation)
     count = min(round(SOURCE_SHARE * len(splits.source_train)), MOST_SOURCE)
     kept = {id(one) for one in evenly(splits.source_train, count)}
     replay = tuple(one for one in splits.source_train if id(one) not in kept)
@@ -158,7 +163,7 @@ class _Steps:
         self.known = known if isinstance(self.base.model, CTCModel) else []
         reverse = None if self.options.reverse is None else self.options.reverse.model
         self.judge = Judge(
-            self.data.held_out, self.data.source, self.loader, self._lexicon(), self.options.forget, reverse
+            self.data.held_out, self.data.source, self.loader, self._lexicon(), self.options.budget, reverse
         )
         self.notes += about_data(self.data, self.options, self.known, self.base.model)
         self.first = self.best = self.judge.measure(self.base.model, "base")
@@ -298,19 +303,10 @@ class _Steps:
         self.trials.append(trial)
         if self.observe is not None:
             self.observe(model, trial)
-        source = (
-            ""
-            if trial.source is None
-            else f", {self.base.model.task.metrics[0].label} of the source {trial.source:.1f}"
-        )
-        log.info(
-            "  %s: agreement %.3f, confidence %.3f%s. %s.",
-            trial.name,
-            trial.agreement,
-            trial.confidence,
-            source,
-            verdict.capitalize(),
-        )
+        metric = self.base.model.task.metrics[0]
+        source = "" if trial.source is None else f", {metric.label} of the source {trial.source:.1f}"
+        figures = f"agreement {trial.agreement:.3f}, confidence {trial.confidence:.3f}{source}"
+        log.info("  %s: %s. %s.", trial.name, figures, verdict.capitalize())
 
     def texts(self) -> list[tuple[str, str, str]]:
         """Return the held-out examples whose texts changed, evenly spaced, with both texts."""

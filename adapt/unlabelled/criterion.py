@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from adapt.blending.choice import Budget
 from adapt.comparison.unlabelled import Trial
 from adapt.data.example import Example
 from adapt.data.loader import Loader
@@ -39,7 +40,7 @@ class Judge:
         source: Labelled source examples that are not trained on; may be empty.
         loader: Batches the examples.
         lexicon: For a CTC model: the words of the source, or those that the base writes in the target.
-        forget: By how much the error rate on `source` may rise, in percentage points (or its BLEU fall).
+        forget: By how much the error rate on `source` may rise (or its BLEU fall).
         reverse: For a translation model: a model that translates back.
     """
 
@@ -47,7 +48,7 @@ class Judge:
     source: Sequence[Example]
     loader: Loader
     lexicon: Lexicon | None = None
-    forget: float = 0.2
+    forget: Budget = Budget(0.2)
     reverse: Model | None = None
 
     def measure(self, model: Model, name: str, base: Measured | None = None, labels: int | None = None) -> Measured:
@@ -80,8 +81,11 @@ class Judge:
         return None
 
     def forgets(self, new: Measured, base: Measured) -> bool:
-        """Return whether the error rate on the source rose by more than `forget` points."""
-        return new.cost is not None and base.cost is not None and new.cost - base.cost > self.forget + 1e-9
+        """Return whether the error rate on the source rose by more than `forget`."""
+        if new.cost is None or base.cost is None:
+            return False
+        allowed = self.forget.amount / 100 * abs(base.cost) if self.forget.relative else self.forget.amount
+        return new.cost - base.cost > allowed + 1e-9
 
 
 def gain(new: Measured, old: Measured) -> tuple[float, float]:

@@ -41,6 +41,7 @@ def accents(
     test: int = 200,
     source_train: int = 0,
     source_test: int = 200,
+    source_validation: int | None = None,
     seed: int = 0,
     cache: Path | str | None = None,
 ) -> Splits:
@@ -61,6 +62,8 @@ def accents(
         test: the same for `test`.
         source_train: the number of utterances of the source in `source_train`, with the sentences of `train`.
         source_test: the same for `source_test`.
+        source_validation: the same for `source_validation`, with the sentences of `validation`. None takes as many as
+            `validation` has, if there is a `source_test`.
         seed: the seed for the choice of sentences and voices.
         cache: the folder for the audio, 16 kHz mono 16-bit FLAC; None for $INNERTUNE_CACHE if it is
             set, else ~/.cache/innertune.
@@ -73,7 +76,9 @@ def accents(
         InputError: the package `espeakng-loader` is not installed, a voice does not exist, there are no sentences in
             its language, more sentences are requested than there are, or the cache folder cannot be written.
     """
+    kept = source_validation if source_validation is not None else validation if source_test else 0
     check_counts(0, train=train, validation=validation, test=test, source_train=source_train, source_test=source_test)
+    check_counts(0, source_validation=kept)
     for voice in (source, target):
         _grammar(voice)
     base = cache or os.environ.get("INNERTUNE_CACHE") or "~/.cache/innertune"
@@ -85,6 +90,7 @@ def accents(
             test=_utterances(folder, target, "test", test, seed),
             source_test=_utterances(folder, source, "source_test", source_test, seed),
             source_train=_utterances(folder, source, "train", source_train, seed),
+            source_validation=_utterances(folder, source, "validation", kept, seed),
         )
     except OSError as error:
         reason = f"{error.strerror}: '{error.filename}'"

@@ -24,6 +24,7 @@ def domains(
     test: int = 300,
     source_test: int = 300,
     source_train: int = 0,
+    source_validation: int | None = None,
     seed: int = 0,
 ) -> Splits:
     """Make sentence pairs to adapt a translation model from one domain to another.
@@ -43,6 +44,8 @@ def domains(
         test: the same for `test`.
         source_test: the number of pairs of the source in `source_test`.
         source_train: the same for `source_train`.
+        source_validation: the same for `source_validation`. None takes as many as `validation` has, if there is a
+            `source_test`.
         seed: the seed for the choice of sentences.
 
     Returns:
@@ -51,7 +54,9 @@ def domains(
     Raises:
         InputError: there is no such domain, or more sentences are requested than there are.
     """
+    kept = source_validation if source_validation is not None else validation if source_test else 0
     check_counts(0, train=train, validation=validation, test=test, source_test=source_test, source_train=source_train)
+    check_counts(0, source_validation=kept)
     for domain in (source, target):
         if domain not in DOMAINS:
             raise InputError(f"There is no domain '{domain}'. Give one of: {', '.join(DOMAINS)}.")
@@ -61,6 +66,7 @@ def domains(
         test=_pairs(target, "test", test, seed),
         source_test=_pairs(source, "source_test", source_test, seed),
         source_train=_pairs(source, "train", source_train, seed),
+        source_validation=_pairs(source, "validation", kept, seed),
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adapt.blending.choice import Budget
 from adapt.data.kinds import with_text
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits, read_manifest
@@ -92,7 +93,7 @@ def test_a_step_that_hurts_is_not_kept(loaded, target, tmp_path):
 
 
 def test_the_limit_of_forgetting_is_kept(loaded, target):
-    judge = Judge(target[:2], target[:4], Loader(), forget=1.0)
+    judge = Judge(target[:2], target[:4], Loader(), forget=Budget(1.0))
     base = judge.measure(loaded.model, "base")
     worse = replace(base, cost=base.cost + 1.1)
     assert judge.forgets(worse, base) and not judge.forgets(replace(base, cost=base.cost + 1.0), base)
