@@ -39,9 +39,9 @@ from adapt.unlabelled.wording import about, about_data
 log = logging.getLogger(__name__)
 
 FEWEST = 8  # pseudo-labels; with fewer, a round would learn a few texts by heart
-SOURCE_SHARE, MOST_SOURCE = 0.2, 150  # of the source data, what is held out to measure what was forgotten
+SOURCE_SHARE, MOST_SOURCE = 0.3, 200  # of the source data, what is held out to measure what was forgotten
 BLENDS = (0.3, 0.5, 0.7, 0.85, 1.0)
-KEEPS = 0.8  # of the gain in agreement, what a blend keeps where no source data say how far to go
+KEEPS = 0.8  # of the gain in agreement, what the blend must keep
 OVER_ALL = 0.3  # of the usual learning rate, for one step per batch over all examples
 SHOWN = 12  # texts in the report
 
@@ -277,10 +277,8 @@ class _Steps:
         return rise > error and not forgets and self.judge.objection(measured, self.first) is None
 
     def _pick(self, allowed: Sequence[tuple[float, Measured]]) -> tuple[float, Measured]:
-        """Return the blend of the highest agreement; without source data, the smallest that keeps most of the gain."""
+        """Return the smallest blend that keeps most of the gain in agreement."""
         top = max(allowed, key=lambda one: one[1].trial.agreement)
-        if self.data.source:
-            return top
         needed = self.first.trial.agreement + KEEPS * (top[1].trial.agreement - self.first.trial.agreement)
         return next(one for one in allowed if one[1].trial.agreement >= needed)
 
