@@ -12,7 +12,7 @@ from adapt.build import build, grouping
 from adapt.commands._defaults import fill_in
 from adapt.commands._finish import end_of_run, finish
 from adapt.commands._training import decode_sets
-from adapt.commands._unlabelled_options import config_of_rounds, read_unlabelled
+from adapt.commands._unlabelled_options import config_of_rounds, forgetting, read_unlabelled
 from adapt.comparison.compare import compare_hypotheses
 from adapt.data.manifest import Splits
 from adapt.data.splits import check_splits
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 def adapt_unlabelled(cfg: DictConfig, base: Loaded, prepared: Callable[..., Run]) -> None:
     """Adapt as `conf/adapt.yaml` says with `labels=none`. `prepared` checks a training run on given data."""
     started = time.perf_counter()
-    options: WithoutLabels = build(cfg.unlabelled)
+    options: WithoutLabels = replace(build(cfg.unlabelled), blend=cfg.blend, **forgetting(cfg))
     splits = read_unlabelled(cfg)
     fill_in(cfg, base.model, len(splits.train))
     loader = build(cfg.loader)

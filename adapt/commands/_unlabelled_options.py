@@ -30,6 +30,11 @@ def is_unlabelled(cfg: DictConfig) -> bool:
     return False
 
 
+def forgetting(cfg: DictConfig) -> dict[str, float | str]:
+    """Return the option `forget`, if the user gave one; otherwise the default is kept."""
+    return {} if cfg.forget is None else {"forget": cfg.forget}
+
+
 def read_unlabelled(cfg: DictConfig) -> Splits:
     """Read the data of a run without labels. Raises InputError."""
     grouping(cfg.data)
@@ -45,9 +50,6 @@ def _check(cfg: DictConfig) -> None:
     for name, default in {"dry_run": False, "alphabet": "keep", "monitor": None, "patience": None}.items():
         if cfg[name] != default:
             raise InputError(f"{name} has no effect with labels=none, which has no labels to check by. Leave it out.")
-    for name, default in {"blend": "auto", "forget": None}.items():
-        if cfg[name] != default:
-            raise InputError(f"{name} is for an adaptation with labels. With labels=none, give unlabelled.{name}.")
     if bare_trainer(build(cfg.trainer)).world_size > 1:
         raise InputError("labels=none trains in one process: set trainer.devices=1.")
 
@@ -57,7 +59,7 @@ def config_of_rounds(cfg: DictConfig, options: WithoutLabels, splits: Splits) ->
     own = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     assert isinstance(own, DictConfig)
     own.trainer.max_epochs = max(1, round(cfg.trainer.max_epochs / max(options.rounds, 1)))
-    own.blend = "off"  # the result of all rounds is blended
+    own.blend, own.forget = "off", None  # only the result of all rounds is blended
     own.data.on_error = "skip"  # a pseudo-label that does not fit its recording is no mistake of the user
     if splits.source_train and not cfg.replay:
         log.info("replay=%s: the rounds also train on the source.", REPLAY)

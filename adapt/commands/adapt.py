@@ -53,9 +53,8 @@ def main(cfg: DictConfig) -> None:
     logger = build(cfg.logger)(folder)
     splits, base.model.task = run.splits, replace(base.model.task, normaliser=run.module.task.normaliser)
     sets = {name: part for name, part in (("target", splits.test), ("source", splits.source_test)) if part}
-    before: dict[str, list[str]] = {}
-    if is_first():
-        before = decode_sets(f"Base: {base.reference}. Before:", base.model, sets, run.loader, base.reference)
+    title = f"Base: {base.reference}. Before:"
+    before = decode_sets(title, base.model, sets, run.loader, base.reference) if is_first() else {}
     adapted = run.fit(folder, logger, started)
     if adapted is None:
         return

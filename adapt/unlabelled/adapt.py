@@ -39,9 +39,9 @@ from adapt.unlabelled.wording import about, about_data
 log = logging.getLogger(__name__)
 
 FEWEST = 8  # pseudo-labels; with fewer, a round would learn a few texts by heart
-SOURCE_SHARE, MOST_SOURCE = 0.2, 150  # of the source data, what is held out to measure what was forgotten
+SOURCE_SHARE, MOST_SOURCE = 0.3, 200  # of the source data, what is held out to measure what was forgotten
 BLENDS = (0.3, 0.5, 0.7, 0.85, 1.0)
-KEEPS = 0.8  # of the gain in agreement, what a blend keeps where no source data say how far to go
+KEEPS = 0.8  # of the gain in agreement, what the blend must keep
 OVER_ALL = 0.3  # of the usual learning rate, for one step per batch over all examples
 SHOWN = 12  # texts in the report
 
@@ -67,7 +67,10 @@ class Data:
 
 
 def divide(splits: Splits, held_out: int) -> Data:
-    """Divide splits: `validation` is held out, or part of `train`; and part of `source_train`. Raises InputError."""
+    """Divide splits: `validation` and `source_validation` are held out, else parts of the training data.
+
+    Raises InputError if there are too few examples.
+    """
     train, validation = splits.train, splits.validation
     if not validation:
         chosen = {id(one) for one in evenly(train, min(held_out, len(train) // 4))}
@@ -78,6 +81,8 @@ def divide(splits: Splits, held_out: int) -> Data:
             f"train: there are {len(splits.train)} examples. An adaptation without labels needs at least 8, a quarter "
             "of which is held out to judge by, or validation data."
         )
+    if splits.source_validation:
+        return Data(train, validation, splits.source_train, splits.source_validation)
     count = min(round(SOURCE_SHARE * len(splits.source_train)), MOST_SOURCE)
     kept = {id(one) for one in evenly(splits.source_train, count)}
     replay = tuple(one for one in splits.source_train if id(one) not in kept)
@@ -158,7 +163,7 @@ class _Steps:
         self.known = known if isinstance(self.base.model, CTCModel) else []
         reverse = None if self.options.reverse is None else self.options.reverse.model
         self.judge = Judge(
-            self.data.held_out, self.data.source, self.loader, self._lexicon(), self.options.forget, reverse
+            self.data.held_out, self.data.source, self.loader, self._lexicon(), self.options.budget, reverse
         )
         self.notes += about_data(self.data, self.options, self.known, self.base.model)
         self.first = self.best = self.judge.measure(self.base.model, "base")
@@ -272,10 +277,8 @@ class _Steps:
         return rise > error and not forgets and self.judge.objection(measured, self.first) is None
 
     def _pick(self, allowed: Sequence[tuple[float, Measured]]) -> tuple[float, Measured]:
-        """Return the blend of the highest agreement; without source data, the smallest that keeps most of the gain."""
+        """Return the smallest blend that keeps most of the gain in agreement."""
         top = max(allowed, key=lambda one: one[1].trial.agreement)
-        if self.data.source:
-            return top
         needed = self.first.trial.agreement + KEEPS * (top[1].trial.agreement - self.first.trial.agreement)
         return next(one for one in allowed if one[1].trial.agreement >= needed)
 
@@ -298,19 +301,10 @@ class _Steps:
         self.trials.append(trial)
         if self.observe is not None:
             self.observe(model, trial)
-        source = (
-            ""
-            if trial.source is None
-            else f", {self.base.model.task.metrics[0].label} of the source {trial.source:.1f}"
-        )
-        log.info(
-            "  %s: agreement %.3f, confidence %.3f%s. %s.",
-            trial.name,
-            trial.agreement,
-            trial.confidence,
-            source,
-            verdict.capitalize(),
-        )
+        metric = self.base.model.task.metrics[0]
+        source = "" if trial.source is None else f", {metric.label} of the source {trial.source:.1f}"
+        figures = f"agreement {trial.agreement:.3f}, confidence {trial.confidence:.3f}{source}"
+        log.info("  %s: %s. %s.", trial.name, figures, verdict.capitalize())
 
     def texts(self) -> list[tuple[str, str, str]]:
         """Return the held-out examples whose texts changed, evenly spaced, with both texts."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from adapt.blending.choice import Budget
 from adapt.comparison.unlabelled import Trial
 from adapt.data.example import Example
 from adapt.data.loader import Loader
@@ -25,6 +26,7 @@ class Measured:
     agreements: list[float]
     texts: list[str]
     cost: float | None = None  # the errors on the source in points, or minus its BLEU
+    edits: tuple[float, ...] = ()  # of each source example, in points of the whole; empty for translations
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Judge:
         source: Labelled source examples that are not trained on; may be empty.
         loader: Batches the examples.
         lexicon: For a CTC model: the words of the source, or those that the base writes in the target.
-        forget: By how much the error rate on `source` may rise, in percentage points (or its BLEU fall).
+        forget: By how much the error rate on `source` may rise (or its BLEU fall).
         reverse: For a translation model: a model that translates back.
     """
 
@@ -47,7 +49,7 @@ class Judge:
     source: Sequence[Example]
     loader: Loader
     lexicon: Lexicon | None = None
-    forget: float = 0.2
+    forget: Budget = Budget(0.2)
     reverse: Model | None = None
 
     def measure(self, model: Model, name: str, base: Measured | None = None, labels: int | None = None) -> Measured:
@@ -62,16 +64,20 @@ class Judge:
         usual = written if base is None else sum(map(len, base.texts))
         confidence = fmean(reading.confidence for reading in readings)
         length = written / usual if usual else float(written > 0)
-        source = self._on_source(model)
+        source, edits = self._on_source(model)
         cost = None if source is None else -source if model.task.metrics[0].higher else source
-        return Measured(Trial(name, fmean(agreements), confidence, length, source, labels), agreements, texts, cost)
+        trial = Trial(name, fmean(agreements), confidence, length, source, labels)
+        return Measured(trial, agreements, texts, cost, edits)
 
-    def _on_source(self, model: Model) -> float | None:
+    def _on_source(self, model: Model) -> tuple[float | None, tuple[float, ...]]:
         if not self.source:
-            return None
+            return None, ()
         texts = decode_examples(model, model.task, self.source, self.loader, "source")
         metric = model.task.metrics[0]
-        return metric.scale * model.task.score(self.source, texts).values()[metric.key]
+        scores = model.task.score(self.source, texts)
+        words = sum(len(model.task.words(example.text)) for example in self.source)
+        edits = () if scores.edits is None else tuple((metric.scale * scores.edits.sum(1) / max(words, 1)).tolist())
+        return metric.scale * scores.values()[metric.key], edits
 
     def objection(self, new: Measured, base: Measured) -> str | None:
         """Return why a model must not be used, whatever its agreement; None if nothing is wrong."""
@@ -80,8 +86,16 @@ class Judge:
         return None
 
     def forgets(self, new: Measured, base: Measured) -> bool:
-        """Return whether the error rate on the source rose by more than `forget` points."""
-        return new.cost is not None and base.cost is not None and new.cost - base.cost > self.forget + 1e-9
+        """Return whether the error rate on the source rose by more than `forget` and its standard error.
+
+        Without the latter, one word of a few source examples would decide.
+        """
+        if new.cost is None or base.cost is None:
+            return False
+        allowed = self.forget.amount / 100 * abs(base.cost) if self.forget.relative else self.forget.amount
+        differences = [after - before for after, before in zip(new.edits, base.edits, strict=True)]
+        error = math.sqrt(len(differences)) * stdev(differences) if len(differences) > 1 else 0.0
+        return new.cost - base.cost > allowed + error + 1e-9
 
 
 def gain(new: Measured, old: Measured) -> tuple[float, float]:

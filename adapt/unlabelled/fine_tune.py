@@ -66,7 +66,13 @@ def fine_tune_without_labels(
     loader = Loader(speeds=recipe.speeds, batch_tokens=recipe.batch_tokens, seed=seed)
     splits, skipped = check_splits(splits, base.model, speeds=recipe.speeds, labelled=False)
     del skipped  # with on_error="stop", there are none
-    options = {"loader": loader, "on_error": "skip", "replay": REPLAY if splits.source_train else 0.0, **options}
+    options = {
+        "loader": loader,
+        "on_error": "skip",
+        "blend": "off",
+        "replay": REPLAY if splits.source_train else 0.0,
+        **options,
+    }
     train = partial(
         _round, tuning=tuning, epochs=max(1, round(epochs / max(how.rounds, 1))), seed=seed, options=options
     )

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from adapt.checks import check_count, check_flag, check_number, is_number
+from adapt.blending.choice import Budget
+from adapt.checks import check_count, check_flag, is_number
 from adapt.errors import InputError
 from adapt.files import file_problem, user_path
 from adapt.models.checkpoint import load_model
@@ -28,7 +29,7 @@ class WithoutLabels:
         rate: See `Filters`.
         words: Texts of the target, whose words a CTC model should write; () for those of the source data, if any.
         blend: How far to move from the base: from 0 to 1, "auto" or "off" (1).
-        forget: By how many percentage points the error rate on held-out source data may rise (or BLEU fall).
+        forget: How much worse held-out source data may be read: in points, or "10%" of the base's errors.
         held_out: The number of training examples that are held out if there is no validation data.
         reverse: For a translation model: a model of the other direction, which checks translations.
         target_texts: Sentences in the target language, which `reverse` translates back to train on.
@@ -46,22 +47,25 @@ class WithoutLabels:
     rate: float = 3.0
     words: Sequence[str] = ()
     blend: Share = "auto"
-    forget: float = 0.2
+    forget: float | str = 0.2
     held_out: int = 60
     reverse: Loaded | None = None
     target_texts: Sequence[str] = ()
     filters: Filters = field(init=False)
+    budget: Budget = field(init=False)
 
     def __post_init__(self) -> None:
         for name in ("norms", "entropy", "test_time"):
             check_flag(name, getattr(self, name))
         check_count("rounds", self.rounds)
+        if self.blend is False:  # YAML reads a bare off as False
+            object.__setattr__(self, "blend", "off")
         check_count("held_out", self.held_out, 2)
-        check_number("forget", self.forget, minimum=0.0)
         if self.blend not in ("auto", "off") and not (is_number(self.blend) and 0 < self.blend <= 1):
             raise InputError(f"blend must be auto, off, or a factor above 0 and up to 1; got {self.blend!r}.")
         if self.target_texts and self.reverse is None:
             raise InputError("target_texts needs reverse, a model that translates them back.")
+        object.__setattr__(self, "budget", Budget.of(self.forget) or Budget(0.2))
         object.__setattr__(self, "filters", Filters(self.keep, self.agreement, self.rate))
 
 
@@ -74,8 +78,6 @@ def without_labels(
     agreement: float = 0.6,
     rate: float = 3.0,
     words: str | None = None,
-    blend: Share = "auto",
-    forget: float = 0.2,
     held_out: int = 60,
     reverse: str | None = None,
     target_texts: str | None = None,
@@ -92,8 +94,8 @@ def without_labels(
         InputError: as `WithoutLabels`, or a file or the model cannot be read.
     """
     return WithoutLabels(
-        norms, entropy, rounds, test_time, keep, agreement, rate, _lines("words", words), blend, forget, held_out,
-        None if reverse is None else load_model(reverse), _lines("target_texts", target_texts),
+        norms, entropy, rounds, test_time, keep, agreement, rate, _lines("words", words), held_out=held_out,
+        reverse=None if reverse is None else load_model(reverse), target_texts=_lines("target_texts", target_texts),
     )  # fmt: skip
 
 

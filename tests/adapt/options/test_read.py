@@ -105,8 +105,8 @@ def test_an_option_of_another_choice_names_the_choice():
     assert refusal("evaluate", "+tuning=head").startswith("There is no option tuning")
     assert "innertune evaluate has no choice of tuning" in refusal("evaluate", "tuning=head")
     assert refusal("adapt", "tuning=lorra") == (
-        "There is no tuning=lorra. Did you mean tuning=lora? Choices: bias, full, head, layers, lora, mix, neurons, "
-        "norm, peft, surgical."
+        "There is no tuning=lorra. Did you mean tuning=lora? Choices: auto, bias, full, head, layers, lora, mix, "
+        "neurons, norm, peft, surgical."
     )
 
 

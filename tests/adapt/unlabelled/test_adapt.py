@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adapt.blending.choice import Budget
 from adapt.data.kinds import with_text
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits, read_manifest
@@ -38,7 +39,7 @@ def test_divide_keeps_all_parts_apart(target):
     data = divide(Splits(train=target, source_train=target), 60)
     assert len(data.held_out) == 6 and len(data.train) == 18
     assert not {one.name for one in data.train} & {one.name for one in data.held_out}
-    assert len(data.source) == 5 and len(data.replay) == 19
+    assert len(data.source) == 7 and len(data.replay) == 17
     assert divide(Splits(train=target, validation=target[:2]), 60).train == target
     with pytest.raises(InputError, match="at least 8"):
         divide(Splits(train=target[:3]), 60)
@@ -92,10 +93,13 @@ def test_a_step_that_hurts_is_not_kept(loaded, target, tmp_path):
 
 
 def test_the_limit_of_forgetting_is_kept(loaded, target):
-    judge = Judge(target[:2], target[:4], Loader(), forget=1.0)
+    judge = Judge(target[:2], target[:4], Loader(), forget=Budget(1.0))
     base = judge.measure(loaded.model, "base")
     worse = replace(base, cost=base.cost + 1.1)
     assert judge.forgets(worse, base) and not judge.forgets(replace(base, cost=base.cost + 1.0), base)
+    uneven = tuple(edit + more for edit, more in zip(base.edits, (4.4, 0, 0, 0), strict=True))  # in points of the whole
+    assert not judge.forgets(replace(worse, edits=uneven), base)  # one example alone: within the standard error
+    assert sum(base.edits) == pytest.approx(base.cost)
     assert judge.objection(replace(base, trial=replace(base.trial, length=0.5)), base)
     assert judge.objection(base, base) is None
     rise, error = gain(replace(base, agreements=[1.0, 0.8]), replace(base, agreements=[0.5, 0.5]))
