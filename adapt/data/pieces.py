@@ -63,9 +63,7 @@ class Cuts:
     pieces: tuple[Piece, ...]
 
 
-def cut_recording(
-    example: Utterance | Recording, longest: float, vad: bool = True, silences: Silences = LOOSE
-) -> Cuts:
+def cut_recording(example: Utterance | Recording, longest: float, vad: bool = True, silences: Silences = LOOSE) -> Cuts:
     """Find the pieces of a recording.
 
     Speech is joined up to `longest` seconds, and a piece ends at the longest silence of its second half. Speech that

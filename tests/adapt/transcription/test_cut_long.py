@@ -32,7 +32,9 @@ def sentences():
         "the farmer sold his brown horse", "my uncle would like dinner with rice", "call a friend in the morning",
         "we flew to chicago in september", "please check the radio again", "the tiny basket belongs to ben",
     )  # fmt: skip
-    return [(text, (_resample(speak(text, "en-us", "m2", 160).samples) / (1 << 15)).astype(np.float32)) for text in texts]
+    return [
+        (text, (_resample(speak(text, "en-us", "m2", 160).samples) / (1 << 15)).astype(np.float32)) for text in texts
+    ]
 
 
 @pytest.fixture(scope="module")

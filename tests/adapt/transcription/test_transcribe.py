@@ -130,7 +130,9 @@ def folder(tmp_path, strung):
 def test_a_folder_is_transcribed_once(folder, innertune, capsys):
     def run(*options):
         capsys.readouterr()
-        innertune("transcribe", "model.pretrained=us-english", f"audio={folder / 'in'}", f"output={folder / 'out'}", *options)
+        innertune(
+            "transcribe", "model.pretrained=us-english", f"audio={folder / 'in'}", f"output={folder / 'out'}", *options
+        )
         return capsys.readouterr()
 
     out, err = run("format=[srt,json]")
