@@ -5,7 +5,8 @@
     scripts/study_long.py --minutes 2 --accent en-gb-scotland
     scripts/study_long.py --model WHISPER --manifest us_test.jsonl --minutes 3      # real speech, without word times
 
-Utterances are strung together with pauses of 0.2 to 2 s, and white noise if wanted. espeak-ng tells when it says each word.
+Utterances are strung together with pauses of 0.2 to 2 s, and white noise if wanted. espeak-ng tells when it
+says each word.
 Columns:
 
 - WER in pieces: of the long recording, as `innertune transcribe` reads it; WER cut: of each utterance by itself;
@@ -163,7 +164,8 @@ def row(model: Model, said: Sequence[Said], seed: int, decoding: str, level: flo
     cut = model.task.score(alone, texts).values()["wer"]
     late = np.array(result["late"])
     return {
-        "minutes": f"{recording.duration / 60:.1f}", "words": len(words), "WER in pieces": f"{100 * result['wer']:.1f} %",
+        "minutes": f"{recording.duration / 60:.1f}", "words": len(words),
+        "WER in pieces": f"{100 * result['wer']:.1f} %",
         "WER cut": f"{100 * cut:.1f} %", "median": f"{1000 * np.median(late):+.0f} ms" if len(late) else None,
         "within 80 ms": f"{100 * np.mean(np.abs(late) <= 0.08):.1f} %" if len(late) else None,
         "sure": _share(result["sure"]), "unsure": _share(result["unsure"]),

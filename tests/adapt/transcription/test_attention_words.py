@@ -58,7 +58,8 @@ def test_attention_of_one_example_does_not_depend_on_the_others(model):
 def test_words_are_in_order_and_within_the_audio(model):
     inputs, lengths = torch.randn(2, 24_000) * 0.1, torch.tensor([24_000, 12_000])
     with torch.inference_mode():
-        for words, seconds in zip(attention_words(model, inputs, lengths, ["ab cd", ""], [None] * 2), (1.5, 0.75)):
+        found = attention_words(model, inputs, lengths, ["ab cd", ""], [None] * 2)
+        for words, seconds in zip(found, (1.5, 0.75), strict=True):
             times = [time for word in words for time in (word.start, word.end)]
             assert times == sorted(times) and all(0 <= time <= seconds for time in times)
             assert [word.text for word in words] == (["ab", "cd"] if seconds == 1.5 else [])

@@ -26,10 +26,11 @@ RATE = 16_000
 def strung():
     """A minute and a half of synthetic speech with pauses; its words with their starts in seconds."""
     pytest.importorskip("espeakng_loader")
+    import random
+
     from adapt.data.synthetic.accents import TEST_VARIANTS, _resample
     from adapt.data.synthetic.espeak import speak
     from adapt.data.synthetic.sentences import ENGLISH
-    import random
 
     draw, parts, words, at = random.Random(0), [], [], 0.0
     while at < 90:
@@ -139,7 +140,7 @@ def test_a_folder_is_transcribed_once(folder, innertune, capsys):
     assert out == f"6 files written to {folder / 'out'}, 0 recordings were done before.\n"
     assert "b.flac': " in err and " words in 6.0 s." in err
     files = sorted(str(path.relative_to(folder / "out")) for path in (folder / "out").rglob("*") if path.is_file())
-    assert files == ["a.json", "a.srt", "b.json", "b.srt", "sub/a.json", "sub/a.srt", "transcripts.jsonl"]
+    assert files == ["a.json", "a.srt", "b.json", "b.srt", "sub/a.json", "sub/a.srt", "transcribed.jsonl"]
     before = (folder / "out" / "a.json").read_bytes()
     (folder / "out" / "b.srt").unlink()
     out, err = run("format=[srt,json]")
@@ -163,7 +164,7 @@ def test_broken_files_are_named_and_skipped(folder, innertune, capsys):
     out, err = capsys.readouterr()
     assert "2 files written" in out
     assert "Skipped: " in err and "b.flac" in err and "c.wav' cannot be read" in err
-    assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.txt", "sub", "transcripts.jsonl"]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.txt", "sub", "transcribed.jsonl"]
 
 
 def test_files_of_the_same_name_keep_apart(folder, innertune):
