@@ -5,7 +5,8 @@
     scripts/study_long.py --minutes 2 --accent en-gb-scotland
     scripts/study_long.py --model WHISPER --manifest us_test.jsonl --minutes 3      # real speech, without word times
 
-Utterances are strung together with pauses of 0.2 to 2 s, and noise on request. espeak-ng tells when it says a word.
+Utterances are strung together with pauses of 0.2 to 2 s, and white noise if wanted. espeak-ng tells when it
+says each word.
 Columns:
 
 - WER in pieces: of the long recording, as `innertune transcribe` reads it; WER cut: of each utterance by itself;

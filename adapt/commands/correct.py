@@ -27,9 +27,8 @@ def main(cfg: DictConfig) -> None:
     path = store_path(loaded, str(cfg.corrections))
     if path is None:
         raise InputError("corrections=off leaves no place to store a correction. Leave it out, or give a file.")
-    examples = cut_corrections(loaded.model, _examples(cfg, loaded))
-    strength, site, loader = _strength(cfg), cfg.site, build(cfg.loader)
-    protected, exists = None, CorrectionStore.exists(path)
+    examples, protected = cut_corrections(loaded.model, _examples(cfg, loaded)), None
+    strength, site, loader, exists = _strength(cfg), cfg.site, build(cfg.loader), CorrectionStore.exists(path)
     if cfg.protected is not None and not exists:
         places = list(cfg.protected) if isinstance(cfg.protected, ListConfig) else [cfg.protected]
         protected = read_protected(loaded.model, places)

@@ -77,7 +77,7 @@ def tightened(spans: Sequence[tuple[float, float]], loudness: np.ndarray) -> lis
 
 
 def _edge(loudness: np.ndarray, edge: float, other: float, loud: float, forward: bool) -> float:
-    """Return where speech begins (`forward`) or ends near `edge`. `other` is the silence's other end."""
+    """Return where speech begins (`forward`) or ends near `edge`. Its silence reaches to `other`."""
     silence = _part(loudness, *((other + 0.1, edge - 0.1) if forward else (edge + 0.1, other - 0.1)))
     floor = float(np.percentile(silence, 20)) if len(silence) else 0.0
     limit = max(_ABOVE * floor, _LOWEST * loud)

@@ -30,7 +30,7 @@ class Silences:
 
 
 LOOSE = Silences(3.0, 0.2)  # for models that read windows of a fixed length, most of which is padding
-TIGHT = Silences(0.25, 0.0)  # for models that normalise what they read, which silence changes
+TIGHT = Silences(0.25, 0.02)  # for models that normalise what they read, which silence changes
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,9 +120,9 @@ def word_tokens(tokenizer: Any, tokens: Sequence[int]) -> list[tuple[str, int, i
     for text, start, end in pieces:
         joins = spaced and not text.startswith(" ")
         alone = text.strip()
-        if words and (joins or not alone or (not spaced and all(one in _AFTER for one in alone))):
+        if words and (joins or (not spaced and all(one in _AFTER for one in alone))):
             words[-1] = words[-1][0] + text, words[-1][1], end
-        elif words and all(one in _AFTER for one in alone) and alone not in _BEFORE:
+        elif words and alone and all(one in _AFTER for one in alone) and alone not in _BEFORE:
             words[-1] = f"{words[-1][0]} {alone}", words[-1][1], end
         else:
             words.append((text, start, end))

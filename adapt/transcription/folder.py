@@ -1,6 +1,6 @@
 """Transcribe many recordings into a folder: a file for each recording and format, and a list of what is done.
 
-The list, `transcripts.jsonl`, tells for each recording what its transcript was made with. A recording whose line still
+The list, `transcribed.jsonl`, tells for each recording what its transcript was made with. A recording whose line still
 holds is not transcribed again.
 """
 
@@ -25,7 +25,7 @@ from adapt.transcription.formats import LINES, WIDTH, as_text, check_formats, wr
 from adapt.transcription.transcribe import Decoding, transcribe_recordings
 from adapt.transcription.transcript import Transcript
 
-LIST = "transcripts.jsonl"
+LIST = "transcribed.jsonl"
 
 
 @dataclass
