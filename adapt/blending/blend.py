@@ -112,23 +112,28 @@ def blend(
     parent = common_base(names, loaded, base)
     merged, factors = _combined(parent, loaded, method, shares, density, strength, data, loader, seed)
     line = Interpolation(parent.model, merged, factors)
-    front = None
+    front, at = None, _SUMMED if method in ("arithmetic", "dare") and len(names) > 1 else 1.0
     if factor == "auto" or budget is not None:
         front = _searched(parent, line, data, loader, budget, seed)
-        factor = front.point.factor if front.point.kind == "single" else front.point.layers
-    elif factor is None:
-        factor = _SUMMED if method in ("arithmetic", "dare") and len(names) > 1 else 1.0
-    model = line.model_at(factor)
+        at = front.point.factor if front.point.kind == "single" else front.point.layers
+    elif factor is not None:
+        at = factor
+    model = line.model_at(at)  # pyright: ignore[reportArgumentType]  "auto" was excluded above
     if statistics == "recompute":
         examples = evenly((*data.train, *data.source_train), EXAMPLES)
         if not examples:
             raise InputError("statistics=recompute needs training data: give data.train=...")
         recompute_statistics(model, examples, loader)
-    facts = {"blend": {"models": names, "method": method, "factor": _plain(factor), "statistics": statistics}}
+    facts: dict[str, Any] = {
+        "blend": {"models": names, "method": method, "factor": _plain(at), "statistics": statistics}
+    }
+    if len(names) == 1:  # what was trained is still what differs
+        kept = ("trained", "trained_rows", "trained_factors", "topographic")
+        facts |= {key: loaded[0].header[key] for key in kept if key in loaded[0].header}
     header = {**model.header(), **facts, "base": {"reference": parent.reference, "fingerprint": parent.fingerprint,
                                                   "model": parent.model.header()}}  # fmt: skip
     result = Loaded(model, ", ".join(names), model_fingerprint(model), header)
-    return Blended(parent, result, line.factors(factor), front, facts)
+    return Blended(parent, result, line.factors(at), front, facts)
 
 
 def _checked(

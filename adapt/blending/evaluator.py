@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from adapt.blending.front import Kind, Point
 from adapt.blending.interpolate import Factor, Interpolation
 from adapt.data.example import Example
 from adapt.data.loader import Batch, Loader
-from adapt.metrics import TextScores, bootstrap_intervals, main_resamples, paired_intervals
+from adapt.metrics import TextScores, main_resamples
 from adapt.models.batch_memory import within_budget
 from adapt.models.ctc import Emissions
 from adapt.models.model import CTCModel, Model
@@ -41,29 +42,32 @@ class Evaluator:
     def __init__(self, line: Interpolation, sets: Mapping[str, Sequence[Example]], loader: Loader) -> None:
         self.line, self.model = line, copy.deepcopy(line.adapted).eval()
         self._batches = {name: _batches(self.model, examples, loader) for name, examples in sets.items()}
-        self._base: dict[str, TextScores] | None = None
+        self._base: dict[str, np.ndarray] | None = None  # resamples of the main metric, by set
 
     def measure(self, factor: Factor, kind: Kind = "single") -> Measured:
         """Measure a blend. The base is measured first, if it was not yet."""
         scores, losses = self._run(factor)
-        if self._base is None:
-            self._base = scores if factor == 0 else self._run(0.0)[0]
-        layers = self.layers_at(factor)
         metric = self.model.task.metrics[0]
+        # The intervals of all metrics would take as long as the decoding, for translations even longer.
+        resamples = {name: main_resamples(one) for name, one in scores.items()}
+        if self._base is None:
+            base = scores if factor == 0 else self._run(0.0)[0]
+            self._base = {name: main_resamples(one) for name, one in base.items()}
+        layers = self.layers_at(factor)
         point = Point(
             kind=kind,
             factor=float(factor) if isinstance(factor, (int, float)) else sum(layers.values()) / max(len(layers), 1),
             layers=layers,
             values={name: one.values() for name, one in scores.items()},
-            intervals={name: bootstrap_intervals(one)[metric.key] for name, one in scores.items()},
-            changes={name: paired_intervals(self._base[name], one)[metric.key] for name, one in scores.items()},
+            intervals={name: _interval(one) for name, one in resamples.items()},
+            changes={name: _interval(one - self._base[name]) for name, one in resamples.items()},
             losses=losses,
         )
         sign = -1.0 if metric.higher else 1.0
         return Measured(
             point,
             {name: sign * values[metric.key] for name, values in point.values.items()},
-            {name: sign * main_resamples(one) for name, one in scores.items()},
+            {name: sign * one for name, one in resamples.items()},
         )
 
     def layers_at(self, factor: Factor) -> dict[str, float]:
@@ -126,6 +130,11 @@ class Evaluator:
                     examples += batch.examples
                 scores[name], losses[name] = self.model.task.score(examples, texts), total / len(examples)
         return scores, losses
+
+
+def _interval(resamples: np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(resamples, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def _batches(model: Model, examples: Sequence[Example], loader: Loader) -> list[Batch]:

@@ -30,7 +30,7 @@ from interventions.sites import choose_layers
 
 # One factor; factors by layer (or a glob of parameters), of which the last match counts, and 1 elsewhere; or a factor
 # for each neuron.
-Factor = float | Mapping[str | int, float] | Scores
+Factor = float | Mapping[Any, float] | Scores
 OUTSIDE = "outside the layers"
 
 

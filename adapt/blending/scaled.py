@@ -1,6 +1,5 @@
 """Scale trained low-rank factors: a scaled LoRA is a LoRA, and a scaled DoRA is a DoRA."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -35,7 +34,7 @@ def scaled_factors(base: torch.nn.Module, factors: Factors, amount: float | Tens
     return replace(factors, options={**factors.options, "lora_alpha": factors.options["lora_alpha"] * amount})
 
 
-def _scaled_dora(base: torch.nn.Module, factors: Factors, amount: float | Tensor) -> Mapping[str, Tensor]:
+def _scaled_dora(base: torch.nn.Module, factors: Factors, amount: float | Tensor) -> dict[str, Tensor]:
     """Return the new rows of B and the new magnitudes."""
     plain = replace(factors, tensors={name: factors.tensors[name] for name in (DOWN, UP)})
     unscaled = merged_weights(base, plain)["weight"].double().flatten(1)

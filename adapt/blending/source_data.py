@@ -69,8 +69,7 @@ def _embedded(base: Loaded) -> list[Example]:
         if origin == "us-english":
             from adapt.data.synthetic.accents import accents
 
-            counts = {"train": 0, "validation": 0, "test": 0, "source_test": 0}
-            return list(accents(**counts, source_validation=60).source_validation)
+            return list(accents(train=0, validation=0, test=0, source_test=0, source_validation=60).source_validation)
         if origin == "weather-en-de":
             from adapt.data.synthetic.domains import domains
 

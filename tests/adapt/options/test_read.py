@@ -29,7 +29,8 @@ GROUPS = [
 
 # Options that Hydra reads: numbers, switches, choices of a few words, keys of the data, and lists of these.
 NAMES = """
-action data.utterances dtype group_by groups intervention.order intervention.part intervention.to measure.baseline
+action blend data.source_validation data.utterances density dtype factor forget group_by groups intervention.order
+intervention.part intervention.to measure.baseline statistics weights
 measure.content measure.examples measure.group_by measure.groups measure.layout measure.method measure.part
 measure.resample measure.sample_by measure.split_by measure.target measure.window method model.beams model.big
 model.features model.inner model.layerdrop model.mask_time_prob model.max_tokens model.n_features model.normalisation
