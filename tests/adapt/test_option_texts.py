@@ -75,9 +75,12 @@ def test_a_chosen_member_and_an_experiment_change_the_options():
     )
     options = {option.name: option for option in command_options("adapt", {"experiment": "translation_domain"})}
     assert options["data"].default == "domains" and options["optimizer.lr"].default == "2.0e-3"
-    assert options["optimizer.lr"].text == "the highest learning rate" and options["data.target"].default == "clinic"
+    assert (
+        options["optimizer.lr"].text.startswith("the highest learning rate; null: the family's own")
+        and options["data.target"].default == "clinic"
+    )
     assert "us_english" not in options["experiment"].choices  # one of pretrain
-    assert options["schedule"].choices == ("constant", "linear", "cosine")
+    assert options["schedule"].choices == ("constant", "linear", "cosine", "null")
     assert options["resume"].choices == ("true", "false")
     with pytest.raises(InputError, match="There is no tuning=neuron. .* Did you mean neurons?"):
         command_options("adapt", {"tuning": "neuron"})
