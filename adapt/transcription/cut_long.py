@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
@@ -116,9 +116,10 @@ def key_of(example: Utterance | Recording) -> str:
     return digest.hexdigest()
 
 
-def _is_cut(model: Model, example: Example) -> bool:
-    audio = isinstance(example, (Utterance, Recording))
-    return model.reads_audio and audio and bool(example.text.strip()) and is_long(model, example)
+def _is_cut(model: Model, example: Example) -> TypeGuard[Utterance | Recording]:
+    if not isinstance(example, (Utterance, Recording)):
+        return False
+    return model.reads_audio and bool(example.text.strip()) and is_long(model, example)
 
 
 def _cut(model: Model, example: Utterance | Recording, loader: Loader | None) -> Iterator[TextPart]:

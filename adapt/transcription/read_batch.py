@@ -1,12 +1,13 @@
 """Transcribe a batch of pieces: the model's answers, and their words with times."""
 
+from typing import Any
+
 import torch
 
 from adapt.data.example import language_of
 from adapt.data.loader import Batch, collate
 from adapt.data.recording import Recording
 from adapt.models.cross_attention import encoded_once
-from adapt.models.ctc import Emissions
 from adapt.models.hf_speech_seq2seq import HFSpeechSeq2Seq
 from adapt.models.model import CTCModel, Model, SpeechDecoderModel
 from adapt.models.whisper_long import LongSegment, sequential_segments
@@ -34,7 +35,7 @@ def read_batch(model: Model, batch: Batch) -> list[Read]:
 
 
 def _read_ctc(model: CTCModel, batch: Batch) -> list[Read]:
-    outputs: list[Emissions] = []
+    outputs: list[Any] = []
     handle = model.register_forward_hook(lambda _module, _given, output: outputs.append(output))
     try:
         texts = model.task.decode(model, batch)

@@ -28,7 +28,7 @@ from adapt.models.model import CTCModel, DecoderModel, Model
 from adapt.models.seq2seq import IGNORED, references, seq2seq_decode
 from adapt.tuning.layers import layers
 
-Mode = Literal["off", "utterance", "continual"]
+Mode = Literal["none", "utterance", "continual"]
 _CLASSES = 1000  # with more output units, the confusion is measured between those that were written
 
 
@@ -182,14 +182,14 @@ def adapting(model: Model, mode: Mode, options: Entropy | None = None) -> Iterat
     Args:
         model: The model.
         mode: "utterance" adapts to each example alone, always from the model's own weights; "continual" goes on from
-            what it learned before, batch by batch; "off" does nothing.
+            what it learned before, batch by batch; "none" does nothing.
         options: How; None for `usual`.
 
     Raises:
         InputError: the mode is unknown, or the model has no norms.
     """
-    check_choice("test_time", mode, ("off", "utterance", "continual"))
-    if mode == "off":
+    check_choice("test_time", mode, ("none", "utterance", "continual"))
+    if mode == "none":
         yield
         return
     options = options or usual(model)

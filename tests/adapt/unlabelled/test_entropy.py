@@ -71,7 +71,7 @@ def test_an_utterance_alone_depends_on_no_other(loaded, examples):
         together = decode_examples(model, model.task, examples, Loader())
         alone = [decode_examples(model, model.task, [one], Loader())[0] for one in examples]
     assert together == alone
-    with adapting(model, "off"):
+    with adapting(model, "none"):
         assert decode_examples(model, model.task, examples, Loader()) != together
 
 
