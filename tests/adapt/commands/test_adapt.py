@@ -57,7 +57,8 @@ def test_the_adaptation_is_the_adapted_model(run, base):
     facts = json.loads((run / "adaptation" / "adaptation.json").read_text())
     assert adapted.fingerprint == facts["fingerprint"] != load_model(str(base)).fingerprint
     best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
-    state = adapted.model.net.state_dict()
+    trained = run / "unblended" if (run / "unblended").exists() else run  # before the blend with the base
+    state = load_model(str(trained)).model.net.state_dict()
     assert all(torch.equal(best[f"model.net.{name}"], tensor) for name, tensor in state.items())
 
 
