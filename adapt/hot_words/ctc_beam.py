@@ -9,10 +9,13 @@ import numpy as np
 from adapt.hot_words.ngram import BEGIN, NGram
 from adapt.hot_words.trie import START, Trie
 
-_LIKELY, _POSSIBLE = -4.0, -9.0  # log-probabilities of units that are tried: of any, and of those of a hot word
-_BLANK = -0.02  # where the blank is likelier than this, nothing else is tried
+_LIKELY, _POSSIBLE = -4.0, -14.0  # log-probabilities of units that are tried: of any, and of those of a hot word
+_BLANK = -0.05  # where the blank is likelier than this, nothing else is tried
 _MARGIN = 12.0  # how much worse than the best prefix one may be, in nats
 _NEVER = float("-inf")
+
+# By prefix: the log-probabilities that it ends in a blank, or in its last unit.
+_Beams = dict[int, tuple[float, float]]
 
 
 @dataclass
@@ -90,43 +93,49 @@ def beam_search(log_probs: np.ndarray, search: Search) -> list[int]:
         search: What it favours.
     """
     prefixes = _Prefixes(search)
-    beams: dict[int, tuple[float, float]] = {0: (0.0, _NEVER)}  # by prefix: ending in a blank, or in its last unit
-    for row in log_probs.tolist():
-        beams = _kept(_advanced(beams, row, prefixes), prefixes)
+    beams: _Beams = {0: (0.0, _NEVER)}
+    quiet = (log_probs[:, search.blank] > _BLANK).tolist()
+    tried = log_probs > _LIKELY
+    tried[:, search.blank] = False
+    for time, row in enumerate(log_probs.tolist()):
+        if quiet[time]:
+            beams = _stay(beams, row, prefixes)
+        else:
+            beams = _kept(_advanced(beams, row, tried[time].nonzero()[0].tolist(), prefixes), prefixes)
     best = max(beams, key=lambda prefix: _sum(*beams[prefix]) + prefixes.final(prefix))
     return prefixes.text(best)[1:]
 
 
-def _advanced(
-    beams: dict[int, tuple[float, float]], row: Sequence[float], prefixes: _Prefixes
-) -> dict[int, tuple[float, float]]:
-    search, units = prefixes.search, prefixes.units
-    blank, trie = row[search.blank], search.trie
-    quiet = blank > _BLANK
-    likely = [] if quiet else [n for n, value in enumerate(row) if value > _LIKELY and n != search.blank]
-    after: dict[int, tuple[float, float]] = {}
+def _stay(beams: _Beams, row: Sequence[float], prefixes: _Prefixes) -> _Beams:
+    """Return the beams after a step in which nothing but the blank is likely."""
+    blank, units = row[prefixes.search.blank], prefixes.units
+    return {
+        one: (_sum(in_blank, in_unit) + blank, in_unit + row[units[one]] if one else _NEVER)
+        for one, (in_blank, in_unit) in beams.items()
+    }
+
+
+def _advanced(beams: _Beams, row: Sequence[float], likely: list[int], prefixes: _Prefixes) -> _Beams:
+    """Return the beams after a step: each prefix stays as it is, or is followed by one of the `likely` units."""
+    search, units, trie = prefixes.search, prefixes.units, prefixes.search.trie
+    after = _stay(beams, row, prefixes)
     for prefix, (in_blank, in_unit) in beams.items():
         both, last = _sum(in_blank, in_unit), units[prefix]
-        old = after.get(prefix, (_NEVER, _NEVER))
-        stays = in_unit + row[last] if last >= 0 else _NEVER
-        after[prefix] = (_sum(old[0], both + blank), _sum(old[1], stays))
-        if quiet:
-            continue
         tried = likely
         if trie is not None:
             hot = trie.children[prefixes.states[prefix]]
-            tried = [*likely, *(n for n in hot if _POSSIBLE < row[n] <= _LIKELY)]
+            tried = [*likely, *(unit for unit in hot if _POSSIBLE < row[unit] <= _LIKELY)] if hot else likely
         for unit in tried:
             score = (in_blank if unit == last else both) + row[unit]
             if score == _NEVER:
                 continue
             number = prefixes.extended(prefix, unit)
-            old = after.get(number, (_NEVER, _NEVER))
-            after[number] = (old[0], _sum(old[1], score))
+            old = after.get(number)
+            after[number] = (_NEVER, score) if old is None else (old[0], _sum(old[1], score))
     return after
 
 
-def _kept(beams: dict[int, tuple[float, float]], prefixes: _Prefixes) -> dict[int, tuple[float, float]]:
+def _kept(beams: _Beams, prefixes: _Prefixes) -> _Beams:
     bonuses = prefixes.bonuses
     ranked = sorted(((_sum(*pair) + bonuses[one], one) for one, pair in beams.items()), reverse=True)
     least = ranked[0][0] - _MARGIN
@@ -137,5 +146,4 @@ def _sum(one: float, other: float) -> float:
     """Return log(exp(one) + exp(other)), to 1e-6."""
     if one < other:
         one, other = other, one
-    difference = other - one
-    return one if difference < -14 else one + log1p(exp(difference))
+    return one if other < one - 14 or other == _NEVER else one + log1p(exp(other - one))

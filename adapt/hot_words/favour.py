@@ -25,7 +25,7 @@ from adapt.models.ctc import Emissions
 from adapt.models.loaded import Loaded
 from adapt.models.model import CTCModel, DecoderModel, Model
 
-CHARACTER = 1.0  # the bonus of a character of a hot word in CTC, in nats
+CHARACTER = 3.0  # the bonus of a character of a hot word in CTC, in nats
 CHARACTERS, TOKENS = 6, 3  # the orders of the n-grams
 WEIGHT = 0.3  # of an n-gram
 _LARGEST_TEXT = 20_000_000  # bytes
