@@ -4,6 +4,7 @@ with favouring(loaded, ["Zorvane", "Port Elkin"]):
     texts = decode_examples(model, model.task, examples, loader)
 """
 
+import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -76,6 +77,18 @@ def favouring(
             yield
 
 
+def favoured(words: Words | None, ngram: Path | str | None, ngram_weight: float = WEIGHT) -> dict[str, Any]:
+    """Return what is favoured as plain values, such as to tell whether a transcript was made with it."""
+    own = [[word.text, word.weight] for word in hot_words(words)]
+    made: dict[str, Any] = {"words": own} if own else {}
+    if words in ("off", "none"):
+        made["words"] = "off"
+    if ngram is not None:
+        text = "\n".join(_lines(ngram))
+        made["ngram"] = [hashlib.blake2b(text.encode(), digest_size=8).hexdigest(), ngram_weight]
+    return made
+
+
 def _lines(path: Path | str) -> list[str]:
     lines = [" ".join(line.split()) for line in read_text_lines(path, "ngram", _LARGEST_TEXT)]
     lines = [line for line in lines if line]
@@ -136,7 +149,7 @@ def ctc_trie(model: CTCModel, words: Sequence[HotWord], boundary: int | None) ->
     trie = Trie(() if boundary is None else (boundary,))
     for word in words:
         units = model.encode(word.text)
-        bonuses = [CHARACTER * word.weight] * len(units)
+        bonuses = [0.0 if unit == boundary else CHARACTER * word.weight for unit in units]
         if boundary is None:
             trie.add(units, bonuses, anywhere=True)
         else:

@@ -61,8 +61,10 @@ def hot_words(words: Words | None) -> list[HotWord]:
         found = read_words(words)
     elif isinstance(words, (str, HotWord)):
         found = [_one(words)]
-    else:
+    elif isinstance(words, Iterable):
         found = [_one(one) for one in words]
+    else:
+        raise InputError(f"words must be a list of words, a file, 'auto' or 'off', got {words!r}.")
     if len(found) > _MOST:
         raise InputError(f"words: {len(found)} hot words are too many, expected at most {_MOST}. Keep the rare ones.")
     return list({one.text: one for one in found}.values())
@@ -103,9 +105,10 @@ def _of_line(line: str, where: str) -> HotWord:
     if not tab:
         return HotWord(text, where=where)
     try:
-        return HotWord(text, float(weight), where)
+        number = float(weight)
     except ValueError:
         raise InputError(f"{where}: expected a word, and optionally a tab and a number, got {line[:80]!r}.") from None
+    return HotWord(text, number, where)
 
 
 def _one(word: Any) -> HotWord:
@@ -113,4 +116,4 @@ def _one(word: Any) -> HotWord:
 
 
 def _is_path(text: str) -> bool:
-    return "/" in text or text.lower().endswith(_ENDINGS) or is_file(user_path(text))
+    return text.startswith(("/", "./", "../", "~")) or text.lower().endswith(_ENDINGS) or is_file(user_path(text))
