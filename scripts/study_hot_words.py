@@ -38,6 +38,7 @@ from adapt.data.recording import Recording
 from adapt.data.resampling import resample
 from adapt.data.synthetic import espeak, sentences
 from adapt.data.synthetic.accents import TEST_VARIANTS
+from adapt.data.text import strip_punctuation
 from adapt.hot_words.favour import favouring
 from adapt.hot_words.words import HotWord
 from adapt.models.checkpoint import load_model
@@ -107,7 +108,9 @@ def compared(references: Sequence[str], answers: Sequence[str], names: set[str])
     }  # fmt: skip
 
 
-def decoded(loaded: Loaded, examples: Sequence[Example], words: Sequence[HotWord], ngram: Path | None, rounds: int):
+def decoded(
+    loaded: Loaded, examples: Sequence[Example], words: Sequence[HotWord], ngram: Path | None, rounds: int
+) -> tuple[list[str], float]:
     """Return the answers and the least seconds."""
     least, answers = float("inf"), [""]
     for _ in range(rounds):
@@ -142,8 +145,6 @@ def main() -> None:
         unsaid = unsaid[: len(names)]
     else:
         examples = spoken(names, given.count, given.seed)
-    from adapt.data.text import strip_punctuation
-
     references = [strip_punctuation(one.text) for one in examples]
     rows = []
     for weight in (None, *given.weights):

@@ -19,7 +19,7 @@ from adapt.errors import InputError
 from adapt.hot_words.ctc_beam import Search, beam_search
 from adapt.hot_words.ngram import NGram
 from adapt.hot_words.terms import correction_terms
-from adapt.hot_words.tokens import HotTokens, NGramTokens, check_writable, token_trie, tokens_of
+from adapt.hot_words.tokens import HotTokens, NGramTokens, check_writable, token_trie, tokens_of, word_starts
 from adapt.hot_words.trie import Trie
 from adapt.hot_words.words import HotWord, Words, hot_words, read_text_lines
 from adapt.models.ctc import Emissions
@@ -194,7 +194,8 @@ def _gains(text: str, greedy: str, words: set[str]) -> bool:
 def _decoder(model: DecoderModel, words: Sequence[HotWord], lines: Sequence[str], weight: float) -> Iterator[None]:
     processors: list[Any] = []
     if words:
-        processors.append(HotTokens(token_trie(model, words), partial(_beams, model)))
+        trie, starts = token_trie(model, words), word_starts(model)
+        processors.append(HotTokens(trie, partial(_beams, model), model.special_units, starts))
     if lines:
         tokens, special = tokens_of(model), model.special_units
         end: int = model.tokenizer.eos_token_id

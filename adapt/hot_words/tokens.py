@@ -14,7 +14,7 @@ from adapt.models.model import DecoderModel, SpeechDecoderModel
 from adapt.models.target_text import suppressed_tokens, text_tokens, unwritable_parts
 from adapt.models.whisper_prompt import starts_with_space
 
-FIRST, NEXT = 1.0, 2.0  # the bonus of the first token of a hot word and of the others, in nats
+FIRST, NEXT = 2.0, 4.0  # the bonus of the first token of a hot word and of the others, in nats
 
 
 def token_trie(model: DecoderModel, words: Sequence[HotWord]) -> Trie:
@@ -48,7 +48,7 @@ def tokens_of(model: DecoderModel) -> Callable[[str], list[int]]:
     """Return the function from a text to its tokens, without those that frame it."""
     if isinstance(model, SpeechDecoderModel):
         return lambda text: text_tokens(model.tokenizer, text)
-    special = model.special_units
+    special = model.special_units - {model.tokenizer.unk_token_id}
     return lambda text: [unit for unit in model.encode(text) if unit not in special]
 
 
@@ -73,33 +73,52 @@ def _add(model: DecoderModel, trie: Trie, tokens: Sequence[int], weight: float, 
 class HotTokens:
     """Raises the scores of the tokens that begin or continue a hot word.
 
-    In beam search, the bonus of an incomplete word is taken back from all other tokens. Greedy decoding has no second
-    path for which that would be right, and keeps to what it hears.
+    A hot word begins only where the model itself begins a word: not inside one, and not where the text ends, which
+    would let greedy decoding write hot words for ever. In beam search, the bonus of an incomplete word is taken back
+    from all other tokens. Greedy decoding has no second path for which that would be right, and keeps to what it hears.
 
     Args:
         trie: The tokens of the hot words.
+        beams: Returns the number of beams.
+        special: The tokens that are no text.
+        starts: The tokens that begin a word; empty if the tokenizer does not mark them.
     """
 
-    def __init__(self, trie: Trie, beams: Callable[[], int]) -> None:
-        self.trie, self.beams = trie, beams
+    def __init__(
+        self, trie: Trie, beams: Callable[[], int], special: frozenset[int], starts: frozenset[int] = frozenset()
+    ) -> None:
+        self.trie, self.beams, self.special, self.starts = trie, beams, special, starts
         self._reach = trie.depth + 1
 
     def __call__(self, written: Tensor, scores: Tensor) -> Tensor:
         """Return the scores `(rows, vocabulary)` of the token after `written` `(rows, tokens)`."""
-        scores, several = scores.clone(), self.beams() > 1
+        likeliest, scores, several = scores.argmax(1).tolist(), scores.clone(), self.beams() > 1
+        whole = written.shape[1] <= self._reach
         for row, tokens in enumerate(written[:, -self._reach :].tolist()):
-            whole = written.shape[1] <= self._reach
             state = self.trie.state_after(tokens, START if whole else ANYWHERE)
-            units, changes = [], []
+            begins = self._begins(likeliest[row], state)
             back = self.trie.pending(state) if several else 0.0
-            for unit, change, own in self.trie.continuations(state):
-                units.append(unit)
-                changes.append(change + back if several else own)
             if back:
                 scores[row] -= back
-            if units:
-                scores[row, units] += torch.tensor(changes, dtype=scores.dtype, device=scores.device)
+            added = {
+                unit: change + back if several else own
+                for unit, change, own in self.trie.continuations(state)
+                if begins or unit in self.trie.children[state]
+            }
+            if added and (begins or state not in (START, ANYWHERE)):
+                values = torch.tensor([*added.values()], dtype=scores.dtype, device=scores.device)
+                scores[row, [*added]] += values
         return scores
+
+    def _begins(self, likeliest: int, state: int) -> bool:
+        if likeliest in self.special:
+            return False
+        return state == START or not self.starts or likeliest in self.starts
+
+
+def word_starts(model: DecoderModel) -> frozenset[int]:
+    """Return the tokens that begin a word, by the mark of byte-level and sentence pieces; empty if there is none."""
+    return frozenset(unit for unit, token in enumerate(model.vocabulary) if token[:1] in ("\u0120", "\u2581"))
 
 
 class NGramTokens:
