@@ -84,7 +84,10 @@ def test_nothing_changes_without_words(english):
 
 
 def test_an_unknown_character_and_a_weight_are_named(english):
-    with pytest.raises(InputError, match="'z\u00fcrich' contains '\u00fc', outside the model's alphabet"), favouring(english, ["z\u00fcrich"]):
+    with (
+        pytest.raises(InputError, match="'z\u00fcrich' contains '\u00fc', outside the model's alphabet"),
+        favouring(english, ["z\u00fcrich"]),
+    ):
         pass
     with pytest.raises(InputError, match="ngram_weight must be at most 2"), favouring(english, None, ngram_weight=3):
         pass
