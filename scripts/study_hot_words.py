@@ -46,8 +46,30 @@ from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 
 RATE = 16_000
-_ONSETS = "b d f g k l m n p r s t v z br dr gr kr pl st tr".split()
-_VOWELS = "a e i o u".split()
+_ONSETS = [
+    "b",
+    "d",
+    "f",
+    "g",
+    "k",
+    "l",
+    "m",
+    "n",
+    "p",
+    "r",
+    "s",
+    "t",
+    "v",
+    "z",
+    "br",
+    "dr",
+    "gr",
+    "kr",
+    "pl",
+    "st",
+    "tr",
+]
+_VOWELS = ["a", "e", "i", "o", "u"]
 _CODAS = ["", "", "n", "l", "r", "s", "k", "m"]
 
 

@@ -117,7 +117,7 @@ def _stay(beams: _Beams, row: Sequence[float], prefixes: _Prefixes) -> _Beams:
 
 def _advanced(beams: _Beams, row: Sequence[float], likely: list[int], prefixes: _Prefixes) -> _Beams:
     """Return the beams after a step: each prefix stays as it is, or is followed by one of the `likely` units."""
-    search, units, trie = prefixes.search, prefixes.units, prefixes.search.trie
+    units, trie = prefixes.units, prefixes.search.trie
     after = _stay(beams, row, prefixes)
     for prefix, (in_blank, in_unit) in beams.items():
         both, last = _sum(in_blank, in_unit), units[prefix]

@@ -115,8 +115,8 @@ def _check(model: Model, word: HotWord) -> None:
         check_writable(model, word)
     elif isinstance(model, CTCModel) and (missing := [one for one in model.missing(word.text) if one.strip()]):
         raise InputError(
-            f"{word.where or 'words'}: the hot word {word.text!r} contains {', '.join(map(repr, missing))}, outside the "
-            "model's alphabet. Spell it differently, or leave it out."
+            f"{word.where or 'words'}: the hot word {word.text!r} contains {', '.join(map(repr, missing))}, "
+            "outside the model's alphabet. Spell it differently, or leave it out."
         )
 
 
@@ -163,8 +163,8 @@ def _ctc_ngram(model: CTCModel, lines: Sequence[str]) -> NGram:
     if not usable:
         missing = sorted({one for line in lines for one in model.missing(line)})
         raise InputError(
-            f"ngram: each line contains characters outside the model's alphabet, such as {', '.join(map(repr, missing[:8]))}. "
-            "Remove punctuation, and spell numbers out."
+            f"ngram: each line contains characters outside the model's alphabet, such as "
+            f"{', '.join(map(repr, missing[:8]))}. Remove punctuation, and spell numbers out."
         )
     if len(usable) < len(lines):
         log.warning("ngram: %d of %d lines have characters outside the model's alphabet, and are left out.",

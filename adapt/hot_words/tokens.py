@@ -14,7 +14,7 @@ from adapt.models.model import DecoderModel, SpeechDecoderModel
 from adapt.models.target_text import suppressed_tokens, text_tokens, unwritable_parts
 from adapt.models.whisper_prompt import starts_with_space
 
-FIRST, NEXT = 2.0, 4.0  # the bonus of the first token of a hot word and of the others, in nats
+FIRST, NEXT = 1.0, 4.0  # the bonus of the first token of a hot word and of the others, in nats
 
 
 def token_trie(model: DecoderModel, words: Sequence[HotWord]) -> Trie:
@@ -60,8 +60,8 @@ def check_writable(model: DecoderModel, word: HotWord) -> None:
     )
     if bad:
         raise InputError(
-            f"{word.where or 'words'}: the hot word {word.text!r} contains {', '.join(map(repr, bad))}, which the model "
-            "can never write. Spell it differently, or leave it out."
+            f"{word.where or 'words'}: the hot word {word.text!r} contains {', '.join(map(repr, bad))}, which the "
+            "model can never write. Spell it differently, or leave it out."
         )
 
 

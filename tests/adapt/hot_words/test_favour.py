@@ -11,8 +11,8 @@ from adapt.data.loader import Batch
 from adapt.errors import InputError
 from adapt.hot_words import terms
 from adapt.hot_words.favour import favoured, favouring
-from adapt.hot_words.tokens import HotTokens, NGramTokens, spellings, token_trie
 from adapt.hot_words.ngram import NGram
+from adapt.hot_words.tokens import HotTokens, NGramTokens, spellings, token_trie
 from adapt.hot_words.trie import Trie
 from adapt.hot_words.words import HotWord
 from adapt.models.ctc import Emissions
