@@ -46,30 +46,8 @@ from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 
 RATE = 16_000
-_ONSETS = [
-    "b",
-    "d",
-    "f",
-    "g",
-    "k",
-    "l",
-    "m",
-    "n",
-    "p",
-    "r",
-    "s",
-    "t",
-    "v",
-    "z",
-    "br",
-    "dr",
-    "gr",
-    "kr",
-    "pl",
-    "st",
-    "tr",
-]
-_VOWELS = ["a", "e", "i", "o", "u"]
+_ONSETS = [*"bdfgklmnprstvz", "br", "dr", "gr", "kr", "pl", "st", "tr"]
+_VOWELS = "aeiou"
 _CODAS = ["", "", "n", "l", "r", "s", "k", "m"]
 
 
