@@ -33,6 +33,8 @@ from adapt.data.splits import check_examples
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import EvaluationResult
 from adapt.evaluation.evaluate import evaluate as evaluate_loaded
+from adapt.hot_words.favour import favouring
+from adapt.hot_words.words import Words
 from adapt.models import checkpoint
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
@@ -65,6 +67,8 @@ class LoadedModel(Loaded):
         *,
         sample_rate: int | None = None,
         corrections: Path | str = "auto",
+        words: Words | None = "auto",
+        ngram: Path | str | None = None,
         loader: Loader | None = None,
     ) -> list[str]:
         """Transcribe recordings.
@@ -73,6 +77,9 @@ class LoadedModel(Loaded):
             audio: Paths of audio files, arrays `(samples,)` in -1..1, or utterances of a manifest; one or several.
             sample_rate: The sample rate of arrays, in Hz.
             corrections: "auto" applies the user's corrections of this model, "off" none; or the path of a store.
+            words: Words and phrases to favour, or the path of a file with them; the terms of the corrections join
+                them. "off" favours none.
+            ngram: A text file; what it often says is favoured.
             loader: Batches the recordings; None for the default.
 
         Returns:
@@ -83,7 +90,7 @@ class LoadedModel(Loaded):
             InputError: a recording cannot be read, or the model reads text.
         """
         self._check_audio()
-        with corrected(self, corrections):
+        with favouring(self, words, ngram, corrections), corrected(self, corrections):
             texts = transcribe_texts(self.model, as_utterances(audio, sample_rate), as_loader(loader))
         problems = [text.problem for text in texts if text.problem is not None]
         if problems:
@@ -98,6 +105,8 @@ class LoadedModel(Loaded):
         vad: bool = True,
         decoding: Decoding = "pieces",
         corrections: Path | str = "auto",
+        words: Words | None = "auto",
+        ngram: Path | str | None = None,
         loader: Loader | None = None,
     ) -> list[Transcript]:
         """Transcribe recordings of any length, with the start, the end and the confidence of each word.
@@ -108,6 +117,8 @@ class LoadedModel(Loaded):
             vad: Whether to read only speech, which silero-vad finds.
             decoding: "pieces", or "sequential" for Whisper's own decoding of long audio.
             corrections: As in `transcribe`.
+            words: As in `transcribe`.
+            ngram: As in `transcribe`.
             loader: Batches the pieces; None for the default.
 
         Returns:
@@ -119,7 +130,7 @@ class LoadedModel(Loaded):
         self._check_audio()
         examples = as_utterances(audio, sample_rate)
         found: dict[int, Transcript] = {}
-        with corrected(self, corrections):
+        with favouring(self, words, ngram, corrections), corrected(self, corrections):
             for number, result in transcribe_recordings(
                 self.model, examples, vad=vad, decoding=decoding, loader=loader
             ):
@@ -137,6 +148,8 @@ class LoadedModel(Loaded):
         texts: str | Pair | Iterable[str | Pair],
         *,
         corrections: Path | str = "auto",
+        words: Words | None = "auto",
+        ngram: Path | str | None = None,
         loader: Loader | None = None,
     ) -> list[str]:
         """Translate sentences.
@@ -144,6 +157,8 @@ class LoadedModel(Loaded):
         Args:
             texts: One or several sentences or pairs; of a pair, the source is translated.
             corrections: As in `transcribe`.
+            words: As in `transcribe`.
+            ngram: As in `transcribe`.
             loader: Batches the sentences; None for the default.
 
         Returns:
@@ -158,16 +173,25 @@ class LoadedModel(Loaded):
         empty = [number for number, pair in enumerate(pairs, start=1) if not pair.source.strip()]
         if empty:
             raise InputError(f"texts: number {empty[0]} of {len(pairs)} is empty. Leave it out.")
-        return self._decode(pairs, corrections, loader)
+        with favouring(self, words, ngram, corrections):
+            return self._decode(pairs, corrections, loader)
 
     def evaluate(
-        self, data: Splits | Sequence[Example], *, corrections: Path | str = "auto", **options: Any
+        self,
+        data: Splits | Sequence[Example],
+        *,
+        corrections: Path | str = "auto",
+        words: Words | None = "auto",
+        ngram: Path | str | None = None,
+        **options: Any,
     ) -> EvaluationResult:
         """Evaluate on test examples.
 
         Args:
             data: Examples, or splits, of which `test` and `source_test` are used.
             corrections: As in `transcribe`.
+            words: As in `transcribe`.
+            ngram: As in `transcribe`.
             options: Further options of `adapt.evaluation.evaluate.evaluate`.
 
         Returns:
@@ -177,7 +201,7 @@ class LoadedModel(Loaded):
             InputError: there is nothing to evaluate on, or an example cannot be read.
         """
         splits = data if isinstance(data, Splits) else Splits(test=tuple(data))
-        with corrected(self, corrections):
+        with favouring(self, words, ngram, corrections), corrected(self, corrections):
             return evaluate_loaded(self, splits, **options)
 
     def correct(

@@ -3,7 +3,7 @@
 import logging
 import time
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from adapt.build import build, build_splits, grouping
 from adapt.commands._options import model_card
@@ -12,6 +12,7 @@ from adapt.data.splits import check_splits
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import TRANSCRIPTS, evaluate
 from adapt.evaluation.sweep import summarise
+from adapt.hot_words.favour import favouring
 from adapt.models.loaded import Loaded
 from adapt.report.evaluation_table import print_evaluation
 from adapt.report.sweep import write_sweep
@@ -33,7 +34,11 @@ def main(cfg: DictConfig) -> None:
     if not splits.test and not splits.source_test:
         raise InputError("There is nothing to evaluate on: give data.test=test.jsonl.")
     loader, group_by = build(cfg.loader), grouping(cfg.data)
-    with corrected(loaded, str(cfg.corrections)), adapting(loaded.model, cfg.test_time):
+    words = list(cfg.words) if isinstance(cfg.words, ListConfig) else cfg.words
+    with (
+        favouring(loaded, words, cfg.ngram, str(cfg.corrections), cfg.ngram_weight),
+        corrected(loaded, str(cfg.corrections)), adapting(loaded.model, cfg.test_time),
+    ):  # fmt: skip
         conditions = build(cfg.intervention)(loaded, splits, loader)
         folder = open_run(cfg)
         result = evaluate(

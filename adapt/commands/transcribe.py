@@ -13,6 +13,7 @@ from adapt.data.manifest import Utterance
 from adapt.data.splits import stop_or_skip
 from adapt.errors import InputError
 from adapt.files import is_file, user_path
+from adapt.hot_words.favour import favoured, favouring
 from adapt.models.loaded import Loaded
 from adapt.terminal import log_to_stderr, say, visible
 from adapt.transcription.folder import transcribe_into
@@ -30,7 +31,11 @@ def main(cfg: DictConfig) -> None:
     loaded: Loaded = build(cfg.model)
     if not loaded.model.reads_audio:
         raise InputError(f"'{loaded.reference}' reads text, not audio. To translate: innertune translate text='...'.")
-    with corrected(loaded, str(cfg.corrections)), adapting(loaded.model, cfg.test_time):
+    words = _list(cfg.words) if isinstance(cfg.words, ListConfig) else cfg.words
+    with (
+        favouring(loaded, words, cfg.ngram, str(cfg.corrections), cfg.ngram_weight),
+        corrected(loaded, str(cfg.corrections)), adapting(loaded.model, cfg.test_time),
+    ):  # fmt: skip
         if cfg.output is not None:
             _write(cfg, loaded, utterances, problems)
             return
@@ -65,7 +70,8 @@ def _made_with(cfg: DictConfig, loaded: Loaded) -> dict[str, Any]:
     stat = path.stat() if path is not None and is_file(path) else None
     options = loaded.model.header().get("generation")
     corrections = None if stat is None else [str(path), stat.st_size, stat.st_mtime_ns]
-    return {"model": loaded.fingerprint, "generation": options, "corrections": corrections}
+    made = {"model": loaded.fingerprint, "generation": options, "corrections": corrections}
+    return made | favoured(cfg.words, cfg.ngram, cfg.ngram_weight)
 
 
 def _list(value: Any) -> list[Any]:

@@ -7,6 +7,7 @@ from adapt.corrections.model_memory import corrected
 from adapt.data.inputs import as_pairs, read_sources
 from adapt.data.splits import check_examples, stop_or_skip
 from adapt.errors import InputError
+from adapt.hot_words.favour import favouring
 from adapt.models.inference import decode_examples
 from adapt.terminal import say
 
@@ -33,7 +34,11 @@ def main(cfg: DictConfig) -> None:
     stop_or_skip(problems, cfg.on_error, "on_error")
     for problem in problems:
         say(f"Skipped: {problem}", error=True)  # standard output is for the translations
-    with corrected(loaded, str(cfg.corrections)):
+    words = list(cfg.words) if isinstance(cfg.words, ListConfig) else cfg.words
+    with (
+        favouring(loaded, words, cfg.ngram, str(cfg.corrections), cfg.ngram_weight),
+        corrected(loaded, str(cfg.corrections)),
+    ):  # fmt: skip
         texts = decode_examples(loaded.model, loaded.model.task, usable, build(cfg.loader), "translating")
     by_pair = {id(pair): text for pair, text in zip(usable, texts, strict=True)}
     for pair in pairs:

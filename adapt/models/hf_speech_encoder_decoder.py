@@ -180,7 +180,7 @@ class HFSpeechEncoderDecoder(SpeechDecoderModel):
         first = [self._prefix_for(language)[0] for language in known] if self.languages and self.prefix else []
         if len({*first}) > 1:
             del arguments["forced_bos_token_id"]
-            arguments["logits_processor"] = [FirstTokens(first)]
+            arguments["logits_processor"] = [*self.logits_processors, FirstTokens(first)]
         elif first:
             arguments["forced_bos_token_id"] = first[0]
         tokens = self.net.generate(**self.encoder.inputs(inputs, lengths), **arguments)
@@ -188,7 +188,8 @@ class HFSpeechEncoderDecoder(SpeechDecoderModel):
 
     @property
     def generation_arguments(self) -> dict[str, Any]:
-        known, arguments = self.net.generation_config, {"num_beams": self.generation_options.beams}
+        known = self.net.generation_config
+        arguments: dict[str, Any] = {"num_beams": self.generation_options.beams, **self._processing}
         if not known.max_new_tokens:
             limit = known.max_length or MAX_TOKENS
             arguments["max_length"] = min(limit, self.max_tokens or limit)

@@ -140,7 +140,8 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
 
     def confirmed_text(self, inputs: Tensor, lengths: Tensor, example: Utterance) -> str | None:
         options, code = self.generation_options, self.language_for(language_of(example))
-        if (self.multilingual and code is None) or not is_plainly_greedy(self.net.generation_config, options.beams):
+        greedy = is_plainly_greedy(self.net.generation_config, options.beams) and not self.logits_processors
+        if (self.multilingual and code is None) or not greedy:
             return None
         target = torch.tensor([self.target(example)])
         if target.shape[1] > self.net.config.max_target_positions:
@@ -153,7 +154,7 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
     @property
     def generation_arguments(self) -> dict[str, Any]:
         options = self.generation_options
-        arguments: dict[str, Any] = {"num_beams": options.beams}
+        arguments: dict[str, Any] = {"num_beams": options.beams, **self._processing}
         if self.multilingual:
             arguments |= {"language": options.language, "task": options.task}
         return arguments

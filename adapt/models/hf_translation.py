@@ -144,6 +144,7 @@ class HFTranslation(DecoderModel):
     def generation_arguments(self) -> dict[str, Any]:
         options, known = self.translation_options, self.net.generation_config
         arguments: dict[str, Any] = {"num_beams": options.beams} if options.beams else {}
+        arguments |= self._processing
         if options.max_tokens is not None or not known.max_new_tokens:
             limit = options.max_tokens or known.max_length or MAX_TOKENS
             # If the generation config sets max_new_tokens, max_length would have no effect.

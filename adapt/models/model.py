@@ -207,6 +207,13 @@ class DecoderModel(Model):
     """A model with an encoder, and a decoder that writes one token after another."""
 
     tokenizer: Any
+    # Each maps what is written `(rows, tokens)` and the scores of the next token `(rows, vocabulary)` to new scores.
+    logits_processors: Sequence[Any] = ()
+
+    @property
+    def _processing(self) -> dict[str, Any]:
+        """The argument of the network's `generate` for `logits_processors`; nothing if there are none."""
+        return {"logits_processor": [*self.logits_processors]} if self.logits_processors else {}
 
     def training_target(self, example: Any, length: int) -> list[int]:
         """Return the target tokens that an example is trained on, which may have timestamps.

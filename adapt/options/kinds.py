@@ -33,6 +33,8 @@ _KINDS: dict[str, Kind] = {
     "output": "path",
     "file": "path",
     "corrections": "path",
+    "words": "texts",
+    "ngram": "path",
     "protected": "paths",
     "site": "texts",
     "sites": "texts",
