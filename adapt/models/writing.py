@@ -12,7 +12,9 @@ from typing import Any
 
 from adapt.data.example import Example, language_of
 from adapt.data.kinds import with_text
+from adapt.data.manifest import Utterance
 from adapt.data.normalisers import Normalise, Normaliser, check_normalise, has_style
+from adapt.data.recording import Recording
 from adapt.errors import InputError
 from adapt.metrics import WER
 from adapt.models.model import Model, SpeechDecoderModel
@@ -120,6 +122,8 @@ def same_words(model: Model, example: Example, answer: str, normalise: Normalise
 
 
 def _can_write_style(model: Model, example: Example) -> bool:
+    if not isinstance(example, (Utterance, Recording)):  # refused elsewhere
+        return True
     try:
         return len(model.unwritable(with_text(example, _STYLE))) < len(_STYLE.split())
     except InputError:  # an example in a language that the model lacks, which is refused elsewhere
