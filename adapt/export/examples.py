@@ -26,9 +26,11 @@ def given_examples(model: Model, place: str) -> list[Example]:
     Raises:
         InputError: there is no such file, or the model can read none of its examples.
     """
-    found: Sequence[Any] = (
-        find_audio([place], "examples")[0] if model.reads_audio else read_sources(place, "examples")[0]
-    )
+    found: Sequence[Any]
+    if model.reads_audio:
+        found = find_audio([place], "examples")[0]
+    else:
+        found = [pair for pair in read_sources(place, "examples")[0] if pair.source.strip()]
     usable = _usable(model, found)
     if not usable:
         raise InputError(f"examples={place}: the model can read none of its {len(found)} examples.")
