@@ -89,7 +89,7 @@ class EncoderCache:
             return forward(*args, **kwargs)
         latest = self._latest
         if latest is not None and latest[0] == keys:
-            return type(latest[1])(**latest[1])  # beam search repeats the rows of what it gets, in place
+            return type(latest[1])(**latest[1])
         with _lock:
             found = {key: self._rows[key] for key in keys if key in self._rows}
         missing = [number for number, key in enumerate(keys) if key not in found]
@@ -105,7 +105,7 @@ class EncoderCache:
         output = type(rows[0])(**parts)
         self._read.clear()
         self._latest = keys, output
-        return type(output)(**output)
+        return type(output)(**output)  # a copy of its own, in which beam search repeats the rows
 
     def _run(self, forward: Callable[..., Any], given: Mapping[str, Any], rows: list[int], count: int) -> Any:
         """Return the encoder's output for some of the `count` rows of its arguments."""

@@ -37,7 +37,7 @@ def batch_of(model, example, text=None):
     return collate([(example, model.reader.read(example))])
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("family", ["whisper", "bert"])
 def test_the_limit_lies_a_third_of_the_way_from_wrong_to_right(request, family, seed, tones, tmp_path):
     """On random models, beside the definition: each text on its own audio, and on that of each other example."""
@@ -140,12 +140,12 @@ def test_an_answer_is_confirmed_only_where_greedy_decoding_surely_writes_it(tone
 @pytest.mark.slow
 def test_a_published_whisper_refuses_what_nobody_said():
     model = load_model(str(whisper_tiny())).model
-    speech = native_speech(8)
-    known = answered(model, speech[:5], Loader())
+    speech = native_speech(6)
+    known = answered(model, speech[:4], Loader())
     with eval_mode(model):
         limits = calibrate_margin(model, known)
         assert 1 < limits.margin < 3
-        for example, other in zip(speech[5:], speech[6:] + speech[5:6], strict=True):
+        for example, other in zip(speech[4:], reversed(speech[4:]), strict=True):
             read = model.reader.read(example)
             batches = [collate([(with_text(example, text), read)]) for text in (example.text, other.text)]
             said, not_said = (unsupported(model, batch, "", known, limits) for batch in batches)

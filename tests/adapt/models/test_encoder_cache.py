@@ -2,6 +2,7 @@
 
 import copy
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -42,6 +43,8 @@ def test_the_results_are_the_same_and_the_encoder_runs_once(request, family, ton
         "bert": lambda: save_speech_encoder_decoder(tmp_path / "bert", decoder="Bert"),
     }[family]()
     model = load_model(str(folder)).model
+    if family == "marian":  # beams repeat the encoder's output
+        model.set_translation(replace(model.translation_options, beams=2))
     examples = tones if model.reads_audio else [Pair(f"one two {word}", "eins zwei") for word in ("a", "b", "c")]
     batches = [collate([(one, model.reader.read(one))]) for one in examples]
 
@@ -54,7 +57,9 @@ def test_the_results_are_the_same_and_the_encoder_runs_once(request, family, ton
         with cached_encoder(model):
             cached = losses(), decode_examples(model, model.task, examples, Loader())
             first = len(calls)
-            assert losses() == plain[0] and decode_examples(model, model.task, examples, Loader()) == plain[1]
+            for _ in range(2):
+                assert decode_examples(model, model.task, examples, Loader()) == plain[1]
+            assert losses() == plain[0]
         assert len(calls) == first
         assert cached == plain
         with cached_encoder(model):  # a later block finds them again
