@@ -97,7 +97,7 @@ def small(command, number, words):
     synthetic = command != "blend" or "data=accents" in words
     if command in SMALL and synthetic and "data=manifest" not in words:
         more += SYNTHETIC
-    if command in (*SMALL, "evaluate"):
+    if command in (*SMALL, "evaluate", "plan"):
         more.append(f"output=outputs/{command}{number}")
     cut = words.index("<") if "<" in words else len(words)
     return [*words[:cut], *more, *words[cut:]]
