@@ -1,5 +1,7 @@
 """Transcribe a batch of pieces: the model's answers, and their words with times."""
 
+from typing import Any
+
 import torch
 
 from adapt.data.example import language_of
@@ -34,13 +36,13 @@ def read_batch(model: Model, batch: Batch) -> list[Read]:
 
 
 def _read_ctc(model: CTCModel, batch: Batch) -> list[Read]:
-    outputs: list[Emissions] = []
+    outputs: list[Any] = []
     handle = model.register_forward_hook(lambda _module, _given, output: outputs.append(output))
     try:
         texts = model.task.decode(model, batch)
     finally:
         handle.remove()
-    emissions = outputs[-1]
+    emissions: Emissions = outputs[-1]
     seconds = [length / model.sample_rate for length in batch.lengths.tolist()]
     kept = emissions_of(emissions.log_probs, emissions.lengths)
     return [(text, ctc_words(model, own, text, long)) for text, own, long in zip(texts, kept, seconds, strict=True)]
