@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 
@@ -77,7 +77,7 @@ def cut_examples(
         The examples, and what was left out. An example that cannot be read stays as it is; whoever checks the examples
         names it.
     """
-    long = [one for one in examples if _is_cut(model, one)]
+    long = [one for one in examples if isinstance(one, (Utterance, Recording)) and _is_cut(model, one)]
     found = {key: tuple(known[key]) for one in long if known and (key := key_of(one)) in known}
     new = [one for one in long if key_of(one) not in found]
     with eval_mode(model), torch.inference_mode():
@@ -116,9 +116,7 @@ def key_of(example: Utterance | Recording) -> str:
     return digest.hexdigest()
 
 
-def _is_cut(model: Model, example: Example) -> TypeGuard[Utterance | Recording]:
-    if not isinstance(example, (Utterance, Recording)):
-        return False
+def _is_cut(model: Model, example: Utterance | Recording) -> bool:
     return model.reads_audio and bool(example.text.strip()) and is_long(model, example)
 
 
