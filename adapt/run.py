@@ -25,6 +25,11 @@ log = logging.getLogger(__name__)
 _FREE = ("resume", "overwrite", "output", "logger", "dry_run")
 # Where these options are null, the model's family fills them in once it is loaded; only then are they compared.
 _FILLED_IN = ("optimizer.lr", "trainer.max_epochs", "schedule", "warmup", "loader.speeds", "loader.batch_tokens")
+# Options that version 0.2.0 did not have. What they change comes before or after training, so its runs can be resumed.
+_ADDED = (
+    "blend", "forget", "timestamps", "normalise", "written_like", "labels", "non_speech", "unlabelled.",
+    "data.source_validation",
+)  # fmt: skip
 # Tells the other training processes the first one's folder, whose name may contain the time.
 _FOLDER = "INNERTUNE_RUN"
 
@@ -272,7 +277,8 @@ def _saved(path: Path) -> dict[str, Any]:
 def _check_same_options(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     before, now = translate(before, now), _comparable(now)
     before = _comparable(before)
-    open_ones = {key for key in _FILLED_IN if now.get(key) is None}
+    open_ones = {key for key in _FILLED_IN if now.get(key) is None or before.get(key, now) is None}
+    open_ones |= {key for key in now if key not in before and key.startswith(_ADDED)}
     different = sorted(key for key in (before | now).keys() - open_ones if before.get(key) != now.get(key))
     if different:
         key = different[0]

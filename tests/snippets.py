@@ -20,7 +20,7 @@ REPLACED = {"openai/whisper-small": "whisper"}
 # A sweep of six layers takes minutes, one of two does the same.
 SMALLER = {"site": "['*.conv4']", "penalty.examples": "4", "measure.max_examples": "1", "measure.max_words": "2"}
 TRAINING = {"trainer.max_epochs": "1", "loader.speeds": "[1.0]"}
-REPORT = {"causes": "0", "compare_neurons": "0", "audio_clips": "0"}
+REPORT = {"causes": "0", "compare_neurons": "0", "audio_clips": "0", "non_speech": "0"}
 SIZES = {"train": "12", "validation": "4", "test": "8", "source_test": "8"}
 DEFAULT_DATA = {"evaluate": "manifest"}
 EXPERIMENTS = {"translation_domain": "domains", "english_to_german": "accents", "us_to_scottish": "accents"}
@@ -80,6 +80,8 @@ def small(line: str) -> list[str]:
     synthetic = data in ("accents", "domains") and given.get("experiment", "us_to_scottish") in EXPERIMENTS
     if synthetic and command in ("adapt", "pretrain", "steer", "choose", "introspect", "compare", "evaluate"):
         sizes |= {f"data.{name}": size for name, size in SIZES.items()}
+        if given.get("tuning") == "auto":  # trials train on some and compare on others
+            sizes["data.train"] = "40"
         if "data.source_train" in given:
             sizes["data.source_train"] = "12"
     if given.get("measure") == "bias":  # groups need 20 examples

@@ -125,7 +125,7 @@ def test_a_toolbox_installed_before_ours_does_no_harm_until_it_is_removed(wheel,
     install_toolbox(site)
     install(wheel, site)
     done = innertune(site, "show", "tuning", cwd=tmp_path)
-    assert done.returncode == 0 and done.stdout.startswith("bias "), done.stderr
+    assert done.returncode == 0 and done.stdout.startswith("auto "), done.stderr
     uninstall_toolbox(site)
     done = innertune(site, "show", cwd=tmp_path, alone=True)
     assert done.returncode == 1 and "its package 'adapt' is " in done.stderr, done.stderr

@@ -18,7 +18,7 @@ from adapt.export.packages import version_of
 from adapt.export.peft_folder import write_peft
 from adapt.export.proof import Engine, Proof, Written, prove
 from adapt.export.run_card import run_card
-from adapt.files import write_text
+from adapt.files import is_file, write_text
 from adapt.models.checkpoint import load_model
 from adapt.models.export import folded, write_plain
 from adapt.models.loaded import Loaded
@@ -124,7 +124,7 @@ def _write_transformers(loaded: Loaded, made: Path, dtype: DType) -> Written:
 
     notes = [] if dtype == "float32" else [f"The weights are rounded to {dtype}."]
     network = type(model.net).__name__
-    if (made / "config.json").is_file():
+    if is_file(made / "config.json"):
         usage = f'```python\nfrom transformers import {network}\n\nmodel = {network}.from_pretrained("FOLDER")\n```'
         engine = Engine(version_of("transformers", "transformers"), (), start)  # pyright: ignore[reportArgumentType]
         return Written("transformers", usage, (engine,), notes)

@@ -121,7 +121,7 @@ class AdaptationModule(pl.LightningModule):
         if not torch.isfinite(loss):
             files = ", ".join(example.where or example.name for example in batch.examples[:3])
             raise InputError(
-                f"{DIVERGED} {loss.item()} in epoch {self.current_epoch + 1}, batch {number + 1} ({files}, ...). "
+                f"The loss became {loss.item()} in epoch {self.current_epoch + 1}, batch {number + 1} ({files}, ...). "
                 "Lower optimizer.lr, or clip gradients with trainer.gradient_clip_val=1. The last complete epoch is "
                 "saved: resume=true continues from it."
             )
