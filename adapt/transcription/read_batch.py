@@ -41,7 +41,7 @@ def _read_ctc(model: CTCModel, batch: Batch) -> list[Read]:
         texts = model.task.decode(model, batch)
     finally:
         handle.remove()
-    emissions: Emissions = outputs[-1]
+    emissions = outputs[-1]
     seconds = [length / model.sample_rate for length in batch.lengths.tolist()]
     kept = emissions_of(emissions.log_probs, emissions.lengths)
     return [(text, ctc_words(model, own, text, long)) for text, own, long in zip(texts, kept, seconds, strict=True)]
