@@ -105,7 +105,7 @@ def old_keys(command: str, options: Mapping[str, Any], conf: Path) -> str | None
 
 
 # Old defaults that are null now. They mean the same, except that null is 8 windows for Whisper.
-_NOW_NULL = {"loader.batch_seconds": 24, "title": "Before and after adapting"}
+_NOW_NULL = {"loader.batch_seconds": 24, "title": "Before and after adapting", "replay": 0}
 
 
 def translate(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:

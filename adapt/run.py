@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 _FREE = ("resume", "overwrite", "output", "logger", "dry_run")
 # Where these options are null, the model's family fills them in once it is loaded; only then are they compared.
 _FILLED_IN = ("optimizer.lr", "trainer.max_epochs", "schedule", "warmup", "loader.speeds", "loader.batch_tokens")
-# Options that version 0.2.0 did not have. What they change comes before or after training, so its runs can be resumed.
+# Options that version 0.2.0 did not have. Its runs go on as they began (`adapt.training.prepare`).
 _ADDED = (
     "blend", "forget", "timestamps", "normalise", "written_like", "labels", "non_speech", "unlabelled.",
     "data.source_validation",

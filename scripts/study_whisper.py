@@ -5,8 +5,8 @@
 
 Target: speechocean762, English read by Mandarin speakers; no speaker is in two sets. Source, not trained on: LJSpeech.
 Each run is a process of its own, so that its peak memory is its own; its result is kept in `--work`, and an interrupted
-study continues there. All runs but `defaults` have the same batches of 8, three epochs, no augmentation and no blend, and
-keep the epoch with the lowest validation WER.
+study continues there. All runs but `defaults` have the same batches of 8, three epochs, no augmentation and no blend,
+and keep the epoch with the lowest validation WER.
 """
 
 import argparse

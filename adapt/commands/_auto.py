@@ -53,7 +53,7 @@ def automatic(cfg: DictConfig, base: Loaded) -> Chosen | None:
     splits = build_splits(cfg.data)
     fill_in(cfg, base.model, len(splits.train))
     if cfg.dry_run:
-        tried = candidates(base.model, cfg.optimizer.get("lr"), cfg.replay)[: auto.trials]
+        tried = candidates(base.model, cfg.optimizer.get("lr"), cfg.replay or 0.0)[: auto.trials]
         log.info("tuning=auto would first try: %s. The costs are those of the first.", "; ".join(map(str, tried)))
         _fill(cfg, {"_target_": tried[0].target, "_partial_": True})
         return None

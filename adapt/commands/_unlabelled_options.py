@@ -61,7 +61,7 @@ def config_of_rounds(cfg: DictConfig, options: WithoutLabels, splits: Splits) ->
     own.trainer.max_epochs = max(1, round(cfg.trainer.max_epochs / max(options.rounds, 1)))
     own.blend, own.forget = "off", None  # only the result of all rounds is blended
     own.data.on_error = "skip"  # a pseudo-label that does not fit its recording is no mistake of the user
-    if splits.source_train and not cfg.replay:
+    if splits.source_train and cfg.replay is None:
         log.info("replay=%s: the rounds also train on the source.", REPLAY)
         own.replay = REPLAY
     return own

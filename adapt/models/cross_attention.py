@@ -80,32 +80,6 @@ class _Sum:
 
 
 @contextmanager
-def encoded_once(model: SpeechDecoderModel) -> Iterator[None]:
-    """Run the encoder once for the same input in the block: `generate` and `attend` share its output."""
-    encoder: Any = cast(Any, model.net).get_encoder()
-    forward, known = encoder.forward, []
-
-    def remember(*given: Any, **named: Any) -> Any:
-        tensors = [one for one in (*given, *named.values()) if isinstance(one, Tensor)]
-        for before, output in known:
-            if len(before) == len(tensors) and all(map(_equal, before, tensors)):
-                return output
-        output = forward(*given, **named)
-        known[:] = [(tensors, output)]
-        return output
-
-    encoder.forward = remember
-    try:
-        yield
-    finally:
-        del encoder.forward
-
-
-def _equal(one: Tensor, other: Tensor) -> bool:
-    return one is other or (one.shape == other.shape and one.dtype == other.dtype and bool(torch.equal(one, other)))
-
-
-@contextmanager
 def _eager(attentions: Sequence[nn.Module]) -> Iterator[None]:
     # Only the plain implementation of attention returns its weights.
     configs = {id(one.config): one.config for one in cast(Any, attentions)}

@@ -28,8 +28,10 @@ BUDGET = 512 * 2**20  # bytes of outputs that a model's cache keeps, and of keys
 
 
 @contextmanager
-def cached_encoder(model: Model) -> Iterator[None]:
+def cached_encoder(model: Model, keep: bool = True) -> Iterator[None]:
     """Run the encoder of an encoder-decoder once for each input, in this block and the blocks of the same model after.
+
+    With `keep=False`, only the latest batch is kept, and only in this block: for inputs that do not come again.
 
     It runs as always while it trains, under autocast, and while a hook or an intervention is inside it. New weights
     make new outputs. Gradients do not reach the encoder. For models without a decoder, the block does nothing.
@@ -37,8 +39,11 @@ def cached_encoder(model: Model) -> Iterator[None]:
     if not isinstance(model, DecoderModel):
         yield
         return
-    with _lock:
-        cache = _caches.setdefault(model, EncoderCache(model))
+    if keep:
+        with _lock:
+            cache = _caches.setdefault(model, EncoderCache(model))
+    else:
+        cache = EncoderCache(model, 0)
     cache.attach()
     try:
         yield
@@ -49,8 +54,9 @@ def cached_encoder(model: Model) -> Iterator[None]:
 class EncoderCache:
     """The outputs of a model's encoder, and a count of the blocks that use them. It keeps no reference to the model."""
 
-    def __init__(self, model: DecoderModel) -> None:
+    def __init__(self, model: DecoderModel, budget: int | None = None) -> None:
         net: Any = model.net
+        self._budget = BUDGET if budget is None else budget
         self._encoder: nn.Module = net.get_encoder()
         self._parameters = tuple(inspect.signature(self._encoder.forward).parameters)
         inside = set(self._encoder.modules())
@@ -90,6 +96,12 @@ class EncoderCache:
         latest = self._latest
         if latest is not None and latest[0] == keys:
             return type(latest[1])(**latest[1])
+        if not self._budget:
+            output = self._run(forward, given, list(range(len(keys))), len(keys))
+            if not isinstance(output, Mapping):
+                return output
+            self._latest = keys, output
+            return type(output)(**output)
         with _lock:
             found = {key: self._rows[key] for key in keys if key in self._rows}
         missing = [number for number, key in enumerate(keys) if key not in found]
@@ -121,7 +133,7 @@ class EncoderCache:
                 self._rows[key] = row
                 self._rows.move_to_end(key)
             size = sum(part.nbytes for row in self._rows.values() for part in row.values())
-            while size > BUDGET:
+            while size > self._budget:
                 _, dropped = self._rows.popitem(last=False)
                 size -= sum(part.nbytes for part in dropped.values())
 
@@ -136,14 +148,15 @@ class EncoderCache:
             return forward(x, *args, **kwargs)
         with torch.inference_mode(False), torch.no_grad():
             value = forward(x, *args, **kwargs)
-        if sum(one[2].nbytes for one in self._read.values()) + value.nbytes <= BUDGET:
+        if sum(one[2].nbytes for one in self._read.values()) + value.nbytes <= self._budget:
             self._read[module] = x, weights, value
         return value
 
     def _named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the encoder's arguments by name, without those that change nothing: `generate` passes more of them."""
         given = dict(zip(self._parameters, args, strict=False)) | dict(kwargs)
-        return {name: one for name, one in given.items() if one is not None and (name, one) != ("return_dict", True)}
+        plain = {"return_dict": True, "output_attentions": False, "output_hidden_states": False}
+        return {name: one for name, one in given.items() if one is not None and one is not plain.get(name)}
 
     def _keys(self, given: Mapping[str, Any]) -> list[bytes] | None:
         """Return the key of each row of the encoder's inputs, or None if its output cannot be kept."""

@@ -27,6 +27,7 @@ from adapt.blending.source_data import part_off
 from adapt.checks import check_count, check_number
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
+from adapt.data.replay import Replay
 from adapt.data.splits import OnError, check_splits
 from adapt.errors import InputError
 from adapt.files import user_path
@@ -112,7 +113,7 @@ def search(
     *,
     epochs: int | None = None,
     learning_rate: float | None = None,
-    replay: float = 0.0,
+    replay: Replay | None = None,
     blend: Any = "auto",
     loader: Loader | None = None,
     seed: int = 0,
@@ -130,7 +131,7 @@ def search(
         folder: Where results of trials are stored.
         epochs: The number of epochs of the training that follows; None for the family's own.
         learning_rate: The user's rate, which is then not varied.
-        replay: The user's share of replayed examples, which is then not varied.
+        replay: The user's share of replayed examples, which is then not varied; None tries without and with replay.
         blend: "auto" also chooses a factor; anything else is left alone.
         loader: Batches the examples; None for the family's own.
         seed: The seed of the trials.
@@ -155,12 +156,12 @@ def search(
         {name: examples for name, examples in sets.items() if examples}, loader, Path(folder), seed, options, trainer,
     )  # fmt: skip
     epochs = recipe.number_of_epochs(len(splits.train)) if epochs is None else epochs
-    first = candidates(base.model, learning_rate, replay)[: auto.trials]
+    first = candidates(base.model, learning_rate, 0.0 if replay is None else replay)[: auto.trials]
     log.info(
         "tuning=auto: %d short trials on %d examples, compared on %d others%s.", len(first), len(inner), len(choice),
         f" and on {len(parted.source_validation)} of the source" if parted.source_validation else "",
     )  # fmt: skip
-    return _Search(bench, auto, epochs, blend == "auto").run(first, bool(parted.source_train) and not replay)
+    return _Search(bench, auto, epochs, blend == "auto").run(first, bool(parted.source_train) and replay is None)
 
 
 def fine_tune_auto(
@@ -221,7 +222,8 @@ class _Search:
         finalists = [first[0], *[one for one in best if one != first[0]][:_FINALISTS]]
         if replays:
             finalists.append(replace(best[0], replay=_REPLAY))
-        finalists.sort(key=lambda one: (one.replay > 0, first.index(replace(one, replay=first[0].replay))))
+        given = first[0].replay
+        finalists.sort(key=lambda one: (one.replay != given, first.index(replace(one, replay=given))))
         cost = self.spent / len(tried) * self.epochs / short
         final: list[Judged] = []
         for candidate in finalists:

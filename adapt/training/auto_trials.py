@@ -22,6 +22,7 @@ from adapt.blending.interpolate import Interpolation
 from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
+from adapt.data.replay import Replay
 from adapt.data.subset import evenly
 from adapt.errors import InputError
 from adapt.files import is_file, read_json, write_json
@@ -65,7 +66,7 @@ class Candidate:
     tuning: str
     learning_rate: float
     options: Mapping[str, Any] = field(default_factory=dict)
-    replay: float = 0.0
+    replay: Replay = 0.0
 
     @property
     def function(self) -> Tuning:
@@ -80,11 +81,11 @@ class Candidate:
 
     def __str__(self) -> str:
         own = "".join(f" {name}={value}" for name, value in self.options.items() if name in ("layers", "top"))
-        replay = f", replay={self.replay:g}" if self.replay else ""
+        replay = f", replay={self.replay}" if self.replay else ""
         return f"tuning={self.tuning}{own}, learning rate {self.learning_rate:g}{replay}"
 
 
-def candidates(model: Model, rate: float | None = None, replay: float = 0.0) -> list[Candidate]:
+def candidates(model: Model, rate: float | None = None, replay: Replay = 0.0) -> list[Candidate]:
     """Return what is tried first, the family's defaults at the beginning.
 
     Args:

@@ -16,6 +16,7 @@ from adapt.checks import check_choice, check_share
 from adapt.data.batches import BatchesByLength
 from adapt.data.loader import Batch
 from adapt.errors import InputError
+from adapt.models.encoder_cache import cached_encoder
 from adapt.models.model import Model
 from adapt.models.recipe import Schedule
 from adapt.models.task import Task
@@ -140,10 +141,11 @@ class AdaptationModule(pl.LightningModule):
             with self._replayed(batch):
                 loss, hypotheses = self.task.validate(self.model, batch)
         else:
-            with self._replayed(batch):
-                loss = self.task.loss(self.model, batch)
-            with self._replayed(batch, generating=True):
-                hypotheses = self.task.decode(self.model, batch)
+            with cached_encoder(self.model, keep=False):
+                with self._replayed(batch):
+                    loss = self.task.loss(self.model, batch)
+                with self._replayed(batch, generating=True):
+                    hypotheses = self.task.decode(self.model, batch)
         references = self.task.comparable(batch.examples, [example.text for example in batch.examples])
         self.validated.append((float(loss), references, self.task.comparable(batch.examples, hypotheses)))
 

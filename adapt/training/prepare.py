@@ -41,7 +41,7 @@ from adapt.training.module import AdaptationModule, MakeOptimizer
 from adapt.training.optimizers import check_steps, checked_optimizer
 from adapt.training.own_writing import WrittenLike, check_written_like, in_own_writing
 from adapt.training.prefix_cache import Cache
-from adapt.training.start import Start, loader_options, plain
+from adapt.training.start import Start, loader_options, plain, started_without
 from adapt.training.timestamps import set_timestamps, timestamp_share
 from adapt.training.trainer import bare_trainer
 from adapt.training.unchanged import check_frozen, frozen_buffers
@@ -228,7 +228,7 @@ def prepare(
     layer_decay: float = 1.0,
     rates: Mapping[str | int, float] | str | None = None,
     unfreeze: int | None = None,
-    replay: Replay = 0.0,
+    replay: Replay | None = None,
     alphabet: str = "keep",
     monitor: str | None = None,
     patience: int | None = None,
@@ -260,7 +260,7 @@ def prepare(
         layer_decay: The ratio of each layer's learning rate to that of the layer above.
         rates: Further learning-rate factors by layer or parameter, or "auto" for auto-RGN.
         unfreeze: Unfreeze one more layer after every `unfreeze` epochs, from the top down; None trains all at once.
-        replay: The share of an epoch's examples that come from `source_train`, or "all" to use all of them.
+        replay: The share of an epoch's examples that come from `source_train`, or "all" to use all of them; None: 0.
         alphabet: "keep", "extend", or "=" followed by characters (`with_alphabet`).
         monitor: The value that decides on the best epoch, such as "val_wer"; None for the task's first metric.
         patience: Stop after this many epochs without improvement; None never stops early.
@@ -288,7 +288,7 @@ def prepare(
                                   ("topographic", topographic, "adapt.tuning.topographic")):  # fmt: skip
         if made is not None and not callable(made):
             raise InputError(f"{name} must be a function of {functions}, or partial() of one, or None; got {made!r}.")
-    blending = Blending.of(blend, forget)
+    blending, replay = Blending.of(blend, forget), 0.0 if replay is None else replay
     device = bare_trainer(trainer).strategy.root_device
     scratch, rateless = base.reference == "new", lacks_rate(optimizer)
     make_optimizer = checked_optimizer(with_rate(optimizer, 1e-3) if rateless else optimizer)
@@ -297,6 +297,11 @@ def prepare(
     warmup = (recipe.scratch_warmup if scratch else recipe.warmup) if warmup is None else warmup
     texts = (example.text for example in (*splits.train, *splits.validation))
     unmodified = with_alphabet(base.model, alphabet, texts)
+    if resume_from is not None:  # a run of an earlier version goes on as it began
+        if timestamps is None and started_without(resume_from, "timestamps"):
+            timestamps = 0.0
+        if normalise == "auto" and started_without(resume_from, "normalise"):
+            normalise = "none"
     share = timestamp_share(unmodified, timestamps)
     # Chosen before examples are left out, which only the first process does: all processes need the same one.
     heard = (*splits.train, *splits.validation, *splits.test, *splits.source_test)

@@ -114,6 +114,12 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, str)) or is_number(value)
 
 
+def started_without(folder: Path, option: str) -> bool:
+    """Return whether the run in `folder` was started by an earlier version, which did not have an option."""
+    path = folder / "checkpoints" / _NAME
+    return not is_file(path) or option not in _read(path)["options"]
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ import torch
 from adapt.data.example import language_of
 from adapt.data.loader import Batch, collate
 from adapt.data.recording import Recording
-from adapt.models.cross_attention import encoded_once
+from adapt.models.encoder_cache import cached_encoder
 from adapt.models.hf_speech_seq2seq import HFSpeechSeq2Seq
 from adapt.models.model import CTCModel, Model, SpeechDecoderModel
 from adapt.models.whisper_long import LongSegment, sequential_segments
@@ -28,7 +28,7 @@ def read_batch(model: Model, batch: Batch) -> list[Read]:
     if isinstance(model, CTCModel):
         return _read_ctc(model, batch)
     assert isinstance(model, SpeechDecoderModel)
-    with encoded_once(model):
+    with cached_encoder(model, keep=False):
         texts = model.task.decode(model, batch)
         languages = [language_of(example) for example in batch.examples]
         return list(zip(texts, attention_words(model, batch.inputs, batch.lengths, texts, languages), strict=True))

@@ -15,6 +15,7 @@ from adapt.unlabelled.labels import agreement_of
 from adapt.unlabelled.lexicon import Lexicon
 from adapt.unlabelled.reading import read, similarity
 
+_FORGET = 0.2  # points by which the source may become worse where the user gives no limit
 SHORTEST, LONGEST = 0.75, 1.35  # of what the base writes: a model that writes less or more has gone astray
 
 
@@ -41,7 +42,8 @@ class Judge:
         source: Labelled source examples that are not trained on; may be empty.
         loader: Batches the examples.
         lexicon: For a CTC model: the words of the source, or those that the base writes in the target.
-        forget: By how much the error rate on `source` may rise (or its BLEU fall).
+        forget: By how much the error rate on `source` may rise (or its BLEU fall); None: 0.2 points and the standard
+            error.
         reverse: For a translation model: a model that translates back.
     """
 
@@ -49,7 +51,7 @@ class Judge:
     source: Sequence[Example]
     loader: Loader
     lexicon: Lexicon | None = None
-    forget: Budget = Budget(0.2)
+    forget: Budget | None = None
     reverse: Model | None = None
 
     def measure(self, model: Model, name: str, base: Measured | None = None, labels: int | None = None) -> Measured:
@@ -86,16 +88,15 @@ class Judge:
         return None
 
     def forgets(self, new: Measured, base: Measured) -> bool:
-        """Return whether the error rate on the source rose by more than `forget` and its standard error.
-
-        Without the latter, one word of a few source examples would decide.
-        """
+        """Return whether the error rate on the source rose by more than `forget` allows."""
         if new.cost is None or base.cost is None:
             return False
-        allowed = self.forget.amount / 100 * abs(base.cost) if self.forget.relative else self.forget.amount
+        if self.forget is not None:
+            share = abs(base.cost) / 100 if self.forget.relative else 1.0
+            return new.cost - base.cost > self.forget.amount * share + 1e-9
         differences = [after - before for after, before in zip(new.edits, base.edits, strict=True)]
         error = math.sqrt(len(differences)) * stdev(differences) if len(differences) > 1 else 0.0
-        return new.cost - base.cost > allowed + error + 1e-9
+        return new.cost - base.cost > _FORGET + error + 1e-9
 
 
 def gain(new: Measured, old: Measured) -> tuple[float, float]:

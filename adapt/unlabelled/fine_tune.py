@@ -84,6 +84,4 @@ def fine_tune_without_labels(
 def _round(
     base: Loaded, splits: Splits, folder: Path, *, tuning: Tuning, epochs: int, seed: int, options: dict[str, Any]
 ) -> Adapted:
-    return fine_tune(
-        base, splits, tuning, epochs=epochs, folder=folder, resume=True, seed=seed, **{"blend": "off", **options}
-    )
+    return fine_tune(base, splits, tuning, epochs=epochs, folder=folder, resume=True, seed=seed, **options)

@@ -29,7 +29,8 @@ class WithoutLabels:
         rate: See `Filters`.
         words: Texts of the target, whose words a CTC model should write; () for those of the source data, if any.
         blend: How far to move from the base: from 0 to 1, "auto" or "off" (1).
-        forget: How much worse held-out source data may be read: in points, or "10%" of the base's errors.
+        forget: How much worse held-out source data may be read: in points, or "10%" of the base's errors. None: 0.2
+            points and the standard error, because one word of a few source examples would otherwise decide.
         held_out: The number of training examples that are held out if there is no validation data.
         reverse: For a translation model: a model of the other direction, which checks translations.
         target_texts: Sentences in the target language, which `reverse` translates back to train on.
@@ -47,12 +48,12 @@ class WithoutLabels:
     rate: float = 3.0
     words: Sequence[str] = ()
     blend: Share = "auto"
-    forget: float | str = 0.2
+    forget: float | str | None = None
     held_out: int = 60
     reverse: Loaded | None = None
     target_texts: Sequence[str] = ()
     filters: Filters = field(init=False)
-    budget: Budget = field(init=False)
+    budget: Budget | None = field(init=False)
 
     def __post_init__(self) -> None:
         for name in ("norms", "entropy", "test_time"):
@@ -65,7 +66,7 @@ class WithoutLabels:
             raise InputError(f"blend must be auto, off, or a factor above 0 and up to 1; got {self.blend!r}.")
         if self.target_texts and self.reverse is None:
             raise InputError("target_texts needs reverse, a model that translates them back.")
-        object.__setattr__(self, "budget", Budget.of(self.forget) or Budget(0.2))
+        object.__setattr__(self, "budget", Budget.of(self.forget))
         object.__setattr__(self, "filters", Filters(self.keep, self.agreement, self.rate))
 
 

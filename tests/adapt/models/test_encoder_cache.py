@@ -16,6 +16,7 @@ from adapt.models.checkpoint import load_model
 from adapt.models.encoder_cache import cached_encoder
 from adapt.models.eval_mode import eval_mode
 from adapt.models.inference import decode_examples
+from adapt.training.module import AdaptationModule
 from interventions.intervene import intervene
 from interventions.sites import site_at
 from interventions.steer import Steer
@@ -67,6 +68,36 @@ def test_the_results_are_the_same_and_the_encoder_runs_once(request, family, ton
         assert len(calls) == first
         assert losses() == plain[0] and len(calls) > first
     assert "forward" not in vars(model.net.get_encoder())
+
+
+@torch.no_grad()
+def test_only_the_latest_batch_is_kept_on_request(whisper, tones):
+    model = load_model(str(whisper)).model
+    one, other = (collate([(tone, model.reader.read(tone)) for tone in part]) for part in (tones[:3], tones[3:]))
+    with eval_mode(model):
+        plain = [float(model.task.loss(model, batch)) for batch in (one, other)], model.task.decode(model, other)
+        calls = counting(model)
+        with cached_encoder(model, keep=False):
+            losses = [float(model.task.loss(model, batch)) for batch in (one, other)]
+            two = len(calls)
+            assert (losses, model.task.decode(model, other)) == plain and len(calls) == two
+            assert float(model.task.loss(model, one)) == plain[0][0] and len(calls) > two
+        before = len(calls)
+        with cached_encoder(model, keep=False):
+            assert float(model.task.loss(model, one)) == plain[0][0] and len(calls) > before
+
+
+def test_a_validation_step_runs_the_encoder_once(whisper, tones):
+    model = load_model(str(whisper)).model
+    module = AdaptationModule(model, model.task, lambda groups: torch.optim.SGD(groups, lr=0.0)).eval()
+    batch = collate([(tone, model.reader.read(tone)) for tone in tones])
+    with torch.no_grad():
+        model.task.loss(model, batch)
+        calls = counting(model)
+        model.task.loss(model, batch)
+        once = len(calls)
+        module.validation_step(batch, 0)
+    assert once and len(calls) == 2 * once and len(module.validated[0][2]) == len(tones)
 
 
 def test_whatever_would_change_the_output_is_respected(whisper, tones):

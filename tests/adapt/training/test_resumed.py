@@ -16,8 +16,9 @@ from adapt.models.checkpoint import load_model
 from adapt.models.loaded import Loaded
 from adapt.models.state import model_fingerprint
 from adapt.training.checkpoints import sha256
-from adapt.training.fine_tune import fine_tune
-from adapt.training.start import plain
+from adapt.training.fine_tune import cpu_trainer, fine_tune
+from adapt.training.prepare import prepare
+from adapt.training.start import plain, started_without
 from adapt.tuning.layers import head, layers
 from adapt.tuning.penalty import ewc
 from interventions.bits import changed_bits
@@ -55,6 +56,20 @@ def resume(loaded, splits, folder, tuning=head, **options):
 def test_unchanged_it_ends_with_the_same_bits(loaded, splits, run, finished):
     again = resume(loaded, splits, run, loader=replace(LOADER, workers=0))
     assert again.loaded.fingerprint == finished[1].loaded.fingerprint
+
+
+def test_a_run_of_an_earlier_version_goes_on_as_it_began(loaded, splits, run):
+    """It compared texts as they are written and trained on no timestamps: no later default changes that."""
+    assert not started_without(run, "normalise") and not started_without(run, "timestamps")
+    path = run / "checkpoints" / "start.json"
+    facts = json.loads(path.read_text())
+    del facts["options"]["normalise"], facts["options"]["timestamps"]
+    path.write_text(json.dumps(facts))
+    assert started_without(run, "normalise") and started_without(run, "timestamps")
+    prepared = prepare(
+        loaded, splits, head, loader=LOADER, trainer=cpu_trainer(1), optimizer=torch.optim.AdamW, resume_from=run
+    )
+    assert prepared.module.task.normaliser is None
 
 
 def test_another_base_is_refused(loaded, splits, run):

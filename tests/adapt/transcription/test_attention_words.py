@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from adapt.models.checkpoint import load_model
-from adapt.models.cross_attention import attend, encoded_once
+from adapt.models.cross_attention import attend
 from adapt.transcription.attention_words import attention_words, token_starts, word_tokens
 
 
@@ -63,16 +63,3 @@ def test_words_are_in_order_and_within_the_audio(model):
             times = [time for word in words for time in (word.start, word.end)]
             assert times == sorted(times) and all(0 <= time <= seconds for time in times)
             assert [word.text for word in words] == (["ab", "cd"] if seconds == 1.5 else [])
-
-
-def test_the_encoder_runs_once_for_the_same_input(model):
-    encoder, runs = model.net.get_encoder(), []
-    handle = encoder.conv1.register_forward_hook(lambda *_: runs.append(1))
-    inputs, lengths = torch.randn(1, 8_000), torch.tensor([8_000])
-    targets = torch.tensor([model.encode("ab")])
-    with torch.inference_mode(), encoded_once(model):
-        first = model(inputs, lengths, targets)
-        assert torch.equal(first, model(inputs, lengths, targets)) and len(runs) == 1
-        model(inputs + 0.1, lengths, targets)
-    handle.remove()
-    assert len(runs) == 2 and "forward" not in vars(encoder)

@@ -97,8 +97,12 @@ def test_the_limit_of_forgetting_is_kept(loaded, target):
     base = judge.measure(loaded.model, "base")
     worse = replace(base, cost=base.cost + 1.1)
     assert judge.forgets(worse, base) and not judge.forgets(replace(base, cost=base.cost + 1.0), base)
-    uneven = tuple(edit + more for edit, more in zip(base.edits, (4.4, 0, 0, 0), strict=True))  # in points of the whole
-    assert not judge.forgets(replace(worse, edits=uneven), base)  # one example alone: within the standard error
+    uneven = tuple(edit + more for edit, more in zip(base.edits, (1.1, 0, 0, 0), strict=True))  # in points of the whole
+    assert judge.forgets(replace(worse, edits=uneven), base)  # a limit that is given is kept strictly
+    usual = replace(judge, forget=None)
+    assert not usual.forgets(replace(worse, edits=uneven), base)  # one example alone: within the standard error
+    even = tuple(edit + 0.275 for edit in base.edits)
+    assert usual.forgets(replace(worse, edits=even), base)
     assert sum(base.edits) == pytest.approx(base.cost)
     assert judge.objection(replace(base, trial=replace(base.trial, length=0.5)), base)
     assert judge.objection(base, base) is None
