@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from adapt.blending.front import Front, Point
     from adapt.metrics import Metric
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 468, 20, 266
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 454, 20, 266
 _STYLES = {"single": "validation", "layers": "second", "random": "third"}
 _NAMES = {
     "single": "one factor", "layers": "a factor per layer", "random": "the same factors, randomly assigned to layers",

@@ -67,7 +67,14 @@ def test_a_run_of_an_earlier_version_goes_on_as_it_began(loaded, splits, run):
     path.write_text(json.dumps(facts))
     assert started_without(run, "normalise") and started_without(run, "timestamps")
     prepared = prepare(
-        loaded, splits, head, loader=LOADER, trainer=cpu_trainer(1), optimizer=torch.optim.AdamW, resume_from=run
+        loaded,
+        splits,
+        head,
+        loader=LOADER,
+        trainer=cpu_trainer(1),
+        optimizer=partial(torch.optim.AdamW, lr=3e-3, weight_decay=0.0),
+        blend="auto",
+        resume_from=run,
     )
     assert prepared.module.task.normaliser is None
 
