@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, grouping
 from adapt.checks import check_choice
+from adapt.commands._device import trainer_of
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.training.trainer import bare_trainer
@@ -48,7 +49,7 @@ def _check(cfg: DictConfig) -> None:
     for name, default in {"blend": "auto", "forget": None}.items():
         if cfg[name] != default:
             raise InputError(f"{name} is for an adaptation with labels. With labels=none, give unlabelled.{name}.")
-    if bare_trainer(build(cfg.trainer)).world_size > 1:
+    if bare_trainer(trainer_of(cfg)).world_size > 1:
         raise InputError("labels=none trains in one process: set trainer.devices=1.")
 
 
