@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 NAME = "pretend"
-_COPIES = ("aten::_to_copy", "aten::copy_")
+_COPIES = ("aten::_to_copy", "aten::copy_", "aten::to.")
 _INDEXED = ("aten::index.", "aten::index_put", "aten::_index_put", "aten::_unsafe_index")  # take indices of the CPU
 
 
@@ -37,6 +37,10 @@ class There(torch.Tensor):
 
     def tolist(self) -> Any:
         return self.held.tolist()
+
+    def __getitem__(self, index: Any) -> torch.Tensor:
+        # torch would make a tensor of a list out of reach of `_Mode`.
+        return super().__getitem__(torch.tensor(index, device=self.device) if isinstance(index, list) else index)
 
     def untyped_storage(self) -> Any:
         return self.held.untyped_storage()
@@ -63,9 +67,9 @@ def _run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     tensors = [one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
     there = any(isinstance(one, There) for one in tensors)
     name = function._schema.name + "." + function._schema.overload_name
-    if kwargs.get("device") is not None:
-        there = torch.device(kwargs["device"]).type == NAME
-        kwargs = kwargs | {"device": torch.device("cpu")}
+    devices = [one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.device)]
+    if devices:
+        there = devices[0].type == NAME
     elif name.startswith("aten::copy_"):
         there = isinstance(args[0], There)
     elif there and not name.startswith((*_COPIES, *_INDEXED)):
@@ -84,6 +88,8 @@ def _run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 
 def _held(value: Any) -> Any:
+    if isinstance(value, torch.device) and value.type == NAME:
+        return torch.device("cpu")
     return value.held if isinstance(value, There) else value
 
 
@@ -96,7 +102,17 @@ def _there(value: Any, known: dict[int, There]) -> Any:
         return There(value)
 
 
+_library = torch.library.Library("_", "IMPL")
 _ready = False
+
+
+def _on_cpu_first(make: Any) -> Any:
+    # torch.tensor calls the device with neither the mode nor the kernels of tensors like ours.
+    def tensor(*args: Any, device: Any = None, **kwargs: Any) -> torch.Tensor:
+        there = device is not None and torch.device(device).type == NAME
+        return make(*args, **kwargs).to(device) if there else make(*args, device=device, **kwargs)
+
+    return tensor
 
 
 @contextmanager
@@ -108,12 +124,18 @@ def pretended() -> Iterator[torch.device]:
         _setup_privateuseone_for_python_backend(NAME)
         device: Any = getattr(torch, NAME)
         device.get_amp_supported_dtype = lambda: [torch.bfloat16]
+        # What torch calls out of reach of `_Mode`, as in x[mask] = 0
+        _library.fallback(lambda function, *args, **kwargs: _run(function, args, kwargs), "PrivateUse1")
         _ready = True
-    made = torch.tensor
-    # It makes the tensor out of reach of the mode.
-    torch.tensor = lambda *args, device=None, **kwargs: made(*args, **kwargs).to(device or "cpu")
+    swaps = torch.__future__.get_swap_module_params_on_conversion()
+    torch.__future__.set_swap_module_params_on_conversion(True)  # weights that are tied stay so, as on a GPU
+    made = {name: getattr(torch, name) for name in ("tensor", "as_tensor")}
+    for name, function in made.items():
+        setattr(torch, name, _on_cpu_first(function))
     try:
         with _Mode():
             yield torch.device(NAME, 0)
     finally:
-        torch.tensor = made
+        for name, function in made.items():
+            setattr(torch, name, function)
+        torch.__future__.set_swap_module_params_on_conversion(swaps)
