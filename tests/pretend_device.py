@@ -39,8 +39,18 @@ class There(torch.Tensor):
         return self.held.tolist()
 
     def __getitem__(self, index: Any) -> torch.Tensor:
-        # torch would make a tensor of a list out of reach of `_Mode`.
-        return super().__getitem__(torch.tensor(index, device=self.device) if isinstance(index, list) else index)
+        return super().__getitem__(_with_tensors(index))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        super().__setitem__(_with_tensors(index), value)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> torch.Tensor:
+        if id(self) not in memo:
+            with torch.inference_mode(False):
+                copied: Any = There(self.held.clone())
+            is_parameter = isinstance(self, torch.nn.Parameter)
+            memo[id(self)] = torch.nn.Parameter(copied, self.requires_grad) if is_parameter else copied
+        return memo[id(self)]
 
     def untyped_storage(self) -> Any:
         return self.held.untyped_storage()
@@ -54,6 +64,13 @@ class There(torch.Tensor):
     @classmethod
     def __torch_dispatch__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(function, args, kwargs or {})
+
+
+def _with_tensors(index: Any) -> Any:
+    # torch would make a tensor of a list out of reach of `_Mode`.
+    if isinstance(index, tuple):
+        return tuple(map(_with_tensors, index))
+    return torch.tensor(index, device=torch.device(NAME, 0)) if isinstance(index, list) else index
 
 
 class _Mode(TorchDispatchMode):

@@ -112,6 +112,12 @@ def in_precision(model: Model) -> AbstractContextManager[Any]:
     return torch.autocast(device_of(model).type, dtype=_TYPES[model.precision])
 
 
+def own_random(model: Model) -> AbstractContextManager[Any]:
+    """Return a context after which random numbers go on as before it, on the CPU and on the GPU of a model."""
+    device = device_of(model)
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+
 def free_memory(device: torch.device) -> int | None:
     """Return the bytes that are free on a device: a GPU's own, otherwise the machine's; None if it is not known."""
     if device.type == "cuda":
