@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, grouping
 from adapt.checks import check_choice
+from adapt.commands._device import trainer_of
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.training.trainer import bare_trainer
@@ -50,7 +51,7 @@ def _check(cfg: DictConfig) -> None:
     for name, default in {"dry_run": False, "alphabet": "keep", "monitor": None, "patience": None}.items():
         if cfg[name] != default:
             raise InputError(f"{name} has no effect with labels=none, which has no labels to check by. Leave it out.")
-    if bare_trainer(build(cfg.trainer)).world_size > 1:
+    if bare_trainer(trainer_of(cfg)).world_size > 1:
         raise InputError("labels=none trains in one process: set trainer.devices=1.")
 
 

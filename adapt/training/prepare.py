@@ -23,6 +23,7 @@ from adapt.distributed import is_first
 from adapt.errors import InputError
 from adapt.files import is_file, read_json, write_json
 from adapt.introspect.topography.cells import cells_of_model, cells_to_text
+from adapt.models.devices import device_of
 from adapt.models.factors import merge_factors
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
@@ -145,6 +146,7 @@ class Run:
         )  # fmt: skip
         if not is_first():
             return None
+        self.module.to(device_of(self.unmodified))  # Lightning leaves a model on the CPU
         adapted = blended(self._adapted(folder, history), self.unmodified, self.splits, self.loader, self.blending)
         return replace(adapted, seconds=earlier + time.perf_counter() - started)
 
