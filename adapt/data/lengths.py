@@ -118,9 +118,7 @@ class _Measure:
         self._keep(key, utterance, state, len(samples), rate)
         return len(samples), rate
 
-    def _keep(
-        self, key: bytes, utterance: Utterance, state: os.stat_result | None, samples: int, rate: int
-    ) -> None:
+    def _keep(self, key: bytes, utterance: Utterance, state: os.stat_result | None, samples: int, rate: int) -> None:
         # A file with a note on it is read again in each run, so that the note is made again.
         if state is not None and remembered.settled(state) and not noted(str(utterance.audio_filepath)):
             self.new[key] = remembered.identity(state), b"%d %d" % (samples, rate)

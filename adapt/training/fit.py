@@ -231,11 +231,18 @@ class _Data(pl.LightningDataModule):
         self.loader = keep_within_memory(
             self.module.model, read.train, self.loader, trainer.precision_plugin.forward_context
         )
-        cached = cache_prefix(
-            self.module.model, read, self.loader, self.cache, epochs, self.folder,
-            trainer.precision_plugin.forward_context,
-            Processes(trainer.global_rank, trainer.world_size, strategy.barrier, _gather),
-        )  # fmt: skip
+        try:
+            cached = cache_prefix(
+                self.module.model, read, self.loader, self.cache, epochs, self.folder,
+                trainer.precision_plugin.forward_context,
+                Processes(trainer.global_rank, trainer.world_size, strategy.barrier, _gather),
+            )  # fmt: skip
+        except InputError as error:
+            # Several processes wait for each other here, so they cannot go on without the one that failed.
+            if self.unread.on_error == "stop" or trainer.world_size > 1:
+                raise
+            log.warning("Training without cached outputs of frozen layers: %s", error)
+            cached = None
         if cached is not None:
             self.module.prefix, self.stored = cached
         self.is_ready = True
@@ -248,9 +255,7 @@ class _Data(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         if not self.splits.validation:
             return []
-        return self.loader.validation(
-            self.splits.validation, self.reader, self.stored.get("validation"), self.unread
-        )
+        return self.loader.validation(self.splits.validation, self.reader, self.stored.get("validation"), self.unread)
 
     def share_unread(self) -> None:
         """Tell each process what the others could not read."""

@@ -158,7 +158,11 @@ class Run:
         if not unread.found:
             return
         reasons = list(unread.found.values())
-        log.warning("Left out %d examples that could not be read in training, the first: %s", len(reasons), reasons[0])
+        log.warning(
+            "Examples that could not be read in training, and were left out: %d, the first: %s",
+            len(reasons),
+            reasons[0],
+        )
         self.skipped += reasons
         parts = {name: getattr(self.splits, name) for name in SPLITS}
         read = {

@@ -78,7 +78,9 @@ def test_headers_find_the_problems_of_decoding_with_the_same_messages(tmp_path):
 
 @pytest.mark.parametrize("check", ["headers", "full"])
 def test_several_threads_give_what_one_gives(tmp_path, monkeypatch, check):
-    examples = [one for n in range(5) for one in (*broken(tmp_path), Utterance(written(tmp_path / f"{n}.wav", n + 1), "a"))]
+    examples = [
+        one for n in range(5) for one in (*broken(tmp_path), Utterance(written(tmp_path / f"{n}.wav", n + 1), "a"))
+    ]
     monkeypatch.setattr(lengths, "_CHUNK", 3)
     monkeypatch.setattr(threads, "cores", lambda: 4)
     several = told(measured(examples, check))
