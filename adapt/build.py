@@ -183,7 +183,7 @@ def _is(value: Any, kind: type) -> bool:
 
 
 def build_splits(data: Any) -> Any:
-    """Build the splits of a command's `data` node, in which `on_error`, `check` and `group_by` are options of the command.
+    """Build the splits of a command's `data` node. Its `on_error`, `check` and `group_by` are options of the command.
 
     Raises:
         InputError: as `build` and `grouping`.

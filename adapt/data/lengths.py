@@ -1,7 +1,7 @@
 """How long examples are, as the model reads them: from the headers of their files, or by decoding them."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ _SAVED_AFTER = 20_000  # files after which new lengths are remembered, so that a
 
 def lengths(
     examples: Sequence[Example], reader: Reader, check: Check = "full", recall: bool = False
-) -> Iterator[int | InputError]:
+) -> Generator[int | InputError, None, None]:
     """Yield the length of each example in samples or tokens, as `reader.read` returns it, in their order.
 
     Args:

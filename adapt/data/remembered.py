@@ -1,8 +1,8 @@
 """What is known about audio files, remembered between runs: their lengths and their checksums.
 
-It is a table in `remembered.sqlite` below $INNERTUNE_CACHE or ~/.cache/innertune. It may be deleted at any time. An entry
-counts only while the file is the same: its size, its number in the file system, and the times at which its content and
-its attributes were last changed. A program can set the first of these times back, but not the second.
+It is a table in `remembered.sqlite` below $INNERTUNE_CACHE or ~/.cache/innertune. It may be deleted at any time. An
+entry counts only while the file is the same: its size, its number in the file system, and the times at which its
+content and its attributes were last changed. A program can set the first of these times back, but not the second.
 """
 
 import hashlib
@@ -66,7 +66,7 @@ def find(keys: Sequence[bytes]) -> dict[bytes, Entry]:
 
 
 def keep(entries: Mapping[bytes, Entry]) -> None:
-    """Add entries. Nothing is kept if the table cannot be written: other processes may write to it, or a disk is full."""
+    """Add entries. Nothing is kept if the table cannot be written, because another process writes or a disk is full."""
     if not entries:
         return
     today = int(time.time() // 86_400)

@@ -115,7 +115,7 @@ def _check_path(name: str, path: Any) -> None:
 def _check_overlap(training: Sequence[Utterance], held_out: Sequence[Utterance]) -> None:
     if not held_out:
         return
-    folder = cache(os.path.realpath)  # of few folders
+    folder: Callable[[str], str] = cache(lambda path: os.path.realpath(path))  # there are few folders
     by_file: dict[str, list[Utterance]] = {}
     for utterance in training:
         by_file.setdefault(_real(utterance.audio_filepath, folder), []).append(utterance)

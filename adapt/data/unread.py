@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader, Dataset
 from adapt.errors import InputError
 
 _ADVICE = (
-    "\nCorrect it, or leave out what turns out to be unreadable with data.on_error=skip. data.check=full finds such files "
-    "before training."
+    "\nCorrect it, or leave out what turns out to be unreadable with data.on_error=skip. data.check=full finds such "
+    "files before training."
 )
 
 

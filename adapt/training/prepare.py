@@ -154,7 +154,7 @@ class Run:
         return replace(adapted, seconds=earlier + time.perf_counter() - started)
 
     def _leave_out(self, unread: Unread) -> None:
-        # What could not be read in training is not read afterwards either, and is reported with what was skipped before.
+        # What could not be read in training is not read afterwards, and is reported with what was skipped before.
         if not unread.found:
             return
         reasons = list(unread.found.values())
