@@ -2,8 +2,8 @@
 
     .venv/bin/python scripts/bench_scale.py [--lines 10000] [--results docs/results/scale.json]
 
-The manifest names hard links to one recording of 2 s (64 kB), so that many lines take no disk. Each figure is CPU time in
-a process of its own. Times of imports are not part of it. The first start reads the header and the checksum of each
+The manifest names hard links to one recording of 2 s (64 kB), so that many lines take no disk. Each figure is CPU time
+in a process of its own. Times of imports are not part of it. The first start reads the header and the checksum of each
 file; the second one recalls them; `full` decodes each file.
 """
 

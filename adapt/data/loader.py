@@ -163,8 +163,8 @@ class Loader:
                 number of batches. All this depends on the data and the epoch only, so that a resumed run does the same.
 
         Raises:
-            InputError: while batches are read, if an example cannot be read; or `replay` is not a share or "all", or asks
-                for source examples but there are none.
+            InputError: `replay` is not a share or "all", or asks for source examples but there are none; and while
+                batches are read, if an example cannot be read.
         """
         count = replay_count(replay, len(examples), len(source))
         read = (*examples, *source) if count else examples
