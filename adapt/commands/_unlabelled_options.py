@@ -39,7 +39,7 @@ def forgetting(cfg: DictConfig) -> dict[str, float | str]:
 def read_unlabelled(cfg: DictConfig) -> Splits:
     """Read the data of a run without labels. Raises InputError."""
     grouping(cfg.data)
-    own = {key: value for key, value in cfg.data.items() if key not in ("on_error", "group_by")}
+    own = {key: value for key, value in cfg.data.items() if key not in ("on_error", "check", "group_by")}
     free = {"labelled": False} if str(cfg.data.get("_target_")).endswith(_OPTIONAL) else {}
     splits: Splits = build(OmegaConf.create(own), "data", **free)
     if not splits.train:
