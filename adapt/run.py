@@ -29,7 +29,7 @@ _FILLED_IN = ("optimizer.lr", "trainer.max_epochs", "schedule", "warmup", "loade
 # Options that version 0.2.0 did not have. Its runs go on as they began (`adapt.training.prepare`).
 _ADDED = (
     "blend", "forget", "timestamps", "normalise", "written_like", "labels", "non_speech", "unlabelled.",
-    "data.source_validation",
+    "data.source_validation", "data.check",
 )  # fmt: skip
 # Tells the other training processes the first one's folder, whose name may contain the time.
 _FOLDER = "INNERTUNE_RUN"

@@ -330,6 +330,8 @@ def prepare(
             timestamps = 0.0
         if normalise == "auto" and started_without(resume_from, "normalise"):
             normalise = "none"
+        if check == "headers" and started_without(resume_from, "check"):
+            check = "full"
     share = timestamp_share(unmodified, timestamps)
     # Chosen before examples are left out, which only the first process does: all processes need the same one.
     heard = (*splits.train, *splits.validation, *splits.test, *splits.source_test)
@@ -377,7 +379,7 @@ def prepare(
             "schedule": schedule, "warmup": warmup, "layer_decay": layer_decay, "rates": rates, "unfreeze": unfreeze,
             "replay": replay, "monitor": monitor, "patience": patience, "blend": blend, "forget": forget, "seed": seed,
             "timestamps": share, "normalise": normalise, "written_like": written_like,
-            "model": dict(model.header()), "trained": sorted(tuned.names),
+            "check": check, "model": dict(model.header()), "trained": sorted(tuned.names),
         }  # fmt: skip
         start = Start.of(base, splits, options)
         if resume_from is not None:
