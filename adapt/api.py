@@ -36,8 +36,10 @@ from adapt.evaluation.evaluate import evaluate as evaluate_loaded
 from adapt.hot_words.favour import favouring
 from adapt.hot_words.words import Words
 from adapt.models import checkpoint
+from adapt.models.devices import device_named, place
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
+from adapt.models.model import Precision
 from adapt.report.page import write_report
 from adapt.training import fine_tune as training
 from adapt.training.adapted import Adapted
@@ -304,13 +306,23 @@ class Comparison(adapt.comparison.results.Comparison):
             write_report(Path(path), self)
 
 
-def load_model(reference: Path | str, base: Path | str | None = None, **options: Any) -> LoadedModel:
+def load_model(
+    reference: Path | str,
+    base: Path | str | None = None,
+    *,
+    device: str = "cpu",
+    precision: Precision = "32",
+    **options: Any,
+) -> LoadedModel:
     """Load a model in eval mode.
 
     Args:
         reference: A run's folder, an adaptation, a safetensors file, an embedded name ("us-english",
             "weather-en-de"), a folder in the transformers format, or OWNER/NAME on the Hugging Face hub.
         base: Where an adaptation's base is, if it was moved.
+        device: Where the model runs, with all that is done with it, training included: "cpu", "cuda", "cuda:1", "mps",
+            or "auto": cuda if there is one, else mps, else the CPU.
+        precision: In which the model answers: "32", or "bf16" or "16" for most sums in 16 bits.
         **options: Options of the model's family, such as `language` and `beams` of Whisper, or `prefix` of a
             translation model; see `innertune show model`.
 
@@ -318,17 +330,19 @@ def load_model(reference: Path | str, base: Path | str | None = None, **options:
         The model.
 
     Raises:
-        InputError: there is no such model, a file is damaged, an adaptation does not belong to its base, or the model's
-            family does not have an option.
+        InputError: there is no such model or device, a file is damaged, an adaptation does not belong to its base, or
+            the model's family does not have an option.
     """
     check_type("reference", reference, (str, Path), "Give a folder, a file, or a name.")
     check_type("base", base, (str, Path, type(None)), "Give a folder, a file, or a name.")
     base = None if base is None else str(base)
-    return LoadedModel(**_values(checkpoint.load_model(str(reference), base, **options)))
+    found = device_named(device)  # before the model is read
+    loaded = place(checkpoint.load_model(str(reference), base, **options), found, precision)
+    return LoadedModel(**_values(loaded))
 
 
 def fine_tune(base: Loaded, splits: Splits, tuning: Tuning | Auto = full, **options: Any) -> AdaptedModel:
-    """Fine-tune a copy of a model on the CPU, with the defaults of `innertune adapt`.
+    """Fine-tune a copy of a model on its device, with the defaults of `innertune adapt`.
 
     Args:
         base: The model to start from; it is not changed.
@@ -351,7 +365,7 @@ def fine_tune(base: Loaded, splits: Splits, tuning: Tuning | Auto = full, **opti
 def fine_tune_without_labels(
     base: Loaded, splits: Splits, tuning: Tuning = full, **options: Any
 ) -> tuple[AdaptedModel, Unlabelled]:
-    """Adapt a copy of a model to recordings without transcripts, or sentences without translations, on the CPU.
+    """Adapt a copy of a model to recordings without transcripts, or sentences without translations.
 
     Args:
         base: The model to start from; it is not changed.

@@ -183,13 +183,13 @@ def _is(value: Any, kind: type) -> bool:
 
 
 def build_splits(data: Any) -> Any:
-    """Build the splits of a command's `data` node, in which `on_error` and `group_by` are options of the command.
+    """Build the splits of a command's `data` node. Its `on_error`, `check` and `group_by` are options of the command.
 
     Raises:
         InputError: as `build` and `grouping`.
     """
     grouping(data)  # used only at the end of a run, but checked before it begins
-    own = {key: value for key, value in data.items() if key not in ("on_error", "group_by")}
+    own = {key: value for key, value in data.items() if key not in ("on_error", "check", "group_by")}
     return build(own, _path(data) or "data")
 
 

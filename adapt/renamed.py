@@ -129,6 +129,8 @@ def translate(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, An
         # Since 0.2.0, no value stands for 24 seconds, except for Whisper, whose windows were not counted before.
         if key == "loader.batch_seconds" and value == 24 and key in now and now[key] is None:
             value = None
+        if key == "trainer.accelerator" and value == "cpu" and now.get(key) == "auto":
+            value = "auto"  # the default was the CPU before there was `device`
         translated[key] = value
     return translated
 

@@ -23,12 +23,13 @@ log = logging.getLogger(__name__)
 
 # Options that may change when a killed run is resumed.
 _FREE = ("resume", "overwrite", "output", "logger", "dry_run")
+_MAY_DIFFER = (*_FREE, "title", "device")  # between the runs: another machine may have other devices
 # Where these options are null, the model's family fills them in once it is loaded; only then are they compared.
 _FILLED_IN = ("optimizer.lr", "trainer.max_epochs", "schedule", "warmup", "loader.speeds", "loader.batch_tokens")
 # Options that version 0.2.0 did not have. Its runs go on as they began (`adapt.training.prepare`).
 _ADDED = (
     "blend", "forget", "timestamps", "normalise", "written_like", "labels", "non_speech", "unlabelled.",
-    "data.source_validation",
+    "data.source_validation", "data.check",
 )  # fmt: skip
 # Tells the other training processes the first one's folder, whose name may contain the time.
 _FOLDER = "INNERTUNE_RUN"
@@ -233,7 +234,7 @@ def without_free(cfg: DictConfig) -> dict[str, Any]:
     """Return the resolved options that affect the result."""
     values = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items() if key not in (*_FREE, "title")}
+    return {str(key): value for key, value in values.items() if key not in _MAY_DIFFER}
 
 
 def _listed(folder: Path) -> list[str]:
@@ -264,7 +265,7 @@ def _saved(path: Path) -> dict[str, Any]:
             # Its interpolations were resolved before it was written: a `${` in it is part of a text.
             values = OmegaConf.to_container(saved, resolve=False)
             assert isinstance(values, dict)
-            return {str(key): value for key, value in values.items() if key not in (*_FREE, "title")}
+            return {str(key): value for key, value in values.items() if key not in _MAY_DIFFER}
         problem = "it is empty" if not saved else "it holds no options"
     except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
         problem = " ".join(str(error).split())

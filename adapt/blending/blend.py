@@ -29,6 +29,7 @@ from adapt.data.subset import evenly
 from adapt.errors import InputError
 from adapt.models.adaptation_files import save_adaptation
 from adapt.models.checkpoint import load_model
+from adapt.models.devices import beside, place
 from adapt.models.factors import Factors
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
@@ -75,6 +76,7 @@ def blend(
     forget: float | str | None = None,
     loader: Loader | None = None,
     seed: int = 0,
+    device: Any = "cpu",
 ) -> Blended:
     """Blend models in weight space. Nothing is trained.
 
@@ -95,6 +97,7 @@ def blend(
         forget: How much worse the source may become, for the search.
         loader: Batches the examples.
         seed: The seed of dare, and of the random controls of the search.
+        device: Where the models run: "cpu", "cuda", "cuda:1" or "auto".
 
     Returns:
         The blend; `save` writes it as an adaptation of the base.
@@ -108,8 +111,8 @@ def blend(
     budget, data, loader = Budget.of(forget), splits or Splits(), as_loader(loader)
     if budget is not None and factor not in (None, "auto"):
         raise InputError(f"forget={forget} is kept by the search for a factor: leave out factor={factor}.")
-    loaded = [load_model(name) for name in names]
-    parent = common_base(names, loaded, base)
+    loaded = [place(load_model(name), device, double=True) for name in names]
+    parent = beside(common_base(names, loaded, base), loaded[0].model)
     merged, factors = _combined(parent, loaded, method, shares, density, strength, data, loader, seed)
     line = Interpolation(parent.model, merged, factors)
     front, at = None, _SUMMED if method in ("arithmetic", "dare") and len(names) > 1 else 1.0

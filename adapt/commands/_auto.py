@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits
 from adapt.commands._defaults import fill_in
+from adapt.commands._device import trainer_of
 from adapt.errors import InputError
 from adapt.files import write_json
 from adapt.models.loaded import Loaded
@@ -17,7 +18,6 @@ from adapt.run import open_run
 from adapt.training.auto import Auto, Found, candidates, search
 
 log = logging.getLogger(__name__)
-
 _KEPT = ("schedule", "warmup", "layer_decay", "rates", "unfreeze")  # options that all trials have
 
 
@@ -61,7 +61,7 @@ def automatic(cfg: DictConfig, base: Loaded) -> Chosen | None:
     found = search(
         base, splits, auto, folder / "search", epochs=cfg.trainer.max_epochs, learning_rate=cfg.optimizer.get("lr"),
         replay=cfg.replay, blend=cfg.blend, loader=build(cfg.loader), seed=cfg.seed, on_error=cfg.data.on_error,
-        trainer=lambda epochs: partial(build(cfg.trainer), max_epochs=epochs), optimizer=build(cfg.optimizer),
+        trainer=lambda epochs: partial(trainer_of(cfg), max_epochs=epochs), optimizer=build(cfg.optimizer),
         cache=build(cfg.cache), augment=build(cfg.augment), penalty=build(cfg.penalty),
         topographic=build(cfg.topographic), **{name: cfg[name] for name in _KEPT},
     )  # fmt: skip

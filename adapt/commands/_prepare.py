@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 
 from adapt.build import build, build_splits
 from adapt.commands._defaults import fill_in, fill_in_rate
+from adapt.commands._device import trainer_of
 from adapt.commands._training import interrupted
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
@@ -21,11 +22,12 @@ def prepared(cfg: DictConfig, base: Loaded, given: Splits | None = None) -> Run:
         raise InputError("adapt needs examples to train on and to test on: data.train=... and data.test=..." + first)
     filled = fill_in(cfg, base.model, len(splits.train))
     run = prepare(
-        base, splits, build(cfg.tuning), loader=build(cfg.loader), trainer=build(cfg.trainer),
+        base, splits, build(cfg.tuning), loader=build(cfg.loader), trainer=trainer_of(cfg),
         optimizer=build(cfg.optimizer), cache=build(cfg.cache), augment=build(cfg.augment), penalty=build(cfg.penalty),
         topographic=build(cfg.topographic), schedule=cfg.schedule, warmup=cfg.warmup, layer_decay=cfg.layer_decay,
         rates=cfg.rates, unfreeze=cfg.unfreeze, replay=cfg.replay, alphabet=cfg.alphabet, monitor=cfg.monitor,
         patience=cfg.patience, blend=cfg.blend, forget=cfg.forget, seed=cfg.seed, on_error=cfg.data.on_error,
+        check=cfg.data.check,
         timestamps=cfg.timestamps, normalise=cfg.normalise, written_like=cfg.written_like, resume_from=interrupted(cfg),
     )  # fmt: skip
     return replace(run, defaults=fill_in_rate(cfg, run, filled))

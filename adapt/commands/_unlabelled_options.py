@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, grouping
 from adapt.checks import check_choice
+from adapt.commands._device import trainer_of
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.training.trainer import bare_trainer
@@ -38,7 +39,7 @@ def forgetting(cfg: DictConfig) -> dict[str, float | str]:
 def read_unlabelled(cfg: DictConfig) -> Splits:
     """Read the data of a run without labels. Raises InputError."""
     grouping(cfg.data)
-    own = {key: value for key, value in cfg.data.items() if key not in ("on_error", "group_by")}
+    own = {key: value for key, value in cfg.data.items() if key not in ("on_error", "check", "group_by")}
     free = {"labelled": False} if str(cfg.data.get("_target_")).endswith(_OPTIONAL) else {}
     splits: Splits = build(OmegaConf.create(own), "data", **free)
     if not splits.train:
@@ -50,7 +51,7 @@ def _check(cfg: DictConfig) -> None:
     for name, default in {"dry_run": False, "alphabet": "keep", "monitor": None, "patience": None}.items():
         if cfg[name] != default:
             raise InputError(f"{name} has no effect with labels=none, which has no labels to check by. Leave it out.")
-    if bare_trainer(build(cfg.trainer)).world_size > 1:
+    if bare_trainer(trainer_of(cfg)).world_size > 1:
         raise InputError("labels=none trains in one process: set trainer.devices=1.")
 
 

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from adapt.build import build, grouping
 from adapt.checks import check_counts
 from adapt.commands._auto import automatic
+from adapt.commands._device import base_to_train
 from adapt.commands._finish import end_of_run, finish
 from adapt.commands._prepare import prepared
 from adapt.commands._training import decode_sets
@@ -35,7 +36,7 @@ def main(cfg: DictConfig) -> None:
     names = ("causes", "compare_neurons", "audio_clips", "non_speech")
     check_counts(0, **{name: cfg[name] for name in names})
     pl.seed_everything(cfg.seed, verbose=False)
-    base: Loaded = build(cfg.model)
+    base: Loaded = base_to_train(cfg)
     if base.reference == "new":
         raise InputError(
             "adapt needs a model to start from: model.pretrained=DIR, FILE or an embedded name. To train a model from "

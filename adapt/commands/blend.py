@@ -28,7 +28,9 @@ def main(cfg: DictConfig) -> None:
     started = time.perf_counter()
     check_output(cfg)
     check_counts(0, causes=cfg.causes, compare_neurons=cfg.compare_neurons, audio_clips=cfg.audio_clips)
-    options = plain(cfg, "method", "base", "weights", "density", "strength", "statistics", "forget", "seed", "factor")
+    options = plain(
+        cfg, "device", "method", "base", "weights", "density", "strength", "statistics", "forget", "seed", "factor"
+    )
     if isinstance(options["factor"], str) and options["factor"] != "auto":
         options["factor"] = _scores(options["factor"])
     names = plain(cfg, "models")["models"]

@@ -6,6 +6,7 @@ import time
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits
+from adapt.commands._device import loaded_model
 from adapt.commands._options import model_card, plain
 from adapt.data.splits import check_splits
 from adapt.evaluation.selection import choose
@@ -24,7 +25,7 @@ def main(cfg: DictConfig) -> None:
     """
     started = time.perf_counter()
     check_output(cfg)
-    loaded: Loaded = build(cfg.model)
+    loaded: Loaded = loaded_model(cfg)
     splits, skipped = check_splits(build_splits(cfg.data), loaded.model, cfg.data.on_error)
     options = plain(cfg, "top", "weight_share", "per_site", "sites", "examples", "seed")
     measures = plain(cfg, "choose")["choose"]

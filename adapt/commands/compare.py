@@ -16,6 +16,7 @@ from adapt.data.normalisers import check_normalise
 from adapt.data.splits import check_splits
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
+from adapt.models.devices import device_named, place
 from adapt.models.hf_translation import HFTranslation
 from adapt.models.loaded import Loaded
 from adapt.models.model import SpeechDecoderModel
@@ -30,7 +31,8 @@ def main(cfg: DictConfig) -> None:
     names = ("causes", "compare_neurons", "audio_clips", "non_speech")
     check_counts(0, **{name: cfg[name] for name in names})
     check_normalise(cfg.normalise)
-    before, after = load_model(cfg.before), load_model(cfg.after)
+    device = device_named(cfg.device, double=True)
+    before, after = (place(load_model(name), device, cfg.precision) for name in (cfg.before, cfg.after))
     base = after.header.get("base", {})
     if base.get("fingerprint") == before.fingerprint:
         before.model.with_header(base["model"])  # decode as in that run, for example in the same language

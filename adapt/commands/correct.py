@@ -7,6 +7,7 @@ from math import inf
 from omegaconf import DictConfig, ListConfig
 
 from adapt.build import build
+from adapt.commands._device import loaded_model
 from adapt.corrections.correct import correct_examples, open_or_create
 from adapt.corrections.layer_sweep import choose_layer_for, format_sweep
 from adapt.corrections.outcome import Outcome, format_outcome, format_summary
@@ -23,15 +24,14 @@ log = logging.getLogger(__name__)
 
 def main(cfg: DictConfig) -> None:
     """Correct the examples of `conf/correct.yaml` and log the outcomes. A model without a memory gets one."""
-    loaded: Loaded = build(cfg.model)
+    loaded: Loaded = loaded_model(cfg)
     path = store_path(loaded, str(cfg.corrections))
     if path is None:
         raise InputError("corrections=off leaves no place to store a correction. Leave it out, or give a file.")
     examples, protected = cut_corrections(loaded.model, _examples(cfg, loaded)), None
     strength, site, loader, exists = _strength(cfg), cfg.site, build(cfg.loader), CorrectionStore.exists(path)
     if cfg.protected is not None and not exists:
-        places = list(cfg.protected) if isinstance(cfg.protected, ListConfig) else [cfg.protected]
-        protected = read_protected(loaded.model, places)
+        protected = read_protected(loaded.model, cfg.protected)
     if site == "sweep" or isinstance(site, ListConfig):
         if cfg.file is None:
             raise InputError(f"site={site} compares layers on many corrections. Give file=FILE.jsonl, or one site.")
@@ -46,9 +46,8 @@ def main(cfg: DictConfig) -> None:
     def report(example: Example, outcome: Outcome) -> None:
         log_lines(log, format_outcome(outcome, example, loaded.model.task.example_name))
 
-    author = str(cfg.author) if cfg.author is not None else _user()
     options = (bool(cfg.force), bool(cfg.check_protected), report, cfg.normalise)
-    outcomes = correct_examples(memory, examples, author, *options)
+    outcomes = correct_examples(memory, examples, _user() if cfg.author is None else str(cfg.author), *options)
     if len(outcomes) > 1:
         log.info("%s", format_summary(outcomes))
     if all(outcome.refused for outcome in outcomes):

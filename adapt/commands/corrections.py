@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from adapt.build import build
+from adapt.commands._device import loaded_model
 from adapt.corrections import manage
 from adapt.corrections.evaluate import evaluate_memory, format_evaluation
 from adapt.corrections.forget import forget, format_forgotten
@@ -24,7 +24,7 @@ ACTIONS = ("list", "show", "undo", "forget", "export", "import", "fold", "evalua
 
 def main(cfg: DictConfig) -> None:
     """Do `cfg.action` with the corrections of a model."""
-    loaded: Loaded = build(cfg.model)
+    loaded: Loaded = loaded_model(cfg)
     path = store_path(loaded, str(cfg.corrections))
     if path is None:
         raise InputError("corrections=off selects no corrections. Leave it out, or give a file.")

@@ -6,6 +6,7 @@ import time
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from adapt.build import build, build_splits, grouping
+from adapt.commands._device import loaded_model
 from adapt.commands._options import model_card
 from adapt.corrections.model_memory import corrected
 from adapt.data.splits import check_splits
@@ -29,7 +30,7 @@ def main(cfg: DictConfig) -> None:
     """
     started = time.perf_counter()
     check_output(cfg)
-    loaded: Loaded = build(cfg.model)
+    loaded: Loaded = loaded_model(cfg, double=False)
     splits, skipped = check_splits(build_splits(cfg.data), loaded.model, cfg.data.on_error)
     if not splits.test and not splits.source_test:
         raise InputError("There is nothing to evaluate on: give data.test=test.jsonl.")

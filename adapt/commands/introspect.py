@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from adapt.build import build, build_splits
+from adapt.commands._device import loaded_model
 from adapt.data.splits import check_splits
 from adapt.introspect.result import MeasureResult
 from adapt.models.loaded import Loaded
@@ -21,7 +22,7 @@ def main(cfg: DictConfig) -> None:
     """Run a measure as configured. Writes its result, its page, `metrics.json` and `card.json`."""
     started = time.perf_counter()
     check_output(cfg)
-    loaded: Loaded = build(cfg.model)
+    loaded: Loaded = loaded_model(cfg)
     name, options, page = _measure_and_page(cfg.measure)
     measure, skipped = build(options), []
     if "splits" in signature(measure).parameters:

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits
+from adapt.commands._device import loaded_model, trainer_of
 from adapt.commands._options import model_card, plain
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
@@ -36,7 +37,7 @@ def main(cfg: DictConfig) -> None:
         check_output(cfg)
     if cfg.trainer.devices not in (1, "1"):
         raise InputError(f"plan trains on one device: trainer.devices=1. Got {cfg.trainer.devices}.")
-    loaded: Loaded = build(cfg.model)
+    loaded: Loaded = loaded_model(cfg)
     loader: Loader = build(cfg.loader)
     splits, _ = check_splits(build_splits(cfg.data), loaded.model, cfg.data.on_error, loader.speeds)
     audio, sentences = plain(cfg, "audio", "sentences").values()
@@ -59,7 +60,7 @@ def main(cfg: DictConfig) -> None:
         rate = {} if cfg.learning_rate is None else {"learning_rate": cfg.learning_rate}
         curve = learning_curve(
             loaded, splits, build(cfg.tuning), shares=shares, orders=orders, epochs=epochs, folder=folder / "curve",
-            trainer=build(cfg.trainer), seed=cfg.seed, loader=loader, **rate,
+            trainer=trainer_of(cfg), seed=cfg.seed, loader=loader, **rate,
         )  # fmt: skip
         found = forecast(curve, usual_more(curve) if cfg.more is None else cfg.more, seed=cfg.seed)
         log.info("%s", found.sentence)

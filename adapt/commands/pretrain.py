@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build, build_splits
 from adapt.commands._defaults import fill_in, fill_in_rate
+from adapt.commands._device import base_to_train, trainer_of
 from adapt.commands._finish import end_of_run
 from adapt.commands._training import interrupted
 from adapt.comparison.compare import measure_or_warn
@@ -16,6 +17,7 @@ from adapt.comparison.grids import measure_smoothness
 from adapt.comparison.results import signatures
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
+from adapt.models.devices import beside
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.state import model_fingerprint
@@ -33,16 +35,16 @@ def main(cfg: DictConfig) -> None:
     started = time.perf_counter()
     check_output(cfg)
     pl.seed_everything(cfg.seed, verbose=False)
-    base: Loaded = build(cfg.model)
+    base: Loaded = base_to_train(cfg)
     if base.reference != "new":
         raise InputError("pretrain starts from random weights. To train a model further, use `innertune adapt`.")
     splits = build_splits(cfg.data)
     filled = fill_in(cfg, base.model, len(splits.train), scratch=True)
     run = prepare(
-        base, splits, loader=build(cfg.loader), trainer=build(cfg.trainer),
+        base, splits, loader=build(cfg.loader), trainer=trainer_of(cfg),
         optimizer=build(cfg.optimizer), augment=build(cfg.augment), topographic=build(cfg.topographic),
         schedule=cfg.schedule, warmup=cfg.warmup, monitor=cfg.monitor, patience=cfg.patience, seed=cfg.seed,
-        on_error=cfg.data.on_error, normalise=cfg.normalise, resume_from=interrupted(cfg),
+        on_error=cfg.data.on_error, check=cfg.data.check, normalise=cfg.normalise, resume_from=interrupted(cfg),
     )  # fmt: skip
     run = replace(run, defaults=fill_in_rate(cfg, run, filled))
     folder = open_run(cfg)
@@ -53,7 +55,7 @@ def main(cfg: DictConfig) -> None:
     evaluating = time.perf_counter()
     facts = {"seed": cfg.seed, "training": OmegaConf.to_container(cfg.data, resolve=True), **trained.grids}
     trained.save_model(folder / "model.safetensors", cfg.save_half, **facts)
-    saved = load_model(str(folder)).model  # evaluate the model as saved, with any rounding of weights
+    saved = beside(load_model(str(folder)), base.model).model  # as saved, with any rounding of weights
     metrics = evaluated(run, saved) | {"history": trained.history, "skipped": run.skipped}
     metrics["seconds"] = trained.seconds + time.perf_counter() - evaluating
     card = {
@@ -77,8 +79,7 @@ def evaluated(run: Run, model: Any) -> dict[str, Any]:
             scores = model.task.score(examples, hypotheses)
             metrics[name] = {"after": scores.as_dict()}
             log.info("%s test: %s (%d %ss)", name, scores, len(scores), model.task.example_name)
-    measured = splits.test or splits.validation
-    if run.topographic is not None and measured:
+    if run.topographic is not None and (measured := splits.test or splits.validation):
         cells = run.topographic.cells
         smoothness = measure_or_warn(
             "topographic smoothness", measure_smoothness, run.unmodified, model, cells, measured, run.loader

@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig
 
 from adapt.build import build
+from adapt.commands._device import loaded_model
 from adapt.corrections.model_memory import corrected
 from adapt.corrections.paths import store_path
 from adapt.data.inputs import find_audio
@@ -28,7 +29,7 @@ def main(cfg: DictConfig) -> None:
     """
     log_to_stderr()
     utterances, problems = find_audio(_list(cfg.audio))
-    loaded: Loaded = build(cfg.model)
+    loaded: Loaded = loaded_model(cfg, double=False)
     if not loaded.model.reads_audio:
         raise InputError(f"'{loaded.reference}' reads text, not audio. To translate: innertune translate text='...'.")
     words = _list(cfg.words) if isinstance(cfg.words, ListConfig) else cfg.words

@@ -3,6 +3,7 @@
 from omegaconf import DictConfig, ListConfig
 
 from adapt.build import build
+from adapt.commands._device import loaded_model
 from adapt.corrections.model_memory import corrected
 from adapt.data.inputs import as_pairs, read_sources
 from adapt.data.splits import check_examples, stop_or_skip
@@ -24,7 +25,7 @@ def main(cfg: DictConfig) -> None:
         raise InputError(
             "There is nothing to translate: give text='...' or file=lines.txt (file=- reads standard input)."
         )
-    loaded = build(cfg.model)
+    loaded = loaded_model(cfg, double=False)
     if loaded.model.reads_audio:
         raise InputError(f"'{loaded.reference}' reads audio, not text. To transcribe: innertune transcribe audio=...")
     problems += [f"{pair.where}: the line is empty." for pair in pairs if pair.where and not pair.source.strip()]

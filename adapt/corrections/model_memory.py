@@ -37,7 +37,7 @@ from adapt.data.example import Example
 from adapt.data.kinds import from_row, input_exists, to_row, with_text
 from adapt.data.loader import Batch, Loader, collate
 from adapt.data.normalisers import Normalise
-from adapt.errors import as_input_errors
+from adapt.errors import InputError, as_input_errors
 from adapt.models.encoder_cache import cached_encoder
 from adapt.models.inference import eval_mode
 from adapt.models.loaded import Loaded
@@ -59,13 +59,19 @@ def corrected(loaded: Loaded, corrections: Path | str = "auto") -> Iterator[None
     """Apply a model's stored corrections in the block, if there are any; "off" applies none.
 
     Raises:
-        InputError: If the store belongs to another model or cannot be read, or a named store does not exist.
+        InputError: If the store belongs to another model or cannot be read, or a named store does not exist; or the
+            model answers in 16 bits.
     """
     path = store_path(loaded, corrections)
     if path is None or (corrections == "auto" and not CorrectionStore.exists(path)):
         yield
         return
     memory = ModelMemory.open(loaded, path)
+    if loaded.model.precision != "32":
+        raise InputError(
+            f"The corrections in '{path}' were made in 32 bits, and in precision={loaded.model.precision} the model "
+            "would not recognise what was corrected. Give precision=32, or corrections=off."
+        )
     with memory.on():
         yield
 

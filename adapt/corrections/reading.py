@@ -69,12 +69,13 @@ def cut_corrections(model: Model, examples: Sequence[Example]) -> list[Example]:
     return list(cut.examples)
 
 
-def read_protected(model: Model, places: Sequence[Path | str]) -> list[Example]:
+def read_protected(model: Model, places: Path | str | Sequence[Path | str]) -> list[Example]:
     """Read protected examples: audio files, folders or manifests, or files of sentences. Texts are not needed.
 
     Raises:
         InputError: If a place does not exist, or contains an example that the model cannot read.
     """
+    places = [places] if isinstance(places, (str, Path)) else places
     if model.reads_audio:
         examples, problems = find_audio([str(place) for place in places], "protected")
         examples = list(examples)

@@ -1,9 +1,10 @@
 """Read audio of any format, sample rate and number of channels as mono at one rate."""
 
 import math
-from contextlib import suppress
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +30,8 @@ _HIGHEST_RATE = 48_000
 _TOLERANCE = 0.05  # seconds by which an utterance may exceed its file: manifests round durations
 _PADDING = 0.1  # seconds by which a decoder may return less than its container announces
 _MORE = 1.05  # how much longer than announced a compressed recording may be
+_MOST_KEPT = 1 << 20  # files whose durations are kept in memory
+_seconds: dict[tuple[str, int, int, float], float] = {}
 NO_END_MARK = "its last Ogg page is not marked as the last one, so its end may be missing."
 ANTIPHASE = "the channels cancel each other out (antiphase), so the loudest one is read instead of their mean."
 
@@ -88,20 +91,91 @@ def read_audio(utterance: Utterance, sample_rate: int, max_seconds: float = MAX_
         InputError: the file is missing, is not audio, is broken or cut off, ends before the utterance does, lasts
             longer than `max_seconds`, or contains NaN or infinity.
     """
-    path, prefix = utterance.audio_filepath, _prefix(utterance)
-    if not math.isfinite(utterance.offset + (utterance.duration or 0.0)):
-        raise InputError(
-            f"{prefix}offset {utterance.offset} and duration {utterance.duration} must be finite, in seconds."
-        )
-    if (problem := file_problem(path, "audio file")) is not None:
-        raise InputError(f"{prefix}{problem}. Relative paths start at the manifest's folder.")
+    samples, rate = decoded(utterance, max_seconds)
+    return resample(torch.from_numpy(samples), rate, sample_rate)
+
+
+def decoded(utterance: Utterance, max_seconds: float = MAX_SECONDS) -> tuple[np.ndarray, int]:
+    """Return the utterance's samples, `(samples,)` float32, mono, and their rate in Hz. Raises as `read_audio` does."""
+    path, prefix = utterance.audio_filepath, _checked_prefix(utterance)
     try:
         samples, rate = _read_part(path, utterance.offset, utterance.duration, max_seconds)
     except InputError as error:
         raise InputError(prefix + str(error)) from None
     if not np.isfinite(samples).all():
         raise InputError(f"{prefix}'{path}' contains samples that are not numbers (NaN or infinite).")
-    return resample(torch.from_numpy(samples), rate, sample_rate)
+    return samples, rate
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the header of an audio file says.
+
+    Attributes:
+        rate: The sample rate in Hz.
+        frames: The number of samples per channel; None if the header does not tell, so that the file must be decoded.
+        whole: Whether the container shows no sign that the end of the file is missing.
+    """
+
+    rate: int
+    frames: int | None
+    whole: bool
+
+
+def read_header(utterance: Utterance) -> Header:
+    """Read the header of an utterance's file. Raises InputError if the file is missing, is not audio or is cut off."""
+    path, prefix = utterance.audio_filepath, _checked_prefix(utterance)
+    try:
+        cut = find_cut(path)
+        if cut is not None and utterance.duration is None:
+            refuse_cut(path)
+        with open_audio(path) as source:
+            return Header(source.rate, source.frames, cut is None)
+    except InputError as error:
+        with _named(prefix):
+            refuse_cut(path)  # the reason behind most other errors
+        raise InputError(prefix + str(error)) from None
+
+
+def announced_length(utterance: Utterance, header: Header, max_seconds: float = MAX_SECONDS) -> int:
+    """Return how many samples per channel `decoded` returns at the file's rate, by its header, which tells `frames`.
+
+    Raises:
+        InputError: the file ends before the utterance does, or the utterance lasts longer than `max_seconds`.
+    """
+    path, prefix = utterance.audio_filepath, _prefix(utterance)
+    _check_finite(utterance, prefix)
+    try:
+        _, wanted, _ = _wanted(path, header, utterance.offset, utterance.duration, max_seconds)
+    except InputError as error:
+        with _named(prefix):
+            refuse_cut(path)
+        raise InputError(prefix + str(error)) from None
+    assert wanted is not None
+    return wanted
+
+
+def _checked_prefix(utterance: Utterance) -> str:
+    prefix = _prefix(utterance)
+    _check_finite(utterance, prefix)
+    if (problem := file_problem(utterance.audio_filepath, "audio file")) is not None:
+        raise InputError(f"{prefix}{problem}. Relative paths start at the manifest's folder.")
+    return prefix
+
+
+def _check_finite(utterance: Utterance, prefix: str) -> None:
+    if not math.isfinite(utterance.offset + (utterance.duration or 0.0)):
+        raise InputError(
+            f"{prefix}offset {utterance.offset} and duration {utterance.duration} must be finite, in seconds."
+        )
+
+
+@contextmanager
+def _named(prefix: str) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise InputError(prefix + str(error)) from None
 
 
 def _prefix(utterance: Utterance) -> str:
@@ -127,6 +201,17 @@ def _read_part(path: Path, offset: float, duration: float | None, max_seconds: f
 def _mono(
     path: Path, source: AudioSource, offset: float, duration: float | None, max_seconds: float
 ) -> tuple[np.ndarray, int | None]:
+    start, wanted, limit = _wanted(path, source, offset, duration, max_seconds)
+    samples, channel = mix(lambda: source.blocks(start, limit + 1 if wanted is None else wanted))
+    if len(samples) > limit:
+        raise _too_long(path, f"more than {limit / source.rate:,.0f} s", limit / source.rate)
+    return samples, channel
+
+
+def _wanted(
+    path: Path, source: AudioSource | Header, offset: float, duration: float | None, max_seconds: float
+) -> tuple[int, int | None, int]:
+    # Returns the first sample, how many there are of it (None if nobody knows) and how many may be read at most.
     rate, frames, start = source.rate, source.frames, round(offset * source.rate)
     limit = int(max_seconds * min(rate, _HIGHEST_RATE))
     wanted = None if duration is None else round(duration * rate)
@@ -136,10 +221,7 @@ def _mono(
         wanted = frames - start if wanted is None else min(wanted, frames - start)
     if wanted is not None and wanted > limit:
         raise _too_long(path, f"{wanted / rate:,.0f} s", limit / rate)
-    samples, channel = mix(lambda: source.blocks(start, limit + 1 if wanted is None else wanted))
-    if len(samples) > limit:
-        raise _too_long(path, f"more than {limit / rate:,.0f} s", limit / rate)
-    return samples, channel
+    return start, wanted, limit
 
 
 def check_complete(path: Path, source: AudioSource, read: int, offset: float, duration: float | None) -> None:
@@ -203,17 +285,28 @@ def refuse_cut(path: Path) -> None:
 
 
 def _file_seconds(path: Path, max_seconds: float) -> float:
+    # Training asks for the length of each file several times.
     try:
-        stat = path.stat()
+        state = os.stat(path)
     except (OSError, ValueError):
         raise InputError(f"{file_problem(path, 'audio file') or f'{shown(path)} cannot be read'}.") from None
-    return _measured(path, stat.st_mtime_ns, stat.st_size, max_seconds)
-
-
-@lru_cache(maxsize=1 << 16)
-def _measured(path: Path, modified: int, size: int, max_seconds: float) -> float:
-    # Training asks for the length of each file several times. `modified` and `size` tell when a file has changed.
+    kept = _seconds.get(_kept_as(path, state, max_seconds))
+    if kept is not None:
+        return kept
     with open_audio(path) as source:
-        if source.announced is not None:
-            return source.announced
-        return sum(map(len, source.blocks(0, int(max_seconds * source.rate)))) / source.rate
+        seconds = source.announced
+        if seconds is None:
+            seconds = sum(map(len, source.blocks(0, int(max_seconds * source.rate)))) / source.rate
+    keep_seconds(path, state, max_seconds, seconds)
+    return seconds
+
+
+def keep_seconds(path: Path, state: os.stat_result, max_seconds: float, seconds: float) -> None:
+    """Keep the duration of a file, for `AudioReader.length`, until the file changes or the process ends."""
+    if len(_seconds) >= _MOST_KEPT:
+        _seconds.clear()
+    _seconds[_kept_as(path, state, max_seconds)] = seconds
+
+
+def _kept_as(path: Path, state: os.stat_result, max_seconds: float) -> tuple[str, int, int, float]:
+    return str(path), state.st_mtime_ns, state.st_size, max_seconds

@@ -54,17 +54,12 @@ def open_audio(path: Path) -> Iterator[AudioSource]:
     from adapt.data.audio_av import open_av
 
     try:
-        with open(path, "rb") as raw:
-            empty = not raw.read(1)
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be read ({error.strerror}).") from None
-    if empty:
-        raise InputError(f"'{path}' is empty: it has 0 bytes. Copy or record it again.")
-    try:
         file = soundfile.SoundFile(_name(path))
     except soundfile.LibsndfileError as error:
+        _refuse_empty(path)
         reason = error.error_string.strip().rstrip(".")
     except TypeError:  # raised by soundfile for .raw files, whose sample rate it does not know
+        _refuse_empty(path)
         raise InputError(f"'{path}' has no header with its format. Convert it to WAV or FLAC.") from None
     else:
         # Some streamed files announce no length: libsndfile reads nothing from them, but FFmpeg reads them to the end.
@@ -78,6 +73,16 @@ def open_audio(path: Path) -> Iterator[AudioSource]:
     source = open_av(path, reason)
     check_rate(path, source.rate)
     yield source
+
+
+def _refuse_empty(path: Path) -> None:
+    try:
+        with open(path, "rb") as raw:
+            empty = not raw.read(1)
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read ({error.strerror}).") from None
+    if empty:
+        raise InputError(f"'{path}' is empty: it has 0 bytes. Copy or record it again.")
 
 
 _UNKNOWN = (1 << 63) - 1  # libsndfile's length of a stream

@@ -16,6 +16,7 @@ from adapt.data.example import Example
 from adapt.data.manifest import Utterance
 from adapt.data.recording import Recording
 from adapt.data.replay import Replay, replay_count
+from adapt.data.unread import CollateRead, Failed, NamingLoader, ReadOrFailed, Unread
 from adapt.errors import InputError
 
 SECONDS = 24.0  # the default bound on a batch of audio
@@ -59,12 +60,15 @@ class Batch:
 
     `stored` has the cached activations of the model's frozen lower layers (`adapt.training.prefix`), each
     `(batch, time, units)` and padded with zeros. With them, audio is not read again, and `inputs` is `(batch, 0)`.
+
+    `unread` names the examples that belong to the batch and could not be read.
     """
 
     inputs: Tensor
     lengths: Tensor
     examples: list[Example]
     stored: tuple[Tensor, ...] | None = None
+    unread: tuple[Failed, ...] = ()
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """Return the batch on another device."""
@@ -76,7 +80,7 @@ class Batch:
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
         stored = None if self.stored is None else tuple(map(function, self.stored))
-        return Batch(function(self.inputs), function(self.lengths), self.examples, stored)
+        return Batch(function(self.inputs), function(self.lengths), self.examples, stored, self.unread)
 
 
 class Stored(Protocol):
@@ -143,6 +147,7 @@ class Loader:
         source: Sequence[Example] = (),
         replay: Replay = 0.0,
         stored: Stored | None = None,
+        unread: Unread | None = None,
     ) -> DataLoader:
         """Return shuffled batches of examples of similar lengths, in a new order each epoch.
 
@@ -153,27 +158,41 @@ class Loader:
             replay: how many source examples each epoch reads: their share of the epoch, or "all"
                 (`adapt.data.replay.replay_count`).
             stored: the cached activations for `examples` followed by `source`, if there are any.
+            unread: what to do about examples that cannot be read; None to stop. They are left out of their batch. If
+                nothing is left of it, it gets the next example that can be read, because every epoch has the same
+                number of batches. All this depends on the data and the epoch only, so that a resumed run does the same.
 
         Raises:
-            InputError: `replay` is not a share or "all", or asks for source examples but there are none.
+            InputError: `replay` is not a share or "all", or asks for source examples but there are none; and while
+                batches are read, if an example cannot be read.
         """
         count = replay_count(replay, len(examples), len(source))
         read = (*examples, *source) if count else examples
-        return self._loader(read, reader, tuple(self.speeds), True, True, len(source) if count else 0, count, stored)
+        return self._loader(
+            read, reader, tuple(self.speeds), True, True, len(source) if count else 0, count, stored, unread
+        )
 
     def evaluation(self, examples: Sequence[Example], reader: Reader) -> DataLoader:
         """Return batches of all examples, unchanged, longest first: if memory is too small, the first batch fails."""
         return self._loader(examples, reader, (1.0,), shuffle=False, shared=False)
 
-    def validation(self, examples: Sequence[Example], reader: Reader, stored: Stored | None = None) -> DataLoader:
+    def validation(
+        self,
+        examples: Sequence[Example],
+        reader: Reader,
+        stored: Stored | None = None,
+        unread: Unread | None = None,
+    ) -> DataLoader:
         """Return the same batches as `evaluation`, split among the training processes.
 
         Args:
             examples: the examples to read.
             reader: the model's reader.
             stored: the cached activations for `examples`, if there are any.
+            unread: what to do about examples that cannot be read; None to stop. They are left out of their batch, which
+                may become empty.
         """
-        return self._loader(examples, reader, (1.0,), shuffle=False, shared=True, stored=stored)
+        return self._loader(examples, reader, (1.0,), shuffle=False, shared=True, stored=stored, unread=unread)
 
     def once(
         self,
@@ -199,7 +218,7 @@ class Loader:
                 lengths, self.bound(reader), False, 0, most=self.batch_size, window=reader.window
             )
         ]
-        return self._batches(_AtSpeeds(examples, reader), batches[rank::ranks])
+        return self._batches(ReadOrFailed(_AtSpeeds(examples, reader), replaces=False), batches[rank::ranks])
 
     def _loader(
         self,
@@ -211,6 +230,7 @@ class Loader:
         source: int = 0,
         count: int = 0,
         stored: Stored | None = None,
+        unread: Unread | None = None,
     ) -> DataLoader:
         if reader.unit == "tokens":
             speeds = (1.0,)
@@ -219,7 +239,8 @@ class Loader:
         batches = BatchesByLength(
             lengths, self.bound(reader), shuffle, self.seed, shared, source, count, self.batch_size, reader.window
         )
-        return self._batches(_Examples(examples, reader, speeds, self.seed, stored), batches, self.workers > 0)
+        data = ReadOrFailed(_Examples(examples, reader, speeds, self.seed, stored), replaces=shuffle)
+        return self._batches(data, batches, self.workers > 0, unread)
 
     def bound(self, reader: Reader) -> float:
         """Return the largest padded length of a batch, in the reader's unit."""
@@ -234,11 +255,14 @@ class Loader:
         bound = min(self.bound(reader), most)
         return replace(self, batch_tokens=int(bound)) if reader.unit == "tokens" else replace(self, batch_seconds=bound)
 
-    def _batches(self, dataset: Dataset, batches: Any, persistent: bool = False) -> DataLoader:
-        return DataLoader(
+    def _batches(
+        self, dataset: ReadOrFailed, batches: Any, persistent: bool = False, unread: Unread | None = None
+    ) -> DataLoader:
+        return NamingLoader(
+            unread,
             dataset,
             batch_sampler=batches,
-            collate_fn=collate,
+            collate_fn=CollateRead(collate),
             num_workers=self.workers,
             persistent_workers=persistent,
             pin_memory=torch.cuda.is_available(),
@@ -303,6 +327,8 @@ Item = tuple[Example, Tensor] | tuple[Example, Tensor, int, tuple[Tensor, ...]]
 
 def collate(items: Sequence[Item]) -> Batch:
     """Make a batch: pad the inputs `(time,)`, and the cached activations if there are any, with zeros."""
+    if not items:
+        return Batch(torch.zeros(0, 0), torch.zeros(0, dtype=torch.long), [])
     pad = partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
     inputs, examples = pad([item[1] for item in items]), [item[0] for item in items]
     with_stored = [item for item in items if len(item) == 4]

@@ -1,6 +1,7 @@
 """Utterances and their manifests: JSONL with NeMo's keys (audio_filepath, duration, text, ...), or other formats."""
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from adapt.files import atomic, name_problem, user_path
 
 _TEXT_KEYS = ("speaker", "accent", "lang")
 _NUMBER_KEYS = ("duration", "offset")
+_KNOWN = {"audio_filepath", "text", "phonemes", *_TEXT_KEYS, *_NUMBER_KEYS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,15 +152,14 @@ def _utterance(row: Row, folder: Path, needs_text: bool) -> Utterance:
     problem = name_problem(audio)
     if problem is not None:
         raise InputError(f"{where}: {problem}.")
-    known = {"audio_filepath", "text", "phonemes", *_TEXT_KEYS, *_NUMBER_KEYS}
     facts: dict[str, Any] = {key: None if values.get(key) is None else str(values[key]) for key in _TEXT_KEYS}
     return Utterance(
-        audio_filepath=folder / user_path(audio),
+        audio_filepath=Path(os.path.join(folder, os.path.expanduser(audio))),
         text="" if values.get("text") is None else str(values["text"]),
         duration=values.get("duration"),
         offset=values.get("offset") or 0.0,
         phonemes=_phonemes(values.get("phonemes") or [], where),
-        extra={key: value for key, value in values.items() if key not in known},
+        extra={key: value for key, value in values.items() if key not in _KNOWN},
         where=where,
         **facts,
     )

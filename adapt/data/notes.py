@@ -8,6 +8,7 @@ from contextvars import ContextVar
 log = logging.getLogger(__name__)
 
 _said: set[tuple[str, str]] = set()
+_files: set[str] = set()
 _summary: ContextVar[dict[str, list[str]] | None] = ContextVar("summary", default=None)
 
 
@@ -16,11 +17,17 @@ def note(message: str, file: str) -> None:
     if (message, file) in _said:
         return
     _said.add((message, file))
+    _files.add(file)
     summary = _summary.get()
     if summary is None:
         log.warning("'%s': %s", file, message)
     else:
         summary.setdefault(message, []).append(file)
+
+
+def noted(file: str) -> bool:
+    """Return whether there was a note on a file."""
+    return file in _files
 
 
 @contextmanager

@@ -1,8 +1,11 @@
 """Read splits from manifests, and check that a model can use the examples."""
 
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -10,6 +13,7 @@ from adapt.checks import check_choice
 from adapt.data.audio import AudioReader
 from adapt.data.example import Example
 from adapt.data.inputs import find_audio, is_bare_audio
+from adapt.data.lengths import Check, lengths
 from adapt.data.loader import Reader
 from adapt.data.manifest import Splits, Utterance, read_manifest
 from adapt.data.notes import summarised
@@ -109,16 +113,30 @@ def _check_path(name: str, path: Any) -> None:
 
 
 def _check_overlap(training: Sequence[Utterance], held_out: Sequence[Utterance]) -> None:
-    by_file: dict[Path, list[Utterance]] = {}
+    if not held_out:
+        return
+    folder: Callable[[str], str] = cache(lambda path: os.path.realpath(path))  # there are few folders
+    by_file: dict[str, list[Utterance]] = {}
     for utterance in training:
-        by_file.setdefault(resolved(utterance.audio_filepath), []).append(utterance)
+        by_file.setdefault(_real(utterance.audio_filepath, folder), []).append(utterance)
     for utterance in held_out:
-        for other in by_file.get(resolved(utterance.audio_filepath), ()):
+        for other in by_file.get(_real(utterance.audio_filepath, folder), ()):
             if utterance.offset < _end(other) and other.offset < _end(utterance):
                 raise InputError(
                     f"{utterance.where}: '{utterance.audio_filepath}' is also in the training data ({other.where}). "
                     "Remove it from one of them."
                 )
+
+
+def _real(path: Path, folder: Callable[[str], str]) -> str:
+    # As `resolved`, but folders that many files share are resolved once.
+    above, name = os.path.split(path)
+    if name in ("", ".", "..") or os.path.islink(path):
+        return str(resolved(path))
+    try:
+        return os.path.join(folder(above), name)
+    except (OSError, ValueError):
+        return str(resolved(path))
 
 
 def _end(utterance: Utterance) -> float:
@@ -131,6 +149,7 @@ def check_splits(
     on_error: OnError = "stop",
     speeds: Sequence[float] = (1.0,),
     labelled: bool = True,
+    check: Check = "full",
 ) -> tuple[Splits, list[str]]:
     """Check that a model can read all examples, and can train on those of the training and validation splits.
 
@@ -140,6 +159,9 @@ def check_splits(
         on_error: what to do about unusable examples: "stop" or "skip".
         speeds: the speeds of perturbation at which the training examples will be read (`check_examples`).
         labelled: whether `train` and `validation` must have texts that the model can learn.
+        check: "full" decodes every recording. "headers" reads only the headers of `train` and `source_train`, and what
+            is damaged inside of a file is found in training. The others are decoded, unless an earlier run did so and
+            the file has not changed.
 
     Returns:
         The splits with the usable examples only, and one sentence for each example that was skipped.
@@ -148,6 +170,7 @@ def check_splits(
         InputError: an example is unusable and `on_error` is "stop", a split has no usable example, or the data are
             recordings but the model reads text, or the other way round.
     """
+    check_choice("check", check, ("headers", "full"))
     for example in (example for name in SPLITS for example in getattr(splits, name)):
         if isinstance(example, Pair) == model.reads_audio:
             if model.reads_audio:
@@ -163,7 +186,8 @@ def check_splits(
         training = name.startswith("source_") or labelled
         training = training and name not in ("test", "source_test")
         drawn = speeds if training and name in ("train", "source_train") else (1.0,)
-        parts[name], problems = check_examples(examples, model, training, name, drawn)
+        own = check if name in ("train", "source_train") else "full"
+        parts[name], problems = check_examples(examples, model, training, name, drawn, own, check == "headers")
         stop_or_skip(problems, on_error)
         skipped += problems
         if examples and not parts[name]:
@@ -179,8 +203,10 @@ def check_examples(
     training: bool,
     name: str = "audio",
     speeds: Sequence[float] = (1.0,),
+    check: Check = "full",
+    recall: bool = False,
 ) -> tuple[tuple[Example, ...], list[str]]:
-    """Read every example once, and separate the usable ones from the others.
+    """Measure every example, and separate the usable ones from the others.
 
     Faster speech has fewer steps for its text, and slower speech can be too long for the model. An utterance that does
     not fit at some of `speeds` keeps those at which it does in `speeds`, and the loader draws from these only. It must
@@ -192,6 +218,8 @@ def check_examples(
         training: whether the model must be able to train on them, which also depends on the reference texts.
         name: the label of the progress bar.
         speeds: the speeds of perturbation at which they will be read.
+        check: "full" decodes the recordings, and "headers" reads their headers only (`adapt.data.lengths`).
+        recall: whether "full" may recall what an earlier run decoded.
 
     Returns:
         The usable examples, and one sentence for each of the others.
@@ -199,10 +227,13 @@ def check_examples(
     usable: list[Example] = []
     problems: list[str] = []
     limited: list[str] = []
-    with summarised():
+    measured = lengths(examples, model.reader, check, recall)
+    with summarised(), closing(measured):
         for example in track(examples, f"checking {name}"):
+            length = next(measured)
             try:
-                length = len(model.reader.read(example))
+                if isinstance(length, InputError):
+                    raise length
                 reason = model.rejection_reason(example, length, training)
             except InputError as error:
                 problems.append(str(error))

@@ -16,7 +16,8 @@ from adapt.data.batches import BatchesByLength
 from adapt.data.example import Example
 from adapt.data.loader import Loader, collate
 from adapt.errors import InputError
-from adapt.memory import available_memory, check_memory, gigabytes
+from adapt.memory import check_memory, gigabytes
+from adapt.models.devices import device_of, free_memory
 from adapt.models.eval_mode import eval_mode
 from adapt.models.model import DecoderModel, Model
 
@@ -51,7 +52,7 @@ def keep_within_memory(
     slowest = min(loader.speeds) if model.reads_audio else 1.0
     lengths = [reader.length(example) / slowest for example in examples]
     longest = max(range(len(lengths)), key=lengths.__getitem__)
-    free = _free(model)
+    free = free_memory(device_of(model))
     limit = free if loader.memory is None else loader.memory * 1e9
     with eval_mode(model), torch.enable_grad(), context():  # in eval mode, nothing is random and nothing is updated
         kept = _kept(model, examples[longest], trains, None if limit is None else limit / factor)
@@ -81,11 +82,6 @@ def within_budget(model: Model, examples: Sequence[Example], loader: Loader) -> 
     The bound is that of a pass with gradients, so it is on the safe side.
     """
     return loader if loader.memory is None else keep_within_memory(model, examples, loader, trains=False)
-
-
-def _free(model: Model) -> int | None:
-    device = next(model.parameters()).device
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
 
 
 class _LimitError(Exception):

@@ -82,7 +82,11 @@ def ctc_greedy_loss(model: CTC, batch: Batch, margin: float = 0.5) -> Tensor:
     log_probs = emissions.log_probs[0, : int(emissions.lengths[0])]
     target = model.target(batch.examples[0])
     loss = nn.functional.ctc_loss(
-        log_probs, torch.tensor(target), torch.tensor(len(log_probs)), torch.tensor(len(target)), blank=model.blank
+        log_probs,
+        torch.tensor(target, device=log_probs.device),
+        torch.tensor(len(log_probs)),
+        torch.tensor(len(target)),
+        blank=model.blank,
     )
     if not float(loss.detach()) < 1:
         return loss

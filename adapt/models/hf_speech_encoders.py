@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from adapt.errors import InputError
 from adapt.models import hf
 from adapt.models.cut import Cut, Stub, stack_cuts
+from adapt.models.full_precision import full_precision
 from adapt.models.masked_layers import MaskedConv1d, MaskedGroupNorm
 from adapt.models.steps import Window, steps_after, window
 from adapt.models.waveform_encoders import (
@@ -186,7 +187,7 @@ class FilterBankEncoder(SpeechEncoder):
         self.frames = Window(int(rate * 25.0 * 0.001), int(rate * 10.0 * 0.001))  # as torchaudio rounds
 
     @torch.no_grad()
-    @torch.autocast("cpu", enabled=False)  # 16 bits are too coarse for features
+    @full_precision
     def inputs(self, audio: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         features = self._features(audio, lengths) if audio.shape[1] else self._blank_features(lengths)
         for number, conv in enumerate(self.body.conv.conv_layers):

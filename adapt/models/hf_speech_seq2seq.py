@@ -16,6 +16,7 @@ from adapt.models import hf
 from adapt.models.checkpoint import load_model
 from adapt.models.ctranslate2_whisper import whisper_of_ctranslate2
 from adapt.models.cut import Cut, Stub, decoder_cuts, stack_cuts, tokens_of
+from adapt.models.full_precision import full_precision
 from adapt.models.generation import GenerationOptions
 from adapt.models.greedy import is_plainly_greedy, writes
 from adapt.models.hf_speech_encoder_decoder import HFSpeechEncoderDecoder
@@ -165,7 +166,7 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
         return tuple(((filters * frequencies.unsqueeze(1)).sum(0) / filters.sum(0).clamp_min(1e-12)).tolist())
 
     @torch.no_grad()
-    @torch.autocast("cpu", enabled=False)  # 16 bits are too coarse for features
+    @full_precision
     def _features(self, audio: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         if not audio.shape[1]:  # a cached prefix replaces it
             extractor = self.processor.feature_extractor

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from adapt.data.text import lower_letters, normalise
 from adapt.errors import InputError
@@ -65,7 +66,7 @@ class Labels:
             raise InputError(
                 f"{text!r} contains {_quoted(missing)}, outside the model's alphabet {_quoted(self.characters)}."
             )
-        units = {character: unit for unit, character in enumerate(self.characters) if unit != self.blank}
+        units = _units(self.characters, self.blank)
         return [units[character] for character in self._spelling.spell(text)]
 
     @property
@@ -85,3 +86,8 @@ def spelled(path: Sequence[int], blank: int) -> list[int]:
 
 def _quoted(characters: Iterable[str]) -> str:
     return ", ".join(repr(character) for character in characters if character)
+
+
+@lru_cache(maxsize=64)
+def _units(characters: tuple[str, ...], blank: int) -> dict[str, int]:
+    return {character: unit for unit, character in enumerate(characters) if unit != blank}

@@ -21,6 +21,7 @@ from adapt.models.task import Task
 from interventions.sites import Layer, Site
 
 InputKind = Literal["argument", "output", "embedding"]
+Precision = Literal["32", "bf16", "16"]
 
 
 class Model(nn.Module, ABC):
@@ -35,6 +36,7 @@ class Model(nn.Module, ABC):
     task: Task
     recipe: Recipe
     sample_rate: int = 0  # Hz; 0 for a model that reads text
+    precision: Precision = "32"  # in which it answers (`adapt.models.devices`)
 
     @property
     def reads_audio(self) -> bool:

@@ -30,11 +30,17 @@ class Spelling:
             self._by_start.setdefault(form[0], []).append((character, form))
         self._joining = {part for form in forms.values() for part in form[1:]}
         self._known: dict[str, tuple[str, ...]] = {}
+        self._joining_known: dict[str, bool] = {}
+        self._last: tuple[str, str | None, tuple[str, ...]] = ("", None, ())
 
     def spell(self, text: str, language: str | None = None) -> list[str]:
         """Return the characters of a text in lower case, with single spaces; some may be outside the vocabulary."""
-        text = " ".join(lower_letters(text, language).split())
-        return [character for segment in self._segments(text) for character in self._spelled(segment)]
+        given, known_as, spelled = self._last  # a check spells the same text several times
+        if (given, known_as) != (text, language):
+            plain = " ".join(lower_letters(text, language).split())
+            spelled = tuple(one for segment in self._segments(plain) for one in self._spelled(segment))
+            self._last = text, language, spelled
+        return list(spelled)
 
     def missing(self, text: str, language: str | None = None) -> list[str]:
         """Return the characters of a text that the vocabulary lacks, sorted and without repetition."""
@@ -49,7 +55,11 @@ class Spelling:
                 start = place
 
     def _joins(self, character: str) -> bool:
-        return unicodedata.combining(character) > 0 or unicodedata.normalize("NFD", character)[0] in self._joining
+        known = self._joining_known.get(character)
+        if known is None:
+            known = unicodedata.combining(character) > 0 or unicodedata.normalize("NFD", character)[0] in self._joining
+            self._joining_known[character] = known
+        return known
 
     def _spelled(self, segment: str) -> tuple[str, ...]:
         if segment in self._known:

@@ -4,7 +4,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -103,13 +103,18 @@ class Wav2LetterCTC(CTCModel):
 
     def output_length(self, samples: int) -> int:
         """Return the number of output steps for an utterance of `samples` samples; 0 if it is too short."""
-        steps = torch.tensor(samples if self.shape.features == "waveform" else samples // HOP + 1)
-        for _, module in self._chain():
-            if (conv := _convolution(module)) is not None:
-                steps = window(conv).steps(steps)
-                if steps < 1:  # a later layer with much padding would hide this
-                    return 0
-        return int(steps)
+        steps = samples if self.shape.features == "waveform" else samples // HOP + 1
+        for one in self._convolutions:
+            steps = one.steps(steps)
+            if steps < 1:  # a later layer with much padding would hide this
+                return 0
+        return steps
+
+    @cached_property
+    def _convolutions(self) -> tuple[Window, ...]:
+        # Training changes the weights of convolutions, or adds factors, but never the steps of their windows.
+        modules = (_convolution(module) for _, module in self._chain())
+        return tuple(window(conv) for conv in modules if conv is not None)
 
     def rejection_reason(self, example: Utterance, length: int, training: bool) -> str | None:
         steps, seconds = self.output_length(length), length / self.sample_rate

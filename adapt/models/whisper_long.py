@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from adapt.errors import InputError
+from adapt.models.devices import device_of, own_random
 from adapt.models.hf_speech_seq2seq import HFSpeechSeq2Seq
 
 _TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -40,11 +41,12 @@ def sequential_segments(model: HFSpeechSeq2Seq, samples: Tensor, language: str |
         The segments, in order. The same audio gives the same segments.
     """
     extractor = model.processor.feature_extractor
-    features = extractor(
-        samples.numpy(), sampling_rate=model.sample_rate, return_tensors="pt", truncation=False, padding="longest",
-        return_attention_mask=True,
-    )  # fmt: skip
-    device = next(model.parameters()).device
+    device = device_of(model)
+    with torch.autocast("cpu", enabled=False):  # 16 bits are too coarse for features
+        features = extractor(
+            samples.numpy(), sampling_rate=model.sample_rate, return_tensors="pt", truncation=False, padding="longest",
+            return_attention_mask=True,
+        )  # fmt: skip
     arguments = {**model.generation_arguments, "return_timestamps": True, "return_segments": True}
     if model.multilingual:
         arguments["language"] = model.language_for(language)
@@ -56,9 +58,10 @@ def sequential_segments(model: HFSpeechSeq2Seq, samples: Tensor, language: str |
         }  # fmt: skip
         arguments["attention_mask"] = features["attention_mask"].to(device)
     else:
-        padded = extractor(samples.numpy(), sampling_rate=model.sample_rate, return_tensors="pt")
+        with torch.autocast("cpu", enabled=False):
+            padded = extractor(samples.numpy(), sampling_rate=model.sample_rate, return_tensors="pt")
         features = {**features, "input_features": padded["input_features"]}
-    with torch.random.fork_rng(devices=[]):
+    with own_random(model):
         torch.manual_seed(0)  # temperatures above 0 draw
         made = model.net.generate(features["input_features"].to(device), **arguments)
     return _segments(model, made["segments"][0], len(samples) / model.sample_rate, language)

@@ -12,7 +12,7 @@ _GUESSES: dict[tuple[str, ...], str] = {
     ("trainer.max_steps",): "steps max_steps num_steps",
     ("trainer.accumulate_grad_batches",): "gradient_accumulation_steps gradient_accumulation grad_accum accumulate",
     ("trainer.gradient_clip_val",): "grad_clip gradient_clip clip_grad max_grad_norm clip",
-    ("trainer.precision",): "precision",
+    ("precision", "trainer.precision"): "precision dtype compute_type",
     ("trainer.devices",): "devices num_devices gpus num_gpus",
     ("loader.batch_size",): "batch_size batchsize bs train_batch_size per_device_train_batch_size data.batch_size",
     ("loader.workers",): "workers num_workers dataloader_num_workers",
@@ -43,9 +43,8 @@ _GUESSES: dict[tuple[str, ...], str] = {
 }
 # Guesses that no single option stands for.
 _ANSWERS = {
-    "device": "trainer=gpu trains on a GPU, trainer=cpu on the CPU.",
-    "gpu": "trainer=gpu trains on a GPU.",
-    "cuda": "trainer=gpu trains on a GPU.",
+    "gpu": "Give device=cuda.",
+    "cuda": "Give device=cuda.",
     "fp16": "Give trainer.precision=16-mixed.",
     "bf16": "Give trainer.precision=bf16-mixed.",
     "dataset": "Choose the data by data=... (`innertune show data`), and files by data.train=... and data.test=...",

@@ -105,7 +105,8 @@ def check_nodes(command: str, options: Mapping[str, Any], conf: Path, folder: st
     """Check every node of a configuration with files of the user's. Raises InputError if nothing reads an option."""
     for path, node in _nodes(options):
         for name in node:
-            if not str(name).startswith("_") and name not in ("page", "on_error", "group_by") and not takes(node, name):
+            ours = name in ("page", "on_error", "check", "group_by")  # read by the command itself
+            if not str(name).startswith("_") and not ours and not takes(node, name):
                 bare = {key: value for key, value in node.items() if key != name}
                 raise unknown(command, _replaced(options, path, bare), f"{path}.{name}", conf, folder)
 

@@ -14,11 +14,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
+import torch
+
 from adapt.checks import check_count, check_flag, check_number, check_type
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.files import is_file, user_path
+from adapt.models.devices import device_of
 from adapt.models.loaded import Loaded
 from adapt.training.adapted import Adapted
 from adapt.training.defaults import Defaults, lacks_rate, recipe_options
@@ -122,12 +125,17 @@ def pretrain(
     return _train(base, splits, full, epochs, folder, resume, logger, seed, options, {})
 
 
-def cpu_trainer(epochs: int) -> Callable[..., Any]:
-    """Return a function that makes a trainer with one CPU process, as `conf/trainer/cpu.yaml` does."""
+def default_trainer(epochs: int, device: torch.device) -> Callable[..., Any]:
+    """Return a function that makes a trainer with one process on a device, as `conf/trainer/auto.yaml` does."""
     import pytorch_lightning as pl
 
     return partial(
-        pl.Trainer, accelerator="cpu", devices=1, max_epochs=epochs, gradient_clip_val=1.0, log_every_n_steps=10
+        pl.Trainer,
+        accelerator=device.type,
+        devices=1 if device.index is None else [device.index],
+        max_epochs=epochs,
+        gradient_clip_val=1.0,
+        log_every_n_steps=10,
     )
 
 
@@ -171,7 +179,8 @@ def _train(
     interrupted = place is not None and is_file(place / "checkpoints" / "last.ckpt")
     if interrupted and not resume:
         raise InputError(f"'{place}' holds a run already. Give resume=True to continue it, or another folder.")
-    options = {"trainer": cpu_trainer(epochs), "resume_from": place if interrupted else None, **options}
+    trainer = default_trainer(epochs, device_of(base.model))
+    options = {"trainer": trainer, "resume_from": place if interrupted else None, **options}
     run = prepare(base, splits, tuning, seed=seed, **options)
     if lacks_rate(options["optimizer"]):
         filled = {"learning_rate": run.learning_rate, **filled}

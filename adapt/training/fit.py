@@ -23,6 +23,7 @@ from adapt.checks import check_count
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.data.replay import Replay
+from adapt.data.unread import Unread
 from adapt.distributed import ending_together, is_first
 from adapt.errors import InputError
 from adapt.files import is_file
@@ -51,6 +52,7 @@ def fit(
     replay: Replay = 0.0,
     cache: Cache | None = None,
     started: float | None = None,
+    unread: Unread | None = None,
 ) -> list[dict[str, float]]:
     """Train. Afterwards `module` has the weights of the best epoch, or of the last one if there is no validation data.
 
@@ -71,6 +73,8 @@ def fit(
             files are in `folder` while training, and are deleted afterwards.
         started: When the run began in this process, as a value of `time.perf_counter()`; None for now. Checkpoints
             record how long the run has taken (`spent`).
+        unread: What to do about examples that turn out to be unreadable, and which they were, in all processes; None to
+            stop.
 
     Returns:
         One row per epoch: what was logged, and `seconds` since the start of training.
@@ -108,7 +112,7 @@ def fit(
         # weights_only: a checkpoint holds tensors and plain values, and is never unpickled.
         cached = folder / "prefix"
         try:
-            data = _Data(splits, loader, module, replay, cache or Cache("off"), cached)
+            data = _Data(splits, loader, module, replay, cache or Cache("off"), cached, unread)
             with ending_together(trainer, folder / "failed"), _restoring(last, data, history), _stopping():
                 trainer.fit(
                     module,
@@ -116,6 +120,7 @@ def fit(
                     ckpt_path=str(last) if is_file(last) else None,
                     weights_only=True,
                 )
+                data.share_unread()
         finally:
             module.prefix = None
             if is_first():
@@ -197,13 +202,21 @@ class _Data(pl.LightningDataModule):
     """Batches of the examples that the first process found usable."""
 
     def __init__(
-        self, splits: Splits, loader: Loader, module: AdaptationModule, replay: Replay, cache: Cache, folder: Path
+        self,
+        splits: Splits,
+        loader: Loader,
+        module: AdaptationModule,
+        replay: Replay,
+        cache: Cache,
+        folder: Path,
+        unread: Unread | None,
     ) -> None:
         super().__init__()
         self.splits, self.loader, self.reader = splits, loader, module.model.reader
         self.replay: Replay = replay
         self.module, self.cache, self.folder = module, cache, folder
         self.stored: dict[str, Stored] = {}
+        self.unread = Unread() if unread is None else unread
         self.is_ready = False
 
     def setup(self, stage: str) -> None:
@@ -218,24 +231,36 @@ class _Data(pl.LightningDataModule):
         self.loader = keep_within_memory(
             self.module.model, read.train, self.loader, trainer.precision_plugin.forward_context
         )
-        cached = cache_prefix(
-            self.module.model, read, self.loader, self.cache, epochs, self.folder,
-            trainer.precision_plugin.forward_context,
-            Processes(trainer.global_rank, trainer.world_size, strategy.barrier, _gather),
-        )  # fmt: skip
+        try:
+            cached = cache_prefix(
+                self.module.model, read, self.loader, self.cache, epochs, self.folder,
+                trainer.precision_plugin.forward_context,
+                Processes(trainer.global_rank, trainer.world_size, strategy.barrier, _gather),
+            )  # fmt: skip
+        except InputError as error:
+            # Several processes wait for each other here, so they cannot go on without the one that failed.
+            if self.unread.on_error == "stop" or trainer.world_size > 1:
+                raise
+            log.warning("Training without cached outputs of frozen layers: %s", error)
+            cached = None
         if cached is not None:
             self.module.prefix, self.stored = cached
         self.is_ready = True
 
     def train_dataloader(self) -> DataLoader:
         return self.loader.training(
-            self.splits.train, self.reader, self.splits.source_train, self.replay, self.stored.get("train")
+            self.splits.train, self.reader, self.splits.source_train, self.replay, self.stored.get("train"), self.unread
         )
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         if not self.splits.validation:
             return []
-        return self.loader.validation(self.splits.validation, self.reader, self.stored.get("validation"))
+        return self.loader.validation(self.splits.validation, self.reader, self.stored.get("validation"), self.unread)
+
+    def share_unread(self) -> None:
+        """Tell each process what the others could not read."""
+        for found in _gather(self.unread.found):
+            self.unread.found.update(found)
 
 
 def _gather(own: Any) -> list[Any]:

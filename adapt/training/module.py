@@ -137,6 +137,9 @@ class AdaptationModule(pl.LightningModule):
         return loss if weight == 1 else weight * loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
+        if not batch.examples:  # none of them could be read
+            self.validated.append((0.0, [], []))
+            return
         if self.task.validate is not None:
             with self._replayed(batch):
                 loss, hypotheses = self.task.validate(self.model, batch)
@@ -159,12 +162,13 @@ class AdaptationModule(pl.LightningModule):
             torch.distributed.all_gather_object(shares, self.validated)
         self.validated = []
         # In the order of a single process. The last ones, repeated so that each process has equally many, are dropped.
-        examples = len(cast(Any, self.trainer.val_dataloaders).dataset)
+        count = len(cast(Any, self.trainer.val_dataloaders).batch_sampler.every())
         total, references, hypotheses = 0.0, [], []
-        for loss, texts, decoded in (batch for turn in zip(*shares, strict=True) for batch in turn):
-            if len(references) < examples:
-                total += loss * len(texts)
-                references, hypotheses = references + texts, hypotheses + decoded
+        for loss, texts, decoded in [batch for turn in zip(*shares, strict=True) for batch in turn][:count]:
+            total += loss * len(texts)
+            references, hypotheses = references + texts, hypotheses + decoded
+        if not references:
+            raise InputError("None of the validation examples can be read any more.")
         self.log("val_loss", total / len(references))
         for key, value in self.task.evaluate(references, hypotheses).values().items():
             self.log(f"val_{key}", value)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from adapt.data.example import Example
 from adapt.data.loader import Batch
 from adapt.models.cut import Cut
+from adapt.models.devices import own_random
 from adapt.models.inference import eval_mode
 from adapt.models.model import DecoderModel, Model
 from interventions.freeze import eval_frozen
@@ -121,7 +122,7 @@ class Prefix:
         ]
         drawn = np.random.get_state()
         try:
-            with torch.random.fork_rng(devices=[]), train_mode(self.model) if train else eval_mode(self.model):
+            with own_random(self.model), train_mode(self.model) if train else eval_mode(self.model):
                 if train:
                     seed = random.SystemRandom().getrandbits(32)
                     torch.manual_seed(seed)

@@ -12,17 +12,20 @@ import torch
 from torch import nn
 
 from adapt.checks import check_type, is_number
+from adapt.data.lengths import Check
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.data.normalisers import Normalise
 from adapt.data.replay import Replay, replay_count
 from adapt.data.selection import load_selections, save_selections
-from adapt.data.splits import OnError, check_splits
+from adapt.data.splits import SPLITS, OnError, check_splits
 from adapt.data.tuning_data import TuningData
+from adapt.data.unread import Unread
 from adapt.distributed import is_first
 from adapt.errors import InputError
 from adapt.files import is_file, read_json, write_json
 from adapt.introspect.topography.cells import cells_of_model, cells_to_text
+from adapt.models.devices import device_of
 from adapt.models.factors import merge_factors
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
@@ -79,6 +82,7 @@ class Run:
         blending: How the result is blended with the base.
         trains: What kind of parameters train, in words.
         cuts: How long recordings were cut.
+        on_error: What to do about examples that turn out to be unreadable: "stop" or "skip".
         defaults: The options that the model's family filled in.
     """
 
@@ -101,6 +105,7 @@ class Run:
     start: Start | None
     blending: Blending
     cuts: Cuts
+    on_error: OnError = "stop"
     trains: str = ""
     defaults: Defaults = Defaults("", "")
 
@@ -138,15 +143,35 @@ class Run:
             measured = [checkpoints / name for name in ("fisher.safetensors", "topographic.json")]
             self.start.write(folder, [*measured, folder / _RATES[0], *folder.glob("selection*.safetensors")])
         self._log_start()
-        earlier = spent(checkpoints)
+        earlier, unread = spent(checkpoints), Unread(self.on_error)
         history = fit(
             self.module, self.splits, self.loader, self.trainer, checkpoints, self.monitor, self.patience, logger,
-            self.replay, self.cache, started,
+            self.replay, self.cache, started, unread,
         )  # fmt: skip
+        self._leave_out(unread)
         if not is_first():
             return None
+        self.module.to(device_of(self.unmodified))  # Lightning leaves a model on the CPU
         adapted = blended(self._adapted(folder, history), self.unmodified, self.splits, self.loader, self.blending)
         return replace(adapted, seconds=earlier + time.perf_counter() - started)
+
+    def _leave_out(self, unread: Unread) -> None:
+        # What could not be read in training is not read afterwards, and is reported with what was skipped before.
+        if not unread.found:
+            return
+        reasons = list(unread.found.values())
+        log.warning(
+            "Examples that could not be read in training, and were left out: %d, the first: %s",
+            len(reasons),
+            reasons[0],
+        )
+        self.skipped += reasons
+        parts = {name: getattr(self.splits, name) for name in SPLITS}
+        read = {
+            name: tuple(one for one in examples if (one.where or one.name) not in unread.found)
+            for name, examples in parts.items()
+        }
+        self.splits = replace(self.splits, **read)
 
     def dry_run(self) -> list[Cost]:
         """Measure what a training step costs, compared with full fine-tuning and LoRA. Nothing is trained."""
@@ -236,6 +261,7 @@ def prepare(
     forget: float | str | None = None,
     seed: int = 0,
     on_error: OnError = "stop",
+    check: Check = "headers",
     timestamps: float | None = None,
     normalise: Normalise = "auto",
     written_like: WrittenLike = "references",
@@ -269,6 +295,8 @@ def prepare(
         forget: How much worse the source may become in the blend: in points of the metric, or "10%" of the base's.
         seed: Seed of each epoch's random state.
         on_error: What to do about examples that cannot be used: "stop" or "skip".
+        check: "headers" checks the headers of the training recordings, and finds what is damaged inside of them in
+            training, where `on_error` decides; "full" decodes them before (`adapt.data.splits.check_splits`).
         timestamps: The share of examples of a Whisper that are trained on targets with timestamps
             (`adapt.training.timestamps`); None for half.
         normalise: How texts are normalised before they are compared (`adapt.models.writing.choose_normaliser`): "auto",
@@ -302,6 +330,8 @@ def prepare(
             timestamps = 0.0
         if normalise == "auto" and started_without(resume_from, "normalise"):
             normalise = "none"
+        if check == "headers" and started_without(resume_from, "check"):
+            check = "full"
     share = timestamp_share(unmodified, timestamps)
     # Chosen before examples are left out, which only the first process does: all processes need the same one.
     heard = (*splits.train, *splits.validation, *splits.test, *splits.source_test)
@@ -311,7 +341,7 @@ def prepare(
     if is_first():  # the first process checks the examples and tells the others which are usable
         splits, cuts, left_out = cut_splits(base, unmodified, splits, resume_from)
         check_written_like(unmodified, splits, written_like)
-        splits, skipped = check_splits(splits, unmodified, on_error, loader.speeds)
+        splits, skipped = check_splits(splits, unmodified, on_error, loader.speeds, check=check)
         skipped += left_out
         splits = in_own_writing(unmodified, splits, loader) if written_like == "model" else splits
     if not splits.train:
@@ -349,7 +379,7 @@ def prepare(
             "schedule": schedule, "warmup": warmup, "layer_decay": layer_decay, "rates": rates, "unfreeze": unfreeze,
             "replay": replay, "monitor": monitor, "patience": patience, "blend": blend, "forget": forget, "seed": seed,
             "timestamps": share, "normalise": normalise, "written_like": written_like,
-            "model": dict(model.header()), "trained": sorted(tuned.names),
+            "check": check, "model": dict(model.header()), "trained": sorted(tuned.names),
         }  # fmt: skip
         start = Start.of(base, splits, options)
         if resume_from is not None:
@@ -357,7 +387,7 @@ def prepare(
     return Run(
         base, unmodified, module, splits, skipped, tuned, grids, loader, trainer, cache or Cache("off"), replay,
         monitor, patience, augment, measured, learned, start, blending, cuts,
-        what_trains(model, tuned.names),
+        on_error, what_trains(model, tuned.names),
     )  # fmt: skip
 
 

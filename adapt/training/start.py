@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt.checks import is_number
+from adapt.data.checksums import checksums
 from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits, Utterance
@@ -158,18 +159,15 @@ def _difference(before: Any, now: Mapping[str, Any]) -> str:
 def _digests(examples: Sequence[Example]) -> dict[str, Any]:
     """Return the number of examples, and digests of their texts and of what the model reads.
 
-    Audio files are read whole, each once: they have just been decoded for the checks, which takes longer. Sizes and
-    times of files would not do: a copied corpus has other times, and an edited recording may have its old size.
+    Audio files are read whole, each once, unless their checksums are remembered from an earlier run. Sizes and times
+    of files would not do: a copied corpus has other times, and an edited recording may have its old size.
     """
     texts, inputs = hashlib.sha256(), hashlib.sha256()
-    files: dict[Path, str] = {}
+    files = checksums({example.audio_filepath for example in examples if isinstance(example, Utterance)})
     for example in examples:
         texts.update(json.dumps(example.text).encode() + b"\n")
         if isinstance(example, Utterance):
-            path = example.audio_filepath
-            if path not in files:
-                files[path] = sha256(path)
-            inputs.update(f"{files[path]} {example.offset} {example.duration}\n".encode())
+            inputs.update(f"{files[example.audio_filepath]} {example.offset} {example.duration}\n".encode())
         elif isinstance(example, Recording):
             inputs.update(f"{example.sample_rate} {len(example.samples)}\n".encode() + example.samples.tobytes())
         elif isinstance(example, Pair):

@@ -18,7 +18,7 @@ from adapt.data.pieces import LOOSE, TIGHT, Cuts, Piece, Silences, cut_recording
 from adapt.data.recording import Recording
 from adapt.errors import InputError
 from adapt.models.batch_memory import within_budget
-from adapt.models.eval_mode import eval_mode
+from adapt.models.devices import answering
 from adapt.models.model import Model, SpeechDecoderModel
 from adapt.models.whisper_long import check_sequential
 from adapt.transcription.assemble import transcript_of
@@ -89,7 +89,7 @@ def transcribe_recordings(
     loader, tell = as_loader(loader), progress or (lambda _: None)
     waiting: list[_Job] = []
     pieces: list[_Part] = []
-    with eval_mode(model), torch.inference_mode():
+    with answering(model):
         for number, example in enumerate(examples):
             job = _Job(number, example)
             waiting.append(job)

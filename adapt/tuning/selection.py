@@ -13,6 +13,7 @@ from adapt.data.tuning_data import TuningData
 from adapt.errors import InputError
 from adapt.files import exists, is_file, user_path
 from adapt.models.checkpoint import load_model
+from adapt.models.devices import beside
 from adapt.models.model import Model
 from interventions.neurons import Neurons, Scores
 from interventions.rows import untrainable_reason
@@ -80,7 +81,7 @@ def score(
             f"choose={choose}: there is no such measure, file or folder. The measures are {known}. A file must hold "
             "Scores, and a folder must be that of an earlier run."
         )
-    other = load_model(str(path)).model
+    other = beside(load_model(str(path)), model).model
     return measures.change(model, other, tunable(model, sites)), f"by how far the run '{path.name}' moved their weights"
 
 

@@ -23,6 +23,7 @@ from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.data.subset import evenly
 from adapt.errors import InputError
+from adapt.models.devices import beside
 from adapt.models.loaded import Loaded
 from adapt.models.model import CTCModel, Model
 from adapt.models.state import model_fingerprint
@@ -161,7 +162,7 @@ class _Steps:
     def __post_init__(self) -> None:
         known = self.options.words or [example.text for example in self.data.replay]
         self.known = known if isinstance(self.base.model, CTCModel) else []
-        reverse = None if self.options.reverse is None else self.options.reverse.model
+        reverse = None if self.options.reverse is None else beside(self.options.reverse, self.base.model).model
         self.judge = Judge(
             self.data.held_out, self.data.source, self.loader, self._lexicon(), self.options.budget, reverse
         )

@@ -13,6 +13,7 @@ from adapt.data.kinds import with_text
 from adapt.data.loader import Batch, Loader
 from adapt.models.attention import decoder_attention
 from adapt.models.batch_memory import within_budget
+from adapt.models.devices import own_random
 from adapt.models.eval_mode import eval_mode
 from adapt.models.model import CTCModel, DecoderModel, Model
 from adapt.models.seq2seq import IGNORED, references, seq2seq_decode
@@ -81,7 +82,7 @@ def texts_at(model: Model, examples: Sequence[Example], loader: Loader, speed: f
 def texts_with_dropout(model: Model, examples: Sequence[Example], loader: Loader, seed: int = 0) -> list[str]:
     """Return the model's texts with dropout on: what it writes with a random part of its units. See `read`."""
     found: dict[int, str] = {}
-    with eval_mode(model), torch.inference_mode(), torch.random.fork_rng(devices=[]):
+    with eval_mode(model), torch.inference_mode(), own_random(model):
         torch.manual_seed(seed)
         for module in model.modules():  # transformers drops units by the flag of the module that contains a dropout
             module.training = True

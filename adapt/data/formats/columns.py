@@ -1,5 +1,6 @@
 """Which keys of a row are the audio file, the text, the speaker and the times, by the names that people use."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -11,7 +12,7 @@ from adapt.checks import is_number
 from adapt.data.formats.rows import Row
 from adapt.data.formats.table import plain_name
 from adapt.errors import InputError
-from adapt.files import exists
+from adapt.files import exists, is_folder
 
 AUDIO = ("audio_filepath", "audio", "audio_path", "audio_file", "path", "file", "file_path", "filepath", "file_name")
 AUDIO += ("filename", "wav", "wav_path", "wav_file", "wav_filename")
@@ -122,8 +123,10 @@ class Columns:
             raise InputError(f"{where}: '{value[:80]}' is an address. Download the file, and give its path.")
         if self.folder is not None and not value.startswith(("/", "~")):
             return str(self.folder / value)
-        clips = base / "clips" / value
-        return str(clips) if "\0" not in value and not exists(base / value) and exists(clips) else value
+        clips = os.path.join(base, "clips")
+        if "\0" in value or not is_folder(clips) or exists(base / value):
+            return value
+        return str(Path(clips) / value) if exists(Path(clips) / value) else value
 
 
 def _file(value: Any) -> Any:

@@ -44,11 +44,10 @@ def value_problem(value: Any) -> str | None:
     for _ in range(_DEEPEST):
         inner: list[tuple[str, Any]] = []
         for key, one in level:
-            name = f"'{_printable(key)}' " if key else "the line "
             if isinstance(one, str) and has_surrogate(one):
-                return f"{name}contains half of a character (a lone escape such as \\ud83d). Correct it."
+                return f"{_place(key)} contains half of a character (a lone escape such as \\ud83d). Correct it."
             if isinstance(one, float) and not math.isfinite(one):
-                return f"{name}is {one}, which is not a number. Correct it or leave it out."
+                return f"{_place(key)} is {one}, which is not a number. Correct it or leave it out."
             if isinstance(one, Mapping):
                 if any(has_surrogate(str(own)) for own in one):
                     return "a key contains half of a character (a lone escape such as \\ud83d). Correct it."
@@ -59,6 +58,10 @@ def value_problem(value: Any) -> str | None:
             return None
         level = inner
     return f"the values are nested more than {_DEEPEST} levels deep. Expected plain values."
+
+
+def _place(key: str) -> str:
+    return f"'{_printable(key)}'" if key else "the line"
 
 
 def _printable(text: str) -> str:

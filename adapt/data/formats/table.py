@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from adapt.errors import InputError
 DELIMITERS = {"\t": "tab", ";": "semicolon", ",": "comma", "|": "bar"}
 
 
+@lru_cache(maxsize=1024)  # each line of JSON lines has the same few names
 def plain_name(column: str) -> str:
     """Return a column's name for comparisons: "File Name", "file-name" and " FILE_NAME" are all "file_name"."""
     return "_".join(column.strip().lstrip("\ufeff").lower().replace("-", " ").replace("_", " ").split())

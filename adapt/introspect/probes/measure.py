@@ -12,6 +12,7 @@ from adapt.introspect.probes.result import ProbesResult
 from adapt.introspect.probes.target import default_target
 from adapt.introspect.reading import select_examples, select_sites, shared_sites
 from adapt.models.checkpoint import load_model
+from adapt.models.devices import beside
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 
@@ -70,7 +71,7 @@ def probes(
     names = names or [default_target(loaded.model, chosen)]
     reference = None
     if reference_model is not None:
-        reference = load_model(reference_model).model
+        reference = beside(load_model(reference_model), loaded.model).model
         chosen_sites = shared_sites(chosen_sites, reference, reference_model)
 
     def probe_model(model: Model, name: str) -> Probe:

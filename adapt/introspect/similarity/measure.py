@@ -13,6 +13,7 @@ from adapt.introspect.similarity.rsa import rsa
 from adapt.introspect.similarity.similarity import Method, SampleBy
 from adapt.introspect.similarity.similarity import similarity as compare
 from adapt.models.checkpoint import load_model
+from adapt.models.devices import beside
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 
@@ -66,7 +67,7 @@ def similarity(
     model, loader = loaded.model, loader or Loader()
     chosen_sites = select_sites(model, sites, part)
     chosen, _ = select_examples(model, splits, examples)
-    other = None if reference_model is None else load_model(reference_model)
+    other = None if reference_model is None else beside(load_model(reference_model), model)
     other_model = None if other is None else other.model
     if other is not None and other.model.reads_audio != model.reads_audio:
         raise InputError(

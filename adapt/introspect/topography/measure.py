@@ -14,6 +14,7 @@ from adapt.introspect.topography.draw_maps import draw_maps
 from adapt.introspect.topography.layouts import LAYOUTS
 from adapt.introspect.topography.result import LEARNED, MapsResult
 from adapt.models.checkpoint import load_model
+from adapt.models.devices import beside
 from adapt.models.loaded import Loaded
 from interventions.sites import Site
 
@@ -66,7 +67,7 @@ def topography(
     key = groups or fitting_keys(model, chosen, sets)[0]
     models = [loaded]
     if reference_model is not None:
-        models.append(load_model(reference_model))
+        models.append(beside(load_model(reference_model), loaded.model))
         places = shared_sites(places, models[1].model, reference_model)
         if key == "letter":  # compare by the reference text: the two models write different letters
             key = "aligned_letter"

@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-import adapt.models.batch_memory
+import adapt.models.devices
 from adapt.data.loader import Loader
 from adapt.data.pairs import Pair
 from adapt.data.recording import Recording
@@ -82,7 +82,7 @@ def test_an_example_that_does_not_fit_by_itself_is_refused(small, monkeypatch):
     examples = spoken(small.sample_rate, 3)
     with pytest.raises(InputError, match=r"The longest utterance \(1 s\) does not fit .*: memory=1e-06. Give"):
         keep_within_memory(small, examples, Loader(memory=1e-6))
-    monkeypatch.setattr(adapt.models.batch_memory, "available_memory", lambda: 1000)
+    monkeypatch.setattr(adapt.models.devices, "available_memory", lambda: 1000)
     with pytest.raises(InputError, match="even by itself: 1 kB are free"):
         keep_within_memory(small, examples, Loader())
 
@@ -90,7 +90,7 @@ def test_an_example_that_does_not_fit_by_itself_is_refused(small, monkeypatch):
 def test_without_a_budget_batches_that_do_not_fit_are_refused(small, monkeypatch):
     examples = spoken(small.sample_rate)
     each = _exactly(small, examples[:1], True)
-    monkeypatch.setattr(adapt.models.batch_memory, "available_memory", lambda: int(5 * each))
+    monkeypatch.setattr(adapt.models.devices, "available_memory", lambda: int(5 * each))
     with pytest.raises(InputError, match="Batches of up to 8 utterances need about .* are free. Give a smaller batch_"):
         keep_within_memory(small, examples, Loader())
     assert sizes(keep_within_memory(small, examples, Loader(memory=5.01 * each / 1e9)), examples, small) == [5, 3]

@@ -35,9 +35,9 @@ test_time measure.targets curve learning_rate more minutes number criterion unit
 measure.content measure.examples measure.group_by measure.groups measure.layout measure.method measure.part
 measure.resample measure.sample_by measure.split_by measure.target measure.window method model.beams model.big
 model.features model.inner model.layerdrop model.mask_time_prob model.max_tokens model.n_features model.normalisation
-model.normalise model.task monitor on_error part patience rates replay schedule split split_by strength
+model.normalise model.task check monitor on_error part patience rates replay schedule split split_by strength
 topographic.start
-trainer.accelerator trainer.precision trainer.strategy warmup
+device trainer.accelerator trainer.precision trainer.strategy warmup
 tuning.layers tuning.method tuning.minutes tuning.options tuning.weight_share unfreeze weight_share
 """
 
@@ -202,7 +202,7 @@ def test_a_file_is_no_choice_of_data():
 def test_guesses_that_need_an_answer():
     assert options("adapt", "learning-rate=0.1") == options("adapt", "LR=0.1") == ["optimizer.lr=0.1"]
     assert options("adapt", "Seed=3") == ["seed=3"]
-    assert "trainer=gpu" in refusal("adapt", "device=cuda")
+    assert "device=cuda" in refusal("adapt", "gpu=1")
     assert "tuning=layers" in refusal("adapt", "layers=3")
     assert "Give the full name" in refusal("adapt", "tuning=lora", "topographic=grid", "strength=1", "penalty=l2sp")
     assert refusal("adapt", "--lr=0.1") == "There is no '--lr'. Options are written without dashes: lr=0.1."

@@ -15,7 +15,7 @@ from adapt.data.splits import read_splits
 from adapt.models.checkpoint import load_model
 from adapt.models.inference import decode_examples
 from adapt.training.defaults import kind_of, lacks_rate
-from adapt.training.fine_tune import cpu_trainer, fine_tune
+from adapt.training.fine_tune import default_trainer, fine_tune
 from adapt.training.prepare import prepare
 
 pytestmark = pytest.mark.slow
@@ -36,7 +36,8 @@ def splits(speech):
 def prepared(loaded, splits, tuning=None, rate=None, **options):
     make = partial(torch.optim.AdamW, lr=rate)
     tuning = tunings.full() if tuning is None else tuning
-    return prepare(loaded, splits, tuning, loader=LOADER, trainer=cpu_trainer(1), optimizer=make, **options)
+    trainer = default_trainer(1, torch.device("cpu"))
+    return prepare(loaded, splits, tuning, loader=LOADER, trainer=trainer, optimizer=make, **options)
 
 
 @pytest.mark.parametrize(

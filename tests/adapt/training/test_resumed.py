@@ -16,7 +16,7 @@ from adapt.models.checkpoint import load_model
 from adapt.models.loaded import Loaded
 from adapt.models.state import model_fingerprint
 from adapt.training.checkpoints import sha256
-from adapt.training.fine_tune import cpu_trainer, fine_tune
+from adapt.training.fine_tune import default_trainer, fine_tune
 from adapt.training.prepare import prepare
 from adapt.training.start import plain, started_without
 from adapt.tuning.layers import head, layers
@@ -71,7 +71,7 @@ def test_a_run_of_an_earlier_version_goes_on_as_it_began(loaded, splits, run):
         splits,
         head,
         loader=LOADER,
-        trainer=cpu_trainer(1),
+        trainer=default_trainer(1, torch.device("cpu")),
         optimizer=partial(torch.optim.AdamW, lr=3e-3, weight_decay=0.0),
         blend="auto",
         resume_from=run,
