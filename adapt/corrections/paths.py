@@ -29,5 +29,9 @@ def default_path(loaded: Loaded) -> Path:
     for folder in (place / "adaptation", place, place.parent):
         if is_file(folder / "adaptation.json"):
             return folder / "corrections.db"
-    data = os.environ.get("INNERTUNE_DATA") or Path.home() / ".local" / "share" / "innertune"
-    return user_path(data) / "corrections" / f"{loaded.fingerprint[:16]}.db"
+    return data_folder() / "corrections" / f"{loaded.fingerprint[:16]}.db"
+
+
+def data_folder() -> Path:
+    """Return the folder of the user's own data: $INNERTUNE_DATA or ~/.local/share/innertune."""
+    return user_path(os.environ.get("INNERTUNE_DATA") or Path.home() / ".local" / "share" / "innertune")

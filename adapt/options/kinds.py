@@ -23,6 +23,7 @@ _BY_COMMAND: dict[str, dict[str, Kind]] = {
     "choose": {"choose": "paths"},
     "export": {"fold": "paths", "examples": "path", "push": "text"},
     "manifest": {"input": "path"},
+    "studio": {"audio": "paths", "against": "path", "recordings": "path", "host": "text", "names": "texts"},
     "plan": {"audio": "paths", "sentences": "path", "voice": "text"},
 }
 _KINDS: dict[str, Kind] = {

@@ -1,0 +1,284 @@
+"""The studio as an ASGI application: pages, acts and results."""
+
+import asyncio
+import html
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from adapt.errors import InputError
+from adapt.studio.code import commands_of
+from adapt.studio.events import Events
+from adapt.studio.guard import Access, Guard
+from adapt.studio.jobs import Job, Jobs
+from adapt.studio.recordings import BANDS, HOP, samples_of, spectrogram, wav
+from adapt.studio.workspace import Workspace
+
+ROOMS = {"listen": "Listen", "correct": "Correct"}
+_HERE = Path(__file__).parent
+_RATE = 40  # recordings or sentences that may be added in `_WITHIN` seconds, before anything is decoded
+_WITHIN = 60.0
+
+
+@dataclass
+class Studio:
+    """A running studio: its work, its queue, its pages, and who may use it."""
+
+    workspace: Workspace
+    access: Access
+    author: str = ""
+
+    def __post_init__(self) -> None:
+        self.events = Events()
+        self.jobs = Jobs(lambda job: self.events.send("job", job.as_dict()))
+        self._added: list[float] = []
+
+    def application(self) -> Guard:
+        """Return the ASGI application, which only the guard's requests reach."""
+        item, correction = "/api/items/{id}", "/api/corrections/{number:int}"
+        routes = [
+            Route("/", self.start),
+            Route("/login", self.login, methods=["GET", "POST"]),
+            Route("/events", self.stream),
+            Route("/api/state", self.state),
+            Route("/api/items", self.add, methods=["POST"]),
+            Route(item, self.item),
+            Route(f"{item}/audio.wav", self.audio),
+            Route(f"{item}/spectrogram", self.picture),
+            Route(f"{item}/remove", self.remove, methods=["POST"]),
+            Route(f"{item}/answer", self.answer, methods=["POST"]),
+            Route(f"{item}/why", self.why, methods=["POST"]),
+            Route(f"{item}/correct", self.correct, methods=["POST"]),
+            Route("/api/answer-all", self.answer_all, methods=["POST"]),
+            Route("/api/corrections", self.corrections),
+            Route(f"{correction}/undo", self.undo, methods=["POST"]),
+            Route("/api/jobs/{number:int}", self.job),
+            Route("/api/jobs/{number:int}/cancel", self.cancel, methods=["POST"]),
+            Mount("/static", StaticFiles(directory=_HERE / "static")),
+            Route("/{room}", self.page),
+            Route("/{room}/{id}", self.page),
+        ]
+        errors = {InputError: _refused, HTTPException: _failed}
+
+        @asynccontextmanager
+        async def lifespan(app: Starlette) -> AsyncIterator[None]:
+            self.events.start()
+            yield
+            self.events.close()
+            await asyncio.to_thread(self.jobs.close)
+
+        self.guard = Guard(Starlette(routes=routes, exception_handlers=errors, lifespan=lifespan), self.access)
+        return self.guard
+
+    async def start(self, request: Request) -> Response:
+        """Go to the first room."""
+        return RedirectResponse("/listen", 303)
+
+    async def page(self, request: Request) -> Response:
+        """Return the page of a room; what is on it comes from the other addresses."""
+        room = request.path_params["room"]
+        if room not in ROOMS:
+            raise HTTPException(404, "There is no such page.")
+        return HTMLResponse(_render("page.html.j2", room=room, rooms=ROOMS, title=ROOMS[room]))
+
+    async def login(self, request: Request) -> Response:
+        """Ask for the password, and exchange it for the cookie."""
+        if self.access.password is None:
+            raise HTTPException(404, "There is no such page.")
+        wrong = False
+        if request.method == "POST":
+            await asyncio.sleep(0.5)  # which makes guessing slow
+            if self.access.opens((await _body(request, text="password", most=1000))["password"], "password"):
+                response = RedirectResponse("/listen", 303)
+                response.raw_headers.append(self.guard.set_cookie())
+                return response
+            wrong = True
+        return HTMLResponse(_render("login.html.j2", wrong=wrong), 401 if wrong else 200)
+
+    async def stream(self, request: Request) -> Response:
+        """Send events while the page is open, the jobs that run or wait first."""
+
+        async def events() -> AsyncIterator[str]:
+            for job in self.jobs.unfinished():
+                yield f"event: job\ndata: {json.dumps(job.as_dict())}\n\n"
+            async for event in self.events.stream():
+                yield event
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    async def state(self, request: Request) -> Response:
+        """Return the models, the examples with their answers, and the jobs."""
+        found = self.workspace.as_dict()
+        return JSONResponse(found | {"jobs": [job.as_dict() for job in self.jobs.unfinished()], "rooms": ROOMS})
+
+    async def item(self, request: Request) -> Response:
+        """Return an example, its answers as far as they are known, and the commands that do the same."""
+        item = self._item(request)
+        answers = {which: self.workspace.known(item, which) for which in ("model", "against")}
+        return JSONResponse(item.as_dict() | {"answers": answers, "code": commands_of(self.workspace, item)})
+
+    async def audio(self, request: Request) -> Response:
+        """Return the sound of a recording as WAV."""
+        samples, rate = await asyncio.to_thread(samples_of, self._item(request).example)
+        return Response(await asyncio.to_thread(wav, samples, rate), media_type="audio/wav")
+
+    async def picture(self, request: Request) -> Response:
+        """Return the spectrogram of a recording, one byte for each band and frame, band after band."""
+
+        def draw() -> tuple[bytes, int, float]:
+            samples, rate = samples_of(self._item(request).example)
+            values = spectrogram(samples, rate)
+            return values.numpy().tobytes(), values.shape[1], len(samples) / rate
+
+        data, frames, seconds = await asyncio.to_thread(draw)
+        headers = {"x-shape": f"{BANDS} {frames}", "x-seconds": f"{seconds:.6f}", "x-hop": f"{HOP}"}
+        return Response(data, media_type="application/octet-stream", headers=headers)
+
+    async def add(self, request: Request) -> Response:
+        """Add a recording (the body is a file) or a sentence (the body is JSON)."""
+        now = asyncio.get_running_loop().time()
+        self._added = [moment for moment in self._added if now - moment < _WITHIN]
+        if len(self._added) >= _RATE:
+            raise InputError(f"At most {_RATE} recordings can be added in a minute. Wait a little.")
+        self._added.append(now)
+        workspace = self.workspace
+        if not workspace.loaded.model.reads_audio:
+            item = workspace.items.add_text((await _body(request, text="source"))["source"])
+        else:
+            item = await asyncio.to_thread(workspace.items.add_audio, await request.body())
+        self.events.send("items", {"added": item.id})
+        return JSONResponse(item.as_dict())
+
+    async def remove(self, request: Request) -> Response:
+        """Remove an example that a person added."""
+        await asyncio.to_thread(self.workspace.items.remove, request.path_params["id"])
+        self.events.send("items", {"removed": request.path_params["id"]})
+        return JSONResponse({})
+
+    async def answer(self, request: Request) -> Response:
+        """Let a model answer an example."""
+        item, which = self._item(request), (await _body(request, text="which"))["which"]
+        self.workspace.model(which)
+        return self._job(f"answer {item.name}", lambda job: self.workspace.answer(item, which, job))
+
+    async def answer_all(self, request: Request) -> Response:
+        """Let a model answer all examples that it has not answered yet."""
+        which = (await _body(request, text="which"))["which"]
+        self.workspace.model(which)
+        left = [item for item in self.workspace.items if self.workspace.known(item, which) is None]
+
+        def run(job: Job) -> Any:
+            for number, item in enumerate(left):
+                job.tell(number / len(left), {"item": item.id})
+                self.workspace.answer(item, which, Job(0, "", lambda job: None))
+            return {"answered": len(left)}
+
+        return self._job(f"answer {len(left)} examples", run)
+
+    async def why(self, request: Request) -> Response:
+        """Say what made a word of an answer."""
+        item, body = self._item(request), await _body(request, text="which", number="word")
+        word = body["word"]
+        run = lambda job: self.workspace.why(item, body["which"], word, job)  # noqa: E731
+        return self._job(f"explain word {word + 1} of {item.name}", run)
+
+    async def correct(self, request: Request) -> Response:
+        """Correct the answer to an example."""
+        item, body = self._item(request), await _body(request, text="text", flag="force")
+
+        def run(job: Job) -> Any:
+            outcome = self.workspace.correct(item, body["text"], body["force"], self.author, job)
+            self.events.send("corrections", {"number": outcome["number"]})
+            return outcome
+
+        return self._job(f"correct {item.name}", run)
+
+    async def corrections(self, request: Request) -> Response:
+        """Return the corrections, the newest first."""
+        return JSONResponse(await asyncio.to_thread(self.workspace.records))
+
+    async def undo(self, request: Request) -> Response:
+        """Remove a correction."""
+        number = request.path_params["number"]
+
+        def run(job: Job) -> Any:
+            undone = self.workspace.undo(number)
+            self.events.send("corrections", {"undone": number})
+            return undone
+
+        return self._job(f"undo correction {number}", run)
+
+    async def job(self, request: Request) -> Response:
+        """Return a job."""
+        return JSONResponse(self.jobs.get(request.path_params["number"]).as_dict())
+
+    async def cancel(self, request: Request) -> Response:
+        """Cancel a job."""
+        return JSONResponse(self.jobs.cancel(request.path_params["number"]).as_dict())
+
+    def _item(self, request: Request) -> Any:
+        return self.workspace.items.get(request.path_params["id"])
+
+    def _job(self, what: str, run: Callable[[Job], Any]) -> Response:
+        return JSONResponse(self.jobs.add(what, run).as_dict(), 202)
+
+
+async def _body(request: Request, text: str = "", number: str = "", flag: str = "", most: int = 20_000) -> dict:
+    """Return the JSON object or the form of a request, with the text, number and flag that it must have."""
+    raw = await request.body()
+    if len(raw) > 4 * most:
+        raise InputError(f"Expected at most {most:,} characters.")
+    try:
+        given = dict(parse_qsl(raw.decode())) if _is_form(request) else json.loads(raw or b"{}")
+    except (ValueError, RecursionError):
+        raise InputError("Expected JSON.") from None
+    if not isinstance(given, dict):
+        raise InputError("Expected a JSON object.")
+    kinds = {text: str, number: int, flag: bool}
+    for name, kind in kinds.items():
+        if name and (not isinstance(given.get(name), kind) or (kind is int and isinstance(given[name], bool))):
+            raise InputError(f"Expected '{name}', a {kind.__name__}.")
+        if name and kind is str and len(given[name]) > most:
+            raise InputError(f"'{name}' has {len(given[name]):,} characters; at most {most:,} are read.")
+    return given
+
+
+def _is_form(request: Request) -> bool:
+    return request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+
+
+def _render(template: str, **values: Any) -> str:
+    import jinja2
+
+    loader = jinja2.FileSystemLoader(_HERE / "templates")
+    found = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    return found.get_template(template).render(**values)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    return JSONResponse({"problem": str(error)}, 400)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if request.url.path.startswith("/api/"):
+        return JSONResponse({"problem": error.detail}, error.status_code)
+    return PlainTextResponse(html.escape(error.detail), error.status_code)
