@@ -14,6 +14,7 @@ NOT_RUN = {
     "scripts/docs": "tests/docs/test_site.py builds the site",
     "pip install": "would change the environment; tests/test_wheel.py tries the wheel",
     "trainer.accelerator=gpu": "needs four GPUs",
+    "innertune studio": "serves until somebody stops it; tests/adapt/studio uses it in a browser",
 }
 # Names on the Hugging Face hub are replaced by small models of the same family.
 REPLACED = {"openai/whisper-small": "whisper"}

@@ -31,8 +31,11 @@ SMALL = {
 }  # fmt: skip
 # All in one process, which imports torch once.
 DRIVER = """
-import io, json, sys
+import io, json, sys, webbrowser
+import uvicorn
 from adapt.cli import main
+# The studio would serve until somebody stops it; whoever calls it opens no browser.
+uvicorn.Server.run, webbrowser.open = (lambda server, sockets: sockets[0].close()), print
 failed, plain = [], sys.stdout
 for words in json.load(open(sys.argv[1])):
     if "<" in words:
