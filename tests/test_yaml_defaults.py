@@ -13,6 +13,7 @@ CONF = Path(__file__).parent.parent / "conf"
 DIFFERENT = {
     ("transcribe.yaml", "loader.batch_seconds"): "decoding stores no gradients, so a larger batch fits",
     ("translate.yaml", "loader.batch_tokens"): "decoding stores no gradients, so a larger batch fits",
+    ("data/accents.yaml", "source_train"): "the command line replays what the model should not forget",
     ("tuning/mix.yaml", "parts"): "Hydra adds groups only to a node that exists: +tuning@tuning.parts.lora=lora",
 }
 

@@ -26,6 +26,7 @@ from adapt.progress import track
 log = logging.getLogger(__name__)
 
 FACTORS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # below 0.5, little of the gain is left
+FEW_FACTORS = (0.0, 0.5, 0.7, 0.85, 1.0)
 EXAMPLES = 200  # of each set
 _STEPS, _LONGEST = 4, 0.3  # of the search for the layers: steps, and the largest change of a factor in the first
 _BISECTIONS = 3  # to the largest single factor within a budget
@@ -39,6 +40,8 @@ def search(
     *,
     budget: Budget | None = None,
     layers: bool = True,
+    factors: Sequence[float] = FACTORS,
+    examples: int = EXAMPLES,
     data: str = "",
     seed: int = 0,
 ) -> Front:
@@ -46,24 +49,26 @@ def search(
 
     Args:
         line: The models between the base and the adapted one.
-        sets: Validation examples of "target" and "source"; at most `EXAMPLES` of each are used, spread evenly.
+        sets: Validation examples of "target" and "source"; at most `examples` of each are used, spread evenly.
         loader: Batches the examples.
         budget: How much worse the source may become; None for the least forgetting that keeps the gain.
         layers: Whether to search for a factor per layer too.
+        factors: The single factors that are tried, ascending from 0 to 1.
+        examples: The number of examples of each set.
         data: A sentence on the data, for the report.
         seed: The seed of the random assignments of factors to layers.
 
     Raises:
         InputError: a set is empty, or nothing differs between base and adapted model.
     """
-    sets = {name: evenly(sets.get(name, ()), EXAMPLES) for name in ("target", "source")}
-    empty = [name for name, examples in sets.items() if not examples]
+    sets = {name: evenly(sets.get(name, ()), examples) for name in ("target", "source")}
+    empty = [name for name, own in sets.items() if not own]
     if empty or not line.changed:
         problem = f"there are no validation examples of the {empty[0]}" if empty else "no weight differs from the base"
         raise InputError(f"There is nothing to search a blend on: {problem}.")
     evaluator = Evaluator(line, sets, loader)
     metric = evaluator.model.task.metrics[0]
-    measured = [evaluator.measure(factor) for factor in track(FACTORS, "blending")]
+    measured = [evaluator.measure(factor) for factor in track(factors, "blending")]
     if budget is not None:
         measured = _bisected(evaluator, measured, budget)
     start, _ = choose(measured, metric, budget)
@@ -74,7 +79,7 @@ def search(
         measured += [evaluator.measure(each, "layers") for each in _by_layer(evaluator, measured[start], slopes)]
         measured += _controls(evaluator, measured, seed)
     chosen, reason = choose(measured, metric, budget)
-    counts = {name: len(examples) for name, examples in sets.items()}
+    counts = {name: len(own) for name, own in sets.items()}
     return Front(metric, [one.point for one in measured], chosen, reason, data, counts, gains, costs)
 
 

@@ -92,7 +92,7 @@ CTC_TRANSFORMER = Recipe(
 # Whisper and the like: sizes as of Whisper tiny.
 SPEECH_DECODER = Recipe(
     "speech encoder-decoders", 38_000_000, weights=2e-5, rows=1e-4, factors=1e-3, vectors=1e-3, head=1e-3, epochs=3,
-    most_epochs=10, examples=400,
+    most_epochs=10, examples=200,
 )  # fmt: skip
 # Marian, NLLB, M2M100, mBART: sizes as of opus-mt.
 TRANSLATION = Recipe(

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from adapt.blending.choice import Budget
 from adapt.blending.front import Front
 from adapt.blending.interpolate import Factor, Interpolation, check_factor
-from adapt.blending.search import search
+from adapt.blending.search import EXAMPLES, FEW_FACTORS, search
 from adapt.blending.source_data import part_off, stand_in
 from adapt.checks import is_number
 from adapt.data.loader import Loader
@@ -15,9 +15,11 @@ from adapt.data.manifest import Splits
 from adapt.data.replay import Replay
 from adapt.errors import InputError
 from adapt.models.loaded import Loaded
-from adapt.models.model import Model
+from adapt.models.model import DecoderModel, Model
 from adapt.models.state import model_fingerprint
 from adapt.training.adapted import Adapted
+
+_LEAST = 32  # examples of each set on which a decoder's blend is searched
 
 log = logging.getLogger(__name__)
 
@@ -95,13 +97,21 @@ def blended(adapted: Adapted, unmodified: Model, splits: Splits, loader: Loader,
         log.warning("Nothing was blended: the base answers nothing that could stand in for source data.")
         return adapted
     log.info("Blending with the base. Target: %d validation examples. %s", len(splits.validation), sentence)
-    front = search(line, {"target": splits.validation, "source": source}, loader, budget=blending.budget, data=sentence)
+    sets = {"target": splits.validation, "source": source}
+    front = search(line, sets, loader, budget=blending.budget, data=sentence, **_effort(unmodified, len(splits.train)))
     log.info("  %s", front.reason)
     for name in front.examples:
         log.info("  %s: %s (%d validation examples)", name, front.shown(name), front.examples[name])
     point = front.point
     factor = point.factor if point.kind == "single" else point.layers
     return replace(adapted, front=front) if factor == 1 else _at(adapted, line, factor, front)
+
+
+def _effort(model: Model, trained: int) -> dict[str, Any]:
+    """Return how thoroughly to search. A decoder writes token after token, and may take longer here than to train."""
+    if not isinstance(model, DecoderModel):
+        return {}
+    return {"layers": False, "factors": FEW_FACTORS, "examples": min(EXAMPLES, max(_LEAST, trained // 4))}
 
 
 def _at(adapted: Adapted, line: Interpolation, factor: Factor, front: Front | None) -> Adapted:

@@ -44,7 +44,7 @@ from adapt.training.module import AdaptationModule, MakeOptimizer
 from adapt.training.optimizers import check_steps, checked_optimizer
 from adapt.training.own_writing import WrittenLike, check_written_like, in_own_writing
 from adapt.training.prefix_cache import Cache
-from adapt.training.start import Start, loader_options, plain, started_without
+from adapt.training.start import Start, loader_options, plain, started_with, started_without
 from adapt.training.timestamps import set_timestamps, timestamp_share
 from adapt.training.trainer import bare_trainer
 from adapt.training.unchanged import check_frozen, frozen_buffers
@@ -60,6 +60,7 @@ from interventions.rows import merge_rows
 
 log = logging.getLogger(__name__)
 
+REPLAY = 0.2  # the share of source examples, where there are any: docs/results/demo.md has the measurement
 _RATES = ("layer-rates.json", "choice-rates.json")  # the second name was used up to version 0.1
 
 MakePenalty = Callable[[Model, TuningData | None], Penalty | None]
@@ -286,7 +287,8 @@ def prepare(
         layer_decay: The ratio of each layer's learning rate to that of the layer above.
         rates: Further learning-rate factors by layer or parameter, or "auto" for auto-RGN.
         unfreeze: Unfreeze one more layer after every `unfreeze` epochs, from the top down; None trains all at once.
-        replay: The share of an epoch's examples that come from `source_train`, or "all" to use all of them; None: 0.
+        replay: The share of an epoch's examples that come from `source_train`, or "all" to use all of them; None: a fifth
+            if there are any, otherwise 0.
         alphabet: "keep", "extend", or "=" followed by characters (`with_alphabet`).
         monitor: The value that decides on the best epoch, such as "val_wer"; None for the task's first metric.
         patience: Stop after this many epochs without improvement; None never stops early.
@@ -316,9 +318,13 @@ def prepare(
                                   ("topographic", topographic, "adapt.tuning.topographic")):  # fmt: skip
         if made is not None and not callable(made):
             raise InputError(f"{name} must be a function of {functions}, or partial() of one, or None; got {made!r}.")
-    blending, replay = Blending.of(blend, forget), 0.0 if replay is None else replay
     device = bare_trainer(trainer).strategy.root_device
     scratch, rateless = base.reference == "new", lacks_rate(optimizer)
+    blending = Blending.of(blend, forget)
+    if replay is None:
+        replay = started_with(resume_from, "replay") if resume_from is not None else None
+        if replay is None:
+            replay = REPLAY if splits.source_train and not scratch else 0.0
     make_optimizer = checked_optimizer(with_rate(optimizer, 1e-3) if rateless else optimizer)
     recipe = base.model.recipe
     schedule = recipe.schedule if schedule is None else schedule

@@ -115,6 +115,12 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, str)) or is_number(value)
 
 
+def started_with(folder: Path, option: str) -> Any:
+    """Return the value of an option with which the run in `folder` was started; None if it is not known."""
+    path = folder / "checkpoints" / _NAME
+    return _read(path)["options"].get(option) if is_file(path) else None
+
+
 def started_without(folder: Path, option: str) -> bool:
     """Return whether the run in `folder` was started by an earlier version, which did not have an option."""
     path = folder / "checkpoints" / _NAME

@@ -29,7 +29,7 @@ def test_what_is_a_small_part_learns_at_a_higher_rate_and_no_rate_is_above_that_
 
 
 def test_few_examples_get_more_epochs():
-    assert [SPEECH_DECODER.number_of_epochs(count) for count in (0, 1, 20, 80, 150, 10_000)] == [10, 10, 10, 5, 3, 3]
+    assert [SPEECH_DECODER.number_of_epochs(count) for count in (0, 1, 20, 80, 150, 10_000)] == [10, 10, 10, 3, 3, 3]
     assert WAV2LETTER.number_of_epochs(5) == WAV2LETTER.number_of_epochs(5000) == 10
 
 
