@@ -9,7 +9,7 @@ from adapt import read_pairs, read_splits
 from adapt.blending.choice import Budget
 from adapt.blending.evaluator import Evaluator
 from adapt.blending.interpolate import Interpolation
-from adapt.blending.search import search
+from adapt.blending.search import FEW_FACTORS, search
 from adapt.data.loader import Loader
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
@@ -94,3 +94,12 @@ def test_nothing_to_search_on(request):
         search(Interpolation(model, noisy(model)), {"target": examples}, Loader())
     with pytest.raises(InputError, match="no weight differs from the base"):
         search(Interpolation(model, model), {"target": examples, "source": examples}, Loader())
+
+
+def test_a_brief_search_tries_what_it_is_told(request):
+    model, examples = family(request, "base")
+    line = Interpolation(model, noisy(model))
+    sets = {"target": examples, "source": examples}
+    front = search(line, sets, Loader(), layers=False, factors=FEW_FACTORS, examples=3)
+    assert [point.factor for point in front.points] == list(FEW_FACTORS)
+    assert {point.kind for point in front.points} == {"single"} and front.examples == {"target": 3, "source": 3}

@@ -109,3 +109,12 @@ def test_the_defaults_do_not_destroy_a_real_whisper():
     adapted = fine_tune(whisper, Splits(train=tuple(others)), epochs=1, loader=Loader(batch_size=1))
     assert errors(adapted.loaded) <= errors(whisper) + 0.1
     assert adapted.loaded.fingerprint != whisper.fingerprint
+
+
+def test_a_fifth_is_replayed_where_there_are_source_data(loaded, splits, speech):
+    both = replace(splits, source_train=read_splits(train=speech["low_train"]).train[:4])
+    assert prepared(loaded, both).replay == 0.2
+    assert prepared(loaded, both, replay=0.0).replay == 0.0  # what the user gives wins
+    assert prepared(loaded, splits).replay == 0.0
+    scratch = replace(loaded, reference="new")
+    assert prepared(scratch, both).replay == 0.0

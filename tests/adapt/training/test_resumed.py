@@ -79,6 +79,24 @@ def test_a_run_of_an_earlier_version_goes_on_as_it_began(loaded, splits, run):
     assert prepared.module.task.normaliser is None
 
 
+def test_a_run_goes_on_with_the_replay_that_it_began_with(loaded, splits, run):
+    path = run / "checkpoints" / "start.json"
+    facts = json.loads(path.read_text())
+    facts["options"]["replay"] = 0.0  # as a version without a default of its own stored it
+    path.write_text(json.dumps(facts))
+    prepared = prepare(
+        loaded,
+        splits,
+        head,
+        loader=LOADER,
+        trainer=default_trainer(1, torch.device("cpu")),
+        optimizer=partial(torch.optim.AdamW, lr=3e-3, weight_decay=0.0),
+        blend="auto",
+        resume_from=run,
+    )
+    assert splits.source_train and prepared.replay == 0.0
+
+
 def test_another_base_is_refused(loaded, splits, run):
     import copy
 
@@ -121,7 +139,7 @@ def test_other_data_are_refused(loaded, splits, run, part, tmp_path):
         ({"loader": Loader(batch_seconds=5)}, "loader.batch_seconds=4, not 5"),
         ({"tuning": partial(layers, layers="last 2"), "learning_rate": 0.003}, "trained"),
         ({"penalty": partial(ewc, examples=2)}, "penalty=None"),
-        ({"replay": 0.2}, "replay=0.0, not 0.2"),
+        ({"replay": 0.3}, "replay=0.2, not 0.3"),
         ({"alphabet": "=abcdefghi "}, "model."),
     ],
 )
