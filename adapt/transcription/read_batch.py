@@ -10,12 +10,12 @@ from adapt.data.recording import Recording
 from adapt.models.encoder_cache import cached_encoder
 from adapt.models.hf_speech_seq2seq import HFSpeechSeq2Seq
 from adapt.models.model import CTCModel, Model, SpeechDecoderModel
+from adapt.models.wav2letter import Wav2LetterCTC
 from adapt.models.whisper_long import LongSegment, sequential_segments
 from adapt.transcription.attention_words import attention_words
 from adapt.transcription.ctc_words import ctc_words, emissions_of
+from adapt.transcription.shifted import Read, read_shifted
 from adapt.transcription.transcript import Word
-
-Read = tuple[str, tuple[Word, ...]]  # a text, and its words with times in seconds from the start of the audio
 
 
 def read_batch(model: Model, batch: Batch) -> list[Read]:
@@ -25,6 +25,8 @@ def read_batch(model: Model, batch: Batch) -> list[Read]:
         model: The model, in eval mode.
         batch: The batch, on the model's device.
     """
+    if isinstance(model, Wav2LetterCTC):
+        return read_shifted(lambda one: _read_ctc(model, one), batch, model.sample_rate)
     if isinstance(model, CTCModel):
         return _read_ctc(model, batch)
     assert isinstance(model, SpeechDecoderModel)
