@@ -28,7 +28,7 @@ def read_batch(model: Model, batch: Batch) -> list[Read]:
     if isinstance(model, Wav2LetterCTC):
         return read_shifted(lambda one: _read_ctc(model, one), batch, model.sample_rate)
     if isinstance(model, CTCModel):
-        return _read_ctc(model, batch)
+        return [answer for answer, _ in _read_ctc(model, batch)]
     assert isinstance(model, SpeechDecoderModel)
     with cached_encoder(model, keep=False):
         texts = model.task.decode(model, batch)
@@ -36,7 +36,8 @@ def read_batch(model: Model, batch: Batch) -> list[Read]:
         return list(zip(texts, attention_words(model, batch.inputs, batch.lengths, texts, languages), strict=True))
 
 
-def _read_ctc(model: CTCModel, batch: Batch) -> list[Read]:
+def _read_ctc(model: CTCModel, batch: Batch) -> list[tuple[Read, float]]:
+    """Return each answer with the log-probability of the likeliest path through the model's output."""
     outputs: list[Any] = []
     handle = model.register_forward_hook(lambda _module, _given, output: outputs.append(output))
     try:
@@ -46,7 +47,10 @@ def _read_ctc(model: CTCModel, batch: Batch) -> list[Read]:
     emissions = outputs[-1]
     seconds = [length / model.sample_rate for length in batch.lengths.tolist()]
     kept = emissions_of(emissions.log_probs, emissions.lengths)
-    return [(text, ctc_words(model, own, text, long)) for text, own, long in zip(texts, kept, seconds, strict=True)]
+    return [
+        ((text, ctc_words(model, own, text, long)), float(own.amax(dim=-1).sum()))
+        for text, own, long in zip(texts, kept, seconds, strict=True)
+    ]
 
 
 def read_sequentially(model: HFSpeechSeq2Seq, piece: Recording) -> Read:
