@@ -267,7 +267,9 @@ def check_examples(
 
 def _within_window(example: Example, length: int, reader: Reader) -> int:
     """Return a length, or that of the model's window for a recording that lasts longer and is read in pieces."""
-    if not isinstance(reader, AudioReader) or reader.window is None or isinstance(example, Pair):
+    if not isinstance(reader, AudioReader) or reader.window is None:
+        return length
+    if not isinstance(example, (Utterance, Recording)):
         return length
     return int(reader.window * reader.sample_rate) if reader.length(example) > reader.window else length
 

@@ -48,7 +48,8 @@ def _best(answers: Sequence[tuple[Read, float]]) -> Read:
         return answers[int(sure.argmax())][0]
     weights = np.exp(sure - sure.max())
     risks = [sum(weight * _distance(one, other) for weight, other in zip(weights, texts, strict=True)) for one in texts]
-    return answers[int(np.lexsort((-sure, risks))[0])][0]
+    best = min(range(len(answers)), key=lambda number: (risks[number], -sure[number]))
+    return answers[best][0]
 
 
 def _distance(one: str, other: str) -> int:
