@@ -10,12 +10,12 @@ from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.distributed import is_first
 from adapt.files import is_file
-from adapt.models.inference import decode_examples
 from adapt.models.model import Model
 from adapt.models.writing import CLEAR, writing
 from adapt.report import wording
 from adapt.report.result_notes import style_before_training
 from adapt.run import output_folder
+from adapt.transcription.any_length import decode_any_length
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def decode_sets(
     log.info("%s", title)
     hypotheses = {}
     for name, examples in sets.items():
-        hypotheses[name] = decode_examples(model, model.task, examples, loader, name)
+        hypotheses[name] = decode_any_length(model, model.task, examples, loader, name)
         scores = model.task.score(examples, hypotheses[name])
         log.info("  %s: %s (%d %ss)", name, scores, len(scores), model.task.example_name)
         metric, values = model.task.metrics[0], scores.values()

@@ -33,7 +33,9 @@ def adapt_unlabelled(cfg: DictConfig, base: Loaded, prepared: Callable[..., Run]
     splits = read_unlabelled(cfg)
     fill_in(cfg, base.model, len(splits.train))
     loader = build(cfg.loader)
-    splits, skipped = check_splits(splits, base.model, cfg.data.on_error, loader.speeds, labelled=False)
+    splits, skipped = check_splits(
+        splits, base.model, cfg.data.on_error, loader.speeds, labelled=False, long_tests=True
+    )
     folder = open_run(cfg)
     logger = build(cfg.logger)(folder)
     tested = tuple(example for example in splits.test if example.text)

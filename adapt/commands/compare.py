@@ -38,7 +38,7 @@ def main(cfg: DictConfig) -> None:
         before.model.with_header(base["model"])  # decode as in that run, for example in the same language
     options = {"language": cfg.language, **plain(cfg, "model")["model"]}
     before, after = (with_options(loaded, options) for loaded in (before, after))
-    splits, skipped = check_splits(build_splits(cfg.data), after.model, cfg.data.on_error)
+    splits, skipped = check_splits(build_splits(cfg.data), after.model, cfg.data.on_error, long_tests=True)
     folder = open_run(cfg)
     comparison = compare(
         before, after, splits, loader=build(cfg.loader), group_by=grouping(cfg.data), causes=cfg.causes,

@@ -31,7 +31,7 @@ def main(cfg: DictConfig) -> None:
     started = time.perf_counter()
     check_output(cfg)
     loaded: Loaded = loaded_model(cfg, double=False)
-    splits, skipped = check_splits(build_splits(cfg.data), loaded.model, cfg.data.on_error)
+    splits, skipped = check_splits(build_splits(cfg.data), loaded.model, cfg.data.on_error, long_tests=True)
     if not splits.test and not splits.source_test:
         raise InputError("There is nothing to evaluate on: give data.test=test.jsonl.")
     loader, group_by = build(cfg.loader), grouping(cfg.data)

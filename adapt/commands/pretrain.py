@@ -18,12 +18,12 @@ from adapt.comparison.results import signatures
 from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
 from adapt.models.devices import beside
-from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.state import model_fingerprint
 from adapt.report.logged import log_result
 from adapt.run import check_output, close_run, open_run
 from adapt.training.prepare import Run, prepare
+from adapt.transcription.any_length import decode_any_length
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def evaluated(run: Run, model: Any) -> dict[str, Any]:
     metrics: dict[str, Any] = {"weights": {"total": sum(p.numel() for p in run.unmodified.parameters())}}
     for name, examples in (("target", splits.test), ("source", splits.source_test)):
         if examples:
-            hypotheses = decode_examples(model, model.task, examples, run.loader)
+            hypotheses = decode_any_length(model, model.task, examples, run.loader)
             scores = model.task.score(examples, hypotheses)
             metrics[name] = {"after": scores.as_dict()}
             log.info("%s test: %s (%d %ss)", name, scores, len(scores), model.task.example_name)

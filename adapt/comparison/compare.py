@@ -27,10 +27,10 @@ from adapt.data.normalisers import Normalise
 from adapt.errors import InputError
 from adapt.introspect.topography.cells import cells_of_model
 from adapt.introspect.weights.change import WeightChange, weight_change
-from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.task import Task
 from adapt.models.writing import Writing, normalising, writing
+from adapt.transcription.any_length import decode_any_length, read_at_once
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -95,7 +95,7 @@ def compare(
     with normalising((after.model, before.model), every, normalise):
         hypotheses = [
             {
-                name: decode_examples(loaded.model, loaded.model.task, part, loader, f"{name} {when}")
+                name: decode_any_length(loaded.model, loaded.model.task, part, loader, f"{name} {when}")
                 for name, part in sets.items()
             }
             for when, loaded in (("before", before), ("after", after))
@@ -325,12 +325,14 @@ def _look_inside(
     rate = after.model.sample_rate
     if clip_count and rate:
         clips = measure_or_warn("audio clips", make_audio_clips, comparison.transcripts, sets, rate, clip_count)
+    sets = read_at_once(after.model, sets)
+    neuron_examples, cause_examples = (count if sets else 0 for count in (neuron_examples, cause_examples))
     if neuron_examples and changed:
         arguments = (*models, sets, loader, neuron_examples, cells)
         neurons = measure_or_warn("the neurons", compare_all_neurons, *arguments)
     if cause_examples and changed:
         causes = measure_or_warn("the causes", find_causes, *models, sets, loader, cause_examples)
-    if cells:
+    if cells and sets:
         examples = [example for part in sets.values() for example in part]
         arguments = (*models, cells, examples, loader)
         smoothness = measure_or_warn("topographic smoothness", measure_smoothness, *arguments)

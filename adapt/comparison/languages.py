@@ -8,6 +8,7 @@ from adapt.data.example import Example, language_of
 from adapt.data.loader import Loader
 from adapt.models.inference import decode_examples
 from adapt.models.model import Model, SpeechDecoderModel
+from adapt.transcription.any_length import read_at_once
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,8 @@ def language_accuracy(model: Model, examples: Sequence[Example], loader: Loader,
     Returns:
         The share; None if the model does not detect languages, or no example has one.
     """
-    known = [example for example in examples if language_of(example) is not None]
+    at_once = read_at_once(model, {name: examples}).get(name, ())
+    known = [example for example in at_once if language_of(example) is not None]
     if not known or not isinstance(model, SpeechDecoderModel) or not model.multilingual:
         return None
     task = replace(model.task, decode=lambda model, batch: model.detect_languages(batch.inputs, batch.lengths))

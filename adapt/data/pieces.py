@@ -23,10 +23,12 @@ class Silences:
     Attributes:
         joined: Speech with longer silences in between is in different pieces, in seconds.
         margin: What is added to speech on each side, in seconds.
+        after: The same at its end; None for `margin`.
     """
 
     joined: float
     margin: float
+    after: float | None = None
 
 
 LOOSE = Silences(3.0, 0.2)  # for models that read windows of a fixed length, most of which is padding
@@ -87,7 +89,7 @@ def cut_recording(example: Utterance | Recording, longest: float, vad: bool = Tr
     else:
         deque(blocks, maxlen=0)
         level, spans = quietness(blocks.loudness()), [(0.0, blocks.seconds)]
-    wide = _widened(spans, blocks.seconds, silences.margin)
+    wide = _widened(spans, blocks.seconds, silences)
     parts = [part for span, own in zip(wide, spans, strict=True) for part in _divided(span, own, level, longest)]
     return Cuts(blocks.seconds, tuple(_joined(parts, longest, silences.joined)))
 
@@ -114,11 +116,12 @@ def read_pieces(
         yield Recording(samples.numpy(), sample_rate, name=example.name, extra=extra, where=where)
 
 
-def _widened(spans: Sequence[tuple[float, float]], seconds: float, margin: float) -> list[tuple[float, float]]:
+def _widened(spans: Sequence[tuple[float, float]], seconds: float, silences: Silences) -> list[tuple[float, float]]:
     """Return the spans with their margins, which end in the middle of a silence at the latest."""
     middles = [0.0, *((one[1] + after[0]) / 2 for one, after in zip(spans, spans[1:], strict=False)), seconds]
+    last = silences.margin if silences.after is None else silences.after
     return [
-        (max(start - margin, before), min(end + margin, after))
+        (max(start - silences.margin, before), min(end + last, after))
         for (start, end), before, after in zip(spans, middles, middles[1:], strict=False)
     ]
 

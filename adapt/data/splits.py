@@ -150,6 +150,7 @@ def check_splits(
     speeds: Sequence[float] = (1.0,),
     labelled: bool = True,
     check: Check = "full",
+    long_tests: bool = False,
 ) -> tuple[Splits, list[str]]:
     """Check that a model can read all examples, and can train on those of the training and validation splits.
 
@@ -162,6 +163,7 @@ def check_splits(
         check: "full" decodes every recording. "headers" reads only the headers of `train` and `source_train`, and what
             is damaged inside of a file is found in training. The others are decoded, unless an earlier run did so and
             the file has not changed.
+        long_tests: whether test recordings may be longer than the model reads at once (`check_examples`).
 
     Returns:
         The splits with the usable examples only, and one sentence for each example that was skipped.
@@ -187,7 +189,8 @@ def check_splits(
         training = training and name not in ("test", "source_test")
         drawn = speeds if training and name in ("train", "source_train") else (1.0,)
         own = check if name in ("train", "source_train") else "full"
-        parts[name], problems = check_examples(examples, model, training, name, drawn, own, check == "headers")
+        long = long_tests and name in ("test", "source_test")
+        parts[name], problems = check_examples(examples, model, training, name, drawn, own, check == "headers", long)
         stop_or_skip(problems, on_error)
         skipped += problems
         if examples and not parts[name]:
@@ -205,6 +208,7 @@ def check_examples(
     speeds: Sequence[float] = (1.0,),
     check: Check = "full",
     recall: bool = False,
+    any_length: bool = False,
 ) -> tuple[tuple[Example, ...], list[str]]:
     """Measure every example, and separate the usable ones from the others.
 
@@ -220,6 +224,8 @@ def check_examples(
         speeds: the speeds of perturbation at which they will be read.
         check: "full" decodes the recordings, and "headers" reads their headers only (`adapt.data.lengths`).
         recall: whether "full" may recall what an earlier run decoded.
+        any_length: whether recordings may be longer than the model's window. They are read in pieces
+            (`adapt.transcription.any_length`).
 
     Returns:
         The usable examples, and one sentence for each of the others.
@@ -234,7 +240,8 @@ def check_examples(
             try:
                 if isinstance(length, InputError):
                     raise length
-                reason = model.rejection_reason(example, length, training)
+                own = _within_window(example, length, model.reader) if any_length else length
+                reason = model.rejection_reason(example, own, training)
             except InputError as error:
                 problems.append(str(error))
                 continue
@@ -256,6 +263,15 @@ def check_examples(
             "%s", len(limited), len(examples), name, limited[0],
         )  # fmt: skip
     return tuple(usable), problems
+
+
+def _within_window(example: Example, length: int, reader: Reader) -> int:
+    """Return a length, or that of the model's window for a recording that lasts longer and is read in pieces."""
+    if not isinstance(reader, AudioReader) or reader.window is None:
+        return length
+    if not isinstance(example, (Utterance, Recording)):
+        return length
+    return int(reader.window * reader.sample_rate) if reader.length(example) > reader.window else length
 
 
 def _fit_speeds(

@@ -22,11 +22,11 @@ from adapt.evaluation.conditions import Condition
 from adapt.evaluation.sweep import SweepPoint, measure
 from adapt.files import read_json, write_json, write_text
 from adapt.metrics import Metric, TextScores
-from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from adapt.models.task import Task
 from adapt.models.writing import normalising, writing
+from adapt.transcription.any_length import decode_any_length
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ def _evaluate(
     transcripts: list[dict[str, str]] = []
     points: list[SweepPoint] = []
     for name, examples in sets.items():
-        texts = decode_examples(model, task, examples, loader, name)
+        texts = decode_any_length(model, task, examples, loader, name)
         unmodified = task.score(examples, texts)
         own = _unwritable(name, model, examples) | _detected(name, model, examples, loader)
         if (style := writing(task, examples, texts)) is not None:

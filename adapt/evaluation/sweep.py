@@ -8,8 +8,8 @@ from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.errors import InputError
 from adapt.metrics import Metric, TextScores, paired_intervals
-from adapt.models.inference import decode_examples
 from adapt.models.model import Model
+from adapt.transcription.any_length import decode_any_length
 from interventions.intervene import intervene
 from interventions.intervention import Intervention
 
@@ -79,7 +79,7 @@ def measure(
     """
     try:
         with intervene(model, *interventions):
-            texts = decode_examples(model, model.task, examples, loader, f"{line} {value:g}")
+            texts = decode_any_length(model, model.task, examples, loader, f"{line} {value:g}")
     except ValueError as error:
         raise InputError(f"{line}, {value:g}: {error}") from None
     scores = model.task.score(examples, texts)

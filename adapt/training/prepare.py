@@ -347,7 +347,7 @@ def prepare(
     if is_first():  # the first process checks the examples and tells the others which are usable
         splits, cuts, left_out = cut_splits(base, unmodified, splits, resume_from)
         check_written_like(unmodified, splits, written_like)
-        splits, skipped = check_splits(splits, unmodified, on_error, loader.speeds, check=check)
+        splits, skipped = check_splits(splits, unmodified, on_error, loader.speeds, check=check, long_tests=True)
         skipped += left_out
         splits = in_own_writing(unmodified, splits, loader) if written_like == "model" else splits
     if not splits.train:

@@ -28,7 +28,9 @@ from adapt.transcription.ctc_words import emissions_of, units_of
 from adapt.transcription.long_alignment import align_long
 from adapt.transcription.transcribe import is_long, longest_piece, silences_for, transcribe_recordings
 
-LEAST = 1.0  # nats per token or character by which a text must be likelier for its audio than for it backwards
+# Nats by which a text must be likelier for its audio than for it backwards. Of the parts of three strings of accented
+# speech, Whisper tiny.en has 0.3 to 4.3 nats a token for the right texts, and -0.5 to 0.1 for those of other parts.
+LEAST_CHARACTER, LEAST_TOKEN = 1.0, 0.5
 log = logging.getLogger(__name__)
 
 
@@ -203,8 +205,8 @@ def _problem(model: Model, part: Recording) -> str | None:
     if reason is not None:
         return reason
     gain = _loss(model, replace(part, samples=part.samples[::-1])) - _loss(model, part)
-    unit = "character" if isinstance(model, CTCModel) else "token"
-    if gain < LEAST:
+    unit, least = ("character", LEAST_CHARACTER) if isinstance(model, CTCModel) else ("token", LEAST_TOKEN)
+    if gain < least:
         return f"the text does not fit: it is only {gain:.1f} nats a {unit} likelier than for the audio backwards."
     return None
 

@@ -10,12 +10,12 @@ from adapt.data.recording import Recording
 from adapt.models.encoder_cache import cached_encoder
 from adapt.models.hf_speech_seq2seq import HFSpeechSeq2Seq
 from adapt.models.model import CTCModel, Model, SpeechDecoderModel
+from adapt.models.wav2letter import Wav2LetterCTC
 from adapt.models.whisper_long import LongSegment, sequential_segments
 from adapt.transcription.attention_words import attention_words
 from adapt.transcription.ctc_words import ctc_words, emissions_of
+from adapt.transcription.shifted import Read, read_shifted
 from adapt.transcription.transcript import Word
-
-Read = tuple[str, tuple[Word, ...]]  # a text, and its words with times in seconds from the start of the audio
 
 
 def read_batch(model: Model, batch: Batch) -> list[Read]:
@@ -25,8 +25,10 @@ def read_batch(model: Model, batch: Batch) -> list[Read]:
         model: The model, in eval mode.
         batch: The batch, on the model's device.
     """
+    if isinstance(model, Wav2LetterCTC):
+        return read_shifted(lambda one: _read_ctc(model, one), batch, model.sample_rate)
     if isinstance(model, CTCModel):
-        return _read_ctc(model, batch)
+        return [answer for answer, _ in _read_ctc(model, batch)]
     assert isinstance(model, SpeechDecoderModel)
     with cached_encoder(model, keep=False):
         texts = model.task.decode(model, batch)
@@ -34,7 +36,8 @@ def read_batch(model: Model, batch: Batch) -> list[Read]:
         return list(zip(texts, attention_words(model, batch.inputs, batch.lengths, texts, languages), strict=True))
 
 
-def _read_ctc(model: CTCModel, batch: Batch) -> list[Read]:
+def _read_ctc(model: CTCModel, batch: Batch) -> list[tuple[Read, float]]:
+    """Return each answer with the log-probability of the likeliest path through the model's output."""
     outputs: list[Any] = []
     handle = model.register_forward_hook(lambda _module, _given, output: outputs.append(output))
     try:
@@ -44,7 +47,10 @@ def _read_ctc(model: CTCModel, batch: Batch) -> list[Read]:
     emissions = outputs[-1]
     seconds = [length / model.sample_rate for length in batch.lengths.tolist()]
     kept = emissions_of(emissions.log_probs, emissions.lengths)
-    return [(text, ctc_words(model, own, text, long)) for text, own, long in zip(texts, kept, seconds, strict=True)]
+    return [
+        ((text, ctc_words(model, own, text, long)), float(own.amax(dim=-1).sum()))
+        for text, own, long in zip(texts, kept, seconds, strict=True)
+    ]
 
 
 def read_sequentially(model: HFSpeechSeq2Seq, piece: Recording) -> Read:

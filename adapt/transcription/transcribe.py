@@ -20,12 +20,15 @@ from adapt.errors import InputError
 from adapt.models.batch_memory import within_budget
 from adapt.models.devices import answering
 from adapt.models.model import Model, SpeechDecoderModel
+from adapt.models.wav2letter import Wav2LetterCTC
 from adapt.models.whisper_long import check_sequential
 from adapt.transcription.assemble import transcript_of
 from adapt.transcription.read_batch import Read, read_batch, read_sequentially
+from adapt.transcription.shifted import MARGIN
 from adapt.transcription.transcript import Transcript
 
 Decoding = Literal["pieces", "sequential"]
+EXACT = Silences(joined=0.16, margin=MARGIN, after=0.005)  # for models that only know speech without silence around it
 LONGEST = 20.0  # seconds of a piece for a model without a window
 WHOLE = 60.0  # seconds up to which such a model reads a recording as a whole
 _STRETCH = 300.0  # seconds of a piece that is decoded sequentially
@@ -41,6 +44,8 @@ def longest_piece(model: Model) -> float:
 
 def silences_for(model: Model) -> Silences:
     """Return how much silence pieces for a model have."""
+    if isinstance(model, Wav2LetterCTC):
+        return EXACT
     return TIGHT if model.reader.window is None else LOOSE
 
 

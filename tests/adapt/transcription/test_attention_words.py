@@ -9,13 +9,14 @@ from adapt.models.cross_attention import attend
 from adapt.transcription.attention_words import attention_words, token_starts, word_tokens
 
 
-def test_tokens_follow_the_attention():
-    attention = np.full((4, 40), 0.01)
-    for token, (start, end) in enumerate([(0, 5), (5, 20), (20, 28), (28, 40)]):
+def test_tokens_start_where_late_and_early_attention_agree():
+    attention = np.full((4, 80), 0.01)
+    for token, (start, end) in enumerate([(0, 10), (10, 40), (40, 56), (56, 80)]):
         attention[token, start:end] = 0.5
-    assert token_starts([attention]).tolist() == [0, 5, 20, 28]
-    late = np.roll(attention, 2, axis=1)
-    assert token_starts([attention, late])[1:].tolist() == [6, 21, 29]  # the mean of both
+    late, early = np.roll(attention, 5, axis=1), np.roll(attention, -4, axis=1)
+    assert token_starts([late, early], 0.02) == pytest.approx([0, 0.2, 0.8, 1.12])
+    assert token_starts([attention, attention], 0.02) != pytest.approx([0, 0.2, 0.8, 1.12])
+    assert token_starts([attention], 0.02) == pytest.approx([0, 0.23, 0.83, 1.15])
 
 
 class Tokenizer:
