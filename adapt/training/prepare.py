@@ -287,8 +287,8 @@ def prepare(
         layer_decay: The ratio of each layer's learning rate to that of the layer above.
         rates: Further learning-rate factors by layer or parameter, or "auto" for auto-RGN.
         unfreeze: Unfreeze one more layer after every `unfreeze` epochs, from the top down; None trains all at once.
-        replay: The share of an epoch's examples that come from `source_train`, or "all" to use all of them; None: a fifth
-            if there are any, otherwise 0.
+        replay: The share of an epoch's examples that come from `source_train`, or "all" to use all of them; None: a
+            fifth if there are any, otherwise 0.
         alphabet: "keep", "extend", or "=" followed by characters (`with_alphabet`).
         monitor: The value that decides on the best epoch, such as "val_wer"; None for the task's first metric.
         patience: Stop after this many epochs without improvement; None never stops early.
