@@ -31,7 +31,8 @@ from adapt.models.loaded import Loaded
 from adapt.models.model import CTCModel
 from adapt.studio.jobs import Job
 from adapt.studio.recordings import Item, Items
-from adapt.transcription.transcribe import is_long, transcribe_recordings
+from adapt.transcription.transcribe import is_long, transcribe_recordings, transcribe_whole
+from adapt.transcription.transcript import Transcript
 from interventions.corrections.store import CorrectionStore
 
 STEPS = 24  # of integrated gradients: pages wait for it
@@ -193,6 +194,9 @@ def _answer(loaded: Loaded, example: Example, job: Job) -> dict[str, Any]:
     if isinstance(example, Pair):
         (text,) = decode_examples(model, model.task, [example], Loader())
         return {"text": text, "words": [{"text": word} for word in text.split()], "language": None}
+    assert isinstance(example, (Utterance, Recording))
+    if not is_long(model, example):
+        return _transcript(transcribe_whole(model, example))
     done, whole = 0.0, model.reader.length(example)
 
     def progress(seconds: float) -> None:
@@ -200,12 +204,13 @@ def _answer(loaded: Loaded, example: Example, job: Job) -> dict[str, Any]:
         done += seconds
         job.tell(min(1.0, done / whole) if whole else None)
 
-    assert isinstance(example, (Utterance, Recording))
-    # What the model reads at once, it reads as it is, as `correct` and `evaluate` do; longer recordings are cut.
-    read = transcribe_recordings(model, [example], vad=is_long(model, example), progress=progress)
-    ((_, found),) = read
+    ((_, found),) = transcribe_recordings(model, [example], progress=progress)
     if isinstance(found, InputError):
         raise found
+    return _transcript(found)
+
+
+def _transcript(found: Transcript) -> dict[str, Any]:
     words = [asdict(word) for word in found.words]
     return {"text": found.text, "words": words, "language": found.language, "seconds": found.seconds}
 

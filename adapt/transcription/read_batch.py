@@ -18,14 +18,15 @@ from adapt.transcription.shifted import Read, read_shifted
 from adapt.transcription.transcript import Word
 
 
-def read_batch(model: Model, batch: Batch) -> list[Read]:
+def read_batch(model: Model, batch: Batch, whole: bool = False) -> list[Read]:
     """Return the model's answer for each example of a batch, with its words.
 
     Args:
         model: The model, in eval mode.
         batch: The batch, on the model's device.
+        whole: Whether the examples are whole recordings and not pieces, whose first sound is not known exactly.
     """
-    if isinstance(model, Wav2LetterCTC):
+    if isinstance(model, Wav2LetterCTC) and not whole:
         return read_shifted(lambda one: _read_ctc(model, one), batch, model.sample_rate)
     if isinstance(model, CTCModel):
         return [answer for answer, _ in _read_ctc(model, batch)]

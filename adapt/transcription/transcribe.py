@@ -117,6 +117,30 @@ def transcribe_recordings(
         yield from _finished(waiting)
 
 
+def transcribe_whole(model: Model, example: Utterance | Recording) -> Transcript:
+    """Transcribe a recording that the model reads at once as it is, as `correct` and `evaluate` do.
+
+    Args:
+        model: A speech recogniser.
+        example: A recording for which `is_long` is false.
+
+    Raises:
+        InputError: the model reads text, or the recording cannot be read.
+    """
+    if not model.reads_audio:
+        raise InputError("This model reads text, not audio, and cannot transcribe.")
+    samples = model.reader.read(example)
+    reason = model.rejection_reason(example, len(samples), False)
+    if reason is not None:
+        raise InputError(f"{example.where or example.name}: {reason}")
+    batch = collate([(example, samples)]).to(next(model.parameters()).device)
+    with answering(model):
+        read = read_batch(model, batch, whole=True)
+    seconds = len(samples) / model.sample_rate
+    piece = Piece(0.0, seconds, 0.0, seconds, ((0.0, seconds),))
+    return transcript_of(example.name, Cuts(seconds, (piece,)), read, language_of(example))
+
+
 @dataclass
 class _Job:
     """A recording that is being transcribed."""

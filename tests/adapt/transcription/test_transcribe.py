@@ -10,12 +10,14 @@ import torch
 
 from adapt.api import load_model
 from adapt.data.loader import Loader
+from adapt.data.manifest import read_manifest
 from adapt.data.pieces import Cuts, Piece
 from adapt.data.recording import Recording
 from adapt.errors import InputError
 from adapt.metrics import error_rates
+from adapt.models.inference import decode_examples
 from adapt.transcription.assemble import transcript_of
-from adapt.transcription.transcribe import transcribe_recordings
+from adapt.transcription.transcribe import transcribe_recordings, transcribe_whole
 from adapt.transcription.transcript import Word
 
 pytestmark = pytest.mark.slow
@@ -179,3 +181,13 @@ def test_options_of_files_need_an_output(folder, innertune):
         innertune(*given, "format=srt")
     with pytest.raises(InputError, match="format must be one or several of txt, json, srt, vtt, tsv; got doc"):
         innertune(*given, "format=doc", f"output={folder / 'out'}")
+
+
+def test_a_whole_recording_is_read_as_the_model_reads_it(base, speech):
+    model = load_model(str(base)).model
+    examples = list(read_manifest(speech["low_test"])[0][:3])
+    expected = decode_examples(model, model.task, examples, Loader())
+    for example, text in zip(examples, expected, strict=True):
+        found = transcribe_whole(model, example)
+        assert found.text == text and [word.text for word in found.words] == text.split()
+        assert found.seconds == pytest.approx(model.reader.length(example), abs=0.01)
