@@ -18,6 +18,7 @@ from adapt.data.manifest import Utterance
 from adapt.data.pairs import Pair
 from adapt.data.recording import Recording
 from adapt.errors import InputError
+from adapt.files import is_folder
 from interventions.files import atomic, private_folder
 
 MAX_SECONDS = 1800.0  # the longest recording that a page may send
@@ -45,6 +46,8 @@ class Item:
         """A short name for people."""
         if isinstance(self.example, Pair):
             return self.example.source
+        if self.set == "added":
+            return f"Recording {self.id[1:]}"
         return Path(self.example.name).name
 
     def as_dict(self) -> dict[str, object]:
@@ -78,7 +81,7 @@ class Items:
         for name, examples in self.sets.items():
             for example in examples[: MAX_ITEMS - len(self._items)]:
                 self._put(example, name)
-        if self.folder.is_dir():
+        if is_folder(self.folder):
             for path in sorted(self.folder.glob("*.audio"), key=lambda path: path.stat().st_mtime_ns):
                 self._put(Utterance(path, ""), "added")
 

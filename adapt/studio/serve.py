@@ -1,7 +1,6 @@
 """Start the studio: find a port, print its address, open the page, serve until Ctrl-C."""
 
 import socket
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from adapt.models.loaded import Loaded
 from adapt.studio.guard import Access, hosts_of
 from adapt.studio.recordings import Items
 from adapt.studio.workspace import Workspace
+from adapt.terminal import say
 
 LOCAL = ("127.0.0.1", "localhost")
 
@@ -88,7 +88,7 @@ def serve(
     )  # fmt: skip
     host = address.names[0] if address.host == "0.0.0.0" and address.names else "127.0.0.1"
     url = f"http://{host}:{port}/" + ("" if address.password else f"?token={access.token}")
-    print(f"The studio of {loaded.reference}: {url}\nStop it with Ctrl-C.", file=sys.stderr, flush=True)
+    say(f"The studio of {loaded.reference}: {url}\nStop it with Ctrl-C.", error=True, lines=True)
     if open_page and address.host in LOCAL:
         import webbrowser
 

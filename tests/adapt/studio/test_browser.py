@@ -73,6 +73,7 @@ def test_record_with_the_microphone(address, spoken):
         page.get_by_role("button", name="Stop").click()
         page.wait_for_url("**/listen/e7")
         page.wait_for_selector("#answer-model .words, #answer-model .hint")
+        page.get_by_role("heading", name="Recording 7").wait_for()
         page.locator("studio-sound .stage").wait_for()
         assert page.evaluate("document.querySelector('studio-sound').duration") > 0.8
         assert page.evaluate("Math.max(...document.querySelector('studio-sound').samples)") > 1000
