@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from adapt.corrections.attempt import SEARCHES, add_correction, answer, unwritable
+from adapt.corrections.heard import changed_words
 from adapt.corrections.support import SupportLimits, cost_per_character, differing_characters, mean_loss
 from adapt.data.example import Example
 from adapt.data.kinds import with_text
@@ -23,8 +24,10 @@ from interventions.corrections.protect import Protected
 
 WRONG = 6  # examples whose text gets a wrong word
 MISHEARD = 3  # examples whose audio gets noise
-SPOKEN = 8  # examples whose answers are compared with each other's audio
+SPOKEN = 6  # examples whose answers are compared with each other's audio
 _SHARE = 1 / 3  # where the margin limit lies between the mean margins of wrong and right texts; misread ones have less
+_WORDS = 4  # wrong words put into each of these answers
+_WORD_SHARE = 2 / 3  # the word limit, as a share of the mean cost of wrong words
 _SIZES = 2.0  # the size limit is at least this multiple of the largest change for a true text
 _LEAST = 0.1  # a text must always be this much likelier for its audio than for other audio
 _FEWEST = 4  # different answers needed to calibrate
@@ -47,16 +50,18 @@ def measure_limits(
 
 
 @torch.no_grad()
-def calibrate_margin(model: SpeechDecoderModel, examples: Sequence[Example]) -> SupportLimits:
-    """Measure how likely wrong texts are for a model, and return a limit that refuses them.
+def calibrate_margin(model: SpeechDecoderModel, examples: Sequence[Example], seed: int = 0) -> SupportLimits:
+    """Measure how likely wrong texts and wrong words are for a model, and return limits that refuse them.
 
     A wrong text is the model's answer to another example. The limit is a third of the way from the mean margin
-    (`support_margin`) of wrong texts to that of the model's answers for their own audio. The default is returned if
-    there are fewer than four different answers.
+    (`support_margin`) of wrong texts to that of the model's answers for their own audio. A wrong word is one of another
+    answer, in the place of one of the model's words. The limit is two thirds of the mean cost of wrong words. The
+    defaults are returned if there are fewer than four different answers.
 
     Args:
         model: the model.
         examples: protected examples, with the model's answers as their texts.
+        seed: seed for the choice of wrong words.
     """
     different = list({model.task.normalise(example.text): example for example in examples}.values())
     count = min(SPOKEN, len(different))
@@ -74,7 +79,30 @@ def calibrate_margin(model: SpeechDecoderModel, examples: Sequence[Example]) -> 
             margin = fmean(costs[other][said] for other in range(count) if other not in (said, audio)) - cost
             (right if audio == said else wrong).append(margin)
     limit = fmean(wrong) + _SHARE * (fmean(right) - fmean(wrong))
-    return SupportLimits(margin=max(_LEAST, limit)) if isfinite(limit) else SupportLimits()
+    if not isfinite(limit):
+        return SupportLimits()
+    return replace(_word_limit(model, spaced, heard, seed), margin=max(_LEAST, limit))
+
+
+def _word_limit(
+    model: SpeechDecoderModel, examples: Sequence[Example], heard: Sequence[Tensor], seed: int
+) -> SupportLimits:
+    """Return the limit for the cost of a word, from wrong words in the model's answers to the audio `heard`."""
+    draw, costs = random.Random(seed), []
+    texts = [model.task.normalise(example.text) for example in examples]
+    vocabulary = sorted({word for text in texts for word in text.split()})
+    with eval_mode(model), cached_encoder(model):
+        for example, read, text in zip(examples, heard, texts, strict=True):
+            for _ in range(_WORDS):
+                words = text.split()
+                words[draw.randrange(len(words))] = draw.choice(vocabulary)
+                wrong = with_text(example, " ".join(words))
+                if unwritable(model, wrong, len(read)):
+                    continue
+                batch = collate([(wrong, read)]).to(next(model.parameters()).device)
+                costs += [one.cost for one in changed_words(model, batch, text)]
+    limit = _WORD_SHARE * fmean(costs) if costs else SupportLimits.word
+    return SupportLimits(word=max(_LEAST, limit)) if isfinite(limit) else SupportLimits()
 
 
 def calibrate_limits(

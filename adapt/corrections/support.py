@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adapt.corrections.heard import least_supported
 from adapt.data.example import Example
 from adapt.data.kinds import input_exists, with_text
 from adapt.data.loader import Batch, collate
@@ -29,11 +30,13 @@ class SupportLimits:
         size: for CTC models: the largest change at the layer, relative to the scale of the layer's outputs.
         margin: for speech encoder-decoders: how much likelier the text must at least be for its own audio than for
             other audio, in nats per token.
+        word: for speech encoder-decoders: at most how much a changed word may cost, in nats (`adapt.corrections.heard`).
     """
 
     cost: float = 10.0
     size: float = 1.0
     margin: float = 1.0
+    word: float = 11.0
 
     def as_dict(self) -> dict[str, float]:
         """Return the limits as JSON data."""
@@ -44,7 +47,7 @@ class SupportLimits:
         """Return the limits among a store's facts, or the defaults for stores of older versions, which have none."""
         limits = facts.get("limits", {})
         known = (
-            {name: limits[name] for name in ("cost", "size", "margin") if name in limits}
+            {name: limits[name] for name in ("cost", "size", "margin", "word") if name in limits}
             if isinstance(limits, dict)
             else {}
         )
@@ -62,7 +65,7 @@ def unsupported(
     - CTC models: the text costs more than `limits.cost` nats for each character that differs from the model's answer.
       A text that was said but misheard costs about 4 nats per character, one with a different word about 20.
     - Speech encoder-decoders: the text is less than `limits.margin` nats per token likelier for this audio than for the
-      audio of `others`. A text with one wrong word among right ones passes.
+      audio of `others`, or a word in which it differs from the model's answer costs more than `limits.word` nats.
     - Translation: the text is the source sentence itself. For models with a tokenizer for each language (Marian), it is
       also refused if it takes fewer tokens as a source than as a target, because it is then not in the target language.
 
@@ -85,6 +88,13 @@ def unsupported(
                 "words were said, but misheard). Check that this is what was said."
             )
         return ""
+    word = least_supported(model, batch, before)
+    if word is not None and not word.cost <= limits.word:
+        what = f"'{word.word}' costs" if word.word else f"leaving out '{word.removed}' costs"
+        return (
+            f"{what} {word.cost:.0f} nats (at most {limits.word:.0f} if the words were said, but misheard). Check that "
+            "this is what was said."
+        )
     audible = [other for other in others if input_exists(other)][:COMPARED]
     if not audible:
         return ""
