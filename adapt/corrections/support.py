@@ -30,7 +30,8 @@ class SupportLimits:
         size: for CTC models: the largest change at the layer, relative to the scale of the layer's outputs.
         margin: for speech encoder-decoders: how much likelier the text must at least be for its own audio than for
             other audio, in nats per token.
-        word: for speech encoder-decoders: at most how much a changed word may cost, in nats (`adapt.corrections.heard`).
+        word: for speech encoder-decoders: at most how much a changed word may cost, in nats
+            (`adapt.corrections.heard`).
     """
 
     cost: float = 10.0

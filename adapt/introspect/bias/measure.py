@@ -9,8 +9,6 @@ from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.errors import InputError
 from adapt.introspect.bias.comparisons import Comparison, find_diverging, find_error_linked
-from adapt.introspect.bias.divergence import group_divergence
-from adapt.introspect.bias.error_link import link_errors
 from adapt.introspect.bias.errors import GroupErrors
 from adapt.introspect.bias.group_results import GroupComparison, GroupRate
 from adapt.introspect.bias.groups import divide
@@ -18,14 +16,13 @@ from adapt.introspect.bias.maps import divergence_maps
 from adapt.introspect.bias.result import BiasResult
 from adapt.introspect.bias.rows import layer_rows, neuron_rows
 from adapt.introspect.bias.shift import ShiftEffect, measure_shifts
-from adapt.introspect.bias.sums import ContentSums, read_content
+from adapt.introspect.bias.streamed import StreamedSums
 from adapt.introspect.profiles.groupings import groupings
 from adapt.introspect.reading import select_examples, select_sites
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.model import DecoderModel, Model
 from adapt.models.writing import normalising
-from interventions.sites import Site
 
 OTHERS = "all others"
 
@@ -89,12 +86,12 @@ def bias(
     with normalising([model], chosen):
         scores = model.task.score(chosen, texts)
     errors = GroupErrors(scores, group_of, division.unit_of)
-    sums = read_content(model, chosen, loader, contents, group_of, folds, places)
-    comparisons = _compare(division.groups, reference, errors, sums, places)
+    streamed = StreamedSums(model, chosen, loader, contents, group_of, folds, places)
+    comparisons = _compare(division.groups, reference, errors, streamed)
     comparisons = find_diverging(comparisons, false_discovery_rate)
     diverging = {c.number: [c.divergences[site] for site in c.diverging.used] for c in comparisons if len(c.diverging)}
     by_speaker, each = division.resampled == "speaker", errors.each.tolist()
-    links = link_errors(model, chosen, each, loader, contents, group_of, folds, sums, by_speaker, diverging)
+    links = streamed.links(each, by_speaker, diverging)
     comparisons = find_error_linked(comparisons, links, false_discovery_rate)
     with normalising([model], chosen):
         shifts = _shifts(model, chosen, errors, loader, comparisons, seed) if confirm else {}
@@ -139,13 +136,12 @@ def _content_keys(model: Model, examples: Sequence[Example], content: str | Sequ
 
 
 def _compare(
-    groups: Sequence[str], reference: str | None, errors: GroupErrors, sums: ContentSums, sites: Sequence[Site]
+    groups: Sequence[str], reference: str | None, errors: GroupErrors, streamed: StreamedSums
 ) -> list[Comparison]:
+    pairs = _pairs(groups, reference, errors)
     comparisons = []
-    for number, others in _pairs(groups, reference, errors):
-        divergences = [d for site in sites if (d := group_divergence(sums, site, [number], others)) is not None]
+    for (number, others), by_site in zip(pairs, streamed.divergences(pairs), strict=True):
         name = groups[others[0]] if len(others) == 1 else OTHERS
-        by_site = {divergence.site: divergence for divergence in divergences}
         comparisons.append(Comparison(groups[number], name, number, tuple(others), by_site))
     if not any(comparison.divergences for comparison in comparisons):
         raise InputError("content: no two groups have the same content at any site. Try content=none.")

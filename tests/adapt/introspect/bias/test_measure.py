@@ -16,13 +16,16 @@ from adapt.data.example import Phoneme
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits, Utterance, read_manifest, write_manifest
 from adapt.errors import InputError
+from adapt.introspect.bias import streamed
 from adapt.introspect.bias.divergence import group_divergence
 from adapt.introspect.bias.error_link import link_errors
 from adapt.introspect.bias.measure import bias
+from adapt.introspect.bias.streamed import blocks_of
 from adapt.introspect.bias.sums import read_content
 from adapt.introspect.profiles.groupings import groupings
 from adapt.models.checkpoint import load_model
 from interventions.neurons import Neurons, Scores
+from interventions.sites import Site
 
 LOUD, STEADY = 7, 11  # neurons of the first layer that respond to the extra tones of one group
 HUMS = {"a": 7200, "b": 5000}  # Hz, the extra tones of letters
@@ -160,6 +163,25 @@ def test_links_do_not_depend_on_batches(planted, spoken):
         same = other[0][site].excess
         close = torch.isclose(link.excess, same, atol=0.02, rtol=0.05) | (link.excess.abs() > 10)
         assert close.all() and link.excess.isfinite().any()
+
+
+def test_blocks_of_sites_give_the_same_results(planted, spoken, monkeypatch):
+    whole = measure(planted, spoken)
+    held = []
+    read = streamed.read_content
+    monkeypatch.setattr(streamed, "read_content", lambda *given: held.append(given[-1]) or read(*given))
+    monkeypatch.setattr(streamed, "BUDGET", 0)
+    parts = measure(planted, spoken)
+    assert max(map(len, held)) == 1 < len(held)
+    (one,), (other,) = whole.comparisons, parts.comparisons
+    assert one.layers == other.layers and one.neurons == other.neurons and one.top_site == other.top_site
+    assert len(one.neurons) == 2
+
+
+def test_blocks_keep_the_order_and_the_budget():
+    sites = [Site(name, -1, units, ()) for name, units in zip("abcd", (4, 4, 100, 1), strict=True)]
+    names = [[site.name for site in block] for block in blocks_of(sites, 10, 85)]
+    assert names == [["a", "b"], ["c"], ["d"]]
 
 
 def test_a_reference_and_three_groups(planted, spoken, tmp_path):
