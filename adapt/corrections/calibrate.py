@@ -25,7 +25,7 @@ from interventions.corrections.protect import Protected
 WRONG = 6  # examples whose text gets a wrong word
 MISHEARD = 3  # examples whose audio gets noise
 SPOKEN = 6  # examples whose answers are compared with each other's audio
-_SHARE = 1 / 3  # where the margin limit lies between the mean margins of wrong and right texts; misread ones have less
+_SHARE = 0.3  # where the margin limit lies between the mean margins of wrong and right texts; misread ones have less
 _WORDS = 4  # wrong words put into each of these answers
 _WORD_SHARE = 2 / 3  # the word limit, as a share of the mean cost of wrong words
 _SIZES = 2.0  # the size limit is at least this multiple of the largest change for a true text
@@ -53,7 +53,7 @@ def measure_limits(
 def calibrate_margin(model: SpeechDecoderModel, examples: Sequence[Example], seed: int = 0) -> SupportLimits:
     """Measure how likely wrong texts and wrong words are for a model, and return limits that refuse them.
 
-    A wrong text is the model's answer to another example. The limit is a third of the way from the mean margin
+    A wrong text is the model's answer to another example. The limit is three tenths of the way from the mean margin
     (`support_margin`) of wrong texts to that of the model's answers for their own audio. A wrong word is one of another
     answer, in the place of one of the model's words. The limit is two thirds of the mean cost of wrong words. The
     defaults are returned if there are fewer than four different answers.

@@ -41,7 +41,7 @@ def batch_of(model, example, text=None):
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("family", ["whisper", "bert"])
-def test_the_limit_lies_a_third_of_the_way_from_wrong_to_right(request, family, seed, tones, tmp_path):
+def test_the_limit_lies_three_tenths_of_the_way_from_wrong_to_right(request, family, seed, tones, tmp_path):
     """On random models, beside the definition: each text on its own audio, and on that of each other example."""
     folder = request.getfixturevalue("whisper") if family == "whisper" else save_speech_encoder_decoder(tmp_path / "b")
     model = load_model(str(folder)).model
@@ -61,7 +61,7 @@ def test_the_limit_lies_a_third_of_the_way_from_wrong_to_right(request, family, 
                 (right if said is heard else wrong).append(
                     support_margin(model, batch_of(model, heard, said.text), others)
                 )
-        expected = fmean(wrong) + (fmean(right) - fmean(wrong)) / 3
+        expected = fmean(wrong) + 0.3 * (fmean(right) - fmean(wrong))
         assert limit == pytest.approx(max(0.1, expected), abs=1e-4)
         # A text is refused if and only if it is below the limit.
         for text in TEXTS:
