@@ -14,7 +14,7 @@ else.
 # Module.named_modules has no annotations.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 import torch
@@ -43,7 +43,8 @@ def train_rows(model: nn.Module, neurons: Neurons) -> list[str]:
     """
     if not len(neurons):
         raise ValueError("There are no neurons to train: the set is empty.")
-    chosen = {site: _module(model, site) for site in neurons.used}
+    modules = _Modules(model)
+    chosen = {site: modules.trainable(site) for site in neurons.used}
     if len(set(chosen.values())) < len(chosen):
         raise ValueError(
             f"Two of these sites are the same module: {', '.join(site.name for site in chosen)}. Leave one out."
@@ -106,52 +107,88 @@ def full_weight(module: nn.Module) -> Tensor:
     return module.weight.detach().index_copy(0, module.units, module.rows)
 
 
-def untrainable_reason(model: nn.Module, site: Site) -> str | None:
-    """Return why rows of a site's module cannot train alone, as `train_rows` reports it, or None if they can."""
-    try:
-        _module(model, site)
-    except ValueError as error:
-        return str(error)
-    return None
+def untrainable_reasons(model: nn.Module, sites: Iterable[Site]) -> dict[str, str]:
+    """Return why rows of modules cannot train alone, as `train_rows` reports it, by site; no entry if they can."""
+    modules, reasons = _Modules(model), dict[str, str]()
+    for site in sites:
+        try:
+            modules.trainable(site)
+        except ValueError as error:
+            reasons[site.name] = str(error)
+    return reasons
 
 
-def _module(model: nn.Module, site: Site) -> nn.Module:
-    """Return the module whose rows compute the site's units. Raises ValueError if they cannot train alone."""
-    refused = f"Neurons of '{site.name}' cannot train alone: "
-    modules = dict(model.named_modules(remove_duplicate=False))
-    if site.name not in modules:
-        candidates = [f"'{name}'" for name, module in modules.items() if type(module) in ROW_MODULES]
-        raise ValueError(
-            f"The model has no module '{site.name}'. Modules with trainable rows: {', '.join(candidates) or 'none'}."
-        )
-    module = modules[site.name]
-    if isinstance(module, RowModule):
-        raise ValueError(f"{refused}some rows of this module already do. Call merge_rows(model) first.")
-    own = dict(module.named_parameters(recurse=False, remove_duplicate=False))
-    if isinstance(module, tuple(ROW_MODULES)) and "weight" not in own:
-        raise ValueError(
-            f"{refused}its weight is computed from others (weight norm), whose rows do not belong to one unit."
-        )
-    # A subclass, or a method that a wrapper set on the object, may compute something else. MultiheadAttention never
-    # calls its output module, which is a subclass.
-    if type(module) not in ROW_MODULES or "forward" in vars(module):
-        raise ValueError(f"{refused}it is a {type(module).__name__}, not a plain Linear or Conv1d.")
-    weight = own["weight"]
-    axis, units = UNIT_AXIS[type(module)], len(weight)
-    if (site.unit_axis, site.units) != (axis, units):
-        raise ValueError(
-            f"{refused}the site has {site.units} units on axis {site.unit_axis}, but the module has {units} on axis "
-            f"{axis}. The site belongs to another model."
-        )
-    if not weight.is_floating_point():
-        raise ValueError(f"{refused}its weight is {weight.dtype}, not a floating-point type.")
-    if weight.is_inference():
-        raise ValueError(f"{refused}its weight was created under torch.inference_mode.")
-    for name, other in modules.items():
-        for kind, parameter in other.named_parameters(recurse=False, remove_duplicate=False):
-            if other is not module and any(_overlap(parameter, mine) for mine in own.values()):
-                raise ValueError(f"{refused}its weight is tied to '{name}.{kind}', which would change too.")
-    return module
+class _Modules:
+    """The modules of a model by name, and which of them share memory. It is made once for many sites."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.named = dict(model.named_modules(remove_duplicate=False))
+        self._neighbours = _neighbours(self.named)
+
+    def trainable(self, site: Site) -> nn.Module:
+        """Return the module whose rows compute the site's units. Raises ValueError if they cannot train alone."""
+        refused = f"Neurons of '{site.name}' cannot train alone: "
+        if site.name not in self.named:
+            candidates = [f"'{name}'" for name, module in self.named.items() if type(module) in ROW_MODULES]
+            raise ValueError(
+                f"The model has no module '{site.name}'. Modules with trainable rows: {', '.join(candidates) or 'none'}."
+            )
+        module = self.named[site.name]
+        if isinstance(module, RowModule):
+            raise ValueError(f"{refused}some rows of this module already do. Call merge_rows(model) first.")
+        own = dict(module.named_parameters(recurse=False, remove_duplicate=False))
+        if isinstance(module, tuple(ROW_MODULES)) and "weight" not in own:
+            raise ValueError(
+                f"{refused}its weight is computed from others (weight norm), whose rows do not belong to one unit."
+            )
+        # A subclass, or a method that a wrapper set on the object, may compute something else. MultiheadAttention never
+        # calls its output module, which is a subclass.
+        if type(module) not in ROW_MODULES or "forward" in vars(module):
+            raise ValueError(f"{refused}it is a {type(module).__name__}, not a plain Linear or Conv1d.")
+        weight = own["weight"]
+        axis, units = UNIT_AXIS[type(module)], len(weight)
+        if (site.unit_axis, site.units) != (axis, units):
+            raise ValueError(
+                f"{refused}the site has {site.units} units on axis {site.unit_axis}, but the module has {units} on axis "
+                f"{axis}. The site belongs to another model."
+            )
+        if not weight.is_floating_point():
+            raise ValueError(f"{refused}its weight is {weight.dtype}, not a floating-point type.")
+        if weight.is_inference():
+            raise ValueError(f"{refused}its weight was created under torch.inference_mode.")
+        tied = self._tied_to(module, own.values())
+        if tied is not None:
+            raise ValueError(f"{refused}its weight is tied to '{tied}', which would change too.")
+        return module
+
+    def _tied_to(self, module: nn.Module, own: Iterable[Tensor]) -> str | None:
+        for mine in own:
+            for name, other, parameter in self._neighbours[id(mine)]:
+                if other is not module and _overlap(parameter, mine):
+                    return name
+        return None
+
+
+_Owned = tuple[str, nn.Module, Tensor]  # a parameter's name, its module and itself
+
+
+def _neighbours(modules: Mapping[str, nn.Module]) -> dict[int, list[_Owned]]:
+    """Return the parameters whose memory may overlap with that of each parameter, itself included, by its id."""
+    owned: list[_Owned] = [
+        (f"{name}.{kind}", module, parameter)
+        for name, module in modules.items()
+        for kind, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
+    ]
+    found: dict[int, list[_Owned]] = {}
+    group: list[_Owned] = []
+    end = -1
+    for one in sorted(owned, key=lambda one: one[2].data_ptr()):
+        start = one[2].data_ptr()
+        group = group if start < end else []
+        end = max(end, start + one[2].nbytes)
+        group.append(one)
+        found[id(one[2])] = group
+    return found
 
 
 def _overlap(one: Tensor, other: Tensor) -> bool:

@@ -60,7 +60,7 @@ from adapt.training.prefix import Prefix
 from interventions.bits import changed_bits
 from interventions.freeze import freeze_all_but
 from interventions.neurons import Neurons, Scores
-from interventions.rows import merge_rows, train_rows, untrainable_reason
+from interventions.rows import merge_rows, train_rows, untrainable_reasons
 from interventions.sites import Layer, find_sites
 
 Loss = Callable[[nn.Module], Tensor]
@@ -285,7 +285,9 @@ class Runner:
 
 def choose(case: Case, share: float, seed: int) -> Neurons:
     """Draw a share of the neurons of each site."""
-    sites = [site for site in find_sites(case.net, case.sites) if untrainable_reason(case.net, site) is None]
+    sites = find_sites(case.net, case.sites)
+    refused = untrainable_reasons(case.net, sites)
+    sites = [site for site in sites if site.name not in refused]
     return Scores({site: torch.zeros(site.units) for site in sites}).random(share, seed, per_site=True)
 
 

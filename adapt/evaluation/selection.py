@@ -169,7 +169,7 @@ def choose(
         started = time.perf_counter()
         try:
             scores, reason = score(model, name, data, sites, seed, examples)
-            weights = {site.name: neuron_weights(model, site) for site in scores.sites}
+            weights = neuron_weights(model, scores.sites)
         except InputError:
             raise
         except ValueError as error:

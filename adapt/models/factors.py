@@ -14,7 +14,7 @@ fixed order with a single rounding, which makes the result identical on every ma
 import copy
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,9 +108,8 @@ def add_factors(
     options = {**({"lora_alpha": 8} if method == "LORA" else {}), **(options or {})}
     if method not in METHODS:
         raise ValueError(f"method must be a method of peft that can be merged ({', '.join(METHODS)}), got {method!r}.")
-    for name in modules:
-        if reason := why_not(model, name):
-            raise ValueError(reason)
+    for reason in why_not(model, modules).values():
+        raise ValueError(reason)
     layers: dict[str, Any] = {}  # peft's layers
     for name in modules:
         module = model.get_submodule(name)
@@ -240,13 +239,21 @@ def _sums(rows: Tensor) -> Tensor:
     return rows[:, 0]
 
 
-def why_not(model: nn.Module, name: str) -> str | None:
-    """Return why a module cannot have factors; None if it can."""
-    refused = f"'{name}' cannot have factors: "
+def why_not(model: nn.Module, names: Iterable[str]) -> dict[str, str]:
+    """Return why modules cannot have factors, by name; no entry if they can."""
     modules = dict(model.named_modules(remove_duplicate=False))
-    if name not in modules:
+    owners: dict[int, list[tuple[str, nn.Module]]] = {}
+    for place, module in modules.items():
+        for kind, parameter in module.named_parameters(recurse=False):
+            owners.setdefault(id(parameter), []).append((f"{place}.{kind}", module))
+    reasons = {name: _why_not(name, modules.get(name), owners) for name in names}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def _why_not(name: str, module: Any, owners: Mapping[int, Sequence[tuple[str, nn.Module]]]) -> str | None:
+    refused = f"'{name}' cannot have factors: "
+    if module is None:
         return f"The model has no module '{name}'."
-    module = modules[name]
     if factor_method(module) is not None:
         return f"{refused}it already has some."
     if hasattr(module, "rows"):
@@ -262,10 +269,9 @@ def why_not(model: nn.Module, name: str) -> str | None:
             return (
                 f"{refused}peft does not support its dilation {module.dilation} or padding mode {module.padding_mode}."
             )
-    for other, parent in modules.items():
-        for kind, parameter in parent.named_parameters(recurse=False):
-            if parent is not module and parameter is module.weight:
-                return f"{refused}its weight is tied to '{other}.{kind}', which merging would also change."
+    for other, parent in owners[id(module.weight)]:
+        if parent is not module:
+            return f"{refused}its weight is tied to '{other}', which merging would also change."
     return None
 
 

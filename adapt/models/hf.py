@@ -155,15 +155,27 @@ def make_layers(model: Model, groups: Mapping[str, Iterable[str]]) -> list[Layer
     sites = find_sites(model)
     layers = []
     for name, modules in groups.items():
-        members = tuple(modules)
+        members = dict.fromkeys(modules)
         widest = max((site for site in sites if site.name in members), key=lambda site: site.units, default=None)
-        layers.append(Layer(name, members, widest.name if widest is not None and widest.name != name else ""))
+        layers.append(Layer(name, tuple(members), widest.name if widest is not None and widest.name != name else ""))
     return [layer for layer in layers if parameters(model, layer)]
 
 
 def submodules(model: nn.Module, *prefixes: str) -> list[str]:
     """Return the names of these modules and of all modules inside them."""
     return [name for name, _ in model.named_modules() if any(f"{name}.".startswith(f"{p}.") for p in prefixes)]
+
+
+def submodules_of(model: nn.Module, names: Iterable[str]) -> dict[str, list[str]]:
+    """Return `submodules` of each of these modules, by its name. None of them is inside another one."""
+    found: dict[str, list[str]] = {name: [] for name in names}
+    for name, _ in model.named_modules():
+        place = name
+        while place and place not in found:
+            place = place.rpartition(".")[0]
+        if place:
+            found[place].append(name)
+    return found
 
 
 def eval_frozen_layers(model: Model, stacks: Iterable[str]) -> None:

@@ -218,7 +218,7 @@ class HFCTC(CTCModel):
         body, encoder = self._prefix, f"{self._prefix}.encoder"
         convolutions = [f"{body}.feature_extractor.conv_layers.{n}" for n in range(len(self._convolutions))]
         blocks = [f"{encoder}.layers.{n}" for n in range(len(self._body.encoder.layers))]
-        groups = {name: hf.submodules(self, name) for name in [*convolutions, *blocks]}
+        groups = hf.submodules_of(self, [*convolutions, *blocks])
         late = [f"{encoder}.layer_norm"] if getattr(self.net.config, "do_stable_layer_norm", False) else []
         groups[blocks[-1]] += late
         taken = {name for group in groups.values() for name in group} | {f"{encoder}.layers", encoder}

@@ -261,7 +261,7 @@ class HFSpeechEncoderDecoder(SpeechDecoderModel):
         ]
         norms = [f"{self._stack}.{name}" for name in _LATE_NORMS]
         groups[self.embedding] = [name for name in around if name not in norms]
-        groups |= {name: hf.submodules(self, name) for name in self.blocks}
+        groups |= hf.submodules_of(self, self.blocks)
         groups[self.blocks[-1]] += [name for name in norms if name in around]
         # The decoder's modules outside its body: the output layer, and BERT's transform and bias.
         body = {"net.decoder", *hf.submodules(self, self.decoder)}

@@ -148,7 +148,7 @@ class WaveformEncoder(SpeechEncoder):
         groups[f"{body}.feature_projection"] = [body, *hf.submodules(model, f"{body}.feature_projection")]
         groups[f"{encoder}.pos_conv_embed"] = hf.submodules(model, f"{encoder}.pos_conv_embed", f"{encoder}.dropout")
         blocks = [f"{encoder}.layers.{n}" for n in range(len(self.body.encoder.layers))]
-        groups |= {name: hf.submodules(model, name) for name in blocks}
+        groups |= hf.submodules_of(model, blocks)
         late = getattr(self.body.config, "do_stable_layer_norm", False)
         groups[blocks[-1] if late else f"{encoder}.pos_conv_embed"].append(f"{encoder}.layer_norm")
         return groups | adapter_layers(model, body)
@@ -224,7 +224,7 @@ class FilterBankEncoder(SpeechEncoder):
     def layers(self, model: nn.Module) -> dict[str, list[str]]:
         names = [f"{self.prefix}.conv.conv_layers.{n}" for n in range(len(self.body.conv.conv_layers))]
         blocks = [f"{self.prefix}.layers.{n}" for n in range(len(self.body.layers))]
-        groups = {name: hf.submodules(model, name) for name in [*names, *blocks]}
+        groups = hf.submodules_of(model, [*names, *blocks])
         groups[blocks[-1]].append(f"{self.prefix}.layer_norm")
         return groups
 
@@ -266,7 +266,7 @@ class MoonshineEncoder(SpeechEncoder):
         groups = {f"{self.prefix}.conv{number}": [f"{self.prefix}.conv{number}"] for number in (1, 2, 3)}
         groups[f"{self.prefix}.conv1"].append(f"{self.prefix}.groupnorm")
         blocks = [f"{self.prefix}.layers.{n}" for n in range(len(self.body.layers))]
-        groups |= {name: hf.submodules(model, name) for name in blocks}
+        groups |= hf.submodules_of(model, blocks)
         groups[blocks[-1]].append(f"{self.prefix}.layer_norm")
         return groups
 

@@ -259,12 +259,12 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
         groups = {f"{ENCODER}.conv1": [f"{ENCODER}.conv1"]}
         groups[f"{ENCODER}.conv2"] = [f"{ENCODER}.conv2", f"{ENCODER}.embed_positions"]
         blocks = self._blocks(ENCODER, self.net.model.encoder)
-        groups |= {name: hf.submodules(self, name) for name in blocks}
+        groups |= hf.submodules_of(self, blocks)
         groups[blocks[-1]].append(f"{ENCODER}.layer_norm")
         embedding = f"{DECODER}.embed_tokens"
         groups[embedding] = [embedding, f"{DECODER}.embed_positions"]
         blocks = self._blocks(DECODER, self.net.model.decoder)
-        groups |= {name: hf.submodules(self, name) for name in blocks}
+        groups |= hf.submodules_of(self, blocks)
         groups[blocks[-1]].append(f"{DECODER}.layer_norm")
         if self._tied:
             # The rows of the tied weight are the output units.

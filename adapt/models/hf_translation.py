@@ -258,7 +258,7 @@ class HFTranslation(DecoderModel):
                 fixed = all(name in self._fixed for module in before for name in self._parameter_names(module))
                 layer = shared[0] if shared and (stack == self.encoder or fixed) else before[0]
                 groups.setdefault(layer, []).extend(before)
-            groups |= {block: hf.submodules(self, block) for block in blocks}
+            groups |= hf.submodules_of(self, blocks)
             groups[blocks[-1]] += after
         if not self._tied:
             groups[self.output] = hf.submodules(self, self.output)

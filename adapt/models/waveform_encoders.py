@@ -85,7 +85,7 @@ def adapter_layers(model: nn.Module, body: str) -> dict[str, list[str]]:
     The first layer includes the projection to the adapter's width.
     """
     names = [name for name in hf.submodules(model, f"{body}.adapter.layers") if name.count(".") == body.count(".") + 3]
-    groups = {name: hf.submodules(model, name) for name in names}
+    groups = hf.submodules_of(model, names)
     if names:
         groups[names[0]] += hf.submodules(model, f"{body}.adapter.proj", f"{body}.adapter.proj_layer_norm")
     return groups

@@ -49,11 +49,13 @@ def find_cut(model: Model) -> Cut:
     """Return the highest cut below which nothing trains and nothing is random. Raises UncachedError if none."""
     layers = model.layers
     names, lowest = [layer.name for layer in layers], len(layers)
+    owners = {module: number for number, layer in enumerate(layers) for module in layer.modules}
     for name, parameter in model.named_parameters(remove_duplicate=False):  # tied parameters under each name
         # Parameters that a tuning adds to a layer, such as low-rank factors, may be in submodules of its modules.
-        places = [(len(module), number) for number, layer in enumerate(layers) for module in layer.modules
-                  if parameter.requires_grad and name.startswith(f"{module}.")]  # fmt: skip
-        lowest = min(lowest, max(places)[1]) if places else lowest
+        place = name.rpartition(".")[0] if parameter.requires_grad else ""
+        while place and place not in owners:
+            place = place.rpartition(".")[0]
+        lowest = min(lowest, owners[place]) if place else lowest
     if lowest == 0:
         raise UncachedError(f"the first layer, '{names[0]}', is trained")
     possible = model.cuts

@@ -215,11 +215,12 @@ class Run:
         merged_rows = merge_rows(model)
         rows = {name: len(units) for name, units in merged_rows.items()}
         merged = merge_factors(model)
+        counts = merged.counts
         # Compared by identity, because the parameters of a module with factors had other names during training.
         trained = tuple(
             name
             for name, parameter in model.named_parameters()
-            if id(parameter) in whole or name in rows or name in merged.counts
+            if id(parameter) in whole or name in rows or name in counts
         )
         check_frozen(self.unmodified, model, trained, merged_rows, merged, frozen)
         # Sites without a new grid keep that of the base, which is still the best map of their units.
@@ -228,11 +229,11 @@ class Run:
         model.eval()
         set_timestamps(model, 0.0)  # for training only
         base = {"reference": self.base.reference, "fingerprint": self.base.fingerprint}
-        record = {"trained": list(trained), "trained_rows": rows, "trained_factors": merged.counts}
+        record = {"trained": list(trained), "trained_rows": rows, "trained_factors": counts}
         header = {**model.header(), **record, "base": {**base, "model": self.base.model.header()}, **grids}
         loaded = Loaded(model, str(folder), model_fingerprint(model), header)
         return Adapted(
-            self.base, loaded, trained, rows, merged.factors, merged.counts, grids, history, self.tuned.selections,
+            self.base, loaded, trained, rows, merged.factors, counts, grids, history, self.tuned.selections,
             self.skipped,
         )  # fmt: skip
 

@@ -124,8 +124,8 @@ def _targets(model: Model, sites: str | Sequence[str] | None, layers: Any) -> li
         linear = [site for site in asked if site.unit_axis == -1]
         asked = [site for site in linear if _attention(site.name)] or linear or asked
     names = [site.name for site in asked]
-    reasons = {name: reason for name in names if (reason := why_not(model, name))}
-    taken = [reasons[name] for name in reasons if hasattr(model.get_submodule(name), "rows") or name in _wrapped(model)]
+    reasons, wrapped = why_not(model, names), _wrapped(model)
+    taken = [reasons[name] for name in reasons if hasattr(model.get_submodule(name), "rows") or name in wrapped]
     if taken or len(reasons) == len(names):
         raise ValueError(" ".join(taken or reasons.values()))
     if reasons:

@@ -1,7 +1,7 @@
 """Select the neurons or layers to train by their scores, within a budget."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from adapt.models.checkpoint import load_model
 from adapt.models.devices import beside
 from adapt.models.model import Model
 from interventions.neurons import Neurons, Scores
-from interventions.rows import untrainable_reason
+from interventions.rows import untrainable_reasons
 from interventions.sites import Layer, Site, choose_sites
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def tunable(model: Model, sites: str | Sequence[str] = "*") -> list[Site]:
         ValueError: there is no such site, or some of its rows train already.
     """
     matching = choose_sites(model.sites, sites)
-    reasons = {site.name: reason for site in matching if (reason := untrainable_reason(model, site))}
+    reasons = untrainable_reasons(model, matching)
     taken = [reason for name, reason in reasons.items() if hasattr(model.get_submodule(name), "rows")]
     if taken or len(reasons) == len(matching):
         raise ValueError(" ".join(taken or reasons.values()))
@@ -128,7 +128,7 @@ def best_neurons(
         return scores.top(top, per_site)
     left = _budget(model, weight_share)
     ranked = _within_site(scores) if per_site else scores
-    costs = {site.name: neuron_weights(model, site) for site in ranked.sites}
+    costs = neuron_weights(model, ranked.sites)
     places = [(site, unit) for site in ranked.sites for unit in range(site.units)]
     chosen: dict[Site, list[int]] = {site: [] for site in ranked.sites}
     values = torch.cat([ranked[site].double() for site in ranked.sites])
@@ -190,11 +190,15 @@ def layer_scores(model: Model, scores: Scores) -> dict[str, float]:
     return {name: float(torch.cat(values).mean()) for name, values in by_layer.items() if values}
 
 
-def neuron_weights(model: Model, site: Site) -> int:
-    """Return the number of weights of a neuron of the site. Raises ValueError if neurons cannot be trained alone."""
-    if reason := untrainable_reason(model, site):
+def neuron_weights(model: Model, sites: Iterable[Site]) -> dict[str, int]:
+    """Return the number of weights of a neuron of each site, by its name.
+
+    Raises ValueError if the neurons of a site cannot be trained alone.
+    """
+    sites = list(sites)
+    for reason in untrainable_reasons(model, sites).values():
         raise ValueError(reason)
-    return sum(model.get_parameter(name)[0].numel() for name in site.rows)
+    return {site.name: sum(model.get_parameter(name)[0].numel() for name in site.rows) for site in sites}
 
 
 def layer_weights(model: Model, layer: Layer) -> int:
@@ -209,7 +213,8 @@ def select(model: Model, neurons: Neurons, reason: str, layers: Sequence[Layer] 
     If whole layers were chosen, `layers` has these layers, and `neurons` all of their neurons.
     """
     if layers is None:
-        count = sum(neuron_weights(model, site) * len(neurons[site]) for site in neurons.used)
+        costs = neuron_weights(model, neurons.used)
+        count = sum(costs[site.name] * len(neurons[site]) for site in neurons.used)
         what = f"{len(neurons):,} of {sum(site.units for site in neurons.sites):,} neurons"
     else:
         count = sum(layer_weights(model, layer) for layer in layers)

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from interventions.bits import changed_bits
 from interventions.freeze import eval_frozen, freeze_all_but, frozen_modules
 from interventions.neurons import Neurons, Scores
-from interventions.rows import freeze_neurons, merge_rows, train_rows, untrainable_reason
+from interventions.rows import freeze_neurons, merge_rows, train_rows, untrainable_reasons
 from interventions.sites import Site, find_sites
 
 
@@ -40,7 +40,7 @@ def net(seed=0):
 
 def some(model, share=0.3, seed=3):
     """A share of each site's neurons, at random."""
-    sites = [site for site in find_sites(model) if untrainable_reason(model, site) is None]
+    sites = [site for site in find_sites(model) if not untrainable_reasons(model, [site])]
     draw = torch.Generator().manual_seed(seed)
     return Scores({site: torch.rand(site.units, generator=draw) for site in sites}).top(share, per_site=True)
 
@@ -556,7 +556,7 @@ def test_what_cannot_train_alone_is_refused_with_the_reason_and_nothing_is_chang
         with pytest.raises(ValueError, match=reason):
             train_rows(model, Neurons({fine: [0], site: [1, 2]}))
         assert type(model.fine) is nn.Linear and model.fine.weight.requires_grad
-        assert untrainable_reason(model, fine) is None and untrainable_reason(model, site)
+        assert list(untrainable_reasons(model, [fine, site])) == [site.name]
     shared = nn.Linear(4, 6)
     twice = nn.ModuleDict({"one": shared, "two": shared})
     with pytest.raises(ValueError, match="are the same module: one, two"):

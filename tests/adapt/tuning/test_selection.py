@@ -45,16 +45,15 @@ def trained(model, names):
 def test_as_many_neurons_as_a_share_of_the_weights_pays_for(model, sample, share, per_site, choose):
     total = sum(parameter.numel() for parameter in model.parameters())
     names = neurons(model, choose=choose, weight_share=share, per_site=per_site, data=sample, examples=2).names
-    cheapest = min(
-        neuron_weights(load_model("us-english").model, site) for site in load_model("us-english").model.sites
-    )
+    whole = load_model("us-english").model
+    cheapest = min(neuron_weights(whole, whole.sites).values())
     assert share * total - cheapest < trained(model, names) <= share * total
     merge_rows(model)
 
 
 def test_the_best_are_taken_first_and_who_is_too_dear_is_passed_over(model):
     first, last = model.sites[0], model.sites[-1]
-    dear, cheap = neuron_weights(model, first), neuron_weights(model, last)
+    dear, cheap = neuron_weights(model, [first, last]).values()
     scores = Scores({first: torch.arange(first.units) + 100.0, last: torch.arange(last.units).float()})
     total = sum(parameter.numel() for parameter in model.parameters())
     share = (2 * dear + 1.5 * cheap) / total
