@@ -131,7 +131,8 @@ class _Modules:
         if site.name not in self.named:
             candidates = [f"'{name}'" for name, module in self.named.items() if type(module) in ROW_MODULES]
             raise ValueError(
-                f"The model has no module '{site.name}'. Modules with trainable rows: {', '.join(candidates) or 'none'}."
+                f"The model has no module '{site.name}'. Modules with trainable rows: "
+                f"{', '.join(candidates) or 'none'}."
             )
         module = self.named[site.name]
         if isinstance(module, RowModule):
@@ -149,8 +150,8 @@ class _Modules:
         axis, units = UNIT_AXIS[type(module)], len(weight)
         if (site.unit_axis, site.units) != (axis, units):
             raise ValueError(
-                f"{refused}the site has {site.units} units on axis {site.unit_axis}, but the module has {units} on axis "
-                f"{axis}. The site belongs to another model."
+                f"{refused}the site has {site.units} units on axis {site.unit_axis}, but the module has {units} on "
+                f"axis {axis}. The site belongs to another model."
             )
         if not weight.is_floating_point():
             raise ValueError(f"{refused}its weight is {weight.dtype}, not a floating-point type.")
