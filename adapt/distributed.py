@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adapt.signals import Stopped, stopped_by
 
@@ -25,6 +25,17 @@ _PATIENCE = 10.0  # seconds that other processes have to report an error and exi
 def is_first() -> bool:
     """Return whether this is the first process. It checks, measures, writes and prints; the others only train."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def gathered(own: Any) -> list[Any]:
+    """Return what each training process gives, by rank. All of them must call it."""
+    import torch
+
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [own]
+    every = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(every, own)
+    return every
 
 
 def rank_and_size() -> tuple[int, int]:

@@ -27,7 +27,7 @@ def prepared(cfg: DictConfig, base: Loaded, given: Splits | None = None) -> Run:
         topographic=build(cfg.topographic), schedule=cfg.schedule, warmup=cfg.warmup, layer_decay=cfg.layer_decay,
         rates=cfg.rates, unfreeze=cfg.unfreeze, replay=cfg.replay, alphabet=cfg.alphabet, monitor=cfg.monitor,
         patience=cfg.patience, blend=cfg.blend, forget=cfg.forget, seed=cfg.seed, on_error=cfg.data.on_error,
-        check=cfg.data.check,
+        check=cfg.data.check, checkpoint_every=cfg.checkpoint_every,
         timestamps=cfg.timestamps, normalise=cfg.normalise, written_like=cfg.written_like, resume_from=interrupted(cfg),
     )  # fmt: skip
     return replace(run, defaults=fill_in_rate(cfg, run, filled))

@@ -44,6 +44,7 @@ def main(cfg: DictConfig) -> None:
         base, splits, loader=build(cfg.loader), trainer=trainer_of(cfg),
         optimizer=build(cfg.optimizer), augment=build(cfg.augment), topographic=build(cfg.topographic),
         schedule=cfg.schedule, warmup=cfg.warmup, monitor=cfg.monitor, patience=cfg.patience, seed=cfg.seed,
+        checkpoint_every=cfg.checkpoint_every,
         on_error=cfg.data.on_error, check=cfg.data.check, normalise=cfg.normalise, resume_from=interrupted(cfg),
     )  # fmt: skip
     run = replace(run, defaults=fill_in_rate(cfg, run, filled))

@@ -42,7 +42,7 @@ class BatchesByLength(Sampler[list[tuple[int, int]]]):
         self.most = math.inf if most is None else most
         self.lengths, self.bound, self.shuffle, self.seed = lengths, bound, shuffle, seed
         self.shared, self.source, self.count, self.window = shared, source, count, window
-        self.epoch = 0
+        self.epoch = self.first = 0
 
     @property
     def sampler(self) -> "BatchesByLength":
@@ -53,11 +53,16 @@ class BatchesByLength(Sampler[list[tuple[int, int]]]):
         """Set the epoch. Lightning calls this before each epoch, also before the first one after a resume."""
         self.epoch = epoch
 
+    def skip(self, count: int) -> None:
+        """Leave out the first `count` batches of the next epoch, which an interrupted run trained on before."""
+        self.first = count
+
     def __len__(self) -> int:
         return len(self._batches())
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for batch in self._batches():
+        first, self.first = self.first, 0
+        for batch in self._batches()[first:]:
             yield [(number, self.epoch) for number in batch]
 
     def _batches(self) -> list[list[int]]:

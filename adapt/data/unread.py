@@ -1,8 +1,8 @@
 """Examples that passed the check of their headers, and cannot be read after all: an error, or left out and named."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from torch.utils.data import DataLoader, Dataset
 
@@ -94,16 +94,29 @@ class CollateRead:
 
 
 class NamingLoader(DataLoader):
-    """A DataLoader whose process learns which examples its workers could not read."""
+    """A DataLoader whose process learns which examples its workers could not read, and which can go on in an epoch."""
 
     def __init__(self, unread: Unread | None, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.unread = unread
+        self._given = self._first = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how many batches of the epoch were given, which a checkpoint within an epoch holds."""
+        return {"batches": self._given}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Let the next epoch begin after the batches that were given before. They are not read again."""
+        self._first = state["batches"] % len(self)  # at the end of an epoch, all were given
 
     def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self._given, self._first = self._first, 0
+        if self._given:
+            cast(Any, self.batch_sampler).skip(self._given)
         for batch in super().__iter__():
             if batch.unread and self.unread is None:
                 raise InputError(batch.unread[0].reason)
             if self.unread is not None:
                 self.unread.add(batch.unread)
+            self._given += 1
             yield batch

@@ -1,4 +1,4 @@
-"""Train with Lightning. Every completed epoch is a checkpoint from which a killed run continues."""
+"""Train with Lightning. A killed run continues from its last checkpoint: that of an epoch, or one within it."""
 
 import logging
 import shutil
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
-import torch
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.strategies import DDPStrategy
@@ -24,7 +23,7 @@ from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
 from adapt.data.replay import Replay
 from adapt.data.unread import Unread
-from adapt.distributed import ending_together, is_first
+from adapt.distributed import ending_together, gathered, is_first
 from adapt.errors import InputError
 from adapt.files import is_file
 from adapt.formatting import amount
@@ -36,6 +35,7 @@ from adapt.training.module import AdaptationModule
 from adapt.training.prefix_cache import Cache, cache_prefix
 from adapt.training.prefix_store import Processes, Stored
 from adapt.training.trainer import made_trainer
+from adapt.training.within_epoch import CheckpointWithinEpoch, Every, WithinEpoch
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ def fit(
     cache: Cache | None = None,
     started: float | None = None,
     unread: Unread | None = None,
+    every: Every | None = None,
 ) -> list[dict[str, float]]:
     """Train. Afterwards `module` has the weights of the best epoch, or of the last one if there is no validation data.
 
@@ -75,6 +76,7 @@ def fit(
             record how long the run has taken (`spent`).
         unread: What to do about examples that turn out to be unreadable, and which they were, in all processes; None to
             stop.
+        every: How often a checkpoint is also written within an epoch; None for never.
 
     Returns:
         One row per epoch: what was logged, and `seconds` since the start of training.
@@ -86,7 +88,9 @@ def fit(
     watched = watch(metrics, monitor, patience)
     watched = watched if splits.validation else None
     history = _History(metrics, time.perf_counter() if started is None else started, spent(folder))
-    callbacks: list[Callback] = [_Signals(), _EpochBar(), history, *_checkpoints(folder, watched)]
+    unread = Unread() if unread is None else unread
+    callbacks: list[Callback] = [_Signals(), _EpochBar(), history, WithinEpoch(unread.found)]
+    callbacks += _checkpoints(folder, watched, every)
     if patience is not None and watched is not None:
         callbacks.append(EarlyStopping(watched["monitor"], mode=watched["mode"], patience=patience))
     trainer = made_trainer(
@@ -174,14 +178,15 @@ def watch(metrics: Sequence[Metric], monitor: str | None, patience: int | None) 
     return {"monitor": monitor, "mode": better[monitor]}
 
 
-def _checkpoints(folder: Path, watched: dict[str, str] | None) -> list[Callback]:
+def _checkpoints(folder: Path, watched: dict[str, str] | None, every: Every | None) -> list[Callback]:
     common = {"dirpath": folder, "enable_version_counter": False, "save_top_k": 1}
     last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **common)
+    within = [] if every is None else [CheckpointWithinEpoch(folder, every)]
     if watched is None:
-        return [last]
+        return [*within, last]
     best = ModelCheckpoint(filename="best", save_weights_only=True, save_on_train_epoch_end=True, **watched, **common)
     # "best" comes first, so that its new state is in the checkpoint "last".
-    return [best, last]
+    return [*within, best, last]
 
 
 def _prepare_ddp(trainer: pl.Trainer, module: AdaptationModule) -> None:
@@ -209,14 +214,14 @@ class _Data(pl.LightningDataModule):
         replay: Replay,
         cache: Cache,
         folder: Path,
-        unread: Unread | None,
+        unread: Unread,
     ) -> None:
         super().__init__()
         self.splits, self.loader, self.reader = splits, loader, module.model.reader
         self.replay: Replay = replay
         self.module, self.cache, self.folder = module, cache, folder
         self.stored: dict[str, Stored] = {}
-        self.unread = Unread() if unread is None else unread
+        self.unread = unread
         self.is_ready = False
 
     def setup(self, stage: str) -> None:
@@ -235,7 +240,7 @@ class _Data(pl.LightningDataModule):
             cached = cache_prefix(
                 self.module.model, read, self.loader, self.cache, epochs, self.folder,
                 trainer.precision_plugin.forward_context,
-                Processes(trainer.global_rank, trainer.world_size, strategy.barrier, _gather),
+                Processes(trainer.global_rank, trainer.world_size, strategy.barrier, gathered),
             )  # fmt: skip
         except InputError as error:
             # Several processes wait for each other here, so they cannot go on without the one that failed.
@@ -259,16 +264,8 @@ class _Data(pl.LightningDataModule):
 
     def share_unread(self) -> None:
         """Tell each process what the others could not read."""
-        for found in _gather(self.unread.found):
+        for found in gathered(self.unread.found):
             self.unread.found.update(found)
-
-
-def _gather(own: Any) -> list[Any]:
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return [own]
-    every = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(every, own)
-    return every
 
 
 @contextmanager
@@ -304,20 +301,32 @@ class _Signals(Callback):
 class _EpochBar(Callback):
     """A progress bar for the current epoch, on a terminal."""
 
-    batches: Generator[int, None, None]
+    batches: Generator[int, None, None] | None = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         self.batches = track(range(int(trainer.num_training_batches)), f"epoch {trainer.current_epoch + 1}")
         next(self.batches)
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        next(self.batches, None)
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *rest: Any) -> None:
+        if self.batches is None:  # the epoch goes on after an interruption
+            self.on_train_epoch_start(trainer, module)
+            self._skip(rest[-1])
+        self._skip(1)
+
+    def _skip(self, count: int) -> None:
+        for _ in range(count):
+            next(cast(Generator[int, None, None], self.batches), None)
 
     def on_validation_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
-        self.batches.close()
+        self._close()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
-        self.batches.close()
+        self._close()
+
+    def _close(self) -> None:
+        if self.batches is not None:
+            self.batches.close()
+            self.batches = None
 
 
 class _History(Callback):
@@ -331,11 +340,13 @@ class _History(Callback):
         self.began_training = False
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "spent": self.spent + time.perf_counter() - self.began}
+        now = time.perf_counter()
+        seconds = self.earlier + (now - self.started if self.began_training else 0.0)
+        return {"rows": self.rows, "spent": self.spent + now - self.began, "seconds": seconds}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rows = list(state["rows"])
-        self.earlier = self.rows[-1]["seconds"] if self.rows else 0.0
+        self.earlier = state.get("seconds", self.rows[-1]["seconds"] if self.rows else 0.0)
 
     def on_train_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         self.started = time.perf_counter()

@@ -48,6 +48,7 @@ from adapt.training.start import Start, loader_options, plain, started_with, sta
 from adapt.training.timestamps import set_timestamps, timestamp_share
 from adapt.training.trainer import bare_trainer
 from adapt.training.unchanged import check_frozen, frozen_buffers
+from adapt.training.within_epoch import Every
 from adapt.tuning.layers import full
 from adapt.tuning.penalty import Penalty
 from adapt.tuning.rates import layer_rates
@@ -85,6 +86,7 @@ class Run:
         cuts: How long recordings were cut.
         on_error: What to do about examples that turn out to be unreadable: "stop" or "skip".
         defaults: The options that the model's family filled in.
+        every: How often a checkpoint is written within an epoch; None for never.
     """
 
     base: Loaded
@@ -109,6 +111,7 @@ class Run:
     on_error: OnError = "stop"
     trains: str = ""
     defaults: Defaults = Defaults("", "")
+    every: Every | None = None
 
     @property
     def learning_rate(self) -> float | None:
@@ -147,7 +150,7 @@ class Run:
         earlier, unread = spent(checkpoints), Unread(self.on_error)
         history = fit(
             self.module, self.splits, self.loader, self.trainer, checkpoints, self.monitor, self.patience, logger,
-            self.replay, self.cache, started, unread,
+            self.replay, self.cache, started, unread, self.every,
         )  # fmt: skip
         self._leave_out(unread)
         if not is_first():
@@ -267,6 +270,7 @@ def prepare(
     timestamps: float | None = None,
     normalise: Normalise = "auto",
     written_like: WrittenLike = "references",
+    checkpoint_every: int | str | None = None,
     resume_from: Path | None = None,
 ) -> Run:
     """Check a run and choose what trains.
@@ -306,6 +310,8 @@ def prepare(
             "none", "basic" or "english". It is not applied to what the model learns.
         written_like: What the texts to learn are written like: "references" as they are, "model" in the base's own
             punctuation, case and digits where its words agree (`adapt.training.own_writing`).
+        checkpoint_every: How often a checkpoint is written within an epoch: a number of steps, or a time such as "10m"
+            (`adapt.training.within_epoch`); None for one checkpoint after each epoch.
         resume_from: The folder of an interrupted run, whose selections are used again.
 
     Returns:
@@ -321,7 +327,7 @@ def prepare(
             raise InputError(f"{name} must be a function of {functions}, or partial() of one, or None; got {made!r}.")
     device = bare_trainer(trainer).strategy.root_device
     scratch, rateless = base.reference == "new", lacks_rate(optimizer)
-    blending = Blending.of(blend, forget)
+    blending, every = Blending.of(blend, forget), Every.of(checkpoint_every)
     if replay is None:
         replay = started_with(resume_from, "replay") if resume_from is not None else None
         if replay is None:
@@ -394,7 +400,7 @@ def prepare(
     return Run(
         base, unmodified, module, splits, skipped, tuned, grids, loader, trainer, cache or Cache("off"), replay,
         monitor, patience, augment, measured, learned, start, blending, cuts,
-        on_error, what_trains(model, tuned.names),
+        on_error, what_trains(model, tuned.names), every=every,
     )  # fmt: skip
 
 
