@@ -44,7 +44,7 @@ from adapt.training.module import AdaptationModule, MakeOptimizer
 from adapt.training.optimizers import check_steps, checked_optimizer
 from adapt.training.own_writing import WrittenLike, check_written_like, in_own_writing
 from adapt.training.prefix_cache import Cache
-from adapt.training.start import Start, loader_options, plain, started_with, started_without
+from adapt.training.start import Start, loader_options, plain, replay_of_run, started_without
 from adapt.training.timestamps import set_timestamps, timestamp_share
 from adapt.training.trainer import bare_trainer
 from adapt.training.unchanged import check_frozen, frozen_buffers
@@ -329,9 +329,9 @@ def prepare(
     scratch, rateless = base.reference == "new", lacks_rate(optimizer)
     blending, every = Blending.of(blend, forget), Every.of(checkpoint_every)
     if replay is None:
-        replay = started_with(resume_from, "replay") if resume_from is not None else None
-        if replay is None:
-            replay = REPLAY if splits.source_train and not scratch else 0.0
+        replay = REPLAY if splits.source_train and not scratch else 0.0
+        if resume_from is not None:
+            replay = replay_of_run(resume_from, replay)
     make_optimizer = checked_optimizer(with_rate(optimizer, 1e-3) if rateless else optimizer)
     recipe = base.model.recipe
     schedule = recipe.schedule if schedule is None else schedule

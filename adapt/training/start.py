@@ -115,10 +115,15 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, str)) or is_number(value)
 
 
-def started_with(folder: Path, option: str) -> Any:
-    """Return the value of an option with which the run in `folder` was started; None if it is not known."""
+def replay_of_run(folder: Path, default: Any) -> Any:
+    """Return the replay that the run in `folder` was started with; `default` if there is no run yet.
+
+    Version 0.1 did not store it, and replayed nothing unless it was told to.
+    """
     path = folder / "checkpoints" / _NAME
-    return _read(path)["options"].get(option) if is_file(path) else None
+    if is_file(path):
+        return _read(path)["options"].get("replay", default)
+    return 0.0 if is_file(folder / "checkpoints" / "last.ckpt") else default
 
 
 def started_without(folder: Path, option: str) -> bool:

@@ -124,7 +124,7 @@ def test_other_commands_say_what_stopped_them(base, speech, tmp_path):
     code = (
         "import sys, signal\nimport adapt.evaluation.evaluate as module\n"
         "def slow(*_, **__): signal.raise_signal(signal.SIGTERM)\n"
-        "module.decode_examples = slow\nfrom adapt.cli import main; main()"
+        "module.decode_any_length = slow\nfrom adapt.cli import main; main()"
     )
     command = ["evaluate", f"model.pretrained={base}", f"data.test={speech['low_test']}", "output=run"]
     done = subprocess.run([sys.executable, "-c", code, *command], cwd=tmp_path, capture_output=True, text=True)

@@ -57,7 +57,12 @@ def test_layers_that_wait_do_not_move_whatever_the_optimizer(options, base, inne
 
 def test_replay_changes_what_is_learned_and_nothing_else_does(options, innertune, tmp_path):
     runs = {}
-    for name, more in (("none", []), ("again", ["replay=0.0"]), ("some", ["replay=0.4"]), ("all", ["replay=all"])):
+    for name, more in (
+        ("none", ["replay=0"]),
+        ("again", ["replay=0.0"]),
+        ("some", ["replay=0.4"]),
+        ("all", ["replay=all"]),
+    ):
         options_ = [*options, "trainer.max_epochs=1", *more, f"output={tmp_path / name}"]
         runs[name] = load_model(str(innertune("adapt", *options_))).fingerprint
     assert runs["none"] == runs["again"] and len(set(runs.values())) == 3

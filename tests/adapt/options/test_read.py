@@ -35,8 +35,8 @@ test_time measure.targets curve learning_rate more minutes number criterion unit
 measure.content measure.examples measure.group_by measure.groups measure.layout measure.method measure.part
 measure.resample measure.sample_by measure.split_by measure.target measure.window method model.beams model.big
 model.features model.inner model.layerdrop model.mask_time_prob model.max_tokens model.n_features model.normalisation
-model.normalise model.task check monitor on_error part patience checkpoint_every rates replay schedule split split_by strength
-topographic.start
+model.normalise model.task check monitor on_error part patience rates replay schedule split split_by strength
+topographic.start checkpoint_every
 device trainer.accelerator trainer.precision trainer.strategy warmup
 tuning.layers tuning.method tuning.minutes tuning.options tuning.weight_share unfreeze weight_share
 """
