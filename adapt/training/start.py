@@ -19,6 +19,7 @@ from adapt.data.loader import Loader
 from adapt.data.manifest import Splits, Utterance
 from adapt.data.pairs import Pair
 from adapt.data.recording import Recording
+from adapt.data.replay import Replay
 from adapt.errors import InputError
 from adapt.files import is_file, write_json
 from adapt.models.loaded import Loaded
@@ -115,7 +116,7 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, str)) or is_number(value)
 
 
-def replay_of_run(folder: Path, default: Any) -> Any:
+def replay_of_run(folder: Path, default: Replay) -> Replay:
     """Return the replay that the run in `folder` was started with; `default` if there is no run yet.
 
     Version 0.1 did not store it, and replayed nothing unless it was told to.
