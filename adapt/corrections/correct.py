@@ -57,7 +57,8 @@ def open_or_create(
         kind = "audio" if loaded.model.reads_audio else "sentences"
         raise InputError(
             f"'{loaded.reference}' has no corrections yet. To create its memory, pass protected examples: {kind} that "
-            "it answers well, whose answers corrections should leave unchanged. Their texts are not needed."
+            "it answers well, whose answers corrections should leave unchanged: protected=... Their texts are not "
+            "needed."
         )
     return ModelMemory.create(loaded, protected, path, site, strength, loader)
 

@@ -61,6 +61,10 @@ def favouring(
     check_number("ngram_weight", ngram_weight, minimum=0.0)
     if ngram_weight > 2:
         raise InputError(f"ngram_weight must be at most 2, got {ngram_weight}. {WEIGHT} is the usual one.")
+    if ngram is None and ngram_weight != WEIGHT:
+        raise InputError(
+            f"ngram_weight={ngram_weight} is the weight of an n-gram: give ngram=FILE too, or leave it out."
+        )
     given = hot_words(words)
     terms = [] if words in ("off", "none") else correction_terms(loaded, corrections)
     chosen = [*given, *_new(loaded.model, terms, given)]

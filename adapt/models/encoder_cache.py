@@ -106,10 +106,12 @@ class EncoderCache:
             found = {key: self._rows[key] for key in keys if key in self._rows}
         missing = [number for number, key in enumerate(keys) if key not in found]
         if missing:
-            rows = _split(self._run(forward, given, missing, len(keys)), len(missing))
-            if rows is None:
-                return forward(*args, **kwargs)
-            found |= {keys[number]: row for number, row in zip(missing, rows, strict=True)}
+            # One at a time: in a batch, rows are rounded otherwise than alone, and later calls would get them.
+            for number in missing:
+                row = self._run(forward, given, [number], len(keys))
+                if not _is_row(row):
+                    return forward(*args, **kwargs)
+                found[keys[number]] = row
         self._keep(found)
         rows = [found[key] for key in keys]
         # A single row is the very tensor that is kept.
@@ -216,14 +218,6 @@ def _weights(module: nn.Module) -> tuple[tuple[int, int], ...]:
     return tuple((one.data_ptr(), one._version) for one in module.parameters())
 
 
-def _split(output: Any, count: int) -> list[Any] | None:
-    """Return the rows of an encoder's output, or None if it does not consist of tensors with `count` rows."""
-    if not isinstance(output, Mapping):
-        return None
-    parts = dict(output)
-    if not all(isinstance(part, Tensor) and len(part) == count for part in parts.values()):
-        return None
-    if count == 1:
-        return [output]
-    # Copies, because a row would otherwise hold the memory of all.
-    return [type(output)(**{name: part[one : one + 1].clone() for name, part in parts.items()}) for one in range(count)]
+def _is_row(output: Any) -> bool:
+    """Return whether an encoder's output for one input consists of tensors with one row."""
+    return isinstance(output, Mapping) and all(isinstance(part, Tensor) and len(part) == 1 for part in output.values())

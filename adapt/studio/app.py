@@ -196,9 +196,11 @@ class Studio:
     async def why(self, request: Request) -> Response:
         """Say what made a word of an answer."""
         item, body = self._item(request), await _body(request, text="which", number="word")
-        word = body["word"]
-        run = lambda job: self.workspace.why(item, body["which"], word, job)  # noqa: E731
-        return self._job(f"explain word {word + 1} of {item.name}", run)
+
+        def run(job: Job) -> Any:
+            return self.workspace.why(item, body["which"], body["word"], job)
+
+        return self._job(f"explain word {body['word'] + 1} of {item.name}", run)
 
     async def correct(self, request: Request) -> Response:
         """Correct the answer to an example."""

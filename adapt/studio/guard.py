@@ -15,13 +15,13 @@ from urllib.parse import parse_qs, urlencode
 
 from adapt.errors import InputError
 
-MAX_BODY = 64 * 2**20  # bytes of a request: half an hour of mono audio with 16 bits at 16 kHz
+MAX_BODY = 192 * 2**20  # bytes of a request: half an hour of mono audio with 16 bits at 48 kHz
 HEADERS = (
     (b"content-security-policy", b"default-src 'self'; media-src 'self' blob:; worker-src 'self' blob:; "
      b"img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"),
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),  # without a referrer, forms would be sent without their origin
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )  # fmt: skip

@@ -29,13 +29,14 @@ from adapt.introspect.attribution.words import output_words
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.model import CTCModel
+from adapt.models.writing import normalising
 from adapt.studio.jobs import Job
 from adapt.studio.recordings import Item, Items
 from adapt.transcription.transcribe import is_long, transcribe_recordings, transcribe_whole
 from adapt.transcription.transcript import Transcript
 from interventions.corrections.store import CorrectionStore
 
-STEPS = 24  # of integrated gradients: pages wait for it
+STEPS, WINDOW_STEPS = 24, 8  # of integrated gradients: pages wait for them, and a window of 30 s takes long
 WHICH = ("model", "against")
 
 
@@ -112,8 +113,10 @@ class Workspace:
             near = runners_up(loaded.model, example, word)
             job.tell(0.2)
             window = loaded.model.reader.window is not None
-            found = attribute(loaded.model, example, word, steps=STEPS, at_once=1 if window else 8)
-        return _attribution(found) | {"number": number, "runners_up": [asdict(step) for step in near]}
+            steps, at_once = (WINDOW_STEPS, 1) if window else (STEPS, 8)
+            found = attribute(loaded.model, example, word, steps=steps, at_once=at_once)
+        length = None if isinstance(example, Pair) else loaded.model.reader.length(example)
+        return _attribution(found, length) | {"number": number, "runners_up": [asdict(step) for step in near]}
 
     def correct(self, item: Item, text: str, force: bool, author: str, job: Job) -> dict[str, Any]:
         """Correct the answer to an item, and say what came of it.
@@ -218,8 +221,9 @@ def _transcript(found: Transcript) -> dict[str, Any]:
 def _compared(loaded: Loaded, example: Example, text: str) -> dict[str, Any]:
     if not example.text:
         return {"aligned": None, "errors": None, "reference_words": None}
-    task = loaded.model.task
-    reference, answer = (task.compared_words([example], [one])[0] for one in (example.text, text))
+    with normalising([loaded.model], [example]):  # style is no error
+        task = loaded.model.task
+        reference, answer = (task.compared_words([example], [one])[0] for one in (example.text, text))
     pairs = align(reference, answer)
     return {
         "aligned": [asdict(pair) for pair in pairs],
@@ -228,15 +232,18 @@ def _compared(loaded: Loaded, example: Example, text: str) -> dict[str, Any]:
     }
 
 
-def _attribution(found: Attribution) -> dict[str, Any]:
+def _attribution(found: Attribution, seconds: float | None) -> dict[str, Any]:
+    """Return an attribution as JSON data, without the silence that a network pads the audio with."""
     values = found.values.float()
+    if seconds is not None and found.seconds is not None:
+        values = values[:, : max(1, round(values.shape[1] * min(1.0, seconds / found.seconds)))]
     largest = float(values.abs().max()) or 1.0
     return {
         "word": found.word.text,
         "score": found.score,
         "baseline": found.baseline,
         "gap": found.gap,
-        "seconds": found.seconds,
+        "seconds": seconds,
         "frequencies": found.frequencies,
         "shape": list(values.shape),
         "largest": largest,

@@ -123,8 +123,8 @@ class AdaptationModule(pl.LightningModule):
             files = ", ".join(example.where or example.name for example in batch.examples[:3])
             raise InputError(
                 f"The loss became {loss.item()} in epoch {self.current_epoch + 1}, batch {number + 1} ({files}, ...). "
-                "Lower optimizer.lr, or clip gradients with trainer.gradient_clip_val=1. The last complete epoch is "
-                "saved: resume=true continues from it."
+                "Start again (overwrite=true) with a lower optimizer.lr, or clip the gradients more: "
+                "trainer.gradient_clip_val=0.1."
             )
         logged = {"on_step": True, "on_epoch": True, "batch_size": len(batch.examples), "sync_dist": True}
         self.log("train_loss", loss, **logged)

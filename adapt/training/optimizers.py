@@ -24,6 +24,9 @@ def parameter_groups(model: nn.Module, rates: Mapping[str, float]) -> dict[float
 
 def checked_optimizer(make: MakeOptimizer) -> MakeOptimizer:
     """Return `make` after trying it on a weight matrix. Raises InputError if the optimizer rejects an option."""
+    rate = getattr(make, "keywords", {}).get("lr")
+    if isinstance(rate, str):  # which optimizers compare with a number
+        raise InputError(f"optimizer: lr must be a number above 0, such as 0.001; got {rate!r}.")
     _made(make, [{"params": [nn.Parameter(torch.zeros(1, 1))]}])
     return make
 

@@ -203,8 +203,8 @@ def _read_list(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _add(path: Path, entry: Mapping[str, Any]) -> None:
-    # A line begins with a newline: one that was cut short must not spoil the next.
+    # A newline comes before each further line: one that was cut short must not spoil the next.
     with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
-        file.write("\n" + json.dumps(entry, ensure_ascii=False))
+        file.write(("\n" if file.tell() else "") + json.dumps(entry, ensure_ascii=False))
         file.flush()
         os.fsync(file.fileno())

@@ -22,6 +22,7 @@ from adapt.progress import track
 
 log = logging.getLogger(__name__)
 RECIPE = 1  # to be increased whenever the same arguments would give different bytes
+MOST = 100_000  # utterances of a split; more synthetic speech teaches nothing new, and fills a disk
 SAMPLE_RATE = 16_000  # Hz, of the audio files
 _BLOCK = 500  # utterances between writes of the manifest, so an interruption loses at most these
 
@@ -79,6 +80,12 @@ def accents(
     kept = source_validation if source_validation is not None else validation if source_test else 0
     check_counts(0, train=train, validation=validation, test=test, source_train=source_train, source_test=source_test)
     check_counts(0, source_validation=kept)
+    counts = {"train": train, "validation": validation, "test": test, "source_train": source_train}
+    for name, count in (counts | {"source_test": source_test, "source_validation": kept}).items():
+        if count > MOST:
+            raise InputError(
+                f"{name} must be at most {MOST:,} utterances, about {MOST * 1.8 / 3600:.0f} hours; got {count:,}."
+            )
     for voice in (source, target):
         _grammar(voice)
     base = cache or os.environ.get("INNERTUNE_CACHE") or "~/.cache/innertune"

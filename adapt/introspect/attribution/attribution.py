@@ -42,7 +42,8 @@ class Attribution:
         score: The log-probability of the word for the input.
         baseline: The log-probability of the word for the baseline.
         gap: The completeness error; None for a method without this property.
-        seconds: The duration of the audio; None for text.
+        seconds: How long the values last: the duration of the audio, or of the window that the network pads it to; None
+            for text.
         frequencies: The centre frequency of each band in Hz; None if bands are not frequencies (MFCC).
         tokens: The tokens of the source; empty for audio.
     """
@@ -128,7 +129,8 @@ def attribute(
         assert isinstance(model, DecoderModel)
         tokens = tuple(model.tokenizer.convert_ids_to_tokens(batch.inputs[0].tolist()))
     else:
-        seconds = int(batch.lengths[0]) / model.sample_rate
+        window = model.reader.window
+        seconds = int(batch.lengths[0]) / model.sample_rate if window is None else window
     return Attribution(word, shares, score, baseline_score, gap, seconds, entry.frequencies, tokens)
 
 

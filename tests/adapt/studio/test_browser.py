@@ -87,3 +87,15 @@ def test_nothing_is_wider_than_the_page(address, width):
             seen.page.goto(address.replace("/?", f"/{room}/e1?"))
             seen.page.wait_for_selector(".words")
             assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_password_is_entered_in_the_page(base, speech, tmp_path):
+    with served(workspace(base, speech, tmp_path), password="sesame") as (_, url), browser() as seen:
+        page = seen.page
+        page.goto(url.partition("?")[0])
+        page.get_by_label("Password").fill("guess")
+        page.get_by_role("button", name="Open").click()
+        page.get_by_text("This is not the password.").wait_for()
+        page.get_by_label("Password").fill("sesame")
+        page.get_by_role("button", name="Open").click()
+        page.wait_for_selector(".words")

@@ -1,10 +1,13 @@
 import json
+from dataclasses import replace
 
 import pytest
 from studio_page import workspace
 
 from adapt.data.loader import Loader
+from adapt.data.manifest import read_manifest
 from adapt.errors import InputError
+from adapt.introspect.attribution.attribution import attribute
 from adapt.introspect.attribution.words import output_words
 from adapt.models.checkpoint import load_model
 from adapt.studio.code import commands_of
@@ -95,3 +98,25 @@ def test_the_code_of_a_page_quotes_what_a_shell_would_read(shown):
     assert "model.transcripts(" in code["listen"]["python"]
     compile(code["listen"]["python"], "page", "exec")
     compile(code["correct"]["python"], "page", "exec")
+
+
+def test_the_picture_of_a_window_is_cut_to_the_audio_and_style_is_no_error(whisper, speech, tmp_path, job):
+    loaded = load_model(str(whisper))
+    example = read_manifest(speech["low_test"])[0][0]
+    shown = Workspace(loaded, None, Items({"data": [example]}, tmp_path), "off")
+    item = shown.items.get("e1")
+    answer = shown.answer(item, "model", job)
+    assert answer["text"]
+    found = shown.why(item, "model", 0, job)
+    seconds, window = loaded.model.reader.length(example), loaded.model.reader.window
+    assert found["seconds"] == seconds < window
+    whole = attribute(loaded.model, example, output_words(loaded.model, example)[0], steps=1)
+    assert whole.seconds == window
+    assert found["shape"][1] == pytest.approx(whole.values.shape[1] * seconds / window, abs=1)
+    said = replace(example, text=f"{answer['text'].upper()}!")
+    assert (
+        Workspace(loaded, None, Items({"data": [said]}, tmp_path), "off").answer(
+            Items({"data": [said]}, tmp_path).get("e1"), "model", job
+        )["errors"]
+        == 0
+    )

@@ -58,6 +58,19 @@ def test_unchanged_it_ends_with_the_same_bits(loaded, splits, run, finished):
     assert again.loaded.fingerprint == finished[1].loaded.fingerprint
 
 
+def prepared_again(loaded, splits, run):
+    return prepare(
+        loaded,
+        splits,
+        head,
+        loader=LOADER,
+        trainer=default_trainer(1, torch.device("cpu")),
+        optimizer=partial(torch.optim.AdamW, lr=3e-3, weight_decay=0.0),
+        blend="auto",
+        resume_from=run,
+    )
+
+
 def test_a_run_of_an_earlier_version_goes_on_as_it_began(loaded, splits, run):
     """It compared texts as they are written and trained on no timestamps: no later default changes that."""
     assert not started_without(run, "normalise") and not started_without(run, "timestamps")
@@ -66,16 +79,7 @@ def test_a_run_of_an_earlier_version_goes_on_as_it_began(loaded, splits, run):
     del facts["options"]["normalise"], facts["options"]["timestamps"]
     path.write_text(json.dumps(facts))
     assert started_without(run, "normalise") and started_without(run, "timestamps")
-    prepared = prepare(
-        loaded,
-        splits,
-        head,
-        loader=LOADER,
-        trainer=default_trainer(1, torch.device("cpu")),
-        optimizer=partial(torch.optim.AdamW, lr=3e-3, weight_decay=0.0),
-        blend="auto",
-        resume_from=run,
-    )
+    prepared = prepared_again(loaded, splits, run)
     assert prepared.module.task.normaliser is None
 
 
@@ -84,16 +88,7 @@ def test_a_run_goes_on_with_the_replay_that_it_began_with(loaded, splits, run):
     facts = json.loads(path.read_text())
     facts["options"]["replay"] = 0.0  # as a version without a default of its own stored it
     path.write_text(json.dumps(facts))
-    prepared = prepare(
-        loaded,
-        splits,
-        head,
-        loader=LOADER,
-        trainer=default_trainer(1, torch.device("cpu")),
-        optimizer=partial(torch.optim.AdamW, lr=3e-3, weight_decay=0.0),
-        blend="auto",
-        resume_from=run,
-    )
+    prepared = prepared_again(loaded, splits, run)
     assert splits.source_train and prepared.replay == 0.0
 
 
