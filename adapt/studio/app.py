@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -30,9 +29,11 @@ from adapt.studio.events import Events
 from adapt.studio.guard import Access, Guard
 from adapt.studio.jobs import Job, Jobs
 from adapt.studio.recordings import BANDS, HOP, samples_of, spectrogram, wav
+from adapt.studio.room import Room, body_of
 from adapt.studio.workspace import Workspace
 
 ROOMS = {"listen": "Listen", "correct": "Correct"}
+WITH_ROUTES: tuple[type[Room], ...] = ()  # the rooms whose acts stand in files of their own
 _HERE = Path(__file__).parent
 _RATE = 40  # recordings or sentences that may be added in `_WITHIN` seconds, before anything is decoded
 _WITHIN = 60.0
@@ -73,6 +74,7 @@ class Studio:
             Route("/api/jobs/{number:int}", self.job),
             Route("/api/jobs/{number:int}/cancel", self.cancel, methods=["POST"]),
             Mount("/static", StaticFiles(directory=_HERE / "static")),
+            *(route for room in WITH_ROUTES for route in room(self.workspace, self.jobs, self.events).routes()),
             Route("/{room}", self.page),
             Route("/{room}/{id}", self.page),
         ]
@@ -97,7 +99,8 @@ class Studio:
         room = request.path_params["room"]
         if room not in ROOMS:
             raise HTTPException(404, "There is no such page.")
-        return HTMLResponse(_render("page.html.j2", room=room, rooms=ROOMS, title=ROOMS[room]))
+        styles = [name for name in ("studio", room) if (_HERE / "static" / f"{name}.css").exists()]
+        return HTMLResponse(_render("page.html.j2", room=room, rooms=ROOMS, title=ROOMS[room], styles=styles))
 
     async def login(self, request: Request) -> Response:
         """Ask for the password, and exchange it for the cookie."""
@@ -106,7 +109,7 @@ class Studio:
         wrong = False
         if request.method == "POST":
             await asyncio.sleep(0.5)  # which makes guessing slow
-            if self.access.opens((await _body(request, text="password", most=1000))["password"], "password"):
+            if self.access.opens((await body_of(request, text="password", most=1000))["password"], "password"):
                 response = RedirectResponse("/listen", 303)
                 response.raw_headers.append(self.guard.set_cookie())
                 return response
@@ -161,7 +164,7 @@ class Studio:
         self._added.append(now)
         workspace = self.workspace
         if not workspace.loaded.model.reads_audio:
-            item = workspace.items.add_text((await _body(request, text="source"))["source"])
+            item = workspace.items.add_text((await body_of(request, text="source"))["source"])
         else:
             item = await asyncio.to_thread(workspace.items.add_audio, await request.body())
         self.events.send("items", {"added": item.id})
@@ -175,13 +178,13 @@ class Studio:
 
     async def answer(self, request: Request) -> Response:
         """Let a model answer an example."""
-        item, which = self._item(request), (await _body(request, text="which"))["which"]
+        item, which = self._item(request), (await body_of(request, text="which"))["which"]
         self.workspace.model(which)
         return self._job(f"answer {item.name}", lambda job: self.workspace.answer(item, which, job))
 
     async def answer_all(self, request: Request) -> Response:
         """Let a model answer all examples that it has not answered yet."""
-        which = (await _body(request, text="which"))["which"]
+        which = (await body_of(request, text="which"))["which"]
         self.workspace.model(which)
         left = [item for item in self.workspace.items if self.workspace.known(item, which) is None]
 
@@ -195,7 +198,7 @@ class Studio:
 
     async def why(self, request: Request) -> Response:
         """Say what made a word of an answer."""
-        item, body = self._item(request), await _body(request, text="which", number="word")
+        item, body = self._item(request), await body_of(request, text="which", number="word")
 
         def run(job: Job) -> Any:
             return self.workspace.why(item, body["which"], body["word"], job)
@@ -204,7 +207,7 @@ class Studio:
 
     async def correct(self, request: Request) -> Response:
         """Correct the answer to an example."""
-        item, body = self._item(request), await _body(request, text="text", flag="force")
+        item, body = self._item(request), await body_of(request, text="text", flag="force")
 
         def run(job: Job) -> Any:
             outcome = self.workspace.correct(item, body["text"], body["force"], self.author, job)
@@ -241,30 +244,6 @@ class Studio:
 
     def _job(self, what: str, run: Callable[[Job], Any]) -> Response:
         return JSONResponse(self.jobs.add(what, run).as_dict(), 202)
-
-
-async def _body(request: Request, text: str = "", number: str = "", flag: str = "", most: int = 20_000) -> dict:
-    """Return the JSON object or the form of a request, with the text, number and flag that it must have."""
-    raw = await request.body()
-    if len(raw) > 4 * most:
-        raise InputError(f"Expected at most {most:,} characters.")
-    try:
-        given = dict(parse_qsl(raw.decode())) if _is_form(request) else json.loads(raw or b"{}")
-    except (ValueError, RecursionError):
-        raise InputError("Expected JSON.") from None
-    if not isinstance(given, dict):
-        raise InputError("Expected a JSON object.")
-    kinds = {text: str, number: int, flag: bool}
-    for name, kind in kinds.items():
-        if name and (not isinstance(given.get(name), kind) or (kind is int and isinstance(given[name], bool))):
-            raise InputError(f"Expected '{name}', a {kind.__name__}.")
-        if name and kind is str and len(given[name]) > most:
-            raise InputError(f"'{name}' has {len(given[name]):,} characters; at most {most:,} are read.")
-    return given
-
-
-def _is_form(request: Request) -> bool:
-    return request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
 
 
 def _render(template: str, **values: Any) -> str:
