@@ -3,6 +3,7 @@
 import logging
 import os
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,14 @@ def close_run(folder: Path, metrics: dict[str, Any], card: dict[str, Any]) -> No
     write_json(folder / "metrics.json", metrics)
 
 
+def discard_checkpoints(folder: Path, keep: bool = False) -> None:
+    """Delete the checkpoints of a finished run, those of its trials and rounds included, unless `keep` is true."""
+    for name in () if keep else run_files.read_list(folder) or ():
+        if Path(name).parent.name == "checkpoints" and ".ckpt" in Path(name).name:
+            with suppress(OSError):  # they are in nobody's way
+                (folder / name).unlink()
+
+
 def end_run() -> None:
     """Complete the list of files and unlock the folder of this process's run, finished or not, if it has one."""
     global _current
@@ -193,7 +202,7 @@ def check_flags(cfg: DictConfig) -> None:
         raise InputError(f"seed must be a whole number from 0 to {2**32 - 1}, got {cfg.seed!r}.")
     if isinstance(cfg.get("title"), (DictConfig, ListConfig)):
         raise InputError(f"title must be a text, got {cfg.title}. Put it in quotes: \"title='[draft] Scottish'\".")
-    for name in ("resume", "overwrite", "dry_run"):
+    for name in ("resume", "overwrite", "dry_run", "keep_checkpoints"):
         if name in cfg and not isinstance(cfg[name], bool):
             raise InputError(f"{name} must be true or false, got {cfg[name]!r}.")
 

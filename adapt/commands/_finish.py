@@ -14,7 +14,7 @@ from adapt.models.model import Model
 from adapt.report.logged import log_result
 from adapt.report.page import write_report
 from adapt.report.table import print_result
-from adapt.run import close_run, command_line
+from adapt.run import close_run, command_line, discard_checkpoints
 
 
 def end_of_run(cfg: DictConfig, model: Model, splits: Splits, defaults: Any = "") -> RunFacts:
@@ -47,5 +47,6 @@ def finish(
         "results": {name: metrics[name] for name in (*comparison.sets, "topographic") if name in metrics},
     }
     close_run(folder, metrics, card)
+    discard_checkpoints(folder, cfg.get("keep_checkpoints", True))
     log_result(logger, folder, OmegaConf.to_container(cfg, resolve=True), metrics, comparison)
     print_result(comparison, folder)

@@ -21,7 +21,7 @@ from adapt.models.devices import beside
 from adapt.models.loaded import Loaded
 from adapt.models.state import model_fingerprint
 from adapt.report.logged import log_result
-from adapt.run import check_output, close_run, open_run
+from adapt.run import check_flags, check_output, close_run, discard_checkpoints, open_run
 from adapt.training.prepare import Run, prepare
 from adapt.transcription.any_length import decode_any_length
 
@@ -33,6 +33,7 @@ def main(cfg: DictConfig) -> None:
     import pytorch_lightning as pl
 
     started = time.perf_counter()
+    check_flags(cfg)
     check_output(cfg)
     pl.seed_everything(cfg.seed, verbose=False)
     base: Loaded = base_to_train(cfg)
@@ -41,10 +42,9 @@ def main(cfg: DictConfig) -> None:
     splits = build_splits(cfg.data)
     filled = fill_in(cfg, base.model, len(splits.train), scratch=True)
     run = prepare(
-        base, splits, loader=build(cfg.loader), trainer=trainer_of(cfg),
-        optimizer=build(cfg.optimizer), augment=build(cfg.augment), topographic=build(cfg.topographic),
+        base, splits, loader=build(cfg.loader), trainer=trainer_of(cfg), optimizer=build(cfg.optimizer),
+        augment=build(cfg.augment), topographic=build(cfg.topographic), checkpoint_every=cfg.checkpoint_every,
         schedule=cfg.schedule, warmup=cfg.warmup, monitor=cfg.monitor, patience=cfg.patience, seed=cfg.seed,
-        checkpoint_every=cfg.checkpoint_every,
         on_error=cfg.data.on_error, check=cfg.data.check, normalise=cfg.normalise, resume_from=interrupted(cfg),
     )  # fmt: skip
     run = replace(run, defaults=fill_in_rate(cfg, run, filled))
@@ -67,6 +67,7 @@ def main(cfg: DictConfig) -> None:
         "results": {name: metrics[name] for name in ("target", "source", "topographic") if name in metrics},
     }
     close_run(folder, metrics, card)
+    discard_checkpoints(folder, cfg.keep_checkpoints)
     log_result(logger, folder, OmegaConf.to_container(cfg, resolve=True), metrics)
 
 

@@ -6,13 +6,13 @@ the old one, and names both, so that a process may be killed between the two.
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
-from torch import nn
 
 from adapt.checks import is_number
 from adapt.errors import InputError
@@ -85,9 +85,24 @@ def read_checkpoint(path: Path, whole: bool = True) -> dict[str, Any]:
     return content
 
 
-def check_weights(path: Path, content: dict[str, Any], module: nn.Module) -> None:
-    """Check that a checkpoint holds the weights of a module: their names, shapes and types. Raises InputError."""
-    found, expected = content["state_dict"], module.state_dict()
+def check_weights(path: Path, content: dict[str, Any], expected: Mapping[str, Any], base: str) -> None:
+    """Check that a checkpoint holds the weights of a module: their names, shapes and types.
+
+    Args:
+        path: The file.
+        content: Its content.
+        expected: The weights of the module that a checkpoint holds.
+        base: The fingerprint of the model before training.
+
+    Raises:
+        InputError: it holds others, or was written for another base.
+    """
+    if content.get("base", base) != base:
+        raise InputError(
+            f"'{path}' has only what trained, and belongs to another base: its fingerprint was "
+            f"{str(content['base'])[:12]}, and is {base[:12]}. Resume with the base that the run was started with."
+        )
+    found = content["state_dict"]
     names = [name for name in [*expected, *found] if not _alike(found.get(name), expected.get(name))]
     if names:
         raise InputError(

@@ -131,18 +131,23 @@ def fit(
                 shutil.rmtree(cached, ignore_errors=True)
     if splits.validation and is_file(best):
         content = read_checkpoint(best, whole=False)
-        check_weights(best, content, module)
-        module.load_state_dict(content["state_dict"])
+        _check_weights(best, content, module)
+        module.restore(content["state_dict"])
     return history.rows
 
 
 def _resumed(last: Path, best: Path, module: AdaptationModule) -> dict[str, Any]:
     """Return the checkpoint to continue from, after checking it and that of the best epoch. Raises InputError."""
     content = read_checkpoint(last)
-    check_weights(last, content, module)
+    _check_weights(last, content, module)
     if is_file(best):
-        check_weights(best, read_checkpoint(best, whole=False), module)
+        _check_weights(best, read_checkpoint(best, whole=False), module)
     return content
+
+
+def _check_weights(path: Path, content: dict[str, Any], module: AdaptationModule) -> None:
+    # Checkpoints of earlier versions hold all weights.
+    check_weights(path, content, module.trained_state() if "base" in content else module.state_dict(), module.base)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from adapt.models.task import Task
 from adapt.training.optimizers import MakeOptimizer, parameter_groups
 from adapt.training.prefix import Prefix
 from adapt.training.single_values import single_values_in_eval
+from adapt.training.trained_weights import trained_names, trained_state, whole_state
 from adapt.training.windows import window_weights
 from adapt.tuning.penalty import Penalty
 from interventions.freeze import eval_frozen
@@ -52,6 +53,7 @@ class AdaptationModule(pl.LightningModule):
         penalty: A term that is added to the loss and logged separately.
         unfreeze: Called as `unfreeze(model, epoch)` at the start of each epoch; sets what trains in it.
         topographic: A further term that is added to the loss and logged separately.
+        base: The fingerprint of the model before training. Checkpoints hold what trains, and belong to this base only.
 
     Raises:
         InputError: `schedule` or `warmup` is out of range.
@@ -73,6 +75,7 @@ class AdaptationModule(pl.LightningModule):
         penalty: Penalty | None = None,
         unfreeze: Callable[[nn.Module, int], None] | None = None,
         topographic: Callable[[], Tensor] | None = None,
+        base: str = "",
     ) -> None:
         super().__init__()
         check_choice("schedule", schedule, ("constant", "linear", "cosine"))
@@ -82,6 +85,7 @@ class AdaptationModule(pl.LightningModule):
         self.schedule: Schedule = schedule
         self.rates, self.penalty, self.unfreeze = dict(rates or {}), penalty, unfreeze
         self.topographic = topographic
+        self.base, self.trained = base, trained_names(self)
         self.prefix: Prefix | None = None  # the prefix whose outputs are cached; None if there is no cache
         self.weights: list[float] = []  # the factor on the loss of each batch of the epoch; empty if all are 1
         self._terms: list[int] = []  # of each training example, in the mean that the loss is
@@ -93,6 +97,20 @@ class AdaptationModule(pl.LightningModule):
         if mode:
             eval_frozen(self.model)
         return self
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """Return what a checkpoint holds of the weights (`adapt.training.trained_weights`)."""
+        return trained_state(self, self.trained)
+
+    def restore(self, saved: Mapping[str, Tensor]) -> None:
+        """Load what `trained_state` returned, or a whole state as earlier versions saved it."""
+        self.load_state_dict(whole_state(self, saved))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["state_dict"], checkpoint["base"] = self.trained_state(), self.base
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["state_dict"] = whole_state(self, checkpoint["state_dict"])
 
     def on_train_epoch_start(self) -> None:
         if self.unfreeze is not None:

@@ -28,6 +28,7 @@ from adapt.introspect.topography.cells import cells_of_model, cells_to_text
 from adapt.models.devices import device_of
 from adapt.models.factors import merge_factors
 from adapt.models.loaded import Loaded
+from adapt.models.mapped import map_weights
 from adapt.models.model import Model
 from adapt.models.recipe import Schedule
 from adapt.models.state import model_fingerprint
@@ -146,6 +147,7 @@ class Run:
         if self.start is not None:
             measured = [checkpoints / name for name in ("fisher.safetensors", "topographic.json")]
             self.start.write(folder, [*measured, folder / _RATES[0], *folder.glob("selection*.safetensors")])
+        map_weights(self.unmodified, checkpoints)  # it is not needed before the end, when it is compared
         self._log_start()
         earlier, unread = spent(checkpoints), Unread(self.on_error)
         history = fit(
@@ -381,7 +383,17 @@ def prepare(
     check_steps(make_optimizer, model, factors, device)
     schedule_of_layers = None if unfreeze is None else gradual(model, tuned.names, unfreeze)
     module = AdaptationModule(
-        model, model.task, make_optimizer, schedule, warmup, seed, factors, made_penalty, schedule_of_layers, grids
+        model,
+        model.task,
+        make_optimizer,
+        schedule,
+        warmup,
+        seed,
+        factors,
+        made_penalty,
+        schedule_of_layers,
+        grids,
+        "" if scratch else base.fingerprint,
     )
     watch(model.task.metrics, monitor, patience)
     start = None

@@ -29,6 +29,7 @@ def run(options, innertune, tmp_path_factory):
 def test_leaves_what_the_design_says(run):
     names = {"config.yaml", "metrics.json", "report.html", "card.json", "comparison.json", "adaptation", "checkpoints"}
     assert names <= {path.name for path in run.iterdir()}
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["start.json"]
     metrics = json.loads((run / "metrics.json").read_text())
     for name in ("target", "source"):
         for when in ("before", "after"):

@@ -219,6 +219,9 @@ def test_a_frozen_weight_that_changed_in_a_checkpoint_is_never_saved(loaded, spl
         (run / "checkpoints" / name).unlink()
     for name in ("last.ckpt", "best.ckpt"):
         content = torch.load(run / "checkpoints" / name, weights_only=True)
+        del content["base"]
+        whole = {f"model.{name}": tensor.clone() for name, tensor in loaded.model.state_dict().items()}
+        content["state_dict"] = whole | content["state_dict"]
         first = next(iter(content["state_dict"].values()))
         first.view(-1)[0] = torch.nextafter(first.view(-1)[0], torch.tensor(9.0))
         torch.save(content, run / "checkpoints" / name)
