@@ -33,7 +33,14 @@ def step(base, speech, innertune, tmp_path):
         data = [f"data.{name}={speech[f'high_{part}']}" for name, part in
                 (("train", "validation"), ("test", "test"))]  # fmt: skip
         return innertune(
-            command, "data=manifest", *data, *model, "trainer.max_epochs=1", f"output={tmp_path / 'run'}", *overrides
+            command,
+            "data=manifest",
+            *data,
+            *model,
+            "trainer.max_epochs=1",
+            "keep_checkpoints=true",
+            f"output={tmp_path / 'run'}",
+            *overrides,
         )
 
     return run

@@ -1,9 +1,10 @@
 """Attribute a change in quality to parts of the model, by reverting or applying the weight change one part at a time.
 
+There is no further model: the adapted one refers to the weights of the original one while a part is reverted.
+
 Activation patching does the same for activations: the output of one layer is replaced by the other model's output.
 """
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from interventions.neurons import Neurons
 from interventions.sites import Site, find_sites
 
 Kind = Literal["layer", "neurons", "random"]
-Masks = Mapping[str, Tensor]  # boolean masks of weights, by parameter name
+Part = Mapping[str, Tensor | None]  # by parameter name: the rows that belong to the part; None for all of them
 MAX_PARTS = 16
 
 
@@ -116,28 +117,25 @@ def find_causes(
     """
     old, new = weights(before.net), weights(after.net)
     not_reverted, changed = _changed_weights(before, after, old, new)
+    whole: Part = dict.fromkeys(changed)
     sets = {name: evenly(examples, max_examples) for name, examples in sets.items()}
     groups = most_changed_neurons(before, after) if neurons is None else neurons
-    model = copy.deepcopy(after)
 
-    def evaluate() -> dict[str, TextScores]:
-        return {
-            name: model.task.score(examples, decode_examples(model, model.task, examples, loader, ""))
-            for name, examples in sets.items()
-        }
+    def evaluate(part: Part, but: Part) -> dict[str, TextScores]:
+        with _reverted(after, old, part, but):
+            return {
+                name: after.task.score(examples, decode_examples(after, after.task, examples, loader, ""))
+                for name, examples in sets.items()
+            }
 
-    def evaluate_reverted(masks: Masks) -> dict[str, TextScores]:
-        with _reverted(model, old, masks):
-            return evaluate()
-
-    scores_after = evaluate()
-    scores_before = evaluate_reverted(changed)
+    scores_after = evaluate({}, {})
+    scores_before = evaluate(whole, {})
     causes = []
-    for part, kind, masks in track(_parts(after, changed, groups), "causes"):
-        others = {name: mask & ~masks[name] if name in masks else mask for name, mask in changed.items()}
-        reverted = _effects(scores_after, evaluate_reverted(masks))
-        applied = _effects(scores_before, evaluate_reverted(others))
-        causes.append(Cause(part, kind, sum(int(mask.sum()) for mask in masks.values()), reverted, applied))
+    for name, kind, part in track(_parts(after, changed, groups), "causes"):
+        reverted = _effects(scores_after, evaluate(part, {}))
+        applied = _effects(scores_before, evaluate(whole, part))
+        count = sum(_count(old[name], new[name], rows) for name, rows in part.items())
+        causes.append(Cause(name, kind, count, reverted, applied))
     patched, losses = [], {}
     # Models with different vocabularies or prompts run for different numbers of steps, so activations cannot be
     # exchanged between them.
@@ -186,45 +184,46 @@ def most_changed_neurons(before: Model, after: Model, share: float = 0.05, seed:
 
 def _changed_weights(
     before: Model, after: Model, old: Mapping[str, Tensor], new: Mapping[str, Tensor]
-) -> tuple[list[str], dict[str, Tensor]]:
-    """Return the names of the parameters that cannot be reverted, and the masks of all other weights that changed."""
+) -> tuple[list[str], list[str]]:
+    """Return the names of the parameters that cannot be reverted, and of all others that changed."""
     if old.keys() != new.keys():
         raise ValueError(f"Expected two models of one architecture; they differ in '{min(old.keys() ^ new.keys())}'.")
     # If the alphabets differ, the rows of the output layers belong to different characters, whatever their shapes.
     head = after.head.removeprefix("net.") if before.vocabulary != after.vocabulary else None
     not_reverted = sorted(n for n in new if old[n].shape != new[n].shape or (head and n.startswith(f"{head}.")))
-    changed = {
-        name: changed_bits(old[name].cpu(), new[name].cpu())
-        for name in new
-        if name not in not_reverted and not torch.equal(old[name].cpu(), new[name].cpu())
-    }
+    changed = [n for n in new if n not in not_reverted and not torch.equal(old[n].cpu(), new[n].cpu())]
     if not changed:
         exception = " except in the output layer, which was rebuilt for another alphabet" if not_reverted else ""
         raise ValueError(f"No weight differs between the two models{exception}, so there are no causes to find.")
     return not_reverted, changed
 
 
+def _count(old: Tensor, new: Tensor, rows: Tensor | None) -> int:
+    """Return how many weights changed, in these rows."""
+    pair = (old, new) if rows is None else (old[rows.to(old.device)], new[rows.to(new.device)])
+    return int(changed_bits(*(one.cpu() for one in pair)).sum())
+
+
 def _effects(reference: Mapping[str, TextScores], scores: Mapping[str, TextScores]) -> dict[str, Effect]:
     return {name: Effect(new.values(), paired_intervals(reference[name], new)) for name, new in scores.items()}
 
 
-def _parts(model: Model, changed: Masks, groups: Mapping[str, Neurons]) -> list[tuple[str, Kind, dict[str, Tensor]]]:
-    """Return the name, the kind and the masks of each part: the layers, followed by the groups of neurons."""
-    parts: list[tuple[str, Kind, dict[str, Tensor]]] = [
-        (name, "layer", masks) for name, masks in _layers(model, changed)
-    ]
+def _parts(model: Model, changed: Sequence[str], groups: Mapping[str, Neurons]) -> list[tuple[str, Kind, Part]]:
+    """Return the name, the kind and the weights of each part: the layers, followed by the groups of neurons."""
+    parts: list[tuple[str, Kind, Part]] = [(name, "layer", part) for name, part in _layers(model, changed)]
     for name, neurons in groups.items():
         parts.append((name, "random" if name.startswith("random") else "neurons", _rows(neurons, changed)))
     return parts
 
 
-def _layers(model: Model, changed: Masks) -> list[tuple[str, dict[str, Tensor]]]:
+def _layers(model: Model, changed: Sequence[str]) -> list[tuple[str, Part]]:
     """Divide the changed weights among the layers from input to output. Weights outside all layers come last."""
-    layers, rest = [], dict(changed)
+    layers, rest = [], dict.fromkeys(changed)
     for layer in model.layers:
-        masks = {name: rest.pop(name) for name in changed if name in rest and _module(name) in layer.modules}
-        if masks:
-            layers.append((layer.name, masks))
+        modules = set(layer.modules)
+        part = {name: rest.pop(name) for name in changed if name in rest and _module(name) in modules}
+        if part:
+            layers.append((layer.name, part))
     if rest:
         layers.append(("outside the layers", rest))
     size = -(-len(layers) // MAX_PARTS)
@@ -232,7 +231,7 @@ def _layers(model: Model, changed: Masks) -> list[tuple[str, dict[str, Tensor]]]
     return [
         (
             group[0][0] if size == 1 else f"{group[0][0]} to {group[-1][0]}",
-            {name: mask for _, masks in group for name, mask in masks.items()},
+            {name: None for _, part in group for name in part},
         )
         for group in groups
     ]
@@ -242,30 +241,39 @@ def _module(name: str) -> str:
     return f"net.{name}".rpartition(".")[0]
 
 
-def _rows(neurons: Neurons, changed: Masks) -> dict[str, Tensor]:
-    """Return the masks of the weights that changed in the rows of these neurons."""
-    masks = {}
-    for site in neurons.used:
-        for name in (row.removeprefix("net.") for row in site.rows):
-            if name in changed:
-                mask = torch.zeros_like(changed[name])
-                mask[list(neurons[site])] = changed[name][list(neurons[site])]
-                masks[name] = mask
-    return masks
+def _rows(neurons: Neurons, changed: Sequence[str]) -> Part:
+    """Return the rows of these neurons, of the parameters that changed."""
+    return {
+        name: torch.tensor(sorted(neurons[site]), dtype=torch.long)
+        for site in neurons.used
+        for name in (row.removeprefix("net.") for row in site.rows)
+        if name in changed
+    }
 
 
 @contextmanager
-def _reverted(model: Model, old: Mapping[str, Tensor], masks: Masks) -> Iterator[None]:
-    """Set the masked weights to their old values within the block, and then restore the current values exactly."""
-    state = weights(model.net)
-    saved = {name: state[name].clone() for name in masks}
+def _reverted(model: Model, old: Mapping[str, Tensor], part: Part, but: Part) -> Iterator[None]:
+    """Within the block, the model has the old values of a part of its weights, except for those in `but`.
+
+    Its tensors refer to other memory, and are not written to. Only where a part has some of a parameter's rows, a
+    further tensor of its size is needed.
+    """
+    named = {**dict(model.net.named_buffers()), **dict(model.net.named_parameters(remove_duplicate=False))}
+    own = {name: named[name].data for name in part if name not in but or but[name] is not None}
     try:
-        with torch.no_grad():
-            for name, mask in masks.items():
-                weight = state[name]
-                weight.copy_(torch.where(mask.to(weight.device), old[name].to(weight), weight))
+        for name, values in own.items():
+            kept = but.get(name)
+            rows = part[name] if kept is None else kept
+            first, second = (values, old[name]) if kept is None else (old[name], values)
+            named[name].data = _mixed(first.to(values), second.to(values), rows)
         yield
     finally:
-        with torch.no_grad():
-            for name, values in saved.items():
-                state[name].copy_(values)
+        for name, values in own.items():
+            named[name].data = values
+
+
+def _mixed(values: Tensor, others: Tensor, rows: Tensor | None) -> Tensor:
+    """Return `values` with some rows of `others`; None for all rows."""
+    if rows is None:
+        return others
+    return values.clone().index_copy_(0, rows.to(values.device), others[rows.to(others.device)])

@@ -23,13 +23,13 @@ def options(base, speech):
 
 @pytest.fixture(scope="module")
 def run(options, innertune, tmp_path_factory):
-    return innertune("adapt", *options, f"output={tmp_path_factory.mktemp('runs') / 'full'}")
+    folder = tmp_path_factory.mktemp("runs") / "full"
+    return innertune("adapt", *options, "keep_checkpoints=true", f"output={folder}")
 
 
 def test_leaves_what_the_design_says(run):
     names = {"config.yaml", "metrics.json", "report.html", "card.json", "comparison.json", "adaptation", "checkpoints"}
     assert names <= {path.name for path in run.iterdir()}
-    assert [path.name for path in (run / "checkpoints").iterdir()] == ["start.json"]
     metrics = json.loads((run / "metrics.json").read_text())
     for name in ("target", "source"):
         for when in ("before", "after"):
@@ -66,6 +66,7 @@ def test_the_adaptation_is_the_adapted_model(run, base):
 def test_frozen_layers_stay_bit_identical_statistics_included(options, base, innertune, tmp_path):
     run = innertune("adapt", *options, "tuning=layers", "tuning.layers=[8,last 1]", f"output={tmp_path / 'layers'}",
                     "optimizer.weight_decay=0.1", "trainer.max_epochs=2")  # fmt: skip
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["start.json"]  # deleted when it was finished
     before, after = (load_model(str(path)).model.net.state_dict() for path in (base, run))
     changed = {name for name, tensor in after.items() if changed_bits(before[name], tensor).any()}
     assert {name.split(".")[1] for name in changed} == {"conv8", "norm8", "conv10"}

@@ -131,3 +131,20 @@ def test_every_family_is_supported(family, request, speech, language):
     blocks = {layer.name for layer in after.layers if ".layers." in layer.name}
     assert blocks <= {own.layer for own in found.patched}
     assert set(asdict(found)["losses"]) == {"target"}
+
+
+def test_there_is_no_copy_of_a_model(whole, sets, monkeypatch):
+    """While a layer is reverted, each weight is in the memory of one of the two models."""
+    before = damaged(whole, [name for name, _ in whole.named_parameters()])
+    places = {one.data_ptr() for model in (before, whole) for one in model.parameters()}
+    seen = []
+
+    def decode(model, task, examples, *rest):
+        seen.append(all(one.data_ptr() in places for one in model.parameters()))
+        return [example.text for example in examples]
+
+    monkeypatch.setattr("adapt.comparison.causes.decode_examples", decode)
+    own = [one.data_ptr() for one in whole.parameters()]
+    found = find_causes(before, whole, sets, Loader(), neurons={})
+    assert len(seen) == 2 * (2 + 2 * len(found.parts)) and all(seen)
+    assert [one.data_ptr() for one in whole.parameters()] == own
