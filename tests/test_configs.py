@@ -302,7 +302,7 @@ def test_measures(innertune, base, speech, tmp_path, name):
 @pytest.mark.parametrize("name", options("experiment"))
 def test_experiments(innertune, request, tmp_path, name):
     command = re.match(r"(adapt|pretrain):", first_comment(CONF / "experiment" / f"{name}.yaml"))[1]
-    overrides = [f"experiment={name}", f"output={tmp_path / 'run'}", "trainer.max_epochs=1"]
+    overrides = [f"experiment={name}", f"output={tmp_path / 'run'}", "trainer.max_epochs=1", "keep_checkpoints=true"]
     if name.startswith("fsdd"):
         overrides += [f"data.folder={digits(tmp_path / 'digits')}", "data.validation=2"]
         overrides += ["data.utterances=10", "model.pretrained=us-english"] if command == "adapt" else []
