@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 # Options that may change when a killed run is resumed.
 _FREE = ("resume", "overwrite", "output", "logger", "dry_run")
-_MAY_DIFFER = (*_FREE, "title", "device")  # between the runs: another machine may have other devices
+_MAY_DIFFER = (*_FREE, "title", "device", "keep_checkpoints")  # between the runs: nothing depends on them
 # Where these options are null, the model's family fills them in once it is loaded; only then are they compared.
 _FILLED_IN = ("optimizer.lr", "trainer.max_epochs", "schedule", "warmup", "loader.speeds", "loader.batch_tokens")
 # Options that version 0.2.0 did not have. Its runs go on as they began (`adapt.training.prepare`).

@@ -24,6 +24,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from adapt.errors import InputError
+from adapt.files import is_file
 from adapt.studio.code import commands_of
 from adapt.studio.events import Events
 from adapt.studio.guard import Access, Guard
@@ -99,7 +100,7 @@ class Studio:
         room = request.path_params["room"]
         if room not in ROOMS:
             raise HTTPException(404, "There is no such page.")
-        styles = [name for name in ("studio", room) if (_HERE / "static" / f"{name}.css").exists()]
+        styles = [name for name in ("studio", room) if is_file(_HERE / "static" / f"{name}.css")]
         return HTMLResponse(_render("page.html.j2", room=room, rooms=ROOMS, title=ROOMS[room], styles=styles))
 
     async def login(self, request: Request) -> Response:
