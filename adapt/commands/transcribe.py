@@ -16,6 +16,7 @@ from adapt.errors import InputError
 from adapt.files import is_file, user_path
 from adapt.hot_words.favour import favoured, favouring
 from adapt.models.loaded import Loaded
+from adapt.options.early import check_transcribe
 from adapt.terminal import log_to_stderr, say, visible
 from adapt.transcription.folder import transcribe_into
 from adapt.transcription.texts import transcribe_texts
@@ -28,6 +29,7 @@ def main(cfg: DictConfig) -> None:
     For one file, its text is printed; for several, a line per file: name, tab, text.
     """
     log_to_stderr()
+    check_transcribe(cfg)
     utterances, problems = find_audio(_list(cfg.audio))
     loaded: Loaded = loaded_model(cfg, double=False)
     if not loaded.model.reads_audio:
@@ -40,9 +42,6 @@ def main(cfg: DictConfig) -> None:
         if cfg.output is not None:
             _write(cfg, loaded, utterances, problems)
             return
-        for name in ("format", "overwrite"):
-            if cfg[name]:
-                raise InputError(f"{name}={cfg[name]} is for files: give output=FOLDER.")
         texts = transcribe_texts(loaded.model, utterances, build(cfg.loader), cfg.vad, cfg.decoding)
     problems += [text.problem for text in texts if text.problem is not None]
     stop_or_skip(problems, cfg.on_error, "on_error")

@@ -32,10 +32,11 @@ from adapt.models.batch_memory import keep_within_memory
 from adapt.progress import track
 from adapt.training.checkpoints import AtomicCheckpoints, callback_state, check_weights, read_checkpoint, spent
 from adapt.training.module import AdaptationModule
+from adapt.training.option_checks import Every
 from adapt.training.prefix_cache import Cache, cache_prefix
 from adapt.training.prefix_store import Processes, Stored
 from adapt.training.trainer import made_trainer
-from adapt.training.within_epoch import CheckpointWithinEpoch, Every, WithinEpoch
+from adapt.training.within_epoch import CheckpointWithinEpoch, WithinEpoch
 
 log = logging.getLogger(__name__)
 

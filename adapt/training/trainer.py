@@ -9,11 +9,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from adapt.errors import InputError
 from adapt.models.devices import check_accelerator
-from adapt.training.length import check_length
-
-# In other precisions the weights themselves have another type: frozen ones would not keep their bits, and inputs do not
-# fit them.
-PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+from adapt.training.option_checks import PRECISIONS, check_length, check_precision
 
 
 def made_trainer(make: Callable[..., pl.Trainer], **options: Any) -> pl.Trainer:
@@ -36,10 +32,7 @@ def made_trainer(make: Callable[..., pl.Trainer], **options: Any) -> pl.Trainer:
     check_length(trainer.max_epochs, trainer.max_steps)
     asked = given.get("precision")
     if str(trainer.precision) not in PRECISIONS:
-        raise InputError(
-            f"trainer.precision={asked} would change the type of all weights, frozen ones included. Give 32-true, or "
-            "bf16-mixed or 16-mixed, which compute in 16 bits and keep the weights in 32."
-        )
+        check_precision(asked)
     if asked in ("16-mixed", 16, "16") and str(trainer.precision) != "16-mixed":
         raise InputError(
             f"trainer.precision={asked} works on a GPU only. On the CPU, give trainer.precision=bf16-mixed or 32-true."
