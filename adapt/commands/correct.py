@@ -32,7 +32,7 @@ def main(cfg: DictConfig) -> None:
     strength = None if cfg.strength is None else float(cfg.strength)
     site, loader, exists = cfg.site, build(cfg.loader), CorrectionStore.exists(path)
     if cfg.protected is not None and not exists:
-        protected = read_protected(loaded.model, cfg.protected)
+        protected = read_protected(loaded.model, cfg.protected, examples)
     if site == "sweep" or isinstance(site, ListConfig):
         names = None if site == "sweep" else [str(name) for name in site]
         sweep = choose_layer_for(loaded, examples, protected, path, names, strength, loader)

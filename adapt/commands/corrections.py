@@ -11,6 +11,7 @@ from adapt.corrections import manage
 from adapt.corrections.evaluate import evaluate_memory, format_evaluation
 from adapt.corrections.forget import forget, format_forgotten
 from adapt.corrections.paths import store_path
+from adapt.corrections.stored import shown_texts
 from adapt.errors import InputError
 from adapt.files import user_path
 from adapt.formatting import counted
@@ -39,7 +40,7 @@ def main(cfg: DictConfig) -> None:
             say(json.dumps({**shown, "bytes": record.bytes}, indent=2, ensure_ascii=False), lines=True)
         case "undo":
             record = manage.undo_correction(loaded, _number(cfg), path)
-            log.info("Removed correction %d, '%s'.", record.number, record.facts.get("text", ""))
+            log.info("Removed correction %d, '%s'.", record.number, shown_texts(record.facts)[1])
         case "forget":
             numbers = [] if cfg.target is None else [_number(cfg)]
             forgotten = forget(loaded, path, numbers, cfg.speaker, cfg.file)

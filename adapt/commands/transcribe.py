@@ -14,6 +14,7 @@ from adapt.data.manifest import Utterance
 from adapt.data.splits import stop_or_skip
 from adapt.errors import InputError
 from adapt.files import is_file, user_path
+from adapt.formatting import counted
 from adapt.hot_words.favour import favoured, favouring
 from adapt.models.loaded import Loaded
 from adapt.options.early import check_transcribe
@@ -62,7 +63,8 @@ def _write(cfg: DictConfig, loaded: Loaded, utterances: Sequence[Utterance], pro
     )  # fmt: skip
     for problem in (*problems, *result.problems):
         say(f"Skipped: {problem}", error=True)
-    say(f"{len(result.written)} files written to {cfg.output}, {len(result.skipped)} recordings were done before.")
+    before = counted(len(result.skipped), "recording")
+    say(f"{counted(len(result.written), 'file')} written to {cfg.output}, {before} done before.")
 
 
 def _made_with(cfg: DictConfig, loaded: Loaded) -> dict[str, Any]:

@@ -62,6 +62,9 @@ def check_correct(cfg: DictConfig) -> None:
             f"strength={cfg.strength}: expected a number above 0. The default is 300; with less, corrections "
             "generalise more and change more."
         )
+    for name, what in (("text", "what was said"), ("target", "the translation")):
+        if cfg[name] is not None and not str(cfg[name]).strip():
+            raise InputError(f"{name} is empty. Give {what}: {name}='...'.")
     if cfg.speaker is not None and cfg.audio is None:
         raise InputError("speaker=... says who speaks in audio=... In a file, each line has its own speaker.")
     if (cfg.site == "sweep" or isinstance(cfg.site, ListConfig)) and cfg.file is None:

@@ -142,7 +142,7 @@ def test_mistakes_are_name_words(run, wrong, speech, tmp_path):
     audio, text, _ = wrong
     corrected = [f"audio={audio}", f"text='{text}'"]
     for options, message in (
-        (corrected, "has no corrections yet.*pass protected examples"),
+        (corrected, "The first correction of .* needs protected=FOLDER: recordings"),
         (["source=a", "target=b"], "transcribes: give audio=... and text=..."),
         ([*corrected, "corrections=off"], "no place to store"),
         ([*corrected, "site='*conv*'", f"protected={speech['low_validation']}"], "matches 11 sites"),

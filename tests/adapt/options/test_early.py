@@ -57,6 +57,8 @@ WRONG = {
     f"export {US} output=o dtype=int8": "dtype must be one of float32, float16, bfloat16 with format=transformers",
     f"export {US} output=o private=true": "private=true is for a repository on the hub",
     f"correct {US} audio=a.wav": "Nothing to correct: give audio=... and text=...",
+    f"correct {US} audio=a.wav text=": "text is empty. Give what was said",
+    f"correct {DE} source=x target=": "target is empty. Give the translation",
     f"correct {US} audio=a.wav text=x strength=-1": "strength=-1: expected a number above 0",
     f"correct {US} audio=a.wav text=x site=sweep": "site=sweep compares layers on many corrections",
     f"correct {US} audio=a.wav text=x corrections=off": "corrections=off leaves no place",
