@@ -127,8 +127,8 @@ def _keeping(measured: Sequence[Measured], options: Sequence[int]) -> tuple[int,
     best = min(options, key=lambda number: (measured[number].errors["target"], -number))
     if best == 0 or _upper(_difference(measured, best, 0, "target")) >= 0:
         reason = (
-            "No blend reads the target better than the base by its 95 % interval, so nothing was blended: more "
-            "validation data would tell."
+            "No blend was better than the base on the target beyond the 95 % interval, so the trained weights are kept "
+            "as they are. More validation data would tell more."
         )
         return options[-1], None, reason
     lowest = min(measured[number].point.losses["target"] for number in options)

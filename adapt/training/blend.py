@@ -86,7 +86,7 @@ def blended(adapted: Adapted, unmodified: Model, splits: Splits, loader: Loader,
     if not source:
         source, sentence = stand_in(adapted.base, unmodified, splits.validation, loader)
     if not source:
-        log.warning("Nothing was blended: the base answers nothing that could stand in for source data.")
+        log.warning("The trained weights are kept: the base answers nothing that could stand in for source data.")
         return adapted
     log.info("Blending with the base. Target: %d validation examples. %s", len(splits.validation), sentence)
     sets = {"target": splits.validation, "source": source}
