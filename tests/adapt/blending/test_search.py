@@ -108,12 +108,6 @@ def test_a_brief_search_tries_what_it_is_told(request, caplog):
     told = [message.strip() for message in caplog.messages if message.startswith("  Factor ")]
     names = [one.partition(":")[0] for one in told]
     assert names == ["Factor 0", "Factor 0.5", "Factor 0.7", "Factor 0.85", "Factor 1"]
-        "Factor 0",
-        "Factor 0.5",
-        "Factor 0.7",
-        "Factor 0.85",
-        "Factor 1",
-    ]
     assert all("WER target " in one and ", source " in one for one in told)
     kept, moved = (replace(front, chosen=number).shown("target") for number in (len(FEW_FACTORS) - 1, 2))
     assert "adapted" in kept and "blended" not in kept and "blended" in moved
