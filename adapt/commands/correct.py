@@ -60,11 +60,11 @@ def _examples(cfg: DictConfig, loaded: Loaded) -> list[Example]:
         return read_corrections(loaded.model, str(cfg.file))
     speech, sentence = (cfg.audio, cfg.text), (cfg.source, cfg.target)
     if loaded.model.reads_audio:
-        given, other, usage = speech, sentence, "transcribes: give audio=... and text=..."
+        given, other, usage = speech, sentence, "reads audio: give audio=FILE and text='what was said'"
     else:
-        given, other, usage = sentence, speech, "translates: give source=... and target=..."
+        given, other, usage = sentence, speech, "translates: give source='...' and target='its translation'"
     if None in given or other != (None, None):
-        raise InputError(f"'{loaded.reference}' {usage}, as it should be, or file=FILE.jsonl with many corrections.")
+        raise InputError(f"'{loaded.reference}' {usage}, or file=FILE.jsonl with many corrections.")
     return [correction(loaded.model, str(given[0]), str(given[1]), None if cfg.speaker is None else str(cfg.speaker))]
 
 

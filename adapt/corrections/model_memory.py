@@ -293,8 +293,8 @@ class ModelMemory:
         loss, unit = result.change.loss, "character" if isinstance(self.model, CTCModel) else "token"
         if loss <= 0.5:
             return (
-                f"a change of '{self.site}' reaches a loss of {loss:.2f} per {unit}, but free decoding still gives "
-                "another text, with the change itself or with what the memory stores of it."
+                f"the text became likely (a loss of {loss:.2f} per {unit}), but after all changes that the memory can "
+                f"store at '{self.site}' the model still writes another one."
             )
         return f"no change of '{self.site}' makes the model output it (the loss stays at {loss:.1f} per {unit})."
 

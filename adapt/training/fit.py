@@ -195,7 +195,7 @@ def _prepare_ddp(trainer: pl.Trainer, module: AdaptationModule) -> None:
         return
     if not isinstance(trainer.strategy, DDPStrategy) or not hasattr(trainer.strategy.launcher, "procs"):
         raise InputError(
-            f"trainer.strategy makes a {type(trainer.strategy).__name__}; several devices need trainer.strategy=ddp."
+            f"Training on several devices needs trainer.strategy=ddp; got a {type(trainer.strategy).__name__}."
         )
     # LayerDrop skips different layers in each process, and a short batch is not masked, so DDP must search for unused
     # parameters in each step. It costs little; trainer.strategy=ddp_find_unused_parameters_false switches it off.
