@@ -119,14 +119,14 @@ def _sweep(
     default = correction_layer(model).site
     if len(usable) < MIN_EXAMPLES:
         raise InputError(
-            f"Comparing layers needs at least {MIN_EXAMPLES} corrections that the model can write, because half of "
+            "Comparing layers needs at least {MIN_EXAMPLES} corrections that the model can write, because half of "
             f"them are made and half are only decoded. There are {len(usable)}; 20 give a meaningful choice. Or use "
             f"the default layer, {default.name}."
         )
     if len(protected) < 2:
         raise InputError(
-            f"Comparing layers needs at least 2 protected examples, half of which are only decoded; got {len(protected)}. "
-            "Protect more."
+            "Comparing layers needs at least 2 protected examples, half of which are only decoded; got "
+            f"{len(protected)}. Protect more."
         )
     half = len(usable) // 2
     others, held_out = usable[half:], protected[1::2]
