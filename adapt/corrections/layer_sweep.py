@@ -119,7 +119,7 @@ def _sweep(
     default = correction_layer(model).site
     if len(usable) < MIN_EXAMPLES:
         raise InputError(
-            "Comparing layers needs at least {MIN_EXAMPLES} corrections that the model can write, because half of "
+            f"Comparing layers needs at least {MIN_EXAMPLES} corrections that the model can write, because half of "
             f"them are made and half are only decoded. There are {len(usable)}; 20 give a meaningful choice. Or use "
             f"the default layer, {default.name}."
         )
