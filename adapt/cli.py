@@ -155,6 +155,9 @@ def _run(command: str) -> None:
 
         try:
             _check_options(command, cfg)
+            from adapt.options.early import check_early
+
+            check_early(command, cfg)
             import importlib
 
             importlib.import_module(f"adapt.commands.{command}").main(cfg)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 UNKNOWN = "—"
+NO_INTERVAL = "no interval"
 LONGEST_WORD = 24  # characters
 
 
@@ -23,8 +24,10 @@ def amount(value: float, metric: Metric) -> str:
     return f"{metric.scale * value:.1f}{metric.unit}" if math.isfinite(value) else UNKNOWN
 
 
-def amount_range(interval: Sequence[float], metric: Metric) -> str:
-    """Format an interval of a metric's values: `44.0–49.1 %`."""
+def amount_range(interval: Sequence[float], metric: Metric, units: int = 2) -> str:
+    """Format an interval of a metric's values: `44.0–49.1 %`. One resampled unit, such as an utterance, has none."""
+    if units < 2:
+        return NO_INTERVAL
     low, high = (metric.scale * end for end in interval)
     return f"{low:.1f}–{high:.1f}{metric.unit}"
 
@@ -37,8 +40,10 @@ def points(difference: float, metric: Metric) -> str:
     return "0.0" if text[1:] == "0.0" else text
 
 
-def points_range(interval: Sequence[float], metric: Metric) -> str:
-    """Format an interval of differences: `−31.0 to −25.8`."""
+def points_range(interval: Sequence[float], metric: Metric, units: int = 2) -> str:
+    """Format an interval of differences: `−31.0 to −25.8`. One resampled unit, such as an utterance, has none."""
+    if units < 2:
+        return NO_INTERVAL
     low, high = interval
     return f"{points(low, metric)} to {points(high, metric)}"
 

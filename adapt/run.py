@@ -5,6 +5,7 @@ import os
 import shlex
 from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ class _OpenRun:
 
 
 _current: _OpenRun | None = None
+_begun: set[Path] = set()  # the folders of which it was said that there is nothing to resume
 
 
 def check_output(cfg: DictConfig) -> Path:
@@ -73,6 +75,8 @@ def check_output(cfg: DictConfig) -> Path:
     check_unlocked(folder)
     if cfg.overwrite:
         return folder
+    if cfg.resume and not is_file(folder / "config.yaml"):
+        _say_that_it_starts_anew(folder)
     if is_file(folder / "metrics.json"):
         raise InputError(
             f"'{folder}' already holds a finished run. Give another output=..., or overwrite=true to replace it."
@@ -90,6 +94,23 @@ def check_output(cfg: DictConfig) -> Path:
                 "overwrite=true to replace it."
             )
     return folder
+
+
+def _say_that_it_starts_anew(folder: Path) -> None:
+    """Warn once that there is nothing to resume, and name an unfinished run that may be meant.
+
+    It is no error: a job that is put into the queue again has the command that it was first started with.
+    """
+    if folder in _begun:
+        return
+    _begun.add(folder)
+    beside = folder.absolute().parent
+    unfinished = [
+        path.parent.name for path in beside.glob("*/config.yaml") if not is_file(path.parent / "metrics.json")
+    ]
+    near = get_close_matches(folder.name, [name for name in unfinished if name != folder.name], 1, 0.75)
+    meant = f" '{folder.parent / near[0]}' holds an unfinished run." if near else ""
+    log.warning("Nothing to resume in '%s': the run starts from the beginning.%s", folder, meant)
 
 
 def open_run(cfg: DictConfig) -> Path:
@@ -123,8 +144,6 @@ def open_run(cfg: DictConfig) -> Path:
                 f"'{last}' is a checkpoint of another run, which this one would continue. Delete it, or give another "
                 "output=..."
             )
-        if cfg.resume and not resumes:
-            log.info("There is no run to resume in '%s'. This one starts from the beginning.", folder)
         _current = _OpenRun(folder, FileRecorder(folder, listed or ()), lock)
     except BaseException:
         lock.release()

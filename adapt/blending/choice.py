@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +60,36 @@ class Budget:
         return f"{self.amount:g}{' %' if self.relative else ' points'}"
 
 
+def check_factor(name: str, value: Any) -> None:
+    """Raise InputError unless a factor is a number from 0 (the base) to 1 (the adapted model)."""
+    if not is_number(value) or not 0 <= value <= 1:
+        raise InputError(f"{name} must be a number from 0 (the base) to 1 (the adapted model); got {value!r}.")
+
+
+def check_blend(blend: Any, forget: float | str | None) -> "tuple[Any, Budget | None]":
+    """Check the options `blend` and `forget` of training.
+
+    Args:
+        blend: "auto", "off" or False, or the factor from 0 (the base) to 1 (what was trained).
+        forget: What `Budget.of` reads.
+
+    Returns:
+        The blend, "off" for False; and the budget.
+
+    Raises:
+        InputError: an option is none of these, or `forget` is given without a search that could keep it.
+    """
+    how = "off" if blend is False else blend  # YAML reads a bare off as False
+    if how not in ("auto", "off"):
+        if not is_number(how):
+            raise InputError(f"blend must be auto, off, or a factor from 0 to 1 such as 0.8; got {blend!r}.")
+        check_factor("blend", how)
+    budget = Budget.of(forget)
+    if budget is not None and how != "auto":
+        raise InputError(f"forget={forget} is kept by the search for a blend: give blend=auto, not blend={how}.")
+    return how, budget
+
+
 def choose(measured: Sequence[Measured], metric: Metric, budget: Budget | None = None) -> tuple[int, str]:
     """Return the position of the chosen blend, and a sentence that says why. Controls are not chosen.
 
@@ -96,8 +127,8 @@ def _keeping(measured: Sequence[Measured], options: Sequence[int]) -> tuple[int,
     best = min(options, key=lambda number: (measured[number].errors["target"], -number))
     if best == 0 or _upper(_difference(measured, best, 0, "target")) >= 0:
         reason = (
-            "No blend reads the target better than the base by its 95 % interval, so nothing was blended: more "
-            "validation data would tell."
+            "No blend was better than the base on the target beyond the 95 % interval, so the trained weights are kept "
+            "as they are. More validation data would tell more."
         )
         return options[-1], None, reason
     lowest = min(measured[number].point.losses["target"] for number in options)

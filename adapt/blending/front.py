@@ -70,13 +70,11 @@ class Front:
         return f"{described(self.point)}: {'; '.join(f'{name} {text}' for name, text in values.items())}."
 
     def shown(self, name: str) -> str:
-        """Return the main metric of a set: at the base, fully adapted and blended."""
+        """Return the main metric of a set: at the base, fully adapted, and blended if that is another model."""
         ends = [one for one in self.points if one.kind == "single"]
         base, full, chosen = (one.values[name][self.metric.key] for one in (ends[0], ends[-1], self.point))
-        label = self.metric.label
-        return f"{label} {amount(base, self.metric)}, adapted {amount(full, self.metric)}, blended " + amount(
-            chosen, self.metric
-        )
+        text = f"{self.metric.label} {amount(base, self.metric)}, adapted {amount(full, self.metric)}"
+        return text if self.point is ends[-1] else f"{text}, blended {amount(chosen, self.metric)}"
 
     def figures(self) -> dict[str, Any]:
         """Return the numbers for `metrics.json`."""

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adapt.blending.choice import check_factor
 from adapt.blending.scaled import scaled_factors
-from adapt.checks import is_number
 from adapt.errors import InputError
 from adapt.models.factors import Factors, merged_weights
 from adapt.models.model import Model
@@ -222,9 +222,3 @@ def layers_of(model: Model, names: Sequence[str] | Mapping[str, Tensor]) -> dict
             module = module.rpartition(".")[0]
         found[owners.get(module, OUTSIDE)].append(name)
     return {layer: own for layer, own in found.items() if own}
-
-
-def check_factor(name: str, value: Any) -> None:
-    """Raise InputError unless a factor is a number from 0 (the base) to 1 (the adapted model)."""
-    if not is_number(value) or not 0 <= value <= 1:
-        raise InputError(f"{name} must be a number from 0 (the base) to 1 (the adapted model); got {value!r}.")

@@ -15,12 +15,14 @@ from random import Random
 
 from adapt.blending.choice import Budget, Measured, choose, within_budget
 from adapt.blending.evaluator import Evaluator, Slopes
-from adapt.blending.front import Front
+from adapt.blending.front import Front, described
 from adapt.blending.interpolate import Interpolation
 from adapt.data.example import Example
 from adapt.data.loader import Loader
 from adapt.data.subset import evenly
 from adapt.errors import InputError
+from adapt.formatting import amount
+from adapt.metrics import Metric
 from adapt.progress import track
 
 log = logging.getLogger(__name__)
@@ -68,12 +70,13 @@ def search(
         raise InputError(f"There is nothing to search a blend on: {problem}.")
     evaluator = Evaluator(line, sets, loader)
     metric = evaluator.model.task.metrics[0]
-    measured = [evaluator.measure(factor) for factor in track(factors, "blending")]
+    measured = [_told(evaluator.measure(factor), metric) for factor in track(factors, "blending")]
     if budget is not None:
         measured = _bisected(evaluator, measured, budget)
     start, _ = choose(measured, metric, budget)
     gains = costs = {}
     if layers and len(line.layers) > 1 and start > 0:
+        log.info("  Searching for a factor per layer, from %s.", described(measured[start].point).lower())
         slopes = evaluator.slopes(measured[start].point.factor)
         gains, costs = (slopes[name].layers for name in ("target", "source"))
         measured += [evaluator.measure(each, "layers") for each in _by_layer(evaluator, measured[start], slopes)]
@@ -81,6 +84,13 @@ def search(
     chosen, reason = choose(measured, metric, budget)
     counts = {name: len(own) for name, own in sets.items()}
     return Front(metric, [one.point for one in measured], chosen, reason, data, counts, gains, costs)
+
+
+def _told(measured: Measured, metric: Metric) -> Measured:
+    """Log what was measured, which shows that the search goes on where there is no terminal for a progress bar."""
+    shown = (f"{name} {amount(values[metric.key], metric)}" for name, values in measured.point.values.items())
+    log.info("  %s: %s %s", described(measured.point), metric.label, ", ".join(shown))
+    return measured
 
 
 def _bisected(evaluator: Evaluator, measured: list[Measured], budget: Budget) -> list[Measured]:
@@ -91,7 +101,7 @@ def _bisected(evaluator: Evaluator, measured: list[Measured], budget: Budget) ->
         return measured
     low, high = (measured[number].point.factor for number in (inside, inside + 1))
     for _ in range(_BISECTIONS):
-        middle = evaluator.measure((low + high) / 2)
+        middle = _told(evaluator.measure((low + high) / 2), metric)
         fits = within_budget([measured[0], middle], 1, metric, budget)
         low, high = (middle.point.factor, high) if fits else (low, middle.point.factor)
         measured = sorted([*measured, middle], key=lambda one: one.point.factor)

@@ -6,7 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from adapt.build import build
 from adapt.errors import InputError
-from adapt.models.devices import device_named, place
+from adapt.models.devices import check_accelerator, device_named, place
 from adapt.models.loaded import Loaded
 
 _KINDS = {"gpu": "cuda"}  # Lightning's names
@@ -28,9 +28,10 @@ def loaded_model(cfg: DictConfig, double: bool = True) -> Loaded:
 
 def base_to_train(cfg: DictConfig) -> Loaded:
     """Load the model that a command trains, on the device of its trainer; on the CPU for mps, which lacks 64 bits."""
+    trainer = trainer_of(cfg)
     from adapt.training.trainer import bare_trainer  # imports Lightning, which takes seconds
 
-    root = bare_trainer(trainer_of(cfg)).strategy.root_device
+    root = bare_trainer(trainer).strategy.root_device
     return place(build(cfg.model), device_named("cpu") if root.type == "mps" else root)
 
 
@@ -38,10 +39,11 @@ def trainer_of(cfg: DictConfig) -> Any:
     """Build the trainer of a command, which trains on `cfg.device`.
 
     Raises:
-        InputError: there is no such device, or `cfg.trainer.accelerator` is another one.
+        InputError: this machine has no such device, or `cfg.trainer.accelerator` is another one than `cfg.device`.
     """
     accelerator, device = str(cfg.trainer.get("accelerator", "auto")), device_named(cfg.device)
     if accelerator != "auto":
+        check_accelerator(accelerator, cfg.trainer.get("devices", 1))
         if cfg.device != "auto" and _KINDS.get(accelerator, accelerator) != device.type:
             raise InputError(
                 f"device={cfg.device} and trainer.accelerator={accelerator} are different devices. Leave one of them "

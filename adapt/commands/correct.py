@@ -2,7 +2,6 @@
 
 import getpass
 import logging
-from math import inf
 
 from omegaconf import DictConfig, ListConfig
 
@@ -16,6 +15,7 @@ from adapt.corrections.reading import correction, cut_corrections, read_correcti
 from adapt.data.example import Example
 from adapt.errors import InputError
 from adapt.models.loaded import Loaded
+from adapt.options.early import check_correct
 from adapt.terminal import log_lines
 from interventions.corrections.store import CorrectionStore
 
@@ -24,17 +24,16 @@ log = logging.getLogger(__name__)
 
 def main(cfg: DictConfig) -> None:
     """Correct the examples of `conf/correct.yaml` and log the outcomes. A model without a memory gets one."""
+    check_correct(cfg)
     loaded: Loaded = loaded_model(cfg)
     path = store_path(loaded, str(cfg.corrections))
-    if path is None:
-        raise InputError("corrections=off leaves no place to store a correction. Leave it out, or give a file.")
+    assert path is not None  # it is None for corrections=off only
     examples, protected = cut_corrections(loaded.model, _examples(cfg, loaded)), None
-    strength, site, loader, exists = _strength(cfg), cfg.site, build(cfg.loader), CorrectionStore.exists(path)
+    strength = None if cfg.strength is None else float(cfg.strength)
+    site, loader, exists = cfg.site, build(cfg.loader), CorrectionStore.exists(path)
     if cfg.protected is not None and not exists:
-        protected = read_protected(loaded.model, cfg.protected)
+        protected = read_protected(loaded.model, cfg.protected, examples)
     if site == "sweep" or isinstance(site, ListConfig):
-        if cfg.file is None:
-            raise InputError(f"site={site} compares layers on many corrections. Give file=FILE.jsonl, or one site.")
         names = None if site == "sweep" else [str(name) for name in site]
         sweep = choose_layer_for(loaded, examples, protected, path, names, strength, loader)
         log_lines(log, format_sweep(sweep, loaded.model.task.example_name))
@@ -57,29 +56,16 @@ def main(cfg: DictConfig) -> None:
 
 
 def _examples(cfg: DictConfig, loaded: Loaded) -> list[Example]:
-    if cfg.speaker is not None and cfg.audio is None:
-        raise InputError("speaker=... says who speaks in audio=... In a file, each line has its own speaker.")
     if cfg.file is not None:
         return read_corrections(loaded.model, str(cfg.file))
     speech, sentence = (cfg.audio, cfg.text), (cfg.source, cfg.target)
     if loaded.model.reads_audio:
-        given, other, usage = speech, sentence, "transcribes: give audio=... and text=..."
+        given, other, usage = speech, sentence, "reads audio: give audio=FILE and text='what was said'"
     else:
-        given, other, usage = sentence, speech, "translates: give source=... and target=..."
+        given, other, usage = sentence, speech, "translates: give source='...' and target='its translation'"
     if None in given or other != (None, None):
-        raise InputError(f"'{loaded.reference}' {usage}, as it should be, or file=FILE.jsonl with many corrections.")
+        raise InputError(f"'{loaded.reference}' {usage}, or file=FILE.jsonl with many corrections.")
     return [correction(loaded.model, str(given[0]), str(given[1]), None if cfg.speaker is None else str(cfg.speaker))]
-
-
-def _strength(cfg: DictConfig) -> float | None:
-    if cfg.strength is None:
-        return None
-    if not isinstance(cfg.strength, (int, float)) or isinstance(cfg.strength, bool) or not 0 < cfg.strength < inf:
-        raise InputError(
-            f"strength={cfg.strength}: expected a number above 0. The default is 300; with less, corrections "
-            "generalise more and change more."
-        )
-    return float(cfg.strength)
 
 
 def _user() -> str:

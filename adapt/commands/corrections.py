@@ -11,10 +11,12 @@ from adapt.corrections import manage
 from adapt.corrections.evaluate import evaluate_memory, format_evaluation
 from adapt.corrections.forget import forget, format_forgotten
 from adapt.corrections.paths import store_path
+from adapt.corrections.stored import shown_texts
 from adapt.errors import InputError
 from adapt.files import user_path
 from adapt.formatting import counted
 from adapt.models.loaded import Loaded
+from adapt.options.early import check_corrections
 from adapt.report.corrections import print_corrections
 from adapt.terminal import say
 
@@ -28,7 +30,7 @@ def main(cfg: DictConfig) -> None:
     path = store_path(loaded, str(cfg.corrections))
     if path is None:
         raise InputError("corrections=off selects no corrections. Leave it out, or give a file.")
-    _check_options(cfg)
+    check_corrections(cfg)
     match cfg.action:
         case "list":
             print_corrections(manage.list_corrections(loaded, path), loaded.reference, path)
@@ -38,7 +40,7 @@ def main(cfg: DictConfig) -> None:
             say(json.dumps({**shown, "bytes": record.bytes}, indent=2, ensure_ascii=False), lines=True)
         case "undo":
             record = manage.undo_correction(loaded, _number(cfg), path)
-            log.info("Removed correction %d, '%s'.", record.number, record.facts.get("text", ""))
+            log.info("Removed correction %d, '%s'.", record.number, shown_texts(record.facts)[1])
         case "forget":
             numbers = [] if cfg.target is None else [_number(cfg)]
             forgotten = forget(loaded, path, numbers, cfg.speaker, cfg.file)
@@ -64,18 +66,6 @@ def main(cfg: DictConfig) -> None:
                 log.info("%s", line)
         case _:
             raise InputError(f"action={cfg.action}: expected one of {', '.join(ACTIONS)}.")
-
-
-def _check_options(cfg: DictConfig) -> None:
-    if not isinstance(cfg.names, bool):
-        raise InputError(f"names must be true or false, got {cfg.names!r}.")
-    if cfg.names and cfg.action not in ("export", "fold"):
-        raise InputError(f"names=true belongs to export and fold, not to {cfg.action}.")
-    given = [key for key in ("speaker", "file") if cfg[key] is not None]
-    if given and cfg.action != "forget":
-        raise InputError(f"{given[0]}=... belongs to forget, not to {cfg.action}.")
-    if cfg.action == "forget" and not given and cfg.target is None:
-        raise InputError("Say what to forget: innertune corrections forget NUMBER, speaker=NAME or file=AUDIO.")
 
 
 def _number(cfg: DictConfig) -> int:

@@ -14,8 +14,10 @@ from adapt.data.manifest import Utterance
 from adapt.data.splits import stop_or_skip
 from adapt.errors import InputError
 from adapt.files import is_file, user_path
+from adapt.formatting import counted
 from adapt.hot_words.favour import favoured, favouring
 from adapt.models.loaded import Loaded
+from adapt.options.early import check_transcribe
 from adapt.terminal import log_to_stderr, say, visible
 from adapt.transcription.folder import transcribe_into
 from adapt.transcription.texts import transcribe_texts
@@ -28,6 +30,7 @@ def main(cfg: DictConfig) -> None:
     For one file, its text is printed; for several, a line per file: name, tab, text.
     """
     log_to_stderr()
+    check_transcribe(cfg)
     utterances, problems = find_audio(_list(cfg.audio))
     loaded: Loaded = loaded_model(cfg, double=False)
     if not loaded.model.reads_audio:
@@ -40,9 +43,6 @@ def main(cfg: DictConfig) -> None:
         if cfg.output is not None:
             _write(cfg, loaded, utterances, problems)
             return
-        for name in ("format", "overwrite"):
-            if cfg[name]:
-                raise InputError(f"{name}={cfg[name]} is for files: give output=FOLDER.")
         texts = transcribe_texts(loaded.model, utterances, build(cfg.loader), cfg.vad, cfg.decoding)
     problems += [text.problem for text in texts if text.problem is not None]
     stop_or_skip(problems, cfg.on_error, "on_error")
@@ -63,7 +63,8 @@ def _write(cfg: DictConfig, loaded: Loaded, utterances: Sequence[Utterance], pro
     )  # fmt: skip
     for problem in (*problems, *result.problems):
         say(f"Skipped: {problem}", error=True)
-    say(f"{len(result.written)} files written to {cfg.output}, {len(result.skipped)} recordings were done before.")
+    before = counted(len(result.skipped), "recording")
+    say(f"{counted(len(result.written), 'file')} written to {cfg.output}, {before} done before.")
 
 
 def _made_with(cfg: DictConfig, loaded: Loaded) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from adapt.data.splits import check_examples, stop_or_skip
 from adapt.errors import InputError
 from adapt.hot_words.favour import favouring
 from adapt.models.inference import decode_examples
+from adapt.options.early import NOTHING_TO_TRANSLATE
 from adapt.terminal import say
 
 
@@ -22,9 +23,7 @@ def main(cfg: DictConfig) -> None:
         lines, problems = read_sources(str(cfg.file))
         pairs += lines
     if not pairs and not problems:
-        raise InputError(
-            "There is nothing to translate: give text='...' or file=lines.txt (file=- reads standard input)."
-        )
+        raise InputError(NOTHING_TO_TRANSLATE)
     loaded = loaded_model(cfg, double=False)
     if loaded.model.reads_audio:
         raise InputError(f"'{loaded.reference}' reads audio, not text. To transcribe: innertune transcribe audio=...")

@@ -39,8 +39,13 @@ def unwritable(model: Model, example: Example, length: int) -> str:
 
 def answer(model: Model, batch: Batch) -> str:
     """Return the model's normalised answer to the only example of a batch."""
+    return model.task.normalise(written_answer(model, batch))
+
+
+def written_answer(model: Model, batch: Batch) -> str:
+    """Return the model's answer to the only example of a batch as the model writes it, with its capitals and all."""
     with torch.no_grad():
-        return model.task.normalise(model.task.decode(model, batch)[0])
+        return model.task.decode(model, batch)[0]
 
 
 def answered(model: Model, examples: Sequence[Example], loader: Loader) -> list[Example]:

@@ -40,9 +40,11 @@ def collect_protected(model: Model, layer: AffineLayer, examples: Sequence[Examp
             outputs.append(activations[layer.site][0][:steps].cpu())
     total = sum(map(len, outputs))
     if total < MIN_STEPS:
+        step = layer.site.step
+        what = "tokens" if step is not None and step.unit == "token" else "frames"
         raise InputError(
-            f"The {len(examples)} protected examples have {total} steps at '{layer.site.name}' in all, expected at "
-            f"least {MIN_STEPS}. Protect more: some minutes of audio, or a hundred sentences."
+            f"The {len(examples)} protected examples are too few: they have {total} {what}, and at least {MIN_STEPS} "
+            "are needed. Protect more: some minutes of audio, or a hundred sentences."
         )
     return Protected.fit(layer, inputs, outputs)
 

@@ -54,11 +54,10 @@ def open_or_create(
         return memory
     protected = protected if protected is not None else default_protected(loaded)
     if protected is None:
-        kind = "audio" if loaded.model.reads_audio else "sentences"
+        what = "FOLDER: recordings" if loaded.model.reads_audio else "FILE: sentences"
         raise InputError(
-            f"'{loaded.reference}' has no corrections yet. To create its memory, pass protected examples: {kind} that "
-            "it answers well, whose answers corrections should leave unchanged: protected=... Their texts are not "
-            "needed."
+            f"The first correction of '{loaded.reference}' needs protected={what} that it answers well, and whose "
+            "answers must not change. Their texts are not needed."
         )
     return ModelMemory.create(loaded, protected, path, site, strength, loader)
 

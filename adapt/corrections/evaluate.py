@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from adapt.corrections.model_memory import ModelMemory
+from adapt.corrections.same_input import without_inputs
 from adapt.corrections.stored import example_of
 from adapt.data.loader import Loader
 from adapt.errors import InputError
@@ -18,7 +19,7 @@ class MemoryEvaluation:
         numbers: numbers of the corrections whose input still exists.
         held: for each of these, whether the model gives the corrected text if the input is decoded alone.
         held_in_batches: the same if the inputs are decoded in batches.
-        protected: number of protected examples that were decoded.
+        protected: number of protected examples that were decoded, which are not corrected themselves.
         protected_unchanged: number of protected examples with the same answer as without corrections.
     """
 
@@ -44,7 +45,7 @@ def evaluate_memory(memory: ModelMemory) -> MemoryEvaluation:
         raise InputError("There is no correction whose input still exists.")
     examples = [example for _, example in known if example is not None]
     texts = [record.facts["text"] for record in records]
-    protected = memory.protected_examples()
+    protected = without_inputs(model, memory.protected_examples(), examples)
 
     def held(loader: Loader) -> tuple[bool, ...]:
         answers = decode_examples(model, model.task, examples, loader)

@@ -121,7 +121,7 @@ def _without(
             statistics = collect_protected(model, old.protected.layer, examples)
             limits = measure_limits(model, statistics, old.ridge_strength, examples)
     except (InputError, ValueError) as error:
-        raise InputError(f"The other protected examples cannot protect alone: {error}") from None
+        raise InputError(f"Nothing was forgotten, because too few protected examples would be left: {error}") from None
     new = dict(facts) | protected_facts(examples)
     if limits is not None:
         new["limits"] = limits.as_dict()

@@ -125,7 +125,8 @@ def _sweep(
         )
     if len(protected) < 2:
         raise InputError(
-            f"Half of the protected examples are held out, but there are only {len(protected)}. Protect more."
+            "Comparing layers needs at least 2 protected examples, half of which are only decoded; got "
+            f"{len(protected)}. Protect more."
         )
     half = len(usable) // 2
     others, held_out = usable[half:], protected[1::2]

@@ -7,7 +7,7 @@ memory.undo(outcome.number)
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +18,11 @@ import torch
 from adapt.corrections.attempt import (
     STRENGTH,
     add_correction,
-    answer,
     answered,
     answers_from,
     likely_answer,
     unwritable,
+    written_answer,
 )
 from adapt.corrections.calibrate import measure_limits
 from adapt.corrections.collect import collect_protected
@@ -30,7 +30,8 @@ from adapt.corrections.layers import correction_layer
 from adapt.corrections.outcome import Outcome
 from adapt.corrections.overrides import overriding
 from adapt.corrections.paths import default_path, store_path
-from adapt.corrections.stored import check_records, protected_rows
+from adapt.corrections.same_input import same_input
+from adapt.corrections.stored import as_written, check_records, protected_rows
 from adapt.corrections.support import SupportLimits, unsupported
 from adapt.corrections.verify import check_layer
 from adapt.data.example import Example
@@ -211,25 +212,32 @@ class ModelMemory:
             return Outcome(None, text, "", "", f"the text cannot be written: {refused}")
         batch = collate([(example, read)]).to(self._device)
         with eval_mode(model), cached_encoder(model):
+            itself = {one for one, other in enumerate(self._protected) if same_input(model, other, example)}
             with self.on():
-                before = answer(model, batch)
-                others = self._answers() if check_protected else []
+                written = written_answer(model, batch)
+                before = model.task.normalise(written)
+                others = self._answers(itself) if check_protected else []
             if before == text:
                 return Outcome(None, text, before, before)
             if same_words(model, example, before, normalise):
                 return Outcome(None, text, before, before, style=True)
             started = time.perf_counter()
-            refused, result = self._attempt(example, batch, before, text, search)
+            refused, result = self._attempt(example, batch, before, text, search, itself)
             if refused and not force:
                 return Outcome(None, text, before, before, refused, seconds=time.perf_counter() - started)
-            facts = {"example": to_row(example), "before": before, "text": text}
+            facts = {
+                "example": to_row(example),
+                "before": before,
+                "text": text,
+                **as_written(example, written, model.task.normalise),
+            }
             if refused:
                 facts["override"] = refused
             number = self._store(None if refused or result is None else result.entry, author, facts)
             seconds = time.perf_counter() - started
             with self.on():
                 after = likely_answer(model, batch)
-                others_now = self._answers() if check_protected else []
+                others_now = self._answers(itself) if check_protected else []
         outcome = Outcome(
             number,
             text,
@@ -238,6 +246,7 @@ class ModelMemory:
             override=bool(refused),
             changed=sum(one != other for one, other in zip(others, others_now, strict=True)),
             checked=len(others),
+            itself=bool(itself),
             seconds=seconds,
             bytes=self.store.record(number).bytes,
         )
@@ -249,10 +258,11 @@ class ModelMemory:
         return replace(outcome, touched=touched, steps=len(result.entry.values), size=result.size, unit=unit)
 
     def _attempt(
-        self, example: Example, batch: Batch, before: str, text: str, search: Search | None
+        self, example: Example, batch: Batch, before: str, text: str, search: Search | None, itself: Collection[int]
     ) -> tuple[str, CorrectionResult | None]:
         """Return why the text is refused ("" if it is accepted), and the result of the search if one was made."""
-        reason = unsupported(self.model, batch, before, self._protected, self.limits)
+        others = [one for number, one in enumerate(self._protected) if number not in itself]
+        reason = unsupported(self.model, batch, before, others, self.limits)
         if reason:
             return f"the input does not support it: {reason}", None
         number = max(self.memory.entries, default=0) + 1
@@ -283,8 +293,8 @@ class ModelMemory:
         loss, unit = result.change.loss, "character" if isinstance(self.model, CTCModel) else "token"
         if loss <= 0.5:
             return (
-                f"a change of '{self.site}' reaches a loss of {loss:.2f} per {unit}, but free decoding still gives "
-                "another text, with the change itself or with what the memory stores of it."
+                f"the text became likely (a loss of {loss:.2f} per {unit}), but after all changes that the memory can "
+                f"store at '{self.site}' the model still writes another one."
             )
         return f"no change of '{self.site}' makes the model output it (the loss stays at {loss:.1f} per {unit})."
 
@@ -294,9 +304,14 @@ class ModelMemory:
             self.store.refresh(self.memory)
         return number
 
-    def _answers(self) -> list[str]:
-        """Return the answers to the protected examples with the corrections as they are now."""
-        examples, state = self.protected_examples(), (self.memory.corrections.version, self._overrides())
+    def _answers(self, but: Collection[int] = ()) -> list[str]:
+        """Return the answers to the protected examples with the corrections as they are now, but not to some."""
+        present = [number for number, one in enumerate(self._protected) if input_exists(one)]
+        answers = self._all_answers([self._protected[number] for number in present])
+        return [answer for number, answer in zip(present, answers, strict=True) if number not in but]
+
+    def _all_answers(self, examples: Sequence[Example]) -> list[str]:
+        state = self.memory.corrections.version, self._overrides()
         if self._known is None or len(self._known[1]) != len(examples):
             guesses = [example.text for example in examples]  # the answers without corrections
         elif self._known[0] == state:

@@ -25,6 +25,7 @@ class Outcome:
         unit: "s" if the steps are frames of audio, "token" if they are positions of the source or of the answer.
         changed: number of the checked protected examples whose answer changed.
         checked: number of protected examples that were checked.
+        itself: whether the corrected input is itself among the protected ones; it is not checked then.
         seconds: time taken to find and store the correction.
         bytes: size of the correction in the store.
         style: whether the text and the answer differ in style only, which is not corrected unless asked.
@@ -42,6 +43,7 @@ class Outcome:
     unit: str = "s"
     changed: int = 0
     checked: int = 0
+    itself: bool = False
     seconds: float = 0.0
     bytes: int = 0
     style: bool = False
@@ -60,16 +62,17 @@ def format_outcome(outcome: Outcome, example: Example, example_name: str) -> str
         example: the corrected example.
         example_name: the task's word for an example, such as "utterance".
     """
+    given = " ".join(example.text.split()) or outcome.text
     if outcome.refused and outcome.number is None:
-        return f"Refused '{outcome.text}': {outcome.refused}"
+        return f"Refused '{given}': {outcome.refused}"
     if outcome.style:
         return (
-            f"'{outcome.text}' differs from the model's answer '{outcome.before}' in style only (punctuation, numbers, "
+            f"'{given}' differs from the model's answer '{outcome.before}' in style only (punctuation, numbers, "
             "contractions or spelling), so there is nothing to fix. normalise=none corrects style too."
         )
     if outcome.number is None:
         case = " Upper and lower case are not compared." if example.text.lower() != example.text else ""
-        return f"'{outcome.text}' is already the model's answer.{case if outcome.text.islower() else ''}"
+        return f"'{given}' is already the model's answer.{case if outcome.text.islower() else ''}"
     kind = "fixed" if outcome.fixed else "stored, but not fixed"
     if outcome.override:
         kind = "stored as an output override"
@@ -82,6 +85,8 @@ def format_outcome(outcome: Outcome, example: Example, example_name: str) -> str
         lines.append(
             f"  others   {outcome.changed} of {outcome.checked} protected {example_name}s have another answer now"
         )
+    if outcome.itself:
+        lines.append(f"  itself   this {example_name} is among the protected ones, and was left out of these")
     return "\n".join([*lines, f"  took     {outcome.seconds:.2f} s, {outcome.bytes / 1000:.1f} kB"])
 
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from adapt.corrections.same_input import without_inputs
 from adapt.data.example import Example
 from adapt.data.inputs import find_audio, read_sources
 from adapt.data.manifest import Utterance, read_manifest
@@ -69,8 +70,15 @@ def cut_corrections(model: Model, examples: Sequence[Example]) -> list[Example]:
     return list(cut.examples)
 
 
-def read_protected(model: Model, places: Path | str | Sequence[Path | str]) -> list[Example]:
+def read_protected(
+    model: Model, places: Path | str | Sequence[Path | str], corrected: Sequence[Example] = ()
+) -> list[Example]:
     """Read protected examples: audio files, folders or manifests, or files of sentences. Texts are not needed.
+
+    Args:
+        model: the model.
+        places: what to read.
+        corrected: examples that are about to be corrected, which are left out: their answers are to change.
 
     Raises:
         InputError: If a place does not exist, or contains an example that the model cannot read.
@@ -85,4 +93,10 @@ def read_protected(model: Model, places: Path | str | Sequence[Path | str]) -> l
         examples = [pair for pairs, _ in sources for pair in pairs if pair.source.strip()]
     usable, unusable = check_examples(examples, model, False, "protected")
     stop_or_skip([*problems, *unusable], "stop", None)
-    return list(usable)
+    kept = without_inputs(model, usable, corrected)
+    if len(kept) < len(usable):
+        log.info(
+            "Left out of the protected %ss, because they are corrected here: %d of %d.",
+            model.task.example_name, len(usable) - len(kept), len(usable),
+        )  # fmt: skip
+    return kept

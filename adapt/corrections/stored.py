@@ -1,6 +1,6 @@
 """What stores keep about corrections and protected examples, as JSON data: check it, and leave out names and paths."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from adapt.errors import InputError
 from interventions.corrections.rows import Record
 
 Facts = Mapping[str, Any]
-_KEPT = ("before", "text", "override", "hint", "limits", "examples")  # neither names nor paths
+_KEPT = ("before", "text", "answer", "written", "override", "hint", "limits", "examples")  # neither names nor paths
 _TEXTS = ("source", "target", "audio", "text", "speaker")
 
 
@@ -41,6 +41,28 @@ def protected_rows(facts: Facts, place: Path | str) -> tuple[list[Facts], list[F
     if any(_row_problem(row) for row in rows):
         raise InputError(f"The protected examples in '{place}' are damaged. Restore the file, or start another store.")
     return list(checked), list(others)
+
+
+def as_written(example: Example, answer: str, normalise: Callable[[str], str]) -> dict[str, str]:
+    """Return the facts that show a correction as it was written, where that differs from the normalised texts.
+
+    Args:
+        example: The example with the user's text.
+        answer: The model's answer before the correction, as the model writes it.
+        normalise: What normalises both for the comparison.
+    """
+    facts = {"answer": " ".join(answer.split()), "written": " ".join(example.text.split())}
+    return facts if any(normalise(text) != text for text in facts.values()) else {}
+
+
+def shown_texts(facts: Facts) -> tuple[str, str]:
+    """Return the model's answer before a correction, and the corrected text, as they were written.
+
+    Stores of earlier versions only have the normalised answer, and for audio the user's text beside its path.
+    """
+    row = facts.get("example") or {}
+    text = row.get("text", row.get("target", facts["text"])) if isinstance(row, dict) else facts["text"]
+    return facts.get("answer", facts["before"]), facts.get("written", text)
 
 
 def example_of(facts: Facts) -> Example | None:

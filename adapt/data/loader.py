@@ -10,18 +10,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from adapt.checks import check_count, check_number, check_type, is_number
+from adapt.checks import check_type
 from adapt.data.batches import BatchesByLength
 from adapt.data.example import Example
+from adapt.data.loader_options import check_loader, list_of
 from adapt.data.manifest import Utterance
 from adapt.data.recording import Recording
 from adapt.data.replay import Replay, replay_count
 from adapt.data.unread import CollateRead, Failed, NamingLoader, ReadOrFailed, Unread
-from adapt.errors import InputError
 
 SECONDS = 24.0  # the default bound on a batch of audio
 WINDOWS = 8  # the default bound on a batch for a network that pads every utterance to a window
-SLOWEST, FASTEST = 0.25, 4.0  # the limits of speed perturbation: beyond, speech is not speech any more
 
 
 class Reader(Protocol):
@@ -124,21 +123,11 @@ class Loader:
     memory: float | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_seconds is not None:
-            check_number("batch_seconds", self.batch_seconds, minimum=0)
-        if self.memory is not None:
-            check_number("memory", self.memory, minimum=0)
-        check_number("batch_tokens", self.batch_tokens, minimum=0)
-        check_count("workers", self.workers)
-        if self.batch_size is not None:
-            check_count("batch_size", self.batch_size, 1)
-        speeds: list[Any] = [self.speeds] if isinstance(self.speeds, (int, float, str)) else list(self.speeds)
-        if not speeds or not all(is_number(speed) and SLOWEST <= speed <= FASTEST for speed in speeds):
-            raise InputError(
-                f"speeds must be numbers from {SLOWEST} to {FASTEST}, such as [0.9, 1.0, 1.1], or [1.0] for none; got "
-                f"{self.speeds}."
-            )
-        object.__setattr__(self, "speeds", speeds)
+        check_loader(
+            batch_seconds=self.batch_seconds, batch_tokens=self.batch_tokens, batch_size=self.batch_size,
+            speeds=self.speeds, workers=self.workers, memory=self.memory,
+        )  # fmt: skip
+        object.__setattr__(self, "speeds", list_of(self.speeds))
 
     def training(
         self,

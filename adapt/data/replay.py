@@ -10,6 +10,15 @@ from adapt.errors import InputError
 Replay = float | Literal["all"]
 
 
+def check_replay(replay: Replay) -> None:
+    """Raise InputError unless `replay` is a share or "all"."""
+    if replay != "all" and not (is_number(replay) and 0 <= replay < 1):
+        raise InputError(
+            "replay must be the share of source examples in an epoch, from 0 to below 1, or 'all' (each example of "
+            f"source_train once per epoch); got {replay!r}."
+        )
+
+
 def replay_count(replay: Replay, target: int, source: int) -> int:
     """Return how many source examples each epoch trains on.
 
@@ -22,11 +31,7 @@ def replay_count(replay: Replay, target: int, source: int) -> int:
     Raises:
         InputError: `replay` is neither a share nor "all", or source examples are needed but there are none.
     """
-    if replay != "all" and not (is_number(replay) and 0 <= replay < 1):
-        raise InputError(
-            "replay must be the share of source examples in an epoch, from 0 to below 1, or 'all' (each example of "
-            f"source_train once per epoch); got {replay!r}."
-        )
+    check_replay(replay)
     if replay != 0 and not source:
         raise InputError(f"replay={replay} needs source examples to train on: give data.source_train=...")
     return source if replay == "all" else round(target * replay / (1 - replay))

@@ -134,7 +134,7 @@ def plan_steering(
     test = {name: _of_group((*splits.test, *splits.source_test), group_by, name) for name in (away, toward)}
     for name, examples in test.items():
         if not examples:
-            raise InputError(f"groups: there are no test examples of {name}, and both groups are evaluated.")
+            raise InputError(f"groups: there are no test examples of {name}. Both groups need some in data.test.")
     try:
         chosen = choose_sites(model.sites, sites, part)
     except ValueError as error:

@@ -181,7 +181,7 @@ def _lines(head: str, sentences: Sequence[str]) -> list[str]:
 
 def _cell(values: Mapping[str, Any], metric: Metric) -> str:
     text, interval = amount(values[metric.key], metric), values.get(f"{metric.key}_interval")
-    return f"{text} ({amount_range(interval, metric)})" if interval else text
+    return f"{text} ({amount_range(interval, metric, values.get('examples', 2))})" if interval else text
 
 
 def _base(loaded: Loaded, run: RunCard) -> str | None:

@@ -16,11 +16,11 @@ from adapt.errors import InputError
 from adapt.export.answers import Answer, spoken_language, text_ids, whisper_features
 from adapt.export.packages import need, quiet, version_of
 from adapt.export.proof import Engine, Written
+from adapt.export.types import TYPES
 from adapt.models.hf_speech_seq2seq import HFSpeechSeq2Seq
 from adapt.models.hf_translation import MAX_TOKENS, HFTranslation
 from adapt.models.model import Model
 
-TYPES = ("float32", "float16", "bfloat16", "int8", "int8_float16", "int8_bfloat16", "int16")
 _WHISPER_FILES = ("generation_config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json")
 _FASTER_WHISPER_WINDOW = 480_000  # samples; it reads windows of 30 s only
 _IN_CTRANSLATE2 = ("config.json", "model.bin", "generation_config.json")  # written by the converter, or of no use

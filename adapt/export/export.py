@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
 
-from adapt.checks import check_choice
 from adapt.data.example import Example
 from adapt.errors import InputError
 from adapt.export.answers import greedy_answer
 from adapt.export.card import CardOptions, model_card
-from adapt.export.ctranslate2_folder import TYPES, write_ctranslate2
+from adapt.export.ctranslate2_folder import write_ctranslate2
 from adapt.export.examples import own_examples
 from adapt.export.onnx_file import write_onnx
 from adapt.export.openai_file import write_openai
@@ -18,19 +16,13 @@ from adapt.export.packages import version_of
 from adapt.export.peft_folder import write_peft
 from adapt.export.proof import Engine, Proof, Written, prove
 from adapt.export.run_card import run_card
+from adapt.export.types import DType, Format, check_export
 from adapt.files import is_file, write_text
 from adapt.models.checkpoint import load_model
 from adapt.models.export import folded, write_plain
 from adapt.models.loaded import Loaded
 from adapt.models.new_folder import new_folder
 from interventions.intervention import Intervention
-
-Format = Literal["transformers", "peft", "ctranslate2", "onnx", "openai"]
-DType = Literal["float32", "float16", "bfloat16", "int8", "int8_float16", "int8_bfloat16", "int16"]
-_TYPES: dict[str, Sequence[str]] = {
-    "transformers": TYPES[:3], "openai": TYPES[:3], "peft": TYPES[:1], "onnx": TYPES[:1], "ctranslate2": TYPES,
-}  # fmt: skip
-
 
 _FOLDED = "Interventions were folded into the weights. The results below were measured without them."
 
@@ -83,9 +75,7 @@ def export_model(
     Raises:
         InputError: the folder is not empty, the format is not for this model, or an option does not fit it.
     """
-    check_choice("format", format, get_args(Format))
-    if dtype not in _TYPES[format]:
-        raise InputError(f"dtype must be one of {', '.join(_TYPES[format])} with format={format}; got {dtype!r}.")
+    check_export(format, dtype)
     if format == "peft" and interventions:
         raise InputError("interventions change weights of the base, which an adapter cannot. Use format=transformers.")
     folder, run, model = Path(folder), run_card(loaded), loaded.model
@@ -116,7 +106,7 @@ def _write(loaded: Loaded, made: Path, format: Format, dtype: DType, card: CardO
 
 def _write_transformers(loaded: Loaded, made: Path, dtype: DType) -> Written:
     model = loaded.model
-    write_plain(model, made, dtype)  # pyright: ignore[reportArgumentType] (checked by `_TYPES`)
+    write_plain(model, made, dtype)  # pyright: ignore[reportArgumentType] (checked by `check_export`)
 
     def start() -> object:
         other = load_model(str(made)).model

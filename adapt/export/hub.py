@@ -17,8 +17,8 @@ def check_push(repository: str) -> None:
 
     if not is_hub_id(repository):
         raise InputError(
-            f"push={repository}: expected OWNER/NAME on the Hugging Face hub, such as me/whisper-scottish, which is "
-            "no path here."
+            f"push={repository}: expected OWNER/NAME on the Hugging Face hub, such as me/whisper-scottish, and no "
+            "folder of that name here."
         )
     if constants.HF_HUB_OFFLINE:
         raise InputError(f"push={repository}: HF_HUB_OFFLINE is set, so nothing is uploaded. Unset it.")

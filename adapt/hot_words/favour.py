@@ -19,7 +19,15 @@ from adapt.errors import InputError
 from adapt.hot_words.ctc_beam import Search, beam_search
 from adapt.hot_words.ngram import NGram
 from adapt.hot_words.terms import correction_terms
-from adapt.hot_words.tokens import HotTokens, NGramTokens, check_writable, token_trie, tokens_of, word_starts
+from adapt.hot_words.tokens import (
+    HotTokens,
+    NGramTokens,
+    check_writable,
+    lacking_punctuation,
+    token_trie,
+    tokens_of,
+    word_starts,
+)
 from adapt.hot_words.trie import Trie
 from adapt.hot_words.words import HotWord, Words, hot_words, read_text_lines
 from adapt.models.ctc import Emissions
@@ -204,12 +212,31 @@ def _decoder(model: DecoderModel, words: Sequence[HotWord], lines: Sequence[str]
         tokens, special = tokens_of(model), model.special_units
         end: int = model.tokenizer.eos_token_id
         texts = [[*tokens(line if plain_start(model) else f" {line}"), end] for line in lines]
-        processors.append(NGramTokens(NGram(texts, len(model.vocabulary), TOKENS), weight, special))
+        neutral = lacking_punctuation(model, texts)
+        processors.append(NGramTokens(NGram(texts, len(model.vocabulary), TOKENS), weight, special, neutral))
+        _warn_of_case(model, lines)
     before, model.logits_processors = model.logits_processors, processors
     try:
         yield
     finally:
         model.logits_processors = before
+
+
+def _warn_of_case(model: DecoderModel, lines: Sequence[str]) -> None:
+    has_lower, has_upper = (any(map(case, lines)) for case in (_has_lower, _has_upper))
+    if has_lower and not has_upper and any(map(_has_upper, model.vocabulary)):
+        log.warning(
+            "ngram: the text has no capital letters, and with it the model writes fewer. Give a text as the model "
+            "writes, or a smaller ngram_weight=."
+        )
+
+
+def _has_lower(text: str) -> bool:
+    return any(map(str.islower, text))
+
+
+def _has_upper(text: str) -> bool:
+    return any(map(str.isupper, text))
 
 
 def _beams(model: DecoderModel) -> int:

@@ -1,6 +1,6 @@
 """Hot words and a token n-gram for models with a decoder: they change the scores of the next token in `generate`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from adapt.models.target_text import suppressed_tokens, text_tokens, unwritable_
 from adapt.models.whisper_prompt import starts_with_space
 
 FIRST, NEXT = 1.0, 4.0  # the bonus of the first token of a hot word and of the others, in nats
+_MARKS = frozenset('.,;:!?"()…。，、？！：；')  # not apostrophes and hyphens, which are inside words
 
 
 def token_trie(model: DecoderModel, words: Sequence[HotWord]) -> Trie:
@@ -121,6 +122,16 @@ def word_starts(model: DecoderModel) -> frozenset[int]:
     return frozenset(unit for unit, token in enumerate(model.vocabulary) if token[:1] in ("\u0120", "\u2581"))
 
 
+def lacking_punctuation(model: DecoderModel, texts: Iterable[Sequence[int]]) -> frozenset[int]:
+    """Return the tokens of punctuation between words that no text has, such as the commas of a text without any."""
+    said = {unit for text in texts for unit in text}
+    return frozenset(
+        unit
+        for unit, token in enumerate(model.vocabulary)
+        if (mark := token.lstrip("\u0120\u2581")) and not set(mark) - _MARKS and unit not in said
+    )
+
+
 class NGramTokens:
     """Adds the weighted scores of a token n-gram (shallow fusion).
 
@@ -128,19 +139,32 @@ class NGramTokens:
         ngram: The n-gram, whose units are the tokens.
         weight: Its weight.
         special: The tokens that are no text; a text begins after them.
+        neutral: Tokens on which the text says nothing, such as punctuation that it lacks: they keep their probability,
+            and the n-gram does not see them.
     """
 
-    def __init__(self, ngram: NGram, weight: float, special: frozenset[int]) -> None:
-        self.ngram, self.weight, self.special = ngram, weight, special
+    def __init__(
+        self, ngram: NGram, weight: float, special: frozenset[int], neutral: frozenset[int] = frozenset()
+    ) -> None:
+        self.ngram, self.weight, self.special, self.neutral = ngram, weight, special, neutral
 
     def __call__(self, written: Tensor, scores: Tensor) -> Tensor:
         """Return the scores `(rows, vocabulary)` of the token after `written` `(rows, tokens)`."""
-        added = [self._added(row, scores.shape[1]) for row in written[:, -self.ngram.order :].tolist()]
-        return scores + torch.stack(added).to(scores)
+        reach = self.ngram.order if not self.neutral else 2 * self.ngram.order
+        added = torch.stack([self._added(row, scores.shape[1]) for row in written[:, -reach:].tolist()]).to(scores)
+        kept = [unit for unit in self.neutral if unit < scores.shape[1]]
+        if kept:
+            # The others together keep their probability too, so that it is that of the neutral ones which stays.
+            others = scores.index_fill(1, torch.tensor(kept, device=scores.device), -torch.inf)
+            shift = (others + added).logsumexp(1, keepdim=True) - others.logsumexp(1, keepdim=True)
+            added = added - shift.nan_to_num(0.0, 0.0, 0.0)
+            added[:, kept] = 0.0
+        return scores + added
 
     def _added(self, tokens: Sequence[int], units: int) -> Tensor:
         before: list[int] = []
         for token in tokens:
-            before = [BEGIN] if token in self.special else [*before, token]
+            if token not in self.neutral:
+                before = [BEGIN] if token in self.special else [*before, token]
         own = torch.from_numpy(self.ngram.scores(before))[:units]
         return self.weight * torch.nn.functional.pad(own, (0, max(0, units - len(own))))

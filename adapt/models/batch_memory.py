@@ -72,7 +72,8 @@ def keep_within_memory(
     what = f"Batches of up to {most} {model.task.example_name}{'s' if most > 1 else ''}"
     if loader.memory is None and free is not None:
         check_memory(needed, what, _ADVICE, free)
-    log.info("%s, about %s each.", what, gigabytes(needed))
+    total = f" A training step takes about {gigabytes(needed + _step_bytes(model))} in all." if trains else ""
+    log.info("%s, about %s each.%s", what, gigabytes(needed), total)
     return loader
 
 
@@ -82,6 +83,15 @@ def within_budget(model: Model, examples: Sequence[Example], loader: Loader) -> 
     The bound is that of a pass with gradients, so it is on the safe side.
     """
     return loader if loader.memory is None else keep_within_memory(model, examples, loader, trains=False)
+
+
+def _step_bytes(model: Model) -> int:
+    """Return the bytes of a training step besides its batch: weights, their gradients, and two values of Adam for each.
+
+    `dry_run=true` measures what another optimizer keeps.
+    """
+    trained = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
+    return sum(parameter.nbytes for parameter in model.parameters()) + 3 * trained
 
 
 class _LimitError(Exception):

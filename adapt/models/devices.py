@@ -12,6 +12,7 @@ from typing import Any, get_args
 import torch
 
 from adapt.errors import InputError
+from adapt.formatting import counted
 from adapt.memory import available_memory
 from adapt.models.eval_mode import eval_mode
 from adapt.models.loaded import Loaded
@@ -48,6 +49,33 @@ def device_named(name: Any = "auto", double: bool = False) -> torch.device:
     if kind == "mps" and double:
         raise InputError("device=mps: this needs 64-bit numbers, which mps does not have. Give cpu.")
     return torch.device(kind)
+
+
+def check_accelerator(name: Any, devices: Any = 1) -> None:
+    """Check that this machine has what Lightning's name of an accelerator asks for.
+
+    Args:
+        name: "cpu", "gpu", "cuda", "mps", or another name, which is left to Lightning.
+        devices: The number of devices, or a list of their numbers; other values are left to Lightning.
+
+    Raises:
+        InputError: there is no such device on this machine, or there are fewer.
+    """
+    known = known_devices()
+    kinds = {"gpu": ("cuda", "mps"), "cuda": ("cuda",), "mps": ("mps",)}.get(str(name))
+    if kinds is None:
+        return
+    there = [one for one in known if one.startswith(kinds)]
+    has = f"this machine has {', '.join(known)}"
+    if not there:
+        sets = " (as trainer=gpu sets it)" if name == "gpu" else ""
+        raise InputError(
+            f"trainer.accelerator={name}{sets}: {has}{'' if known != ['cpu'] else ' only'}. Leave it out: device=auto "
+            "takes the best device that there is. Or give trainer=cpu."
+        )
+    wanted = devices if isinstance(devices, int) else 1 + max(devices) if isinstance(devices, list) and devices else 1
+    if wanted > len(there):
+        raise InputError(f"trainer.devices={devices}: {has}. Give at most {counted(len(there), name.upper())}.")
 
 
 def device_of(model: Model) -> torch.device:

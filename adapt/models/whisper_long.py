@@ -81,6 +81,6 @@ def check_sequential(model: Any) -> HFSpeechSeq2Seq:
     """Return the model if it has sequential decoding of its own. Raises InputError otherwise."""
     if not isinstance(model, HFSpeechSeq2Seq):
         raise InputError(
-            "decoding=sequential is Whisper's own decoding of long audio, and this model is none. Leave it out."
+            "decoding=sequential is Whisper's own decoding of long audio, and this model is no Whisper. Leave it out."
         )
     return model

@@ -108,7 +108,7 @@ def _rate_line(result: BiasResult, rate: GroupRate, picture: Markup) -> Markup:
     if rate.difference is not None and rate.difference_interval is not None:
         difference = Markup('<td>{}<small>{}</small></td><td class="text">{}</td>').format(
             formatting.points(rate.difference, metric),
-            formatting.points_range(rate.difference_interval, metric),
+            formatting.points_range(rate.difference_interval, metric, rate.units),
             formatting.short(rate.reference or ""),
         )
     counts = Markup("<td>{}</td>").format(formatting.count(rate.examples))
@@ -120,7 +120,7 @@ def _rate_line(result: BiasResult, rate: GroupRate, picture: Markup) -> Markup:
         formatting.short(rate.group),
         picture,
         formatting.amount(rate.rate, metric),
-        formatting.amount_range(rate.interval, metric),
+        formatting.amount_range(rate.interval, metric, rate.units),
         difference,
         counts,
     )

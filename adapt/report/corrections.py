@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from adapt.corrections.stored import shown_texts
 from adapt.terminal import Table
 from interventions.corrections.rows import Record
 
@@ -20,5 +21,5 @@ def print_corrections(records: Sequence[Record], model: str, path: Path) -> None
     for record in records:
         size = f"{record.bytes / 1000:.1f}" if record.bytes else "override"
         made = record.made.removesuffix("+00:00").replace("T", " ")
-        table.row(record.number, made, record.author, record.facts["before"], record.facts["text"], size)
+        table.row(record.number, made, record.author, *shown_texts(record.facts), size)
     table.show()

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapt.evaluation.evaluate import EvaluationResult
+from adapt.formatting import NO_INTERVAL
 from adapt.metrics import Metric
 from adapt.terminal import Table
 
@@ -33,4 +34,5 @@ def print_evaluation(result: EvaluationResult) -> None:
 def _cells(scores: Mapping[str, Any], metrics: Sequence[Metric]) -> list[str]:
     values = [f"{metric.scale * scores[metric.key]:.1f}" for metric in metrics]
     low, high = (metrics[0].scale * end for end in scores[f"{metrics[0].key}_interval"])
-    return [f"{scores['examples']:,}", values[0], f"{low:.1f} to {high:.1f}", *values[1:]]
+    interval = f"{low:.1f} to {high:.1f}" if scores["examples"] > 1 else NO_INTERVAL
+    return [f"{scores['examples']:,}", values[0], interval, *values[1:]]

@@ -104,12 +104,16 @@ def interval_pair(
             ).format(kind, low, high, middle, y=y)
         )
     label = f"{name}: " + ", ".join(
-        f"{when} {amount(values[metric.key], metric)} ({amount_range(values[f'{metric.key}_interval'], metric)})"
+        f"{when} {amount(values[metric.key], metric)} ({_interval_of(values, metric)})"
         for when, values in (("before", before), ("after", after))
     )
     return Markup('<svg class="pair" width="100%" height="24" role="img"><title>{}</title>{}</svg>').format(
         label, Markup("").join(parts)
     )
+
+
+def _interval_of(values: Mapping[str, Any], metric: Metric) -> str:
+    return amount_range(values[f"{metric.key}_interval"], metric, values.get("examples", 2))
 
 
 def interval(name: str, values: Mapping[str, Any], metric: Metric, scale: Axis) -> Markup:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from adapt.comparison.results import Comparison
+from adapt.formatting import NO_INTERVAL
 from adapt.terminal import Table, say
 
 
@@ -14,7 +15,8 @@ def print_result(comparison: Comparison, folder: Path) -> None:
             key, scale = metric.key, metric.scale
             low, high = result.difference[key]
             before, after = result.before[key], result.after[key]
-            change = f"{scale * (after - before):+.1f} [{scale * low:+.1f}, {scale * high:+.1f}]"
+            interval = f"[{scale * low:+.1f}, {scale * high:+.1f}]" if result.before["examples"] > 1 else NO_INTERVAL
+            change = f"{scale * (after - before):+.1f} {interval}"
             label = f"{metric.label} {name}, %" if metric.percent else f"{metric.label} {name}"
             table.row(label, f"{scale * before:.1f}", f"{scale * after:.1f}", change)
         if name in comparison.writing:

@@ -63,9 +63,12 @@ def nothing_read(model: str, before: float, metric: Metric) -> str:
 
 
 def verdict(difference: Sequence[float], metric: Metric) -> Verdict:
-    """Return whether a metric got better or worse, given the confidence interval of its paired difference."""
+    """Return whether a metric got better or worse, given the confidence interval of its paired difference.
+
+    An interval of a single value is that of one example, which shows nothing.
+    """
     low, high = difference
-    if low <= 0 <= high:
+    if low <= 0 <= high or low == high:
         return "no clear change"
     return "better" if (low > 0) == metric.higher else "worse"
 
@@ -101,7 +104,10 @@ def _clause(comparison: Comparison, name: str, first: bool) -> str:
         lost = before - after if metric.higher else after - before
         notes.append(f"forgetting {points(lost, metric)} points")
     if verdict(interval, metric) == "no clear change":
-        notes.append(f"the 95 % interval of the difference, {points_range(interval, metric)} points, includes 0")
+        if result.before["examples"] > 1:
+            notes.append(f"the 95 % interval of the difference, {points_range(interval, metric)} points, includes 0")
+        else:
+            notes.append(f"one {comparison.example_name} has no interval")
         start = f"There is no clear change in {metric.name}" if first else "there is no clear change"
         clause = f"{start} on {place}: {amount(before, metric)} before, {amount(after, metric)} after"
     else:

@@ -4,9 +4,9 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from adapt.blending.choice import Budget
+from adapt.blending.choice import Budget, check_blend
 from adapt.blending.front import Front
-from adapt.blending.interpolate import Factor, Interpolation, check_factor
+from adapt.blending.interpolate import Factor, Interpolation
 from adapt.blending.search import EXAMPLES, FEW_FACTORS, search
 from adapt.blending.source_data import part_off, stand_in
 from adapt.checks import is_number
@@ -43,15 +43,7 @@ class Blending:
     @classmethod
     def of(cls, blend: Any, forget: float | str | None) -> "Blending":
         """Check the options `blend` and `forget`. Raises InputError."""
-        how = "off" if blend is False else blend  # YAML reads a bare off as False
-        if how not in ("auto", "off"):
-            if not is_number(how):
-                raise InputError(f"blend must be auto, off, or a factor from 0 to 1 such as 0.8; got {blend!r}.")
-            check_factor("blend", how)
-        budget = Budget.of(forget)
-        if budget is not None and how != "auto":
-            raise InputError(f"forget={forget} is kept by the search for a blend: give blend=auto, not blend={how}.")
-        return cls(how, budget)
+        return cls(*check_blend(blend, forget))
 
     def prepared(self, splits: Splits, replay: Replay) -> tuple["Blending", Splits]:
         """Part validation data of the source off its training data, if the search needs it.
@@ -94,7 +86,7 @@ def blended(adapted: Adapted, unmodified: Model, splits: Splits, loader: Loader,
     if not source:
         source, sentence = stand_in(adapted.base, unmodified, splits.validation, loader)
     if not source:
-        log.warning("Nothing was blended: the base answers nothing that could stand in for source data.")
+        log.warning("The trained weights are kept: the base answers nothing that could stand in for source data.")
         return adapted
     log.info("Blending with the base. Target: %d validation examples. %s", len(splits.validation), sentence)
     sets = {"target": splits.validation, "source": source}

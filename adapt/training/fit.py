@@ -32,10 +32,11 @@ from adapt.models.batch_memory import keep_within_memory
 from adapt.progress import track
 from adapt.training.checkpoints import AtomicCheckpoints, callback_state, check_weights, read_checkpoint, spent
 from adapt.training.module import AdaptationModule
+from adapt.training.option_checks import Every
 from adapt.training.prefix_cache import Cache, cache_prefix
 from adapt.training.prefix_store import Processes, Stored
 from adapt.training.trainer import made_trainer
-from adapt.training.within_epoch import CheckpointWithinEpoch, Every, WithinEpoch
+from adapt.training.within_epoch import CheckpointWithinEpoch, WithinEpoch
 
 log = logging.getLogger(__name__)
 
@@ -199,7 +200,7 @@ def _prepare_ddp(trainer: pl.Trainer, module: AdaptationModule) -> None:
         return
     if not isinstance(trainer.strategy, DDPStrategy) or not hasattr(trainer.strategy.launcher, "procs"):
         raise InputError(
-            f"trainer.strategy makes a {type(trainer.strategy).__name__}; several devices need trainer.strategy=ddp."
+            f"Training on several devices needs trainer.strategy=ddp; got a {type(trainer.strategy).__name__}."
         )
     # LayerDrop skips different layers in each process, and a short batch is not masked, so DDP must search for unused
     # parameters in each step. It costs little; trainer.strategy=ddp_find_unused_parameters_false switches it off.

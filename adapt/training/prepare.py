@@ -43,13 +43,13 @@ from adapt.training.fit import fit, watch
 from adapt.training.long_recordings import Cuts, cut_splits, save_cuts
 from adapt.training.module import AdaptationModule, MakeOptimizer
 from adapt.training.optimizers import check_steps, checked_optimizer
+from adapt.training.option_checks import Every, check_options
 from adapt.training.own_writing import WrittenLike, check_written_like, in_own_writing
 from adapt.training.prefix_cache import Cache
 from adapt.training.start import Start, loader_options, plain, replay_of_run, started_without
 from adapt.training.timestamps import set_timestamps, timestamp_share
 from adapt.training.trainer import bare_trainer
 from adapt.training.unchanged import check_frozen, frozen_buffers
-from adapt.training.within_epoch import Every
 from adapt.tuning.layers import full
 from adapt.tuning.penalty import Penalty
 from adapt.tuning.rates import layer_rates
@@ -327,6 +327,10 @@ def prepare(
                                   ("topographic", topographic, "adapt.tuning.topographic")):  # fmt: skip
         if made is not None and not callable(made):
             raise InputError(f"{name} must be a function of {functions}, or partial() of one, or None; got {made!r}.")
+    check_options(
+        schedule=schedule, warmup=warmup, layer_decay=layer_decay, unfreeze=unfreeze, replay=replay, patience=patience,
+        monitor=monitor, blend=blend, forget=forget, timestamps=timestamps, checkpoint_every=checkpoint_every,
+    )  # fmt: skip
     device = bare_trainer(trainer).strategy.root_device
     scratch, rateless = base.reference == "new", lacks_rate(optimizer)
     blending, every = Blending.of(blend, forget), Every.of(checkpoint_every)

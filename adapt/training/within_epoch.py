@@ -5,9 +5,6 @@ here: the random generators, the sums of what is logged for the epoch, and the e
 """
 
 import random
-import re
-from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,40 +17,7 @@ from adapt.data.unread import NamingLoader
 from adapt.distributed import gathered
 from adapt.errors import InputError
 from adapt.training.module import AdaptationModule
-
-_UNITS = {"s": 1, "m": 60, "h": 3600}
-
-
-@dataclass(frozen=True)
-class Every:
-    """How often a checkpoint is written within an epoch: after so many steps of the optimizer, or so much time.
-
-    Attributes:
-        steps: The number of steps; 0 for none.
-        time: The time; None for none.
-    """
-
-    steps: int = 0
-    time: timedelta | None = None
-
-    @classmethod
-    def of(cls, value: Any) -> "Every | None":
-        """Read the option `checkpoint_every`: None, a number of steps, or a time such as "90s", "10m" or "2h".
-
-        Raises:
-            InputError: it is none of these.
-        """
-        if value is None:
-            return None
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-            return cls(steps=value)
-        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([smh])", value) if isinstance(value, str) else None
-        if found is None or float(found[1]) <= 0:
-            raise InputError(
-                f"checkpoint_every={value} is not possible. Give a number of steps, such as 500, a time, such as 90s, "
-                "10m or 2h, or null for one checkpoint per epoch."
-            )
-        return cls(time=timedelta(seconds=float(found[1]) * _UNITS[found[2]]))
+from adapt.training.option_checks import Every
 
 
 class CheckpointWithinEpoch(ModelCheckpoint):

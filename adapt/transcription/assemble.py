@@ -1,6 +1,7 @@
 """Put the answers for the pieces of a recording together."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from adapt.data.pieces import Cuts, Piece
 from adapt.transcription.read_batch import Read
@@ -24,7 +25,15 @@ def transcript_of(name: str, cuts: Cuts, read: Sequence[Read], language: str | N
         for piece, (text, words) in zip(cuts.pieces, read, strict=True)
         for segment in _segments(piece, text, words)
     ]
-    return Transcript(name, cuts.seconds, language, tuple(segments))
+    return Transcript(name, cuts.seconds, language, tuple(_within(one, cuts.seconds) for one in segments))
+
+
+def _within(segment: Segment, seconds: float) -> Segment:
+    """Return the segment with times that are not past the end of the recording, as a model's may be."""
+    if segment.end <= seconds and all(word.end <= seconds for word in segment.words):
+        return segment
+    words = (replace(word, start=min(word.start, seconds), end=min(word.end, seconds)) for word in segment.words)
+    return replace(segment, start=min(segment.start, seconds), end=min(segment.end, seconds), words=tuple(words))
 
 
 def _segments(piece: Piece, text: str, words: Sequence[Word]) -> list[Segment]:

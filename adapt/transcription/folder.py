@@ -61,8 +61,8 @@ def transcribe_into(
 ) -> FolderResult:
     """Transcribe recordings into a folder.
 
-    A recording's files have its name. If two recordings have the same name, theirs have the suffix too, and the folders
-    in which they differ.
+    A recording's files have its name, below the folders in which the recordings differ. If two still have the same
+    name, theirs have the suffix too. A recording that is given twice is transcribed once.
 
     Args:
         folder: The folder; it is created if it does not exist.
@@ -153,22 +153,32 @@ def _seconds(utterance: Utterance) -> float:
 
 
 def _named(utterances: Sequence[Utterance], known: Mapping[str, Mapping[str, Any]]) -> list[tuple[Utterance, str]]:
-    """Return each recording with the name of its files, without suffix. Recordings of the list keep theirs."""
+    """Return each recording once, with the name of its files, without suffix. Recordings of the list keep theirs.
+
+    Raises:
+        InputError: two recordings would have the same files.
+    """
+    utterances = list({_key(one): one for one in utterances}.values())
     paths = [Path(os.path.abspath(one.audio_filepath)) for one in utterances]
     root = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
     short = [
         _with_part(path.relative_to(root).with_suffix(""), one) for path, one in zip(paths, utterances, strict=True)
     ]
     count = Counter(short)
-    named = []
+    named: dict[str, Utterance] = {str(known[key]["name"]): one for one in utterances if (key := _key(one)) in known}
     for path, one, name in zip(paths, utterances, short, strict=True):
-        entry = known.get(_key(one))
-        if entry is not None:
-            name = str(entry["name"])
-        elif count[name] > 1:
+        if _key(one) in known:
+            continue
+        if count[name] > 1 or name in named:
             name = _with_part(path.relative_to(root), one)
-        named.append((one, name))
-    return named
+        if name in named:
+            raise InputError(
+                f"{shown(named[name].audio_filepath)} and {shown(path)} would both be written to '{name}'. Give them "
+                "different names, or give output=... for each."
+            )
+        named[name] = one
+    names = {_key(one): name for name, one in named.items()}
+    return [(one, names[_key(one)]) for one in utterances]
 
 
 def _with_part(path: Path, utterance: Utterance) -> str:
@@ -190,13 +200,16 @@ def _made(utterance: Utterance, options: Mapping[str, Any]) -> dict[str, Any]:
 def _read_list(path: Path) -> dict[str, dict[str, Any]]:
     if not is_file(path):
         return {}
-    entries = {}
+    entries: dict[str, dict[str, Any]] = {}
+    owners: dict[str, str] = {}  # the recording that was written to the files of a name last
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             entry = json.loads(line)
             name = Path(str(entry["name"]))
             if isinstance(entry["made"], dict) and not name.is_absolute() and ".." not in name.parts:
+                entries.pop(owners.get(str(name), ""), None)  # whose files another recording has replaced
                 entries[str(entry["audio"])] = entry
+                owners[str(name)] = str(entry["audio"])
         except (ValueError, KeyError, TypeError):  # cut short by a full disk or a power failure
             continue
     return entries

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adapt.checks import check_count
@@ -81,7 +81,8 @@ def subtitles(transcript: Transcript, width: int = WIDTH, lines: int = LINES) ->
     """Return the words of a transcript as subtitles.
 
     A subtitle ends at a pause of 0.7 s, at the end of a segment, after 7 s, where its lines are full, or at the end of
-    a sentence if it is half full. It stays for a second at least, if the next one leaves the time.
+    a sentence if it is half full. It stays for a second at least, if the next one and the end of the audio leave the
+    time.
     """
     cues: list[Cue] = []
     for segment in transcript.segments:
@@ -89,10 +90,20 @@ def subtitles(transcript: Transcript, width: int = WIDTH, lines: int = LINES) ->
         for group in _groups(segment.words, joint, width, lines):
             texts = _balanced([word.text for word in group], joint, width, lines)
             cues.append(Cue(texts, group[0].start, group[-1].end))
-    following = [*(cue.start for cue in cues[1:]), float("inf")]
-    return [
+    last = transcript.seconds
+    following = [*(cue.start for cue in cues[1:]), last]
+    timed = (
         Cue(cue.lines, cue.start, max(cue.end, min(cue.start + _SHORTEST, after)))
         for cue, after in zip(cues, following, strict=False)
+    )
+    # A player shows nothing that is past the end.
+    return [
+        replace(
+            cue,
+            start=min(cue.start, max(last - _SHORTEST, 0.0)) if cue.start >= last else cue.start,
+            end=min(cue.end, last),
+        )
+        for cue in timed
     ]
 
 

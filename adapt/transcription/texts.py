@@ -11,7 +11,7 @@ from adapt.errors import InputError
 from adapt.models.inference import decode_examples
 from adapt.models.model import Model
 from adapt.progress import seconds_bar
-from adapt.transcription.transcribe import Decoding, is_long, transcribe_recordings
+from adapt.transcription.transcribe import Decoding, is_long, is_silent, transcribe_recordings
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,9 @@ def transcribe_texts(
 ) -> list[Text]:
     """Return the text of each recording, in their order.
 
-    A recording that the model can read at once (`is_long` is false) is read as a whole, whatever is in it. Longer ones
-    are cut into pieces (`transcribe_recordings`), and so are all with `decoding="sequential"`.
+    A recording that the model can read at once (`is_long` is false) is read as a whole. Longer ones are cut into pieces
+    (`transcribe_recordings`), and so are all with `decoding="sequential"`. With `vad`, the text of
+    silence is empty either way.
 
     Args:
         model: A speech recogniser.
@@ -55,6 +56,9 @@ def transcribe_texts(
             if problems:
                 found[number] = Text("", problems[0])
     texts = decode_examples(model, model.task, usable, loader, "transcribing")
+    if vad:
+        pairs = zip(usable, texts, strict=True)
+        texts = ["" if text and is_silent(model, example) else text for example, text in pairs]
     found |= {numbers[id(example)]: Text(text) for example, text in zip(usable, texts, strict=True)}
     places = [number for number, long in enumerate(in_pieces) if long]
     with seconds_bar("transcribing", sum(_seconds(model, examples[number]) for number in places)) as advance:

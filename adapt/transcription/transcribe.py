@@ -16,6 +16,8 @@ from adapt.data.loader import Loader, as_loader, collate
 from adapt.data.manifest import Utterance
 from adapt.data.pieces import LOOSE, TIGHT, Cuts, Piece, Silences, cut_recording, read_pieces
 from adapt.data.recording import Recording
+from adapt.data.speech_detection import SAMPLE_RATE
+from adapt.data.stream import read_blocks
 from adapt.errors import InputError
 from adapt.models.batch_memory import within_budget
 from adapt.models.devices import answering
@@ -31,6 +33,7 @@ Decoding = Literal["pieces", "sequential"]
 EXACT = Silences(joined=0.16, margin=MARGIN, after=0.005)  # for models that only know speech without silence around it
 LONGEST = 20.0  # seconds of a piece for a model without a window
 WHOLE = 60.0  # seconds up to which such a model reads a recording as a whole
+QUIET = 0.01  # the largest sample of silence, of 1
 _STRETCH = 300.0  # seconds of a piece that is decoded sequentially
 _AHEAD = 4  # batches whose pieces are in memory, so that pieces of similar lengths are read together
 Progress = Callable[[float], None]
@@ -55,6 +58,16 @@ def is_long(model: Model, example: Utterance | Recording) -> bool:
         return model.reader.length(example) > (model.reader.window or WHOLE)
     except InputError:  # it is named where it is read
         return False
+
+
+def is_silent(model: Model, example: Utterance | Recording) -> bool:
+    """Return whether a recording is silence: its samples stay below -40 dB, and there is no speech in them.
+
+    That is decided by the voice activity detection of `transcribe_recordings`. Louder sounds are for the model to read.
+    """
+    if any(len(block) and float(block.abs().max()) >= QUIET for block in read_blocks(example, SAMPLE_RATE)):
+        return False
+    return not cut_recording(example, longest_piece(model), True, silences_for(model)).pieces
 
 
 def transcribe_recordings(

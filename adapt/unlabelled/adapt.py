@@ -136,7 +136,7 @@ def adapt_without_labels(
 
 def _check(base: Loaded, options: WithoutLabels) -> None:
     if options.words and not isinstance(base.model, CTCModel):
-        raise InputError(f"words are for CTC models, and '{base.reference}' is none. Leave them out.")
+        raise InputError(f"words are for CTC models, and '{base.reference}' is not one. Leave them out.")
     if options.reverse is not None and (base.model.reads_audio or options.reverse.model.reads_audio):
         raise InputError("reverse is for translation models: a model that translates back.")
 

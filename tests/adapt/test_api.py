@@ -181,7 +181,9 @@ def test_a_correction_is_kept_and_undone(model, splits, tmp_path):
     store = tmp_path / "corrections.db"
     example = splits.test[0]
     before = model.transcribe(example, corrections="off")
-    with pytest.raises(InputError, match="has no corrections yet. To create its memory, pass protected examples"):
+    with pytest.raises(
+        InputError, match="The first correction of .* needs protected=FOLDER: recordings that it answers well"
+    ):
         model.correct(example, "abc", store=store)
     protected = [*read_manifest(splits.source_test[0].where.rpartition(":")[0])[0]]
     outcome = model.correct(example, example.text, store=store, protected=protected, force=True)

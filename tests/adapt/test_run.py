@@ -198,6 +198,26 @@ def test_a_resumed_run_keeps_its_list(tmp_path):
     assert {"checkpoints/last.ckpt", "late.txt"} <= set(read_list(folder))
 
 
+def test_where_nothing_can_be_resumed_the_run_starts_anew_and_says_so_once(tmp_path, caplog):
+    (tmp_path / "adapted").mkdir()
+    (tmp_path / "adapted" / "config.yaml").write_text("seed: 0\n")
+    mistyped = options(tmp_path / "adpated", resume=True)
+    check_output(mistyped)
+    open_run(mistyped)
+    (said,) = caplog.messages
+    assert said == (
+        f"Nothing to resume in '{tmp_path / 'adpated'}': the run starts from the beginning. "
+        f"'{tmp_path / 'adapted'}' holds an unfinished run."
+    )
+    end_run()
+    caplog.clear()
+    check_output(mistyped)  # now there is a run
+    check_output(options(tmp_path / "other", resume=True, overwrite=True))
+    assert not caplog.messages
+    check_output(options(tmp_path / "elsewhere", resume=True))
+    assert caplog.messages == [f"Nothing to resume in '{tmp_path / 'elsewhere'}': the run starts from the beginning."]
+
+
 def test_a_users_file_in_a_killed_run_outlives_its_resume_and_overwriting(tmp_path):
     folder = open_run(options(tmp_path / "run"))
     write_results(folder)

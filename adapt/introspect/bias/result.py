@@ -95,7 +95,7 @@ class BiasResult:
         text = f"{comparison.group}: {metric.label} {amount(rate.rate, metric)}"
         if rate.reference_rate is not None and rate.difference_interval is not None:
             text += f", compared with {amount(rate.reference_rate, metric)} for {comparison.reference}"
-            text += f" (difference {points_range(rate.difference_interval, metric)})"
+            text += f" (difference {points_range(rate.difference_interval, metric, rate.units)})"
         return f"{text}."
 
     def divergence_summary(self, comparison: GroupComparison) -> str:

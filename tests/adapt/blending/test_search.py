@@ -1,6 +1,8 @@
 """The search for a blend: what is measured, in all families, and what its slopes say."""
 
 import copy
+import logging
+from dataclasses import replace
 
 import pytest
 import torch
@@ -96,10 +98,17 @@ def test_nothing_to_search_on(request):
         search(Interpolation(model, model), {"target": examples, "source": examples}, Loader())
 
 
-def test_a_brief_search_tries_what_it_is_told(request):
+def test_a_brief_search_tries_what_it_is_told(request, caplog):
+    caplog.set_level(logging.INFO)
     model, examples = family(request, "base")
     line = Interpolation(model, noisy(model))
     sets = {"target": examples, "source": examples}
     front = search(line, sets, Loader(), layers=False, factors=FEW_FACTORS, examples=3)
     assert [point.factor for point in front.points] == list(FEW_FACTORS)
+    told = [message.strip() for message in caplog.messages if message.startswith("  Factor ")]
+    names = [one.partition(":")[0] for one in told]
+    assert names == ["Factor 0", "Factor 0.5", "Factor 0.7", "Factor 0.85", "Factor 1"]
+    assert all("WER target " in one and ", source " in one for one in told)
+    kept, moved = (replace(front, chosen=number).shown("target") for number in (len(FEW_FACTORS) - 1, 2))
+    assert "adapted" in kept and "blended" not in kept and "blended" in moved
     assert {point.kind for point in front.points} == {"single"} and front.examples == {"target": 3, "source": 3}

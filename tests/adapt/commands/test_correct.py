@@ -142,8 +142,8 @@ def test_mistakes_are_name_words(run, wrong, speech, tmp_path):
     audio, text, _ = wrong
     corrected = [f"audio={audio}", f"text='{text}'"]
     for options, message in (
-        (corrected, "has no corrections yet.*pass protected examples"),
-        (["source=a", "target=b"], "transcribes: give audio=... and text=..."),
+        (corrected, "The first correction of .* needs protected=FOLDER: recordings"),
+        (["source=a", "target=b"], "reads audio: give audio=FILE and text='what was said'"),
         ([*corrected, "corrections=off"], "no place to store"),
         ([*corrected, "site='*conv*'", f"protected={speech['low_validation']}"], "matches 11 sites"),
         ([f"audio={tmp_path / 'no.wav'}", "text=a"], "There is no audio file"),

@@ -34,10 +34,11 @@ def protected():
 def test_correct_list_undo_export_import_fold_and_evaluate(loaded, protected, tmp_path):
     path, task = tmp_path / "c.db", loaded.model.task
     seen = []
-    memory = open_or_create(loaded, protected, path)
+    memory = open_or_create(loaded, [Pair(WANTED.source, ""), *protected], path)
     outcomes = correct_examples(memory, [WANTED, WANTED], "ann", report=lambda example, outcome: seen.append(outcome))
     assert [outcome.number for outcome in outcomes] == [1, None] and outcomes == seen
     assert outcomes[0].fixed and outcomes[1].fixed and not outcomes[1].refused
+    assert outcomes[0].itself and outcomes[0].checked == 19  # of 20, one of which is corrected itself
     # The memory is opened the second time, and needs no protected examples.
     assert open_or_create(loaded, None, path).site == memory.site
     with pytest.raises(InputError, match=f"are at '{memory.site}'"):
@@ -48,7 +49,7 @@ def test_correct_list_undo_export_import_fold_and_evaluate(loaded, protected, tm
     assert manage.get_correction(loaded, 1, path) == record
     found = evaluate_memory(manage.open_memory(loaded, path))
     assert (found.numbers, found.held, found.held_in_batches) == ((1,), (True,), (True,))
-    assert found.protected_unchanged >= found.protected - 1 >= 19
+    assert found.protected == 19 and found.protected_unchanged >= 18
 
     assert manage.export_corrections(loaded, tmp_path / "c.safetensors", path) == [record]
     assert manage.import_corrections(loaded, tmp_path / "c.safetensors", tmp_path / "new.db") == [1]
@@ -94,7 +95,7 @@ def weights_outside_the_fold_must_be_the_models(loaded, tmp_path, path, site):
 def test_mistakes_are_errors_of_the_user(loaded, protected, tmp_path):
     with pytest.raises(InputError, match="has no corrections"):
         manage.list_corrections(loaded, tmp_path / "none.db")
-    with pytest.raises(InputError, match="pass protected examples: sentences"):
+    with pytest.raises(InputError, match="needs protected=FILE: sentences"):
         open_or_create(replace(loaded, reference="another"), None, tmp_path / "c.db")
     open_or_create(loaded, protected, tmp_path / "c.db")
     with pytest.raises(InputError, match="nothing to fold"):

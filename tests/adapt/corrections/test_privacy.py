@@ -186,7 +186,7 @@ def test_too_few_others_cannot_protect(loaded, store):
         header["facts"]["protected"], header["facts"]["others"] = header["facts"]["protected"][:2], []
         file.execute("UPDATE memory SET header = ?", (json.dumps(header),))
     file.close()
-    with pytest.raises(InputError, match="The other protected examples cannot protect alone"):
+    with pytest.raises(InputError, match="Nothing was forgotten, because too few protected examples would be left"):
         forget(loaded, store, speaker=header["facts"]["protected"][0]["speaker"])
     assert len(manage.list_corrections(loaded, store)) == 4
 

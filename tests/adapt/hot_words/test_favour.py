@@ -12,7 +12,7 @@ from adapt.errors import InputError
 from adapt.hot_words import terms
 from adapt.hot_words.favour import favoured, favouring
 from adapt.hot_words.ngram import NGram
-from adapt.hot_words.tokens import HotTokens, NGramTokens, spellings, token_trie
+from adapt.hot_words.tokens import HotTokens, NGramTokens, lacking_punctuation, spellings, token_trie, tokens_of
 from adapt.hot_words.trie import Trie
 from adapt.hot_words.words import HotWord
 from adapt.models.ctc import Emissions
@@ -167,6 +167,38 @@ def test_an_ngram_raises_the_tokens_of_its_text():
     assert int(processor(torch.tensor([[0, 3]]), torch.zeros(1, 10)).argmax()) == 4
     rows = processor(torch.tensor([[0, 3], [8, 0]]), torch.zeros(2, 10))
     assert rows.argmax(1).tolist() == [4, 3]
+
+
+def test_punctuation_that_a_text_lacks_keeps_its_probability():
+    comma, scores = 7, torch.randn(2, 10, generator=torch.Generator().manual_seed(0))
+    plain, ngram = scores.softmax(1), NGram([[3, 4, 5, 0]] * 5, 10, 3)
+    written = torch.tensor([[0, 3, 4], [0, 3, 7]])
+    without, with_it = (
+        NGramTokens(ngram, 1.0, frozenset({0}), frozenset(own))(written, scores).softmax(1) for own in ((), (comma,))
+    )
+    assert torch.allclose(with_it[:, comma], plain[:, comma], atol=1e-6)
+    assert (without[:, comma] < plain[:, comma] / 2).any()
+    others = [unit for unit in range(10) if unit != comma]
+    shares = [rows[0, others] / rows[0, others].sum() for rows in (without, with_it)]
+    assert torch.allclose(*shares, atol=1e-6)  # among the words, the text decides as before
+    # After a comma, the words before it count.
+    assert with_it[1, 4] > plain[1, 4] and int((with_it[1] / plain[1]).argmax()) == 4
+
+
+@pytest.mark.slow
+def test_only_marks_that_are_not_in_the_text_are_left_alone(caplog: pytest.LogCaptureFixture, tmp_path: Path):
+    loaded = load_model("weather-en-de")
+    model, tokens = loaded.model, tokens_of(loaded.model)
+    full, comma = (tokens(f"Es{mark}")[-1] for mark in (".", ","))
+    lacking = lacking_punctuation(model, [tokens("Es schneit.")])
+    assert full not in lacking and comma in lacking and len(lacking) < 20
+    text = tmp_path / "own.txt"
+    for written, warned in (("am abend schneit es\n", True), ("Am Abend schneit es\n", False)):
+        text.write_text(written * 20, encoding="utf-8")
+        caplog.clear()
+        (answer,) = loaded.translate("Tomorrow it will be sunny.", ngram=text)
+        assert answer.endswith(".")  # which the text lacks
+        assert ("no capital letters" in caplog.text) == warned
 
 
 def test_spellings():

@@ -59,6 +59,7 @@ def test_half_the_budget_halves_the_batch(family, trains, request, caplog):
     gigabytes, loader = needed(caplog, model, examples, whole, trains=trains)
     assert loader == whole and sizes(loader, examples, model) == [8]
     assert "Batches of up to 8 utterances, about" in caplog.messages[-1]
+    assert ("A training step takes about" in caplog.messages[-1]) == trains
     each = _exactly(model, examples[:1], trains)
     assert gigabytes == pytest.approx(8 * each / 1e9, rel=0.02)
     half = Loader(batch_size=8, batch_seconds=whole.batch_seconds, memory=4.01 * each / 1e9)

@@ -10,9 +10,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from studio_page import CHROMIUM, browser
 
 from adapt.comparison.matched_pairs import MatchedPairs
 from adapt.comparison.results import Comparison, GroupResult, SetResult
+from adapt.comparison.unlabelled import Trial, Unlabelled
 from adapt.comparison.words import AlignedWord, Transcript
 from adapt.introspect.weights.change import LayerChange, WeightChange
 from adapt.report.page import MAX_GROUPS, render, write_report
@@ -377,3 +379,22 @@ def test_kinds_of_errors_and_the_matched_pair_test_are_shown(comparison: Compari
     assert "substitutions 30.0 % before and 30.0 % after, deletions 10.0 %" in text
     assert "(MAPSSWE) on 120 segments with errors: p-value under 0.001." in text and text.count("MAPSSWE") == 1
     assert tested.figures()["target"]["matched_pairs"]["segments"] == 120
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt install chromium")
+def test_the_steps_without_labels_fit_into_the_page(comparison: Comparison, tmp_path: Path) -> None:
+    verdict = "not kept: the agreement did not rise beyond its standard error, and the source became worse than allowed"
+    trials = [Trial("base", 0.81, 0.9, 1.0, 3.4), Trial("normalisation statistics", 0.8, 0.9, 1.0, 3.9, 1200, verdict)]
+    said = "a sentence of some twenty words that a recogniser could have written for a recording of ten seconds or so"
+    found = Unlabelled(trials, "base", 60, texts=[("clips/a-long-name-of-a-recording.wav", said, said)])
+    page = tmp_path / "report.html"
+    page.write_text(render(replace(comparison, unlabelled=found)), encoding="utf-8")
+    with browser(width=1200) as opened:
+        opened.page.goto(page.as_uri())
+        opened.page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        for region in ("Steps without labels", "Texts without a reference"):
+            sizes = opened.page.locator(f'[aria-label="{region}"]').evaluate(
+                "one => [one.scrollWidth, one.clientWidth]"
+            )
+            assert sizes[0] <= sizes[1] + 1, f"{region}: {sizes[0]} px in {sizes[1]}"

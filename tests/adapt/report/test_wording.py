@@ -44,6 +44,15 @@ def test_if_higher_is_better_a_rise_is_a_gain_and_a_fall_is_forgetting(compariso
     assert [wording.verdict(own, WER) for own in differences] == ["worse", "better", "no clear change"]
 
 
+def test_one_example_has_no_interval_and_no_verdict(comparison: Comparison) -> None:
+    assert wording.verdict((-0.1, -0.1), WER) == wording.verdict((0.1, 0.1), WER) == "no clear change"
+    assert formatting.amount_range((0.571, 0.571), WER, 1) == formatting.points_range((0, 0), WER, 1) == "no interval"
+    target = comparison.sets["target"]
+    one = replace(target, before={**target.before, "examples": 1}, difference={"wer": (0.1, 0.1), "cer": (0.1, 0.1)})
+    said = wording.summary(replace(comparison, sets={"target": one}))
+    assert "There is no clear change" in said and "has no interval" in said and "includes 0" not in said
+
+
 @pytest.mark.parametrize("difference", [(-0.018, 0.006), (0.0, 0.01), (-0.01, 0.0), (0.0, 0.0)])
 def test_no_direction_is_claimed_when_the_interval_includes_zero(
     comparison: Comparison, difference: tuple[float, float]

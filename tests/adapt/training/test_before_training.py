@@ -58,8 +58,38 @@ def test_16_bits_on_the_cpu_are_refused_and_not_replaced(precision):
 
 
 def test_a_precision_whose_library_is_missing_is_refused():
-    with pytest.raises(InputError, match="trainer: .*transformer"):
+    with pytest.raises(InputError, match="trainer: Lightning refuses an option .*transformer"):
         made_trainer(trainer(precision="transformer-engine"))
+
+
+def test_a_device_that_the_machine_lacks_is_refused_in_our_own_words(monkeypatch):
+    monkeypatch.setattr("adapt.models.devices.known_devices", lambda: ["cpu"])
+    with pytest.raises(InputError) as refused:
+        made_trainer(trainer(accelerator="gpu"))
+    assert str(refused.value) == (
+        "trainer.accelerator=gpu (as trainer=gpu sets it): this machine has cpu only. Leave it out: device=auto takes "
+        "the best device that there is. Or give trainer=cpu."
+    )
+    monkeypatch.setattr("adapt.models.devices.known_devices", lambda: ["cpu", "cuda:0", "cuda:1"])
+    with pytest.raises(InputError, match="trainer.accelerator=mps: this machine has cpu, cuda:0, cuda:1. Leave it out"):
+        made_trainer(trainer(accelerator="mps"))
+    for devices in (3, [0, 2]):
+        with pytest.raises(InputError, match="trainer.devices=.*this machine has .*cuda:1. Give at most 2 GPUs."):
+            made_trainer(trainer(accelerator="gpu", devices=devices))
+
+
+@pytest.mark.parametrize("length", [{"max_epochs": 0}, {"max_epochs": -3}, {"max_epochs": -1}, {"max_epochs": 2.5}])
+def test_a_run_that_would_train_nothing_or_without_end_is_refused(length):
+    with pytest.raises(InputError, match="trainer.max_epochs must be a number of epochs of at least 1; got"):
+        made_trainer(trainer(**length))
+
+
+def test_no_epochs_name_the_dry_run():
+    with pytest.raises(InputError, match="0 would train nothing: dry_run=true shows what a run costs"):
+        made_trainer(trainer(max_epochs=0))
+    with pytest.raises(InputError, match="trainer.max_steps must be a number of steps of at least 1, or -1; got 0"):
+        made_trainer(trainer(max_steps=0))
+    assert made_trainer(trainer(max_epochs=-1, max_steps=3, logger=False)).max_steps == 3
 
 
 @pytest.mark.parametrize("precision", [None, 32, "32-true", "bf16-mixed"])

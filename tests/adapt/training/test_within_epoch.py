@@ -19,7 +19,8 @@ from adapt.errors import InputError
 from adapt.models.checkpoint import load_model
 from adapt.training.fine_tune import fine_tune
 from adapt.training.module import AdaptationModule
-from adapt.training.within_epoch import Every, random_state, restore_random_state
+from adapt.training.option_checks import Every
+from adapt.training.within_epoch import random_state, restore_random_state
 from adapt.tuning.layers import full
 from adapt.tuning.neurons import neurons
 

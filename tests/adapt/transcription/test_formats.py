@@ -23,10 +23,10 @@ def transcript(*texts: str, each: float = 0.5, joint: str = " ") -> Transcript:
 def test_subtitles():
     made = transcript("one two", "three")
     assert as_text(made, "srt") == (
-        "1\n00:00:00,000 --> 00:00:01,000\none two\n\n2\n00:00:01,000 --> 00:00:02,000\nthree\n"
+        "1\n00:00:00,000 --> 00:00:01,000\none two\n\n2\n00:00:01,000 --> 00:00:01,500\nthree\n"
     )
     assert as_text(made, "vtt").startswith("WEBVTT\n\n00:00:00.000 --> 00:00:01.000\none two\n")
-    assert as_text(made, "tsv") == "start\tend\ttext\n0\t1000\tone two\n1000\t2000\tthree\n"
+    assert as_text(made, "tsv") == "start\tend\ttext\n0\t1000\tone two\n1000\t1500\tthree\n"
     assert as_text(made, "txt") == "one two\nthree\n"
 
 
@@ -34,6 +34,14 @@ def test_hours_and_rounding():
     word = Word("x", 3599.9996, 3661.2, 0.5)
     made = Transcript("a", 3700.0, None, (Segment("x", 3599.9996, 3661.2, (word,)),))
     assert "01:00:00,000 --> 01:01:01,200" in as_text(made, "srt")
+
+
+def test_nothing_is_shown_past_the_end():
+    words = (Word("one", 0.2, 0.4, 0.9), Word("two", 1.9, 2.6, 0.9), Word("three", 3.0, 3.2, 0.9))
+    cues = subtitles(Transcript("a", 2.0, None, tuple(Segment(one.text, one.start, one.end, (one,)) for one in words)))
+    assert [(cue.start, cue.end) for cue in cues] == [(0.2, 1.2), (1.9, 2.0), (1.0, 2.0)]
+    roomy = Transcript("a", 9.0, None, (Segment("two", 1.9, 2.0, (Word("two", 1.9, 2.0, 0.9),)),))
+    assert [(cue.start, cue.end) for cue in subtitles(roomy)] == [(1.9, 2.9)]  # a second, as there is room
 
 
 def test_lines_are_short_and_nothing_is_lost():

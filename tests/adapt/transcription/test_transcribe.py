@@ -10,13 +10,15 @@ import torch
 
 from adapt.api import load_model
 from adapt.data.loader import Loader
-from adapt.data.manifest import read_manifest
+from adapt.data.manifest import Utterance, read_manifest
 from adapt.data.pieces import Cuts, Piece
 from adapt.data.recording import Recording
 from adapt.errors import InputError
 from adapt.metrics import error_rates
 from adapt.models.inference import decode_examples
 from adapt.transcription.assemble import transcript_of
+from adapt.transcription.folder import transcribe_into
+from adapt.transcription.texts import transcribe_texts
 from adapt.transcription.transcribe import transcribe_recordings, transcribe_whole
 from adapt.transcription.transcript import Word
 
@@ -121,6 +123,52 @@ def test_words_in_an_overlap_count_once_and_silence_belongs_to_no_word():
     assert [segment.text for segment in made.segments] == ["a", "b", "c"]
 
 
+def test_no_word_ends_after_the_recording():
+    piece = Piece(0.0, 2.0, 0.0, 2.0, ((0.0, 2.0),))
+    read = ("a b", (Word("a", 0.5, 1.0, 0.9), Word("b", 1.5, 2.5, None)))
+    (segment,) = transcript_of("x", Cuts(2.0, (piece,)), [read], None).segments
+    assert (segment.start, segment.end) == (0.5, 2.0) and [word.end for word in segment.words] == [1.0, 2.0]
+
+
+@pytest.fixture
+def silences(tmp_path):
+    """The same name in three folders: silence, quiet noise, and noise that is too loud to be silence."""
+    draw = np.random.default_rng(0)
+    for name, samples in (
+        ("zero", np.zeros(2 * RATE)), ("quiet", draw.normal(0, 0.001, 2 * RATE)), ("loud", draw.normal(0, 0.1, RATE)),
+    ):  # fmt: skip
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "a.wav", samples, RATE)
+    return tmp_path
+
+
+def test_silence_has_an_empty_text_unless_everything_is_to_be_read(silences):
+    model = load_model("us-english").model
+    examples = [Utterance(silences / name / "a.wav", "") for name in ("zero", "quiet", "loud")]
+    everything = [text.text for text in transcribe_texts(model, examples, Loader(), vad=False)]
+    assert everything[0]  # the model writes a letter for silence
+    assert [text.text for text in transcribe_texts(model, examples, Loader())] == ["", "", everything[2]]
+
+
+def test_recordings_of_one_name_have_files_of_their_own(silences):
+    model = load_model("us-english").model
+    zero, quiet = (Utterance(silences / name / "a.wav", "") for name in ("zero", "quiet"))
+
+    def run(folder, *given, **options):
+        result = transcribe_into(silences / folder, model, given, **options)
+        return [str(path.relative_to(silences / folder)) for path in result.written]
+
+    assert run("out", zero, quiet, zero) == ["zero/a.txt", "quiet/a.txt"]
+    assert run("out", zero, quiet) == []
+    # What another recording has replaced is not taken for done, and does not get its files back.
+    assert run("replaced", zero) == run("replaced", quiet, overwrite=True) == ["a.txt"]
+    assert run("replaced", zero, quiet) == ["zero/a.txt"]
+    # A name that a recording has from an earlier call is not given to another one.
+    shutil.copy(silences / "zero" / "a.wav", silences / "a.wav")
+    assert run("more", zero) == ["a.txt"]
+    assert run("more", Utterance(silences / "a.wav", ""), zero) == ["a.wav.txt"]
+
+
 @pytest.fixture
 def folder(tmp_path, strung):
     recording, _ = strung
@@ -139,14 +187,14 @@ def test_a_folder_is_transcribed_once(folder, innertune, capsys):
         return capsys.readouterr()
 
     out, err = run("format=[srt,json]")
-    assert out == f"6 files written to {folder / 'out'}, 0 recordings were done before.\n"
+    assert out == f"6 files written to {folder / 'out'}, 0 recordings done before.\n"
     assert "b.flac': " in err and " words in 6.0 s." in err
     files = sorted(str(path.relative_to(folder / "out")) for path in (folder / "out").rglob("*") if path.is_file())
     assert files == ["a.json", "a.srt", "b.json", "b.srt", "sub/a.json", "sub/a.srt", "transcribed.jsonl"]
     before = (folder / "out" / "a.json").read_bytes()
     (folder / "out" / "b.srt").unlink()
     out, err = run("format=[srt,json]")
-    assert "2 files written" in out and "2 recordings were done before" in out
+    assert "2 files written" in out and "2 recordings done before" in out
     assert f"'{folder / 'in' / 'a.wav'}' was transcribed before." in err
     with pytest.raises(InputError, match="there is 'a.json' already, which was not made from .*with this model"):
         run("format=json", "vad=false")
