@@ -40,14 +40,19 @@ def read_batch(model: Model, batch: Batch, whole: bool = False) -> list[Read]:
 def _read_ctc(model: CTCModel, batch: Batch) -> list[tuple[Read, float]]:
     """Return each answer with the log-probability of the likeliest path through the model's output."""
     outputs: list[Any] = []
-    handle = model.register_forward_hook(lambda _module, _given, output: outputs.append(output))
+
+    def keep(_module: Any, _given: Any, output: Any) -> None:
+        if not torch.is_grad_enabled():  # test-time adaptation takes gradient steps before it decodes
+            outputs.append(output)
+
+    handle = model.register_forward_hook(keep)
     try:
         texts = model.task.decode(model, batch)
     finally:
         handle.remove()
-    emissions = outputs[-1]
     seconds = [length / model.sample_rate for length in batch.lengths.tolist()]
-    kept = emissions_of(emissions.log_probs, emissions.lengths)
+    # Several outputs if each example is decoded alone.
+    kept = [own for one in outputs for own in emissions_of(one.log_probs, one.lengths)]
     return [
         ((text, ctc_words(model, own, text, long)), float(own.amax(dim=-1).sum()))
         for text, own, long in zip(texts, kept, seconds, strict=True)

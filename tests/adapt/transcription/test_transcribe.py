@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from adapt.models.inference import decode_examples
 from adapt.transcription.assemble import transcript_of
 from adapt.transcription.transcribe import transcribe_recordings, transcribe_whole
 from adapt.transcription.transcript import Word
+from adapt.unlabelled.entropy import adapting, usual
 
 pytestmark = pytest.mark.slow
 RATE = 16_000
@@ -191,3 +193,27 @@ def test_a_whole_recording_is_read_as_the_model_reads_it(base, speech):
         found = transcribe_whole(model, example)
         assert found.text == text and [word.text for word in found.words] == text.split()
         assert found.seconds == pytest.approx(model.reader.length(example), abs=0.01)
+
+
+def test_the_caller_is_outside_of_inference_between_two_results(us_english):
+    noise = np.random.default_rng(0).standard_normal((2, RATE)).astype(np.float32) * 0.01
+    recordings = [Recording(samples, RATE, name=str(number)) for number, samples in enumerate(noise)]
+    first, second = (transcribe_recordings(us_english.model, recordings, vad=False) for _ in range(2))
+    us_english.model.train()
+    next(first)
+    assert not torch.is_inference_mode_enabled() and us_english.model.training
+    next(second)
+    first.close()
+    second.close()  # in this order, the second once restored what it had found: the mode of the first
+    assert not torch.is_inference_mode_enabled() and us_english.model.training
+    us_english.model.eval()
+
+
+def test_pieces_with_test_time_adaptation_are_those_read_alone(strung, us_english):
+    samples = strung[0].samples
+    recordings = [Recording(samples[start * RATE : (start + 4) * RATE], RATE, name=str(start)) for start in (0, 8)]
+    options = replace(usual(us_english.model), steps=1)
+    with adapting(us_english.model, "utterance", options):
+        alone = [made.text for one in recordings for _, made in transcribe_recordings(us_english.model, [one])]
+        together = [made.text for _, made in sorted(transcribe_recordings(us_english.model, recordings))]
+    assert together == alone and all(alone)
