@@ -18,7 +18,8 @@ from adapt.run import open_run
 from adapt.training.auto import Auto, Found, candidates, search
 
 log = logging.getLogger(__name__)
-_KEPT = ("schedule", "warmup", "layer_decay", "rates", "unfreeze")  # options that all trials have
+# Options that all trials have.
+_KEPT = ("schedule", "warmup", "layer_decay", "rates", "unfreeze", "timestamps", "written_like", "normalise")
 
 
 @dataclass(frozen=True)
