@@ -33,7 +33,7 @@ from adapt.models.recipe import Kind
 from adapt.training.defaults import with_rate
 from adapt.training.fine_tune import fine_tune
 from adapt.training.module import DIVERGED
-from adapt.training.start import loader_options, plain
+from adapt.training.start import described, loader_options
 from adapt.tuning import layers as layer_tunings
 from adapt.tuning.lora import lora
 from adapt.tuning.neurons import neurons
@@ -228,20 +228,10 @@ class Bench:
     def _digest(self) -> str:
         trainer = None if self.trainer is None else self.trainer(1)
         read: list[Any] = [self.base.fingerprint, self.seed, loader_options(self.loader)]
-        read += [_described(trainer), _described(dict(self.options))]
+        read += [described(trainer), described(dict(self.options))]
         for examples in (self.inner.train, self.inner.source_train, *self.sets.values()):
             read.append([[example.text, example.name] for example in examples])
         return hashlib.sha256(json.dumps(read).encode()).hexdigest()[:16]
-
-
-def _described(value: Any) -> Any:
-    """Return an option as JSON data, functions by their names and with the arguments that are set."""
-    if isinstance(value, Mapping):
-        return {str(key): _described(one) for key, one in value.items()}
-    if isinstance(value, partial):
-        return [_described(value.func), *map(_described, value.args), _described(value.keywords)]
-    name = getattr(value, "__qualname__", None)
-    return plain(value) if name is None else str(name)
 
 
 @contextmanager
