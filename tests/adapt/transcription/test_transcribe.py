@@ -152,6 +152,8 @@ def test_a_folder_is_transcribed_once(folder, innertune, capsys):
     assert f"'{folder / 'in' / 'a.wav'}' was transcribed before." in err
     with pytest.raises(InputError, match="there is 'a.json' already, which was not made from .*with this model"):
         run("format=json", "vad=false")
+    with pytest.raises(InputError, match="there is 'a.json' already, which was not made from .*with this model"):
+        run("format=json", "test_time=utterance")
     assert (folder / "out" / "a.json").read_bytes() == before
     assert "3 files written" in run("format=json", "vad=false", "overwrite=true")[0]
     words = json.loads((folder / "out" / "a.json").read_text())["segments"][0]["words"]
