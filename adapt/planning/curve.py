@@ -26,7 +26,7 @@ from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from adapt.models.writing import choose_normaliser
 from adapt.training.fine_tune import fine_tune
-from adapt.training.start import described, loader_options
+from adapt.training.start import described, digests, loader_options
 from adapt.tuning.layers import full
 from adapt.tuning.tuned import Tuning
 
@@ -260,9 +260,8 @@ def _trained(
 
 def _identity(base: Loaded, splits: Splits, tuning: Tuning, options: dict[str, Any]) -> dict[str, Any]:
     """Return what else must be the same for kept runs to be used again, as JSON."""
-    parts = (splits.train, splits.validation, splits.test, splits.source_train)
-    texts = [[e.name, e.text] for part in parts for e in part]
-    data = hashlib.blake2b(json.dumps(texts).encode(), digest_size=8).hexdigest()
+    parts = [digests(one) for one in (splits.train, splits.validation, splits.test, splits.source_train)]
+    data = hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
     loader = as_loader(options.get("loader"))
     others = {name: value for name, value in options.items() if name != "loader"}
     return {

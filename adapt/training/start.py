@@ -53,7 +53,7 @@ class Start:
         known = "" if base.reference == "new" else base.fingerprint
         return cls(
             {"reference": base.reference, "fingerprint": known},
-            {name: _digests(getattr(splits, name)) for name in _READ_IN_TRAINING},
+            {name: digests(getattr(splits, name)) for name in _READ_IN_TRAINING},
             json.loads(json.dumps({name: plain(value) for name, value in options.items()})),
         )
 
@@ -179,7 +179,7 @@ def _difference(before: Any, now: Mapping[str, Any]) -> str:
     return "" if before.get("inputs") == now["inputs"] else "has other inputs: recordings or sentences were changed"
 
 
-def _digests(examples: Sequence[Example]) -> dict[str, Any]:
+def digests(examples: Sequence[Example]) -> dict[str, Any]:
     """Return the number of examples, and digests of their texts and of what the model reads.
 
     Audio files are read whole, each once, unless their checksums are remembered from an earlier run. Sizes and times

@@ -79,6 +79,9 @@ def test_finished_runs_are_used_again(curve, loaded, splits, folder):
     with pytest.raises(InputError, match="with options="):
         learning_curve(loaded, splits, tunings.head(), folder=folder, augment=torch.nn.Dropout(0.5), **OPTIONS)
     with pytest.raises(InputError, match="with data="):
+        shorter = (replace(splits.train[0], duration=0.9 * splits.train[0].duration), *splits.train[1:])
+        learning_curve(loaded, replace(splits, train=shorter), tunings.head(), folder=folder, **OPTIONS)
+    with pytest.raises(InputError, match="with data="):
         more = replace(splits, source_train=splits.test)
         learning_curve(loaded, more, tunings.head(), folder=folder, **OPTIONS)
 
