@@ -6,6 +6,7 @@ import torch
 
 from adapt.data.example import language_of
 from adapt.data.loader import Batch, collate
+from adapt.data.normalisers import without_spaces
 from adapt.data.recording import Recording
 from adapt.models.encoder_cache import cached_encoder
 from adapt.models.hf_speech_seq2seq import HFSpeechSeq2Seq
@@ -63,6 +64,7 @@ def read_sequentially(model: HFSpeechSeq2Seq, piece: Recording) -> Read:
     """Return a Whisper's answer for a piece of any length by its own sequential decoding, with its words."""
     language = language_of(piece)
     segments = sequential_segments(model, torch.from_numpy(piece.samples), language)
+    joint = "" if without_spaces(language or model.own_language) else " "
     words: list[Word] = []
     for group in _windows(segments, model.reader.window or 30.0):
         start, end = group[0].start, group[-1].end
@@ -72,10 +74,10 @@ def read_sequentially(model: HFSpeechSeq2Seq, piece: Recording) -> Read:
             continue
         window = Recording(samples[: round((model.reader.window or 30.0) * rate)], rate)
         batch = collate([(window, torch.from_numpy(window.samples))]).to(next(model.parameters()).device)
-        text = " ".join(segment.text for segment in group)
+        text = joint.join(segment.text for segment in group)
         (own,) = attention_words(model, batch.inputs, batch.lengths, [text], [language])
         words += [Word(word.text, start + word.start, start + word.end, word.confidence) for word in own]
-    return " ".join(segment.text for segment in segments), tuple(words)
+    return joint.join(segment.text for segment in segments), tuple(words)
 
 
 def _windows(segments: list[LongSegment], longest: float) -> list[list[LongSegment]]:

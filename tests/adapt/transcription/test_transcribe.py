@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from adapt.data.recording import Recording
 from adapt.errors import InputError
 from adapt.metrics import error_rates
 from adapt.models.inference import decode_examples
+from adapt.models.whisper_long import LongSegment
 from adapt.transcription.assemble import transcript_of
+from adapt.transcription.read_batch import read_sequentially
 from adapt.transcription.transcribe import transcribe_recordings, transcribe_whole
 from adapt.transcription.transcript import Word
 from adapt.unlabelled.entropy import adapting, usual
@@ -219,3 +222,18 @@ def test_pieces_with_test_time_adaptation_are_those_read_alone(strung, us_englis
         alone = [made.text for one in recordings for _, made in transcribe_recordings(us_english.model, [one])]
         together = [made.text for _, made in sorted(transcribe_recordings(us_english.model, recordings))]
     assert together == alone and all(alone)
+
+
+def test_segments_of_a_language_without_spaces_are_joined_without_them(monkeypatch):
+    place = "adapt.transcription.read_batch."
+    segments = [LongSegment("你好", 0.0, 1.0), LongSegment("世界", 1.0, 2.0)]
+    monkeypatch.setattr(f"{place}sequential_segments", lambda *_: segments)
+    given = []
+    monkeypatch.setattr(f"{place}attention_words", lambda *arguments: given.append(arguments[3]) or [()])
+    model = SimpleNamespace(
+        reader=SimpleNamespace(window=30.0), sample_rate=RATE, own_language=None,
+        parameters=lambda: iter([torch.zeros(1)]),
+    )  # fmt: skip
+    for language, text in (("zh", "你好世界"), ("en", "你好 世界")):
+        piece = Recording(np.zeros(2 * RATE, np.float32), RATE, extra={"lang": language})
+        assert read_sequentially(model, piece)[0] == text and given[-1] == [text]
