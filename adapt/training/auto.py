@@ -4,7 +4,7 @@ found = search(base, splits, Auto(trials=8), folder)
 adapted = fine_tune(base, splits, found.candidate.function, **found.options)
 
 1. Each candidate (full, LoRA, the lower third of the layers, a fifth of the neurons; at the family's rate, three times
-   as much, a third) trains for a quarter of the epochs on four fifths of the training data. The last fifth compares.
+   as much, a third) trains for a quarter of the epochs on three quarters of the training data. The rest compares.
 2. The two best ones and the family's defaults train for all epochs; so does the best with replay, if there are source
    data. Each is blended with the base at several factors.
 3. The first, and so the simplest, that is not clearly worse than the best is chosen (`auto_choice.choose`).
