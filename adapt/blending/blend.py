@@ -34,6 +34,7 @@ from adapt.models.factors import Factors
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from adapt.models.state import model_fingerprint, weights
+from adapt.models.writing import normalising
 
 Method = Literal["interpolate", "soup", "arithmetic", "ties", "dare", "fisher"]
 _SUMMED = 0.4  # of a sum of task vectors, where no data decide (Yadav et al. 2023, section 6)
@@ -230,7 +231,8 @@ def _searched(
     if not source:
         source, sentence = stand_in(base, base.model, data.validation, loader)
     sets = {"target": data.validation, "source": source}
-    return search(line, sets, loader, budget=budget, data=sentence, seed=seed)
+    with normalising([line.adapted, base.model], (*data.validation, *source)):  # as the result is compared
+        return search(line, sets, loader, budget=budget, data=sentence, seed=seed)
 
 
 def _plain(factor: Any) -> Any:

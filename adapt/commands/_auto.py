@@ -18,7 +18,7 @@ from adapt.run import open_run
 from adapt.training.auto import Auto, Found, candidates, search
 
 log = logging.getLogger(__name__)
-_KEPT = ("schedule", "warmup", "layer_decay", "rates", "unfreeze")  # options that all trials have
+_OF_ALL_TRIALS = ("schedule", "warmup", "layer_decay", "rates", "unfreeze", "timestamps", "written_like", "normalise")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def automatic(cfg: DictConfig, base: Loaded) -> Chosen | None:
         replay=cfg.replay, blend=cfg.blend, loader=build(cfg.loader), seed=cfg.seed, on_error=cfg.data.on_error,
         trainer=lambda epochs: partial(trainer_of(cfg), max_epochs=epochs), optimizer=build(cfg.optimizer),
         cache=build(cfg.cache), augment=build(cfg.augment), penalty=build(cfg.penalty),
-        topographic=build(cfg.topographic), **{name: cfg[name] for name in _KEPT},
+        topographic=build(cfg.topographic), **{name: cfg[name] for name in _OF_ALL_TRIALS},
     )  # fmt: skip
     write_json(folder / "search.json", found.figures())
     chosen = found.candidate

@@ -17,6 +17,7 @@ from adapt.comparison.compare import compare_hypotheses
 from adapt.data.manifest import Splits
 from adapt.data.splits import check_splits
 from adapt.models.loaded import Loaded
+from adapt.models.writing import choose_normaliser
 from adapt.run import open_run
 from adapt.training.adapted import Adapted
 from adapt.training.prepare import Run
@@ -36,10 +37,12 @@ def adapt_unlabelled(cfg: DictConfig, base: Loaded, prepared: Callable[..., Run]
     splits, skipped = check_splits(
         splits, base.model, cfg.data.on_error, loader.speeds, labelled=False, long_tests=True
     )
-    folder = open_run(cfg)
-    logger = build(cfg.logger)(folder)
     tested = tuple(example for example in splits.test if example.text)
     sets = {name: part for name, part in (("target", tested), ("source", splits.source_test)) if part}
+    written = (*tested, *splits.source_test, *splits.source_train, *splits.source_validation)  # what has texts
+    base.model.task = replace(base.model.task, normaliser=choose_normaliser(base.model, written, cfg.normalise))
+    folder = open_run(cfg)
+    logger = build(cfg.logger)(folder)
     before = decode_sets(f"Base: {base.reference}. Before:", base.model, sets, loader, base.reference)
     cfg_of_rounds = config_of_rounds(cfg, options, splits)
 
@@ -54,8 +57,8 @@ def adapt_unlabelled(cfg: DictConfig, base: Loaded, prepared: Callable[..., Run]
     comparison = compare_hypotheses(
         base, adapted.loaded, sets, before, after, loader=loader, group_by=grouping(cfg.data), trained=adapted.trained,
         causes=cfg.causes if sets else 0, compare_neurons=cfg.compare_neurons if sets else 0,
-        audio_clips=cfg.audio_clips, title=cfg.title, history=adapted.history, skipped=skipped,
-        config=OmegaConf.to_yaml(cfg, resolve=True), run=end_of_run(cfg, adapted.loaded.model, splits),
+        audio_clips=cfg.audio_clips, non_speech=cfg.non_speech, title=cfg.title, history=adapted.history,
+        skipped=skipped, config=OmegaConf.to_yaml(cfg, resolve=True), run=end_of_run(cfg, adapted.loaded.model, splits),
     )  # fmt: skip
     comparison = replace(comparison, unlabelled=found, seconds=time.perf_counter() - started)
     for note in found.notes:

@@ -72,7 +72,10 @@ def _made_with(cfg: DictConfig, loaded: Loaded) -> dict[str, Any]:
     stat = path.stat() if path is not None and is_file(path) else None
     options = loaded.model.header().get("generation")
     corrections = None if stat is None else [str(path), stat.st_size, stat.st_mtime_ns]
-    made = {"model": loaded.fingerprint, "generation": options, "corrections": corrections}
+    made = {
+        "model": loaded.fingerprint, "generation": options, "corrections": corrections, "test_time": cfg.test_time,
+        "precision": loaded.model.precision,
+    }  # fmt: skip
     return made | favoured(cfg.words, cfg.ngram, cfg.ngram_weight)
 
 

@@ -51,9 +51,11 @@ def evaluate_memory(memory: ModelMemory) -> MemoryEvaluation:
         answers = decode_examples(model, model.task, examples, loader)
         return tuple(model.task.normalise(one) == text for one, text in zip(answers, texts, strict=True))
 
+    with memory.on():
+        batched = held(Loader())  # without the cache, which would run the encoder on one input at a time
     with cached_encoder(model):
         with memory.on():
-            alone, batched = held(Loader(batch_seconds=0, batch_tokens=0)), held(Loader())
+            alone = held(Loader(batch_seconds=0, batch_tokens=0))
             answers = decode_examples(model, model.task, protected, Loader())
         unmodified = decode_examples(model, model.task, protected, Loader())
     return MemoryEvaluation(

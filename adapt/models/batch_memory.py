@@ -54,7 +54,8 @@ def keep_within_memory(
     longest = max(range(len(lengths)), key=lengths.__getitem__)
     free = free_memory(device_of(model))
     limit = free if loader.memory is None else loader.memory * 1e9
-    with eval_mode(model), torch.enable_grad(), context():  # in eval mode, nothing is random and nothing is updated
+    # In eval mode, nothing is random and nothing is updated. Where a caller only decodes, no pass would keep anything.
+    with eval_mode(model), torch.inference_mode(False), torch.enable_grad(), context():
         kept = _kept(model, examples[longest], trains, None if limit is None else limit / factor)
     each = factor * kept / (reader.window or lengths[longest] * slowest)  # per second or token of a batch
     if limit is not None and each * (reader.window or lengths[longest]) > limit:

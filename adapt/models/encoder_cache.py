@@ -214,8 +214,8 @@ _caches: "WeakKeyDictionary[Model, EncoderCache]" = WeakKeyDictionary()
 
 
 def _weights(module: nn.Module) -> tuple[tuple[int, int], ...]:
-    """Return what changes when the weights of a module are replaced or changed in place."""
-    return tuple((one.data_ptr(), one._version) for one in module.parameters())
+    """Return what changes when the weights or statistics of a module are replaced or changed in place."""
+    return tuple((one.data_ptr(), one._version) for one in (*module.parameters(), *module.buffers()))
 
 
 def _is_row(output: Any) -> bool:

@@ -31,13 +31,18 @@ class Seq2Seq(Protocol):
 
 def seq2seq_loss(model: Seq2Seq, batch: Batch) -> Tensor:
     """Return the mean cross entropy over the target tokens of a batch, with teacher forcing. In nats."""
+    targets = training_targets(model, batch)
+    logits = model(batch.inputs, batch.lengths, targets)
+    return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+
+
+def training_targets(model: Seq2Seq, batch: Batch) -> Tensor:
+    """Return the target tokens that a model learns of a batch, `(batch, tokens)`, padded with `IGNORED`."""
     rows = [
         torch.tensor(model.training_target(example, length))
         for example, length in zip(batch.examples, batch.lengths.tolist(), strict=True)
     ]
-    targets = _padded(rows).to(batch.inputs.device)
-    logits = model(batch.inputs, batch.lengths, targets)
-    return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+    return _padded(rows).to(batch.inputs.device)
 
 
 def seq2seq_terms(model: Seq2Seq, example: Example) -> int:

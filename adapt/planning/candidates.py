@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
 from adapt.planning.measures import disagreements, entropies, gradient_lengths, why_unmeasured
+from adapt.training.start import digests
 
 log = logging.getLogger(__name__)
 Criterion = Literal["combined", "coverage", "gradient", "confusion", "disagreement", "random"]
@@ -130,18 +131,24 @@ def _check_measured(
 def _block(loaded: Loaded, block: Sequence[Example], names: Sequence[str], loader: Loader) -> dict:
     model = loaded.model
     hypotheses = decode_examples(model, model.task, block, loader, "hypotheses")
-    found = {"model": loaded.fingerprint, "candidates": [example.name for example in block], "hypotheses": hypotheses}
+    found = {**_identity(loaded, block), "hypotheses": hypotheses}
     for name in names:
         own = _MEASURES[name](model, block, hypotheses, loader).tolist()
         found[name] = [None if math.isnan(value) else value for value in own]
     return found
 
 
+def _identity(loaded: Loaded, block: Sequence[Example]) -> dict[str, Any]:
+    # Names do not tell recordings in memory apart, nor an edited file from what it was.
+    names = [example.name for example in block]
+    return {"model": loaded.fingerprint, "candidates": names, "inputs": digests(block)["inputs"]}
+
+
 def _read(path: Path, loaded: Loaded, block: Sequence[Example], names: Sequence[str]) -> dict | None:
     if not is_file(path):
         return None
     found = read_json(path)
-    if found.get("model") != loaded.fingerprint or found.get("candidates") != [example.name for example in block]:
+    if any(found.get(name) != value for name, value in _identity(loaded, block).items()):
         raise InputError(
             f"'{path}' holds measurements of another model or of other candidates. Give the same ones, or another "
             "folder."

@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import FunctionType
@@ -24,7 +24,9 @@ from adapt.metrics import Metric, TextScores
 from adapt.models.inference import decode_examples
 from adapt.models.loaded import Loaded
 from adapt.models.model import Model
+from adapt.models.writing import choose_normaliser
 from adapt.training.fine_tune import fine_tune
+from adapt.training.start import described, digests, loader_options
 from adapt.tuning.layers import full
 from adapt.tuning.tuned import Tuning
 
@@ -153,7 +155,9 @@ def learning_curve(
     settings = {"shares": sorted({run.share for run in runs}), "orders": orders, "epochs": epochs, "seed": seed}
     if place is not None:
         _check_settings(place / "settings.json", {**settings, **_identity(base, splits, tuning, options)})
-    task, test = base.model.task, splits.test
+    # Style that all models of a curve learn from few examples would look like a gain of more data.
+    normaliser = choose_normaliser(base.model, (*splits.train, *splits.validation, *splits.test))
+    task, test = replace(base.model.task, normaliser=normaliser), splits.test
     before = task.score(test, decode_examples(base.model, task, test, loader, "base"))
     points, scores = [], []
     for number, run in enumerate(runs, start=1):
@@ -256,13 +260,13 @@ def _trained(
 
 def _identity(base: Loaded, splits: Splits, tuning: Tuning, options: dict[str, Any]) -> dict[str, Any]:
     """Return what else must be the same for kept runs to be used again, as JSON."""
-    texts = [[e.name, e.text] for part in (splits.train, splits.validation, splits.test) for e in part]
-    data = hashlib.blake2b(json.dumps(texts).encode(), digest_size=8).hexdigest()
+    parts = [digests(one) for one in (splits.train, splits.validation, splits.test, splits.source_train)]
+    data = hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
     loader = as_loader(options.get("loader"))
-    plain = {name: value for name, value in options.items() if isinstance(value, (int, float, str))}
+    others = {name: value for name, value in options.items() if name != "loader"}
     return {
-        "base": base.fingerprint, "data": data, "speeds": list(loader.speeds), "tuning": _described(tuning),
-        "options": plain,
+        "base": base.fingerprint, "data": data, "loader": loader_options(loader), "tuning": _described(tuning),
+        "options": described(others),
     }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ found = search(base, splits, Auto(trials=8), folder)
 adapted = fine_tune(base, splits, found.candidate.function, **found.options)
 
 1. Each candidate (full, LoRA, the lower third of the layers, a fifth of the neurons; at the family's rate, three times
-   as much, a third) trains for a quarter of the epochs on four fifths of the training data. The last fifth compares.
+   as much, a third) trains for a quarter of the epochs on three quarters of the training data. The rest compares.
 2. The two best ones and the family's defaults train for all epochs; so does the best with replay, if there are source
    data. Each is blended with the base at several factors.
 3. The first, and so the simplest, that is not clearly worse than the best is chosen (`auto_choice.choose`).
@@ -27,12 +27,15 @@ from adapt.blending.source_data import part_off
 from adapt.checks import check_count, check_number
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits
+from adapt.data.normalisers import Normalise
 from adapt.data.replay import Replay
 from adapt.data.splits import OnError, check_splits
 from adapt.errors import InputError
 from adapt.files import user_path
 from adapt.formatting import amount, counted, points
 from adapt.models.loaded import Loaded
+from adapt.models.task import Task
+from adapt.models.writing import choose_normaliser
 from adapt.training.adapted import Adapted
 from adapt.training.auto_choice import Judged, choose, judged, ranked
 from adapt.training.auto_trials import BLENDS, Bench, Candidate, Trial, candidates, divided
@@ -119,6 +122,7 @@ def search(
     seed: int = 0,
     on_error: OnError = "stop",
     trainer: Callable[[int], Any] | None = None,
+    normalise: Normalise = "auto",
     **options: Any,
 ) -> Found:
     """Try options, and choose. Finished trials in `folder` are not repeated.
@@ -137,6 +141,7 @@ def search(
         seed: The seed of the trials.
         on_error: What to do about examples that cannot be used: "stop" or "skip".
         trainer: A function that makes a trainer for a number of epochs; None for the CPU.
+        normalise: How texts are normalised before they are compared (`adapt.models.writing.choose_normaliser`).
         options: Further options of `fine_tune`, for all trials.
 
     Returns:
@@ -147,6 +152,9 @@ def search(
     """
     recipe = base.model.recipe
     loader = loader or Loader(speeds=recipe.speeds, batch_tokens=recipe.batch_tokens, seed=seed)
+    heard = (*splits.train, *splits.validation, *splits.test, *splits.source_test)
+    task = replace(base.model.task, normaliser=choose_normaliser(base.model, heard, normalise))
+    options = {**options, "normalise": normalise}
     splits, _ = check_splits(replace(splits, test=(), source_test=()), base.model, on_error, loader.speeds)
     inner, choice = divided(splits)
     parted, _ = part_off(splits, replayed=True)
@@ -161,7 +169,7 @@ def search(
         "tuning=auto: %d short trials on %d examples, compared on %d others%s.", len(first), len(inner), len(choice),
         f" and on {len(parted.source_validation)} of the source" if parted.source_validation else "",
     )  # fmt: skip
-    return _Search(bench, auto, epochs, blend == "auto").run(first, bool(parted.source_train) and replay is None)
+    return _Search(bench, auto, epochs, blend == "auto", task).run(first, bool(parted.source_train) and replay is None)
 
 
 def fine_tune_auto(
@@ -204,6 +212,7 @@ class _Search:
     auto: Auto
     epochs: int
     blends: bool
+    task: Task
     spent: float = 0.0
     count: int = 0
     left_out: int = 0
@@ -240,7 +249,7 @@ class _Search:
         return trial
 
     def _judged(self, trial: Trial) -> list[Judged]:
-        found = judged(self._task, self.bench.sets, self.base, trial)
+        found = judged(self.task, self.bench.sets, self.base, trial)
         for one in found:
             log.info("  %s", self._line(one))
         return found
@@ -248,15 +257,11 @@ class _Search:
     def _over(self, needed: float, share: float = 1.0) -> bool:
         return self.auto.minutes is not None and self.spent + needed > 60 * self.auto.minutes * share
 
-    @property
-    def _task(self) -> Any:
-        return self.bench.base.model.task
-
     def _named(self, one: Judged) -> str:
         return f"{one.trial.candidate}{f', blend {one.blend:g}' if one.blend < 1 else ''}"
 
     def _line(self, one: Judged) -> str:
-        metric = self._task.metrics[0]
+        metric = self.task.metrics[0]
         source = "" if one.source is None else f", source {amount(one.source, metric)}"
         what = f"{self._named(one)}, {counted(one.trial.epochs, 'epoch')}"
         return f"{what}: {metric.label} {amount(one.target, metric)}{source}"
@@ -288,9 +293,9 @@ class _Search:
 
     def _checked(self, default: Judged, one: Judged) -> tuple[str, bool]:
         """Compare on data that decided nothing: a sentence, and whether the choice is clearly worse."""
-        metric, examples = self._task.metrics[0], self.bench.sets["validation"]
+        metric, examples = self.task.metrics[0], self.bench.sets["validation"]
         sets = {**self.bench.sets, "choice": examples}
-        pair = [judged(self._task, sets, _validated(self.base), _validated(each.trial)) for each in (default, one)]
+        pair = [judged(self.task, sets, _validated(self.base), _validated(each.trial)) for each in (default, one)]
         before, after = (
             next(own for own in found if own.blend == each.blend)
             for found, each in zip(pair, (default, one), strict=True)

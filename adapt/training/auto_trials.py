@@ -33,6 +33,7 @@ from adapt.models.recipe import Kind
 from adapt.training.defaults import with_rate
 from adapt.training.fine_tune import fine_tune
 from adapt.training.module import DIVERGED
+from adapt.training.start import described, digests, loader_options
 from adapt.tuning import layers as layer_tunings
 from adapt.tuning.lora import lora
 from adapt.tuning.neurons import neurons
@@ -225,9 +226,11 @@ class Bench:
         return {name: answers(model, examples, self.loader) for name, examples in self.sets.items()}
 
     def _digest(self) -> str:
-        read = [self.base.fingerprint, self.seed]
+        trainer = None if self.trainer is None else self.trainer(1)
+        read: list[Any] = [self.base.fingerprint, self.seed, loader_options(self.loader)]
+        read += [described(trainer), described(dict(self.options))]
         for examples in (self.inner.train, self.inner.source_train, *self.sets.values()):
-            read.append([[example.text, example.name] for example in examples])
+            read.append(digests(examples))
         return hashlib.sha256(json.dumps(read).encode()).hexdigest()[:16]
 
 

@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class Start:
         known = "" if base.reference == "new" else base.fingerprint
         return cls(
             {"reference": base.reference, "fingerprint": known},
-            {name: _digests(getattr(splits, name)) for name in _READ_IN_TRAINING},
+            {name: digests(getattr(splits, name)) for name in _READ_IN_TRAINING},
             json.loads(json.dumps({name: plain(value) for name, value in options.items()})),
         )
 
@@ -108,6 +109,16 @@ def plain(value: Any) -> Any:
     attributes = getattr(value, "__dict__", {})
     shown = {key: plain(one) for key, one in sorted(attributes.items()) if _is_plain(one) and not key.startswith("_")}
     return {"type": type(value).__name__, **shown}
+
+
+def described(value: Any) -> Any:
+    """Return an option as JSON data: functions by their names and with the arguments that are set, all else `plain`."""
+    if isinstance(value, Mapping):
+        return {str(key): described(one) for key, one in value.items()}
+    if isinstance(value, partial):
+        return [described(value.func), *map(described, value.args), described(value.keywords)]
+    name = getattr(value, "__qualname__", None)
+    return plain(value) if name is None else str(name)
 
 
 def _is_plain(value: Any) -> bool:
@@ -168,7 +179,7 @@ def _difference(before: Any, now: Mapping[str, Any]) -> str:
     return "" if before.get("inputs") == now["inputs"] else "has other inputs: recordings or sentences were changed"
 
 
-def _digests(examples: Sequence[Example]) -> dict[str, Any]:
+def digests(examples: Sequence[Example]) -> dict[str, Any]:
     """Return the number of examples, and digests of their texts and of what the model reads.
 
     Audio files are read whole, each once, unless their checksums are remembered from an earlier run. Sizes and times

@@ -6,6 +6,7 @@ import torch
 
 from adapt.data.example import language_of
 from adapt.data.loader import Batch, collate
+from adapt.data.normalisers import without_spaces
 from adapt.data.recording import Recording
 from adapt.models.encoder_cache import cached_encoder
 from adapt.models.hf_speech_seq2seq import HFSpeechSeq2Seq
@@ -40,14 +41,19 @@ def read_batch(model: Model, batch: Batch, whole: bool = False) -> list[Read]:
 def _read_ctc(model: CTCModel, batch: Batch) -> list[tuple[Read, float]]:
     """Return each answer with the log-probability of the likeliest path through the model's output."""
     outputs: list[Any] = []
-    handle = model.register_forward_hook(lambda _module, _given, output: outputs.append(output))
+
+    def keep(_module: Any, _given: Any, output: Any) -> None:
+        if not torch.is_grad_enabled():  # test-time adaptation takes gradient steps before it decodes
+            outputs.append(output)
+
+    handle = model.register_forward_hook(keep)
     try:
         texts = model.task.decode(model, batch)
     finally:
         handle.remove()
-    emissions = outputs[-1]
     seconds = [length / model.sample_rate for length in batch.lengths.tolist()]
-    kept = emissions_of(emissions.log_probs, emissions.lengths)
+    # Several outputs if each example is decoded alone.
+    kept = [own for one in outputs for own in emissions_of(one.log_probs, one.lengths)]
     return [
         ((text, ctc_words(model, own, text, long)), float(own.amax(dim=-1).sum()))
         for text, own, long in zip(texts, kept, seconds, strict=True)
@@ -58,6 +64,7 @@ def read_sequentially(model: HFSpeechSeq2Seq, piece: Recording) -> Read:
     """Return a Whisper's answer for a piece of any length by its own sequential decoding, with its words."""
     language = language_of(piece)
     segments = sequential_segments(model, torch.from_numpy(piece.samples), language)
+    joint = "" if without_spaces(language or model.own_language) else " "
     words: list[Word] = []
     for group in _windows(segments, model.reader.window or 30.0):
         start, end = group[0].start, group[-1].end
@@ -67,10 +74,10 @@ def read_sequentially(model: HFSpeechSeq2Seq, piece: Recording) -> Read:
             continue
         window = Recording(samples[: round((model.reader.window or 30.0) * rate)], rate)
         batch = collate([(window, torch.from_numpy(window.samples))]).to(next(model.parameters()).device)
-        text = " ".join(segment.text for segment in group)
+        text = joint.join(segment.text for segment in group)
         (own,) = attention_words(model, batch.inputs, batch.lengths, [text], [language])
         words += [Word(word.text, start + word.start, start + word.end, word.confidence) for word in own]
-    return " ".join(segment.text for segment in segments), tuple(words)
+    return joint.join(segment.text for segment in segments), tuple(words)
 
 
 def _windows(segments: list[LongSegment], longest: float) -> list[list[LongSegment]]:

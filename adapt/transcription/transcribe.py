@@ -107,10 +107,11 @@ def transcribe_recordings(
     loader, tell = as_loader(loader), progress or (lambda _: None)
     waiting: list[_Job] = []
     pieces: list[_Part] = []
-    with answering(model):
-        for number, example in enumerate(examples):
-            job = _Job(number, example)
-            waiting.append(job)
+    # The model answers only while pieces are read: between two results, the caller's code runs, which may train.
+    for number, example in enumerate(examples):
+        job = _Job(number, example)
+        waiting.append(job)
+        with answering(model):
             try:
                 job.open(model, longest, vad)
                 for part in job.parts(model, check=whisper is None):
@@ -124,10 +125,11 @@ def transcribe_recordings(
             except InputError as error:
                 job.error = error
                 pieces[:] = [part for part in pieces if part.job is not job]
-            yield from _finished(waiting)
-        if pieces:
-            _read(model, pieces, loader, tell)
         yield from _finished(waiting)
+    if pieces:
+        with answering(model):
+            _read(model, pieces, loader, tell)
+    yield from _finished(waiting)
 
 
 def transcribe_whole(model: Model, example: Utterance | Recording) -> Transcript:

@@ -222,9 +222,11 @@ class _Steps:
                     f"Round {number} did not start, because only {len(found)} pseudo-labels can be trusted."
                 )
                 return
-            new = self._round(found, number)
-            if not self._try(new, f"round {number}", len(found)):
+            adapted = self._round(found, number)
+            if not self._try(adapted.loaded.model, f"round {number}", len(found)):
                 return
+            self.trained |= set(adapted.trained)
+            self.grids = adapted.grids
 
     def _back_translated(self) -> list[Example]:
         reverse = self.options.reverse
@@ -232,16 +234,14 @@ class _Steps:
             return []
         return list(back_translated(reverse.model, self.options.target_texts, self.loader))
 
-    def _round(self, examples: Sequence[Example], number: int) -> Model:
+    def _round(self, examples: Sequence[Example], number: int) -> Adapted:
         current = Loaded(self.model, self.base.reference, model_fingerprint(self.model), self.base.header)
         splits = Splits(train=tuple(examples), source_train=self.data.replay)
         with trusting(self.model):
             adapted = self.train(current, splits, self.folder / "rounds" / str(number))
         adapted.loaded.model.task = self.model.task
-        self.trained |= set(adapted.trained)
-        self.grids = adapted.grids
         self.history += [{**row, "epoch": len(self.history) + place} for place, row in enumerate(adapted.history, 1)]
-        return adapted.loaded.model
+        return adapted
 
     def blend(self) -> Model:
         """Return the model to keep: between the base and the best one."""

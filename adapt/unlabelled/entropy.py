@@ -121,24 +121,26 @@ def minimise(model: Model, batch: Batch, options: Entropy) -> float:
     value = 0.0
     with torch.inference_mode(False), torch.enable_grad(), eval_mode(model):
         batch = Batch(batch.inputs.clone(), batch.lengths.clone(), batch.examples)
-        for name, one in model.named_parameters():
-            one.requires_grad_(name in parameters)
-        optimizer = torch.optim.AdamW(parameters.values(), lr=options.learning_rate, weight_decay=0.0)
-        targets = _written(model, batch)
-        for _ in range(options.steps):
-            logits = _steps(model, batch, targets)
-            if not len(logits):
-                break
-            loss = entropy_loss(logits, options)
-            if not torch.isfinite(loss):
-                break
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            value = float(loss.detach())
-        for name, one in model.named_parameters():
-            one.requires_grad_(required[name])
-            one.grad = None
+        try:
+            for name, one in model.named_parameters():
+                one.requires_grad_(name in parameters)
+            optimizer = torch.optim.AdamW(parameters.values(), lr=options.learning_rate, weight_decay=0.0)
+            targets = _written(model, batch)
+            for _ in range(options.steps):
+                logits = _steps(model, batch, targets)
+                if not len(logits):
+                    break
+                loss = entropy_loss(logits, options)
+                if not torch.isfinite(loss):
+                    break
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                value = float(loss.detach())
+        finally:
+            for name, one in model.named_parameters():
+                one.requires_grad_(required[name])
+                one.grad = None
     return value
 
 

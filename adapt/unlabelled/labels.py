@@ -11,6 +11,7 @@ from adapt.data.kinds import with_text
 from adapt.data.loader import Loader
 from adapt.data.manifest import Utterance
 from adapt.data.pairs import Pair
+from adapt.data.recording import Recording
 from adapt.errors import InputError
 from adapt.models.model import CTCModel, Model
 from adapt.unlabelled.back_translation import translate_back
@@ -172,7 +173,7 @@ def _trust(reading: Reading) -> float:
 
 def _labelled(example: Example, reading: Reading) -> Example:
     labelled = with_text(example, reading.text if reading.words is None else reading.words)
-    if reading.trust and isinstance(labelled, (Utterance, Pair)):
+    if reading.trust and isinstance(labelled, (Utterance, Recording, Pair)):
         return replace(labelled, extra={**labelled.extra, WEIGHTS: reading.trust})
     return labelled
 

@@ -1,6 +1,7 @@
 """Blending existing models: one with its base, several into one, and what is refused."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -119,6 +120,22 @@ def test_the_factor_is_searched_on_validation_data(models, speech):
     assert [point.factor for point in made.front.points[:7]] == [0, 0.5, 0.6, 0.7, 0.8, 0.9, 1]
     kept = blend(models[0], forget=0, splits=splits).front  # noise gains nothing
     assert kept.chosen == 0 or kept.point.changes["source"][1] <= 0
+
+
+def test_the_search_compares_as_the_result_is_compared(models, speech, monkeypatch):
+    seen = []
+
+    def search(line, *_, **__):
+        seen.append(line.adapted.task.normaliser)
+        raise InputError("seen")
+
+    monkeypatch.setattr("adapt.blending.blend.search", search)
+    splits = read_splits(validation=speech["high_validation"], source_validation=speech["low_validation"])
+    styled = replace(splits, validation=tuple(replace(one, text=f"{one.text}.") for one in splits.validation))
+    for given in (splits, styled):
+        with pytest.raises(InputError, match="seen"):
+            blend(models[0], factor="auto", splits=given)
+    assert seen[0] is None and seen[1] is not None
 
 
 def test_what_is_refused(base, models, tmp_path):

@@ -50,10 +50,13 @@ def test_labelled_tests_stand_beside_what_was_done_without(base, speech, innertu
         "adapt", f"model.pretrained={base}", "data=manifest", f"data.train={labelled}",
         f"data.validation={speech['high_validation']}", f"data.test={speech['high_test']}",
         f"data.source_train={speech['low_validation']}", f"data.source_test={speech['low_test']}", *SMALL,
-        f"output={tmp_path / 'run'}",
+        "normalise=basic", "non_speech=2", f"output={tmp_path / 'run'}",
     )  # fmt: skip
     metrics = json.loads((run / "metrics.json").read_text())
     assert {"target", "source", "unlabelled"} <= metrics.keys()
+    assert metrics["non_speech"]["before"]["sounds"] == metrics["non_speech"]["after"]["sounds"] == 2
+    for values in (metrics["target"]["before"], metrics["source"]["after"]):
+        assert values["as_written"]["normaliser"] == ["basic"]
     assert metrics["unlabelled"]["before"]["source"] >= 0
     assert "which were not used" in (run / "report.html").read_text()
 

@@ -1,6 +1,9 @@
 """What the commands do can be done in a notebook: with plain arguments, and without Hydra."""
 
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -65,6 +68,21 @@ def test_correct_list_undo_export_import_fold_and_evaluate(loaded, protected, tm
         assert decode_examples(loaded.model, task, [WANTED], Loader()) == [outcomes[0].before]
     with pytest.raises(InputError, match="no correction 1. There are: none"):
         manage.undo_correction(loaded, 1, path)
+
+
+@pytest.mark.slow
+def test_what_holds_in_batches_is_read_in_batches(loaded, protected, monkeypatch):
+    """The cache of the encoder runs it on one input at a time, which rounds otherwise than a batch."""
+    facts = [{"example": {"source": one.source, "target": one.target}, "text": one.target} for one in protected[:3]]
+    records = [SimpleNamespace(number=number, facts=own) for number, own in enumerate(facts)]
+    memory: Any = SimpleNamespace(
+        model=loaded.model, records=lambda: records, protected_examples=lambda: protected[:2], on=nullcontext
+    )
+    norm = next(one for one in loaded.model.net.get_encoder().modules() if "LayerNorm" in type(one).__name__)
+    original, sizes = norm.forward, []
+    monkeypatch.setattr(norm, "forward", lambda x: sizes.append(len(x)) or original(x))
+    assert evaluate_memory(memory).held_in_batches
+    assert 3 in sizes
 
 
 def weights_outside_the_fold_must_be_the_models(loaded, tmp_path, path, site):

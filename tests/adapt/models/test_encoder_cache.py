@@ -137,6 +137,25 @@ def test_whatever_would_change_the_output_is_respected(whisper, tones):
         assert float(other.task.loss(other, batch)) != now and loss() == now
 
 
+def test_new_statistics_make_new_outputs(whisper, tones):
+    class Statistics(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("running_var", torch.ones(1))
+
+        def forward(self, x):
+            return x / self.running_var.sqrt()
+
+    model = load_model(str(whisper)).model
+    encoder = model.net.model.encoder
+    encoder.layer_norm = torch.nn.Sequential(encoder.layer_norm, Statistics())
+    batch = collate([(tones[0], model.reader.read(tones[0]))])
+    with eval_mode(model), torch.no_grad(), cached_encoder(model):
+        before = float(model.task.loss(model, batch))
+        encoder.layer_norm[1].running_var.fill_(4.0)
+        assert float(model.task.loss(model, batch)) != before
+
+
 def test_gradients_reach_the_decoder_only(whisper, tones):
     model = load_model(str(whisper)).model
     batch = collate([(tones[0], model.reader.read(tones[0]))])

@@ -1,8 +1,10 @@
 """The learning curve trains on nested subsets, keeps finished runs, and is measured on the test data."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 
 from adapt import Loader, Splits, forecast, learning_curve, load_model, read_manifest, tunings
 from adapt.errors import InputError
@@ -72,6 +74,26 @@ def test_finished_runs_are_used_again(curve, loaded, splits, folder):
         learning_curve(loaded, splits, tunings.head(), folder=folder, **{**OPTIONS, "epochs": 2})
     with pytest.raises(InputError, match="with tuning="):
         learning_curve(loaded, splits, folder=folder, **OPTIONS)
+    with pytest.raises(InputError, match="with loader="):
+        learning_curve(loaded, splits, tunings.head(), folder=folder, loader=Loader(batch_seconds=3), **OPTIONS)
+    with pytest.raises(InputError, match="with options="):
+        learning_curve(loaded, splits, tunings.head(), folder=folder, augment=torch.nn.Dropout(0.5), **OPTIONS)
+    with pytest.raises(InputError, match="with data="):
+        shorter = (replace(splits.train[0], duration=0.9 * splits.train[0].duration), *splits.train[1:])
+        learning_curve(loaded, replace(splits, train=shorter), tunings.head(), folder=folder, **OPTIONS)
+    with pytest.raises(InputError, match="with data="):
+        more = replace(splits, source_train=splits.test)
+        learning_curve(loaded, more, tunings.head(), folder=folder, **OPTIONS)
+
+
+def test_style_is_no_error(loaded, splits, monkeypatch):
+    def trained(_base, splits, *_):
+        return {"hypotheses": [one.text.rstrip(".") for one in splits.test], "seconds": 0.0}
+
+    monkeypatch.setattr("adapt.planning.curve._trained", trained)
+    styled = replace(splits, test=tuple(replace(one, text=f"{one.text}.") for one in splits.test))
+    curve = learning_curve(loaded, styled, **OPTIONS)
+    assert {point.value for point in curve.points} == {0.0}
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Measures of uncertainty equal their definitions, do not depend on batches, and are high where a model is wrong."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -124,6 +125,9 @@ def test_finished_blocks_are_used_again(base, pool, tmp_path, monkeypatch):
     assert torch.equal(again.values["confusion"], whole.values["confusion"])
     with pytest.raises(InputError, match="another model or of other candidates"):
         measure(loaded, pool[::-1], ("confusion",), LOADER, tmp_path)
+    later = [replace(one, offset=0.05) for one in pool]  # of the same names
+    with pytest.raises(InputError, match="another model or of other candidates"):
+        measure(loaded, later, ("confusion",), LOADER, tmp_path)
 
 
 def test_ranks():

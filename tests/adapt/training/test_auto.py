@@ -1,8 +1,10 @@
 """tuning=auto: what is tried, how data are divided, the choice by paired bounds, stored trials, and a whole search."""
 
+import copy
 import json
 import logging
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from adapt.training import auto_trials
 from adapt.training.auto import Auto, fine_tune_auto, search
 from adapt.training.auto_choice import Judged, choose, ranked
 from adapt.training.auto_trials import Candidate, Trial, candidates, divided
+from adapt.tuning.penalty import l2sp
 
 
 def judged(name, cost, loss, wobble=0.0):
@@ -118,9 +121,28 @@ def test_a_search_is_deterministic_resumes_and_says_what_it_found(loaded, splits
 
     with pytest.raises(InputError, match="is of other options or data"):
         search(loaded, splits, Auto(trials=2), tmp_path, **{**OPTIONS, "seed": 1})
+    for other in ({"warmup": 0.5}, {"loader": Loader(batch_seconds=6)}, {"penalty": partial(l2sp, strength=0.1)}):
+        with pytest.raises(InputError, match="is of other options or data"):
+            search(loaded, splits, Auto(trials=2), tmp_path, **{**OPTIONS, **other})
     files[0].write_text("{")
     with pytest.raises(InputError, match="is damaged"):
         search(loaded, splits, Auto(trials=2), tmp_path, **OPTIONS)
+
+
+@pytest.mark.slow
+def test_trials_are_compared_as_the_result_is(loaded, splits, tmp_path):
+    """A difference of style is no error of a trial, unless it is one of the result."""
+    few = replace(splits, source_train=(), validation=())
+    styled = replace(few, train=tuple(replace(one, text=f"{one.text}.") for one in few.train))
+    model = replace(loaded, model=copy.deepcopy(loaded.model))
+    model.model.target = lambda example: loaded.model.target(replace(example, text=example.text.rstrip(".")))
+    model.model.rejection_reason = lambda *_: None
+    found = {
+        name: search(model, styled, Auto(trials=1), tmp_path / name, **OPTIONS, blend="off", normalise=name).rows[0]
+        for name in ("basic", "none")
+    }
+    plain = search(loaded, few, Auto(trials=1), tmp_path / "plain", **OPTIONS, blend="off").rows[0]
+    assert found["basic"]["target"] == plain["target"] < found["none"]["target"]
 
 
 @pytest.mark.slow

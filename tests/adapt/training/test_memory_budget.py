@@ -4,13 +4,16 @@ import logging
 from dataclasses import replace
 
 import pytest
+import torch
 
 from adapt.data.loader import Loader
 from adapt.data.splits import read_splits
 from adapt.errors import InputError
+from adapt.models.batch_memory import within_budget
 from adapt.models.checkpoint import load_model
 from adapt.training.fine_tune import fine_tune
 from adapt.tuning.layers import head
+from adapt.unlabelled.reading import read
 
 pytestmark = pytest.mark.slow
 
@@ -60,3 +63,13 @@ def test_resumed_with_the_same_budget_only(loaded, splits, tmp_path):
 def test_an_utterance_that_does_not_fit_is_refused_before_training(loaded, splits):
     with pytest.raises(InputError, match="The longest utterance .* does not fit into memory even by itself"):
         fine_tune(loaded, splits, head, epochs=1, loader=Loader(memory=1e-6))
+
+
+def test_a_budget_is_the_same_where_nothing_has_gradients(loaded, splits):
+    """Transcribing and reading without labels measure a batch inside of their inference mode."""
+    loader = Loader(memory=0.003)
+    outside = within_budget(loaded.model, splits.train, loader).bound(loaded.model.reader)
+    with torch.inference_mode():
+        inside = within_budget(loaded.model, splits.train, loader).bound(loaded.model.reader)
+    assert inside == outside < loader.bound(loaded.model.reader)
+    assert len(read(loaded.model, splits.train, loader)) == len(splits.train)

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,11 +18,14 @@ from adapt.data.recording import Recording
 from adapt.errors import InputError
 from adapt.metrics import error_rates
 from adapt.models.inference import decode_examples
+from adapt.models.whisper_long import LongSegment
 from adapt.transcription.assemble import transcript_of
 from adapt.transcription.folder import transcribe_into
+from adapt.transcription.read_batch import read_sequentially
 from adapt.transcription.texts import transcribe_texts
 from adapt.transcription.transcribe import transcribe_recordings, transcribe_whole
 from adapt.transcription.transcript import Word
+from adapt.unlabelled.entropy import adapting, usual
 
 pytestmark = pytest.mark.slow
 RATE = 16_000
@@ -198,6 +203,8 @@ def test_a_folder_is_transcribed_once(folder, innertune, capsys):
     assert f"'{folder / 'in' / 'a.wav'}' was transcribed before." in err
     with pytest.raises(InputError, match="there is 'a.json' already, which was not made from .*with this model"):
         run("format=json", "vad=false")
+    with pytest.raises(InputError, match="there is 'a.json' already, which was not made from .*with this model"):
+        run("format=json", "test_time=utterance")
     assert (folder / "out" / "a.json").read_bytes() == before
     assert "3 files written" in run("format=json", "vad=false", "overwrite=true")[0]
     words = json.loads((folder / "out" / "a.json").read_text())["segments"][0]["words"]
@@ -239,3 +246,42 @@ def test_a_whole_recording_is_read_as_the_model_reads_it(base, speech):
         found = transcribe_whole(model, example)
         assert found.text == text and [word.text for word in found.words] == text.split()
         assert found.seconds == pytest.approx(model.reader.length(example), abs=0.01)
+
+
+def test_the_caller_is_outside_of_inference_between_two_results(us_english):
+    noise = np.random.default_rng(0).standard_normal((2, RATE)).astype(np.float32) * 0.01
+    recordings = [Recording(samples, RATE, name=str(number)) for number, samples in enumerate(noise)]
+    first, second = (transcribe_recordings(us_english.model, recordings, vad=False) for _ in range(2))
+    us_english.model.train()
+    next(first)
+    assert not torch.is_inference_mode_enabled() and us_english.model.training
+    next(second)
+    first.close()
+    second.close()  # in this order, the second once restored what it had found: the mode of the first
+    assert not torch.is_inference_mode_enabled() and us_english.model.training
+    us_english.model.eval()
+
+
+def test_pieces_with_test_time_adaptation_are_those_read_alone(strung, us_english):
+    samples = strung[0].samples
+    recordings = [Recording(samples[start * RATE : (start + 4) * RATE], RATE, name=str(start)) for start in (0, 8)]
+    options = replace(usual(us_english.model), steps=1)
+    with adapting(us_english.model, "utterance", options):
+        alone = [made.text for one in recordings for _, made in transcribe_recordings(us_english.model, [one])]
+        together = [made.text for _, made in sorted(transcribe_recordings(us_english.model, recordings))]
+    assert together == alone and all(alone)
+
+
+def test_segments_of_a_language_without_spaces_are_joined_without_them(monkeypatch):
+    place = "adapt.transcription.read_batch."
+    segments = [LongSegment("你好", 0.0, 1.0), LongSegment("世界", 1.0, 2.0)]
+    monkeypatch.setattr(f"{place}sequential_segments", lambda *_: segments)
+    given = []
+    monkeypatch.setattr(f"{place}attention_words", lambda *arguments: given.append(arguments[3]) or [()])
+    model = SimpleNamespace(
+        reader=SimpleNamespace(window=30.0), sample_rate=RATE, own_language=None,
+        parameters=lambda: iter([torch.zeros(1)]),
+    )  # fmt: skip
+    for language, text in (("zh", "你好世界"), ("en", "你好 世界")):
+        piece = Recording(np.zeros(2 * RATE, np.float32), RATE, extra={"lang": language})
+        assert read_sequentially(model, piece)[0] == text and given[-1] == [text]

@@ -82,7 +82,7 @@ def test_a_step_that_hurts_is_not_kept(loaded, target, tmp_path):
         model = copy.deepcopy(base.model)
         with torch.no_grad():
             list(model.net.parameters())[-2].normal_()
-        return Adapted(base, replace(base, model=model), (), {}, (), {}, {}, [])
+        return Adapted(base, replace(base, model=model), ("net.everything",), {}, (), {}, {"topographic": "x"}, [])
 
     how = WithoutLabels(norms=False, entropy=False, test_time=False, agreement=0.0)
     low = Splits(train=target)
@@ -90,6 +90,7 @@ def test_a_step_that_hurts_is_not_kept(loaded, target, tmp_path):
     assert [one.name for one in found.trials] == ["base", "round 1"]  # the second round does not begin
     assert found.chosen == "base" and adapted.loaded.fingerprint == loaded.fingerprint
     assert any("the result is the base" in note for note in found.notes)
+    assert not adapted.grids  # nothing of a round that was not kept
 
 
 def test_the_limit_of_forgetting_is_kept(loaded, target):

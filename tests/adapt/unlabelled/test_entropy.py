@@ -95,3 +95,17 @@ def test_wrong_options_are_named(wrong):
 def test_an_unknown_mode_is_an_error(loaded):
     with pytest.raises(InputError, match="test_time"), adapting(loaded.model, "always"):
         pass
+
+
+def test_an_error_in_a_step_leaves_what_trains_as_it_was(loaded, examples, monkeypatch):
+    model = loaded.model
+    frozen = next(model.parameters()).requires_grad_(False)
+
+    def fails(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("adapt.unlabelled.entropy.entropy_loss", fails)
+    with pytest.raises(KeyboardInterrupt):
+        minimise(model, batch_of(model, examples), Entropy())
+    assert [one for one in model.parameters() if not one.requires_grad] == [frozen]
+    frozen.requires_grad_(True)

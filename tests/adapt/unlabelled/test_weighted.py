@@ -2,16 +2,18 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from adapt.data.loader import Loader
 from adapt.data.pairs import Pair
+from adapt.data.recording import Recording
 from adapt.models.checkpoint import load_model
 from adapt.models.seq2seq import references, seq2seq_loss
 from adapt.unlabelled.back_translation import back_translated, translate_back
-from adapt.unlabelled.labels import WEIGHTS, agreement_of
-from adapt.unlabelled.reading import read, texts_with_dropout
+from adapt.unlabelled.labels import WEIGHTS, Filters, agreement_of, choose
+from adapt.unlabelled.reading import Reading, read, texts_with_dropout
 from adapt.unlabelled.weighted import token_weights, trusting, weighted_loss
 
 pytestmark = pytest.mark.slow
@@ -62,3 +64,23 @@ def test_dropout_is_seeded_and_switched_off_again(model):
     first = texts_with_dropout(model, PAIRS, Loader(), 0)
     assert first == texts_with_dropout(model, PAIRS, Loader(), 0)
     assert not any(one.training for one in model.modules())
+
+
+def test_weights_count_for_recordings_and_beside_timestamps(whisper, monkeypatch):
+    """A recording in memory is weighted as a file is, and the timestamps that a Whisper learns are in the loss."""
+    model = load_model(str(whisper)).model
+    audio = np.random.default_rng(0).normal(0, 0.1, 8_000).astype(np.float32)
+    plain = Recording(audio, 16_000, "abba", extra={"lang": "en"})
+    count = len(model.target(plain))
+    weights = (1.0,) * (count - 2) + (0.0, 1.0)
+    example = replace(plain, extra={**plain.extra, WEIGHTS: weights})
+    assert token_weights([example], references(model, [example])).tolist() == [list(weights)]
+    assert weighted_loss(model, batch_of(model, [example])) != weighted_loss(model, batch_of(model, [plain]))
+    (labelled,) = choose(model, [plain], [Reading("abba", 1.0, trust=weights)], [1.0], Filters()).examples
+    assert labelled.extra[WEIGHTS] == weights
+
+    timed = [*model.target(plain)[:-1], 5, model.target(plain)[-1]]  # a token before the end
+    monkeypatch.setattr(type(model), "training_target", lambda self, example, length: timed)
+    batch = batch_of(model, [plain])
+    torch.testing.assert_close(weighted_loss(model, batch), seq2seq_loss(model, batch))
+    assert token_weights([example], torch.tensor([timed])).tolist() == [[*weights[:-1], 1.0, 1.0]]
