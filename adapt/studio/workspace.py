@@ -31,6 +31,7 @@ from adapt.models.loaded import Loaded
 from adapt.models.model import CTCModel
 from adapt.models.writing import normalising
 from adapt.studio.jobs import Job
+from adapt.studio.lens import Lenses
 from adapt.studio.recordings import Item, Items
 from adapt.transcription.transcribe import is_long, transcribe_recordings, transcribe_whole
 from adapt.transcription.transcript import Transcript
@@ -59,6 +60,9 @@ class Workspace:
     protected: list[Example] | None = None
     _answers: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
+
+    def __post_init__(self) -> None:
+        self.lenses = Lenses(self.items)
 
     @property
     def store(self) -> Path | None:
@@ -115,8 +119,15 @@ class Workspace:
             window = loaded.model.reader.window is not None
             steps, at_once = (WINDOW_STEPS, 1) if window else (STEPS, 8)
             found = attribute(loaded.model, example, word, steps=steps, at_once=at_once)
+            job.tell(0.8)
+            other = self.against if which == "model" else self.loaded
+            lens = self.lenses.read(loaded, example, word, other)
         length = None if isinstance(example, Pair) else loaded.model.reader.length(example)
-        return _attribution(found, length) | {"number": number, "runners_up": [asdict(step) for step in near]}
+        return _attribution(found, length) | {
+            "number": number,
+            "runners_up": [asdict(step) for step in near],
+            "lens": lens,
+        }
 
     def correct(self, item: Item, text: str, force: bool, author: str, job: Job) -> dict[str, Any]:
         """Correct the answer to an item, and say what came of it.
