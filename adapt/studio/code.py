@@ -3,6 +3,7 @@
 import shlex
 from typing import Any
 
+from adapt.data.example import Example
 from adapt.data.manifest import Utterance
 from adapt.data.pairs import Pair
 from adapt.studio.recordings import Item
@@ -16,9 +17,10 @@ def commands_of(workspace: Workspace, item: Item) -> dict[str, Any]:
     start = f"from adapt import load_model\n\nmodel = load_model({model!r})\n"
     known = workspace.known(item)
     text = example.text or (known or {}).get("text", "")
+    inside = inside_code(base, start, example, item, text)
     if isinstance(example, Pair):
         source = shlex.quote(f"source={example.source!r}")
-        return {
+        return inside | {
             "listen": {
                 "command": f"innertune translate {base} {shlex.quote(f'text={example.source!r}')}",
                 "python": f"{start}print(model.translate({example.source!r}))",
@@ -30,7 +32,7 @@ def commands_of(workspace: Workspace, item: Item) -> dict[str, Any]:
         }
     path = str(example.audio_filepath) if isinstance(example, Utterance) else item.name
     audio = shlex.quote(f"audio={path}")
-    return {
+    return inside | {
         "listen": {
             "command": f"innertune transcribe {base} {audio} output=transcripts format=json",
             "python": f"{start}(transcript,) = model.transcripts({path!r})\nfor word in transcript.words:\n"
@@ -40,4 +42,21 @@ def commands_of(workspace: Workspace, item: Item) -> dict[str, Any]:
             "command": f"innertune correct {base} {audio} {shlex.quote(f'text={text!r}')}",
             "python": f"{start}print(model.correct({path!r}, {text!r}))",
         },
+    }
+
+
+def inside_code(base: str, start: str, example: Example, item: Item, text: str) -> dict[str, Any]:
+    """Return the command that draws maps of all layers, and the code that reads one example."""
+    path = str(example.audio_filepath) if isinstance(example, Utterance) else item.name
+    made = f"Pair({example.source!r}, {text!r})" if isinstance(example, Pair) else f"Utterance(Path({path!r}), {text!r})"
+    kind = "pairs import Pair" if isinstance(example, Pair) else "manifest import Utterance"
+    data = "data=pairs data.test=pairs.jsonl" if isinstance(example, Pair) else "data=manifest data.test=test.jsonl"
+    return {
+        "inside": {
+            "command": f"innertune introspect measure=topography {base} {data} output=maps",
+            "python": f"from pathlib import Path\n\n{start.split(chr(10))[0]}\nfrom adapt.data.{kind}\n"
+            "from adapt.introspect.activity.activity import read_activity\n\n"
+            f"{start.strip().split(chr(10))[-1]}\nactivity = read_activity(model.model, {made})\n"
+            "for site, layer in activity.items():\n    print(site, layer.values.shape)",
+        }
     }
