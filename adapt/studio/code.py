@@ -17,7 +17,7 @@ def commands_of(workspace: Workspace, item: Item) -> dict[str, Any]:
     start = f"from adapt import load_model\n\nmodel = load_model({model!r})\n"
     known = workspace.known(item)
     text = example.text or (known or {}).get("text", "")
-    inside = inside_code(base, start, example, item, text)
+    inside = inside_code(model, example, item, text)
     if isinstance(example, Pair):
         source = shlex.quote(f"source={example.source!r}")
         return inside | {
@@ -45,18 +45,28 @@ def commands_of(workspace: Workspace, item: Item) -> dict[str, Any]:
     }
 
 
-def inside_code(base: str, start: str, example: Example, item: Item, text: str) -> dict[str, Any]:
-    """Return the command that draws maps of all layers, and the code that reads one example."""
-    path = str(example.audio_filepath) if isinstance(example, Utterance) else item.name
-    made = f"Pair({example.source!r}, {text!r})" if isinstance(example, Pair) else f"Utterance(Path({path!r}), {text!r})"
-    kind = "pairs import Pair" if isinstance(example, Pair) else "manifest import Utterance"
-    data = "data=pairs data.test=pairs.jsonl" if isinstance(example, Pair) else "data=manifest data.test=test.jsonl"
-    return {
-        "inside": {
-            "command": f"innertune introspect measure=topography {base} {data} output=maps",
-            "python": f"from pathlib import Path\n\n{start.split(chr(10))[0]}\nfrom adapt.data.{kind}\n"
-            "from adapt.introspect.activity.activity import read_activity\n\n"
-            f"{start.strip().split(chr(10))[-1]}\nactivity = read_activity(model.model, {made})\n"
-            "for site, layer in activity.items():\n    print(site, layer.values.shape)",
-        }
-    }
+def inside_code(model: str, example: Example, item: Item, text: str) -> dict[str, Any]:
+    """Return the command that draws maps of all layers, and the code that reads what they do with an example."""
+    base = f"model.pretrained={shlex.quote(model)}"
+    if isinstance(example, Pair):
+        kind, made, data = (
+            "pairs import Pair",
+            f"Pair({example.source!r}, {text!r})",
+            "data=pairs data.test=pairs.jsonl",
+        )
+    else:
+        path = str(example.audio_filepath) if isinstance(example, Utterance) else item.name
+        kind, made = "manifest import Utterance", f"Utterance(Path({path!r}), {text!r})"
+        data = "data=manifest data.test=test.jsonl"
+    lines = [
+        *([] if isinstance(example, Pair) else ["from pathlib import Path", ""]),
+        "from adapt import load_model",
+        f"from adapt.data.{kind}",
+        "from adapt.introspect.activity.activity import read_activity",
+        "",
+        f"activity = read_activity(load_model({model!r}).model, {made})",
+        "for site, layer in activity.items():",
+        "    print(site, layer.values.shape)",
+    ]
+    command = f"innertune introspect measure=topography {base} {data} output=maps"
+    return {"inside": {"command": command, "python": "\n".join(lines)}}

@@ -1,5 +1,6 @@
 """Where across the layers a word was decided, as the pages draw it."""
 
+from contextlib import suppress
 from typing import Any
 
 from adapt.data.example import Example
@@ -38,10 +39,8 @@ class Lenses:
         """
         found: dict[str, Any] = {"own": self._one(loaded, example, word), "other": None}
         if other is not None and other.model.vocabulary == loaded.model.vocabulary:
-            try:
+            with suppress(InputError):  # it has other steps
                 found["other"] = self._one(other, example, word)
-            except InputError:  # it has other steps
-                pass
         return found
 
     def _one(self, loaded: Loaded, example: Example, word: Word) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Study all neurons over a corpus: what each one responds to, and when it is most active.
 
-    study = study_neurons(model, examples)
-    study.responses("net.acoustic_model.conv3", 7)      # letters or phonemes, the most exciting first
-    study.moments.of("net.acoustic_model.conv3", 7)
+study = study_neurons(model, examples)
+study.responses("net.acoustic_model.conv3", 7)      # letters or phonemes, the most exciting first
+study.moments.of("net.acoustic_model.conv3", 7)
 """
 
 from collections.abc import Callable, Sequence
@@ -113,9 +113,10 @@ def study_neurons(
     keys.append("letter" if isinstance(model, CTCModel) else "token")
     groups = groupings(model, examples, keys)
     moments, profiles = Moments(), None
-    for first in range(0, len(examples), AT_ONCE):
+    at_once = AT_ONCE if model.reader.window is None else 1  # a window of 30 s takes long
+    for first in range(0, len(examples), at_once):
         told(first / len(examples))
-        chunk = examples[first : first + AT_ONCE]
+        chunk = examples[first : first + at_once]
         for number, example in enumerate(chunk, first):
             moments.add(number, read_activity(model, example))
         own = _profiled(model, chunk, loader or Loader(), groups, sites)

@@ -59,7 +59,8 @@ export function moments(found, audio, item, here, there) {
   return el("div", {}, el("h3", {}, audio ? "Its strongest moments; click to hear" : "Its strongest moments"),
     el("ol", { class: "moments" }, found.moments.map((one) => {
       const where = audio ? `${one.name}, ${one.token ? `“${one.token.trim()}”` : `at ${seconds(one.start)}`}` : `“${one.token.trim()}” in “${one.name}”`;
-      return el("li", {}, el("button", { onclick: () => {
+      return el("li", {}, el("button", { onclick: (event) => {
+        event.currentTarget.classList.add("heard");
         if (one.id === item.id) here(one);
         else if (audio && !one.token) playThere(one);
         else there(one);
@@ -86,9 +87,11 @@ async function playThere(moment) {
   }
   playing?.pause();
   playing = new Audio(address);
-  document.body.dataset.played = `${moment.id} ${moment.start.toFixed(2)}`;
   const [from, to] = around(moment);
   playing.currentTime = from;
-  playing.addEventListener("timeupdate", (event) => event.target.currentTime >= to && event.target.pause());
-  await playing.play();
+  const own = playing;
+  const until = () => (own.currentTime >= to ? own.pause() : own.paused || requestAnimationFrame(until));
+  await own.play();
+  until();
 }
+

@@ -108,6 +108,8 @@ def test_the_code_of_a_page_quotes_what_a_shell_would_read(shown):
     assert "model.transcripts(" in code["listen"]["python"]
     compile(code["listen"]["python"], "page", "exec")
     compile(code["correct"]["python"], "page", "exec")
+    assert code["inside"]["command"].startswith("innertune introspect measure=topography")
+    exec(compile(code["inside"]["python"], "page", "exec"), {})
 
 
 def test_the_picture_of_a_window_is_cut_to_the_audio_and_style_is_no_error(whisper, speech, tmp_path, job):
