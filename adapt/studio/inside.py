@@ -138,37 +138,39 @@ class Inside(Room):
         return {"key": study.key_at(site), "responses": found, "moments": moments}
 
     def _read(self, item: Item, which: str, loaded: Loaded, job: Job) -> bytes:
-        model, example = loaded.model, item.example
-        seconds, most = None, min(SECONDS, model.reader.window or SECONDS)
-        if not isinstance(example, Pair):
-            whole = model.reader.length(example)
-            seconds = min(whole, most)
-            example = example if whole <= most else shortened(example, most)
-        words: list[dict[str, Any]] = []
+        model = loaded.model
+        example, words = beginning(model, item.example), []
         if isinstance(model, DecoderModel):
             # Both models read the answer of the first, so that their positions are the same.
             answer = self.workspace.known(item) or self.workspace.answer(item, "model", job)
-            example, words = answered(model, example, answer["text"]), answer["words"]
+            example, words = self._with_answer(model, example, item.example, answer)
         job.tell(0.3)
         activity = read_activity(model, example)
         job.tell(0.7)
         if not self._places:
             self._places = self._laid_out(activity)
-        places = {name: one for name, one in self._places.items() if name in activity}
-        places = {name: one for name, one in places.items() if len(one.cells) == activity[name].site.units}
+        fitting = {name: one for name, one in self._places.items() if name in activity}
+        places = {name: one for name, one in fitting.items() if len(one.cells) == activity[name].site.units}
         shown = {name: activity[name] for name in places}
-        times = token_times(model, example, words, seconds)
-        return packed(
-            {
-                "text": example.text,
-                "seconds": seconds,
-                "shortened": example is not item.example and seconds == most,
-                "source": _tokens(activity, "source"),
-                "target": _tokens(activity, "target"),
-                "layers": layer_header(shown, places, times),
-            },
-            [places[name].pool(layer.values) for name, layer in shown.items()],
-        )
+        seconds = None if isinstance(example, Pair) else model.reader.length(example)
+        header = {
+            "text": example.text,
+            "seconds": seconds,
+            "shortened": seconds is not None and seconds < model.reader.length(item.example),
+            "source": _tokens(activity, "source"),
+            "target": _tokens(activity, "target"),
+            "layers": layer_header(shown, places, token_times(model, example, words, seconds)),
+        }
+        return packed(header, [places[name].pool(layer.values) for name, layer in shown.items()])
+
+    def _with_answer(
+        self, model: Model, example: Example, whole: Example, answer: dict[str, Any]
+    ) -> tuple[Example, list[dict[str, Any]]]:
+        if example is whole:
+            return answered(model, example, answer["text"]), answer["words"]
+        end = model.reader.length(example)
+        words = [word for word in answer["words"] if word["end"] <= end]
+        return answered(model, example, " ".join(word["text"] for word in words)), words
 
     def _laid_out(self, activity: dict[str, LayerActivity]) -> dict[str, Places]:
         # By the profiles of a study, or as long as there is none, by what is active together here.
@@ -216,13 +218,17 @@ class Inside(Room):
             self._activity.popitem(last=False)
 
 
-def shortened(example: Example, seconds: float) -> Example:
-    """Return the first seconds of a recording."""
+def beginning(model: Model, example: Example) -> Example:
+    """Return as much of the beginning of a recording as the room shows and the model reads at once; sentences whole."""
+    if isinstance(example, Pair):
+        return example
+    seconds = min(SECONDS, model.reader.window or SECONDS)
+    if model.reader.length(example) <= seconds:
+        return example
     if isinstance(example, Utterance):
         return replace(example, duration=seconds)
-    if isinstance(example, Recording):
-        return replace(example, samples=example.samples[: int(seconds * example.sample_rate)])
-    return example
+    assert isinstance(example, Recording)
+    return replace(example, samples=example.samples[: int(seconds * example.sample_rate)])
 
 
 def answered(model: Model, example: Example, text: str) -> Example:

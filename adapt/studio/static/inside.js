@@ -9,6 +9,8 @@ import "/static/sound.js";
 import "/static/steps.js";
 import { mark, wordButtons } from "/static/words.js";
 
+const PROFILE = "?"; // the choice that profiles the neurons, so that there are groups to choose from
+
 let room = null; // what is shown now: the example, its player and its maps
 
 async function show(item, main) {
@@ -18,6 +20,7 @@ async function show(item, main) {
   const words = el("div", { class: "answer" });
   const place = el("div", { class: "inside" }, el("p", { class: "hint" }, "The model is reading …"));
   fill(main, el("div", { class: "head" }, el("h1", {}, item.name), codeButton(item)), player, words, place);
+  for (const key of Object.keys(pending)) delete pending[key]; // which belong to the example before
   const own = { item, audio, player, main: place, neuron: null, kept: asked.has("neuron") ? null : room?.neuron };
   room = own;
   if (audio) await player.open(item.id);
@@ -62,14 +65,14 @@ async function build(own, models, studied, asked) {
   own.player.addEventListener("moved", (event) => {
     maps.at(event.detail);
     drawCourse(own, event.detail);
-    if (!own.audio || own.player.audio.paused) remember({ t: event.detail ? event.detail.toFixed(2) : null });
+    if (!own.audio || own.player.audio.paused) remember({ t: event.detail ? event.detail.toFixed(2) : null }, 200);
   });
   maps.addEventListener("neuron", (event) => neuron(own, event.detail));
   drawSet(own);
   if (asked.get("t")) own.player.seek(Number(asked.get("t")) || 0);
   if (studied) await refer(own);
   const group = asked.get("of");
-  if (group) byId("group").value = group;
+  if (group && own.maps.groups().includes(group)) byId("group").value = group;
   apply(own);
   const layer = header.layers.find((one) => one.layer === asked.get("layer"));
   const unit = Number(asked.get("neuron"));
@@ -94,7 +97,7 @@ function controls(own, asked) {
   const speeds = [["1", "as spoken"], ["0.5", "half"], ["0.25", "a quarter"], ["0.1", "a tenth"]];
   return el("div", { class: "choices" },
     choice("show", "Show", shows, asked.get("show") ?? "model"),
-    choice("group", "Compared with", [["", "its mean here"]], ""),
+    choice("group", "Compared with", [["", "its mean here"], [PROFILE, "a letter, phoneme or token …"]], ""),
     choice("speed", "Speed", speeds, "1"),
     el("span", { class: "frames" }, el("button", { onclick: () => frame(own, -1), "aria-label": "One frame back" }, "◀ frame"),
       el("button", { onclick: () => frame(own, 1), "aria-label": "One frame on" }, "frame ▶")),
@@ -103,6 +106,7 @@ function controls(own, asked) {
 }
 
 function apply(own) {
+  if (byId("group").value === PROFILE) return profile(own);
   const show = byId("show").value, group = byId("group").value, speed = Number(byId("speed").value);
   byId("group").disabled = show === "difference";
   own.maps.set({ show, group: show === "difference" ? "" : group });
@@ -110,7 +114,20 @@ function apply(own) {
   else own.player.rate = speed;
   remember({ show: show === "model" ? null : show, of: group || null });
   if (own.neuron) drawCourse(own);
-  if (group && show === "against" && !own.maps.references.against) study(own, "against").catch((error) => fill(own.panel, problem(error)));
+  if (group && show !== "difference" && !own.maps.references[show]) profile(own, show);
+}
+
+async function profile(own, which = byId("show").value === "against" ? "against" : "model") {
+  const select = byId("group");
+  if (select.value === PROFILE) select.value = "";
+  select.disabled = true;
+  try {
+    await study(own, which);
+  } catch (error) {
+    fill(own.panel, problem(error));
+  }
+  select.disabled = byId("show").value === "difference";
+  if (room === own) select.focus();
 }
 
 const now = (own) => (own.audio ? own.player.audio.currentTime : own.player.now);
@@ -123,13 +140,21 @@ function frame(own, by) {
   } else own.player.seek(now(own) + by);
 }
 
-function remember(values) {
-  const url = new URL(location);
-  for (const [key, value] of Object.entries(values)) {
-    if (value === null || value === undefined) url.searchParams.delete(key);
-    else url.searchParams.set(key, value);
-  }
-  if (url.href !== location.href) history.replaceState(null, "", url);
+let later = null; // browsers refuse to change the address too often
+const pending = {};
+
+function remember(values, wait = 0) {
+  Object.assign(pending, values);
+  clearTimeout(later);
+  later = setTimeout(() => {
+    const url = new URL(location);
+    for (const [key, value] of Object.entries(pending)) {
+      if (value === null || value === undefined) url.searchParams.delete(key);
+      else url.searchParams.set(key, value);
+      delete pending[key];
+    }
+    if (url.href !== location.href) history.replaceState(null, "", url);
+  }, wait);
 }
 
 // ---- profiles ----
@@ -150,10 +175,10 @@ async function study(own, which) {
 
 async function refer(own, which = "model") {
   own.maps.refer(which, unpack(await (await bytes(`/api/neurons/profiles/${which}`)).arrayBuffer()));
-  const select = byId("group"), before = select.value;
+  const select = byId("group"), before = select.value, groups = own.maps.groups();
   fill(select, el("option", { value: "" }, "its mean here"),
-    own.maps.groups().map((group) => el("option", { value: group }, `${group.trim() || "space"} on average`)));
-  select.value = before;
+    groups.map((group) => el("option", { value: group }, `${group.trim() || "space"} on average`)));
+  select.value = groups.includes(before) ? before : "";
   own.maps.set({});
 }
 

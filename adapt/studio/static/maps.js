@@ -98,7 +98,9 @@ export class Maps extends HTMLElement {
 
   groups() {
     const all = new Set();
-    for (const layer of this.references.model?.values() ?? []) for (const group of layer.keys()) all.add(group);
+    for (const layers of Object.values(this.references)) {
+      for (const groups of layers.values()) for (const group of groups.keys()) all.add(group);
+    }
     return [...all].sort();
   }
 

@@ -10,6 +10,7 @@ import torch
 from studio_page import served, workspace
 
 from adapt.data.manifest import read_manifest
+from adapt.data.recording import Recording
 from adapt.introspect.activity.activity import read_activity
 from adapt.models.checkpoint import load_model
 from adapt.studio.recordings import Items
@@ -180,7 +181,16 @@ def test_a_decoder_of_speech_has_its_tokens_in_time(whisper, speech, tmp_path):
         target = [layer for layer in header["layers"] if layer["kind"] == "target"]
         assert target and len({len(layer["times"]) for layer in target}) == 1
         times = target[0]["times"]
-        assert times == sorted(times) and len(times) == len(header["target"])
+        assert not header["shortened"] and times == sorted(times) and len(times) == len(header["target"])
         heard = [layer for layer in header["layers"] if layer["kind"] == "seconds"]
         for layer in heard:  # the window's padding is not shown
             assert layer["start"] + layer["steps"] * layer["length"] == pytest.approx(header["seconds"], abs=0.03)
+
+
+def test_of_long_recordings_the_beginning_is_shown(base, tmp_path):
+    noise = np.random.default_rng(0).normal(size=65 * 16_000).astype(np.float32) * 0.1
+    shown = Workspace(load_model(str(base)), None, Items({"data": [Recording(noise, 16_000)]}, tmp_path), "off")
+    with served(shown) as (_, url), client(url) as page:
+        header, _ = layers_of(page)
+        assert header["shortened"] and header["seconds"] == 60.0
+        assert header["layers"][0]["steps"] == pytest.approx(60 / header["layers"][0]["length"], abs=2)

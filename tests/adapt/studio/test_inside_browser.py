@@ -56,7 +56,7 @@ def test_maps_move_with_the_sound_and_neurons_open(address):
         page.keyboard.press(",")
         page.keyboard.press(".")
         assert pixels(page) == first
-        assert "t=0.5" in page.url
+        page.wait_for_url("**t=0.5*")  # the address says where it is
         page.select_option("#speed", "0.25")
         assert page.evaluate(f"{SOUND}.audio.playbackRate") == 0.25
         # A neuron by keys only: its weights, profile and moments.
@@ -67,6 +67,7 @@ def test_maps_move_with_the_sound_and_neurons_open(address):
         page.wait_for_selector(".moments")
         assert page.locator(".moments button").count() == 10 and page.locator(".neuron .bars li").count() > 1
         assert "% of their norm" in page.locator(".neuron").inner_text()
+        page.wait_for_url("**neuron=*")
         unit = int(page.evaluate("new URL(location).searchParams.get('neuron')"))
         assert page.evaluate("new URL(location).searchParams.get('layer')") == "conv3"
         # Moments of this and of other recordings are heard.
@@ -91,7 +92,8 @@ def test_maps_move_with_the_sound_and_neurons_open(address):
         assert page.locator("#group").is_disabled()
         page.select_option("#show", "model")
         page.select_option("#group", index=1)
-        assert pixels(page, 3) != own and "of=" in page.url
+        assert pixels(page, 3) != own
+        page.wait_for_url("**of=*")
         page.get_by_role("button", name="Command line and Python").click()
         assert "measure=topography" in page.locator("#code-command").inner_text()
         assert seen.errors == [] and seen.foreign == []
@@ -122,7 +124,8 @@ def test_translations_are_walked_through_by_steps(marian, tmp_path):
         first = pixels(page, 0)
         page.locator("body").press("ArrowRight")
         assert "position 2 of" in page.locator(".time").inner_text()
-        assert pixels(page, 0) != first and "t=1" in page.url
+        assert pixels(page, 0) != first
+        page.wait_for_url("**t=1*")
         page.locator(".map").last.click()
         page.wait_for_selector(".moments")
         page.locator(".moments button").first.click()

@@ -35,7 +35,7 @@ def test_every_layer_has_the_activations_of_its_site(base, speech):
         read_activity(model, examples[0], ["nowhere"])
 
 
-def test_decoders_have_tokens_and_windows_no_padding(marian, whisper, speech):
+def test_decoders_have_tokens_and_windows_no_padding(marian, whisper, wav2vec2, speech):
     model = load_model(str(marian)).model
     activity = read_activity(model, Pair("a b c", "b c"))
     source, target = len(model.reader.read(Pair("a b c"))), len(model.target(Pair("a b c", "b c")))
@@ -48,6 +48,10 @@ def test_decoders_have_tokens_and_windows_no_padding(marian, whisper, speech):
     assert heard
     for layer in heard:
         assert len(layer.values) * layer.length == pytest.approx(seconds, abs=0.02)
+    model = load_model(str(wav2vec2)).model
+    layers = list(read_activity(model, example).values())
+    assert {layer.kind for layer in layers} == {"seconds"} and len(layers) == len(layer_sites(model))
+    model = load_model(str(whisper), language="en").model
     with pytest.raises(InputError, match="tokens"):
         read_activity(model, replace(example, text="a " * 500))
 
