@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -188,29 +189,30 @@ class Inside(Room):
         return places_of(profiles, cells_of_model(loaded.header, loaded.reference))
 
     def _study(self, which: str, loaded: Loaded, job: Job) -> tuple[NeuronStudy, list[Item]]:
-        model, items, examples = loaded.model, [], []
-        decodes = isinstance(model, DecoderModel)
+        items, examples = [], []
         for item in self.workspace.items:
             if len(items) == STUDIED:
                 break
-            length = model.reader.length(item.example)
-            if model.reads_audio and length > STUDY_SECONDS:
-                continue
-            example = item.example
-            if decodes:
-                if not example.text:
-                    job.tell(0.0, {"step": "answering examples without a reference"})
-                known = {"text": example.text} if example.text else self.workspace.known(item, which)
-                known = known or self.workspace.answer(item, which, job)
-                example = answered(model, example, known["text"])
-            if decodes and model.rejection_reason(example, len(model.reader.read(example)), True) is not None:
-                continue
-            items.append(item)
-            examples.append(example)
+            with suppress(InputError):  # a damaged file, or a text that cannot be read
+                job.tell(0.0, {"step": "choosing examples"})
+                example = self._to_study(item, which, loaded.model, job)
+                items += [] if example is None else [item]
+                examples += [] if example is None else [example]
         if not items:
             raise InputError("There is no example here that neurons could be profiled on. Add some.")
         step = {"step": f"over {len(items)} examples"}
-        return study_neurons(model, examples, told=lambda share: job.tell(share, step)), items
+        return study_neurons(loaded.model, examples, told=lambda share: job.tell(share, step)), items
+
+    def _to_study(self, item: Item, which: str, model: Model, job: Job) -> Example | None:
+        example, decodes = item.example, isinstance(model, DecoderModel)
+        if model.reads_audio and model.reader.length(example) > STUDY_SECONDS:
+            return None
+        if decodes:
+            text = example.text
+            if not text:
+                text = (self.workspace.known(item, which) or self.workspace.answer(item, which, job))["text"]
+            example = answered(model, example, text)
+        return example if model.rejection_reason(example, len(model.reader.read(example)), decodes) is None else None
 
     def _keep(self, key: tuple[str, str], data: bytes) -> None:
         self._activity[key] = data

@@ -11,7 +11,7 @@ from adapt.introspect.attribution.words import Word
 from adapt.introspect.lens.lens import LensStep, logit_lens
 from adapt.introspect.lens.readouts import Readouts, fit_readouts
 from adapt.models.loaded import Loaded
-from adapt.models.model import CTCModel
+from adapt.models.model import CTCModel, Model
 from adapt.studio.recordings import Items
 
 EXAMPLES, SECONDS = 24, 20.0  # that readouts are fitted on: the first ones at hand, and none that is longer
@@ -62,13 +62,23 @@ class Lenses:
             return None
         if loaded.fingerprint not in self._readouts:
             model = loaded.model
-            sounds = [item.example for item in self._items if not isinstance(item.example, Pair)]
-            near = [one for one in sounds if model.reader.length(one) <= SECONDS]
             try:
-                self._readouts[loaded.fingerprint] = fit_readouts(model, near[:EXAMPLES])
+                self._readouts[loaded.fingerprint] = fit_readouts(model, self._sounds(model))
             except InputError:  # too few examples; those that are added may be enough
                 return None
         return self._readouts[loaded.fingerprint]
+
+    def _sounds(self, model: Model) -> list[Example]:
+        found: list[Example] = []
+        for item in self._items:
+            if len(found) == EXAMPLES:
+                break
+            with suppress(InputError):  # a damaged file, for example
+                length = 0.0 if isinstance(item.example, Pair) else model.reader.length(item.example)
+                if 0 < length <= SECONDS:
+                    samples = len(model.reader.read(item.example))
+                    found += [item.example] if model.rejection_reason(item.example, samples, False) is None else []
+        return found
 
 
 def _row(steps: list[LensStep], number: int, short: dict[str, str]) -> dict[str, Any]:

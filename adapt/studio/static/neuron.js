@@ -1,7 +1,7 @@
 // A neuron: what it responds to, when it is most active, how its weights differ, and the set of chosen neurons.
 
 import { bytes } from "/static/api.js";
-import { el, percent, seconds } from "/static/dom.js";
+import { el, percent, problem, seconds } from "/static/dom.js";
 
 const KEY = "innertune.neurons"; // a JSON list of [site, unit], which the room Change reads too
 const AROUND = 0.15; // seconds that are played before and after a moment
@@ -62,7 +62,7 @@ export function moments(found, audio, item, here, there) {
       return el("li", {}, el("button", { onclick: (event) => {
         event.currentTarget.classList.add("heard");
         if (one.id === item.id) here(one);
-        else if (audio && !one.token) playThere(one);
+        else if (audio && !one.token) playThere(one).catch((error) => event.target.closest("li").append(problem(error)));
         else there(one);
       } }, audio && !one.token ? el("span", { "aria-hidden": "true" }, "▶ ") : null, where, el("small", {}, ` ${shortNumber(one.value)}`)));
     })));
