@@ -40,7 +40,8 @@ class Inside(Room):
 
     def __init__(self, *shared: Any) -> None:
         super().__init__(*shared)
-        self._activity: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        # By example and model: the corrections that held, and what `activity` returns.
+        self._activity: OrderedDict[tuple[str, str], tuple[list[int], bytes]] = OrderedDict()
         self._places: dict[str, Places] = {}
         self._studies: dict[str, tuple[NeuronStudy, list[Item]]] = {}
 
@@ -59,8 +60,9 @@ class Inside(Room):
         loaded = self.workspace.model(which)
 
         def run(job: Job) -> Any:
-            if (item.id, which) not in self._activity:
-                self._keep((item.id, which), self._read(item, which, loaded, job))
+            known, corrections = self._activity.get((item.id, which)), self._corrections()
+            if known is None or known[0] != corrections:
+                self._keep((item.id, which), corrections, self._read(item, which, loaded, job))
             return {"studied": which in self._studies}
 
         return self.work(f"look inside {item.name}", run)
@@ -71,7 +73,7 @@ class Inside(Room):
         found = self._activity.get((item.id, which))
         if found is None:
             raise InputError("What the layers did is not known any more. Load the page again.")
-        return Response(found, media_type="application/octet-stream")
+        return Response(found[1], media_type="application/octet-stream")
 
     async def study(self, request: Request) -> Response:
         """Profile all neurons of a model over the examples at hand."""
@@ -146,7 +148,8 @@ class Inside(Room):
             answer = self.workspace.known(item) or self.workspace.answer(item, "model", job)
             example, words = self._with_answer(model, example, item.example, answer)
         job.tell(0.3)
-        activity = read_activity(model, example)
+        with self.workspace.with_corrections(which):
+            activity = read_activity(model, example)
         job.tell(0.7)
         if not self._places:
             self._places = self._laid_out(activity)
@@ -214,8 +217,11 @@ class Inside(Room):
             example = answered(model, example, text)
         return example if model.rejection_reason(example, len(model.reader.read(example)), decodes) is None else None
 
-    def _keep(self, key: tuple[str, str], data: bytes) -> None:
-        self._activity[key] = data
+    def _corrections(self) -> list[int]:
+        return [record["number"] for record in self.workspace.records()]
+
+    def _keep(self, key: tuple[str, str], corrections: list[int], data: bytes) -> None:
+        self._activity[key] = corrections, data
         while len(self._activity) > KEPT:
             self._activity.popitem(last=False)
 

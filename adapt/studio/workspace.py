@@ -88,7 +88,7 @@ class Workspace:
             reference; and the number of errors, if there is a reference.
         """
         loaded = self.model(which)
-        with self._corrected(which):
+        with self.with_corrections(which):
             found = _answer(loaded, item.example, job)
         found |= _compared(loaded, item.example, found["text"])
         with self._lock:
@@ -108,7 +108,7 @@ class Workspace:
             InputError: The answer has no such word.
         """
         loaded, example = self.model(which), item.example
-        with self._corrected(which):
+        with self.with_corrections(which):
             words = output_words(loaded.model, example)
             if not 0 <= number < len(words):
                 raise InputError(f"The answer has {len(words)} words, and no word {number + 1}.")
@@ -190,8 +190,8 @@ class Workspace:
         return open_or_create(self.loaded, self.protected, self.store)
 
     @contextmanager
-    def _corrected(self, which: str) -> Iterator[None]:
-        # Corrections belong to the model that a person corrects here; the other one is what it is.
+    def with_corrections(self, which: str) -> Iterator[None]:
+        """Apply the corrections within the block, if `which` is the model that a person corrects here."""
         if which != "model" or self.store is None or not CorrectionStore.exists(self.store):
             yield
             return

@@ -145,6 +145,17 @@ def test_activity_that_was_not_read_is_refused(page):
     assert answer.status_code == 400 and "Load the page again" in answer.json()["problem"]
 
 
+def test_a_correction_is_seen_in_the_model_that_was_corrected(page, shown):
+    site = shown.loaded.model.sites[-1].name
+    before = {which: layers_of(page, which=which)[1][site] for which in ("model", "against")}
+    outcome = done(page, "/api/items/e1/correct", text=shown.items.get("e1").example.text, force=False)
+    after = {which: layers_of(page, which=which)[1][site] for which in ("model", "against")}
+    done(page, f"/api/corrections/{outcome['number']}/undo")
+    assert not np.array_equal(before["model"], after["model"])
+    np.testing.assert_array_equal(before["against"], after["against"])
+    np.testing.assert_array_equal(before["model"], layers_of(page)[1][site])
+
+
 def test_a_study_can_be_cancelled(page):
     started = page.post("/api/neurons/study", json={"which": "against"}).json()
     page.post(f"/api/jobs/{started['number']}/cancel")
