@@ -3,6 +3,7 @@
 import shlex
 from typing import Any
 
+from adapt.data.example import Example
 from adapt.data.manifest import Utterance
 from adapt.data.pairs import Pair
 from adapt.studio.recordings import Item
@@ -16,9 +17,10 @@ def commands_of(workspace: Workspace, item: Item) -> dict[str, Any]:
     start = f"from adapt import load_model\n\nmodel = load_model({model!r})\n"
     known = workspace.known(item)
     text = example.text or (known or {}).get("text", "")
+    inside = inside_code(model, example, item, text)
     if isinstance(example, Pair):
         source = shlex.quote(f"source={example.source!r}")
-        return {
+        return inside | {
             "listen": {
                 "command": f"innertune translate {base} {shlex.quote(f'text={example.source!r}')}",
                 "python": f"{start}print(model.translate({example.source!r}))",
@@ -30,7 +32,7 @@ def commands_of(workspace: Workspace, item: Item) -> dict[str, Any]:
         }
     path = str(example.audio_filepath) if isinstance(example, Utterance) else item.name
     audio = shlex.quote(f"audio={path}")
-    return {
+    return inside | {
         "listen": {
             "command": f"innertune transcribe {base} {audio} output=transcripts format=json",
             "python": f"{start}(transcript,) = model.transcripts({path!r})\nfor word in transcript.words:\n"
@@ -41,3 +43,30 @@ def commands_of(workspace: Workspace, item: Item) -> dict[str, Any]:
             "python": f"{start}print(model.correct({path!r}, {text!r}))",
         },
     }
+
+
+def inside_code(model: str, example: Example, item: Item, text: str) -> dict[str, Any]:
+    """Return the command that draws maps of all layers, and the code that reads what they do with an example."""
+    base = f"model.pretrained={shlex.quote(model)}"
+    if isinstance(example, Pair):
+        kind, made, data = (
+            "pairs import Pair",
+            f"Pair({example.source!r}, {text!r})",
+            "data=pairs data.test=pairs.jsonl",
+        )
+    else:
+        path = str(example.audio_filepath) if isinstance(example, Utterance) else item.name
+        kind, made = "manifest import Utterance", f"Utterance(Path({path!r}), {text!r})"
+        data = "data=manifest data.test=test.jsonl"
+    lines = [
+        *([] if isinstance(example, Pair) else ["from pathlib import Path", ""]),
+        "from adapt import load_model",
+        f"from adapt.data.{kind}",
+        "from adapt.introspect.activity.activity import read_activity",
+        "",
+        f"activity = read_activity(load_model({model!r}).model, {made})",
+        "for site, layer in activity.items():",
+        "    print(site, layer.values.shape)",
+    ]
+    command = f"innertune introspect measure=topography {base} {data} output=maps"
+    return {"inside": {"command": command, "python": "\n".join(lines)}}

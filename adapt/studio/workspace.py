@@ -31,6 +31,7 @@ from adapt.models.loaded import Loaded
 from adapt.models.model import CTCModel
 from adapt.models.writing import normalising
 from adapt.studio.jobs import Job
+from adapt.studio.lens import Lenses
 from adapt.studio.recordings import Item, Items
 from adapt.transcription.transcribe import is_long, transcribe_recordings, transcribe_whole
 from adapt.transcription.transcript import Transcript
@@ -60,6 +61,9 @@ class Workspace:
     _answers: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
+    def __post_init__(self) -> None:
+        self.lenses = Lenses(self.items)
+
     @property
     def store(self) -> Path | None:
         """The file of the corrections; None if they are off."""
@@ -84,7 +88,7 @@ class Workspace:
             reference; and the number of errors, if there is a reference.
         """
         loaded = self.model(which)
-        with self._corrected(which):
+        with self.with_corrections(which):
             found = _answer(loaded, item.example, job)
         found |= _compared(loaded, item.example, found["text"])
         with self._lock:
@@ -104,7 +108,7 @@ class Workspace:
             InputError: The answer has no such word.
         """
         loaded, example = self.model(which), item.example
-        with self._corrected(which):
+        with self.with_corrections(which):
             words = output_words(loaded.model, example)
             if not 0 <= number < len(words):
                 raise InputError(f"The answer has {len(words)} words, and no word {number + 1}.")
@@ -115,8 +119,15 @@ class Workspace:
             window = loaded.model.reader.window is not None
             steps, at_once = (WINDOW_STEPS, 1) if window else (STEPS, 8)
             found = attribute(loaded.model, example, word, steps=steps, at_once=at_once)
+            job.tell(0.8)
+            other = self.against if which == "model" else self.loaded
+            lens = self.lenses.read(loaded, example, word, other)
         length = None if isinstance(example, Pair) else loaded.model.reader.length(example)
-        return _attribution(found, length) | {"number": number, "runners_up": [asdict(step) for step in near]}
+        return _attribution(found, length) | {
+            "number": number,
+            "runners_up": [asdict(step) for step in near],
+            "lens": lens,
+        }
 
     def correct(self, item: Item, text: str, force: bool, author: str, job: Job) -> dict[str, Any]:
         """Correct the answer to an item, and say what came of it.
@@ -179,8 +190,8 @@ class Workspace:
         return open_or_create(self.loaded, self.protected, self.store)
 
     @contextmanager
-    def _corrected(self, which: str) -> Iterator[None]:
-        # Corrections belong to the model that a person corrects here; the other one is what it is.
+    def with_corrections(self, which: str) -> Iterator[None]:
+        """Apply the corrections within the block, if `which` is the model that a person corrects here."""
         if which != "model" or self.store is None or not CorrectionStore.exists(self.store):
             yield
             return

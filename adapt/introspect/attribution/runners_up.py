@@ -67,11 +67,11 @@ def runners_up(model: Model, example: Example, word: Word, count: int = 3) -> li
 
     return [
         _choice(chances[step], unit, count, name, first + step * output.length)
-        for unit, step in _characters(word, chances)
+        for unit, step in characters(word, chances)
     ]
 
 
-def _characters(word: Word, chances: Tensor) -> list[tuple[int, int]]:
+def characters(word: Word, chances: Tensor) -> list[tuple[int, int]]:
     """Return the unit and the likeliest step of each character of a CTC word."""
     found: list[tuple[int, int]] = []
     last = None

@@ -39,7 +39,7 @@ def output_words(model: Model, example: Example) -> list[Word]:
     batch = single_batch(model, example)
     with eval_mode(model), torch.no_grad():
         if isinstance(model, DecoderModel):
-            return _decoder_words(model, _written(model, batch))
+            return words_of_tokens(model, _written(model, batch))
         assert isinstance(model, CTCModel)
         return _ctc_words(model, batch)
 
@@ -87,7 +87,8 @@ def _ctc_words(model: CTCModel, batch: Batch) -> list[Word]:
     return words
 
 
-def _decoder_words(model: DecoderModel, tokens: Sequence[int]) -> list[Word]:
+def words_of_tokens(model: DecoderModel, tokens: Sequence[int]) -> list[Word]:
+    """Return the words of a decoder's output, given its tokens."""
     special = model.special_units
     words: list[tuple[list[int], list[int]]] = []
     for place, unit in enumerate(tokens):

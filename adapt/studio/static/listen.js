@@ -2,6 +2,7 @@
 
 import { act } from "/static/api.js";
 import { el, fill, percent, problem, typing } from "/static/dom.js";
+import { layersOf } from "/static/lens.js";
 import { answered, codeButton, shell, start } from "/static/shell.js";
 import "/static/sound.js";
 import { alignment, mark, wordButtons } from "/static/words.js";
@@ -58,7 +59,8 @@ async function explain(place, item, which, number, word) {
     const found = await act(`/api/items/${item.id}/why`, { which, word: number });
     if (shell.item !== item.id) return;
     sound?.explain(found);
-    fill(place, el("h3", {}, `Why “${found.word}”?`), sound ? overlayText(found) : bySource(found), runnersUp(found));
+    fill(place, el("h3", {}, `Why “${found.word}”?`), sound ? overlayText(found) : bySource(found), runnersUp(found),
+      layersOf(found.lens, shell.state, which));
   } catch (error) {
     fill(place, problem(error));
   }

@@ -16,7 +16,7 @@ from adapt.data.recording import Recording
 from adapt.data.splits import check_splits
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
-from adapt.introspect.attribution.words import _decoder_words
+from adapt.introspect.attribution.words import words_of_tokens
 from adapt.models.checkpoint import load_model
 from adapt.models.generation import FirstTokens
 from adapt.models.hf_speech_seq2seq import hf_speech_seq2seq
@@ -57,7 +57,7 @@ def test_a_target_starts_with_a_space(english, text):
     assert units == [*model.prefix, *tokenizer.encode(f" {text}", add_special_tokens=False), tokenizer.eos_token_id]
     assert tokenizer.decode(units[len(model.prefix) : -1]) == f" {text}"
     assert model.encode(f" {text} ") == units and model.encode("") == [*model.prefix, tokenizer.eos_token_id]
-    words = _decoder_words(model, units)
+    words = words_of_tokens(model, units)
     assert [word.text for word in words] == text.split()  # without the space, the prompt and the end
     assert words[0].steps[0] == len(model.prefix)
 

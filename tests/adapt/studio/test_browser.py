@@ -38,6 +38,8 @@ def test_hear_ask_why_correct_and_undo(address, tmp_path):
         assert "token" not in page.url and page.evaluate("document.cookie") == ""
         page.locator(".word").first.click()
         page.wait_for_selector(".near tbody tr")
+        assert page.locator(".lens tbody tr").count() == 11
+        assert page.locator(".lens td.decided").count() == page.locator(".near tbody tr").count()
         assert "word=0" in page.url and page.locator(".word[aria-pressed=true]").count() == 1
         page.reload()  # the address says it all
         page.wait_for_selector(".near tbody tr")

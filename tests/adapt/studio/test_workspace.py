@@ -50,6 +50,14 @@ def test_why_explains_the_word_that_was_asked_for(shown, job):
     assert max(map(abs, found["values"])) == 1.0
     assert "".join(step["unit"] for step in found["runners_up"]) == words[-1].text
     assert all(step["probability"] >= other[1] for step in found["runners_up"] for other in step["others"])
+    lens = found["lens"]  # both models at the same steps, each layer with what it was fitted to read
+    for one in (lens["own"], lens["other"]):
+        assert "".join(one["units"]) == words[-1].text and all(
+            len(row["cells"]) == len(words[-1].text) for row in one["layers"]
+        )
+        assert [row["fitted"] for row in one["layers"]] == [True] * 10 + [False]
+        assert {row["layer"] for row in one["layers"]} > set(one["agreement"]) and one["chance"] > 0
+    assert all(layer is not None for layer in lens["own"]["decided"])
     with pytest.raises(InputError, match="no word 100"):
         shown.why(item, "model", 99, job)
 
@@ -88,6 +96,8 @@ def test_translations_have_the_same_acts(marian, tmp_path, job):
     assert answer["aligned"] is None and answer["text"].split() == [word["text"] for word in answer["words"]]
     found = shown.why(item, "model", 0, job)
     assert [word for word, _ in found["by_source_word"]] and len(found["values"]) == found["shape"][0]
+    parts = [row["part"] for row in found["lens"]["own"]["layers"]]
+    assert sorted({*parts}) == ["decoder", "encoder"] and found["lens"]["other"] is None
     assert commands_of(shown, item)["listen"]["command"].startswith("innertune translate")
 
 
@@ -98,6 +108,8 @@ def test_the_code_of_a_page_quotes_what_a_shell_would_read(shown):
     assert "model.transcripts(" in code["listen"]["python"]
     compile(code["listen"]["python"], "page", "exec")
     compile(code["correct"]["python"], "page", "exec")
+    assert code["inside"]["command"].startswith("innertune introspect measure=topography")
+    exec(compile(code["inside"]["python"], "page", "exec"), {})
 
 
 def test_the_picture_of_a_window_is_cut_to_the_audio_and_style_is_no_error(whisper, speech, tmp_path, job):
