@@ -217,6 +217,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("outputs/study_whisper"), help="where results are kept")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--run", help="METHOD,MINUTES,SEED: one run, in this process")
+    parser.add_argument("--done", action="store_true", help="run nothing more, and write the table of what is there")
     add_results_option(parser)
     given = parser.parse_args()
 
@@ -237,7 +238,7 @@ def main() -> None:
         for method, minutes in minutes_of
     ]
     for method, minutes, seed in jobs:
-        if not place(method, minutes, seed).exists():
+        if not given.done and not place(method, minutes, seed).exists():
             print(f"{method}, {minutes} minutes, seed {seed}", flush=True)
             same = ["--model", given.model, "--data", str(given.data), "--work", str(given.work)]
             subprocess.run([sys.executable, __file__, *same, "--run", f"{method},{minutes},{seed}"], check=False)
