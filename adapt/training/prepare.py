@@ -329,7 +329,7 @@ def prepare(
             raise InputError(f"{name} must be a function of {functions}, or partial() of one, or None; got {made!r}.")
     check_options(
         schedule=schedule, warmup=warmup, layer_decay=layer_decay, unfreeze=unfreeze, replay=replay, patience=patience,
-        monitor=monitor, blend=blend, forget=forget, timestamps=timestamps, checkpoint_every=checkpoint_every,
+        blend=blend, forget=forget, timestamps=timestamps, checkpoint_every=checkpoint_every,
     )  # fmt: skip
     device = bare_trainer(trainer).strategy.root_device
     scratch, rateless = base.reference == "new", lacks_rate(optimizer)
