@@ -56,6 +56,7 @@ def adapt_unlabelled(cfg: DictConfig, base: Loaded, prepared: Callable[..., Run]
     after = decode_sets("After:", adapted.loaded.model, sets, loader)
     comparison = compare_hypotheses(
         base, adapted.loaded, sets, before, after, loader=loader, group_by=grouping(cfg.data), trained=adapted.trained,
+        trained_rows=adapted.rows, trained_factors=adapted.factor_counts,
         causes=cfg.causes if sets else 0, compare_neurons=cfg.compare_neurons if sets else 0,
         audio_clips=cfg.audio_clips, non_speech=cfg.non_speech, title=cfg.title, history=adapted.history,
         skipped=skipped, config=OmegaConf.to_yaml(cfg, resolve=True), run=end_of_run(cfg, adapted.loaded.model, splits),

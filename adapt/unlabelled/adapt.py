@@ -36,6 +36,7 @@ from adapt.unlabelled.lexicon import Lexicon
 from adapt.unlabelled.options import WithoutLabels
 from adapt.unlabelled.weighted import trusting
 from adapt.unlabelled.wording import about, about_data
+from interventions.bits import changed_bits
 
 log = logging.getLogger(__name__)
 
@@ -127,11 +128,12 @@ def adapt_without_labels(
     model.eval()
     header = {**model.header(), "base": {"reference": base.reference, "fingerprint": base.fingerprint}}
     trained = tuple(sorted(steps.trained)) if steps.chosen != "base" else ()
+    rows, counts = steps.parts(model) if trained else ({}, {})
     loaded = Loaded(model, str(folder), model_fingerprint(model), {**header, "trained": list(trained), **steps.grids})
     notes = [*steps.notes, *about(bool(steps.data.source))]
     result = Unlabelled(steps.trials, steps.chosen, len(steps.data.held_out), notes, steps.texts())
     seconds = time.perf_counter() - started
-    return Adapted(base, loaded, trained, {}, (), {}, steps.grids, steps.history, seconds=seconds), result
+    return Adapted(base, loaded, trained, rows, (), counts, steps.grids, steps.history, seconds=seconds), result
 
 
 def _check(base: Loaded, options: WithoutLabels) -> None:
@@ -154,6 +156,9 @@ class _Steps:
     observe: Callable[[Model, Trial], None] | None = None
     grids: Mapping[str, Any] = field(default_factory=dict)
     trained: set[str] = field(default_factory=set)
+    whole: set[str] = field(default_factory=set)  # of these, what trained as a whole, and not by rows or factors
+    rows: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
@@ -226,6 +231,9 @@ class _Steps:
             if not self._try(adapted.loaded.model, f"round {number}", len(found)):
                 return
             self.trained |= set(adapted.trained)
+            self.whole |= set(adapted.trained) - adapted.rows.keys() - adapted.factor_counts.keys()
+            self.rows |= adapted.rows
+            self.counts |= adapted.factor_counts
             self.grids = adapted.grids
 
     def _back_translated(self) -> list[Example]:
@@ -294,8 +302,22 @@ class _Steps:
         if kept:
             self.model, self.best = model, measured
             if name in ("normalisation statistics", "entropy"):
-                self.trained |= _changed(self.base.model, model)
+                self.whole |= _changed(self.base.model, model)
+                self.trained |= self.whole
         return kept
+
+    def parts(self, model: Model) -> tuple[dict[str, int], dict[str, int]]:
+        """Return the number of rows, and of values in factors, of the parameters that trained by such parts only.
+
+        Each round may choose other rows: all that differ from the base in the result count.
+        """
+        old, new = dict(self.base.model.named_parameters()), dict(model.named_parameters())
+        rows = {
+            name: max(count, int(changed_bits(old[name], new[name]).reshape(len(new[name]), -1).any(1).sum()))
+            for name, count in self.rows.items()
+            if name not in self.whole
+        }
+        return rows, {name: count for name, count in self.counts.items() if name not in self.whole}
 
     def _record(self, model: Model, measured: Measured, verdict: str) -> None:
         trial = replace(measured.trial, verdict=verdict)

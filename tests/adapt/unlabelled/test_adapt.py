@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adapt import tunings
 from adapt.blending.choice import Budget
 from adapt.data.kinds import with_text
 from adapt.data.loader import Loader
 from adapt.data.manifest import Splits, read_manifest
 from adapt.data.recording import Recording
 from adapt.errors import InputError
+from adapt.introspect.weights.change import weight_change
 from adapt.models.checkpoint import load_model
 from adapt.models.state import model_fingerprint
 from adapt.training.adapted import Adapted
@@ -142,3 +144,19 @@ def test_files_of_options_are_read_or_named(tmp_path, loaded, target):
     with pytest.raises(InputError, match="reverse is for translation"):
         how = WithoutLabels(reverse=loaded)
         adapt_without_labels(loaded, Splits(train=target), no_training, how, Loader(), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tuning", [tunings.neurons(choose="random", top=4), tunings.lora(r=2)])
+def test_what_trains_in_part_is_counted_in_part(loaded, target, tuning, monkeypatch):
+    monkeypatch.setattr("adapt.unlabelled.adapt.gain", lambda *_: (1.0, 0.0))  # every step is kept
+    monkeypatch.setattr(Judge, "objection", lambda *_: None)
+    monkeypatch.setattr("adapt.unlabelled.adapt._Steps._pick", lambda _, allowed: allowed[-1])
+    how = WithoutLabels(norms=False, entropy=False, test_time=False, agreement=0.0, rounds=1, blend=1.0)
+    splits = Splits(train=target)
+    adapted, found = fine_tune_without_labels(loaded, splits, tuning, how=how, epochs=1)
+    assert found.chosen == "blend 1"
+    counts = dict(adapted.rows) or dict(adapted.factor_counts)
+    assert counts.keys() == set(adapted.trained)
+    change = weight_change(loaded.model, adapted.loaded.model, adapted.trained, adapted.rows, adapted.factor_counts)
+    assert 0 < change.parameters < 0.2 * change.total
