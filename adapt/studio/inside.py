@@ -32,6 +32,7 @@ from adapt.studio.room import Room, body_of
 
 SECONDS = 60.0  # of a recording that are shown: each has 400 kB for 11 layers of 256 units
 KEPT = 8  # examples whose activity is kept
+FINEST = 0.01  # seconds of a frame: shorter steps are averaged
 STUDIED, STUDY_SECONDS = 40, 20.0  # examples of a study, and how long they may be
 
 
@@ -149,7 +150,7 @@ class Inside(Room):
             example, words = self._with_answer(model, example, item.example, answer)
         job.tell(0.3)
         with self.workspace.with_corrections(which):
-            activity = read_activity(model, example)
+            activity = read_activity(model, example, finest=FINEST)
         job.tell(0.7)
         if not self._places:
             self._places = self._laid_out(activity)

@@ -68,13 +68,17 @@ def layer_sites(model: Model) -> dict[str, Site]:
 
 
 @torch.no_grad()
-def read_activity(model: Model, example: Example, layers: Sequence[str] | None = None) -> dict[str, LayerActivity]:
+def read_activity(
+    model: Model, example: Example, layers: Sequence[str] | None = None, finest: float = 0.0
+) -> dict[str, LayerActivity]:
     """Return the activity of layers while the model reads an example, by the name of the site.
 
     Args:
         model: The model.
         example: The example; a decoder reads its text.
         layers: The names of the layers; None for all that `layer_sites` returns.
+        finest: Shorter steps are averaged until they last about this long, in seconds: the first convolutions of
+            wav2vec2 have thousands of steps in a second.
 
     Raises:
         InputError: There is no such layer, or the model cannot read the example or its text.
@@ -89,19 +93,39 @@ def read_activity(model: Model, example: Example, layers: Sequence[str] | None =
     if reason is not None:
         raise InputError(f"{example.name} {reason}")
     steps = valid_lengths(model, batch)
-    size = 4 * sum(int(steps(site)[0]) * site.units for site in chosen.values())
+    together = {site.name: _together(model, site, finest) for site in chosen.values()}
+    size = 4 * sum(int(steps(site)[0]) * site.units // together[site.name] for site in chosen.values())
     check_memory(size, f"The activity of {len(chosen)} layers", "Give fewer layers, or a shorter example.")
-    with eval_mode(model), capture(model, list(chosen.values())) as found:
+    found: dict[str, Tensor] = {}
+
+    def keep(site: Site, x: Tensor) -> None:
+        found[site.name] = _averaged(x[0, : int(steps(site)[0])].float(), together[site.name]).cpu()
+
+    with eval_mode(model), capture(model, list(chosen.values()), keep):
         run(model, batch)
     seconds = int(batch.lengths[0]) / model.sample_rate if model.reads_audio else 0.0
     activity = {}
     for name, site in chosen.items():
-        count, base = int(steps(site)[0]), time_base_of(model, site)
-        values = found[site][0, :count].float().cpu()
-        start = seconds / 2 - (len(values) - 1) / 2 * base.length if base.kind == "seconds" else 0.0
+        count, base, joined = int(steps(site)[0]), time_base_of(model, site), together[site.name]
+        start = seconds / 2 - (count - joined) / 2 * base.length if base.kind == "seconds" else 0.0
         tokens = _tokens(model, example, batch.inputs[0], base.kind)
-        activity[site.name] = LayerActivity(name, site, values, base.kind, start, base.length, tokens)
+        length = base.length * joined
+        activity[site.name] = LayerActivity(name, site, found[site.name], base.kind, start, length, tokens)
     return activity
+
+
+def _together(model: Model, site: Site, finest: float) -> int:
+    base = time_base_of(model, site)
+    return max(1, round(finest / base.length)) if base.kind == "seconds" else 1
+
+
+def _averaged(values: Tensor, together: int) -> Tensor:
+    """Return the means of so many steps each, of fewer at the end; a copy."""
+    if together == 1:
+        return values.clone()
+    windows = torch.arange(len(values), device=values.device) // together
+    sums = values.new_zeros(int(windows[-1]) + 1, values.shape[1]).index_add_(0, windows, values)
+    return sums / windows.bincount().unsqueeze(1)
 
 
 def _tokens(model: Model, example: Example, inputs: Tensor, kind: Kind) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from interventions.sites import Site
 
 AT_ONCE = 4  # examples between two calls of `told`
 MIN_STEPS = 5
+FINEST = 0.01  # seconds: shorter steps are averaged for the moments
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def study_neurons(
         told(first / len(examples))
         chunk = examples[first : first + at_once]
         for number, example in enumerate(chunk, first):
-            moments.add(number, read_activity(model, example))
+            moments.add(number, read_activity(model, example, finest=FINEST))
         own = _profiled(model, chunk, loader or Loader(), groups, sites)
         profiles = own if profiles is None else profiles + own
     assert profiles is not None

@@ -51,6 +51,11 @@ def test_decoders_have_tokens_and_windows_no_padding(marian, whisper, wav2vec2, 
     model = load_model(str(wav2vec2)).model
     layers = list(read_activity(model, example).values())
     assert {layer.kind for layer in layers} == {"seconds"} and len(layers) == len(layer_sites(model))
+    # Averaged over time: the same sounds in fewer steps, at the same times.
+    coarse, fine = next(iter(read_activity(model, example, finest=0.01).values())), layers[0]
+    assert len(coarse.values) == -(-len(fine.values) // 32) and coarse.length == pytest.approx(32 * fine.length)
+    torch.testing.assert_close(coarse.values[3], fine.values[96:128].mean(0))
+    assert coarse.start == pytest.approx(fine.start + 15.5 * fine.length)
     model = load_model(str(whisper), language="en").model
     with pytest.raises(InputError, match="tokens"):
         read_activity(model, replace(example, text="a " * 500))
