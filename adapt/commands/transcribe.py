@@ -1,5 +1,6 @@
 """Transcribe audio files."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from adapt.data.inputs import find_audio
 from adapt.data.manifest import Utterance
 from adapt.data.splits import stop_or_skip
 from adapt.errors import InputError
+from adapt.evaluation.applied import applied
 from adapt.files import is_file, user_path
 from adapt.hot_words.favour import favoured, favouring
 from adapt.models.loaded import Loaded
@@ -36,6 +38,7 @@ def main(cfg: DictConfig) -> None:
     with (
         favouring(loaded, words, cfg.ngram, str(cfg.corrections), cfg.ngram_weight),
         corrected(loaded, str(cfg.corrections)), adapting(loaded.model, cfg.test_time),
+        applied(loaded, _files(cfg.interventions)),
     ):  # fmt: skip
         if cfg.output is not None:
             _write(cfg, loaded, utterances, problems)
@@ -72,7 +75,13 @@ def _made_with(cfg: DictConfig, loaded: Loaded) -> dict[str, Any]:
     options = loaded.model.header().get("generation")
     corrections = None if stat is None else [str(path), stat.st_size, stat.st_mtime_ns]
     made = {"model": loaded.fingerprint, "generation": options, "corrections": corrections}
+    if files := _files(cfg.interventions):
+        made["interventions"] = [hashlib.sha256(user_path(file).read_bytes()).hexdigest() for file in files]
     return made | favoured(cfg.words, cfg.ngram, cfg.ngram_weight)
+
+
+def _files(value: Any) -> list[str] | None:
+    return None if value is None else [str(one) for one in _list(value)]
 
 
 def _list(value: Any) -> list[Any]:
