@@ -101,16 +101,17 @@ class Changed:
         plain = self.plain([example], job)[0]
         job.tell(0.3)
         changed = self._decode([example], interventions, change.blend, job)[0]
-        job.tell(0.6, {"changed": self._shown(example, plain, changed)})
-        control = None
-        if interventions or change.blends:
-            control = self._decode([example], *self._control(interventions, change), job)[0]
-        return {
+        found: dict[str, Any] = {
             "unmodified": self._shown(example, plain, plain),
             "changed": self._shown(example, plain, changed),
-            "control": None if control is None else self._shown(example, plain, control),
+            "control": None,
             "seed": change.seed,
         }
+        job.tell(0.6, found)
+        if interventions or change.blends:
+            control = self._decode([example], *self._control(interventions, change), job)[0]
+            found = found | {"control": self._shown(example, plain, control)}
+        return found
 
     def effect(self, change: Change, current: Item | None, job: Job) -> dict[str, Any]:
         """Measure a change on protected examples: words that changed, and errors before and after."""

@@ -102,7 +102,10 @@ async function redraw() {
   running.delete("effect");
   place.setAttribute("aria-busy", "true");
   try {
-    const found = await latest("answer", `/api/items/${item.id}/change`, { change });
+    const asked = change;
+    // The changed answer is shown before the control is known.
+    const early = (job) => job.news?.changed && asked === change && current === item && drawAnswers(place, job.news);
+    const found = await latest("answer", `/api/items/${item.id}/change`, { change }, early);
     if (!found || current !== item) return;
     drawAnswers(place, found);
     place.dataset.took = Math.round(performance.now() - began);
