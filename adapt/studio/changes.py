@@ -134,7 +134,9 @@ class Builder:
             raise InputError("Choose two different groups: the vector points from one to the other.")
         members = groups[change.away], groups[change.toward]
         vector = self._remembered(
-            ("vector", site.name), members, lambda: fit_vectors(self.model, [site], members, "mean", Loader())[site.name]
+            ("vector", site.name),
+            members,
+            lambda: fit_vectors(self.model, [site], members, "mean", Loader())[site.name],
         )
         return [Steer(site, vector, change.strength)]
 

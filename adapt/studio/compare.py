@@ -74,7 +74,9 @@ class CompareRoom(Room):
         """Measure the models between the two on two groups, and choose one."""
 
         def run(job: Job, before: Loaded, sets: dict[str, list[Example]]) -> Any:
-            line = Interpolation(before.model, self.workspace.loaded.model, stored_factors(self.workspace.loaded, before))
+            line = Interpolation(
+                before.model, self.workspace.loaded.model, stored_factors(self.workspace.loaded, before)
+            )
             with watched(self.workspace.loaded.model, job):
                 found = search(line, sets, Loader(), layers=False, examples=EXAMPLES)
             metric = found.metric
@@ -141,7 +143,8 @@ class CompareRoom(Room):
 
     def _answers(self, item: Item, job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
         each = [
-            self.workspace.known(item, which) or self.workspace.answer(item, which, job) for which in ("against", "model")
+            self.workspace.known(item, which) or self.workspace.answer(item, which, job)
+            for which in ("against", "model")
         ]
         return each[0], each[1]
 
