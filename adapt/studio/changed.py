@@ -139,7 +139,7 @@ class Changed:
         }  # fmt: skip
 
     def interventions(self, change: Change) -> list[Intervention]:
-        """Return the interventions of a change, the saved ones first. Raises InputError if it does not fit the model."""
+        """Return the interventions of a change, the saved ones first. Raises InputError if it does not fit."""
         source = self.workspace.items.get(change.patch).example if change.patch else None
         stored = [] if not change.saved else self._stored(change.saved)
         return [

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -129,7 +130,7 @@ class CompareRoom(Room):
         return self.work(what, work)
 
     def _group(self, name: str) -> list[Example]:
-        """Return the examples of a group ("set: data", "accent: scottish") that have a reference the model can learn."""
+        """Return the examples of a group ("set: data", "accent: scottish") with a reference that the model can learn."""
         key, _, value = name.partition(": ")
         found = []
         for item in self.workspace.items:
@@ -170,7 +171,7 @@ def compared(loaded: Loaded, items: Sequence[Item], texts: Sequence[tuple[str, s
     points = [
         {"id": item.id, "name": item.name, "before": scores[0][chosen].values()[metric.key],
          "after": scores[1][chosen].values()[metric.key]}
-        for item, chosen in zip(items, ([number] for number in range(len(items))), strict=True)
+        for item, chosen in zip(items, (np.array([number]) for number in range(len(items))), strict=True)
     ]  # fmt: skip
     changed = [
         {"word": one.word, "count": one.count, "before": one.correct_before, "after": one.correct_after,
@@ -183,5 +184,5 @@ def compared(loaded: Loaded, items: Sequence[Item], texts: Sequence[tuple[str, s
     return {
         "metric": metric.label, "percent": metric.percent, "higher": metric.higher, "examples": len(items),
         "before": scores[0].values()[metric.key], "after": scores[1].values()[metric.key],
-        "interval": list(paired_intervals(*scores)[metric.key]), "points": points, "fixed": fixed, "broken": broken,
+        "interval": list(paired_intervals(scores[0], scores[1])[metric.key]), "points": points, "fixed": fixed, "broken": broken,
     }  # fmt: skip

@@ -177,8 +177,8 @@ function neurons() {
     set({ neurons: list });
     draw();
   };
-  const draw = () => fill(chosen, change.neurons.slice(0, 60).map(([site, unit]) => el("li", {}, el("button", { title: "Take it out of the set",
-    "aria-label": `Take ${site} ${unit} out`, onclick: () => keep(change.neurons.filter(([name, number]) => name !== site || number !== unit)) }, `${site} ${unit} ×`))),
+  const draw = () => fill(chosen, change.neurons.slice(0, 60).map(([site, unit]) => el("li", {}, el("button", { title: `Take ${site} ${unit} out of the set`,
+    "aria-label": `Take ${site} ${unit} out`, onclick: () => keep(change.neurons.filter(([name, number]) => name !== site || number !== unit)) }, `${site.split(".").slice(-2).join(".").replace(/^.*model\./, "")} ${unit} ×`))),
     change.neurons.length > 60 ? el("li", { class: "hint" }, `and ${change.neurons.length - 60} more`) : null,
     change.neurons.length ? null : el("li", { class: "hint" }, "None yet: type some, or choose them in the room Inside."));
   let site = can.sites[0]?.name ?? "";

@@ -92,14 +92,14 @@ function axes(label, x, y, [lowX, highX], [lowY, highY], percent) {
   for (let tick = 0; tick <= 4; tick++) {
     const ofX = lowX + (tick / 4) * (highX - lowX), ofY = lowY + (tick / 4) * (highY - lowY);
     picture.append(svg("line", { class: "grid", x1: atX(ofX), x2: atX(ofX), y1: top, y2: size - bottom }), svg("line", { class: "grid", x1: left, x2: size - right, y1: atY(ofY), y2: atY(ofY) }),
-      svg("text", { x: atX(ofX), y: size - bottom + 15, "text-anchor": "middle" }, number(ofX, percent.x)), svg("text", { x: left - 6, y: atY(ofY) + 4, "text-anchor": "end" }, number(ofY, percent.y)));
+      svg("text", { x: atX(ofX), y: size - bottom + 15, "text-anchor": "middle" }, number(ofX, percent.x, highX - lowX)), svg("text", { x: left - 6, y: atY(ofY) + 4, "text-anchor": "end" }, number(ofY, percent.y, highY - lowY)));
   }
   picture.append(svg("text", { x: (left + size - right) / 2, y: size - 8, "text-anchor": "middle" }, x),
     svg("text", { x: 12, y: (top + size - bottom) / 2, "text-anchor": "middle", transform: `rotate(-90 12 ${(top + size - bottom) / 2})` }, y));
   return { picture, atX, atY };
 }
 
-const number = (value, percent) => (percent ? `${Math.round(100 * value)}` : Number(value.toFixed(2)).toString());
+const number = (value, percent, span) => (percent ? (100 * value).toFixed(span < 0.08 ? 1 : 0) : Number(value.toFixed(2)).toString());
 
 function scatter() {
   const { points, metric, percent } = whole;
