@@ -57,6 +57,7 @@ class Changed:
         self.builder = Builder(self.model)
         self._line: Interpolation | None = None
         self._copy: Model | None = None
+        self._factors: dict[str, float] | None = None  # those that are written to the copy
         self._plain: dict[int, tuple[str, Example]] = {}  # answers of the unmodified model, by the example's id
 
     def groups(self) -> dict[str, list[Example]]:
@@ -240,7 +241,11 @@ class Changed:
             raise InputError(f"The two models do not differ in a layer '{unknown[0][:80]}'.")
         if self._copy is None:
             self._copy = copy.deepcopy(self.model).eval()
-        line.write(self._copy, dict(blend))
+        factors = {name: blend.get(name, 1.0) for name in line.layers}
+        if factors != self._factors:
+            self._factors = None  # until all weights are written
+            line.write(self._copy, dict(blend))
+            self._factors = factors
         return self._copy
 
     def _control(

@@ -130,7 +130,7 @@ class CompareRoom(Room):
         return self.work(what, work)
 
     def _group(self, name: str) -> list[Example]:
-        """Return the examples of a group ("set: data", "accent: scottish") with a reference that the model can learn."""
+        """Return the examples of a group ("set: data", "accent: scottish") with a reference the model can learn."""
         key, _, value = name.partition(": ")
         found = []
         for item in self.workspace.items:
@@ -184,5 +184,6 @@ def compared(loaded: Loaded, items: Sequence[Item], texts: Sequence[tuple[str, s
     return {
         "metric": metric.label, "percent": metric.percent, "higher": metric.higher, "examples": len(items),
         "before": scores[0].values()[metric.key], "after": scores[1].values()[metric.key],
-        "interval": list(paired_intervals(scores[0], scores[1])[metric.key]), "points": points, "fixed": fixed, "broken": broken,
+        "interval": list(paired_intervals(scores[0], scores[1])[metric.key]), "points": points,
+        "fixed": fixed, "broken": broken,
     }  # fmt: skip
