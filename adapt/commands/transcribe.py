@@ -1,5 +1,6 @@
 """Transcribe audio files."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from adapt.data.inputs import find_audio
 from adapt.data.manifest import Utterance
 from adapt.data.splits import stop_or_skip
 from adapt.errors import InputError
+from adapt.evaluation.applied import applied
 from adapt.files import is_file, user_path
 from adapt.formatting import counted
 from adapt.hot_words.favour import favoured, favouring
@@ -39,6 +41,7 @@ def main(cfg: DictConfig) -> None:
     with (
         favouring(loaded, words, cfg.ngram, str(cfg.corrections), cfg.ngram_weight),
         corrected(loaded, str(cfg.corrections)), adapting(loaded.model, cfg.test_time),
+        applied(loaded, _list(cfg.interventions)),
     ):  # fmt: skip
         if cfg.output is not None:
             _write(cfg, loaded, utterances, problems)
@@ -76,8 +79,12 @@ def _made_with(cfg: DictConfig, loaded: Loaded) -> dict[str, Any]:
         "model": loaded.fingerprint, "generation": options, "corrections": corrections, "test_time": cfg.test_time,
         "precision": loaded.model.precision,
     }  # fmt: skip
+    if files := _list(cfg.interventions):
+        made["interventions"] = [hashlib.sha256(user_path(file).read_bytes()).hexdigest() for file in files]
     return made | favoured(cfg.words, cfg.ngram, cfg.ngram_weight)
 
 
 def _list(value: Any) -> list[Any]:
+    if value is None:
+        return []
     return list(value) if isinstance(value, ListConfig) else [value]

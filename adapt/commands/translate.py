@@ -8,6 +8,7 @@ from adapt.corrections.model_memory import corrected
 from adapt.data.inputs import as_pairs, read_sources
 from adapt.data.splits import check_examples, stop_or_skip
 from adapt.errors import InputError
+from adapt.evaluation.applied import applied
 from adapt.hot_words.favour import favouring
 from adapt.models.inference import decode_examples
 from adapt.options.early import NOTHING_TO_TRANSLATE
@@ -35,9 +36,11 @@ def main(cfg: DictConfig) -> None:
     for problem in problems:
         say(f"Skipped: {problem}", error=True)  # standard output is for the translations
     words = list(cfg.words) if isinstance(cfg.words, ListConfig) else cfg.words
+    files = cfg.interventions
+    files = [str(one) for one in files] if isinstance(files, ListConfig) else None if files is None else [str(files)]
     with (
         favouring(loaded, words, cfg.ngram, str(cfg.corrections), cfg.ngram_weight),
-        corrected(loaded, str(cfg.corrections)),
+        corrected(loaded, str(cfg.corrections)), applied(loaded, files),
     ):  # fmt: skip
         texts = decode_examples(loaded.model, loaded.model.task, usable, build(cfg.loader), "translating")
     by_pair = {id(pair): text for pair, text in zip(usable, texts, strict=True)}

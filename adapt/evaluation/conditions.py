@@ -114,7 +114,7 @@ def saved(
     for seed in range(controls):
         # Each vector of a control is drawn with a different seed.
         lines[f"random {seed}"] = tuple(
-            _random(one, seed + controls * number) if isinstance(one, Steer) else one
+            random_vector(one, seed + controls * number) if isinstance(one, Steer) else one
             for number, one in enumerate(interventions)
         )
     return [
@@ -224,7 +224,8 @@ def _scaled(intervention: Intervention, factor: float) -> Intervention:
     return replace(intervention, strength=float(factor) * intervention.strength)
 
 
-def _random(steer: Steer, seed: int) -> Steer:
+def random_vector(steer: Steer, seed: int) -> Steer:
+    """Return a steering intervention whose vector has the same length and a random direction."""
     generator = torch.Generator().manual_seed(seed)
     vector = torch.randn(steer.vector.shape, generator=generator, dtype=torch.float64)
     scale = steer.vector.double().norm(dim=-1, keepdim=True) / vector.norm(dim=-1, keepdim=True)

@@ -34,6 +34,7 @@ _KINDS: dict[str, Kind] = {
     "output": "path",
     "file": "path",
     "corrections": "path",
+    "interventions": "paths",
     "words": "texts",
     "ngram": "path",
     "protected": "paths",

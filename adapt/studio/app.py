@@ -25,7 +25,9 @@ from starlette.staticfiles import StaticFiles
 
 from adapt.errors import InputError
 from adapt.files import is_file
+from adapt.studio.change import ChangeRoom
 from adapt.studio.code import commands_of
+from adapt.studio.compare import CompareRoom
 from adapt.studio.events import Events
 from adapt.studio.guard import Access, Guard
 from adapt.studio.inside import Inside
@@ -34,8 +36,9 @@ from adapt.studio.recordings import BANDS, HOP, samples_of, spectrogram, wav
 from adapt.studio.room import Room, body_of
 from adapt.studio.workspace import Workspace
 
-ROOMS = {"listen": "Listen", "inside": "Inside", "correct": "Correct"}
-WITH_ROUTES: tuple[type[Room], ...] = (Inside,)  # the rooms whose acts stand in files of their own
+ROOMS = {"listen": "Listen", "inside": "Inside", "change": "Change", "correct": "Correct", "compare": "Compare"}
+# The rooms whose acts stand in files of their own.
+WITH_ROUTES: tuple[type[Room], ...] = (Inside, ChangeRoom, CompareRoom)
 _HERE = Path(__file__).parent
 _RATE = 40  # recordings or sentences that may be added in `_WITHIN` seconds, before anything is decoded
 _WITHIN = 60.0

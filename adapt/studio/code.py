@@ -29,6 +29,7 @@ def commands_of(workspace: Workspace, item: Item) -> dict[str, Any]:
                 "command": f"innertune correct {base} {source} {shlex.quote(f'target={text!r}')}",
                 "python": f"{start}print(model.correct({example.source!r}, {text!r}))",
             },
+            "compare": _compare(workspace),
         }
     path = str(example.audio_filepath) if isinstance(example, Utterance) else item.name
     audio = shlex.quote(f"audio={path}")
@@ -42,6 +43,21 @@ def commands_of(workspace: Workspace, item: Item) -> dict[str, Any]:
             "command": f"innertune correct {base} {audio} {shlex.quote(f'text={text!r}')}",
             "python": f"{start}print(model.correct({path!r}, {text!r}))",
         },
+        "compare": _compare(workspace),
+    }
+
+
+def _compare(workspace: Workspace) -> dict[str, str]:
+    """Return what compares both models on data with references: the page's totals, words and causes."""
+    if workspace.against is None:
+        return {"command": "", "python": ""}
+    before, after = workspace.against.reference, workspace.loaded.reference
+    return {
+        "command": f"innertune compare {shlex.quote(f'before={before}')} {shlex.quote(f'after={after}')} data=manifest "
+        "data.test=test.jsonl output=comparison",
+        "python": "from adapt import compare, load_model, read_splits\n\n"
+        f"before, after = load_model({before!r}), load_model({after!r})\n"
+        'compare(before, after, read_splits(test="test.jsonl")).write("comparison.html")',
     }
 
 

@@ -29,8 +29,10 @@ export async function post(path, body) {
 }
 
 // Start a job, and return its result when it is done. `told` gets the job whenever it tells its progress.
-export async function act(path, body, told) {
+// `started` gets the job's number, by which it can be cancelled.
+export async function act(path, body, told, started) {
   const job = await post(path, body);
+  started?.(job.number);
   return new Promise((resolve, reject) => {
     waiting.set(job.number, { resolve, reject, told });
     const ended = finished.get(job.number);
