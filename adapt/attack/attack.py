@@ -20,6 +20,7 @@ from adapt.attack.bounds import Bound, snr_of
 from adapt.attack.objective import Objective
 from adapt.attack.result import Attacked
 from adapt.checks import check_count, check_number
+from adapt.data.example import language_of
 from adapt.data.kinds import with_text
 from adapt.data.loader import Loader, collate
 from adapt.data.manifest import Utterance
@@ -34,6 +35,7 @@ from adapt.transcription.transcribe import is_long
 
 ANYTHING = "anything"
 _RATE = 0.1  # step size, as a share of the perturbation's size
+_BETAS = (0.9, 0.99)  # the first gradients are much larger than the later ones
 _SHRINK = 1.0  # dB by which the bound shrinks after a success
 _PATIENCE = 100  # steps without a success after which the bound grows again
 _RETRY = 10  # steps until the next reading, after one in 16 bits has failed
@@ -188,7 +190,7 @@ class _Search:
         _check_target(model, example, len(samples), target, before)
         first = torch.randn(len(clean), generator=torch.Generator().manual_seed(seed)).to(clean)
         delta = (first * bound.size(0) * 0.01).requires_grad_(True)
-        optimiser = torch.optim.Adam([delta], lr=1.0)
+        optimiser = torch.optim.Adam([delta], lr=1.0, betas=_BETAS)
         objective = Objective(model, example, target is not None)
         return cls(model, recording, target, clean, before, bound, objective, delta, optimiser)
 
@@ -252,13 +254,17 @@ class _Search:
             snr=snr_of(self.clean, perturbation), above_mask=self.bound.above_mask(perturbation),
             noise=hear(self.model, noisy, self.recording), losses=tuple(self.losses), found_at=self.found_at,
             seconds=seconds, rate=self.model.sample_rate, clean=quantised(self.clean), samples=samples, noisy=noisy,
+            language=_language(self.recording),
         )  # fmt: skip
 
 
 def _as_recording(samples: np.ndarray, rate: int, like: Utterance | Recording) -> Recording:
-    language = like.group("lang")
-    extra = {} if language == "unknown" else {"lang": language}
-    return Recording(samples, rate, name=like.name, where=like.where, extra=extra)
+    return Recording(samples, rate, name=like.name, where=like.where, extra=_language(like))
+
+
+def _language(example: Utterance | Recording) -> dict[str, str]:
+    language = language_of(example)
+    return {} if language is None else {"lang": language}
 
 
 def _check_target(model: Model, example: Recording, samples: int, target: str | None, before: str) -> None:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from adapt.attack.masking import masking_threshold, spectrum, wave_of
 from adapt.checks import check_number
@@ -41,14 +42,17 @@ class Bound:
         self.snr, self.samples = snr, len(clean)
         self._radius = None if snr is None else (energy * 10 ** (-snr / 10)) ** 0.5
         self._limit = None if mask is None else masking_threshold(clean, rate) * 10 ** (mask / 20)
+        # Frames overlap and the window leaks, so what is cut off at one point comes back from those around it. With
+        # the least threshold of the neighbours, little does.
+        self._least = None if self._limit is None else -max_pool2d(-self._limit[None], 3, 1, 1)[0]
 
     def project(self, perturbation: Tensor, quieter: float) -> Tensor:
         """Return the perturbation `(samples,)` made as quiet as the budget, and `quieter` dB more."""
         factor = 10 ** (-quieter / 20)
-        if self._limit is not None:
+        if self._least is not None:
             for _ in range(_PROJECTIONS):
                 values = spectrum(perturbation)
-                scale = (factor * self._limit / values.abs().clamp_min(1e-12)).clamp_max(1.0)
+                scale = (factor * self._least / values.abs().clamp_min(1e-12)).clamp_max(1.0)
                 perturbation = wave_of(values * scale, self.samples)
         if self._radius is not None:
             norm = float(perturbation.norm())
@@ -60,9 +64,11 @@ class Bound:
         factor, sizes = 10 ** (-quieter / 20), []
         if self._radius is not None:
             sizes.append(self._radius / self.samples**0.5)
-        if self._limit is not None:
-            turns = torch.linspace(0, 1e4, self._limit.numel(), device=self._limit.device).sin() * torch.pi
-            loudest = wave_of(self._limit * torch.polar(torch.ones_like(turns), turns).view_as(self._limit), self.samples)
+        if self._least is not None:
+            turns = torch.linspace(0, 1e4, self._least.numel(), device=self._least.device).sin() * torch.pi
+            loudest = wave_of(
+                self._least * torch.polar(torch.ones_like(turns), turns).view_as(self._least), self.samples
+            )
             sizes.append(float(loudest.square().mean().sqrt()))
         return factor * min(sizes)
 

@@ -1,6 +1,7 @@
 """The result of an attack."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ class Attacked:
         clean: `(samples,)` int16, the recording.
         samples: `(samples,)` int16, the attacked recording.
         noisy: `(samples,)` int16, the recording with the noise of the control.
+        language: The language of the recording, under the key "lang", if it has one of its own.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Attacked:
     clean: np.ndarray
     samples: np.ndarray
     noisy: np.ndarray
+    language: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def perturbation(self) -> np.ndarray:

@@ -37,7 +37,7 @@ measure.resample measure.sample_by measure.split_by measure.target measure.windo
 model.features model.inner model.layerdrop model.mask_time_prob model.max_tokens model.n_features model.normalisation
 model.normalise model.task check monitor on_error part patience rates replay schedule split split_by strength
 topographic.start checkpoint_every
-device trainer.accelerator trainer.precision trainer.strategy warmup
+device mask seconds trainer.accelerator trainer.precision trainer.strategy warmup
 tuning.layers tuning.method tuning.minutes tuning.options tuning.weight_share unfreeze weight_share
 """
 
