@@ -21,6 +21,7 @@ from adapt.attack.objective import Objective
 from adapt.attack.result import Attacked
 from adapt.checks import check_count, check_number
 from adapt.data.example import language_of
+from adapt.data.inputs import AudioInput, as_utterances
 from adapt.data.kinds import with_text
 from adapt.data.loader import Loader, collate
 from adapt.data.manifest import Utterance
@@ -34,8 +35,9 @@ from adapt.models.waveform_gradient import waveform_gradient
 from adapt.transcription.transcribe import is_long
 
 ANYTHING = "anything"
-_RATE = 0.1  # step size, as a share of the perturbation's size
+_RATE = 0.05  # step size, as a share of the perturbation's size
 _BETAS = (0.9, 0.99)  # the first gradients are much larger than the later ones
+_HEAD_START = 12.0  # dB above the budget with which the search begins, because a loud change is found more easily
 _SHRINK = 1.0  # dB by which the bound shrinks after a success
 _PATIENCE = 100  # steps without a success after which the bound grows again
 _RETRY = 10  # steps until the next reading, after one in 16 bits has failed
@@ -65,9 +67,10 @@ Progress = Callable[[Step], bool | None]
 
 def attack(
     model: Model,
-    recording: Utterance | Recording,
+    recording: AudioInput,
     target: str | None = None,
     *,
+    sample_rate: int | None = None,
     snr: float | None = 20.0,
     mask: float | None = None,
     steps: int = 1000,
@@ -81,8 +84,10 @@ def attack(
 
     Args:
         model: A speech recogniser.
-        recording: The speech, as long as the model reads at once: its window, or a minute.
+        recording: The speech: a file, an array `(samples,)`, an utterance or a recording, as long as the model reads at
+            once: its window, or a minute.
         target: The text that the model should write; None for any text but its own answer.
+        sample_rate: The sample rate of an array, in Hz.
         snr: The least signal-to-noise ratio of the perturbation in dB; None if only `mask` counts.
         mask: The most dB by which the perturbation may exceed the masking threshold of the speech
             (`adapt.attack.masking`); None if only `snr` counts.
@@ -103,7 +108,8 @@ def attack(
     if seconds is not None:
         check_number("seconds", seconds, above=0)
     began = time.monotonic()
-    search = _Search.start(model, recording, target, snr, mask, seed)
+    (example,) = as_utterances([recording], sample_rate)
+    search = _Search.start(model, example, target, snr, mask, seed)
     with eval_mode(model), waveform_gradient(model):
         for number in range(1, steps + 1):
             loss, text = search.step()
@@ -143,7 +149,7 @@ def noise_like(perturbation: Tensor, seed: int) -> Tensor:
 
 @dataclass
 class _Search:
-    """The state of one attack. `quieter` is how many dB the bound is below the budget."""
+    """The state of one attack. `quieter` is how many dB the bound is below the budget; negative: above it."""
 
     model: Model
     recording: Utterance | Recording
@@ -154,7 +160,7 @@ class _Search:
     objective: Objective
     delta: Tensor
     optimiser: torch.optim.Optimizer
-    quieter: float = 0.0
+    quieter: float = -_HEAD_START
     shrink: float = _SHRINK
     best: np.ndarray | None = None
     best_snr: float = -float("inf")
@@ -222,8 +228,11 @@ class _Search:
     def _read(self, samples: np.ndarray, number: int) -> None:
         """Keep a perturbation if it is the quietest with which the model writes what is wanted."""
         snr = self._snr(samples)
+        if self.quieter < 0 or (self.bound.snr is not None and snr < self.bound.snr):
+            self.quieter, self.waited = self.quieter + self.shrink, 0
+            return
         text = hear(self.model, samples, self.recording)
-        if not self._wanted(text) or (self.bound.snr is not None and snr < self.bound.snr - 1e-3):
+        if not self._wanted(text):
             self.retry_at = number + _RETRY
             return
         if snr > self.best_snr:
@@ -245,6 +254,9 @@ class _Search:
 
     def result(self, seed: int, seconds: float) -> Attacked:
         """Read the result and the noise of the control in 16 bits."""
+        if self.best is None:  # the search may have ended above the budget
+            with torch.no_grad():
+                self.delta.copy_(self.bound.project(self.delta, 0.0))
         samples = quantised(self.clean + self.delta) if self.best is None else self.best
         perturbation = self._perturbation(samples)
         noisy = quantised(self.clean + noise_like(perturbation, seed))
