@@ -24,6 +24,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from adapt.errors import InputError
+from adapt.studio.attack import AttackRoom
 from adapt.studio.code import commands_of
 from adapt.studio.events import Events
 from adapt.studio.guard import Access, Guard
@@ -32,8 +33,8 @@ from adapt.studio.recordings import BANDS, HOP, samples_of, spectrogram, wav
 from adapt.studio.room import Room, body_of
 from adapt.studio.workspace import Workspace
 
-ROOMS = {"listen": "Listen", "correct": "Correct"}
-WITH_ROUTES: tuple[type[Room], ...] = ()  # the rooms whose acts stand in files of their own
+ROOMS = {"listen": "Listen", "correct": "Correct", "attack": "Attack"}
+WITH_ROUTES: tuple[type[Room], ...] = (AttackRoom,)  # the rooms whose acts stand in files of their own
 _HERE = Path(__file__).parent
 _RATE = 40  # recordings or sentences that may be added in `_WITHIN` seconds, before anything is decoded
 _WITHIN = 60.0

@@ -27,6 +27,7 @@ def commands_of(workspace: Workspace, item: Item) -> dict[str, Any]:
                 "command": f"innertune correct {base} {source} {shlex.quote(f'target={text!r}')}",
                 "python": f"{start}print(model.correct({example.source!r}, {text!r}))",
             },
+            "attack": {"command": "", "python": ""},  # for recordings only
         }
     path = str(example.audio_filepath) if isinstance(example, Utterance) else item.name
     audio = shlex.quote(f"audio={path}")
@@ -39,5 +40,9 @@ def commands_of(workspace: Workspace, item: Item) -> dict[str, Any]:
         "correct": {
             "command": f"innertune correct {base} {audio} {shlex.quote(f'text={text!r}')}",
             "python": f"{start}print(model.correct({path!r}, {text!r}))",
+        },
+        "attack": {
+            "command": f"innertune attack {base} {audio} text=anything output=attacked",
+            "python": f"from adapt import attack\n{start}found = attack(model.model, {path!r})\nprint(found.summary())",
         },
     }
