@@ -39,6 +39,7 @@ _RATE = 0.05  # step size, as a share of the perturbation's size
 _BETAS = (0.9, 0.99)  # the first gradients are much larger than the later ones
 _HEAD_START = 12.0  # dB above the budget with which the search begins, because a loud change is found more easily
 _SHRINK = 1.0  # dB by which the bound shrinks after a success
+_FAST_SHRINK = 3.0  # the same, above the budget
 _PATIENCE = 100  # steps without a success after which the bound grows again
 _RETRY = 10  # steps until the next reading, after one in 16 bits has failed
 
@@ -229,7 +230,8 @@ class _Search:
         """Keep a perturbation if it is the quietest with which the model writes what is wanted."""
         snr = self._snr(samples)
         if self.quieter < 0 or (self.bound.snr is not None and snr < self.bound.snr):
-            self.quieter, self.waited = self.quieter + self.shrink, 0
+            faster = min(0.0, self.quieter + _FAST_SHRINK) if self.quieter < 0 else self.quieter + 0.1  # of rounding
+            self.quieter, self.waited = faster, 0
             return
         text = hear(self.model, samples, self.recording)
         if not self._wanted(text):
