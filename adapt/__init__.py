@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from adapt.api import fine_tune_without_labels as fine_tune_without_labels
     from adapt.api import load_model as load_model
     from adapt.api import pretrain as pretrain
-    from adapt.attack.attack import attack as attack
+    from adapt.adversarial.attack import attack as attack
     from adapt.blended import BlendedModel as BlendedModel
     from adapt.blended import blend as blend
     from adapt.corrections.model_memory import ModelMemory as ModelMemory
@@ -66,7 +66,7 @@ _MODULES = {
         "load_model",
         "pretrain",
     ),
-    "adapt.attack.attack": ("attack",),
+    "adapt.adversarial.attack": ("attack",),
     "adapt.blended": ("BlendedModel", "blend"),
     "adapt.corrections.model_memory": ("ModelMemory", "corrected"),
     "adapt.data.describe": ("manifest",),

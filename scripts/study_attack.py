@@ -28,10 +28,10 @@ import numpy as np
 import torch
 from result_table import add_results_option, write_table
 
-from adapt.attack.attack import attack, hear, quantised
-from adapt.attack.detect import auroc, changed_answers, features, fit_detector, low_passed, requantised
-from adapt.attack.parting import part
-from adapt.attack.result import Attacked
+from adapt.adversarial.attack import attack, hear, quantised
+from adapt.adversarial.detect import auroc, changed_answers, features, fit_detector, low_passed, requantised
+from adapt.adversarial.parting import part
+from adapt.adversarial.result import Attacked
 from adapt.data.example import Example
 from adapt.data.manifest import read_manifest
 from adapt.data.recording import Recording

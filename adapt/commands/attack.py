@@ -5,8 +5,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
 
-from adapt.attack.attack import ANYTHING, Step, attack
-from adapt.attack.parting import part
+from adapt.adversarial.attack import ANYTHING, Step, attack
+from adapt.adversarial.parting import part
 from adapt.commands._device import loaded_model
 from adapt.data.inputs import find_audio
 from adapt.data.manifest import Utterance

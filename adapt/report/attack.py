@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adapt.attack.parting import Parting
-from adapt.attack.result import Attacked
+from adapt.adversarial.parting import Parting
+from adapt.adversarial.result import Attacked
 from adapt.files import write_json
 from adapt.report.png import png
 from interventions.files import atomic

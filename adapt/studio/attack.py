@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from adapt.attack.attack import Step, attack
-from adapt.attack.parting import part
-from adapt.attack.result import Attacked
+from adapt.adversarial.attack import Step, attack
+from adapt.adversarial.parting import part
+from adapt.adversarial.result import Attacked
 from adapt.checks import is_number
 from adapt.data.manifest import Utterance
 from adapt.data.recording import Recording

@@ -5,7 +5,7 @@ import pytest
 from tone_speech import RATE, tones
 
 from adapt import load_model
-from adapt.attack.detect import auroc, changed_answers, features, fit_detector, low_passed, requantised
+from adapt.adversarial.detect import auroc, changed_answers, features, fit_detector, low_passed, requantised
 from adapt.data.recording import Recording
 from adapt.errors import InputError
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from adapt.attack.masking import FFT, masking_threshold, spectrum, wave_of
+from adapt.adversarial.masking import FFT, masking_threshold, spectrum, wave_of
 
 RATE = 16_000
 

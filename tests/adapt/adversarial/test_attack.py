@@ -7,9 +7,9 @@ import torch
 from tone_speech import RATE, tones
 
 from adapt import load_model
-from adapt.attack.attack import attack, hear, noise_like, quantised
-from adapt.attack.bounds import Bound, snr_of
-from adapt.attack.parting import part
+from adapt.adversarial.attack import attack, hear, noise_like, quantised
+from adapt.adversarial.bounds import Bound, snr_of
+from adapt.adversarial.parting import part
 from adapt.data.recording import Recording
 from adapt.errors import InputError
 

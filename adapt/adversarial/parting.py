@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adapt.attack.result import Attacked
+from adapt.adversarial.result import Attacked
 from adapt.checks import check_share
 from adapt.comparison.patching import layers_called_once
 from adapt.data.kinds import with_text

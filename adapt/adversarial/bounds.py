@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from adapt.attack.masking import masking_threshold, spectrum, wave_of
+from adapt.adversarial.masking import masking_threshold, spectrum, wave_of
 from adapt.checks import check_number
 from adapt.errors import InputError
 

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adapt.attack.bounds import Bound, snr_of
-from adapt.attack.objective import Objective
-from adapt.attack.result import Attacked
+from adapt.adversarial.bounds import Bound, snr_of
+from adapt.adversarial.objective import Objective
+from adapt.adversarial.result import Attacked
 from adapt.checks import check_count, check_number
-from adapt.data.example import language_of
+from adapt.data.example import Example, language_of
 from adapt.data.inputs import AudioInput, as_utterances
 from adapt.data.kinds import with_text
 from adapt.data.loader import Loader, collate
@@ -91,7 +91,7 @@ def attack(
         sample_rate: The sample rate of an array, in Hz.
         snr: The least signal-to-noise ratio of the perturbation in dB; None if only `mask` counts.
         mask: The most dB by which the perturbation may exceed the masking threshold of the speech
-            (`adapt.attack.masking`); None if only `snr` counts.
+            (`adapt.adversarial.masking`); None if only `snr` counts.
         steps: The number of steps of the optimisation.
         seconds: The longest time that it takes; None for no limit.
         seed: The seed of the first perturbation, and of the noise of the control.
@@ -281,7 +281,7 @@ def _language(example: Utterance | Recording) -> dict[str, str]:
     return {} if language is None else {"lang": language}
 
 
-def _check_target(model: Model, example: Recording, samples: int, target: str | None, before: str) -> None:
+def _check_target(model: Model, example: Example, samples: int, target: str | None, before: str) -> None:
     """Check that a model can write the target, and that it does not do so already. Raises InputError."""
     normalise = model.task.normalise
     if target is None:
