@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from adapt import measures as measures
     from adapt import tunings as tunings
+    from adapt.adversarial.attack import attack as attack
     from adapt.api import AdaptedModel as AdaptedModel
     from adapt.api import Comparison as Comparison
     from adapt.api import LoadedModel as LoadedModel
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from adapt.api import fine_tune_without_labels as fine_tune_without_labels
     from adapt.api import load_model as load_model
     from adapt.api import pretrain as pretrain
-    from adapt.adversarial.attack import attack as attack
     from adapt.blended import BlendedModel as BlendedModel
     from adapt.blended import blend as blend
     from adapt.corrections.model_memory import ModelMemory as ModelMemory
