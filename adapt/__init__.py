@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from adapt import measures as measures
     from adapt import tunings as tunings
+    from adapt.adversarial.attack import attack as attack
     from adapt.api import AdaptedModel as AdaptedModel
     from adapt.api import Comparison as Comparison
     from adapt.api import LoadedModel as LoadedModel
@@ -65,6 +66,7 @@ _MODULES = {
         "load_model",
         "pretrain",
     ),
+    "adapt.adversarial.attack": ("attack",),
     "adapt.blended": ("BlendedModel", "blend"),
     "adapt.corrections.model_memory": ("ModelMemory", "corrected"),
     "adapt.data.describe": ("manifest",),

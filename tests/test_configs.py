@@ -76,7 +76,7 @@ def test_commands_compose(command):
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         assert ("loader" in compose(command)) == (
-            command not in ("sites", "apply", "remove", "export", "manifest", "studio")
+            command not in ("sites", "apply", "remove", "export", "manifest", "studio", "attack")
         )
 
 

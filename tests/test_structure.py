@@ -45,7 +45,7 @@ LAYERS = (
     ("adapt.blended",),
     ("adapt.api", "adapt.measures", "adapt.tunings"),
     ("adapt.studio", "adapt.report"),
-    ("adapt.planning", "adapt.unlabelled", "adapt.hot_words"),
+    ("adapt.planning", "adapt.unlabelled", "adapt.hot_words", "adapt.adversarial"),
     ("adapt.training", "adapt.evaluation", "adapt.export"),
     ("adapt.tuning", "adapt.comparison", "adapt.corrections", "adapt.blending"),
     ("adapt.introspect",),

@@ -78,9 +78,12 @@ def ctc_greedy_loss(model: CTC, batch: Batch, margin: float = 0.5) -> Tensor:
     units may spell another text. Once the CTC loss is below 1, a hinge loss is added: at each time step, the unit of
     the best correct alignment should exceed all others by `margin` nats. Both terms are per character.
     """
-    emissions = model(batch.inputs, batch.lengths)
+    return greedy_loss(model, model(batch.inputs, batch.lengths), model.target(batch.examples[0]), margin)
+
+
+def greedy_loss(model: CTC, emissions: Emissions, target: list[int], margin: float = 0.5) -> Tensor:
+    """Return what `ctc_greedy_loss` returns, given the emissions and the output units of the text."""
     log_probs = emissions.log_probs[0, : int(emissions.lengths[0])]
-    target = model.target(batch.examples[0])
     loss = nn.functional.ctc_loss(
         log_probs,
         torch.tensor(target, device=log_probs.device),

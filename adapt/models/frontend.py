@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from adapt.checks import check_count
 from adapt.errors import InputError
 from adapt.models.full_precision import full_precision
+from adapt.models.waveform_gradient import no_grad_unless_wanted
 
 Features = Literal["log_mel", "mfcc", "waveform"]
 N_FFT, WINDOW, HOP = 512, 400, 160  # samples at 16 kHz: 25 ms windows every 10 ms
@@ -50,7 +51,7 @@ class Frontend(nn.Module):
         """Return the number of feature frames of each utterance from its number of samples; both are `(batch,)`."""
         return lengths if self.features == "waveform" else lengths // HOP + 1
 
-    @torch.no_grad()
+    @no_grad_unless_wanted
     @full_precision
     def forward(self, audio: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the features of a batch.

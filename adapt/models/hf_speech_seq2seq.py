@@ -29,6 +29,8 @@ from adapt.models.state import model_fingerprint
 from adapt.models.steps import Window, step_after, steps_after, window
 from adapt.models.target_text import suppressed_tokens, text_tokens, unwritable_parts, unwritable_reason
 from adapt.models.task import dictation, in_language
+from adapt.models.waveform_gradient import gradient_wanted, no_grad_unless_wanted
+from adapt.models.whisper_features import whisper_features
 from adapt.models.whisper_prompt import complete_generation_config, language_code, starts_with_space
 from adapt.models.whisper_timestamps import has_timestamps, timed_target, with_timestamps
 from interventions.sites import TOKEN, Layer, Part, Site, Step, find_sites
@@ -165,7 +167,7 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
         frequencies = torch.linspace(0, self.sample_rate / 2, len(filters), dtype=filters.dtype)
         return tuple(((filters * frequencies.unsqueeze(1)).sum(0) / filters.sum(0).clamp_min(1e-12)).tolist())
 
-    @torch.no_grad()
+    @no_grad_unless_wanted
     @full_precision
     def _features(self, audio: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         if not audio.shape[1]:  # a cached prefix replaces it
@@ -173,6 +175,9 @@ class HFSpeechSeq2Seq(SpeechDecoderModel):
             shape = (len(lengths), extractor.nb_max_frames)
             features = torch.zeros(shape[0], extractor.feature_size, shape[1], device=audio.device)
             return {"input_features": features, "attention_mask": lengths.new_ones(shape)}
+        if gradient_wanted():
+            exact = whisper_features(audio, lengths, self.processor.feature_extractor)
+            return {"input_features": exact, "attention_mask": lengths.new_ones(len(exact), exact.shape[-1])}
         # One at a time, which is faster than all at once, and the same for any batch.
         features = [
             self.processor.feature_extractor(

@@ -9,6 +9,7 @@ from adapt.models import hf
 from adapt.models.cut import CachedOutput, Cut, Stub, stack_cuts
 from adapt.models.masked_layers import MaskedConv1d, MaskedGroupNorm
 from adapt.models.steps import steps_after, window
+from adapt.models.waveform_gradient import no_grad_unless_wanted
 
 # With an attention mask and `MaskedGroupNorm`, these architectures give the same results for a padded batch as for each
 # utterance alone. The others (SEW's pooling, the Conformer's convolutions, data2vec's positions) are run on one
@@ -22,7 +23,7 @@ BATCHED = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat")
 NO_SITES = {"wavlm": ("*.attention.*",), "wav2vec2-conformer": ("*.pos_conv_embed.*", "*.linear_pos")}
 
 
-@torch.no_grad()
+@no_grad_unless_wanted
 def normalised(audio: Tensor, lengths: Tensor) -> Tensor:
     """Normalise audio `(batch, samples)` to mean 0 and variance 1 over the valid samples (Wav2Vec2FeatureExtractor)."""
     valid = torch.arange(audio.shape[1], device=audio.device) < lengths.unsqueeze(1)

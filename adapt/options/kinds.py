@@ -13,6 +13,7 @@ Kind = Literal["text", "texts", "path", "paths", "hydra"]
 _BY_COMMAND: dict[str, dict[str, Kind]] = {
     "translate": {"text": "texts"},
     "transcribe": {"audio": "paths"},
+    "attack": {"audio": "paths", "text": "text"},
     "correct": {"text": "text", "source": "text", "target": "text", "audio": "path", "file": "path"},
     "corrections": {"target": "path"},
     "apply": {"to": "path", "adaptation": "path"},

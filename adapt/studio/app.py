@@ -25,6 +25,7 @@ from starlette.staticfiles import StaticFiles
 
 from adapt.errors import InputError
 from adapt.files import is_file
+from adapt.studio.attack import AttackRoom
 from adapt.studio.change import ChangeRoom
 from adapt.studio.code import commands_of
 from adapt.studio.compare import CompareRoom
@@ -36,9 +37,12 @@ from adapt.studio.recordings import BANDS, HOP, samples_of, spectrogram, wav
 from adapt.studio.room import Room, body_of
 from adapt.studio.workspace import Workspace
 
-ROOMS = {"listen": "Listen", "inside": "Inside", "change": "Change", "correct": "Correct", "compare": "Compare"}
+ROOMS = {
+    "listen": "Listen", "inside": "Inside", "change": "Change", "correct": "Correct", "attack": "Attack",
+    "compare": "Compare",
+}  # fmt: skip
 # The rooms whose acts stand in files of their own.
-WITH_ROUTES: tuple[type[Room], ...] = (Inside, ChangeRoom, CompareRoom)
+WITH_ROUTES: tuple[type[Room], ...] = (Inside, ChangeRoom, AttackRoom, CompareRoom)
 _HERE = Path(__file__).parent
 _RATE = 40  # recordings or sentences that may be added in `_WITHIN` seconds, before anything is decoded
 _WITHIN = 60.0

@@ -30,6 +30,7 @@ def commands_of(workspace: Workspace, item: Item) -> dict[str, Any]:
                 "python": f"{start}print(model.correct({example.source!r}, {text!r}))",
             },
             "compare": _compare(workspace),
+            "attack": {"command": "", "python": ""},  # for recordings only
         }
     path = str(example.audio_filepath) if isinstance(example, Utterance) else item.name
     audio = shlex.quote(f"audio={path}")
@@ -44,6 +45,10 @@ def commands_of(workspace: Workspace, item: Item) -> dict[str, Any]:
             "python": f"{start}print(model.correct({path!r}, {text!r}))",
         },
         "compare": _compare(workspace),
+        "attack": {
+            "command": f"innertune attack {base} {audio} text=anything output=attacked",
+            "python": f"from adapt import attack\n{start}found = attack(model.model, {path!r})\nprint(found.summary())",
+        },
     }
 
 

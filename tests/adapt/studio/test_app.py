@@ -40,7 +40,7 @@ def act(page, path, **body):
 
 
 def test_pages_list_the_rooms_and_load_only_their_own_files(page):
-    for room in ("listen", "correct"):
+    for room in ("listen", "correct", "attack"):
         text = page.get(f"/{room}/e1").text
         assert f'src="/static/{room}.js"' in text and "http" not in text and "<script>" not in text
     assert page.get("/").headers["location"] == "/listen"
@@ -156,3 +156,15 @@ def test_a_password_opens_the_page(base, speech, tmp_path):
             assert wrong.status_code == 401 and "not the password" in wrong.text
             assert client.post("/login", data={"password": "sesame"}).status_code == 303
             assert client.get("/api/state").status_code == 200
+
+
+def test_an_attack_is_refused_stopped_and_heard(page):
+    assert "number of dB" in page.post("/api/items/e1/attack", json={"text": "", "steps": 5, "snr": "loud"}).text
+    assert "20,000 steps" in page.post("/api/items/e1/attack", json={"text": "", "steps": 0, "snr": 0}).text
+    assert "does not run" in page.post("/api/attacks/9999/stop").text
+    assert "There is no attack" in page.get("/api/attacks/9999/clean.wav").text
+    found = act(page, "/api/items/e1/attack", text="", steps=3, snr=0, mask=None)["result"]
+    assert len(found["losses"]) == found["steps"] == 3 and found["picture"]["frames"] > 0
+    for which in ("clean", "attacked", "noise", "change"):
+        assert page.get(f"/api/attacks/{found['attack']}/{which}.wav").content[:4] == b"RIFF"
+    assert "Expected one of" in page.get(f"/api/attacks/{found['attack']}/other.wav").text

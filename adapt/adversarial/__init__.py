@@ -1,0 +1,1 @@
+"""Adversarial audio, to study and harden one's own recogniser."""
