@@ -4,10 +4,13 @@ import asyncio
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from adapt.corrections.model_memory import ModelMemory
 from adapt.corrections.support import SupportLimits
@@ -55,6 +58,29 @@ def served(shown: Workspace, **access: Any) -> Iterator[tuple[Studio, str]]:
         server.should_exit = True
         thread.join(15)
         listening.close()
+
+
+@contextmanager
+def client(url: str) -> Iterator[httpx.Client]:
+    """A client that has the cookie of a studio."""
+    origin = url.partition("/?")[0]
+    with httpx.Client(base_url=origin, headers={"origin": origin}, timeout=60) as made:
+        assert made.get(url).status_code == 303
+        yield made
+
+
+def finished(page: httpx.Client, number: int) -> dict[str, Any]:
+    """Wait for a job, and return it."""
+    while (job := page.get(f"/api/jobs/{number}").json())["state"] in ("waiting", "running"):
+        time.sleep(0.01)
+    return job
+
+
+def act(page: httpx.Client, path: str, **body: Any) -> dict[str, Any]:
+    """Do what a page does, and return the finished job."""
+    started = page.post(path, json=body)
+    assert started.status_code == 202, started.text
+    return finished(page, started.json()["number"])
 
 
 class Watched:

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import numpy as np
 import pytest
-from studio_page import served, workspace
+import studio_page
+from studio_page import client, served, workspace
 
 from adapt.errors import InputError
 from adapt.studio.recordings import BANDS, wav
@@ -23,18 +24,12 @@ def studio(base, speech, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(studio):
-    origin = studio[1].partition("/?")[0]
-    with httpx.Client(base_url=origin, headers={"origin": origin}, timeout=60) as client:
-        assert client.get(studio[1]).status_code == 303
-        yield client
+    with client(studio[1]) as made:
+        yield made
 
 
 def act(page, path, **body):
-    started = page.post(path, json=body)
-    assert started.status_code == 202, started.text
-    number = started.json()["number"]
-    while (job := page.get(f"/api/jobs/{number}").json())["state"] in ("waiting", "running"):
-        threading.Event().wait(0.01)
+    job = studio_page.act(page, path, **body)
     assert job["state"] == "done", job["problem"]
     return job
 

@@ -3,15 +3,13 @@
 import copy
 import json
 import random
-import threading
 from dataclasses import replace
 
-import httpx
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from studio_page import CHROMIUM, browser, served, workspace
+from studio_page import CHROMIUM, act, browser, client, served, workspace
 
 from adapt.data.loader import Loader
 from adapt.errors import InputError
@@ -251,18 +249,8 @@ def address(shown):
 
 @pytest.fixture
 def page(address):
-    origin = address.partition("/?")[0]
-    with httpx.Client(base_url=origin, headers={"origin": origin}, timeout=60) as client:
-        assert client.get(address).status_code == 303
-        yield client
-
-
-def act(page, path, **body):
-    started = page.post(path, json=body)
-    assert started.status_code == 202, started.text
-    while (job := page.get(f"/api/jobs/{started.json()['number']}").json())["state"] in ("waiting", "running"):
-        threading.Event().wait(0.01)
-    return job
+    with client(address) as made:
+        yield made
 
 
 def test_the_routes_of_the_room(page, shown):

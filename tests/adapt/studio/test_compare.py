@@ -1,13 +1,12 @@
 """The room Compare: two models on one example and on all, the front between them, and causes by layer."""
 
 import copy
-import threading
 from dataclasses import replace
 
-import httpx
 import pytest
+import studio_page
 import torch
-from studio_page import CHROMIUM, browser, served, workspace
+from studio_page import CHROMIUM, browser, client, finished, served, workspace
 
 from adapt.data.loader import Loader
 from adapt.metrics import paired_intervals
@@ -39,22 +38,12 @@ def address(shown):
 
 @pytest.fixture(scope="module")
 def page(address):
-    origin = address.partition("/?")[0]
-    with httpx.Client(base_url=origin, headers={"origin": origin}, timeout=60) as client:
-        assert client.get(address).status_code == 303
-        yield client
-
-
-def ended(page, number):
-    while (job := page.get(f"/api/jobs/{number}").json())["state"] in ("waiting", "running"):
-        threading.Event().wait(0.01)
-    return job
+    with client(address) as made:
+        yield made
 
 
 def act(page, path, **body):
-    started = page.post(path, json=body)
-    assert started.status_code == 202, started.text
-    job = ended(page, started.json()["number"])
+    job = studio_page.act(page, path, **body)
     assert job["state"] == "done", job["problem"]
     return job["result"]
 
@@ -109,7 +98,7 @@ def test_long_work_is_cancelled_between_two_steps_and_leaves_the_models_as_they_
     while page.get(f"/api/jobs/{number}").json()["state"] == "waiting":
         pass
     page.post(f"/api/jobs/{number}/cancel")
-    assert ended(page, number)["state"] == "cancelled"
+    assert finished(page, number)["state"] == "cancelled"
     assert [model_fingerprint(one.model) for one in (shown.loaded, shown.against)] == prints
     now = [sum(len(part._forward_pre_hooks) for part in one.model.modules()) for one in (shown.loaded, shown.against)]
     assert now == hooks
@@ -117,15 +106,12 @@ def test_long_work_is_cancelled_between_two_steps_and_leaves_the_models_as_they_
 
 def test_what_cannot_be_compared_is_said(page, base, speech, tmp_path):
     number = page.post("/api/compare/front", json={"target": "accent: none", "source": "set: data"}).json()["number"]
-    assert "No example of 'accent: none'" in ended(page, number)["problem"]
+    assert "No example of 'accent: none'" in finished(page, number)["problem"]
     assert "Expected 'source'" in page.post("/api/compare/causes", json={"target": "x"}).json()["problem"]
-    with served(workspace(base, speech, tmp_path)) as (_, url):
-        origin = url.partition("/?")[0]
-        with httpx.Client(base_url=origin, headers={"origin": origin}) as client:
-            client.get(url)
-            for path in ("items/e1/compare", "compare/all", "compare/front"):
-                answer = client.post(f"/api/{path}", json={"target": "set: data", "source": "set: source"})
-                assert answer.status_code == 400 and "no model 'against'" in answer.json()["problem"]
+    with served(workspace(base, speech, tmp_path)) as (_, url), client(url) as other:
+        for path in ("items/e1/compare", "compare/all", "compare/front"):
+            answer = other.post(f"/api/{path}", json={"target": "set: data", "source": "set: source"})
+            assert answer.status_code == 400 and "no model 'against'" in answer.json()["problem"]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt install chromium")

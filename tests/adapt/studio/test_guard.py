@@ -61,7 +61,8 @@ def test_the_token_opens_the_studio_and_nothing_else_does(access, cookie):
     assert ask(access, headers=[cookie])[0] == 200
     assert ask(access) == (401, ask(access)[1], 0)
     assert ask(access, query="token=guess")[0] == 401
-    assert ask(access, headers=[("cookie", cookie[1][:-1] + "x")])[0] == 401
+    other = "y" if cookie[1].endswith("x") else "x"
+    assert ask(access, headers=[("cookie", cookie[1][:-1] + other)])[0] == 401
     assert ask(access, headers=[("cookie", f"innertune_8642={access.token}")])[0] == 401
     assert ask(access, headers=[("cookie", "innertune_9999=" + cookie[1].split("=")[1])])[0] == 401
 

@@ -1,13 +1,10 @@
 import json
 import struct
-import threading
-from contextlib import contextmanager
 
-import httpx
 import numpy as np
 import pytest
 import torch
-from studio_page import served, workspace
+from studio_page import act, client, finished, served, workspace
 
 from adapt.data.manifest import read_manifest
 from adapt.data.recording import Recording
@@ -31,23 +28,6 @@ def shown(base, speech, tmp_path_factory):
 def page(shown):
     with served(shown) as (_, url), client(url) as opened:
         yield opened
-
-
-@contextmanager
-def client(url):
-    origin = url.partition("/?")[0]
-    with httpx.Client(base_url=origin, headers={"origin": origin}, timeout=60) as made:
-        assert made.get(url).status_code == 303
-        yield made
-
-
-def act(page, path, **body):
-    started = page.post(path, json=body)
-    assert started.status_code == 202, started.text
-    number = started.json()["number"]
-    while (job := page.get(f"/api/jobs/{number}").json())["state"] in ("waiting", "running"):
-        threading.Event().wait(0.01)
-    return job
 
 
 def done(page, path, **body):
@@ -159,9 +139,7 @@ def test_a_correction_is_seen_in_the_model_that_was_corrected(page, shown):
 def test_a_study_can_be_cancelled(page):
     started = page.post("/api/neurons/study", json={"which": "against"}).json()
     page.post(f"/api/jobs/{started['number']}/cancel")
-    while (job := page.get(f"/api/jobs/{started['number']}").json())["state"] in ("waiting", "running"):
-        threading.Event().wait(0.01)
-    assert job["state"] == "cancelled"
+    assert finished(page, started["number"])["state"] == "cancelled"
     assert (
         done(page, "/api/neurons/show", which="against", site="net.acoustic_model.conv3", unit=5)["responses"] is None
     )

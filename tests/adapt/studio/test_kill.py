@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from studio_page import workspace
+from studio_page import act, finished, workspace
 
 from adapt.corrections.manage import list_corrections
 from adapt.models.checkpoint import load_model
@@ -58,8 +58,7 @@ def test_a_killed_studio_keeps_what_it_said_is_kept(base, speech, tmp_path):
     texts = [item.example.text for item in shown.items if item.example.text][:3]
     with started(tmp_path, base, speech["high_test"]) as (process, client):
         first = correct(client, "e1", texts[0])
-        while (job := client.get(f"/api/jobs/{first}").json())["state"] in ("waiting", "running"):
-            time.sleep(0.01)
+        job = finished(client, first)
         assert job["state"] == "done" and job["result"]["number"] is not None
         running = correct(client, "e2", texts[1])  # and a second one, in the midst of which it is killed
         while client.get(f"/api/jobs/{running}").json()["state"] == "waiting":
@@ -71,7 +70,4 @@ def test_a_killed_studio_keeps_what_it_said_is_kept(base, speech, tmp_path):
     with started(tmp_path, base, speech["high_test"]) as (_, client):  # and the next one goes on with them
         found = client.get("/api/corrections").json()
         assert [one["text"] for one in found][-1] == texts[0] and len(found) == len(records)
-        number = client.post("/api/items/e1/answer", json={"which": "model"}).json()["number"]
-        while (job := client.get(f"/api/jobs/{number}").json())["state"] in ("waiting", "running"):
-            time.sleep(0.01)
-        assert job["result"]["text"] == texts[0]
+        assert act(client, "/api/items/e1/answer", which="model")["result"]["text"] == texts[0]
