@@ -83,7 +83,13 @@ def tuned(method: str, base: Any, splits: Any, seed: int) -> tuple[Any, int]:
         base, splits, tuning, epochs=EPOCHS, learning_rate=METHODS[method][1], seed=seed, loader=loader,
         schedule="cosine", warmup=WARMUP, blend="off", timestamps=0.0,
     )  # fmt: skip
-    return adapted, sum(part.numel() for part in adapted.model.parameters() if part.requires_grad)
+    record, weights = adapted.training, dict(adapted.model.named_parameters(remove_duplicate=False))
+    assert record is not None
+    counts = dict(record.factor_counts)
+    for name in record.trained:
+        if name in weights and name not in counts:
+            counts[name] = record.rows.get(name, len(weights[name])) * weights[name][0].numel()
+    return adapted, sum(counts.values())
 
 
 def peer(method: str, folder: Path, base: Any, splits: Any, seed: int) -> tuple[Any, int]:
@@ -246,7 +252,12 @@ def main() -> None:
     for row in table(runs):
         print(row)
     if given.results is not None:
-        write_table(given.results, "Whisper tiny.en on accented English", table(runs), str(given.seeds))
+        write_table(
+            given.results,
+            "Whisper tiny.en on accented English",
+            table(runs),
+            "one seed" if given.seeds == 1 else f"{given.seeds} seeds",
+        )
 
 
 if __name__ == "__main__":

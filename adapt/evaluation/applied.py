@@ -28,12 +28,12 @@ def applied(loaded: Loaded, path: str | Sequence[str] | None) -> Iterator[None]:
 
     Args:
         loaded: The model.
-        path: A file that `interventions.store.save` wrote, or several; None applies nothing.
+        path: A file that `interventions.store.save` wrote, or several; None or an empty list applies nothing.
 
     Raises:
         InputError: A file cannot be read, or is for another model.
     """
-    if path is None:
+    if not path:
         yield
         return
     (condition,) = saved(loaded, Splits(), Loader(), path)

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from adapt.data.manifest import Utterance
 from adapt.data.pairs import Pair
 from adapt.errors import InputError
+from adapt.files import is_file, is_folder
 from adapt.studio.changed import Changed
 from adapt.studio.changes import Change
 from adapt.studio.jobs import Job
@@ -110,8 +111,9 @@ class ChangeRoom(Room):
         model, path = self.workspace.loaded.reference, None
         if name is not None:
             folder = self.changed.folder
-            model = str(folder / name) if (folder / name).is_dir() else model
-            path = str(folder / f"{name}.safetensors") if (folder / f"{name}.safetensors").exists() else None
+            model = str(folder / name) if is_folder(folder / name) else model
+            file = folder / f"{name}.safetensors"
+            path = str(file) if is_file(file) else None
         return code(model, path, item)
 
 

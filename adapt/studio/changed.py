@@ -23,6 +23,7 @@ from adapt.data.loader import Loader
 from adapt.data.subset import evenly
 from adapt.errors import InputError
 from adapt.evaluation.applied import random_control
+from adapt.files import exists, is_file, is_folder
 from adapt.models.adaptation_files import save_adaptation
 from adapt.models.model import Model
 from adapt.models.state import model_fingerprint
@@ -169,7 +170,7 @@ class Changed:
         if not stem:
             raise InputError("Give a name with letters or digits.")
         file, model = self.folder / f"{stem}.safetensors", self.folder / stem
-        if (file.exists() or model.exists()) and not replace:
+        if (exists(file) or exists(model)) and not replace:
             raise InputError(f"There is a change '{stem}' already. Choose another name.")
         if len(self.saved()) >= MAX_SAVED:
             raise InputError(f"{MAX_SAVED} changes are saved already. Remove files from {self.folder} first.")
@@ -194,14 +195,14 @@ class Changed:
 
     def saved(self) -> list[dict[str, Any]]:
         """Return the saved changes: their names, what they hold, and whether they can be applied in the page."""
-        if not self.folder.is_dir():
+        if not is_folder(self.folder):
             return []
         rows = []
         names = {path.stem for path in self.folder.glob("*.safetensors")}
         names |= {path.parent.name for path in self.folder.glob("*/adaptation.json")}
         for name in sorted(names):
-            file, model = self.folder / f"{name}.safetensors", (self.folder / name).is_dir()
-            operations, mark = _described(file) if file.exists() else ([], "")
+            file, model = self.folder / f"{name}.safetensors", is_folder(self.folder / name)
+            operations, mark = _described(file) if is_file(file) else ([], "")
             applies = mark == self.workspace.loaded.fingerprint and not model
             rows.append({"name": name, "model": model, "operations": operations, "applies": applies})
         return rows

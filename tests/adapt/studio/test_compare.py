@@ -1,6 +1,7 @@
 """The room Compare: two models on one example and on all, the front between them, and causes by layer."""
 
 import copy
+import time
 from dataclasses import replace
 
 import pytest
@@ -89,8 +90,17 @@ def test_the_front_and_the_causes(page, shown):
     assert [model_fingerprint(one.model) for one in (shown.loaded, shown.against)] == prints
 
 
+@pytest.fixture
+def slow(shown):
+    """Both models take a while for each step, so that work can be cancelled before its end."""
+    handles = [one.model.register_forward_pre_hook(lambda *_: time.sleep(0.1)) for one in (shown.loaded, shown.against)]
+    yield
+    for handle in handles:
+        handle.remove()
+
+
 @pytest.mark.parametrize("what", ["front", "causes"])
-def test_long_work_is_cancelled_between_two_steps_and_leaves_the_models_as_they_are(page, shown, what):
+def test_long_work_is_cancelled_between_two_steps_and_leaves_the_models_as_they_are(page, shown, what, slow):
     prints = [model_fingerprint(one.model) for one in (shown.loaded, shown.against)]
     hooks = [sum(len(part._forward_pre_hooks) for part in one.model.modules()) for one in (shown.loaded, shown.against)]
     groups = {"target": "set: source", "source": "set: data"}
