@@ -1,5 +1,6 @@
 import json
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -136,10 +137,14 @@ def test_a_correction_is_seen_in_the_model_that_was_corrected(page, shown):
     np.testing.assert_array_equal(before["model"], layers_of(page)[1][site])
 
 
-def test_a_study_can_be_cancelled(page):
-    started = page.post("/api/neurons/study", json={"which": "against"}).json()
-    page.post(f"/api/jobs/{started['number']}/cancel")
-    assert finished(page, started["number"])["state"] == "cancelled"
+def test_a_study_can_be_cancelled(page, shown):
+    slow = shown.against.model.register_forward_pre_hook(lambda *_: time.sleep(0.2))  # so that it is not done before
+    try:
+        started = page.post("/api/neurons/study", json={"which": "against"}).json()
+        page.post(f"/api/jobs/{started['number']}/cancel")
+        assert finished(page, started["number"])["state"] == "cancelled"
+    finally:
+        slow.remove()
     assert (
         done(page, "/api/neurons/show", which="against", site="net.acoustic_model.conv3", unit=5)["responses"] is None
     )
