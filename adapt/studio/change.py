@@ -12,13 +12,12 @@ from adapt.data.manifest import Utterance
 from adapt.data.pairs import Pair
 from adapt.errors import InputError
 from adapt.files import is_file, is_folder
-from adapt.studio.changed import Changed
+from adapt.studio.changed import DRAFT, Changed
 from adapt.studio.changes import Change
 from adapt.studio.jobs import Job
 from adapt.studio.recordings import Item
 from adapt.studio.room import Room
 
-DRAFT = "draft"  # the saved change to which the shown commands belong
 _MOST = 2_000_000  # bytes of a change: thousands of neurons
 
 

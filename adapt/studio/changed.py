@@ -41,6 +41,7 @@ from interventions.store import describe, load, save
 
 PROTECTED = 20  # examples on which the effect of a change is measured
 MAX_SAVED = 500
+DRAFT = "draft"  # the saved change to which the shown commands belong; it is replaced again and again
 _NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -94,7 +95,8 @@ class Changed:
 
         Returns:
             The texts, the words of the changed ones aligned with the unmodified one and with the reference, the seed of
-            the control, and whether there is a control.
+            the control; whether anything changes ("changes"), and whether the control can only be the change itself
+            ("same"), because one factor for all layers has no other order.
         """
         example = item.example
         interventions = self.interventions(change)
@@ -108,9 +110,11 @@ class Changed:
             "changed": self._shown(example, plain, changed),
             "control": None,
             "seed": change.seed,
+            "changes": bool(interventions or change.blends),
+            "same": not interventions and change.blends and len(set(self._by_layer(change).values())) == 1,
         }
         job.tell(0.6, found)
-        if interventions or change.blends:
+        if found["changes"]:
             control = self._decode([example], *self._control(interventions, change), job)[0]
             found = found | {"control": self._shown(example, plain, control)}
         return found
@@ -170,6 +174,8 @@ class Changed:
         if not stem:
             raise InputError("Give a name with letters or digits.")
         file, model = self.folder / f"{stem}.safetensors", self.folder / stem
+        if stem.lower() == DRAFT and not replace:
+            raise InputError(f"'{DRAFT}' is where the commands that the page shows are kept. Choose another name.")
         if (exists(file) or exists(model)) and not replace:
             raise InputError(f"There is a change '{stem}' already. Choose another name.")
         if len(self.saved()) >= MAX_SAVED:
@@ -255,9 +261,13 @@ class Changed:
         drawn = [random_control(one, change.seed + 1000 * number) for number, one in enumerate(interventions)]
         if not change.blends:
             return drawn, {}
-        layers = [name for name, own in self.line().layers.items() if own]
-        factors = [change.blend.get(name, 1.0) for name in layers]
-        return drawn, dict(zip(layers, Random(change.seed).sample(factors, len(factors)), strict=True))
+        factors = self._by_layer(change)
+        shuffled = Random(change.seed).sample(list(factors.values()), len(factors))
+        return drawn, dict(zip(factors, shuffled, strict=True))
+
+    def _by_layer(self, change: Change) -> dict[str, float]:
+        """Return the factor of each layer in which the two models differ."""
+        return {name: change.blend.get(name, 1.0) for name, own in self.line().layers.items() if own}
 
     def _protected(self, current: Item | None) -> tuple[list[Example], str]:
         given = self.workspace.protected

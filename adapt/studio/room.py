@@ -1,6 +1,7 @@
 """What the rooms of the studio share: reading requests, and putting work into the queue."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
@@ -16,15 +17,15 @@ from adapt.studio.recordings import Item
 from adapt.studio.workspace import Workspace
 
 
-class Room:
+class Room(ABC):
     """The acts of one room, with the workspace, the queue and the events that all rooms share."""
 
     def __init__(self, workspace: Workspace, jobs: Jobs, events: Events) -> None:
         self.workspace, self.jobs, self.events = workspace, jobs, events
 
+    @abstractmethod
     def routes(self) -> list[Route]:
         """Return the addresses of the room."""
-        raise NotImplementedError
 
     def item(self, request: Request) -> Item:
         """Return the example whose id stands in the address. Raises InputError if there is none."""

@@ -124,8 +124,9 @@ function drawAnswers(place, found) {
     el("small", {}, note, answer.errors === null ? "" : ` ${answer.errors} ${answer.errors === 1 ? "error" : "errors"} against the reference.`));
   const count = (answer) => (answer.changed === 0 ? "As the unmodified answer." : `${answer.changed} ${answer.changed === 1 ? "word differs" : "words differ"}.`);
   fill(place, one("answer-unmodified", "Unmodified", found.unmodified, "Without corrections."),
-    one("answer-changed", "Changed", found.changed, found.control ? count(found.changed) : "Nothing is changed yet."),
-    found.control ? one("answer-control", `Random control (seed ${found.seed})`, found.control, count(found.control)) : null);
+    one("answer-changed", "Changed", found.changed, found.changes ? count(found.changed) : "Nothing is changed yet."),
+    found.control ? one("answer-control", `Random control (seed ${found.seed})`, found.control,
+      found.same ? "One factor for all layers has no other order, so this is the change itself." : count(found.control)) : null);
 }
 
 async function measure() {

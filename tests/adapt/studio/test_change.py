@@ -94,8 +94,10 @@ def test_a_blend_ends_at_both_models(shown, changed, job):
     assert zero["changed"]["text"] == whole(shown.against.model, item.example)
     one = changed.answer(item, Change.read({"blend": dict.fromkeys(layers, 1)}), job)
     assert one["changed"] == one["unmodified"] and one["control"] is None
+    assert zero["same"] and zero["changes"] and not one["changes"]  # one factor for all layers has no other order
     partly = Change.read({"blend": {layers[0]: 0.0}, "seed": 3})
     assert sorted(changed._control([], partly)[1].values()) == [0.0] + [1.0] * (len(layers) - 1)
+    assert not changed.answer(item, partly, job)["same"]
 
 
 def test_patching_the_first_site_gives_the_other_answer(shown, changed, job):
@@ -188,6 +190,8 @@ def test_folding_writes_a_model_that_answers_the_same(shown, changed, job):
     for name in ("", "..", "/"):
         with pytest.raises(InputError, match="letters or digits"):
             changed.save(name, change, False)
+    with pytest.raises(InputError, match="Choose another name"):  # it would be replaced by the next commands
+        changed.save("Draft", change, False)
     with pytest.raises(InputError, match="changes nothing"):
         changed.save("nothing", Change(), False)
 
