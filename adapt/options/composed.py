@@ -1,6 +1,8 @@
 """A command's configuration, composed from its groups only, as plain data: which options there are."""
 
+import copy
 import difflib
+import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +23,18 @@ def compose(command: str, words: Sequence[str], conf: Path, folder: str | None =
     Raises:
         InputError: a choice of a group does not exist, or a file of the user's cannot be composed.
     """
+    if folder is None and not any("searchpath" in word for word in words):
+        return copy.deepcopy(_ours(command, tuple(words), conf))
+    return _compose(command, words, conf, folder)
+
+
+@functools.lru_cache(maxsize=256)
+def _ours(command: str, words: tuple[str, ...], conf: Path) -> dict[str, Any]:
+    """Compose from our own files, which do not change while we run: a command asks for the same again and again."""
+    return _compose(command, words, conf, None)
+
+
+def _compose(command: str, words: Sequence[str], conf: Path, folder: str | None) -> dict[str, Any]:
     from hydra._internal.hydra import Hydra
     from hydra._internal.utils import create_config_search_path
     from hydra.core.config_search_path import SearchPathQuery

@@ -75,7 +75,10 @@ def _place(command: str, option: Option, words: Words, conf: Path, notes: list[s
 
 
 def _has_group(command: str, group: str, conf: Path) -> bool:
-    return f"- {group}: " in (conf / f"{command}.yaml").read_text(encoding="utf-8")
+    import yaml
+
+    defaults = yaml.safe_load((conf / f"{command}.yaml").read_text(encoding="utf-8"))["defaults"]
+    return any(group in default for default in defaults if isinstance(default, dict))
 
 
 def _composed(command: str, words: Words, conf: Path) -> tuple[dict[str, Any], ...]:

@@ -169,6 +169,7 @@ def test_what_a_command_gives_the_trainer_itself_is_refused():
         ("translate", "prefix=>>deu<< ", '++model.prefix=">>deu<< "'),
         ("evaluate", "group_by=accent", "data.group_by=accent"),
         ("transcribe", "model=us-english", 'model.pretrained="us-english"'),
+        ("attack", "model=us-english", 'model.pretrained="us-english"'),
         ("transcribe", "model=./my model", 'model.pretrained="./my model"'),
         ("translate", "model=Helsinki-NLP/opus", 'model.pretrained="Helsinki-NLP/opus"'),
         ("transcribe", "file=a.wav", 'audio="a.wav"'),

@@ -44,13 +44,14 @@ def model(whisper):
 
 
 def test_attention_of_one_example_does_not_depend_on_the_others(model):
-    inputs, lengths = torch.randn(2, 16_000) * 0.1, torch.tensor([16_000, 9_000])
+    noise = torch.randn(2, 16_000, generator=torch.Generator().manual_seed(0))
+    inputs, lengths = noise * 0.1, torch.tensor([16_000, 9_000])
     targets = torch.tensor([model.encode("ab cd"), model.encode("ba ba")])
     with torch.inference_mode():
         both = attend(model, inputs, lengths, targets)
         alone = attend(model, inputs[1:, :9_000], lengths[1:], targets[1:])
         plain = model(inputs, lengths, targets).log_softmax(-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-    assert torch.allclose(both.attention[0][1], alone.attention[0][0], atol=1e-5)
+    assert torch.allclose(both.attention[0][1], alone.attention[0][0], atol=1e-4)
     assert torch.allclose(both.attention[0].sum(-1), torch.ones(2, targets.shape[1]), atol=1e-4)
     assert torch.allclose(both.log_probs, plain, atol=1e-4)
     assert model.net.config._attn_implementation != "eager"
