@@ -119,3 +119,27 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests neither use nor fill the user's cache, nor their corrections."""
     os.environ["INNERTUNE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["INNERTUNE_DATA"] = str(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def empty_memories(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder in which the embedded models have memories without corrections; it is made once for all workers."""
+    from filelock import FileLock
+
+    from adapt import load_model
+    from adapt.corrections.correct import open_or_create
+    from adapt.corrections.paths import store_path
+
+    own = tmp_path_factory.getbasetemp()
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "memories"
+    making = own / "memories_in_the_making"
+    with FileLock(f"{shared}.lock"):
+        if not shared.exists():
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("INNERTUNE_DATA", str(making))
+                for name in ("us-english", "weather-en-de"):
+                    loaded = load_model(name)
+                    assert making in store_path(loaded).parents
+                    open_or_create(loaded)
+            making.rename(shared)
+    return shared

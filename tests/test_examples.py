@@ -118,9 +118,10 @@ def commands():
     return [first, *(words for own in every.values() for words in own), *late, *swaps]
 
 
-def test_every_example_runs(folder):
+def test_every_example_runs(folder, empty_memories):
     (folder / "driver.py").write_text(DRIVER)
     (folder / "commands.json").write_text(json.dumps(commands()))
+    shutil.copytree(empty_memories, folder / "data")
     environment = os.environ | {"INNERTUNE_DATA": str(folder / "data")}
     done = subprocess.run(
         [sys.executable, "driver.py", "commands.json"], cwd=folder, capture_output=True, text=True, env=environment

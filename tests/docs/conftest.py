@@ -124,20 +124,3 @@ def named_files(tmp_path_factory, own_cache, language, whisper, wav2vec2, marian
         adapted.save(folder / name / "adaptation")
         (folder / name / "metrics.json").write_text("{}")
     return folder
-
-
-@pytest.fixture(scope="session")
-def empty_memories(tmp_path_factory, own_cache) -> Path:
-    """A data folder in which the embedded models have memories without corrections: making one takes seconds."""
-    from adapt import load_model
-    from adapt.corrections.correct import open_or_create
-    from adapt.corrections.paths import store_path
-
-    folder = tmp_path_factory.mktemp("memories")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("INNERTUNE_DATA", str(folder))
-        for name in ("us-english", "weather-en-de"):
-            loaded = load_model(name)
-            assert folder in store_path(loaded).parents
-            open_or_create(loaded)
-    return folder
