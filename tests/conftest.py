@@ -59,6 +59,7 @@ def innertune() -> Callable[..., Path]:
     """Run a command in this process, as `innertune COMMAND OVERRIDES` would: `innertune("adapt", "output=...")`."""
     from hydra import compose, initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
+    from omegaconf import open_dict
 
     from adapt.commands.show import config_folder
     from adapt.run import end_run
@@ -67,12 +68,13 @@ def innertune() -> Callable[..., Path]:
         import importlib
 
         if command in ("adapt", "compare"):
-            # Several passes over the data for each layer, which have tests of their own.
-            overrides = ("causes=0", "compare_neurons=0", *overrides)
+            # Several passes over the data for each layer, and answers to sounds, which have tests of their own.
+            overrides = ("causes=0", "compare_neurons=0", "non_speech=0", *overrides)
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             cfg = compose(command, list(overrides), return_hydra_config=True)
-            HydraConfig.instance().set_config(cfg)
-            cfg = compose(command, list(overrides))
+        HydraConfig.instance().set_config(cfg)
+        with open_dict(cfg):  # as Hydra does for a command
+            del cfg["hydra"]
         try:
             importlib.import_module(f"adapt.commands.{command}").main(cfg)
         finally:

@@ -1,5 +1,6 @@
 """The jinja2 environment of the report pages."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ _FILTERS = (
 )
 
 
+@functools.cache
 def environment() -> Any:
     """Return a jinja2 environment that finds the report's templates and formats its numbers.
 
