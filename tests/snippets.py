@@ -14,12 +14,13 @@ NOT_RUN = {
     "scripts/docs": "tests/docs/test_site.py builds the site",
     "pip install": "would change the environment; tests/test_wheel.py tries the wheel",
     "trainer.accelerator=gpu": "needs four GPUs",
+    "corrections=swept.db": "makes a memory after a sweep of layers; tests/adapt/corrections/test_layer_sweep.py does it",
     "innertune studio": "serves until somebody stops it; tests/adapt/studio uses it in a browser",
 }
 # Names on the Hugging Face hub are replaced by small models of the same family.
 REPLACED = {"openai/whisper-small": "whisper"}
-# A sweep of six layers takes minutes, one of two does the same.
-SMALLER = {"site": "['*.conv4']", "penalty.examples": "4", "measure.max_examples": "1", "measure.max_words": "2"}
+# One example does the same as many.
+SMALLER = {"penalty.examples": "4", "measure.max_examples": "1", "measure.max_words": "2"}
 TRAINING = {"trainer.max_epochs": "1", "loader.speeds": "[1.0]"}
 REPORT = {"causes": "0", "compare_neurons": "0", "audio_clips": "0", "non_speech": "0"}
 SIZES = {"train": "12", "validation": "4", "test": "8", "source_test": "8"}

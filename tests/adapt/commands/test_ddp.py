@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 # With the space inside, Hydra and the command line read the labels in the same way.
 BOTH = [*TINY_WORDS[:3], "model.labels=a bcde"]
-TRAIN_ONLY = ["causes=0", "compare_neurons=0"]  # these tests are about training
+TRAIN_ONLY = ["causes=0", "compare_neurons=0", "non_speech=0"]  # these tests are about training
 
 
 @pytest.fixture(scope="module")

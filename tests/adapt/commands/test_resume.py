@@ -24,7 +24,7 @@ def options(base, speech):
         f"model.pretrained={base}", "data=manifest", f"data.train={speech['high_train']}",
         f"data.validation={speech['high_validation']}", f"data.test={speech['high_test']}", "loader.batch_seconds=3.4",
         "trainer.max_epochs=6", "augment=spec", "loader.speeds=[0.9,1.1]", "optimizer.lr=0.003",
-        "keep_checkpoints=true",
+        "keep_checkpoints=true", "causes=0", "compare_neurons=0", "non_speech=0", "audio_clips=0",
     ]  # fmt: skip
 
 
