@@ -14,7 +14,7 @@ NOT_RUN = {
     "scripts/docs": "tests/docs/test_site.py builds the site",
     "pip install": "would change the environment; tests/test_wheel.py tries the wheel",
     "trainer.accelerator=gpu": "needs four GPUs",
-    "corrections=swept.db": "makes a memory after a sweep of layers; tests/adapt/corrections/test_layer_sweep.py does it",
+    "corrections=swept.db": "makes a memory after a sweep of layers, as test_layer_sweep.py does",
     "innertune studio": "serves until somebody stops it; tests/adapt/studio uses it in a browser",
 }
 # Names on the Hugging Face hub are replaced by small models of the same family.
