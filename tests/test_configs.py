@@ -167,6 +167,7 @@ def test_logger_wandb_offline(step, speech, tmp_path, monkeypatch):
     assert page.read_bytes() == (run / "report.html").read_bytes()
 
 
+@pytest.mark.slow  # wandb starts a process
 def test_wandb_is_not_told_what_it_no_longer_knows(tmp_path, monkeypatch, capfd):
     pytest.importorskip("wandb")
     from adapt.training.loggers import wandb

@@ -18,6 +18,7 @@ from adapt.data.example import Example, Phoneme
 from adapt.data.kinds import with_text
 from adapt.data.loader import Loader, collate
 from adapt.data.manifest import Utterance
+from adapt.data.normalisers import split_characters
 from adapt.data.pieces import Cuts, Piece, cut_recording, read_pieces
 from adapt.data.recording import Recording
 from adapt.errors import InputError
@@ -169,25 +170,43 @@ def _texts(model: Model, example: Utterance | Recording, cuts: Cuts, loader: Loa
     ((_, result),) = transcribe_recordings(model, [with_text(example, "")], loader=loader)  # pyright: ignore
     if isinstance(result, InputError):
         raise result
-    words, answer = example.text.split(), result.words
-    normal = model.task.normalise
+    words, answer, normal = _words(example.text), result.words, model.task.normalise
     if not answer:
         return [""] * len(cuts.pieces)
+    heard = [(answer_word, one) for answer_word in answer for _, one in _words(answer_word.text)]
     # Words that become empty, such as a dash, keep their place as a sign that is in no answer.
-    one, other = ([normal(word).replace(" ", "") or "-" for word in own] for own in (words, [w.text for w in answer]))
+    one, other = (
+        [normal(word).replace(" ", "") or "-" for word in own]
+        for own in ([word for _, word in words], [word for _, word in heard])
+    )
     chunks = jiwer.process_words([" ".join(one)], [" ".join(other)]).alignments[0]
-    piece_of = [_piece_at(cuts, (word.start + word.end) / 2) for word in answer]
+    piece_of = [_piece_at(cuts, (word.start + word.end) / 2) for word, _ in heard]
     numbers: list[int | None] = [None] * len(words)
     for chunk in chunks:
         for offset in range(chunk.ref_end_idx - chunk.ref_start_idx):
             if chunk.type in ("equal", "substitute"):
                 numbers[chunk.ref_start_idx + offset] = piece_of[chunk.hyp_start_idx + offset]
-    texts: list[list[str]] = [[] for _ in cuts.pieces]
     known = 0
-    for word, number in zip(words, numbers, strict=True):
+    begins: dict[int, int] = {}  # pieces in their order, with where their part of the text begins
+    for (place, _), number in zip(words, numbers, strict=True):
         known = known if number is None else max(known, number)  # words that were not heard stay with those before
-        texts[known].append(word)
-    return [" ".join(own) for own in texts]
+        begins.setdefault(known, place)
+    ends = dict(zip(begins, [*[*begins.values()][1:], len(example.text)], strict=True))
+    return [
+        " ".join(example.text[begins[number] : ends[number]].split()) if number in begins else ""
+        for number in range(len(cuts.pieces))
+    ]
+
+
+def _words(text: str) -> list[tuple[int, str]]:
+    """Return the words of a text, each with where it begins. Characters of scripts without spaces are words."""
+    found: list[tuple[int, str]] = []
+    place = 0
+    for word in split_characters(text).split():
+        place = text.index(word, place)
+        found.append((place, word))
+        place += len(word)
+    return found
 
 
 def _piece_at(cuts: Cuts, seconds: float) -> int:

@@ -2,15 +2,19 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from adapt.api import load_model
 from adapt.data.manifest import Splits, Utterance
+from adapt.data.normalisers import basic
+from adapt.data.pieces import Cuts, Piece
 from adapt.data.recording import Recording
 from adapt.transcription import cut_long
 from adapt.transcription.cut_long import cut_examples
+from adapt.transcription.transcript import Word
 
 pytestmark = pytest.mark.slow
 RATE = 16_000
@@ -95,3 +99,25 @@ def test_training_cuts_and_keeps_the_cuts(us_english, long, sentences, tmp_path)
     assert len(parts) == 30 and parts[0]["text"] == sentences[0][0]
     start = json.loads((tmp_path / "run" / "checkpoints" / "start.json").read_text())
     assert start["data"]["train"]["examples"] == 30
+
+
+@pytest.mark.parametrize(
+    ("text", "heard", "parts"),
+    [
+        ("one two, three four", [("one", 0), ("two", 0), ("four", 2)], ["one two, three", "", "four"]),
+        (
+            "今天天气很好。我们去公园吧!", [("今天", 0), ("天气很好。", 1), ("我们去公园", 2)],
+            ["今天", "天气很好。", "我们去公园吧!"],
+        ),
+        ("今天 OK。 我们去", [("今天", 0), ("OK", 1), ("我们去", 2)], ["今天", "OK。", "我们去"]),
+    ],
+)  # fmt: skip
+def test_a_decoder_s_pieces_have_their_parts_of_the_text(monkeypatch, text, heard, parts):
+    words = [Word(word, second + 0.1, second + 0.9, 1.0) for word, second in heard]
+    monkeypatch.setattr(cut_long, "transcribe_recordings", lambda *_, **__: [(0, SimpleNamespace(words=words))])
+    pieces = tuple(Piece(at, at + 1.0, at, at + 1.0, ((at, at + 1.0),)) for at in (0.0, 1.0, 2.0))
+    example, model = (
+        Recording(np.zeros(3 * RATE, np.float32), RATE, text),
+        SimpleNamespace(task=SimpleNamespace(normalise=basic)),
+    )
+    assert cut_long._texts(model, example, Cuts(3.0, pieces), None) == parts
