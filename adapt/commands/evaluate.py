@@ -41,6 +41,11 @@ def main(cfg: DictConfig) -> None:
         corrected(loaded, str(cfg.corrections)), adapting(loaded.model, cfg.test_time),
     ):  # fmt: skip
         conditions = build(cfg.intervention)(loaded, splits, loader)
+        if conditions and cfg.test_time == "continual":
+            raise InputError(
+                "test_time=continual goes on learning from one intervention to the next, so that they cannot be "
+                "compared. Give test_time=utterance with intervention=, or evaluate them one by one."
+            )
         folder = open_run(cfg)
         result = evaluate(
             loaded, splits, loader=loader, group_by=group_by, interventions=conditions, normalise=cfg.normalise,

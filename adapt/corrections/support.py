@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from difflib import SequenceMatcher
+from itertools import islice
 from math import inf, isfinite
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from adapt.corrections.heard import least_supported
+from adapt.corrections.same_input import same_input
 from adapt.data.example import Example
 from adapt.data.kinds import input_exists, with_text
 from adapt.data.loader import Batch, collate
@@ -74,7 +76,7 @@ def unsupported(
         model: the model.
         batch: the example, with the corrected text.
         before: the model's answer.
-        others: protected examples whose audio the text is scored on for comparison.
+        others: protected examples whose audio the text is scored on for comparison; the example itself does not count.
         limits: the limits; None: the defaults.
     """
     (example,) = batch.examples
@@ -96,7 +98,7 @@ def unsupported(
             f"{what} {word.cost:.0f} nats (at most {limits.word:.0f} if the words were said, but misheard). Check that "
             "this is what was said."
         )
-    audible = [other for other in others if input_exists(other)][:COMPARED]
+    audible = [*islice((one for one in others if input_exists(one) and not same_input(model, example, one)), COMPARED)]
     if not audible:
         return ""
     margin = support_margin(model, batch, audible)

@@ -80,3 +80,10 @@ def test_missing_groups_are_named_only_if_they_were_asked_for(innertune, base, s
     assert "not grouped" not in caplog.text
     innertune(*given, "data.group_by=domain", f"output={tmp_path / 'asked'}")
     assert "target: not grouped by domain, because no utterance has it." in caplog.text
+
+
+def test_interventions_are_not_compared_while_the_weights_drift(base, speech, innertune, tmp_path):
+    options = [f"model.pretrained={base}", f"data.test={speech['low_test']}", "intervention=ablate",
+               "intervention.sizes=[0.1]", "test_time=continual", f"output={tmp_path / 'run'}"]  # fmt: skip
+    with pytest.raises(InputError, match="Give test_time=utterance with intervention="):
+        innertune("evaluate", *options)

@@ -73,6 +73,21 @@ def test_the_limit_lies_three_tenths_of_the_way_from_wrong_to_right(request, fam
     assert calibrate_margin(model, few) == SupportLimits()  # three different answers are too few
 
 
+@pytest.mark.slow
+def test_a_protected_recording_is_not_compared_with_itself(tones, tmp_path):
+    """Its text is no likelier for its audio than for its audio, which would halve the margin."""
+    model = load_model(str(save_whisper(tmp_path / "whisper", spaces=False))).model
+    model.set_generation(replace(model.generation_options, language="de"))
+    margin, text = max((support_margin(model, batch_of(model, tones[0], text), tones[1:2]), text) for text in TEXTS)
+    assert margin > 0
+    batch, limits = batch_of(model, tones[0], text), SupportLimits(margin=0.9 * margin, word=inf)
+    assert not unsupported(model, batch, "", tones[1:2], limits)
+    assert not unsupported(model, batch, "", tones[:2], limits)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("adapt.corrections.support.same_input", lambda *_: False)
+        assert unsupported(model, batch, "", tones[:2], limits)
+
+
 def test_margins_in_stores_are_numbers_above_0():
     assert SupportLimits.from_facts({"limits": {"cost": 9.0, "size": 0.5}}) == SupportLimits(9.0, 0.5)
     assert SupportLimits.from_facts({"limits": {"margin": 1.7}}).margin == 1.7
